@@ -1,0 +1,15 @@
+//! What a storage node links to learn which of its peers are dead.
+//!
+//! [`v1`] is the protocol `detector.v1`, spoken over the daemon's Unix socket.
+
+/// The protocol `detector.v1`: messages, client and server.
+pub mod v1 {
+    tonic::include_proto!("detector.v1");
+
+    /// The encoded file descriptors, for server reflection.
+    pub const FILE_DESCRIPTOR_SET: &[u8] =
+        include_bytes!(concat!(env!("OUT_DIR"), "/detector.v1.bin"));
+}
+
+/// Where the daemon listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/detector/detector.sock";

@@ -1,0 +1,30 @@
+//! The one place where time is read.
+
+use std::time::{Duration, SystemTime};
+
+use nix::time::{ClockId, clock_getres, clock_gettime};
+
+use crate::core::Time;
+
+/// Now, on `CLOCK_MONOTONIC`.
+pub fn now() -> Time {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .expect("every Linux kernel has CLOCK_MONOTONIC (clock_gettime(2))");
+    Time::from_nanos(Duration::from(now).as_nanos() as u64)
+}
+
+/// The wall-clock time of a monotonic moment, as of now.
+pub fn wall(at: Time) -> SystemTime {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this module is where time is read"
+    )]
+    let wall = SystemTime::now();
+    wall - now().since(at)
+}
+
+/// The length of a jiffy: the resolution of the coarse clock, which the kernel defines as
+/// `NSEC_PER_SEC / HZ` (`KTIME_LOW_RES`).
+pub fn jiffy() -> Duration {
+    clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::from_millis(4), Duration::from)
+}

@@ -1,0 +1,1 @@
+//! What an operator sets: a TOML file, flags, or both.

@@ -1,0 +1,44 @@
+use std::time::Duration;
+
+use super::{FlowEventKind, FlowId, FlowReading, PeerState, SourceKind, Time};
+
+/// Why a peer's verdict is what it is, as data.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    pub state: PeerState,
+    pub silence: SilenceLine,
+    pub flows: Vec<FlowLine>,
+    /// Oldest first.
+    pub events: Vec<EventLine>,
+    /// One sentence for a person.
+    pub summary: String,
+}
+
+/// The numbers that the verdict compares.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SilenceLine {
+    /// Since anything was heard while a demand stood.
+    pub duration: Duration,
+    /// What the silence must reach for Dead.
+    pub patience: Duration,
+    pub unanswered_transmissions: u32,
+    pub required_transmissions: u32,
+    /// Estimated probability that one transmission and its answer are lost.
+    pub loss_estimate: f64,
+}
+
+/// One flow, and whether a demand stands on it.
+#[derive(Clone, Debug)]
+pub struct FlowLine {
+    pub reading: FlowReading,
+    pub demand: bool,
+}
+
+/// One signal of the peer's recent past.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EventLine {
+    pub at: Time,
+    pub source: SourceKind,
+    pub kind: FlowEventKind,
+    pub flow: FlowId,
+}

@@ -1,0 +1,68 @@
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use super::Time;
+
+/// Which connection: its addresses and the network namespace they belong to. Addresses are
+/// canonical (no v4-mapped IPv6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowId {
+    /// Inode of the network namespace; 0 when the source cannot tell.
+    pub netns: u32,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+impl fmt::Display for FlowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}", self.local, self.remote)
+    }
+}
+
+/// The TCP states that matter to a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcpState {
+    /// A connect that has not been answered.
+    SynSent,
+    Established,
+    /// Any state in which data or a FIN may still await an ACK.
+    Closing,
+}
+
+impl TcpState {
+    /// The word for it, in lower snake case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SynSent => "syn_sent",
+            Self::Established => "established",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// One flow as a source read it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowReading {
+    pub id: FlowId,
+    /// The socket cookie; 0 when the source cannot tell.
+    pub cookie: u64,
+    pub state: TcpState,
+    /// Timer expiries since the last ACK (`icsk_retransmits`).
+    pub rto_count: u32,
+    pub backoff: u32,
+    /// Zero-window or keepalive probes unanswered.
+    pub probes_out: u32,
+    /// Segments sent and not acknowledged.
+    pub unacked_segments: u32,
+    pub unacked_bytes: u32,
+    /// The window that the peer has opened; 0 is a zero window.
+    pub send_window_bytes: u32,
+    /// When a segment last arrived on this flow; `None` when none ever did.
+    pub last_heard: Option<Time>,
+    pub srtt: Duration,
+    /// The retransmission timeout now in force, backed off.
+    pub rto: Duration,
+    /// Data segments sent over the flow's life, retransmissions included.
+    pub segments_sent: u64,
+    /// Segments retransmitted over the flow's life.
+    pub segments_retransmitted: u64,
+}

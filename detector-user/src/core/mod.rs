@@ -1,0 +1,34 @@
+//! The detector itself, pure: it takes [`Signal`]s and the time, and returns [`Effect`]s.
+//!
+//! No tokio, no aya, no clock, no I/O, and nothing else of ours is imported here. The
+//! driver calls, in this order, for each turn of its loop:
+//!
+//! 1. [`Detector::handle_signal`] for each thing a source saw, or
+//!    [`Detector::handle_timeout`] when [`Detector::poll_timeout`] has passed;
+//! 2. [`Detector::poll_effect`] until it returns `None`, carrying out each effect.
+//!
+//! The same signals at the same times give the same verdicts.
+
+mod breaker;
+mod detector;
+mod explain;
+mod flow;
+mod path;
+mod peer;
+mod settings;
+mod signal;
+mod state;
+mod time;
+mod vocabulary;
+
+pub use self::{
+    breaker::{Trial, TrialError, TrialOutcome},
+    detector::{Detector, Effect},
+    explain::{EventLine, Explanation, FlowLine, SilenceLine},
+    flow::{FlowId, FlowReading, TcpState},
+    settings::Settings,
+    signal::{Endpoint, FlowEvent, FlowEventKind, Signal, SourceKind},
+    state::{PeerName, PeerState},
+    time::Time,
+    vocabulary::{Breaker, Mode, Reason, Verdict},
+};

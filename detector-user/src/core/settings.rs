@@ -1,0 +1,36 @@
+use std::time::Duration;
+
+use super::Mode;
+
+/// What an operator may change about the verdict. The defaults live here and nowhere else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Whether breakers are acted on.
+    pub mode: Mode,
+    /// The shortest silence, with demands unanswered, that makes a peer Dead.
+    pub patience: Duration,
+    /// How long a breaker stays Open with no evidence either way before it is HalfOpen.
+    pub recovery_timeout: Duration,
+    /// How many trials a HalfOpen breaker admits at once.
+    pub half_open_trials: u32,
+    /// How long a trial is leased for; an unreturned lease counts as no evidence.
+    pub trial_lease: Duration,
+    /// The most peers that are kept.
+    pub max_peers: usize,
+    /// The most flows that are kept for one peer.
+    pub max_flows_per_peer: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Enforce,
+            patience: Duration::from_millis(250),
+            recovery_timeout: Duration::from_secs(30),
+            half_open_trials: 3,
+            trial_lease: Duration::from_secs(5),
+            max_peers: 1024,
+            max_flows_per_peer: 4096,
+        }
+    }
+}

@@ -1,0 +1,48 @@
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use super::{Breaker, Mode, Reason, Time, Verdict};
+
+/// A peer's name: scheme, host and port, as in `http://node4:9000`. Lower case, no path, no
+/// trailing slash, IPv6 in brackets. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerName(Arc<str>);
+
+impl PeerName {
+    /// A name that is already in its canonical form (the parser in `config` makes it so).
+    pub fn from_canonical(name: &str) -> Self {
+        Self(Arc::from(name))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What is published about a peer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerState {
+    pub peer: PeerName,
+    pub verdict: Verdict,
+    /// What clients act on: always Closed in observe mode.
+    pub breaker: Breaker,
+    /// What the breaker would be in enforce mode.
+    pub would_be_breaker: Breaker,
+    pub reason: Reason,
+    /// Rises by one with each change of the verdict.
+    pub generation: u64,
+    /// Rises with each published change of any peer.
+    pub revision: u64,
+    pub mode: Mode,
+    pub addresses: Vec<IpAddr>,
+    pub changed_at: Time,
+    /// When anything was last heard from the peer, on any flow.
+    pub last_heard: Option<Time>,
+    /// For a change to Dead: how long after the first unanswered demand it was made.
+    pub detection_latency: Option<Duration>,
+}

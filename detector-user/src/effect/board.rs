@@ -1,0 +1,1 @@
+//! The board: where the driver publishes and everyone else reads.

@@ -1,0 +1,3 @@
+//! What effects do.
+
+pub mod board;

@@ -1,0 +1,16 @@
+//! The detector daemon and its command line.
+//!
+//! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The
+//! driver is the one loop that joins them. Imports run one way too:
+//! `main → cli → driver → { source, effect, serve } → { core, the ABI, detector-api }`.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod core;
+pub mod driver;
+pub mod effect;
+pub mod serve;
+pub mod source;

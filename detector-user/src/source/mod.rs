@@ -1,0 +1,43 @@
+//! Where signals come from. A source turns what a kernel shows into [`Signal`]s on one
+//! bounded channel and decides nothing.
+
+pub mod ebpf;
+pub mod sock_diag;
+pub mod support;
+
+use std::{collections::BTreeMap, future::Future};
+
+use crate::core::{Endpoint, PeerName, Signal};
+
+/// The peers a source is to watch: each name with its endpoints.
+pub type Watched = BTreeMap<PeerName, Vec<Endpoint>>;
+
+/// One way to see what happens to the flows with watched peers.
+pub trait Source {
+    /// Replaces the set of watched endpoints. An error leaves the previous set in force.
+    fn watch(&mut self, watched: &Watched) -> anyhow::Result<()>;
+
+    /// Whether finished handshakes with this peer are to be reported.
+    fn report_established(&mut self, peer: &PeerName, on: bool) -> anyhow::Result<()>;
+
+    /// The next batch of signals. Cancel-safe: dropping the future loses nothing.
+    fn next(&mut self) -> impl Future<Output = anyhow::Result<Vec<Signal>>> + Send;
+
+    /// What the source has counted since it started, for metrics.
+    fn counters(&self) -> SourceCounters;
+}
+
+/// What a source has counted since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceCounters {
+    /// Records that found the ring full and were healed from the map.
+    pub ring_drops: u64,
+    /// Flows that found the kernel's map full.
+    pub flows_full: u64,
+    /// Retransmissions of watched flows that raised no record.
+    pub retransmits: u64,
+    /// Records that could not be decoded.
+    pub malformed_records: u64,
+    /// Flows in the kernel's map now.
+    pub flows_tracked: u64,
+}
