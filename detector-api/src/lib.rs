@@ -3,6 +3,7 @@
 //! [`v1`] is the protocol `detector.v1`, spoken over the daemon's Unix socket.
 
 /// The protocol `detector.v1`: messages, client and server.
+#[expect(clippy::allow_attributes_without_reason, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("detector.v1");
 
