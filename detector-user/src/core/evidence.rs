@@ -137,6 +137,11 @@ impl Evidence {
             kind: event.kind,
             flow: event.flow,
         });
+        if event.flow.netns == 0 && !self.flows.contains_key(&self.known_id(event.flow)) {
+            // It may be another namespace's flow with another host of the same address:
+            // a reason to look, not evidence.
+            return Weight::Adverse;
+        }
         self.note_on_flow(event);
         if let Some(heard) = event.reading.as_ref().and_then(|r| r.last_heard) {
             self.heard(heard);

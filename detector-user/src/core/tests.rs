@@ -341,6 +341,27 @@ fn a_refused_connect_is_an_answer() {
     assert_ne!(world.state().verdict, Verdict::Dead);
 }
 
+/// Without BTF an event does not tell its namespace, and addresses recur in others.
+#[test]
+fn an_event_of_unknown_namespace_is_evidence_only_on_a_known_flow() {
+    let mut world = World::alive(3);
+    world.cut(3);
+    world.look(216, all_stalled(3, 1));
+    let mut foreign = stalled(9, 0);
+    foreign.id.netns = 0;
+    let looks = world.looks_asked;
+    world.event(245, FlowEventKind::Established, foreign);
+    world.at(255);
+    assert!(world.looks_asked > looks);
+    world.look(260, all_stalled(3, 1));
+    assert_eq!(world.state().verdict, Verdict::Dead);
+
+    let mut own = stalled(0, 0);
+    own.id.netns = 0;
+    world.event(300, FlowEventKind::Recovered, own);
+    assert_eq!(world.state().verdict, Verdict::Alive);
+}
+
 #[test]
 fn any_packet_closes_an_open_breaker() {
     let mut world = World::alive(3);
