@@ -1,6 +1,11 @@
 //! What a storage node links to learn which of its peers are dead.
 //!
-//! [`v1`] is the protocol `detector.v1`, spoken over the daemon's Unix socket.
+//! [`v1`] is the protocol `detector.v1`, spoken over the daemon's Unix socket; [`connect`] is
+//! the way there.
+
+mod client;
+
+pub use self::client::{ConnectError, connect};
 
 /// The protocol `detector.v1`: messages, client and server.
 pub mod v1 {
