@@ -8,6 +8,10 @@ mod client;
 pub use self::client::{ConnectError, connect};
 
 /// The protocol `detector.v1`: messages, client and server.
+#[expect(
+    clippy::allow_attributes_without_reason,
+    reason = "generated code gives none"
+)]
 pub mod v1 {
     tonic::include_proto!("detector.v1");
 

@@ -210,10 +210,6 @@ mod tests {
     }
 
     impl Script {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "tokio's paused clock, not the real one"
-        )]
         fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
             Self {
                 answers: Arc::new(Mutex::new(answers.into_iter().collect())),
