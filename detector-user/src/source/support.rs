@@ -34,3 +34,14 @@ pub struct Check {
     /// What it means for the operator, and what to do where something can be done.
     pub meaning: String,
 }
+
+/// What is here, in the order in which it matters.
+pub fn checks() -> Vec<Check> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
+    vec![Check {
+        name: "kernel version".to_owned(),
+        status: release.as_ref().map_or(Status::Missing, |_| Status::Ok),
+        found: release.map_or_else(|e| e.to_string(), |release| release.trim().to_owned()),
+        meaning: "5.10 and later are supported.".to_owned(),
+    }]
+}
