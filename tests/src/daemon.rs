@@ -1,4 +1,4 @@
-use std::{env, fmt::Write as _, path::Path, path::PathBuf, process::Command, time::Duration};
+use std::{env, fmt::Write as _, fs, path::Path, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use detector_api::v1::{
@@ -40,6 +40,8 @@ pub struct DaemonOptions {
     pub peers: Vec<String>,
     /// More flags of `detector run`.
     pub args: Vec<String>,
+    /// A configuration file's text, for what has no flag.
+    pub config: Option<&'static str>,
     pub via: Via,
 }
 
@@ -49,6 +51,7 @@ impl Default for DaemonOptions {
             source: "ebpf",
             peers: Vec::new(),
             args: Vec::new(),
+            config: None,
             via: Via::Direct,
         }
     }
@@ -67,6 +70,11 @@ impl DaemonOptions {
 
     pub fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
         self.args.extend(args.map(str::to_owned));
+        self
+    }
+
+    pub fn config(mut self, config: &'static str) -> Self {
+        self.config = Some(config);
         self
     }
 
@@ -142,6 +150,11 @@ impl Daemon {
         command.args(["--output", "json", "--log", "debug"]);
         for peer in &options.peers {
             command.args(["--peer", peer]);
+        }
+        if let Some(config) = options.config {
+            let file = socket.with_extension("toml");
+            fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))?;
+            command.arg("--config").arg(file);
         }
         command.args(&options.args);
         Process::start(&format!("detector on {}", host.name()), command)
@@ -264,6 +277,14 @@ impl Daemon {
         Ok(self.client().explain_peer(request).await?.into_inner())
     }
 
+    /// Runs the program's own client, as in `detector peers`, and gives what it prints.
+    pub fn cli(&self, host: &Host, args: &[&str]) -> anyhow::Result<String> {
+        let socket = self.socket.to_string_lossy();
+        let mut all = vec!["--socket", &socket];
+        all.extend(args);
+        host.exec(&binary()?.to_string_lossy(), &all)
+    }
+
     /// What helps to see why a test failed.
     async fn diagnosis(&self, peer: &str) -> String {
         let mut text = String::from("--- states, with the time to now ---\n");
@@ -301,6 +322,13 @@ impl Daemon {
             "{} is left behind",
             self.socket.display()
         );
+        self.stopped = true;
+        Ok(())
+    }
+
+    /// Kills it as a crash would: it can clean up nothing.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        self.process.kill().await?;
         self.stopped = true;
         Ok(())
     }
