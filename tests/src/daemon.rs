@@ -35,7 +35,7 @@ pub enum Via {
 #[derive(Clone, Debug)]
 pub struct DaemonOptions {
     /// For `--source`. Not `auto` by default: a test of eBPF must not pass without it.
-    pub source: &'static str,
+    pub source: String,
     /// For `--peer`.
     pub peers: Vec<String>,
     /// More flags of `detector run`.
@@ -48,7 +48,7 @@ pub struct DaemonOptions {
 impl Default for DaemonOptions {
     fn default() -> Self {
         Self {
-            source: "ebpf",
+            source: "ebpf".to_owned(),
             peers: Vec::new(),
             args: Vec::new(),
             config: None,
@@ -58,8 +58,8 @@ impl Default for DaemonOptions {
 }
 
 impl DaemonOptions {
-    pub fn source(mut self, source: &'static str) -> Self {
-        self.source = source;
+    pub fn source(mut self, source: &str) -> Self {
+        self.source = source.to_owned();
         self
     }
 
@@ -146,7 +146,7 @@ impl Daemon {
         mount_tracefs()?;
         let mut command = via(host, options.via, &binary()?.to_string_lossy());
         command.args(["run", "--socket"]).arg(socket);
-        command.args(["--metrics", METRICS, "--source", options.source]);
+        command.args(["--metrics", METRICS, "--source", &options.source]);
         command.args(["--output", "json", "--log", "debug"]);
         for peer in &options.peers {
             command.args(["--peer", peer]);

@@ -22,6 +22,7 @@ mod scene;
 pub mod stats;
 pub mod testbed;
 mod watcher;
+pub mod words;
 
 pub use self::{
     daemon::{Daemon, DaemonOptions, Via},
