@@ -1,1 +1,147 @@
-fn main() {}
+//! Sets up, builds, runs and tests the project: the same commands that CI runs.
+//!
+//! [`facts`] looks at the machine, [`plan`] decides purely from what it saw, [`setup`]
+//! carries the plan out; [`commands`] and [`test`] are what a person types.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{step::Runner, workspace::Workspace};
+
+mod commands;
+mod ebpf;
+mod facts;
+mod invocation;
+mod pins;
+mod plan;
+mod proof;
+mod setup;
+mod step;
+mod test;
+mod workspace;
+
+/// Sets up, builds, runs and tests the project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    /// Print every step (what, why, the command, whether it needs root) and change nothing.
+    #[arg(long, global = true)]
+    dry_run: bool,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what is missing: the eBPF toolchain and the tools of the tests.
+    Setup,
+    /// Build the eBPF object, target/ebpf/detector.o.
+    BuildEbpf,
+    /// Build the daemon and start it on this host, printing verdicts.
+    Run(Passed),
+    /// Run every test: unit tests, lab tests, alert rules.
+    Test(test::Options),
+    /// A three-host lab to play with: start, cut, heal, watch.
+    Lab(Passed),
+    /// The story in a minute: traffic, cut, verdict, recovery.
+    Demo(Passed),
+    /// Measure: `bench detect`.
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Time from a power cut to an Open breaker, next to what RustFS's own settings take.
+    Detect(Passed),
+}
+
+/// Arguments for the program behind a task.
+#[derive(Debug, clap::Args)]
+struct Passed {
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGS"
+    )]
+    args: Vec<String>,
+}
+
+impl Passed {
+    /// A `--dry-run` among the arguments is ours: nobody who typed it wants things started.
+    fn take_dry_run(&mut self) -> bool {
+        let before = self.args.len();
+        self.args.retain(|arg| arg != "--dry-run");
+        self.args.len() != before
+    }
+}
+
+fn main() -> Result<()> {
+    let Cli { dry_run, mut task } = Cli::parse();
+    let dry_run = match &mut task {
+        Task::Run(passed) | Task::Lab(passed) | Task::Demo(passed) => passed.take_dry_run(),
+        Task::Bench {
+            bench: Bench::Detect(passed),
+        } => passed.take_dry_run(),
+        Task::Setup | Task::BuildEbpf | Task::Test(_) => false,
+    } || dry_run;
+    let runner = Runner {
+        dry_run,
+        is_root: facts::is_root(),
+    };
+    let workspace = Workspace::find()?;
+    // Paths in plans and commands are the checkout's, wherever we were called from.
+    std::env::set_current_dir(&workspace.root)?;
+    match task {
+        Task::Setup => commands::setup(&runner),
+        Task::BuildEbpf => commands::build_ebpf(&runner, &workspace),
+        Task::Run(passed) => commands::run(&runner, &workspace, &passed.args),
+        Task::Test(options) => test::run(&runner, &workspace, &options),
+        Task::Lab(passed) => commands::lab_program(&runner, &workspace, "lab", &passed.args),
+        Task::Demo(passed) => {
+            let args: Vec<String> = ["demo".to_owned()].into_iter().chain(passed.args).collect();
+            commands::lab_program(&runner, &workspace, "lab", &args)
+        }
+        Task::Bench {
+            bench: Bench::Detect(passed),
+        } => commands::lab_program(&runner, &workspace, "bench-detect", &passed.args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(words: &[&str]) -> Passed {
+        match Cli::parse_from([&["cargo xtask"], words].concat()).task {
+            Task::Run(passed)
+            | Task::Bench {
+                bench: Bench::Detect(passed),
+            } => passed,
+            other => panic!("{other:?} passes nothing on"),
+        }
+    }
+
+    #[test]
+    fn arguments_reach_the_program_with_and_without_dashes() {
+        let peer = ["--peer", "http://node4:9000"];
+        assert_eq!(passed(&[&["run", "--"], &peer[..]].concat()).args, peer);
+        assert_eq!(passed(&[&["run"], &peer[..]].concat()).args, peer);
+        assert_eq!(
+            passed(&["bench", "detect", "--cuts", "3"]).args,
+            ["--cuts", "3"]
+        );
+    }
+
+    #[test]
+    fn dry_run_is_ours_wherever_it_stands() {
+        for words in [["--dry-run", "run"], ["run", "--dry-run"]] {
+            assert!(Cli::parse_from([&["cargo xtask"], &words[..]].concat()).dry_run);
+        }
+        let mut late = passed(&["run", "--peer", "x", "--dry-run"]);
+        assert!(late.take_dry_run());
+        assert_eq!(late.args, ["--peer", "x"]);
+    }
+}

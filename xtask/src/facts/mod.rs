@@ -1,0 +1,145 @@
+//! What this machine has: looked at, never changed. [`crate::plan`] decides from it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+pub use apt::Apt;
+pub use rust::{Origin, Release, Toolchain};
+
+mod apt;
+mod rust;
+
+/// Everything that setup decides from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub is_root: bool,
+    pub commands: BTreeSet<String>,
+    /// `None`: not a Debian.
+    pub apt: Option<Apt>,
+    /// Every toolchain found, the preferred one first.
+    pub toolchains: Vec<Toolchain>,
+    /// LLVM development files: major → prefix.
+    pub llvm: BTreeMap<u32, PathBuf>,
+    /// Event formats of the kernel can be had under /sys/kernel/tracing.
+    pub tracefs: bool,
+    /// Where tools go that no package manager keeps.
+    pub cache: PathBuf,
+    pub rustup_home: PathBuf,
+}
+
+impl Facts {
+    pub fn has(&self, command: &str) -> bool {
+        self.commands.contains(command)
+    }
+
+    /// Steps that need root can be done: we are, or `sudo` is there to ask.
+    pub fn can_be_root(&self) -> bool {
+        self.is_root || self.has("sudo")
+    }
+
+    /// Looks at the machine; `lists_renewed` when this run has renewed apt's lists.
+    pub fn gather(lists_renewed: bool) -> Result<Self> {
+        let cache = cache_dir()?;
+        let rustup_home = rustup_home()?;
+        let commands = COMMANDS
+            .iter()
+            .filter(|command| find_command(command, &cache).is_some())
+            .map(|&command| command.to_owned())
+            .collect::<BTreeSet<_>>();
+        Ok(Self {
+            is_root: is_root(),
+            apt: commands
+                .contains("apt-get")
+                .then(|| Apt::gather(lists_renewed)),
+            toolchains: rust::toolchains(&cache, &rustup_home),
+            llvm: rust::llvm_prefixes(),
+            tracefs: tracefs_mounted(),
+            rustup_home,
+            commands,
+            cache,
+        })
+    }
+}
+
+/// Commands whose presence is a fact.
+const COMMANDS: [&str; 13] = [
+    "apt-get",
+    "bpftool",
+    "c++",
+    "cargo-binstall",
+    "curl",
+    "ip",
+    "nft",
+    "nsenter",
+    "promtool",
+    "rustup",
+    "sudo",
+    "tar",
+    "zstd",
+];
+
+/// Finds a command on PATH, in the system directories that users often lack there, or among
+/// the tools that setup unpacked.
+pub fn find_command(command: &str, cache: &Path) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .chain([cache.join(command).join("usr/bin")])
+        .map(|directory| directory.join(command))
+        .find(|file| is_executable(file))
+}
+
+/// `$XDG_CACHE_HOME/detector`, by default `~/.cache/detector`.
+pub fn cache_dir() -> Result<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(cache) = set("XDG_CACHE_HOME") {
+        return Ok(PathBuf::from(cache).join("detector"));
+    }
+    Ok(home()?.join(".cache/detector"))
+}
+
+/// Where cargo keeps its registry and its installed programs.
+pub fn cargo_home() -> Result<PathBuf> {
+    match env::var_os("CARGO_HOME").filter(|value| !value.is_empty()) {
+        Some(home) => Ok(PathBuf::from(home)),
+        None => Ok(home()?.join(".cargo")),
+    }
+}
+
+fn home() -> Result<PathBuf> {
+    env::home_dir()
+        .filter(|home| !home.as_os_str().is_empty())
+        .context("no home directory: set HOME")
+}
+
+fn rustup_home() -> Result<PathBuf> {
+    match env::var_os("RUSTUP_HOME").filter(|value| !value.is_empty()) {
+        Some(home) => Ok(PathBuf::from(home)),
+        None => Ok(home()?.join(".rustup")),
+    }
+}
+
+pub fn is_root() -> bool {
+    // The owner of our own /proc entry is our effective user.
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
+}
+
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+fn tracefs_mounted() -> bool {
+    fs::read_to_string("/proc/self/mounts").is_ok_and(|mounts| {
+        mounts
+            .lines()
+            .filter_map(|line| line.split(' ').nth(1))
+            .any(|at| at == "/sys/kernel/tracing")
+    })
+}

@@ -1,0 +1,65 @@
+//! Every version and package name that setup relies on, in one place.
+
+use crate::facts::Release;
+
+/// The oldest compiler that builds this workspace (`rust-version` in Cargo.toml).
+pub const MSRV: Release = Release::parse_const(env!("CARGO_PKG_RUST_VERSION"));
+
+/// The nightly that rustup installs where nothing else is to be had.
+pub const NIGHTLY: &str = "nightly-2026-05-20";
+
+/// The linker that turns LLVM bitcode into a BPF object.
+pub const BPF_LINKER: &str = "0.13.0";
+
+/// LLVM majors that [`BPF_LINKER`] can be built against.
+pub const BPF_LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
+
+/// The LLVM major behind Debian's `rustc-web` (1.96).
+pub const DEBIAN_LLVM: u32 = 22;
+
+/// Debian's current Rust for the web engines of stable releases: a compiler, its cargo and
+/// the sources of `core`, which the BPF target has to compile itself.
+pub const DEBIAN_RUST: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+
+/// A command that some part of the project calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tool {
+    pub command: &'static str,
+    /// Debian's package.
+    pub package: &'static str,
+    pub why: &'static str,
+}
+
+/// What the lab needs to make hosts, cables and power cuts.
+pub const LAB_TOOLS: [Tool; 3] = [
+    Tool {
+        command: "ip",
+        package: "iproute2",
+        why: "the lab makes its hosts and cables (network namespaces, veth, bridge) with it",
+    },
+    Tool {
+        command: "nft",
+        package: "nftables",
+        why: "the lab drops packets with it: silent cuts and random loss",
+    },
+    Tool {
+        command: "nsenter",
+        package: "util-linux",
+        why: "the lab runs programs inside its hosts with it",
+    },
+];
+
+/// What only the tests need, besides [`LAB_TOOLS`] and [`PROMTOOL`].
+pub const TEST_TOOLS: [Tool; 1] = [Tool {
+    command: "bpftool",
+    package: "bpftool",
+    why: "a test asks the kernel with it that no program or map is left behind",
+}];
+
+/// Checks the alert rules. Its package would start a Prometheus server, so it is unpacked
+/// into the cache and never installed.
+pub const PROMTOOL: Tool = Tool {
+    command: "promtool",
+    package: "prometheus",
+    why: "the alert rules in deploy/prometheus are checked and tested with it",
+};

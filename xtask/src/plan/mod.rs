@@ -1,0 +1,215 @@
+//! From facts to steps: pure, so that `--dry-run` prints what a real run would do.
+//!
+//! A plan covers what can be known now. After its steps have run the machine is looked at
+//! again and planned for again, until there is nothing left to do.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    facts::{Facts, Toolchain},
+    invocation::Invocation,
+    pins::{LAB_TOOLS, PROMTOOL, TEST_TOOLS, Tool},
+    step::{OnFailure, Route, Step},
+};
+
+mod by_hand;
+#[cfg(test)]
+mod tests;
+mod toolchain;
+
+/// What a command of ours is going to need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// The toolchain that builds the eBPF object.
+    pub ebpf: bool,
+    /// tracefs, where the kernel describes its tracepoints.
+    pub tracefs: bool,
+    pub lab_tools: bool,
+    pub test_tools: bool,
+    /// What checks the alert rules.
+    pub promtool: bool,
+}
+
+impl Needs {
+    pub const BUILD: Self = Self {
+        ebpf: true,
+        tracefs: false,
+        lab_tools: false,
+        test_tools: false,
+        promtool: false,
+    };
+    pub const RUN: Self = Self {
+        tracefs: true,
+        ..Self::BUILD
+    };
+    pub const LAB: Self = Self {
+        lab_tools: true,
+        ..Self::RUN
+    };
+    pub const LAB_TESTS: Self = Self {
+        test_tools: true,
+        ..Self::LAB
+    };
+    pub const ALL: Self = Self {
+        promtool: true,
+        ..Self::LAB_TESTS
+    };
+    pub const UNIT: Self = Self {
+        ebpf: false,
+        ..Self::BUILD
+    };
+}
+
+/// The step after which apt's offers count as known.
+pub const RENEW_LISTS: &str = "renew apt's package lists";
+
+/// Why a route is closed in this run.
+pub type Closed = BTreeMap<Route, String>;
+
+/// What to do now, and what needs nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What was looked for and found.
+    pub present: Vec<String>,
+    pub steps: Vec<Step>,
+    pub ebpf: Ebpf,
+    /// What is missing besides the eBPF toolchain and cannot be installed from here.
+    pub blocked: Vec<String>,
+}
+
+/// What came of the search for an eBPF toolchain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Ebpf {
+    /// Nobody asked.
+    #[default]
+    NotNeeded,
+    /// There, and proven.
+    Ready(Toolchain),
+    /// Will be there after the steps; this is what it is expected to be.
+    Expected(Toolchain),
+    /// Apt's lists are too old to tell; they are renewed first.
+    AfterRenewal,
+    /// Not to be had; the text says why and what a person can do.
+    Impossible(String),
+}
+
+/// Plans for `needs`, leaving out the routes that have failed already.
+pub fn plan(facts: &Facts, needs: Needs, closed: &Closed) -> Plan {
+    let mut plan = Plan::default();
+    if needs.ebpf {
+        toolchain::plan(facts, closed, &mut plan);
+    }
+    let mut tools: Vec<Tool> = Vec::new();
+    if needs.lab_tools {
+        tools.extend(LAB_TOOLS);
+    }
+    if needs.test_tools {
+        tools.extend(TEST_TOOLS);
+    }
+    plan_tools(facts, &tools, &mut plan);
+    if needs.promtool {
+        plan_promtool(facts, &mut plan);
+    }
+    if needs.tracefs {
+        plan_tracefs(facts, &mut plan);
+    }
+    renew_lists_first(facts, &mut plan);
+    plan
+}
+
+fn plan_tools(facts: &Facts, tools: &[Tool], plan: &mut Plan) {
+    let (there, missing): (Vec<Tool>, Vec<Tool>) =
+        tools.iter().partition(|tool| facts.has(tool.command));
+    if !there.is_empty() {
+        let names: Vec<&str> = there.iter().map(|tool| tool.command).collect();
+        plan.present.push(format!("commands: {}", names.join(", ")));
+    }
+    if missing.is_empty() {
+        return;
+    }
+    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    if facts.apt.is_none() || !facts.can_be_root() {
+        plan.blocked.extend(missing.iter().map(Tool::by_hand));
+        return;
+    }
+    let reasons: Vec<String> = missing
+        .iter()
+        .map(|tool| format!("{}: {}", tool.command, tool.why))
+        .collect();
+    plan.steps.push(Step::new(
+        format!("install {}", packages.join(", ")),
+        reasons.join("; "),
+        apt_install(&packages),
+    ));
+}
+
+fn plan_promtool(facts: &Facts, plan: &mut Plan) {
+    if facts.has(PROMTOOL.command) {
+        plan.present.push(format!("commands: {}", PROMTOOL.command));
+        return;
+    }
+    if facts.apt.is_none() {
+        plan.blocked.push(PROMTOOL.by_hand());
+        return;
+    }
+    let script = "mkdir -p \"$1\" && cd \"$1\" && apt-get download prometheus && \
+                  dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb";
+    let into = facts.cache.join(PROMTOOL.command);
+    plan.steps.push(Step::new(
+        format!("unpack promtool into {}", into.display()),
+        format!(
+            "{}; the package itself would start a server, so it is not installed",
+            PROMTOOL.why
+        ),
+        Invocation::new("sh")
+            .args(["-c", script, "unpack"])
+            .args([into]),
+    ));
+}
+
+fn plan_tracefs(facts: &Facts, plan: &mut Plan) {
+    if facts.tracefs {
+        plan.present
+            .push("tracefs on /sys/kernel/tracing".to_owned());
+        return;
+    }
+    plan.steps.push(
+        Step::new(
+            "mount tracefs on /sys/kernel/tracing",
+            "the kernel describes the fields of its tracepoints there; gone with the next reboot",
+            Invocation::new("mount")
+                .args(["-t", "tracefs", "nodev", "/sys/kernel/tracing"])
+                .needing_root(),
+        )
+        .on_failure(OnFailure::Continue),
+    );
+}
+
+/// Old lists name packages that the mirror no longer has.
+fn renew_lists_first(facts: &Facts, plan: &mut Plan) {
+    let uses_apt = plan.ebpf == Ebpf::AfterRenewal
+        || plan
+            .steps
+            .iter()
+            .any(|step| step.invocation.display(true).contains("apt-get"));
+    if !uses_apt || facts.apt.as_ref().is_none_or(|apt| apt.fresh) || !facts.can_be_root() {
+        return;
+    }
+    let renew = Step::new(
+        RENEW_LISTS,
+        "old lists name packages that the mirror no longer has",
+        Invocation::new("apt-get")
+            .args(["update", "--quiet", "-o", "DPkg::Lock::Timeout=120"])
+            .needing_root(),
+    );
+    plan.steps.insert(0, renew.on_failure(OnFailure::Continue));
+}
+
+fn apt_install(packages: &[&str]) -> Invocation {
+    Invocation::new("apt-get")
+        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+        .args(["-o", "DPkg::Lock::Timeout=120"])
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .needing_root()
+}

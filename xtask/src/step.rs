@@ -1,0 +1,141 @@
+//! A step of a plan, and the one place that carries steps out or only prints them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::invocation::Invocation;
+
+/// One thing to do: what, why, and the command that does it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub what: String,
+    pub why: String,
+    pub invocation: Invocation,
+    pub on_failure: OnFailure,
+}
+
+/// What a failed step means for the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The plan has failed.
+    Stop,
+    /// What follows may still work: a package list that could not be renewed.
+    Continue,
+    /// This way to the eBPF toolchain is closed; look for another.
+    CloseRoute(Route),
+}
+
+/// The ways in which a missing part of the eBPF toolchain can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Route {
+    /// Debian's compiler, sources and LLVM, by apt.
+    DebianPackages,
+    /// A pinned nightly, by rustup.
+    RustupNightly,
+    /// bpf-linker built here against the compiler's LLVM.
+    LinkerBuild,
+    /// bpf-linker's own release, with its LLVM inside.
+    LinkerRelease,
+}
+
+impl Step {
+    pub fn new(what: impl Into<String>, why: impl Into<String>, invocation: Invocation) -> Self {
+        Self {
+            what: what.into(),
+            why: why.into(),
+            invocation,
+            on_failure: OnFailure::Stop,
+        }
+    }
+
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = on_failure;
+        self
+    }
+}
+
+/// Time since it was started; what a step took is printed, never decided upon.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "durations are shown to a person; xtask is no part of the detector"
+    )]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// Carries out steps, or with `--dry-run` only says what they would be.
+#[derive(Clone, Copy, Debug)]
+pub struct Runner {
+    pub dry_run: bool,
+    pub is_root: bool,
+}
+
+impl Runner {
+    pub fn heading(&self, title: &str) {
+        println!("==> {title}");
+    }
+
+    pub fn note(&self, text: &str) {
+        println!("    {text}");
+    }
+
+    /// Says a step, then does it unless this is a dry run.
+    pub fn run(&self, step: &Step) -> Result<()> {
+        self.announce(step);
+        if self.dry_run {
+            return Ok(());
+        }
+        let watch = Stopwatch::start();
+        let result = step.invocation.run(self.is_root);
+        let outcome = if result.is_ok() {
+            "done in"
+        } else {
+            "failed after"
+        };
+        self.note(&format!("{outcome} {}", seconds(watch.elapsed())));
+        result
+    }
+
+    /// Says a step, then becomes its command; returns only on a dry run or an error.
+    pub fn exec(&self, step: &Step) -> Result<()> {
+        self.announce(step);
+        if self.dry_run {
+            return Ok(());
+        }
+        Err(step.invocation.exec(self.is_root))
+    }
+
+    fn announce(&self, step: &Step) {
+        println!("  > {}", step.what);
+        self.note(&format!("why: {}", step.why));
+        let root = match (step.invocation.root, self.is_root) {
+            (false, _) => "",
+            (true, true) => " (needs root, which we are)",
+            (true, false) => " (needs root: by sudo)",
+        };
+        self.note(&format!(
+            "$ {}{root}",
+            step.invocation.display(self.is_root)
+        ));
+    }
+}
+
+/// `0.4 s`, `1 m 05 s`.
+pub fn seconds(duration: Duration) -> String {
+    let whole = duration.as_secs();
+    if whole < 60 {
+        format!("{:.1} s", duration.as_secs_f64())
+    } else {
+        format!("{} m {:02} s", whole / 60, whole % 60)
+    }
+}

@@ -1,0 +1,165 @@
+//! `cargo xtask test`: every test there is, in stages, with a summary at the end.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::{
+    commands::{build_host, build_object},
+    invocation::Invocation,
+    plan::Needs,
+    setup,
+    step::{Runner, Step, Stopwatch, seconds},
+    workspace::{Profile, Workspace},
+};
+
+/// What to test.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Options {
+    /// Only the unit tests: no root, no eBPF toolchain.
+    #[arg(long, conflicts_with = "lab")]
+    unit: bool,
+    /// Only the lab tests.
+    #[arg(long)]
+    lab: bool,
+    /// Run the lab tests N times in a row; the first failure ends it.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
+    /// Only tests whose name contains one of these.
+    filters: Vec<String>,
+}
+
+/// Sets up, builds and tests; the first stage that fails ends it.
+pub fn run(runner: &Runner, workspace: &Workspace, options: &Options) -> Result<()> {
+    let mut stages = Stages::default();
+    let result = stages_in_order(runner, workspace, options, &mut stages);
+    stages.print(runner);
+    result
+}
+
+fn stages_in_order(
+    runner: &Runner,
+    workspace: &Workspace,
+    options: &Options,
+    stages: &mut Stages,
+) -> Result<()> {
+    let (unit, lab) = (!options.lab, !options.unit);
+    let needs = match (unit, lab) {
+        (_, false) => Needs::UNIT,
+        (false, true) => Needs::LAB_TESTS,
+        (true, true) => Needs::ALL,
+    };
+    let prepared = stages.run("setup", || setup::prepare(runner, needs))?;
+    if lab {
+        stages.run("eBPF object", || {
+            build_object(runner, workspace, prepared.ebpf)
+        })?;
+    }
+    if unit {
+        stages.run("unit tests", || unit_tests(runner, &options.filters))?;
+    }
+    if lab {
+        stages.run("build of the lab", || build_lab(runner))?;
+        for round in 1..=options.repeat {
+            let name = match options.repeat {
+                1 => "lab tests".to_owned(),
+                rounds => format!("lab tests, round {round} of {rounds}"),
+            };
+            stages.run(&name, || lab_tests(runner, workspace, &options.filters))?;
+        }
+    }
+    if unit && lab {
+        stages.run("alert rules", || alert_rules(runner, workspace))?;
+    }
+    Ok(())
+}
+
+fn unit_tests(runner: &Runner, filters: &[String]) -> Result<()> {
+    runner.heading("unit tests");
+    runner.run(&Step::new(
+        "cargo test",
+        "everything that needs neither root nor eBPF",
+        Invocation::cargo().args(["test", "--"]).args(filters),
+    ))
+}
+
+fn build_lab(runner: &Runner) -> Result<()> {
+    build_host(runner, Profile::Debug, &["detector-user"], &["detector"])?;
+    runner.run(&Step::new(
+        "compile the lab and its tests",
+        "done as you, so that root leaves no files in target/",
+        Invocation::cargo().args(["test", "--package", "detector-tests", "--no-run"]),
+    ))
+}
+
+fn lab_tests(runner: &Runner, workspace: &Workspace, filters: &[String]) -> Result<()> {
+    runner.heading("lab tests");
+    let daemon = workspace.binary(Profile::Debug, "detector");
+    runner.run(&Step::new(
+        "run the lab tests",
+        "a real daemon, real eBPF and real power cuts between network namespaces; \
+         one at a time, for tracepoints see every namespace",
+        lab_invocation(runner, &daemon.to_string_lossy()).args(filters),
+    ))
+}
+
+/// Cargo stays the user's; only the test programs become root, by a runner.
+fn lab_invocation(runner: &Runner, daemon: &str) -> Invocation {
+    let cargo = Invocation::cargo()
+        .args(["test", "--package", "detector-tests"])
+        .env("DETECTOR_BIN", daemon);
+    let cargo = if runner.is_root {
+        cargo
+    } else {
+        let daemon = format!("DETECTOR_BIN={daemon}");
+        let words = ["sudo", "env", &daemon, "RUST_BACKTRACE=1"].map(|word| format!("{word:?}"));
+        let setting = format!("target.'cfg(unix)'.runner=[{}]", words.join(","));
+        cargo.args(["--config", &setting])
+    };
+    cargo.args(["--", "--test-threads=1"])
+}
+
+fn alert_rules(runner: &Runner, workspace: &Workspace) -> Result<()> {
+    runner.heading("alert rules");
+    let rules = workspace.root.join("deploy/prometheus");
+    let promtool = workspace.tool("promtool")?;
+    runner.run(&Step::new(
+        "check the rules",
+        "a rule file that Prometheus refuses would silence every alert",
+        Invocation::new(&promtool)
+            .args(["check", "rules"])
+            .args([rules.join("detector-rules.yml")]),
+    ))?;
+    runner.run(&Step::new(
+        "test the rules",
+        "each alert fires when it should and not otherwise",
+        Invocation::new(&promtool)
+            .args(["test", "rules"])
+            .args([rules.join("detector-rules-test.yml")]),
+    ))
+}
+
+/// The stages that were run, how long each took and how it ended.
+#[derive(Debug, Default)]
+struct Stages(Vec<(String, Duration, bool)>);
+
+impl Stages {
+    fn run<T>(&mut self, name: &str, stage: impl FnOnce() -> Result<T>) -> Result<T> {
+        let watch = Stopwatch::start();
+        let result = stage();
+        self.0
+            .push((name.to_owned(), watch.elapsed(), result.is_ok()));
+        result
+    }
+
+    fn print(&self, runner: &Runner) {
+        if runner.dry_run {
+            return;
+        }
+        runner.heading("summary");
+        for (name, took, passed) in &self.0 {
+            let outcome = if *passed { "ok" } else { "FAILED" };
+            println!("    {outcome:<6}  {:>10}  {name}", seconds(*took));
+        }
+    }
+}
