@@ -1,8 +1,17 @@
 //! What a storage node links to learn which of its peers are dead.
 //!
-//! [`v1`] is the protocol `detector.v1`, spoken over the daemon's Unix socket.
+//! [`v1`] is the protocol `detector.v1`, spoken over the daemon's Unix socket; [`connect`] is
+//! the way there.
+
+mod client;
+
+pub use self::client::{ConnectError, connect};
 
 /// The protocol `detector.v1`: messages, client and server.
+#[expect(
+    clippy::allow_attributes_without_reason,
+    reason = "generated code gives none"
+)]
 pub mod v1 {
     tonic::include_proto!("detector.v1");
 

@@ -1,4 +1,5 @@
-//! The record layout both sides share.
+//! The layouts both sides share: records, keys, counters, and the [`Config`] that user space
+//! hands over.
 //!
 //! The kernel side fills a [`FlowRecord`], keeps it in the `FLOWS` map (the state) and
 //! puts it on the `EVENTS` ring (the doorbell). The daemon reads both with the same types.
@@ -6,6 +7,13 @@
 //! Everything here is plain old data: `repr(C)`, explicit padding, no enum and no bool, so
 //! that any byte pattern is a valid value and a reader checks meaning, not memory.
 #![no_std]
+
+mod config;
+
+pub use config::{
+    ABSENT, CONFIG_NAME, Config, CongStateOffsets, ErrorReportOffsets, RetransmitOffsets,
+    SetStateOffsets, SocketOffsets, TupleOffsets, config_flag,
+};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -32,7 +40,8 @@ pub mod record_kind {
 
 /// Bits of [`FlowRecord::flags`].
 pub mod record_flag {
-    /// The socket's own fields (from `cookie` to `rto_us`) were read: the kernel has BTF.
+    /// The socket's own fields were read: the kernel has BTF. Without it the namespace,
+    /// the cookie and everything that counts or measures are 0.
     pub const SOCKET_FIELDS: u8 = 1;
     /// The retransmission could not leave this host (`err` −16, kernels ≥ 6.17): it says
     /// nothing about the peer.
@@ -49,8 +58,12 @@ pub struct FlowRecord {
     pub at_ns: u64,
     /// The socket cookie; 0 while nobody has asked the kernel for one.
     pub cookie: u64,
-    /// Time since the last ACK arrived, in nanoseconds; resolution one jiffy.
+    /// Time since the last ACK was taken (`rcv_tstamp`), in nanoseconds; resolution one
+    /// jiffy.
     pub last_ack_age_ns: u64,
+    /// Time since the last data arrived (`icsk_ack.lrcvtime`), in nanoseconds; resolution
+    /// one jiffy. Data whose ACK number does not advance leaves `last_ack_age_ns` as it is.
+    pub last_data_age_ns: u64,
     /// Inode of the network namespace; 0 when unknown.
     pub netns: u32,
     /// One of [`record_kind`].
@@ -59,6 +72,8 @@ pub struct FlowRecord {
     pub errno: u32,
     /// Bytes sent and not acknowledged (`snd_nxt - snd_una`).
     pub unacked_bytes: u32,
+    /// Segments sent and not acknowledged (`packets_out`).
+    pub packets_out: u32,
     /// The send window the peer has opened, in bytes; 0 is a zero window.
     pub snd_wnd_bytes: u32,
     /// Smoothed round-trip time, in microseconds.
@@ -79,14 +94,15 @@ pub struct FlowRecord {
     pub backoff: u8,
     /// `icsk_probes_out`: zero-window or keepalive probes unanswered.
     pub probes_out: u8,
-    /// The TCP state (`TCP_ESTABLISHED` = 1, …) when the record was made.
+    /// The TCP state (`TCP_ESTABLISHED` = 1, …) when the record was made; of a flow that
+    /// is being closed, the state it leaves; 0 when unknown.
     pub tcp_state: u8,
     /// Bits of [`record_flag`].
     pub flags: u8,
-    pub _pad: [u8; 7],
+    pub _pad: [u8; 3],
 }
 
-const _: () = assert!(size_of::<FlowRecord>() == 104);
+const _: () = assert!(size_of::<FlowRecord>() == 112);
 const _: () = assert!(align_of::<FlowRecord>() == 8);
 
 /// Key of the `FLOWS` map: the namespace is part of it, for the same addresses recur in
@@ -120,6 +136,9 @@ pub struct WatchKey {
 
 const _: () = assert!(size_of::<WatchKey>() == 20);
 
+/// What the `WATCHED` map holds at most.
+pub const MAX_WATCHED: u32 = 16_384;
+
 /// Bits of the `WATCHED` map's value.
 pub mod watch_flag {
     /// Also report handshakes that succeed: set while the peer is not Alive.
@@ -136,6 +155,10 @@ pub mod counter {
     pub const FLOWS_FULL: u32 = 2;
     /// Retransmissions of watched flows that raised no record.
     pub const RETRANSMITS: u32 = 3;
+    /// Entries made in the `FLOWS` map.
+    pub const FLOWS_ADDED: u32 = 4;
+    /// Entries that the programs removed from the `FLOWS` map.
+    pub const FLOWS_REMOVED: u32 = 5;
     /// Number of counters.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 6;
 }

@@ -1,4 +1,46 @@
+//! The programs that run in the kernel, one hook per file.
+//!
+//! ```text
+//! tcp:tcp_cong_state_set     RTO, recovery                    cong_state
+//! tcp:tcp_retransmit_skb     TLP; SYN and RTO on 5.10         retransmit
+//! sock:inet_sock_set_state   established, failed, closed      set_state
+//! sock:inet_sk_error_report  an error on a watched address    error_report
+//! ```
+//!
+//! Each hook reads the addresses, drops what is not watched, and hands what happened to
+//! [`flow`], which keeps the state in `FLOWS` and rings the doorbell. None runs per packet.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod cong_state;
+#[cfg(target_arch = "bpf")]
+mod error_report;
+#[cfg(target_arch = "bpf")]
+mod flow;
+#[cfg(target_arch = "bpf")]
+mod globals;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod retransmit;
+#[cfg(target_arch = "bpf")]
+mod set_state;
+#[cfg(target_arch = "bpf")]
+mod socket;
+#[cfg(target_arch = "bpf")]
+mod tuple;
+
+/// The kernel gives the helpers used here only to programs under a GPL-compatible licence.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

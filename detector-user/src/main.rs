@@ -1,1 +1,9 @@
-fn main() {}
+//! The binary `detector`; everything is in the library.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    detector_user::cli::main()
+}

@@ -1,1 +1,82 @@
-//! The command line.
+//! The command line: parses it, runs the command, says what went wrong and exits with the
+//! documented code.
+
+mod args;
+mod client;
+mod config;
+mod doctor;
+mod exit;
+mod json;
+mod lines;
+mod run;
+mod text;
+mod watch;
+
+use std::{
+    future::Future,
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser as _};
+
+use self::{
+    args::{Cli, Command},
+    exit::{Exit, Failure},
+};
+
+/// How long a runtime may take to end: lookups in progress block a thread each, and the
+/// system's resolver cannot be interrupted.
+const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(200);
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let exit = match command(&cli) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            // A closed stderr leaves nobody to tell.
+            let _ = io::stderr().write_all(failure.message().as_bytes());
+            failure.exit()
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn command(cli: &Cli) -> Result<Exit, Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Run(overrides) => run::run(global, overrides),
+        Command::Peers => block_on(client::peers(global)),
+        Command::Watch => block_on(watch::watch(global)),
+        Command::Explain { peer } => block_on(client::explain(global, peer)),
+        Command::Doctor => doctor::doctor(global.output),
+        Command::Config(command) => config::config(global, command),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "detector", &mut script);
+            io::stdout().write_all(&script)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Runs a client command: one thread is enough for one question.
+fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+    result
+}
+
+/// Prints to stdout, flushed.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}

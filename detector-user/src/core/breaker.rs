@@ -1,6 +1,10 @@
+//! The circuit breaker of one peer: Closed, Open, HalfOpen with leased trials.
+
 use std::time::Duration;
 
 use thiserror::Error;
+
+use super::{Breaker, Settings, Time};
 
 /// A leased trial call to a HalfOpen peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,4 +31,185 @@ pub enum TrialError {
     Exhausted,
     #[error("no such trial: its lease has ended, or it was never given")]
     UnknownTrial,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Closed,
+    /// HalfOpen at `until` unless something is heard before.
+    Open {
+        until: Time,
+    },
+    HalfOpen {
+        leases: Vec<Lease>,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    id: u64,
+    until: Time,
+}
+
+/// One peer's breaker.
+#[derive(Clone, Debug)]
+pub(super) struct Circuit {
+    state: State,
+    next_trial: u64,
+}
+
+impl Circuit {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Closed,
+            next_trial: 1,
+        }
+    }
+
+    pub(super) fn breaker(&self) -> Breaker {
+        match self.state {
+            State::Closed => Breaker::Closed,
+            State::Open { .. } => Breaker::Open,
+            State::HalfOpen { .. } => Breaker::HalfOpen,
+        }
+    }
+
+    pub(super) fn close(&mut self) {
+        self.state = State::Closed;
+    }
+
+    pub(super) fn open(&mut self, now: Time, settings: &Settings) {
+        self.state = State::Open {
+            until: now + settings.recovery_timeout,
+        };
+    }
+
+    /// When [`Self::handle_timeout`] would do something.
+    pub(super) fn timeout(&self) -> Option<Time> {
+        match self.state {
+            State::Open { until } => Some(until),
+            State::Closed | State::HalfOpen { .. } => None,
+        }
+    }
+
+    /// Goes from Open to HalfOpen when it is time; says whether it did.
+    pub(super) fn handle_timeout(&mut self, now: Time) -> bool {
+        let due = self.timeout().is_some_and(|until| until <= now);
+        if due {
+            self.state = State::HalfOpen { leases: Vec::new() };
+        }
+        due
+    }
+
+    /// Leases a trial.
+    pub(super) fn acquire(&mut self, now: Time, settings: &Settings) -> Result<Trial, TrialError> {
+        let State::HalfOpen { leases } = &mut self.state else {
+            return Err(TrialError::NotHalfOpen);
+        };
+        leases.retain(|lease| lease.until > now);
+        if leases.len() >= settings.half_open_trials as usize {
+            return Err(TrialError::Exhausted);
+        }
+        let id = self.next_trial;
+        self.next_trial += 1;
+        leases.push(Lease {
+            id,
+            until: now + settings.trial_lease,
+        });
+        Ok(Trial {
+            id,
+            lease: settings.trial_lease,
+        })
+    }
+
+    /// Takes a trial back. What its outcome means for the breaker is the caller's to say.
+    pub(super) fn finish(&mut self, now: Time, trial: u64) -> Result<(), TrialError> {
+        let State::HalfOpen { leases } = &mut self.state else {
+            return Err(TrialError::UnknownTrial);
+        };
+        leases.retain(|lease| lease.until > now);
+        let index = leases
+            .iter()
+            .position(|lease| lease.id == trial)
+            .ok_or(TrialError::UnknownTrial)?;
+        leases.swap_remove(index);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn half_open() -> (Circuit, Settings) {
+        let settings = Settings {
+            half_open_trials: 2,
+            ..Settings::default()
+        };
+        let mut circuit = Circuit::new();
+        circuit.open(at(0), &settings);
+        assert!(circuit.handle_timeout(at(30)));
+        (circuit, settings)
+    }
+
+    #[test]
+    fn half_opens_after_the_recovery_timeout_and_not_before() {
+        let settings = Settings::default();
+        let mut circuit = Circuit::new();
+        assert!(!circuit.handle_timeout(at(100)));
+        circuit.open(at(0), &settings);
+        assert!(!circuit.handle_timeout(at(29)));
+        assert_eq!(circuit.breaker(), Breaker::Open);
+        assert!(circuit.handle_timeout(at(30)));
+        assert_eq!(circuit.breaker(), Breaker::HalfOpen);
+    }
+
+    #[test]
+    fn trials_are_bounded_and_come_back() {
+        let (mut circuit, settings) = half_open();
+        let first = circuit.acquire(at(31), &settings).unwrap();
+        let second = circuit.acquire(at(31), &settings).unwrap();
+        assert_ne!(first.id, second.id);
+        assert_eq!(
+            circuit.acquire(at(31), &settings),
+            Err(TrialError::Exhausted)
+        );
+        circuit.finish(at(32), first.id).unwrap();
+        assert_eq!(
+            circuit.finish(at(32), first.id),
+            Err(TrialError::UnknownTrial)
+        );
+        assert!(circuit.acquire(at(32), &settings).is_ok());
+    }
+
+    #[test]
+    fn a_lease_ends_by_itself() {
+        let (mut circuit, settings) = half_open();
+        let trial = circuit.acquire(at(31), &settings).unwrap();
+        circuit.acquire(at(31), &settings).unwrap();
+        assert_eq!(
+            circuit.finish(at(36), trial.id),
+            Err(TrialError::UnknownTrial)
+        );
+        assert!(circuit.acquire(at(36), &settings).is_ok());
+    }
+
+    #[test]
+    fn trials_are_only_for_half_open() {
+        let mut circuit = Circuit::new();
+        let settings = Settings::default();
+        assert_eq!(
+            circuit.acquire(at(0), &settings),
+            Err(TrialError::NotHalfOpen)
+        );
+        circuit.open(at(0), &settings);
+        assert_eq!(
+            circuit.acquire(at(1), &settings),
+            Err(TrialError::NotHalfOpen)
+        );
+    }
 }

@@ -42,3 +42,31 @@ pub struct EventLine {
     pub kind: FlowEventKind,
     pub flow: FlowId,
 }
+
+/// One sentence for a person.
+pub(super) fn summary(now: Time, state: &PeerState, silence: &SilenceLine, flows: usize) -> String {
+    let heard = state.last_heard.map_or_else(
+        || "never heard from".to_owned(),
+        |heard| format!("last heard from {} ago", rounded(now.since(heard))),
+    );
+    let demand = if silence.unanswered_transmissions == 0 {
+        "nothing stands unanswered".to_owned()
+    } else {
+        format!(
+            "{} transmissions unanswered ({} needed), silent for {} ({} needed)",
+            silence.unanswered_transmissions,
+            silence.required_transmissions,
+            rounded(silence.duration),
+            rounded(silence.patience),
+        )
+    };
+    format!(
+        "{} is {} ({}): {heard} on {flows} flows; {demand}.",
+        state.peer, state.verdict, state.reason
+    )
+}
+
+/// To the millisecond, for reading.
+fn rounded(duration: Duration) -> String {
+    format!("{} ms", duration.as_millis())
+}

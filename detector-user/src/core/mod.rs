@@ -11,6 +11,7 @@
 
 mod breaker;
 mod detector;
+mod evidence;
 mod explain;
 mod flow;
 mod path;
@@ -18,7 +19,12 @@ mod peer;
 mod settings;
 mod signal;
 mod state;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod time;
+mod tracked;
 mod vocabulary;
 
 pub use self::{

@@ -1,1 +1,163 @@
+//! What the path to a peer has shown so far, and how patient that makes us.
 
+use std::time::Duration;
+
+use super::Time;
+
+/// How fast old observations fade: half of the weight is gone after this time.
+const HALF_LIFE: Duration = Duration::from_secs(30);
+
+/// The chance of calling a live peer dead that one decision may take.
+const FALSE_DEAD_PROBABILITY: f64 = 1e-6;
+
+/// The round-trip loss that is assumed of a path which never lost anything: loss may start
+/// at any moment, and the first seconds of it must not look like a death.
+const MIN_ROUND_TRIP_LOSS: f64 = 0.05;
+
+/// No path is believed to be worse than this; it bounds the transmissions asked for.
+const MAX_ROUND_TRIP_LOSS: f64 = 0.8;
+
+/// A flow seen for the first time tells of its whole life, but weighs no more than this.
+const FIRST_SIGHT_SEGMENTS: f64 = 200.0;
+
+/// A silence must be longer than the worst one the peer recovered from by this factor.
+const WORST_STALL_FACTOR: f64 = 1.5;
+
+/// The longest recovered stall that is learnt from; it bounds the patience.
+const MAX_LEARNT_STALL: Duration = Duration::from_secs(4);
+
+/// Loss and stalls seen on the way to one peer, fading with time.
+#[derive(Clone, Debug)]
+pub(super) struct PathHistory {
+    segments: f64,
+    retransmitted: f64,
+    worst_stall: Duration,
+    as_of: Time,
+}
+
+impl PathHistory {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            segments: 0.0,
+            retransmitted: 0.0,
+            worst_stall: Duration::ZERO,
+            as_of: now,
+        }
+    }
+
+    /// A flow seen for the first time, with the totals of its life.
+    pub(super) fn first_sight(&mut self, now: Time, segments: u64, retransmitted: u64) {
+        let weight = (FIRST_SIGHT_SEGMENTS / (segments as f64).max(1.0)).min(1.0);
+        self.add(now, segments as f64 * weight, retransmitted as f64 * weight);
+    }
+
+    /// What a flow has sent since it was last looked at.
+    pub(super) fn progress(&mut self, now: Time, segments: u64, retransmitted: u64) {
+        self.add(now, segments as f64, retransmitted as f64);
+    }
+
+    /// A silence that looked bad and ended: the peer was alive all the while.
+    pub(super) fn stall_recovered(&mut self, now: Time, silence: Duration) {
+        self.fade(now);
+        self.worst_stall = self.worst_stall.max(silence.min(MAX_LEARNT_STALL));
+    }
+
+    /// Probability that a transmission or its answer is lost.
+    pub(super) fn round_trip_loss(&self) -> f64 {
+        // An ACK that is lost leaves no trace of its own, so both ways are taken to lose
+        // as much as the way we can see.
+        let one_way = if self.segments > 0.0 {
+            (self.retransmitted / self.segments).min(1.0)
+        } else {
+            0.0
+        };
+        (1.0 - (1.0 - one_way).powi(2)).clamp(MIN_ROUND_TRIP_LOSS, MAX_ROUND_TRIP_LOSS)
+    }
+
+    /// How many transmissions must go unanswered before chance is no explanation.
+    pub(super) fn required_transmissions(&self) -> u32 {
+        (FALSE_DEAD_PROBABILITY.ln() / self.round_trip_loss().ln()).ceil() as u32
+    }
+
+    /// How long a silence must be, given the operator's `patience` and the peer's past.
+    pub(super) fn patience(&self, now: Time, patience: Duration) -> Duration {
+        let worst = self.worst_stall.mul_f64(self.fading(now));
+        patience.max(worst.mul_f64(WORST_STALL_FACTOR))
+    }
+
+    fn add(&mut self, now: Time, segments: f64, retransmitted: f64) {
+        self.fade(now);
+        self.segments += segments;
+        self.retransmitted += retransmitted;
+    }
+
+    fn fade(&mut self, now: Time) {
+        let factor = self.fading(now);
+        self.segments *= factor;
+        self.retransmitted *= factor;
+        self.worst_stall = self.worst_stall.mul_f64(factor);
+        self.as_of = self.as_of.max(now);
+    }
+
+    fn fading(&self, now: Time) -> f64 {
+        0.5_f64.powf(now.since(self.as_of).as_secs_f64() / HALF_LIFE.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(250);
+
+    fn at(seconds: u64) -> Time {
+        Time::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_clean_path_asks_for_five_transmissions() {
+        let mut path = PathHistory::new(at(0));
+        path.progress(at(0), 100_000, 0);
+        assert_eq!(path.required_transmissions(), 5);
+    }
+
+    #[test]
+    fn a_lossy_path_asks_for_more() {
+        let mut path = PathHistory::new(at(0));
+        path.progress(at(0), 1000, 300);
+        assert_eq!(path.required_transmissions(), 21);
+    }
+
+    #[test]
+    fn loss_fades() {
+        let mut path = PathHistory::new(at(0));
+        path.progress(at(0), 1000, 300);
+        path.progress(at(300), 1000, 0);
+        assert_eq!(path.required_transmissions(), 5);
+    }
+
+    #[test]
+    fn a_long_life_does_not_drown_what_is_new() {
+        let mut path = PathHistory::new(at(0));
+        path.first_sight(at(0), 10_000_000, 0);
+        path.progress(at(0), 100, 40);
+        assert!(path.round_trip_loss() > 0.2, "{}", path.round_trip_loss());
+    }
+
+    #[test]
+    fn patience_outlasts_recovered_stalls_and_forgets_them() {
+        let mut path = PathHistory::new(at(0));
+        path.stall_recovered(at(0), Duration::from_millis(600));
+        assert_eq!(path.patience(at(0), PATIENCE), Duration::from_millis(900));
+        assert_eq!(path.patience(at(120), PATIENCE), PATIENCE);
+    }
+
+    #[test]
+    fn everything_asked_for_is_bounded() {
+        let mut path = PathHistory::new(at(0));
+        path.progress(at(0), 10, 1000);
+        path.stall_recovered(at(0), Duration::from_secs(3600));
+        assert!(path.required_transmissions() <= 62);
+        assert_eq!(path.patience(at(0), PATIENCE), Duration::from_secs(6));
+    }
+}

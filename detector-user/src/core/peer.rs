@@ -1,1 +1,417 @@
+//! One peer: its evidence, the verdict on it, its breaker, and when to look again.
 
+use std::time::Duration;
+
+use super::{
+    Breaker, Endpoint, EventLine, Explanation, FlowEvent, FlowLine, FlowReading, Mode, PeerName,
+    PeerState, Reason, Settings, SilenceLine, Time, Trial, TrialError, TrialOutcome, Verdict,
+    breaker::Circuit,
+    evidence::{Evidence, Silence, Weight},
+};
+
+/// How long a demand stands before the peer is Suspect: longer than a LAN's answer takes.
+const SUSPECT_AFTER: Duration = Duration::from_millis(20);
+
+/// Two looks at a peer's sockets lie at least this far apart.
+const LOOK_SPACING: Duration = Duration::from_millis(10);
+
+/// How often a Suspect peer is looked at.
+const LOOK_SUSPECT: Duration = Duration::from_millis(50);
+
+/// How often a Dead peer is looked at, at most and at least: the interval doubles.
+const LOOK_DEAD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+
+/// How often a Slow peer is looked at.
+const LOOK_SLOW: Duration = Duration::from_secs(1);
+
+/// How often a peer is looked at while all is well: keeps the path's history.
+const LOOK_IDLE: Duration = Duration::from_secs(10);
+
+/// A look that was asked for and has not come back is asked for again after this time.
+const LOOK_LOST: Duration = Duration::from_secs(2);
+
+/// Without a flow, a peer heard this long ago is no longer known to be alive.
+const ALIVE_WITHOUT_FLOW: Duration = Duration::from_secs(60);
+
+/// Where the looking at a peer's sockets stands.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    /// Due at this time.
+    Due(Time),
+    /// Asked for at `at`; `again` when something has happened since.
+    Asked { at: Time, again: bool },
+}
+
+/// What changed, for the detector to publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    None,
+    /// Only what is not counted as a change: when it was last heard.
+    Heard,
+    /// Verdict, breaker or addresses.
+    State,
+}
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    name: PeerName,
+    discovered: bool,
+    verdict: Verdict,
+    reason: Reason,
+    generation: u64,
+    pub revision: u64,
+    changed_at: Time,
+    detection_latency: Option<Duration>,
+    evidence: Evidence,
+    circuit: Circuit,
+    look: Look,
+    looked_at: Option<Time>,
+    dead_interval: Duration,
+    /// The silence as of the last look, to be learnt from should it end.
+    silence: Option<Silence>,
+    /// The moment after which the peer must be heard for a Suspect or Dead verdict to end
+    /// well.
+    deaf_since: Option<Time>,
+}
+
+impl Peer {
+    pub(super) fn new(now: Time, name: PeerName, discovered: bool, settings: &Settings) -> Self {
+        Self {
+            name,
+            discovered,
+            verdict: Verdict::Unknown,
+            reason: Reason::NoEvidence,
+            generation: 0,
+            revision: 0,
+            changed_at: now,
+            detection_latency: None,
+            evidence: Evidence::new(now, settings.max_flows_per_peer),
+            circuit: Circuit::new(),
+            look: Look::Due(now),
+            looked_at: None,
+            dead_interval: LOOK_DEAD.0,
+            silence: None,
+            deaf_since: None,
+        }
+    }
+
+    pub(super) fn configure(&mut self, endpoints: Vec<Endpoint>, discovered: bool) -> Change {
+        let changed = self.evidence.set_endpoints(endpoints) || self.discovered != discovered;
+        self.discovered = discovered;
+        if changed { Change::State } else { Change::None }
+    }
+
+    pub(super) fn addresses(&self) -> Vec<std::net::IpAddr> {
+        self.evidence.addresses()
+    }
+
+    pub(super) fn is_watched(&self, event: &FlowEvent) -> bool {
+        self.evidence.is_watched(&event.flow)
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Takes in an event. It never makes a peer Dead by itself: it makes us look.
+    pub(super) fn event(&mut self, now: Time, event: &FlowEvent) -> Change {
+        match self.evidence.event(event) {
+            Weight::Heard(reason) => {
+                self.look_soon(now);
+                self.heard_since_death(now, reason)
+            }
+            Weight::Adverse => {
+                self.look_soon(now);
+                self.heard_since_death(now, Reason::PacketReceived)
+            }
+            Weight::Neutral => Change::None,
+        }
+    }
+
+    /// Takes in a complete look at the peer's sockets: here, and only here, it may be found
+    /// Dead.
+    pub(super) fn sockets(
+        &mut self,
+        now: Time,
+        at: Time,
+        readings: Vec<FlowReading>,
+        settings: &Settings,
+    ) -> Change {
+        let heard_before = self.evidence.last_heard();
+        self.evidence.read(at, readings);
+        self.learn_from_recovery(at);
+        self.silence = self.evidence.silence(at);
+        self.looked_at = Some(at);
+        let change = self.judge(at, settings);
+        self.schedule(now, at, settings);
+        if change == Change::None && self.evidence.last_heard() != heard_before {
+            return Change::Heard;
+        }
+        change
+    }
+
+    pub(super) fn sockets_unreadable(&mut self, now: Time) {
+        self.look = Look::Due(now + LOOK_DEAD.0);
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub(super) fn timeout(&self) -> Time {
+        let look = match self.look {
+            Look::Due(at) => at,
+            Look::Asked { at, .. } => at + LOOK_LOST,
+        };
+        self.circuit.timeout().map_or(look, |until| look.min(until))
+    }
+
+    /// What is due: whether a look is to be asked for, and what changed.
+    pub(super) fn handle_timeout(&mut self, now: Time) -> (bool, Change) {
+        let change = if self.circuit.handle_timeout(now) {
+            self.changed_at = now;
+            self.reason = Reason::RecoveryTimeout;
+            Change::State
+        } else {
+            Change::None
+        };
+        let due = match self.look {
+            Look::Due(at) => at <= now,
+            Look::Asked { at, .. } => at + LOOK_LOST <= now,
+        };
+        if due {
+            self.look = Look::Asked {
+                at: now,
+                again: false,
+            };
+        }
+        (due, change)
+    }
+
+    pub(super) fn acquire_trial(
+        &mut self,
+        now: Time,
+        settings: &Settings,
+    ) -> Result<Trial, TrialError> {
+        self.circuit.acquire(now, settings)
+    }
+
+    pub(super) fn finish_trial(
+        &mut self,
+        now: Time,
+        trial: u64,
+        outcome: TrialOutcome,
+        settings: &Settings,
+    ) -> Result<(), TrialError> {
+        self.circuit.finish(now, trial)?;
+        match outcome {
+            TrialOutcome::Succeeded => {
+                self.evidence.heard(now);
+                self.set_verdict(now, Verdict::Alive, Reason::TrialSucceeded, settings);
+            }
+            TrialOutcome::Failed => {
+                self.circuit.open(now, settings);
+                self.reason = Reason::TrialFailed;
+                self.changed_at = now;
+            }
+        }
+        self.look_soon(now);
+        Ok(())
+    }
+
+    pub(super) fn state(&self, settings: &Settings) -> PeerState {
+        let mode = if self.discovered {
+            Mode::Observe
+        } else {
+            settings.mode
+        };
+        let would_be_breaker = self.circuit.breaker();
+        PeerState {
+            peer: self.name.clone(),
+            verdict: self.verdict,
+            breaker: match mode {
+                Mode::Enforce => would_be_breaker,
+                Mode::Observe => Breaker::Closed,
+            },
+            would_be_breaker,
+            reason: self.reason,
+            generation: self.generation,
+            revision: self.revision,
+            mode,
+            addresses: self.evidence.addresses(),
+            changed_at: self.changed_at,
+            last_heard: self.evidence.last_heard(),
+            detection_latency: self.detection_latency,
+        }
+    }
+
+    pub(super) fn explain(&self, now: Time, settings: &Settings) -> Explanation {
+        let silence = self.evidence.silence(now);
+        let line = SilenceLine {
+            duration: silence.map_or(Duration::ZERO, |s| now.since(s.since)),
+            patience: self.evidence.path.patience(now, settings.patience),
+            unanswered_transmissions: silence.map_or(0, |s| s.transmissions),
+            required_transmissions: self.evidence.path.required_transmissions(),
+            loss_estimate: self.evidence.path.round_trip_loss(),
+        };
+        let flows: Vec<_> = self
+            .evidence
+            .flows()
+            .map(|flow| FlowLine {
+                reading: flow.reading.clone(),
+                demand: flow.demand().is_some(),
+            })
+            .collect();
+        let state = self.state(settings);
+        Explanation {
+            summary: super::explain::summary(now, &state, &line, flows.len()),
+            state,
+            silence: line,
+            flows,
+            events: self.evidence.events().copied().collect::<Vec<EventLine>>(),
+        }
+    }
+
+    /// The rule of the verdict.
+    fn judge(&mut self, at: Time, settings: &Settings) -> Change {
+        if self.verdict == Verdict::Dead {
+            return self.heard_since_death(at, Reason::PacketReceived);
+        }
+        let (verdict, reason) = match self.silence {
+            Some(silence) if self.is_long_enough(at, &silence, settings) => {
+                self.detection_latency = Some(at.since(silence.since));
+                self.deaf_since = Some(at);
+                (Verdict::Dead, silence.reason)
+            }
+            Some(silence) if at.since(silence.since) >= SUSPECT_AFTER => {
+                self.deaf_since = Some(silence.since);
+                (Verdict::Suspect, silence.reason)
+            }
+            // Too early to say: what was believed before still stands.
+            Some(_) => return Change::None,
+            None => self.without_demand(at),
+        };
+        self.set_verdict(at, verdict, reason, settings)
+    }
+
+    fn is_long_enough(&self, at: Time, silence: &Silence, settings: &Settings) -> bool {
+        let path = &self.evidence.path;
+        at.since(silence.since) >= path.patience(at, settings.patience)
+            && silence.transmissions >= path.required_transmissions()
+    }
+
+    fn without_demand(&self, at: Time) -> (Verdict, Reason) {
+        if self.evidence.flows().any(|flow| flow.is_zero_window()) {
+            return (Verdict::Slow, Reason::ZeroWindow);
+        }
+        let heard = self.evidence.last_heard();
+        if self.verdict == Verdict::Suspect && !self.is_heard_again() {
+            // The demand went away with its socket; no answer came.
+            return (Verdict::Unknown, Reason::NoEvidence);
+        }
+        let connected = self
+            .evidence
+            .flows()
+            .any(|f| f.reading.last_heard.is_some());
+        let recently = heard.is_some_and(|heard| at.since(heard) < ALIVE_WITHOUT_FLOW);
+        if connected || recently {
+            (Verdict::Alive, Reason::PacketReceived)
+        } else {
+            (Verdict::Unknown, Reason::NoEvidence)
+        }
+    }
+
+    /// Ends a death as soon as the peer was heard after it.
+    fn heard_since_death(&mut self, at: Time, reason: Reason) -> Change {
+        if self.verdict != Verdict::Dead || !self.is_heard_again() {
+            return Change::None;
+        }
+        self.become_verdict(at, Verdict::Alive, reason);
+        self.circuit.close();
+        Change::State
+    }
+
+    fn is_heard_again(&self) -> bool {
+        self.evidence.last_heard() > self.deaf_since
+    }
+
+    fn set_verdict(
+        &mut self,
+        at: Time,
+        verdict: Verdict,
+        reason: Reason,
+        settings: &Settings,
+    ) -> Change {
+        if verdict == self.verdict {
+            return Change::None;
+        }
+        self.become_verdict(at, verdict, reason);
+        match verdict {
+            Verdict::Dead => {
+                self.dead_interval = LOOK_DEAD.0;
+                self.circuit.open(at, settings);
+            }
+            Verdict::Alive => self.circuit.close(),
+            Verdict::Unknown | Verdict::Suspect | Verdict::Slow => {}
+        }
+        Change::State
+    }
+
+    fn become_verdict(&mut self, at: Time, verdict: Verdict, reason: Reason) {
+        self.verdict = verdict;
+        self.reason = reason;
+        self.generation += 1;
+        self.changed_at = at;
+        if verdict != Verdict::Dead {
+            self.detection_latency = None;
+        }
+    }
+
+    /// A silence that ended while the peer was still only Suspect was a live peer's.
+    fn learn_from_recovery(&mut self, at: Time) {
+        let (Some(silence), Some(heard)) = (self.silence, self.evidence.last_heard()) else {
+            return;
+        };
+        if self.verdict == Verdict::Suspect && heard > silence.since {
+            let stall = heard.since(silence.since);
+            self.evidence.path.stall_recovered(at, stall);
+        }
+    }
+
+    fn look_soon(&mut self, now: Time) {
+        match &mut self.look {
+            Look::Asked { again, .. } => *again = true,
+            Look::Due(due) => {
+                let earliest = self.looked_at.map_or(now, |at| now.max(at + LOOK_SPACING));
+                *due = earliest.min(*due);
+            }
+        }
+    }
+
+    /// When to look again, now that a look has come back.
+    fn schedule(&mut self, now: Time, at: Time, settings: &Settings) {
+        let again = matches!(self.look, Look::Asked { again: true, .. });
+        let interval = match (self.verdict, self.silence) {
+            (Verdict::Dead, _) => {
+                let interval = self.dead_interval;
+                self.dead_interval = (interval * 2).min(LOOK_DEAD.1);
+                interval
+            }
+            (_, Some(silence)) => self.until_decision(at, &silence, settings),
+            (Verdict::Slow, None) => LOOK_SLOW,
+            (_, None) => LOOK_IDLE,
+        };
+        self.look = Look::Due(now + interval.max(LOOK_SPACING));
+        if again {
+            self.look_soon(now);
+        }
+    }
+
+    /// The next moment at which the rule may come to another answer.
+    fn until_decision(&self, at: Time, silence: &Silence, settings: &Settings) -> Duration {
+        let silent = at.since(silence.since);
+        let patience = self.evidence.path.patience(at, settings.patience);
+        [SUSPECT_AFTER, patience]
+            .into_iter()
+            .filter(|&threshold| threshold > silent)
+            .map(|threshold| threshold - silent)
+            .fold(LOOK_SUSPECT, Duration::min)
+    }
+}

@@ -2,6 +2,7 @@
 //! bounded channel and decides nothing.
 
 pub mod ebpf;
+pub mod resolve;
 pub mod sock_diag;
 pub mod support;
 

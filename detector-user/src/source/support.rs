@@ -1,6 +1,16 @@
 //! What this kernel and these privileges allow, as typed answers: `detector doctor` prints
 //! them, and a source that cannot start says the same.
 
+use std::{fs, path::Path};
+
+use aya::util::KernelVersion;
+
+use super::ebpf::{
+    CONG_STATE_SET, ERROR_REPORT, EbpfOptions, Loaded, OBJECT, RETRANSMIT_SKB, SOCK_SET_STATE,
+    SocketLayout, TracefsError, Tracepoint, Tracepoints, VMLINUX, counts_locked_memory,
+    mount_point,
+};
+
 /// How well something that the daemon wants is served here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -33,4 +43,322 @@ pub struct Check {
     pub found: String,
     /// What it means for the operator, and what to do where something can be done.
     pub meaning: String,
+}
+
+impl Check {
+    fn new(
+        name: impl Into<String>,
+        status: Status,
+        found: impl Into<String>,
+        meaning: impl Into<String>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            status,
+            found: found.into(),
+            meaning: meaning.into(),
+        }
+    }
+}
+
+/// A capability that the daemon uses (include/uapi/linux/capability.h).
+struct Capability {
+    name: &'static str,
+    bit: u32,
+    without: Status,
+    meaning: &'static str,
+}
+
+const CAPABILITIES: [Capability; 3] = [
+    Capability {
+        name: "CAP_BPF",
+        bit: 39,
+        without: Status::Missing,
+        meaning: "loads the programs and creates their maps; before kernel 5.8 CAP_SYS_ADMIN does",
+    },
+    Capability {
+        name: "CAP_PERFMON",
+        bit: 38,
+        without: Status::Missing,
+        meaning: "attaches the programs to tracepoints and lets them read sockets; before kernel \
+                  5.8 CAP_SYS_ADMIN does",
+    },
+    Capability {
+        name: "CAP_NET_ADMIN",
+        bit: 12,
+        without: Status::Degraded,
+        meaning: "lets the daemon destroy the sockets of a dead peer and drive neighbour \
+                  discovery; verdicts do not need it",
+    },
+];
+/// Stands for all of the above on kernels that do not split it.
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Looks at everything, and tries to load the programs.
+pub fn checks() -> Vec<Check> {
+    let mut checks = vec![kernel(), object(), tracefs()];
+    checks.extend(tracepoints());
+    checks.extend(btf());
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    checks.extend(capabilities(effective_capabilities(&status)));
+    if counts_locked_memory() {
+        checks.push(locked_memory());
+    }
+    checks.push(trial_load());
+    checks
+}
+
+fn kernel() -> Check {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(
+        |error| format!("unknown: {error}"),
+        |text| text.trim().to_owned(),
+    );
+    let (status, meaning) = match KernelVersion::current() {
+        Err(_) => (Status::Degraded, "the version decides nothing by itself"),
+        Ok(version) if version < KernelVersion::new(5, 8, 0) => (
+            Status::Missing,
+            "the eBPF source needs the ring buffer of kernel 5.8; use the sock_diag source",
+        ),
+        Ok(version) if version < KernelVersion::new(5, 16, 0) => (
+            Status::Degraded,
+            "before 5.16 there is no tcp:tcp_cong_state_set: time-outs are seen only for \
+             segments that could still be sent, recoveries not at all",
+        ),
+        Ok(_) => (Status::Ok, "has every tracepoint that the eBPF source uses"),
+    };
+    Check::new("kernel", status, release, meaning)
+}
+
+fn object() -> Check {
+    let name = "eBPF object";
+    match OBJECT {
+        Some(object) => Check::new(
+            name,
+            Status::Ok,
+            format!("built in, {} KiB", object.len().div_ceil(1024)),
+            "the eBPF source can be used",
+        ),
+        None => Check::new(
+            name,
+            Status::Missing,
+            "not built in",
+            "only the sock_diag source can be used; run `cargo xtask build-ebpf` and build the \
+             daemon again",
+        ),
+    }
+}
+
+fn tracefs() -> Check {
+    let name = "tracefs";
+    match mount_point() {
+        Ok(path) => Check::new(
+            name,
+            Status::Ok,
+            format!("mounted at {}", path.display()),
+            "describes the tracepoints' records",
+        ),
+        Err(error) => Check::new(
+            name,
+            Status::Missing,
+            error.to_string(),
+            "without it no tracepoint can be used, so neither can the eBPF source",
+        ),
+    }
+}
+
+fn tracepoints() -> Vec<Check> {
+    let found = Tracepoints::read();
+    let one = |tracepoint: &Tracepoint, is_there: fn(&Tracepoints) -> bool| {
+        let name = format!("tracepoint {}:{}", tracepoint.category, tracepoint.name);
+        let (status, what) = match &found {
+            Ok(found) if is_there(found) => (Status::Ok, "there, layout understood".to_owned()),
+            Ok(_) => (
+                Status::Degraded,
+                format!("this kernel has none; it came with {}", tracepoint.since),
+            ),
+            Err(TracefsError::NotMounted) => (Status::Missing, "tracefs is not mounted".into()),
+            Err(error) => (Status::Missing, error.to_string()),
+        };
+        Check::new(name, status, what, tracepoint.meaning)
+    };
+    vec![
+        one(&CONG_STATE_SET, |found| found.cong_state.is_some()),
+        one(&RETRANSMIT_SKB, |found| found.retransmit.is_some()),
+        one(&SOCK_SET_STATE, |found| found.set_state.is_some()),
+        one(&ERROR_REPORT, |found| found.error_report.is_some()),
+    ]
+}
+
+fn btf() -> Vec<Check> {
+    let name = format!("BTF {VMLINUX}");
+    let meaning = "tells where a socket keeps its cookie, namespace, last ACK and window; \
+                   without it tail loss probes are not recognised, flows of every namespace are \
+                   looked at, and detection is slower";
+    let layout = match SocketLayout::read(Path::new(VMLINUX)) {
+        Ok(layout) => layout,
+        Err(error) => {
+            return vec![Check::new(
+                name,
+                Status::Degraded,
+                error.to_string(),
+                meaning,
+            )];
+        }
+    };
+    let known = layout.fields.iter().filter(|(_, field)| field.is_ok());
+    let summary = format!("{} of {} fields found", known.count(), layout.fields.len());
+    let status = if layout.missing().next().is_none() {
+        Status::Ok
+    } else {
+        Status::Degraded
+    };
+    let mut checks = vec![Check::new(name, status, summary, meaning)];
+    checks.extend(layout.fields.into_iter().map(|(field, found)| {
+        let name = format!("BTF field {field}");
+        match found {
+            Ok(offset) => Check::new(name, Status::Ok, format!("at byte {offset}"), "readable"),
+            Err(error) => Check::new(
+                name,
+                Status::Degraded,
+                error.to_string(),
+                if layout.is_sufficient {
+                    "records do without it"
+                } else {
+                    "an essential field is missing: nothing of the socket is read"
+                },
+            ),
+        }
+    }));
+    checks
+}
+
+/// `CapEff` of a `/proc/PID/status`; 0 where there is none.
+fn effective_capabilities(status: &str) -> u64 {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+fn capabilities(effective: u64) -> Vec<Check> {
+    let has = |bit: u32| effective & (1 << bit) != 0;
+    CAPABILITIES
+        .iter()
+        .map(|capability| {
+            let is_implied = capability.name != "CAP_NET_ADMIN" && has(CAP_SYS_ADMIN);
+            let (status, found) = if has(capability.bit) {
+                (Status::Ok, "effective")
+            } else if is_implied {
+                (Status::Ok, "implied by CAP_SYS_ADMIN")
+            } else {
+                (capability.without, "not effective")
+            };
+            Check::new(capability.name, status, found, capability.meaning)
+        })
+        .collect()
+}
+
+fn locked_memory() -> Check {
+    let name = "RLIMIT_MEMLOCK";
+    let meaning = "before kernel 5.11 the programs' maps (about 6 MiB) count against it; set \
+                   LimitMEMLOCK=infinity in the unit, or `ulimit -l unlimited`";
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    match soft_limit(&limits, "Max locked memory") {
+        Some("unlimited") => Check::new(name, Status::Ok, "unlimited", meaning),
+        Some(bytes) => {
+            let is_enough = bytes.parse().is_ok_and(|bytes: u64| bytes >= 8 << 20);
+            let status = if is_enough {
+                Status::Ok
+            } else {
+                Status::Degraded
+            };
+            Check::new(name, status, format!("{bytes} bytes"), meaning)
+        }
+        None => Check::new(name, Status::Degraded, "unknown", meaning),
+    }
+}
+
+/// The soft limit in a `/proc/PID/limits`.
+fn soft_limit<'a>(limits: &'a str, name: &str) -> Option<&'a str> {
+    limits
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|rest| rest.split_whitespace().next())
+}
+
+fn trial_load() -> Check {
+    let name = "loads and attaches";
+    match Loaded::load(&EbpfOptions::default()) {
+        Ok(loaded) => {
+            let status = if loaded.has_socket_fields {
+                Status::Ok
+            } else {
+                Status::Degraded
+            };
+            Check::new(
+                name,
+                status,
+                format!(
+                    "the verifier takes the programs; attached to {} tracepoints, and detached",
+                    loaded.attached.len()
+                ),
+                "the eBPF source works here",
+            )
+        }
+        Err(error) => Check::new(
+            name,
+            Status::Missing,
+            error.to_string(),
+            "the eBPF source does not work here; `--source auto` uses sock_diag, which polls",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statuses(effective: u64) -> Vec<Status> {
+        let checks = capabilities(effective);
+        checks.iter().map(|check| check.status).collect()
+    }
+
+    #[test]
+    fn reads_the_effective_set() {
+        let status = "Name:\tx\nCapInh:\t0000000000000000\nCapEff:\t000001ffffffffff\n";
+        assert_eq!(effective_capabilities(status), 0x1ff_ffff_ffff);
+        assert_eq!(effective_capabilities("CapEff:\tzz\n"), 0);
+        assert_eq!(effective_capabilities(""), 0);
+    }
+
+    #[test]
+    fn reads_the_soft_limit() {
+        let limits = "Limit                     Soft Limit           Hard Limit\n\
+            Max locked memory         67108864             unlimited            bytes\n";
+        assert_eq!(soft_limit(limits, "Max locked memory"), Some("67108864"));
+        assert_eq!(soft_limit("", "Max locked memory"), None);
+    }
+
+    #[test]
+    fn each_capability_is_its_own_answer() {
+        use Status::{Degraded, Missing, Ok};
+        assert_eq!(statuses(0), [Missing, Missing, Degraded]);
+        assert_eq!(statuses(1 << 39), [Ok, Missing, Degraded]);
+        assert_eq!(statuses(1 << 39 | 1 << 38), [Ok, Ok, Degraded]);
+        assert_eq!(statuses(1 << CAP_SYS_ADMIN), [Ok, Ok, Degraded]);
+        assert_eq!(statuses(1 << 12), [Missing, Missing, Ok]);
+    }
+
+    #[test]
+    fn every_check_says_what_it_found_and_means() {
+        let checks = checks();
+        for wanted in ["kernel", "eBPF object", "tracefs", "loads and attaches"] {
+            assert!(checks.iter().any(|check| check.name == wanted), "{wanted}");
+        }
+        for check in checks {
+            assert!(!check.found.is_empty(), "{}", check.name);
+            assert!(!check.meaning.is_empty(), "{}", check.name);
+        }
+    }
 }

@@ -1,0 +1,152 @@
+//! The way to the daemon: a gRPC channel over its Unix socket.
+
+use std::{
+    error::Error,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::{self, Channel, Endpoint};
+use tower::service_fn;
+
+use crate::v1::detector_client::DetectorClient;
+
+/// How long the first connect may take: a local socket answers at once, or its listener
+/// is stuck.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Why the daemon cannot be reached. None of these says anything about a peer: a caller
+/// goes on as if there were no detector.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nothing listens there.
+    #[error(
+        "no detector daemon answers at {}: is it running? Start it with `detector run`, \
+         or name its socket",
+        path.display()
+    )]
+    NotRunning { path: PathBuf, source: io::Error },
+    /// The caller may not use the socket.
+    #[error(
+        "the socket {} may not be used by this user: join the group that owns it \
+         (`ls -l` shows it, `socket_group` sets it), or run as root",
+        path.display()
+    )]
+    PermissionDenied { path: PathBuf, source: io::Error },
+    /// Anything else, a listener that does not answer among it.
+    #[error("cannot connect to the detector daemon at {}", path.display())]
+    Failed {
+        path: PathBuf,
+        source: transport::Error,
+    },
+}
+
+/// Connects to the daemon that listens at `path`, as a rule [`DEFAULT_SOCKET`].
+///
+/// The channel reconnects by itself: a call made while the daemon is away fails with
+/// `UNAVAILABLE`, and calls made after its return succeed. Calls have no deadline of their
+/// own; give each one (`tonic::Request::set_timeout`, `tokio::time::timeout`).
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use detector_api::{DEFAULT_SOCKET, connect, v1::ListPeersRequest};
+///
+/// let mut detector = connect(DEFAULT_SOCKET).await?;
+/// for state in detector.list_peers(ListPeersRequest {}).await?.into_inner().peers {
+///     println!("{}: {:?}", state.peer, state.breaker());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`DEFAULT_SOCKET`]: crate::DEFAULT_SOCKET
+pub async fn connect(path: impl AsRef<Path>) -> Result<DetectorClient<Channel>, ConnectError> {
+    let path = path.as_ref().to_owned();
+    let dial = {
+        let path = path.clone();
+        service_fn(move |_| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        })
+    };
+    // The authority is only a header: the connector dials the path, whatever it says.
+    Endpoint::from_static("http://localhost")
+        .connect_timeout(CONNECT_LIMIT)
+        .connect_with_connector(dial)
+        .await
+        .map(DetectorClient::new)
+        .map_err(|error| ConnectError::from_transport(path, error))
+}
+
+impl ConnectError {
+    fn from_transport(path: PathBuf, error: transport::Error) -> Self {
+        let Some(errno) = os_error(&error) else {
+            return Self::Failed {
+                path,
+                source: error,
+            };
+        };
+        let source = io::Error::from_raw_os_error(errno);
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                Self::NotRunning { path, source }
+            }
+            io::ErrorKind::PermissionDenied => Self::PermissionDenied { path, source },
+            _ => Self::Failed {
+                path,
+                source: error,
+            },
+        }
+    }
+}
+
+/// The errno at the bottom of a chain of errors.
+fn os_error(error: &(dyn Error + 'static)) -> Option<i32> {
+    std::iter::successors(Some(error), |&error| error.source())
+        .find_map(|error| error.downcast_ref::<io::Error>())
+        .and_then(io::Error::raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let pid = std::process::id();
+        std::env::temp_dir().join(format!("detector-api-{pid}-{name}"))
+    }
+
+    #[tokio::test]
+    async fn no_socket_means_not_running() {
+        let path = scratch("none");
+        let error = connect(&path).await.unwrap_err();
+        assert!(
+            matches!(&error, ConnectError::NotRunning { path: p, source }
+                if *p == path && source.kind() == io::ErrorKind::NotFound),
+            "{error:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_means_not_running() {
+        let path = scratch("stale");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let error = connect(&path).await.unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        assert!(
+            matches!(&error, ConnectError::NotRunning { source, .. }
+                if source.kind() == io::ErrorKind::ConnectionRefused),
+            "{error:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn another_fault_is_told_as_it_is() {
+        let path = scratch(&"x".repeat(200));
+        let error = connect(&path).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Failed { .. }), "{error:?}");
+    }
+}

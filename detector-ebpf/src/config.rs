@@ -1,0 +1,204 @@
+//! What user space hands to the programs before they are loaded: the global [`CONFIG`].
+//!
+//! Nothing of the kernel's layout is compiled in. Offsets into a tracepoint's record come
+//! from the running kernel's tracefs `format` files, offsets into a socket from its BTF.
+//! The global is read-only once loaded, so that the verifier treats it as constants and
+//! drops what this kernel does not have.
+//!
+//! [`CONFIG`]: CONFIG_NAME
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Name of the global that holds the [`Config`].
+pub const CONFIG_NAME: &str = "CONFIG";
+
+/// The offset of a field that this kernel does not have.
+pub const ABSENT: u16 = u16::MAX;
+
+/// Bits of [`Config::flags`].
+pub mod config_flag {
+    /// Every socket field that a record carries is known.
+    pub const SOCKET_FIELDS: u32 = 1;
+    /// `tcp_cong_state_set` is attached: it, not `tcp_retransmit_skb`, reports an RTO.
+    pub const CONG_STATE: u32 = 2;
+}
+
+/// Where a tracepoint's record keeps the connection's addresses and ports.
+///
+/// Only the 16-byte addresses are used: every kernel since 4.16 fills them for IPv4 too, as
+/// `::ffff:a.b.c.d`, which is the canonical form.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct TupleOffsets {
+    pub sport: u16,
+    pub dport: u16,
+    pub saddr_v6: u16,
+    pub daddr_v6: u16,
+}
+
+/// `tcp:tcp_cong_state_set`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct CongStateOffsets {
+    pub tuple: TupleOffsets,
+    pub skaddr: u16,
+    pub cong_state: u16,
+}
+
+/// `tcp:tcp_retransmit_skb`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct RetransmitOffsets {
+    pub tuple: TupleOffsets,
+    pub skaddr: u16,
+    pub state: u16,
+    /// Since 6.17; may be [`ABSENT`].
+    pub err: u16,
+}
+
+/// `sock:inet_sock_set_state`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SetStateOffsets {
+    pub tuple: TupleOffsets,
+    pub skaddr: u16,
+    pub oldstate: u16,
+    pub newstate: u16,
+    pub protocol: u16,
+}
+
+/// `sock:inet_sk_error_report`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ErrorReportOffsets {
+    pub tuple: TupleOffsets,
+    pub error: u16,
+    pub protocol: u16,
+}
+
+/// Where the kernel's socket keeps what a record carries. Every offset but `net_inum` is
+/// from the start of `struct tcp_sock`, which is the start of `struct sock`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SocketOffsets {
+    /// `sock_common.skc_state`, `u8`.
+    pub state: u16,
+    /// `sock_common.skc_cookie`, `u64`.
+    pub cookie: u16,
+    /// `sock_common.skc_net`, a pointer to `struct net`.
+    pub net: u16,
+    /// `net.ns.inum`, `u32`, from the start of `struct net`.
+    pub net_inum: u16,
+    /// `sock.sk_err`, `int`.
+    pub err: u16,
+    /// `inet_connection_sock.icsk_pending`, `u8`.
+    pub pending: u16,
+    /// `inet_connection_sock.icsk_retransmits`, `u8`.
+    pub retransmits: u16,
+    /// `inet_connection_sock.icsk_backoff`, `u8`.
+    pub backoff: u16,
+    /// `inet_connection_sock.icsk_probes_out`, `u8`.
+    pub probes_out: u16,
+    /// `inet_connection_sock.icsk_rto`, `u32`, jiffies.
+    pub rto: u16,
+    /// `inet_connection_sock.icsk_ack.lrcvtime`, `u32`, jiffies.
+    pub lrcvtime: u16,
+    /// `tcp_sock.rcv_tstamp`, `u32`, jiffies.
+    pub rcv_tstamp: u16,
+    /// `tcp_sock.snd_una`, `u32`.
+    pub snd_una: u16,
+    /// `tcp_sock.snd_nxt`, `u32`.
+    pub snd_nxt: u16,
+    /// `tcp_sock.snd_wnd`, `u32`.
+    pub snd_wnd: u16,
+    /// `tcp_sock.packets_out`, `u32`.
+    pub packets_out: u16,
+    /// `tcp_sock.srtt_us`, `u32`, eighths of a microsecond.
+    pub srtt: u16,
+}
+
+/// The global itself.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Config {
+    /// Length of a jiffy, in nanoseconds.
+    pub jiffy_ns: u64,
+    /// Only flows of the network namespace with this inode are looked at; 0 for all. Takes
+    /// effect where the socket's fields are known.
+    pub netns: u32,
+    /// Bits of [`config_flag`].
+    pub flags: u32,
+    pub cong_state: CongStateOffsets,
+    pub retransmit: RetransmitOffsets,
+    pub set_state: SetStateOffsets,
+    pub error_report: ErrorReportOffsets,
+    pub socket: SocketOffsets,
+}
+
+const _: () = assert!(size_of::<Config>() == 104);
+
+impl TupleOffsets {
+    /// A tracepoint that is not there.
+    pub const ABSENT: Self = Self {
+        sport: ABSENT,
+        dport: ABSENT,
+        saddr_v6: ABSENT,
+        daddr_v6: ABSENT,
+    };
+}
+
+impl SocketOffsets {
+    /// A kernel without BTF.
+    pub const ABSENT: Self = Self {
+        state: ABSENT,
+        cookie: ABSENT,
+        net: ABSENT,
+        net_inum: ABSENT,
+        err: ABSENT,
+        pending: ABSENT,
+        retransmits: ABSENT,
+        backoff: ABSENT,
+        probes_out: ABSENT,
+        rto: ABSENT,
+        lrcvtime: ABSENT,
+        rcv_tstamp: ABSENT,
+        snd_una: ABSENT,
+        snd_nxt: ABSENT,
+        snd_wnd: ABSENT,
+        packets_out: ABSENT,
+        srtt: ABSENT,
+    };
+}
+
+impl Config {
+    /// Nothing is known of this kernel: what the object file holds until it is loaded.
+    pub const ABSENT: Self = Self {
+        jiffy_ns: 0,
+        netns: 0,
+        flags: 0,
+        cong_state: CongStateOffsets {
+            tuple: TupleOffsets::ABSENT,
+            skaddr: ABSENT,
+            cong_state: ABSENT,
+        },
+        retransmit: RetransmitOffsets {
+            tuple: TupleOffsets::ABSENT,
+            skaddr: ABSENT,
+            state: ABSENT,
+            err: ABSENT,
+        },
+        set_state: SetStateOffsets {
+            tuple: TupleOffsets::ABSENT,
+            skaddr: ABSENT,
+            oldstate: ABSENT,
+            newstate: ABSENT,
+            protocol: ABSENT,
+        },
+        error_report: ErrorReportOffsets {
+            tuple: TupleOffsets::ABSENT,
+            error: ABSENT,
+            protocol: ABSENT,
+        },
+        socket: SocketOffsets::ABSENT,
+    };
+}

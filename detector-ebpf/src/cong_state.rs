@@ -1,0 +1,79 @@
+//! `tcp:tcp_cong_state_set` (5.16+): fires on entry to Loss at every RTO, never for a TLP
+//! or a fast retransmission, and when the Loss state is left.
+//!
+//! `tcp_enter_loss` runs before the timer counts itself, so the count is one more than
+//! `icsk_retransmits` says.
+//! <https://github.com/torvalds/linux/blob/v6.18/net/ipv4/tcp_timer.c#L551>
+
+use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use detector_ebpf::{config_flag, record_kind};
+
+use crate::{
+    flow::{Event, Flow},
+    globals::{config, has},
+    socket::Socket,
+    tuple::{Tuple, field, tuple_offsets},
+};
+
+/// `TCP_CA_CWR`: also entered when our own queue drops, so it tells nothing of the peer.
+const CA_CWR: u8 = 2;
+/// `TCP_CA_Loss`.
+const CA_LOSS: u8 = 4;
+/// `TCP_SYN_SENT`.
+const SYN_SENT: u8 = 2;
+
+#[tracepoint]
+pub fn tcp_cong_state_set(ctx: TracePointContext) -> u32 {
+    let _ = handle(&ctx);
+    0
+}
+
+#[inline(always)]
+fn handle(ctx: &TracePointContext) -> Option<()> {
+    let cong_state: u8 = field(ctx, config!(cong_state.cong_state))?;
+    if cong_state == CA_CWR {
+        return None;
+    }
+    let tuple = Tuple::read(ctx, tuple_offsets!(cong_state))?;
+    tuple.watched()?;
+    let socket = Socket::at(field(ctx, config!(cong_state.skaddr))?);
+    let flow = Flow::find(tuple, socket)?;
+    if cong_state == CA_LOSS {
+        timer_expired(ctx, &flow)
+    } else {
+        recovered(ctx, &flow)
+    }
+}
+
+#[inline(always)]
+fn timer_expired(ctx: &TracePointContext, flow: &Flow) -> Option<()> {
+    let rto_count = if has(config_flag::SOCKET_FIELDS) {
+        // Path MTU discovery enters Loss too (`tcp_simple_retransmit`), outside the timer.
+        if !flow.socket.in_retransmit_timer() {
+            return None;
+        }
+        flow.socket.retransmits().saturating_add(1)
+    } else if flow.is_stalled() {
+        flow.last_rto_count().saturating_add(1)
+    } else {
+        1
+    };
+    let state = flow.socket.state();
+    let kind = if state == SYN_SENT {
+        record_kind::SYN_RETRANSMIT
+    } else {
+        record_kind::RTO
+    };
+    let mut event = Event::new(kind, state);
+    event.rto_count = rto_count;
+    flow.record(ctx, event);
+    Some(())
+}
+
+#[inline(always)]
+fn recovered(ctx: &TracePointContext, flow: &Flow) -> Option<()> {
+    if flow.is_stalled() {
+        flow.record(ctx, Event::new(record_kind::RECOVERED, flow.socket.state()));
+    }
+    Some(())
+}

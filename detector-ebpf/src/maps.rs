@@ -1,0 +1,33 @@
+//! The maps, and counting.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, PerCpuArray, RingBuf},
+};
+use detector_ebpf::{FlowKey, FlowRecord, MAX_WATCHED, WatchKey, counter};
+
+/// The endpoints to watch, filled by the daemon; the value is `detector_ebpf::watch_flag`.
+#[map]
+pub static WATCHED: HashMap<WatchKey, u32> = HashMap::with_max_entries(MAX_WATCHED, 0);
+
+/// The state: the latest record of each flow that something happened to. Preallocated, as
+/// tracing programs need before 6.1. User space sets the size, and that of `EVENTS`.
+#[map]
+pub static FLOWS: HashMap<FlowKey, FlowRecord> = HashMap::with_max_entries(16_384, 0);
+
+/// The doorbell.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// What `detector_ebpf::counter` names.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
+
+/// Adds one to a counter.
+#[inline(always)]
+pub fn count(index: u32) {
+    if let Some(value) = COUNTERS.get_ptr_mut(index) {
+        // SAFETY: the map gave the pointer for this CPU's own slot.
+        unsafe { *value = (*value).wrapping_add(1) };
+    }
+}

@@ -1,0 +1,145 @@
+//! Fields of the kernel's socket, at the offsets that BTF gave.
+
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_jiffies64};
+use detector_ebpf::{ABSENT, FlowKey, FlowRecord, config_flag, record_flag};
+
+use crate::globals::{config, has};
+
+/// `ICSK_TIME_LOSS_PROBE` in include/net/inet_connection_sock.h: the pending timer is the
+/// tail loss probe.
+const PENDING_LOSS_PROBE: u8 = 5;
+
+/// A `struct sock` by its kernel address.
+#[derive(Clone, Copy)]
+pub struct Socket {
+    address: u64,
+}
+
+/// The flow's key and the address-based one it had while the socket had no cookie.
+pub struct Identity {
+    pub key: FlowKey,
+    pub by_address: FlowKey,
+    pub cookie: u64,
+}
+
+impl Socket {
+    pub const fn at(address: u64) -> Self {
+        Self { address }
+    }
+
+    #[inline(always)]
+    fn read<T: Copy + Default>(self, offset: u16) -> T {
+        read_kernel(self.address, offset)
+    }
+
+    /// The namespace's inode; 0 when unknown.
+    #[inline(always)]
+    pub fn netns(self) -> u32 {
+        let net: u64 = self.read(config!(socket.net));
+        if net == 0 {
+            return 0;
+        }
+        read_kernel(net, config!(socket.net_inum))
+    }
+
+    /// Which flow this is, or `None` when it belongs to a namespace not looked at.
+    #[inline(always)]
+    pub fn identity(self) -> Option<Identity> {
+        let netns = self.netns();
+        let wanted = config!(netns);
+        if wanted != 0 && netns != 0 && netns != wanted {
+            return None;
+        }
+        let cookie: u64 = self.read(config!(socket.cookie));
+        let by_address = FlowKey {
+            id: self.address,
+            netns,
+            _pad: 0,
+        };
+        let id = if cookie == 0 { self.address } else { cookie };
+        Some(Identity {
+            key: FlowKey { id, netns, _pad: 0 },
+            by_address,
+            cookie,
+        })
+    }
+
+    /// The TCP state; 0 when unknown.
+    #[inline(always)]
+    pub fn state(self) -> u8 {
+        self.read(config!(socket.state))
+    }
+
+    /// The socket's pending error as a positive errno; 0 when there is none.
+    #[inline(always)]
+    pub fn error(self) -> u32 {
+        let error: i32 = self.read(config!(socket.err));
+        error.unsigned_abs()
+    }
+
+    /// `icsk_retransmits`: timer expiries since the last ACK.
+    #[inline(always)]
+    pub fn retransmits(self) -> u8 {
+        self.read(config!(socket.retransmits))
+    }
+
+    /// Whether the retransmission timer is what runs now: its handler clears
+    /// `icsk_pending` before it does anything (`tcp_write_timer_handler`), and nothing
+    /// else retransmits with no timer pending.
+    #[inline(always)]
+    pub fn in_retransmit_timer(self) -> bool {
+        has(config_flag::SOCKET_FIELDS) && self.read::<u8>(config!(socket.pending)) == 0
+    }
+
+    /// Whether the tail loss probe's timer is what runs now: its handler leaves
+    /// `icsk_pending` as it is. An ACK that starts a fast retransmission can find it set
+    /// as well; that ACK was taken in this very jiffy.
+    #[inline(always)]
+    pub fn in_loss_probe(self) -> bool {
+        has(config_flag::SOCKET_FIELDS)
+            && self.read::<u8>(config!(socket.pending)) == PENDING_LOSS_PROBE
+            && self.jiffies_since(config!(socket.rcv_tstamp)) != 0
+    }
+
+    /// Copies the fields that a record carries.
+    #[inline(always)]
+    pub fn describe(self, record: &mut FlowRecord) {
+        if !has(config_flag::SOCKET_FIELDS) {
+            return;
+        }
+        let jiffy_ns = config!(jiffy_ns);
+        record.flags |= record_flag::SOCKET_FIELDS;
+        record.last_ack_age_ns = self.jiffies_since(config!(socket.rcv_tstamp)) * jiffy_ns;
+        record.last_data_age_ns = self.jiffies_since(config!(socket.lrcvtime)) * jiffy_ns;
+        let una: u32 = self.read(config!(socket.snd_una));
+        let nxt: u32 = self.read(config!(socket.snd_nxt));
+        record.unacked_bytes = nxt.wrapping_sub(una);
+        record.packets_out = self.read(config!(socket.packets_out));
+        record.snd_wnd_bytes = self.read(config!(socket.snd_wnd));
+        record.srtt_us = self.read::<u32>(config!(socket.srtt)) >> 3;
+        let rto: u32 = self.read(config!(socket.rto));
+        record.rto_us = (u64::from(rto) * jiffy_ns / 1_000) as u32;
+        record.backoff = self.read(config!(socket.backoff));
+        record.probes_out = self.read(config!(socket.probes_out));
+    }
+
+    /// How long ago a 32-bit jiffies stamp of the socket was taken.
+    #[inline(always)]
+    fn jiffies_since(self, offset: u16) -> u64 {
+        let stamp: u32 = self.read(offset);
+        // SAFETY: the helper takes nothing and cannot fail.
+        let now = unsafe { bpf_jiffies64() } as u32;
+        u64::from(now.wrapping_sub(stamp))
+    }
+}
+
+/// A kernel field; the default where the offset is unknown or the read faults.
+#[inline(always)]
+fn read_kernel<T: Copy + Default>(base: u64, offset: u16) -> T {
+    if offset == ABSENT {
+        return T::default();
+    }
+    let source = (base + u64::from(offset)) as *const T;
+    // SAFETY: a fault of the read is an error, and T is plain old data.
+    unsafe { bpf_probe_read_kernel(source) }.unwrap_or_default()
+}

@@ -1,0 +1,228 @@
+//! What the command line takes. Defaults and meanings come from the configuration's table
+//! of keys, so that `--help` cannot disagree with it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::config::{Config, DEFAULT_FILE, Flag, keys};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  bad usage or configuration
+  3  the daemon cannot be reached
+  4  no such peer
+  5  doctor: something is missing";
+
+const EXAMPLES: &str = "\
+Examples:
+  detector run --peer http://node2:9000 --peer http://node3:9000
+  detector run --mode observe
+  detector watch --output json | jq 'select(.verdict == \"dead\")'
+  detector explain http://node4:9000";
+
+/// Tells which storage peers are dead, from the kernel's own evidence.
+#[derive(Debug, Parser)]
+#[command(name = "detector", version, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// How data is printed; json is one object a line, named as in the API.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    #[arg(long, global = true, value_name = "PATH", env = "DETECTOR_SOCKET", hide_env_values = true, help = describe("socket"))]
+    pub socket: Option<String>,
+    #[arg(long, global = true, value_name = "FILE", env = "DETECTOR_CONFIG", hide_env_values = true, help = config_help())]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch the peers, serve the verdicts, and print them as they change.
+    #[command(after_help = EXIT_CODES)]
+    Run(Overrides),
+    /// List the peers and their verdicts.
+    Peers,
+    /// Print the peers, then every change, until Ctrl-C; outlives restarts of the daemon.
+    Watch,
+    /// Show the evidence behind a peer's verdict.
+    Explain {
+        /// The peer, as in http://node4:9000; a path is ignored.
+        peer: String,
+    },
+    /// Check what this kernel and these privileges allow, and what it means.
+    Doctor,
+    /// Check or show the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell.
+    Completions { shell: Shell },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Report every error of the file and the flags, each with its place.
+    Check(Overrides),
+    /// Print every key, its value, and where the value comes from; the output is TOML.
+    Show(Overrides),
+}
+
+/// Flags that win over the file.
+#[derive(Debug, Default, Args)]
+pub struct Overrides {
+    /// A peer to watch, as in http://node4:9000; may be repeated, adds to the file's. With
+    /// none, peers are discovered from established connections, and only observed.
+    #[arg(long = "peer", value_name = "URL")]
+    pub peers: Vec<String>,
+    #[arg(long, value_name = "enforce|observe", help = describe("mode"))]
+    pub mode: Option<String>,
+    #[arg(long, value_name = "DURATION", help = describe("patience"))]
+    pub patience: Option<String>,
+    #[arg(long, value_name = "auto|ebpf|sock-diag", help = describe("source"))]
+    pub source: Option<String>,
+    /// Behave as on a kernel without BTF: retransmissions are only counted.
+    #[arg(long)]
+    pub no_btf: bool,
+    #[arg(long, value_name = "ADDR|off", help = describe("metrics"))]
+    pub metrics: Option<String>,
+    #[arg(long, value_name = "LEVEL", env = "DETECTOR_LOG", hide_env_values = true, help = describe("log"))]
+    pub log: Option<String>,
+}
+
+impl Overrides {
+    /// What is set, in the configuration's terms. `socket` is the global flag's.
+    pub fn flags(&self, socket: Option<&str>) -> Vec<Flag> {
+        let texts = [
+            ("--socket", "socket", socket),
+            ("--mode", "mode", self.mode.as_deref()),
+            ("--patience", "patience", self.patience.as_deref()),
+            ("--source", "source", self.source.as_deref()),
+            ("--metrics", "metrics", self.metrics.as_deref()),
+            ("--log", "log", self.log.as_deref()),
+        ];
+        let peers = self.peers.iter().cloned().map(Flag::Peer);
+        let no_btf = self.no_btf.then_some(Flag::Key {
+            flag: "--no-btf",
+            key: "btf",
+            value: keys::Value::Boolean(false),
+        });
+        let texts = texts.into_iter().filter_map(|(flag, key, text)| {
+            let value = keys::Value::Text(text?.to_owned());
+            Some(Flag::Key { flag, key, value })
+        });
+        peers.chain(texts).chain(no_btf).collect()
+    }
+}
+
+/// A key's meaning and default.
+fn describe(key: &str) -> String {
+    let Some(key) = keys::find(key) else {
+        return String::new();
+    };
+    let default = key.get(&Config::default()).to_plain();
+    let (first, rest) = key.help.split_at(1);
+    format!("{}{rest} [default: {default}]", first.to_uppercase())
+}
+
+fn config_help() -> String {
+    format!("The configuration file [default: {DEFAULT_FILE}, if it is there]")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, error::ErrorKind};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, ErrorKind> {
+        Cli::try_parse_from(line.split(' ')).map_err(|e| e.kind())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_gives_every_default_of_the_configuration() {
+        let help = Cli::command()
+            .find_subcommand_mut("run")
+            .expect("run")
+            .render_long_help()
+            .to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for default in ["enforce", "250ms", "auto", "127.0.0.1:9464", "info"] {
+            assert!(
+                help.contains(&format!("[default: {default}]")),
+                "{default}: {help}"
+            );
+        }
+        let help = Cli::command().render_long_help().to_string();
+        assert!(help.contains(&format!("[default: {}]", detector_api::DEFAULT_SOCKET)));
+        assert!(help.contains(EXIT_CODES));
+    }
+
+    #[test]
+    fn bad_usage_exits_with_2_and_help_with_0() {
+        for (line, exit) in [
+            ("detector --help", 0),
+            ("detector --version", 0),
+            ("detector run --help", 0),
+            ("detector", 2),
+            ("detector walk", 2),
+            ("detector peers --peer x", 2),
+            ("detector explain", 2),
+            ("detector --output xml peers", 2),
+            ("detector config", 2),
+            ("detector completions tcsh", 2),
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
+            assert_eq!(error.exit_code(), exit, "{line}");
+        }
+    }
+
+    #[test]
+    fn global_flags_may_stand_behind_the_command() {
+        let cli = parse("detector peers --output json --socket /tmp/s").expect("parses");
+        assert_eq!(cli.global.output, Output::Json);
+        assert_eq!(cli.global.socket.as_deref(), Some("/tmp/s"));
+    }
+
+    #[test]
+    fn every_flag_stands_for_a_key() {
+        let line = "detector run --peer a:1 --peer b:2 --mode observe --patience 50ms \
+                    --source ebpf --no-btf --metrics off --log debug --socket /s";
+        let cli = parse(line).expect("parses");
+        let Command::Run(overrides) = &cli.command else {
+            panic!("{cli:?}")
+        };
+        let flags = overrides.flags(cli.global.socket.as_deref());
+        assert_eq!(flags.len(), 9);
+        let config = crate::config::load(Some("/dev/null".as_ref()), &flags)
+            .expect("all are valid")
+            .config;
+        assert_eq!(config.peers.len(), 2);
+        assert_eq!(config.core.mode, crate::core::Mode::Observe);
+        assert_eq!(config.core.patience, std::time::Duration::from_millis(50));
+        assert_eq!(config.source, crate::config::SourceChoice::Ebpf);
+        assert!(!config.btf);
+        assert_eq!(config.metrics, None);
+        assert_eq!(config.log, "debug");
+        assert_eq!(config.socket, std::path::Path::new("/s"));
+    }
+}

@@ -1,0 +1,88 @@
+//! Commands that ask a running daemon.
+
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use detector_api::v1::{ExplainPeerRequest, ListPeersRequest, detector_client::DetectorClient};
+use tonic::{Code, Response, Status, transport::Channel};
+
+use super::{
+    args::{Global, Output},
+    exit::{Exit, Failure},
+    json, print, text,
+};
+use crate::config::{self, Config, parse_peer_name};
+
+/// The daemon answers from memory: longer than this means that it is stuck.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Room for every flow of the peer with the most flows that the bounds admit.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+
+/// The daemon's socket: the flag's, the configuration file's, or the default.
+pub fn socket(global: &Global) -> Result<PathBuf, Failure> {
+    if let Some(socket) = &global.socket {
+        return Ok(PathBuf::from(socket));
+    }
+    match config::load(global.config.as_deref(), &[]) {
+        Ok(loaded) => Ok(loaded.config.socket),
+        Err(errors) if global.config.is_some() => Err(Failure::Config(errors)),
+        // A file that was not named must not stand in the way of a question; if its daemon
+        // listens elsewhere, the error of the connect says where it was looked for.
+        Err(_) => Ok(Config::default().socket),
+    }
+}
+
+pub async fn connect(socket: &Path) -> Result<DetectorClient<Channel>, Failure> {
+    let client = detector_api::connect(socket).await?;
+    Ok(client.max_decoding_message_size(MAX_ANSWER_BYTES))
+}
+
+/// An answer, in good time.
+pub async fn answer<T>(
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(ANSWER_LIMIT, call).await {
+        Ok(answer) => Ok(answer?.into_inner()),
+        Err(_) => Err(Failure::Timeout {
+            limit: ANSWER_LIMIT,
+        }),
+    }
+}
+
+/// `detector peers`.
+pub async fn peers(global: &Global) -> Result<Exit, Failure> {
+    let mut client = connect(&socket(global)?).await?;
+    let answer = answer(client.list_peers(ListPeersRequest {})).await?;
+    let states: Vec<json::PeerState> = answer.peers.into_iter().map(Into::into).collect();
+    match global.output {
+        Output::Text if states.is_empty() => {
+            print("no peers are watched; name them with --peer or in the configuration\n")?;
+        }
+        Output::Text => print(&text::peers(&states))?,
+        Output::Json => print(&states.iter().map(json::line).collect::<String>())?,
+    }
+    Ok(Exit::Done)
+}
+
+/// `detector explain PEER`.
+pub async fn explain(global: &Global, peer: &str) -> Result<Exit, Failure> {
+    let peer = parse_peer_name(peer)?.name.to_string();
+    let mut client = connect(&socket(global)?).await?;
+    let request = ExplainPeerRequest { peer: peer.clone() };
+    let answer = match answer(client.explain_peer(request)).await {
+        Err(Failure::Refused {
+            code: Code::NotFound,
+            ..
+        }) => return Err(Failure::NoSuchPeer(peer)),
+        answer => json::Explanation::from(answer?),
+    };
+    match global.output {
+        Output::Text => print(&text::explanation(&answer))?,
+        Output::Json => print(&json::line(&answer))?,
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,156 @@
+//! `detector config check|show`.
+
+use serde_json::{Map, json};
+
+use super::{
+    args::{ConfigCommand, Global, Output, Overrides},
+    exit::{Exit, Failure},
+    json, print,
+};
+use crate::config::{
+    self, ConfigErrors, Loaded, Origin, PeerSpec, Place,
+    keys::{KEYS, Value},
+};
+
+pub fn config(global: &Global, command: &ConfigCommand) -> Result<Exit, Failure> {
+    match command {
+        ConfigCommand::Check(overrides) => check(global, overrides),
+        ConfigCommand::Show(overrides) => {
+            let loaded = load(global, overrides).map_err(Failure::Config)?;
+            match global.output {
+                Output::Text => print(&toml(&loaded))?,
+                Output::Json => print(&json::line(&object(&loaded)))?,
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// The configuration that the file and the flags give together.
+pub fn load(global: &Global, overrides: &Overrides) -> Result<Loaded, ConfigErrors> {
+    let flags = overrides.flags(global.socket.as_deref());
+    config::load(global.config.as_deref(), &flags)
+}
+
+fn check(global: &Global, overrides: &Overrides) -> Result<Exit, Failure> {
+    match (load(global, overrides), global.output) {
+        (Ok(loaded), Output::Text) => {
+            print(&format!("{}: no errors\n", subject(&loaded)))?;
+            Ok(Exit::Done)
+        }
+        (Ok(_), Output::Json) => Ok(Exit::Done),
+        (Err(errors), Output::Text) => Err(Failure::Config(errors)),
+        (Err(ConfigErrors(errors)), Output::Json) => {
+            print(&errors.iter().map(json::line).collect::<String>())?;
+            Ok(Exit::BadUsage)
+        }
+    }
+}
+
+fn subject(loaded: &Loaded) -> String {
+    match &loaded.file {
+        Some(file) => file.display().to_string(),
+        None => format!("no file ({} is not there)", config::DEFAULT_FILE),
+    }
+}
+
+/// The configuration as TOML that gives the same configuration when read.
+fn toml(loaded: &Loaded) -> String {
+    let lines: Vec<(String, String)> = KEYS
+        .iter()
+        .map(|key| {
+            let line = format!("{} = {}", key.name, key.get(&loaded.config).to_toml());
+            (line, origin(&loaded.origin(key.name)))
+        })
+        .collect();
+    let width = lines
+        .iter()
+        .map(|(line, _)| line.chars().count())
+        .max()
+        .unwrap_or(0);
+    let keys = lines
+        .iter()
+        .map(|(line, origin)| format!("{line:<width$}  # {origin}\n"));
+    let peers = loaded.config.peers.iter().map(|peer| {
+        let PeerSpec {
+            name, addresses, ..
+        } = peer;
+        let url = Value::Text(name.to_string()).to_toml();
+        let addresses: Vec<_> = addresses.iter().map(|a| format!("\"{a}\"")).collect();
+        match addresses.is_empty() {
+            true => format!("\n[[peer]]\nurl = {url}\n"),
+            false => format!(
+                "\n[[peer]]\nurl = {url}\naddresses = [{}]\n",
+                addresses.join(", ")
+            ),
+        }
+    });
+    keys.chain(peers).collect()
+}
+
+fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::Default => "default".to_owned(),
+        Origin::Set(Place::File { line, .. }) => format!("line {line} of the file"),
+        Origin::Set(place) => place.to_string(),
+    }
+}
+
+fn object(loaded: &Loaded) -> serde_json::Value {
+    let value = |value| match value {
+        Value::Text(text) => json!(text),
+        Value::Integer(integer) => json!(integer),
+        Value::Boolean(boolean) => json!(boolean),
+    };
+    let config = &loaded.config;
+    let mut object: Map<_, _> = KEYS
+        .iter()
+        .map(|key| (key.name.to_owned(), value(key.get(config))))
+        .collect();
+    let peer = |peer: &PeerSpec| json!({ "url": peer.name.as_str(), "addresses": peer.addresses });
+    let peers = config.peers.iter().map(peer).collect();
+    object.insert("peer".to_owned(), peers);
+    serde_json::Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::config::Flag;
+
+    #[test]
+    fn what_is_shown_gives_the_same_configuration_when_read() {
+        let peer = |url: &str| Flag::Peer(url.to_owned());
+        let flags = [
+            peer("http://node4:9000"),
+            peer("http://[fd00::5]:9000"),
+            Flag::Key {
+                flag: "--patience",
+                key: "patience",
+                value: Value::Text("50ms".to_owned()),
+            },
+        ];
+        let loaded = config::load(Some("/dev/null".as_ref()), &flags).unwrap();
+        let shown = toml(&loaded);
+        assert!(shown.contains("patience = \"50ms\""), "{shown}");
+        assert!(shown.contains("# --patience\n"), "{shown}");
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(shown.as_bytes()).unwrap();
+        let again = config::load(Some(file.path()), &[]).unwrap();
+        assert_eq!(again.config, loaded.config);
+    }
+
+    #[test]
+    fn json_has_every_key_of_the_file() {
+        let loaded = config::load(Some("/dev/null".as_ref()), &[]).unwrap();
+        let object = object(&loaded);
+        for key in KEYS {
+            assert!(object.get(key.name).is_some(), "{}", key.name);
+        }
+        assert_eq!(object["patience"], "250ms");
+        assert_eq!(object["ring_bytes"], 1 << 20);
+        assert_eq!(object["peer"], json!([]));
+    }
+}

@@ -1,0 +1,204 @@
+//! The table of keys: for each, its name, what it means, how it is read and how it is shown.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use super::{
+    Config, SourceChoice,
+    values::{boolean, duration, group, log, metrics, number, ring_bytes, socket, word},
+};
+use crate::core::Mode;
+
+/// A value as the file or a flag gives it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Text(String),
+    Integer(i64),
+    Boolean(bool),
+}
+
+impl Value {
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a string",
+            Self::Integer(_) => "an integer",
+            Self::Boolean(_) => "a boolean",
+        }
+    }
+
+    /// The value as TOML writes it.
+    pub fn to_toml(&self) -> String {
+        match self {
+            Self::Text(text) => toml::Value::String(text.clone()).to_string(),
+            Self::Integer(integer) => integer.to_string(),
+            Self::Boolean(boolean) => boolean.to_string(),
+        }
+    }
+
+    /// The value as a person reads it: text without quotes.
+    pub fn to_plain(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            other => other.to_toml(),
+        }
+    }
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    pub name: &'static str,
+    /// What it means, for `--help` and the sample file.
+    pub help: &'static str,
+    set: fn(&mut Config, &Value) -> Result<(), String>,
+    get: fn(&Config) -> Value,
+}
+
+impl Key {
+    /// Sets the key; an error says what is wrong with the value and changes nothing.
+    pub fn set(&self, config: &mut Config, value: &Value) -> Result<(), String> {
+        (self.set)(config, value)
+    }
+
+    pub fn get(&self, config: &Config) -> Value {
+        (self.get)(config)
+    }
+}
+
+/// The key of this name.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+const PATIENCE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+const RECOVERY_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3600);
+const TRIAL_LEASE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
+const POLL_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+const RESOLVE_INTERVAL: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(86_400);
+
+/// Every key but `[[peer]]`, in the order in which they are shown.
+pub static KEYS: &[Key] = &[
+    Key {
+        name: "mode",
+        help: "enforce opens breakers; observe only publishes what it would have done",
+        set: |c, v| word(v, Mode::ALL, |mode| mode.as_str()).map(|x| c.core.mode = x),
+        get: |c| Value::Text(c.core.mode.to_string()),
+    },
+    Key {
+        name: "source",
+        help: "where signals come from: auto, ebpf or sock-diag; auto is ebpf where it can be had",
+        set: |c, v| word(v, &SourceChoice::ALL, |s| s.as_str()).map(|x| c.source = x),
+        get: |c| Value::Text(c.source.as_str().to_owned()),
+    },
+    Key {
+        name: "btf",
+        help: "whether the kernel's BTF is used; false behaves as on a kernel without it",
+        set: |c, v| boolean(v).map(|x| c.btf = x),
+        get: |c| Value::Boolean(c.btf),
+    },
+    Key {
+        name: "socket",
+        help: "the Unix socket of the gRPC API",
+        set: |c, v| socket(v).map(|x| c.socket = x),
+        get: |c| Value::Text(c.socket.display().to_string()),
+    },
+    Key {
+        name: "socket_group",
+        help: "the group that may use the socket; empty means the daemon's own",
+        set: |c, v| group(v).map(|x| c.socket_group = x),
+        get: |c| Value::Text(c.socket_group.clone().unwrap_or_default()),
+    },
+    Key {
+        name: "metrics",
+        help: "the address and port of the metrics over HTTP, or off",
+        set: |c, v| metrics(v).map(|x| c.metrics = x),
+        get: |c| Value::Text(c.metrics.map_or("off".to_owned(), |addr| addr.to_string())),
+    },
+    Key {
+        name: "log",
+        help: "what is logged: off, error, warn, info, debug or trace; or target=level pairs",
+        set: |c, v| log(v).map(|x| c.log = x),
+        get: |c| Value::Text(c.log.clone()),
+    },
+    Key {
+        name: "ebpf_log",
+        help: "whether the eBPF programs log, for debugging",
+        set: |c, v| boolean(v).map(|x| c.ebpf_log = x),
+        get: |c| Value::Boolean(c.ebpf_log),
+    },
+    Key {
+        name: "patience",
+        help: "the shortest silence, with demands unanswered, that makes a peer dead (10ms to 1m)",
+        set: |c, v| duration(v, PATIENCE).map(|x| c.core.patience = x),
+        get: |c| shown(c.core.patience),
+    },
+    Key {
+        name: "recovery_timeout",
+        help: "how long a breaker stays open with no evidence before it is half open (100ms to 1h)",
+        set: |c, v| duration(v, RECOVERY_TIMEOUT).map(|x| c.core.recovery_timeout = x),
+        get: |c| shown(c.core.recovery_timeout),
+    },
+    Key {
+        name: "half_open_trials",
+        help: "how many trial calls a half-open breaker admits at once (1 to 1000)",
+        set: |c, v| number(v, 1..=1000).map(|x| c.core.half_open_trials = x),
+        get: |c| Value::Integer(c.core.half_open_trials.into()),
+    },
+    Key {
+        name: "trial_lease",
+        help: "how long a trial call is leased for (100ms to 10m)",
+        set: |c, v| duration(v, TRIAL_LEASE).map(|x| c.core.trial_lease = x),
+        get: |c| shown(c.core.trial_lease),
+    },
+    Key {
+        name: "max_peers",
+        help: "the most peers that are kept (1 to 65536)",
+        set: |c, v| number(v, 1..=65_536).map(|x| c.core.max_peers = x as usize),
+        get: |c| count(c.core.max_peers),
+    },
+    Key {
+        name: "max_flows_per_peer",
+        help: "the most flows that are kept for one peer (1 to 1048576)",
+        set: |c, v| number(v, 1..=1 << 20).map(|x| c.core.max_flows_per_peer = x as usize),
+        get: |c| count(c.core.max_flows_per_peer),
+    },
+    Key {
+        name: "max_flows",
+        help: "the most flows that the kernel's map holds (64 to 16777216)",
+        set: |c, v| number(v, 64..=1 << 24).map(|x| c.max_flows = x),
+        get: |c| Value::Integer(c.max_flows.into()),
+    },
+    Key {
+        name: "ring_bytes",
+        help: "the size of the kernel's ring buffer: a power of two (65536 to 1073741824)",
+        set: |c, v| ring_bytes(v).map(|x| c.ring_bytes = x),
+        get: |c| Value::Integer(c.ring_bytes.into()),
+    },
+    Key {
+        name: "discover_limit",
+        help: "the most peers that are discovered when none is configured; 0 is none (to 65536)",
+        set: |c, v| number(v, 0..=65_536).map(|x| c.discover_limit = x as usize),
+        get: |c| count(c.discover_limit),
+    },
+    Key {
+        name: "poll_interval",
+        help: "how often the sock_diag source reads the sockets (10ms to 1m)",
+        set: |c, v| duration(v, POLL_INTERVAL).map(|x| c.poll_interval = x),
+        get: |c| shown(c.poll_interval),
+    },
+    Key {
+        name: "resolve_interval",
+        help: "how often the peers' names are resolved anew (1s to 1day)",
+        set: |c, v| duration(v, RESOLVE_INTERVAL).map(|x| c.resolve_interval = x),
+        get: |c| shown(c.resolve_interval),
+    },
+];
+
+fn shown(duration: Duration) -> Value {
+    Value::Text(humantime::format_duration(duration).to_string())
+}
+
+fn count(number: usize) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,224 @@
+//! Joins the file and the flags; flags win, peers are the union.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Config, ConfigError, ConfigErrors, PeerSpec, Place,
+    file::{self, Contents},
+    keys::{self, Value},
+    parse_peer_name,
+};
+use crate::core::PeerName;
+
+/// The file that is read when none is named, if it is there.
+pub const DEFAULT_FILE: &str = "/etc/detector/detector.toml";
+
+/// The flag that names a peer.
+pub const PEER_FLAG: &str = "--peer";
+
+const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// What a flag sets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Flag {
+    /// `--peer URL`.
+    Peer(String),
+    /// A flag that stands for a key of the file.
+    Key {
+        flag: &'static str,
+        key: &'static str,
+        value: Value,
+    },
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Default,
+    Set(Place),
+}
+
+/// A configuration without errors.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// The file that was read, if any.
+    pub file: Option<PathBuf>,
+    places: BTreeMap<&'static str, Place>,
+}
+
+impl Loaded {
+    /// Where the key's value comes from.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.places
+            .get(key)
+            .map_or(Origin::Default, |place| Origin::Set(place.clone()))
+    }
+}
+
+/// Reads `file`, or [`DEFAULT_FILE`] if it is there, and joins it with the flags.
+pub fn load(file: Option<&Path>, flags: &[Flag]) -> Result<Loaded, ConfigErrors> {
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    match read_bounded(path) {
+        Ok(text) => join(Some((path, &text)), flags),
+        Err(e) if file.is_none() && e.kind() == io::ErrorKind::NotFound => join(None, flags),
+        Err(e) => {
+            let mut errors = vec![unreadable(path, &e)];
+            // What is wrong with the flags is worth knowing in the same run.
+            if let Err(ConfigErrors(more)) = join(None, flags) {
+                errors.extend(more);
+            }
+            Err(ConfigErrors(errors))
+        }
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
+    ConfigError {
+        place: Place::WholeFile {
+            path: path.to_owned(),
+        },
+        key: None,
+        message: format!("cannot be read: {error}"),
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = File::open(path)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_string(&mut text)?;
+    if read as u64 > MAX_FILE_BYTES {
+        let message = format!("it is larger than {MAX_FILE_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
+}
+
+/// Joins a file's text with the flags. Pure.
+pub(super) fn join(file: Option<(&Path, &str)>, flags: &[Flag]) -> Result<Loaded, ConfigErrors> {
+    let Contents {
+        settings,
+        peers,
+        errors,
+    } = file
+        .map(|(path, text)| file::read(path, text))
+        .unwrap_or_default();
+    let mut joiner = Joiner {
+        config: Config::default(),
+        index: HashMap::new(),
+        places: BTreeMap::new(),
+        errors,
+    };
+    for setting in settings {
+        joiner.set(setting.key, &setting.value, setting.place);
+    }
+    for (spec, _) in peers {
+        joiner.add_peer(spec);
+    }
+    for flag in flags {
+        joiner.flag(flag);
+    }
+    joiner.check_together();
+    joiner.finish(file.map(|(path, _)| path.to_owned()))
+}
+
+struct Joiner {
+    config: Config,
+    /// Where each peer stands in the configuration's list.
+    index: HashMap<PeerName, usize>,
+    places: BTreeMap<&'static str, Place>,
+    errors: Vec<ConfigError>,
+}
+
+impl Joiner {
+    fn set(&mut self, key: &'static keys::Key, value: &Value, place: Place) {
+        match key.set(&mut self.config, value) {
+            Ok(()) => {
+                self.places.insert(key.name, place);
+            }
+            Err(message) => self.errors.push(ConfigError {
+                place,
+                key: Some(key.name.to_owned()),
+                message,
+            }),
+        }
+    }
+
+    fn flag(&mut self, flag: &Flag) {
+        match flag {
+            Flag::Peer(url) => match parse_peer_name(url) {
+                Ok(spec) => self.add_peer(spec),
+                Err(error) => self.flag_error(PEER_FLAG, error.to_string()),
+            },
+            Flag::Key { flag, key, value } => match keys::find(key) {
+                Some(key) => {
+                    if let Err(message) = key.set(&mut self.config, value) {
+                        self.flag_error(flag, message);
+                    } else {
+                        self.places.insert(key.name, Place::Flag { flag });
+                    }
+                }
+                None => self.flag_error(flag, format!("stands for {key}, which is no key")),
+            },
+        }
+    }
+
+    fn flag_error(&mut self, flag: &'static str, message: String) {
+        self.errors.push(ConfigError {
+            place: Place::Flag { flag },
+            key: None,
+            message,
+        });
+    }
+
+    /// A host with several disks is named several times in RustFS's own list: each name is
+    /// kept once, with the addresses of all its mentions.
+    fn add_peer(&mut self, spec: PeerSpec) {
+        let peers = &mut self.config.peers;
+        let index = *self.index.entry(spec.name.clone()).or_insert(peers.len());
+        let Some(known) = peers.get_mut(index) else {
+            peers.push(spec);
+            return;
+        };
+        known.addresses.extend(spec.addresses);
+        known.addresses.sort_unstable();
+        known.addresses.dedup();
+        known.addresses.truncate(super::MAX_ADDRESSES);
+    }
+
+    fn check_together(&mut self) {
+        let (peers, max_peers) = (self.config.peers.len(), self.config.core.max_peers);
+        if peers > max_peers {
+            let key = "max_peers";
+            self.errors.push(ConfigError {
+                place: self.places.get(key).cloned().unwrap_or(Place::Together),
+                key: Some(key.to_owned()),
+                message: format!("{peers} peers are named, and {max_peers} is the most"),
+            });
+        }
+    }
+
+    fn finish(mut self, file: Option<PathBuf>) -> Result<Loaded, ConfigErrors> {
+        if self.errors.is_empty() {
+            return Ok(Loaded {
+                config: self.config,
+                file,
+                places: self.places,
+            });
+        }
+        // The file's errors in the order of its lines, then the flags'.
+        self.errors.sort_by_key(|error| match error.place {
+            Place::WholeFile { .. } => (0, 0, 0),
+            Place::File { line, column, .. } => (1, line, column),
+            Place::Flag { .. } => (2, 0, 0),
+            Place::Together => (3, 0, 0),
+        });
+        Err(ConfigErrors(self.errors))
+    }
+}

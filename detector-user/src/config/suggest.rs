@@ -1,0 +1,26 @@
+//! "Did you mean": the nearest of a few known words.
+
+/// The word that `text` most likely was meant to be, if any is near enough to say so.
+pub fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let text = text.to_lowercase().replace('-', "_");
+    words
+        .into_iter()
+        .map(|word| (strsim::normalized_damerau_levenshtein(&text, word), word))
+        .filter(|(likeness, _)| *likeness >= 0.6)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, word)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_words_are_offered_and_far_ones_are_not() {
+        let words = ["patience", "poll_interval", "socket"];
+        assert_eq!(nearest("patiance", words), Some("patience"));
+        assert_eq!(nearest("poll-interval", words), Some("poll_interval"));
+        assert_eq!(nearest("Sockets", words), Some("socket"));
+        assert_eq!(nearest("colour", words), None);
+    }
+}

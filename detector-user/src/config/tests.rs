@@ -1,0 +1,298 @@
+use std::{net::IpAddr, path::Path, time::Duration};
+
+use super::{
+    keys::{KEYS, Value},
+    load::join,
+    *,
+};
+use crate::core::Mode;
+
+fn file(text: &str) -> Result<Config, Vec<String>> {
+    with_flags(text, &[])
+}
+
+fn with_flags(text: &str, flags: &[Flag]) -> Result<Config, Vec<String>> {
+    join(Some((Path::new("d.toml"), text)), flags)
+        .map(|loaded| loaded.config)
+        .map_err(|ConfigErrors(errors)| errors.iter().map(ConfigError::to_string).collect())
+}
+
+fn flag(flag: &'static str, key: &'static str, value: &str) -> Flag {
+    let value = Value::Text(value.to_owned());
+    Flag::Key { flag, key, value }
+}
+
+#[test]
+fn an_empty_file_gives_the_defaults() {
+    assert_eq!(file(""), Ok(Config::default()));
+}
+
+#[test]
+fn a_full_file_is_read() {
+    let config = file(
+        r#"
+mode = "observe"
+source = "sock_diag"
+btf = false
+socket = "/tmp/d.sock"
+socket_group = "rustfs"
+metrics = "off"
+patience = "1s 500ms"
+ring_bytes = 65_536
+
+[[peer]]
+url = "http://node4:9000/data/disk1"
+
+[[peer]]
+url = "https://[fd00::5]:9000"
+addresses = ["::ffff:10.0.0.5", "10.0.0.5", "fd00::5"]
+"#,
+    )
+    .unwrap();
+    assert_eq!(config.core.mode, Mode::Observe);
+    assert_eq!(config.source, SourceChoice::SockDiag);
+    assert!(!config.btf);
+    assert_eq!(config.socket, Path::new("/tmp/d.sock"));
+    assert_eq!(config.socket_group.as_deref(), Some("rustfs"));
+    assert_eq!(config.metrics, None);
+    assert_eq!(config.core.patience, Duration::from_millis(1500));
+    assert_eq!(config.ring_bytes, 65_536);
+    let names: Vec<_> = config.peers.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["http://node4:9000", "https://[fd00::5]:9000"]);
+    let fixed: [IpAddr; 2] = ["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()];
+    assert_eq!(config.peers[1].addresses, fixed);
+}
+
+#[test]
+fn every_error_is_reported_with_its_place() {
+    let text = r#"patiance = "250ms"
+mode = "enforced"
+ring_bytes = 100000
+patience = 250
+recovery_timeout = "2h"
+half_open_trials = 0
+socket = ["/x"]
+metrics = "localhost"
+log = "inof"
+btf = "yes"
+
+[[peer]]
+url = "http://node{1...4}:9000"
+adresses = []
+
+[[peer]]
+addresses = ["node4", 7]
+"#;
+    let flags = [
+        Flag::Peer("node4".to_owned()),
+        flag("--patience", "patience", "1ms"),
+    ];
+    assert_eq!(
+        with_flags(text, &flags).unwrap_err(),
+        [
+            r#"d.toml:1:1: patiance: unknown key; did you mean "patience"?"#,
+            r#"d.toml:2:8: mode: "enforced" is none of enforce, observe; did you mean "enforce"?"#,
+            "d.toml:3:14: ring_bytes: 100000 is not a power of two; the next is 131072",
+            r#"d.toml:4:12: patience: a duration needs a unit; write "250ms" or "250s""#,
+            "d.toml:5:20: recovery_timeout: 2h is out of bounds; the least is 100ms, the most 1h",
+            "d.toml:6:20: half_open_trials: 0 is out of bounds; the least is 1, the most 1000",
+            "d.toml:7:10: socket: expected a single value, found a list",
+            r#"d.toml:8:11: metrics: "localhost" is not an address and port; write 127.0.0.1:9464, [::1]:9464 or off"#,
+            r#"d.toml:9:7: log: "inof" is none of off, error, warn, info, debug, trace; did you mean "info"?"#,
+            "d.toml:10:7: btf: expected true or false, found a string",
+            r#"d.toml:13:7: peer.url: "http://node{1...4}:9000" is a pattern; patterns are not expanded, write each peer out"#,
+            r#"d.toml:14:1: peer.adresses: unknown key; did you mean "addresses"?"#,
+            r#"d.toml:16:1: peer: has no url; write url = "http://node4:9000""#,
+            r#"d.toml:17:14: peer.addresses: "node4" is not an IP address; names go into url"#,
+            "d.toml:17:23: peer.addresses: expected a string, found an integer",
+            r#"--peer: "node4" has no port; write node4:9000, or give a scheme to mean its default port"#,
+            "--patience: 1ms is out of bounds; the least is 10ms, the most 1m",
+        ]
+    );
+}
+
+#[test]
+fn syntax_errors_are_reported_beside_the_others_and_once_a_line() {
+    let errors = file("mode = enforce\npatience = \"5s\nsourc = \"ebpf\"\n").unwrap_err();
+    let places: Vec<_> = errors
+        .iter()
+        .map(|e| e.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(
+        places,
+        ["d.toml:1:8:", "d.toml:2:15:", "d.toml:3:1:"],
+        "{errors:#?}"
+    );
+    let errors = file("btf = true\nbtf = false\n").unwrap_err();
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(
+        errors[0].starts_with("d.toml:2:1: duplicate key"),
+        "{errors:#?}"
+    );
+}
+
+#[test]
+fn a_peer_table_in_single_brackets_is_explained() {
+    let errors = file("[peer]\nurl = \"http://node4:9000\"\n").unwrap_err();
+    assert_eq!(
+        errors,
+        ["d.toml:1:2: peer: write each peer as [[peer]], in double brackets"]
+    );
+    let errors = file("peers = [\"http://node4:9000\"]\n").unwrap_err();
+    assert_eq!(
+        errors,
+        ["d.toml:1:1: peers: unknown key; write each peer as [[peer]] with its url"]
+    );
+}
+
+#[test]
+fn flags_win_and_peers_are_the_union() {
+    let text = r#"
+patience = "1s"
+mode = "observe"
+[[peer]]
+url = "http://node1:9000"
+[[peer]]
+url = "http://node4:9000/disk1"
+addresses = ["10.0.0.4"]
+"#;
+    let flags = [
+        flag("--patience", "patience", "50ms"),
+        Flag::Peer("node4:9000".to_owned()),
+        Flag::Peer("node2:9000".to_owned()),
+    ];
+    let loaded = join(Some((Path::new("d.toml"), text)), &flags).unwrap();
+    assert_eq!(loaded.config.core.patience, Duration::from_millis(50));
+    assert_eq!(loaded.config.core.mode, Mode::Observe);
+    let peers = &loaded.config.peers;
+    let names: Vec<_> = peers.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "http://node1:9000",
+            "http://node4:9000",
+            "http://node2:9000"
+        ]
+    );
+    assert_eq!(peers[1].addresses, ["10.0.0.4".parse::<IpAddr>().unwrap()]);
+
+    let flag = "--patience";
+    assert_eq!(loaded.origin("patience"), Origin::Set(Place::Flag { flag }));
+    assert!(matches!(
+        loaded.origin("mode"),
+        Origin::Set(Place::File {
+            line: 3,
+            column: 8,
+            ..
+        })
+    ));
+    assert_eq!(loaded.origin("socket"), Origin::Default);
+}
+
+#[test]
+fn peers_and_addresses_are_bounded() {
+    let text = "max_peers = 1\n[[peer]]\nurl = \"a:1\"\n[[peer]]\nurl = \"b:1\"\n";
+    assert_eq!(
+        file(text).unwrap_err(),
+        ["d.toml:1:13: max_peers: 2 peers are named, and 1 is the most"]
+    );
+    let many: Vec<_> = (0..17).map(|i| format!("\"10.0.0.{i}\"")).collect();
+    let text = format!(
+        "[[peer]]\nurl = \"a:1\"\naddresses = [{}]\n",
+        many.join(",")
+    );
+    assert_eq!(
+        file(&text).unwrap_err(),
+        ["d.toml:3:13: peer.addresses: 17 addresses; a peer has 16 at most"]
+    );
+}
+
+#[test]
+fn a_named_file_must_be_there_and_flags_are_checked_all_the_same() {
+    let missing = Path::new("/nonexistent/d.toml");
+    let ConfigErrors(errors) = load(Some(missing), &[flag("--mode", "mode", "x")]).unwrap_err();
+    let path = missing.to_owned();
+    assert_eq!(errors[0].place, Place::WholeFile { path });
+    assert_eq!(errors[1].place, Place::Flag { flag: "--mode" });
+}
+
+#[test]
+fn a_refused_value_changes_nothing() {
+    for key in KEYS {
+        let mut config = Config::default();
+        let bad = match key.get(&config) {
+            Value::Boolean(_) => Value::Integer(1),
+            Value::Integer(_) => Value::Integer(-1),
+            Value::Text(_) => Value::Boolean(true),
+        };
+        assert!(key.set(&mut config, &bad).is_err(), "{}", key.name);
+        assert_eq!(config, Config::default(), "{}", key.name);
+    }
+}
+
+#[test]
+fn what_a_key_shows_it_also_reads() {
+    for key in KEYS {
+        let mut config = Config::default();
+        let shown = key.get(&config);
+        assert_eq!(key.set(&mut config, &shown), Ok(()), "{}", key.name);
+        assert_eq!(config, Config::default(), "{}", key.name);
+    }
+}
+
+/// The sample with every `# key = value` line made live; its prose starts with `##`.
+fn uncommented_sample() -> String {
+    let sample = include_str!("../../../deploy/detector.toml");
+    let live = |line: &str| match line.strip_prefix("# ") {
+        Some(line) => format!("{line}\n"),
+        None => format!("{line}\n"),
+    };
+    sample.lines().map(live).collect()
+}
+
+#[test]
+fn the_sample_as_installed_sets_nothing() {
+    let sample = include_str!("../../../deploy/detector.toml");
+    assert_eq!(file(sample), Ok(Config::default()));
+}
+
+#[test]
+fn the_sample_shows_every_key_with_its_default_and_meaning() {
+    let text = uncommented_sample();
+    let loaded = join(Some((Path::new("sample"), &text)), &[]).unwrap();
+    let peers = loaded.config.peers.clone();
+    assert_eq!(
+        Config {
+            peers,
+            ..Config::default()
+        },
+        loaded.config
+    );
+    assert!(
+        !loaded.config.peers.is_empty(),
+        "the sample shows how peers are written"
+    );
+    let fixed = |peer: &PeerSpec| !peer.addresses.is_empty();
+    assert!(
+        loaded.config.peers.iter().any(fixed),
+        "and how addresses are"
+    );
+    for key in KEYS {
+        assert_ne!(
+            loaded.origin(key.name),
+            Origin::Default,
+            "{} is missing",
+            key.name
+        );
+        assert!(
+            text.contains(&format!("## {}\n", capitalised(key.help))),
+            "{}",
+            key.help
+        );
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let (first, rest) = text.split_at(1);
+    format!("{}{rest}.", first.to_uppercase())
+}

@@ -1,0 +1,146 @@
+//! Reads one value of each type that keys have; an error says what was expected.
+
+use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+
+use super::{keys::Value, suggest::nearest};
+
+/// What `sockaddr_un.sun_path` holds beside its closing zero (unix(7)).
+const MAX_SOCKET_LEN: usize = 107;
+const RING_BYTES: RangeInclusive<u32> = 1 << 16..=1 << 30;
+
+fn text<'a>(value: &'a Value, example: &str) -> Result<&'a str, String> {
+    match value {
+        Value::Text(text) => Ok(text.trim()),
+        other => Err(format!(
+            "expected a string, as in {example:?}, found {}",
+            other.kind()
+        )),
+    }
+}
+
+pub(super) fn boolean(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Boolean(boolean) => Ok(*boolean),
+        other => Err(format!("expected true or false, found {}", other.kind())),
+    }
+}
+
+pub(super) fn number(value: &Value, range: RangeInclusive<u32>) -> Result<u32, String> {
+    let Value::Integer(integer) = value else {
+        return Err(format!("expected an integer, found {}", value.kind()));
+    };
+    match u32::try_from(*integer) {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(out_of_bounds(integer, range.start(), range.end())),
+    }
+}
+
+fn out_of_bounds(value: impl Display, low: impl Display, high: impl Display) -> String {
+    format!("{value} is out of bounds; the least is {low}, the most {high}")
+}
+
+pub(super) fn duration(value: &Value, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+    if let Value::Integer(integer) = value {
+        return Err(format!(
+            "a duration needs a unit; write \"{integer}ms\" or \"{integer}s\""
+        ));
+    }
+    let text = text(value, "250ms")?;
+    let duration = humantime::parse_duration(text).map_err(|e| {
+        format!("{text:?} is not a duration ({e}); write it as \"250ms\" or \"30s\"")
+    })?;
+    if range.contains(&duration) {
+        return Ok(duration);
+    }
+    let show = humantime::format_duration;
+    Err(out_of_bounds(
+        show(duration),
+        show(*range.start()),
+        show(*range.end()),
+    ))
+}
+
+pub(super) fn word<T: Copy>(
+    value: &Value,
+    all: &[T],
+    as_str: fn(&T) -> &'static str,
+) -> Result<T, String> {
+    let words: Vec<&str> = all.iter().map(as_str).collect();
+    let text = text(value, words[0])?;
+    // `sock_diag` is how the API and the metrics spell it.
+    let spelled = text.replace('_', "-");
+    if let Some(found) = all.iter().find(|word| as_str(word) == spelled) {
+        return Ok(*found);
+    }
+    let hint = nearest(text, words.iter().copied())
+        .map(|word| format!("; did you mean {word:?}?"))
+        .unwrap_or_default();
+    Err(format!("{text:?} is none of {}{hint}", words.join(", ")))
+}
+
+pub(super) fn socket(value: &Value) -> Result<PathBuf, String> {
+    let path = text(value, detector_api::DEFAULT_SOCKET)?;
+    if path.is_empty() {
+        return Err(format!(
+            "a path is needed, as in {:?}",
+            detector_api::DEFAULT_SOCKET
+        ));
+    }
+    if path.len() > MAX_SOCKET_LEN {
+        return Err(format!(
+            "a Unix socket's path has {MAX_SOCKET_LEN} bytes at most, this one {}",
+            path.len()
+        ));
+    }
+    Ok(PathBuf::from(path))
+}
+
+pub(super) fn group(value: &Value) -> Result<Option<String>, String> {
+    let name = text(value, "rustfs")?;
+    match name.find(|c: char| c.is_whitespace() || matches!(c, ':' | '/') || c.is_control()) {
+        Some(_) => Err(format!("{name:?} is not a group's name")),
+        None => Ok((!name.is_empty()).then(|| name.to_owned())),
+    }
+}
+
+pub(super) fn metrics(value: &Value) -> Result<Option<SocketAddr>, String> {
+    match text(value, "127.0.0.1:9464")? {
+        "off" => Ok(None),
+        addr => addr.parse().map(Some).map_err(|_| {
+            format!("{addr:?} is not an address and port; write 127.0.0.1:9464, [::1]:9464 or off")
+        }),
+    }
+}
+
+/// Stricter than the filter's own parser, which takes a misspelled level for a target.
+pub(super) fn log(value: &Value) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let log = text(value, "info")?;
+    for directive in log.split(',') {
+        let level = directive
+            .rsplit_once('=')
+            .map_or(directive, |(_, level)| level);
+        if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+            let hint = nearest(level, LEVELS)
+                .map(|word| format!("; did you mean {word:?}?"))
+                .unwrap_or_default();
+            return Err(format!("{level:?} is none of {}{hint}", LEVELS.join(", ")));
+        }
+    }
+    tracing_subscriber::EnvFilter::builder()
+        .parse(log)
+        .map(|_| log.to_owned())
+        .map_err(|e| format!("{log:?}: {e}"))
+}
+
+pub(super) fn ring_bytes(value: &Value) -> Result<u32, String> {
+    let bytes = number(value, RING_BYTES)?;
+    if bytes.is_power_of_two() {
+        // Hence also a multiple of every page size up to 64 KiB, the lower bound.
+        return Ok(bytes);
+    }
+    Err(format!(
+        "{bytes} is not a power of two; the next is {}",
+        bytes.next_power_of_two()
+    ))
+}

@@ -1,0 +1,40 @@
+//! What the core's unit tests share.
+
+use std::time::Duration;
+
+use super::{Endpoint, FlowId, FlowReading, TcpState, Time};
+
+pub(super) fn ms(millis: u64) -> Time {
+    Time::from_nanos((1_000_000 + millis) * 1_000_000)
+}
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint {
+        addr: [10, 0, 0, 4].into(),
+        port: 9000,
+    }
+}
+
+/// The `n`th flow to the endpoint, with one segment in flight.
+pub(super) fn established(n: u16, last_heard: Time) -> FlowReading {
+    FlowReading {
+        id: FlowId {
+            netns: 1,
+            local: ([10, 0, 0, 1], 40_000 + n).into(),
+            remote: ([10, 0, 0, 4], 9000).into(),
+        },
+        cookie: u64::from(n),
+        state: TcpState::Established,
+        rto_count: 0,
+        backoff: 0,
+        probes_out: 0,
+        unacked_segments: 1,
+        unacked_bytes: 100,
+        send_window_bytes: 65_535,
+        last_heard: Some(last_heard),
+        srtt: Duration::from_micros(200),
+        rto: Duration::from_millis(204),
+        segments_sent: 1000,
+        segments_retransmitted: 0,
+    }
+}

@@ -1,0 +1,314 @@
+//! A flow as it is kept between readings, and the demand that may stand on it.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::{FlowReading, Reason, TcpState, Time};
+
+/// How far a `last_heard` may lie from the truth: one jiffy at HZ 100.
+pub(super) const HEARD_RESOLUTION: Duration = Duration::from_millis(10);
+
+/// Retransmissions whose times are kept; the kernel itself gives up after 15 (`tcp_retries2`).
+const RESENT_KEPT: usize = 16;
+
+/// One flow, with what was sent on it and not answered.
+#[derive(Clone, Debug)]
+pub(super) struct TrackedFlow {
+    pub reading: FlowReading,
+    /// When `reading` was made.
+    read_at: Time,
+    /// When what stands unanswered was first sent; where that is not known, a later moment.
+    original: Option<Time>,
+    /// When it was sent again; where that is not known, an earlier moment.
+    resent: VecDeque<Time>,
+    /// The totals already told to the path's history: segments sent and retransmitted.
+    pub counted: Option<(u64, u64)>,
+}
+
+impl TrackedFlow {
+    /// A flow of which nothing has been seen yet; [`Self::read`] or an event follows.
+    fn unseen(reading: &FlowReading) -> Self {
+        Self {
+            reading: FlowReading {
+                rto_count: 0,
+                ..reading.clone()
+            },
+            // Nothing is known of the time before: as if it had last been read at boot.
+            read_at: Time::default(),
+            original: None,
+            resent: VecDeque::new(),
+            counted: None,
+        }
+    }
+
+    /// A flow first seen by a full reading.
+    pub(super) fn first_read(at: Time, reading: FlowReading) -> Self {
+        let mut flow = Self::unseen(&reading);
+        flow.read(at, reading);
+        flow
+    }
+
+    /// A flow first seen by an event.
+    pub(super) fn first_glimpse(reading: &FlowReading) -> Self {
+        Self::unseen(reading)
+    }
+
+    /// A full reading of the same connection.
+    pub(super) fn read(&mut self, at: Time, reading: FlowReading) {
+        // The kernel has backed off since the last expiry and the next is still to come.
+        let earliest = at - reading.rto;
+        let last_expiry = earliest.max(self.read_at);
+        let half = at - backed_off(&reading, 1);
+        if reading.rto_count < self.reading.rto_count {
+            self.answered();
+        }
+        self.expired(reading.rto_count, last_expiry, half, &reading);
+        self.reading = FlowReading {
+            last_heard: self.reading.last_heard.max(reading.last_heard),
+            ..reading
+        };
+        self.read_at = at;
+        self.settle();
+    }
+
+    /// The socket as an event showed it: without the totals that only a full reading has.
+    pub(super) fn glimpse(&mut self, reading: &FlowReading) {
+        self.reading = FlowReading {
+            last_heard: self.reading.last_heard.max(reading.last_heard),
+            rto_count: self.reading.rto_count.min(reading.rto_count),
+            segments_sent: self.reading.segments_sent,
+            segments_retransmitted: self.reading.segments_retransmitted,
+            ..reading.clone()
+        };
+    }
+
+    /// A tail loss probe was sent at `at`.
+    pub(super) fn tlp(&mut self, at: Time) {
+        self.original = self.original.or(Some(at));
+        self.push(at);
+        self.settle();
+    }
+
+    /// The timer expired at `at`, for the `count`th time.
+    pub(super) fn rto(&mut self, at: Time, count: u32) {
+        // The time-out is read before the kernel backs it off: it has just run out.
+        let reading = self.reading.clone();
+        let newer = |&last: &Time| last + reading.rto / 2 < at;
+        if count <= reading.rto_count && self.resent.back().is_some_and(newer) {
+            self.answered();
+        }
+        self.expired(count, at, at - reading.rto, &reading);
+        self.reading.rto_count = self.reading.rto_count.max(count);
+        self.settle();
+    }
+
+    /// An ACK came: what was sent so far is answered.
+    pub(super) fn answered(&mut self) {
+        self.reading.rto_count = 0;
+        self.original = None;
+        self.resent.clear();
+    }
+
+    /// Whether this is still the connection that `reading` is about.
+    pub(super) fn is_same_connection(&self, reading: &FlowReading) -> bool {
+        self.reading.cookie == 0 || reading.cookie == 0 || self.reading.cookie == reading.cookie
+    }
+
+    /// Why what was sent counts as unanswered; `None` where nothing does.
+    pub(super) fn demand(&self) -> Option<Reason> {
+        let reading = &self.reading;
+        if reading.state == TcpState::SynSent {
+            return (reading.rto_count > 0).then_some(Reason::ConnectUnanswered);
+        }
+        let in_flight = reading.unacked_segments > 0 || reading.unacked_bytes > 0;
+        if !in_flight || reading.send_window_bytes == 0 {
+            return None;
+        }
+        let resent_since_heard = self.resent.back().is_some_and(|&at| {
+            reading
+                .last_heard
+                .is_none_or(|heard| heard <= at + HEARD_RESOLUTION)
+        });
+        match (reading.rto_count, resent_since_heard) {
+            (0, false) => None,
+            (0, true) => Some(Reason::TlpUnanswered),
+            _ => Some(Reason::RtoUnanswered),
+        }
+    }
+
+    /// When what stands unanswered was sent: the first time, then each time again.
+    pub(super) fn transmissions(&self) -> impl Iterator<Item = Time> {
+        self.original.into_iter().chain(self.resent.iter().copied())
+    }
+
+    /// Data waits, the window is closed: the peer's kernel is there, its program is not.
+    pub(super) fn is_zero_window(&self) -> bool {
+        let reading = &self.reading;
+        reading.state == TcpState::Established
+            && reading.send_window_bytes == 0
+            && (reading.unacked_bytes > 0 || reading.probes_out > 0)
+    }
+
+    /// Notes the timer expiries up to the `count`th, the last of them at `last`; `sent` is a
+    /// moment by which the data was surely out.
+    fn expired(&mut self, count: u32, last: Time, sent: Time, reading: &FlowReading) {
+        let missed = count.saturating_sub(self.reading.rto_count);
+        if missed == 0 {
+            return;
+        }
+        self.original = Some(self.original.map_or(sent, |original| original.min(sent)));
+        let mut times = vec![last];
+        for n in 0..missed.min(RESENT_KEPT as u32).saturating_sub(1) {
+            let before = times[times.len() - 1] - backed_off(reading, n);
+            times.push(before);
+        }
+        times.into_iter().rev().for_each(|at| self.push(at));
+    }
+
+    fn push(&mut self, at: Time) {
+        if self.resent.len() == RESENT_KEPT {
+            self.resent.pop_front();
+        }
+        self.resent.push_back(at);
+    }
+
+    /// Forgets what has been answered.
+    fn settle(&mut self) {
+        if self.demand().is_none() {
+            self.original = None;
+            self.resent.clear();
+        }
+    }
+}
+
+/// The time-out in force, as it was `steps` expiries ago.
+fn backed_off(reading: &FlowReading, steps: u32) -> Duration {
+    reading.rto / (1 << steps.min(reading.backoff).min(RESENT_KEPT as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::{established, ms};
+
+    #[test]
+    fn nothing_in_flight_is_no_demand() {
+        let mut reading = established(1, ms(0));
+        reading.unacked_bytes = 0;
+        reading.unacked_segments = 0;
+        reading.rto_count = 3;
+        assert_eq!(TrackedFlow::first_read(ms(500), reading).demand(), None);
+    }
+
+    #[test]
+    fn a_zero_window_is_no_demand() {
+        let mut reading = established(1, ms(0));
+        reading.rto_count = 3;
+        reading.send_window_bytes = 0;
+        let flow = TrackedFlow::first_read(ms(500), reading);
+        assert_eq!(flow.demand(), None);
+        assert!(flow.is_zero_window());
+    }
+
+    #[test]
+    fn data_in_flight_alone_is_no_demand() {
+        assert_eq!(
+            TrackedFlow::first_read(ms(500), established(1, ms(0))).demand(),
+            None
+        );
+    }
+
+    #[test]
+    fn a_tlp_stands_until_something_is_heard_after_it() {
+        let mut flow = TrackedFlow::first_read(ms(0), established(1, ms(0)));
+        flow.tlp(ms(10));
+        assert_eq!(flow.demand(), Some(Reason::TlpUnanswered));
+        assert_eq!(sent(&flow), [ms(10), ms(10)]);
+        flow.read(ms(60), established(1, ms(50)));
+        assert_eq!(flow.demand(), None);
+        assert_eq!(sent(&flow), []);
+    }
+
+    #[test]
+    fn each_expiry_is_a_transmission_at_its_time() {
+        let mut flow = TrackedFlow::first_read(ms(0), established(1, ms(0)));
+        flow.tlp(ms(10));
+        flow.rto(ms(214), 1);
+        flow.rto(ms(622), 2);
+        assert_eq!(flow.demand(), Some(Reason::RtoUnanswered));
+        assert_eq!(sent(&flow), [ms(10), ms(10), ms(214), ms(622)]);
+    }
+
+    #[test]
+    fn the_same_expiry_is_counted_once() {
+        let mut flow = TrackedFlow::first_read(ms(0), established(1, ms(0)));
+        flow.rto(ms(204), 1);
+        flow.read(ms(205), expired(1, 1, 408));
+        flow.rto(ms(206), 1);
+        assert_eq!(sent(&flow), [ms(0), ms(204)]);
+    }
+
+    #[test]
+    fn a_second_stall_starts_anew() {
+        let mut flow = TrackedFlow::first_read(ms(0), established(1, ms(0)));
+        flow.rto(ms(204), 1);
+        flow.rto(ms(1204), 1);
+        assert_eq!(sent(&flow), [ms(1000), ms(1204)]);
+    }
+
+    #[test]
+    fn expiries_between_two_readings_are_dated_between_them() {
+        let mut flow = TrackedFlow::first_read(ms(200), established(1, ms(0)));
+        flow.read(ms(300), expired(1, 1, 408));
+        assert_eq!(sent(&flow), [ms(96), ms(200)]);
+    }
+
+    #[test]
+    fn expiries_never_seen_are_dated_too_early_rather_than_too_late() {
+        // Timers ran out 204, 408 and 816 ms apart; the next is 1632 ms after the last.
+        let flow = TrackedFlow::first_read(ms(5000), expired(3, 3, 1632));
+        assert_eq!(
+            sent(&flow)[1..],
+            [
+                ms(5000 - 1632 - 1632 - 816),
+                ms(5000 - 1632 - 1632),
+                ms(5000 - 1632)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_syn_is_a_demand_once_it_was_sent_again() {
+        let mut reading = established(1, ms(0));
+        reading.state = TcpState::SynSent;
+        reading.last_heard = None;
+        reading.send_window_bytes = 0;
+        assert_eq!(
+            TrackedFlow::first_read(ms(500), reading.clone()).demand(),
+            None
+        );
+        reading.rto_count = 1;
+        let flow = TrackedFlow::first_read(ms(1100), reading);
+        assert_eq!(flow.demand(), Some(Reason::ConnectUnanswered));
+    }
+
+    #[test]
+    fn the_times_kept_are_bounded() {
+        let mut flow = TrackedFlow::first_read(ms(0), established(1, ms(0)));
+        (1..1000).for_each(|n| flow.rto(ms(n), n as u32));
+        flow.rto(ms(2000), u32::MAX);
+        assert_eq!(sent(&flow).len(), RESENT_KEPT + 1);
+    }
+
+    fn sent(flow: &TrackedFlow) -> Vec<Time> {
+        flow.transmissions().collect()
+    }
+
+    fn expired(count: u32, backoff: u32, rto_ms: u64) -> FlowReading {
+        FlowReading {
+            rto_count: count,
+            backoff,
+            rto: Duration::from_millis(rto_ms),
+            ..established(1, ms(0))
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The one loop that joins sources, the core and effects.
+//!
+//! ```text
+//!   kernel ──ring──▶ ActiveSource ─┐                      ┌─▶ Board ──▶ gRPC clients
+//!   sockets ─dump──▶ Reader ───────┤ Signal ▶ Detector ▶ ─┼─▶ Metrics ▶ HTTP
+//!   names ─────────▶ Resolver ─────┤                Effect├─▶ printer ▶ stdout
+//!   clients ───────▶ Request ──────┘                      └─▶ Reader (look again)
+//! ```
+//!
+//! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, and
+//! [`Source::next`], which promises it. The loop never waits for anything else: what may
+//! block (dumps, lookups, slow clients) has a thread or task and a bounded queue of its own.
+
+mod outlets;
+mod signals;
+mod tasks;
+
+use std::{future::pending, time::Duration};
+
+use anyhow::Context as _;
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, info, warn};
+
+use self::outlets::Outlets;
+use crate::{
+    clock,
+    config::Config,
+    core::{Detector, Effect, PeerState, Signal},
+    serve::Request,
+    source::{ActiveSource, Source as _, Watched, sock_diag::Reader},
+};
+
+/// Signals that wait for the loop before their senders wait.
+const SIGNAL_QUEUE: usize = 4096;
+
+/// Requests that wait for the loop before clients wait.
+const REQUEST_QUEUE: usize = 256;
+
+/// How often the source's counters are brought to the metrics.
+const COUNTERS_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs the daemon until SIGTERM or SIGINT; `printer` is called with each published state.
+///
+/// # Errors
+///
+/// When something it needs cannot be had: the socket, the metrics address, a source. Nothing
+/// is left behind then, nor at the orderly end.
+pub async fn run(
+    config: Config,
+    printer: impl FnMut(&PeerState) + Send + 'static,
+) -> anyhow::Result<()> {
+    let mut stop = signals::Shutdown::listen().context("cannot listen for SIGTERM")?;
+    let (stopping, stopped) = watch::channel(false);
+    let (requests, asked) = mpsc::channel(REQUEST_QUEUE);
+    let (signal_sender, signals) = mpsc::channel(SIGNAL_QUEUE);
+
+    let (outlets, servers) = tasks::serve(&config, Box::new(printer), requests, &stopped).await?;
+    let source = ActiveSource::open(&config)?;
+    outlets.metrics.source_started(source.kind());
+    let reader = Reader::spawn(signal_sender.clone()).context("cannot read the kernel's sockets")?;
+    let finder = tasks::find_peers(&config, signal_sender)?;
+
+    let mut driver = Driver {
+        detector: Detector::new(config.core.clone()),
+        watched: Watched::new(),
+        source,
+        reader,
+        outlets,
+    };
+    info!(
+        socket = %config.socket.display(),
+        peers = config.peers.len(),
+        mode = config.core.mode.as_str(),
+        "detector is running"
+    );
+    let result = driver.run(signals, asked, &mut stop).await;
+    info!("stopping");
+    drop(finder);
+    drop(driver);
+    // Only the servers hold the other end, and all of them may have ended already.
+    stopping.send_replace(true);
+    servers.finish().await;
+    result
+}
+
+struct Driver {
+    detector: Detector,
+    watched: Watched,
+    source: ActiveSource,
+    reader: Reader,
+    outlets: Outlets,
+}
+
+impl Driver {
+    async fn run(
+        &mut self,
+        mut signals: mpsc::Receiver<Signal>,
+        mut requests: mpsc::Receiver<Request>,
+        stop: &mut signals::Shutdown,
+    ) -> anyhow::Result<()> {
+        let mut counters = tokio::time::interval(COUNTERS_EVERY);
+        loop {
+            let timeout = self.detector.poll_timeout();
+            tokio::select! {
+                batch = self.source.next() => {
+                    for signal in batch.context("the source has failed")? {
+                        self.signal(signal);
+                    }
+                }
+                Some(signal) = signals.recv() => self.signal(signal),
+                Some(request) = requests.recv() => self.request(request),
+                () = sleep_until(timeout) => self.detector.handle_timeout(clock::now()),
+                _ = counters.tick() => {
+                    self.outlets.metrics.set_counters(self.source.kind(), self.source.counters());
+                }
+                () = stop.recv() => return Ok(()),
+            }
+            self.carry_out();
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        self.outlets.metrics.signal(&signal);
+        match &signal {
+            Signal::PeerConfigured {
+                peer, endpoints, ..
+            } => {
+                self.watched.insert(peer.clone(), endpoints.clone());
+                self.watch();
+            }
+            Signal::PeerRemoved { peer } => {
+                self.watched.remove(peer);
+                self.watch();
+            }
+            Signal::Flow(event) => {
+                debug!(flow = %event.flow, kind = ?event.kind, at = event.at.as_nanos(), "event");
+            }
+            Signal::SocketsRead { .. } | Signal::SocketsUnreadable { .. } => {}
+        }
+        self.detector.handle_signal(clock::now(), signal);
+    }
+
+    fn watch(&mut self) {
+        if let Err(error) = self.source.watch(&self.watched) {
+            warn!(error = format!("{error:#}"), "the source keeps watching what it did before");
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        let now = clock::now();
+        // A client that no longer waits for its answer is no error.
+        match request {
+            Request::Explain { peer, reply } => {
+                let _ = reply.send(self.detector.explain(now, &peer));
+            }
+            Request::AcquireTrial { peer, reply } => {
+                let _ = reply.send(self.detector.acquire_trial(now, &peer));
+            }
+            Request::FinishTrial {
+                peer,
+                trial,
+                outcome,
+                reply,
+            } => {
+                let finished = self.detector.finish_trial(now, &peer, trial, outcome);
+                self.carry_out();
+                let _ = reply.send(finished);
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.detector.poll_effect() {
+            match effect {
+                Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),
+                Effect::Publish(state) => self.outlets.publish(state),
+                Effect::Refresh(state) => self.outlets.refresh(state),
+                Effect::Retract { peer, revision } => self.outlets.retract(&peer, revision),
+                Effect::ReportEstablished { peer, on } => {
+                    if let Err(error) = self.source.report_established(&peer, on) {
+                        warn!(%peer, error = format!("{error:#}"), "a returning peer is noticed later");
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn sleep_until(at: Option<crate::core::Time>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(clock::now())).await,
+        None => pending().await,
+    }
+}

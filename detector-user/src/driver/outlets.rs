@@ -1,0 +1,51 @@
+use std::collections::BTreeMap;
+
+use tracing::{debug, info};
+
+use crate::{
+    core::{PeerName, PeerState},
+    effect::board::Board,
+    serve::metrics::Metrics,
+};
+
+/// Called with each published state.
+pub(super) type Printer = Box<dyn FnMut(&PeerState) + Send>;
+
+/// Everywhere a published state goes.
+pub(super) struct Outlets {
+    pub board: Board,
+    pub metrics: Metrics,
+    pub printer: Printer,
+    pub last: BTreeMap<PeerName, PeerState>,
+}
+
+impl Outlets {
+    /// A change: told to everyone.
+    pub(super) fn publish(&mut self, state: PeerState) {
+        let previous = self.last.insert(state.peer.clone(), state.clone());
+        if previous.as_ref().map(|p| p.verdict) != Some(state.verdict) {
+            info!(
+                peer = %state.peer,
+                verdict = state.verdict.as_str(),
+                breaker = state.breaker.as_str(),
+                reason = state.reason.as_str(),
+                "verdict"
+            );
+        }
+        debug!(?state, "published");
+        self.metrics.state_published(previous.as_ref(), &state);
+        (self.printer)(&state);
+        self.board.publish(state);
+    }
+
+    /// No change: whoever asks sees it.
+    pub(super) fn refresh(&mut self, state: PeerState) {
+        self.board.refresh(state);
+    }
+
+    pub(super) fn retract(&mut self, peer: &PeerName, revision: u64) {
+        self.last.remove(peer);
+        self.metrics.peer_retracted(peer);
+        self.board.retract(peer, revision);
+    }
+}

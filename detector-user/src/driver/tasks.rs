@@ -1,0 +1,137 @@
+//! What runs beside the loop: the servers, and whatever finds the peers.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
+};
+use tracing::{info, warn};
+
+use super::outlets::{Outlets, Printer};
+use crate::{
+    clock,
+    config::Config,
+    core::Signal,
+    effect::board::Board,
+    serve::{Request, grpc, http, metrics::Metrics},
+    source::{
+        discover::Discoverer,
+        resolve::{Resolver, SystemLookup},
+    },
+};
+
+/// What the servers get to end; each cuts its open calls before.
+const SERVERS_END_WITHIN: Duration = Duration::from_millis(1500);
+
+/// The running servers.
+pub(super) struct Servers(JoinSet<()>);
+
+impl Servers {
+    /// Waits until they have ended, which they do once told to stop.
+    pub(super) async fn finish(mut self) {
+        let all = async { while self.0.join_next().await.is_some() {} };
+        if tokio::time::timeout(SERVERS_END_WITHIN, all).await.is_err() {
+            warn!("open calls were cut");
+        }
+    }
+}
+
+/// Starts gRPC and metrics; both end when `stopped` turns true.
+pub(super) async fn serve(
+    config: &Config,
+    printer: Printer,
+    requests: mpsc::Sender<Request>,
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<(Outlets, Servers)> {
+    let board = Board::new(instance());
+    let metrics = Metrics::new().context("cannot set up the metrics")?;
+    let bound = crate::serve::bind(&config.socket, config.socket_group.as_deref())?;
+    let listener = match config.metrics {
+        Some(addr) => Some(listen(addr).await?),
+        None => None,
+    };
+
+    let mut servers = JoinSet::new();
+    let grpc = grpc::serve(bound, board.clone(), requests, until(stopped.clone()));
+    servers.spawn(async move {
+        if let Err(error) = grpc.await {
+            warn!(%error, "the gRPC server has ended");
+        }
+    });
+    if let Some(listener) = listener {
+        let http = http::serve(listener, metrics.clone(), until(stopped.clone()));
+        servers.spawn(async move {
+            if let Err(error) = http.await {
+                warn!(%error, "the metrics server has ended");
+            }
+        });
+    }
+    Ok((Outlets::new(board, metrics, printer), Servers(servers)))
+}
+
+/// Starts what finds the peers: the resolver of the configured names, or, with none
+/// configured, discovery.
+pub(super) fn find_peers(
+    config: &Config,
+    signals: mpsc::Sender<Signal>,
+) -> anyhow::Result<PeerFinder> {
+    if config.peers.is_empty() {
+        info!(
+            limit = config.discover_limit,
+            "no peers are named: discovering them from established flows, observing only"
+        );
+        let discoverer = Discoverer::spawn(config.discover_limit, signals)
+            .context("cannot read the kernel's sockets to discover peers")?;
+        return Ok(PeerFinder::Discoverer(discoverer));
+    }
+    let mut resolver = Resolver::start(
+        config.peers.clone(),
+        config.resolve_interval,
+        SystemLookup,
+    );
+    let forward = tokio::spawn(async move {
+        while let Some(signal) = resolver.next().await {
+            if signals.send(signal).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(PeerFinder::Resolver(forward))
+}
+
+/// Finds peers until it is dropped.
+pub(super) enum PeerFinder {
+    Resolver(JoinHandle<()>),
+    Discoverer(#[expect(dead_code, reason = "held for its thread")] Discoverer),
+}
+
+impl Drop for PeerFinder {
+    fn drop(&mut self) {
+        if let Self::Resolver(task) = self {
+            task.abort();
+        }
+    }
+}
+
+async fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr).await.with_context(|| {
+        format!(
+            "cannot serve metrics on {addr}; choose another address with `--metrics ADDR:PORT`, \
+             or `--metrics off`"
+        )
+    })
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error means that the driver is gone, which is a reason to stop as well.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Names this run of the daemon: no two runs on a machine start at the same nanosecond.
+fn instance() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    format!("{}-{:x}", boot.trim(), clock::now().as_nanos())
+}

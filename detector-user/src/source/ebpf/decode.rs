@@ -1,0 +1,292 @@
+//! A record of the kernel side, as the event that the core knows. Pure.
+
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use detector_ebpf::{FlowRecord, WatchKey, record_flag, record_kind};
+use thiserror::Error;
+use zerocopy::FromBytes;
+
+use crate::core::{
+    Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, SourceKind, TcpState, Time,
+};
+
+/// `TCP_SYN_SENT` in include/net/tcp_states.h.
+const SYN_SENT: u8 = 2;
+/// The last state of include/net/tcp_states.h, `TCP_BOUND_INACTIVE`.
+const LAST_STATE: u8 = 13;
+const KNOWN_FLAGS: u8 = record_flag::SOCKET_FIELDS | record_flag::NOT_SENT;
+
+/// Why a record cannot be an event.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    #[error("a record has {found} bytes, not {}", size_of::<FlowRecord>())]
+    Size { found: usize },
+    #[error("unknown record kind {0}")]
+    Kind(u32),
+    #[error("unknown TCP state {0}")]
+    State(u8),
+    #[error("unknown flags {0:#x}")]
+    Flags(u8),
+    #[error("the remote end {0} is no endpoint")]
+    Remote(SocketAddr),
+}
+
+/// Reads a record as it lies on the ring or in the map.
+pub fn record(bytes: &[u8]) -> Result<FlowRecord, DecodeError> {
+    FlowRecord::read_from_bytes(bytes).map_err(|_| DecodeError::Size { found: bytes.len() })
+}
+
+/// What a record means; `None` when it says nothing about the peer.
+pub fn event(record: &FlowRecord) -> Result<Option<FlowEvent>, DecodeError> {
+    if record.flags & !KNOWN_FLAGS != 0 {
+        return Err(DecodeError::Flags(record.flags));
+    }
+    if record.tcp_state > LAST_STATE {
+        return Err(DecodeError::State(record.tcp_state));
+    }
+    let flow = flow_id(record);
+    if flow.remote.port() == 0 || flow.remote.ip().is_unspecified() {
+        return Err(DecodeError::Remote(flow.remote));
+    }
+    let kind = event_kind(record)?;
+    if record.flags & record_flag::NOT_SENT != 0 {
+        return Ok(None);
+    }
+    let at = Time::from_nanos(record.at_ns);
+    let has_fields = record.flags & record_flag::SOCKET_FIELDS != 0;
+    Ok(Some(FlowEvent {
+        at,
+        source: SourceKind::Ebpf,
+        flow,
+        kind,
+        reading: has_fields.then(|| reading(record, flow, at)),
+    }))
+}
+
+fn event_kind(record: &FlowRecord) -> Result<FlowEventKind, DecodeError> {
+    let count = u32::from(record.rto_count);
+    let errno = record.errno;
+    Ok(match record.kind {
+        record_kind::TLP => FlowEventKind::Tlp,
+        record_kind::RTO => FlowEventKind::Rto { count },
+        record_kind::SYN_RETRANSMIT => FlowEventKind::SynRetransmit { count },
+        record_kind::RECOVERED => FlowEventKind::Recovered,
+        record_kind::ESTABLISHED => FlowEventKind::Established,
+        record_kind::CONNECT_FAILED => FlowEventKind::ConnectFailed { errno },
+        record_kind::CLOSED => FlowEventKind::Closed { errno },
+        record_kind::ERROR_REPORT => FlowEventKind::ErrorReport { errno },
+        unknown => return Err(DecodeError::Kind(unknown)),
+    })
+}
+
+fn flow_id(record: &FlowRecord) -> FlowId {
+    FlowId {
+        netns: record.netns,
+        local: SocketAddr::new(plain(record.local_addr), record.local_port),
+        remote: SocketAddr::new(plain(record.remote_addr), record.remote_port),
+    }
+}
+
+fn reading(record: &FlowRecord, id: FlowId, at: Time) -> FlowReading {
+    let state = match record.tcp_state {
+        SYN_SENT => TcpState::SynSent,
+        // 1 is established, 3 a handshake being accepted; 0 is unknown.
+        0 | 1 | 3 => TcpState::Established,
+        _ => TcpState::Closing,
+    };
+    // A connecting socket has heard nothing, and its stamps are not set.
+    let heard_age = record.last_ack_age_ns.min(record.last_data_age_ns);
+    let last_heard = (state != TcpState::SynSent).then(|| at - Duration::from_nanos(heard_age));
+    FlowReading {
+        id,
+        cookie: record.cookie,
+        state,
+        rto_count: u32::from(record.rto_count),
+        backoff: u32::from(record.backoff),
+        probes_out: u32::from(record.probes_out),
+        unacked_segments: record.packets_out,
+        unacked_bytes: record.unacked_bytes,
+        send_window_bytes: record.snd_wnd_bytes,
+        last_heard,
+        srtt: Duration::from_micros(u64::from(record.srtt_us)),
+        rto: Duration::from_micros(u64::from(record.rto_us)),
+        segments_sent: 0,
+        segments_retransmitted: 0,
+    }
+}
+
+/// The key under which the kernel side finds an endpoint.
+pub fn watch_key(endpoint: &Endpoint) -> WatchKey {
+    WatchKey {
+        addr: canonical(endpoint.addr),
+        port: endpoint.port,
+        _pad: 0,
+    }
+}
+
+/// An address in the form that records carry: IPv4 as `::ffff:a.b.c.d`.
+pub fn canonical(addr: IpAddr) -> [u8; 16] {
+    match addr {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().octets(),
+        IpAddr::V6(addr) => addr.octets(),
+    }
+}
+
+/// The address that a record carries, as everything else knows it.
+fn plain(octets: [u8; 16]) -> IpAddr {
+    Ipv6Addr::from(octets).to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    fn sample() -> FlowRecord {
+        FlowRecord {
+            at_ns: 5_000_000_000,
+            cookie: 77,
+            last_ack_age_ns: 216_000_000,
+            last_data_age_ns: 300_000_000,
+            netns: 4_026_531_840,
+            kind: record_kind::RTO,
+            errno: 0,
+            unacked_bytes: 2896,
+            packets_out: 2,
+            snd_wnd_bytes: 65_536,
+            srtt_us: 90,
+            rto_us: 204_000,
+            retransmits: 3,
+            local_addr: canonical("10.0.0.1".parse().unwrap()),
+            remote_addr: canonical("10.0.0.2".parse().unwrap()),
+            local_port: 40_000,
+            remote_port: 9000,
+            rto_count: 2,
+            backoff: 1,
+            probes_out: 0,
+            tcp_state: 1,
+            flags: record_flag::SOCKET_FIELDS,
+            _pad: [0; 3],
+        }
+    }
+
+    fn decoded(record: &FlowRecord) -> FlowEvent {
+        event(record).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_record_becomes_an_event() {
+        let event = decoded(&sample());
+        assert_eq!(event.at, Time::from_nanos(5_000_000_000));
+        assert_eq!(event.source, SourceKind::Ebpf);
+        assert_eq!(event.kind, FlowEventKind::Rto { count: 2 });
+        assert_eq!(event.flow.to_string(), "10.0.0.1:40000 -> 10.0.0.2:9000");
+        assert_eq!(event.flow.netns, 4_026_531_840);
+        let reading = event.reading.unwrap();
+        assert_eq!(reading.cookie, 77);
+        assert_eq!(reading.rto, Duration::from_millis(204));
+        assert_eq!(reading.unacked_segments, 2);
+        assert_eq!(reading.send_window_bytes, 65_536);
+    }
+
+    #[test]
+    fn last_heard_is_the_later_of_ack_and_data() {
+        let heard = |record: &FlowRecord| decoded(record).reading.unwrap().last_heard;
+        assert_eq!(heard(&sample()), Some(Time::from_nanos(4_784_000_000)));
+        let data = FlowRecord {
+            last_data_age_ns: 4_000_000,
+            ..sample()
+        };
+        assert_eq!(heard(&data), Some(Time::from_nanos(4_996_000_000)));
+        let connecting = FlowRecord {
+            tcp_state: SYN_SENT,
+            ..sample()
+        };
+        assert_eq!(heard(&connecting), None);
+    }
+
+    #[test]
+    fn without_socket_fields_there_is_no_reading() {
+        let bare = FlowRecord {
+            flags: 0,
+            ..sample()
+        };
+        assert_eq!(decoded(&bare).reading, None);
+    }
+
+    #[test]
+    fn what_was_not_sent_says_nothing() {
+        let queued = FlowRecord {
+            flags: record_flag::SOCKET_FIELDS | record_flag::NOT_SENT,
+            ..sample()
+        };
+        assert_eq!(event(&queued), Ok(None));
+    }
+
+    #[test]
+    fn errors_keep_their_errno() {
+        let failed = FlowRecord {
+            kind: record_kind::CONNECT_FAILED,
+            errno: 113,
+            ..sample()
+        };
+        assert_eq!(
+            decoded(&failed).kind,
+            FlowEventKind::ConnectFailed { errno: 113 }
+        );
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let refused = |change: fn(&mut FlowRecord)| {
+            let mut record = sample();
+            change(&mut record);
+            event(&record).unwrap_err()
+        };
+        assert_eq!(refused(|r| r.kind = 0), DecodeError::Kind(0));
+        assert_eq!(refused(|r| r.kind = 99), DecodeError::Kind(99));
+        assert_eq!(refused(|r| r.tcp_state = 99), DecodeError::State(99));
+        assert_eq!(refused(|r| r.flags = 0x81), DecodeError::Flags(0x81));
+        assert!(matches!(
+            refused(|r| r.remote_port = 0),
+            DecodeError::Remote(_)
+        ));
+        assert!(matches!(
+            refused(|r| r.remote_addr = [0; 16]),
+            DecodeError::Remote(_)
+        ));
+    }
+
+    #[test]
+    fn a_record_of_the_wrong_size_is_refused() {
+        let whole = sample();
+        let bytes = whole.as_bytes();
+        assert_eq!(record(bytes), Ok(whole));
+        let long = [bytes, &[0]].concat();
+        for bytes in [&bytes[..bytes.len() - 1], &long, &[]] {
+            assert_eq!(record(bytes), Err(DecodeError::Size { found: bytes.len() }));
+        }
+    }
+
+    #[test]
+    fn addresses_are_canonical_both_ways() {
+        let v4: IpAddr = "192.0.2.7".parse().unwrap();
+        let mapped: IpAddr = "::ffff:192.0.2.7".parse().unwrap();
+        let v6: IpAddr = "2001:db8::7".parse().unwrap();
+        assert_eq!(canonical(v4), canonical(mapped));
+        assert_eq!(plain(canonical(mapped)), v4);
+        assert_eq!(plain(canonical(v6)), v6);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), size_of::<FlowRecord>())) {
+            let _ = event(&record(&bytes).unwrap());
+        }
+    }
+}

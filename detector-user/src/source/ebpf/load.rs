@@ -1,0 +1,392 @@
+//! Loading the programs: what this kernel has goes into the global, and each tracepoint
+//! that exists gets its program. Nothing is pinned: when the process ends, programs and
+//! maps are gone.
+
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::MapError,
+    programs::{ProgramError, TracePoint},
+    util::KernelVersion,
+};
+use detector_ebpf::{CONFIG_NAME, Config, SocketOffsets, config_flag};
+use thiserror::Error;
+use tracing::{debug, warn};
+use zerocopy::IntoBytes;
+
+use super::{
+    OBJECT,
+    btf::{SocketLayout, VMLINUX},
+    tracefs::{
+        CONG_STATE_SET, ERROR_REPORT, RETRANSMIT_SKB, SOCK_SET_STATE, TracefsError, Tracepoint,
+        Tracepoints,
+    },
+};
+use crate::clock;
+
+/// How much of the verifier's log an error carries.
+const LOG_END_BYTES: usize = 2048;
+/// The smallest ring: one page, whatever the page is.
+const MIN_RING_BYTES: u32 = 64 << 10;
+const MAX_RING_BYTES: u32 = 256 << 20;
+const MAX_FLOWS: u32 = 1 << 20;
+/// `debug` in aya-log's levels, where 0 is off.
+const LOG_DEBUG: u8 = 4;
+
+/// How the programs are loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EbpfOptions {
+    /// Flows that the kernel's map holds; at most 1,048,576.
+    pub max_flows: u32,
+    /// Size of the ring, in bytes; rounded up to a power of two from 64 KiB to 256 MiB.
+    pub ring_bytes: u32,
+    /// Inode of the only network namespace to look at: `None` is the daemon's own, 0 all.
+    pub netns: Option<u32>,
+    /// Whether to use the kernel's BTF where it is there.
+    pub btf: bool,
+    /// Whether the programs write debug messages to the log.
+    pub log: bool,
+}
+
+impl Default for EbpfOptions {
+    fn default() -> Self {
+        Self {
+            max_flows: 16_384,
+            ring_bytes: 1 << 20,
+            netns: None,
+            btf: true,
+            log: false,
+        }
+    }
+}
+
+/// Why the eBPF source cannot be had here.
+#[derive(Debug, Error)]
+pub enum EbpfUnavailable {
+    #[error(
+        "this daemon was built without the eBPF object; \
+         run `cargo xtask build-ebpf` and build it again"
+    )]
+    NoObject,
+    #[error(transparent)]
+    Tracefs(#[from] TracefsError),
+    #[error(
+        "this kernel has neither tracepoint tcp:tcp_cong_state_set (5.16) nor \
+         tcp:tcp_retransmit_skb (4.16)"
+    )]
+    NoTracepoint,
+    #[error(
+        "without tcp:tcp_cong_state_set (kernel 5.16) the socket's fields are needed to know a \
+         retransmission time-out, and there is no usable BTF in {VMLINUX}"
+    )]
+    Blind,
+    #[error("cannot read this process's network namespace from /proc/self/ns/net: {0}")]
+    Netns(#[source] io::Error),
+    #[error(
+        "not permitted to {what}: {source}; needs CAP_BPF and CAP_PERFMON (CAP_SYS_ADMIN before \
+         5.8)"
+    )]
+    NotPermitted { what: String, source: io::Error },
+    #[error(
+        "not permitted to {what}: {source}; before kernel 5.11 maps count against \
+         RLIMIT_MEMLOCK: set LimitMEMLOCK=infinity in the unit, or `ulimit -l unlimited`"
+    )]
+    MemoryLocked { what: String, source: io::Error },
+    #[error("the kernel's verifier refused program {program}: {source}; its log ends:\n{log_end}")]
+    Refused {
+        program: &'static str,
+        source: io::Error,
+        log_end: String,
+    },
+    #[error("cannot {what}: {}", chain(source))]
+    Failed {
+        what: String,
+        #[source]
+        source: Box<EbpfError>,
+    },
+}
+
+/// The programs, loaded and attached. Dropping it removes them.
+#[derive(Debug)]
+pub struct Loaded {
+    pub ebpf: Ebpf,
+    /// What the programs are attached to.
+    pub attached: Vec<Tracepoint>,
+    /// Whether records carry the socket's fields.
+    pub has_socket_fields: bool,
+}
+
+impl Loaded {
+    /// Loads and attaches them.
+    pub fn load(options: &EbpfOptions) -> Result<Self, EbpfUnavailable> {
+        let object = OBJECT.ok_or(EbpfUnavailable::NoObject)?;
+        let tracepoints = Tracepoints::read()?;
+        let socket = if options.btf { socket_offsets() } else { None };
+        check_signals(&tracepoints, socket.is_some())?;
+        let config = config(options, &tracepoints, socket)?;
+
+        let mut ebpf = load_object(object, options, &config)?;
+        let mut attached = Vec::new();
+        for (tracepoint, is_there) in [
+            (CONG_STATE_SET, tracepoints.cong_state.is_some()),
+            (RETRANSMIT_SKB, tracepoints.retransmit.is_some()),
+            (SOCK_SET_STATE, tracepoints.set_state.is_some()),
+            (ERROR_REPORT, tracepoints.error_report.is_some()),
+        ] {
+            if is_there {
+                attach(&mut ebpf, &tracepoint)?;
+                attached.push(tracepoint);
+            } else {
+                warn!(
+                    "this kernel has no tracepoint {}:{} (since {}), which {}",
+                    tracepoint.category, tracepoint.name, tracepoint.since, tracepoint.meaning
+                );
+            }
+        }
+        Ok(Self {
+            ebpf,
+            attached,
+            has_socket_fields: socket.is_some(),
+        })
+    }
+}
+
+/// Whether what this kernel has can show a retransmission time-out at all.
+fn check_signals(tracepoints: &Tracepoints, has_fields: bool) -> Result<(), EbpfUnavailable> {
+    match (tracepoints.cong_state, tracepoints.retransmit) {
+        (None, None) => Err(EbpfUnavailable::NoTracepoint),
+        (None, Some(_)) if !has_fields => Err(EbpfUnavailable::Blind),
+        _ => Ok(()),
+    }
+}
+
+fn socket_offsets() -> Option<SocketOffsets> {
+    match SocketLayout::read(Path::new(VMLINUX)) {
+        Ok(layout) => {
+            for missing in layout.missing() {
+                warn!("the kernel's BTF lacks a field: {missing}");
+            }
+            layout.is_sufficient.then_some(layout.offsets)
+        }
+        Err(error) => {
+            warn!("going without the sockets' fields: {error}");
+            None
+        }
+    }
+}
+
+fn config(
+    options: &EbpfOptions,
+    tracepoints: &Tracepoints,
+    socket: Option<SocketOffsets>,
+) -> Result<Config, EbpfUnavailable> {
+    let netns = match options.netns {
+        Some(netns) => netns,
+        None => own_netns().map_err(EbpfUnavailable::Netns)?,
+    };
+    let mut flags = 0;
+    if socket.is_some() {
+        flags |= config_flag::SOCKET_FIELDS;
+    }
+    if tracepoints.cong_state.is_some() {
+        flags |= config_flag::CONG_STATE;
+    }
+    let absent = Config::ABSENT;
+    Ok(Config {
+        jiffy_ns: u64::try_from(clock::jiffy().as_nanos()).unwrap_or(u64::MAX),
+        netns,
+        flags,
+        cong_state: tracepoints.cong_state.unwrap_or(absent.cong_state),
+        retransmit: tracepoints.retransmit.unwrap_or(absent.retransmit),
+        set_state: tracepoints.set_state.unwrap_or(absent.set_state),
+        error_report: tracepoints.error_report.unwrap_or(absent.error_report),
+        socket: socket.unwrap_or(absent.socket),
+    })
+}
+
+/// The inode of this process's network namespace, which is what the kernel's `ns.inum` is.
+fn own_netns() -> io::Result<u32> {
+    let inode = fs::metadata("/proc/self/ns/net")?.ino();
+    u32::try_from(inode).map_err(io::Error::other)
+}
+
+fn load_object(
+    object: &[u8],
+    options: &EbpfOptions,
+    config: &Config,
+) -> Result<Ebpf, EbpfUnavailable> {
+    let log_level = if options.log { LOG_DEBUG } else { 0 };
+    let ring_bytes = options
+        .ring_bytes
+        .clamp(MIN_RING_BYTES, MAX_RING_BYTES)
+        .next_power_of_two();
+    EbpfLoader::new()
+        .override_global(CONFIG_NAME, config.as_bytes(), true)
+        .override_global(aya_log::LEVEL, &log_level, true)
+        .map_max_entries("FLOWS", options.max_flows.clamp(1, MAX_FLOWS))
+        .map_max_entries("EVENTS", ring_bytes)
+        .load(object)
+        .map_err(|error| explain("load the eBPF object".to_owned(), error))
+}
+
+fn attach(ebpf: &mut Ebpf, tracepoint: &Tracepoint) -> Result<(), EbpfUnavailable> {
+    let &Tracepoint { category, name, .. } = tracepoint;
+    let failed = |what: String| move |error: ProgramError| explain(what, error.into());
+    let program: &mut TracePoint = ebpf
+        .program_mut(name)
+        .ok_or(ProgramError::NotLoaded)
+        .and_then(TryInto::try_into)
+        .map_err(failed(format!("find program {name} in the object")))?;
+    program.load().map_err(|error| match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } if io_error.raw_os_error() != Some(nix::libc::EPERM) => EbpfUnavailable::Refused {
+            program: name,
+            source: io_error,
+            log_end: end_of(&verifier_log.to_string()),
+        },
+        error => explain(format!("load program {name}"), error.into()),
+    })?;
+    program
+        .attach(category, name)
+        .map_err(failed(format!("attach to tracepoint {category}:{name}")))?;
+    debug!("attached to tracepoint {category}:{name}");
+    Ok(())
+}
+
+/// Tells a lack of privilege, and its cause, from other failures.
+fn explain(what: String, error: EbpfError) -> EbpfUnavailable {
+    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let source = match error {
+        EbpfError::MapError(MapError::CreateError { io_error, .. }) if denied(&io_error) => {
+            if counts_locked_memory() {
+                return EbpfUnavailable::MemoryLocked {
+                    what,
+                    source: io_error,
+                };
+            }
+            io_error
+        }
+        EbpfError::ProgramError(ProgramError::LoadError { io_error, .. }) if denied(&io_error) => {
+            io_error
+        }
+        EbpfError::ProgramError(ProgramError::SyscallError(error)) if denied(&error.io_error) => {
+            error.io_error
+        }
+        error => {
+            return EbpfUnavailable::Failed {
+                what,
+                source: Box::new(error),
+            };
+        }
+    };
+    EbpfUnavailable::NotPermitted { what, source }
+}
+
+/// Whether this kernel counts maps against RLIMIT_MEMLOCK (before 5.11).
+pub fn counts_locked_memory() -> bool {
+    KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(5, 11, 0))
+}
+
+/// The end of a log, from a line's start where it can.
+fn end_of(log: &str) -> String {
+    let trimmed = log.trim_end();
+    if trimmed.len() <= LOG_END_BYTES {
+        return trimmed.to_owned();
+    }
+    let from = trimmed.ceil_char_boundary(trimmed.len() - LOG_END_BYTES);
+    let end = &trimmed[from..];
+    end.split_once('\n')
+        .map_or(end, |(_, rest)| rest)
+        .to_owned()
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tracepoints() -> Tracepoints {
+        Tracepoints {
+            cong_state: Some(Config::ABSENT.cong_state),
+            retransmit: Some(Config::ABSENT.retransmit),
+            set_state: None,
+            error_report: None,
+        }
+    }
+
+    #[test]
+    fn one_of_the_two_tracepoints_is_needed() {
+        let all = tracepoints();
+        assert!(check_signals(&all, false).is_ok());
+        let oldest = Tracepoints {
+            cong_state: None,
+            ..all
+        };
+        assert!(check_signals(&oldest, true).is_ok());
+        assert!(matches!(
+            check_signals(&oldest, false),
+            Err(EbpfUnavailable::Blind)
+        ));
+        let none = Tracepoints {
+            retransmit: None,
+            ..oldest
+        };
+        assert!(matches!(
+            check_signals(&none, true),
+            Err(EbpfUnavailable::NoTracepoint)
+        ));
+    }
+
+    #[test]
+    fn the_global_says_what_the_kernel_has() {
+        let options = EbpfOptions {
+            netns: Some(7),
+            ..EbpfOptions::default()
+        };
+        let known = config(&options, &tracepoints(), Some(SocketOffsets::ABSENT)).unwrap();
+        assert_eq!(known.netns, 7);
+        assert_eq!(
+            known.flags,
+            config_flag::SOCKET_FIELDS | config_flag::CONG_STATE
+        );
+        let blind = config(&options, &tracepoints(), None).unwrap();
+        assert_eq!(blind.flags, config_flag::CONG_STATE);
+    }
+
+    #[test]
+    fn only_the_end_of_a_long_log_is_kept() {
+        let log = format!("{}\nthe reason\n\n", "é".repeat(4000));
+        assert_eq!(end_of(&log), "the reason");
+        assert_eq!(end_of("short\n"), "short");
+    }
+
+    #[test]
+    fn a_lack_of_privilege_is_told_from_the_rest() {
+        let denied = io::Error::from_raw_os_error(nix::libc::EPERM);
+        let error = ProgramError::SyscallError(aya::sys::SyscallError {
+            call: "perf_event_open",
+            io_error: denied,
+        });
+        let message = explain("load".to_owned(), error.into()).to_string();
+        assert!(message.contains("CAP_BPF and CAP_PERFMON"), "{message}");
+        let other = explain("load".to_owned(), EbpfError::NoBTF);
+        assert!(matches!(other, EbpfUnavailable::Failed { .. }));
+    }
+}

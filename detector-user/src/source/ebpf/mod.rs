@@ -1,0 +1,356 @@
+//! The eBPF source: the programs of `detector-ebpf`, loaded, fed and read.
+//!
+//! ```text
+//! tracefs ─ format ─┐                        ┌─ ring ── decode ──> Signal
+//!                   ├─> load ─> the kernel ──┤
+//! BTF ──── btf ─────┘             ^          └─ FLOWS (when the ring was full)
+//!                    watch ───────┘
+//! ```
+//!
+//! The ring is the doorbell, the map the state. A record that finds the ring full is counted
+//! by the kernel side; when the count has risen, the latest record of every flow is read
+//! from the map, so that a storm can cost intermediate steps but no flow.
+
+mod btf;
+mod decode;
+mod format;
+mod load;
+mod tracefs;
+mod watch;
+
+use std::{fmt, io, os::fd::AsRawFd, time::Duration};
+
+use anyhow::Context as _;
+use aya::{
+    Ebpf,
+    maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+};
+use aya_log::EbpfLogger;
+use detector_ebpf::{FlowKey, FlowRecord, counter, record_kind};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    task::JoinHandle,
+    time::{Interval, MissedTickBehavior, interval},
+};
+use tracing::{debug, warn};
+
+pub(super) use self::tracefs::{
+    CONG_STATE_SET, ERROR_REPORT, RETRANSMIT_SKB, SOCK_SET_STATE, Tracepoints, mount_point,
+};
+use self::watch::{KeyBytes, WatchSet};
+pub use self::{
+    btf::{BtfError, FieldError, SocketLayout, VMLINUX},
+    decode::DecodeError,
+    format::FormatError,
+    load::{EbpfOptions, EbpfUnavailable, Loaded, counts_locked_memory},
+    tracefs::{TracefsError, Tracepoint},
+    watch::WatchError,
+};
+use super::{Source, SourceCounters, Watched};
+use crate::{
+    clock,
+    core::{PeerName, Signal, Time},
+};
+
+/// The programs, where `cargo xtask build-ebpf` had made them when this was built.
+pub const OBJECT: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/object.rs"));
+
+/// How many records a batch holds at most.
+const MAX_BATCH: usize = 1024;
+/// How often the count of records that found the ring full is looked at while the ring is
+/// quiet.
+const DROPS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The least time between two readings of the whole map.
+const HEAL_SPACING: Duration = Duration::from_millis(100);
+
+type FlowKeyBytes = [u8; size_of::<FlowKey>()];
+type FlowRecordBytes = [u8; size_of::<FlowRecord>()];
+
+/// Signals from tracepoints.
+pub struct EbpfSource {
+    ring: AsyncFd<RingBuf<MapData>>,
+    flows: HashMap<MapData, FlowKeyBytes, FlowRecordBytes>,
+    counters: PerCpuArray<MapData, u64>,
+    watched: WatchSet<HashMap<MapData, KeyBytes, u32>>,
+    drops_check: Interval,
+    /// Entries that the map of flows holds at most.
+    max_flows: usize,
+    /// Ring drops already healed, and when.
+    healed_drops: u64,
+    healed_at: Time,
+    /// Records that could not be decoded.
+    malformed: u64,
+    /// Entries of the map that this side removed.
+    flows_removed: u64,
+    attached: Vec<Tracepoint>,
+    has_socket_fields: bool,
+    logger: Option<JoinHandle<()>>,
+    /// Holds the programs and their attachments.
+    _ebpf: Ebpf,
+}
+
+impl EbpfSource {
+    /// Loads the programs and attaches them. Must be called within a tokio runtime.
+    pub fn load(options: &EbpfOptions) -> Result<Self, EbpfUnavailable> {
+        let Loaded {
+            mut ebpf,
+            attached,
+            has_socket_fields,
+        } = Loaded::load(options)?;
+        let logger = if options.log {
+            start_logger(&mut ebpf)
+        } else {
+            None
+        };
+        let failed = |error: MapError| EbpfUnavailable::Failed {
+            what: "open the programs' maps".to_owned(),
+            source: Box::new(error.into()),
+        };
+        let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS").map_err(failed)?).map_err(failed)?;
+        let mut drops_check = interval(DROPS_INTERVAL);
+        drops_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            ring: async_fd(ring).map_err(|error| failed(error.into()))?,
+            flows: take(&mut ebpf, "FLOWS")
+                .and_then(TryInto::try_into)
+                .map_err(failed)?,
+            counters: take(&mut ebpf, "COUNTERS")
+                .and_then(TryInto::try_into)
+                .map_err(failed)?,
+            watched: WatchSet::new(
+                take(&mut ebpf, "WATCHED")
+                    .and_then(TryInto::try_into)
+                    .map_err(failed)?,
+            ),
+            drops_check,
+            max_flows: options.max_flows as usize,
+            healed_drops: 0,
+            healed_at: Time::default(),
+            malformed: 0,
+            flows_removed: 0,
+            attached,
+            has_socket_fields,
+            logger,
+            _ebpf: ebpf,
+        })
+    }
+
+    /// The tracepoints in use.
+    pub fn attached(&self) -> &[Tracepoint] {
+        &self.attached
+    }
+
+    /// Whether records carry the socket's fields; without BTF they do not.
+    pub const fn has_socket_fields(&self) -> bool {
+        self.has_socket_fields
+    }
+
+    /// Reads every flow's latest record from the map if the ring has been full since the
+    /// last time. Only with the ring drained, or older records would follow newer ones.
+    fn heal(&mut self, signals: &mut Vec<Signal>) -> anyhow::Result<()> {
+        let drops = self.counter(counter::RING_DROPS)?;
+        let now = clock::now();
+        if drops == self.healed_drops || now.since(self.healed_at) < HEAL_SPACING {
+            return Ok(());
+        }
+        warn!(
+            "{} records found the ring full; reading the flows from the map",
+            drops - self.healed_drops
+        );
+        for (key, bytes) in self.entries()? {
+            if is_last_record(&bytes) {
+                self.remove_flow(&key)?;
+            }
+            take_record(&bytes, signals, &mut self.malformed);
+        }
+        self.healed_drops = drops;
+        self.healed_at = now;
+        Ok(())
+    }
+
+    /// Forgets flows that nothing watches any more: the kernel side, which looks at watched
+    /// flows only, would not see them close.
+    fn forget_unwatched(&mut self) -> anyhow::Result<()> {
+        for (key, bytes) in self.entries()? {
+            let is_watched = decode::record(&bytes).is_ok_and(|record| {
+                let ports = [record.remote_port, record.local_port];
+                self.watched.covers(record.remote_addr, ports)
+            });
+            if !is_watched {
+                self.remove_flow(&key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The map's entries. Programs go on changing it, and an entry removed while it is read
+    /// makes the kernel start over: the reading is cut off at the map's size.
+    fn entries(&self) -> anyhow::Result<Vec<(FlowKeyBytes, FlowRecordBytes)>> {
+        let mut entries = Vec::new();
+        for entry in self.flows.iter().take(self.max_flows) {
+            match entry {
+                Ok(entry) => entries.push(entry),
+                Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(error).context("cannot read the map of flows"),
+            }
+        }
+        Ok(entries)
+    }
+
+    fn remove_flow(&mut self, key: &FlowKeyBytes) -> anyhow::Result<()> {
+        match self.flows.remove(key) {
+            Ok(()) => self.flows_removed += 1,
+            // The flow closed meanwhile.
+            Err(MapError::KeyNotFound) => {}
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).context("cannot remove a flow from the map"),
+        }
+        Ok(())
+    }
+
+    fn counter(&self, index: u32) -> anyhow::Result<u64> {
+        let values = self
+            .counters
+            .get(&index, 0)
+            .context("cannot read the kernel side's counters")?;
+        Ok(values.iter().sum())
+    }
+}
+
+impl Source for EbpfSource {
+    fn watch(&mut self, watched: &Watched) -> anyhow::Result<()> {
+        if self.watched.watch(watched)? {
+            self.forget_unwatched()?;
+        }
+        Ok(())
+    }
+
+    fn report_established(&mut self, peer: &PeerName, on: bool) -> anyhow::Result<()> {
+        Ok(self.watched.report_established(peer, on)?)
+    }
+
+    async fn next(&mut self) -> anyhow::Result<Vec<Signal>> {
+        loop {
+            // Both branches only wait; what they wait for stays where it is until it is
+            // taken without awaiting. So a dropped future loses nothing.
+            let (mut signals, is_empty) = tokio::select! {
+                ready = self.ring.readable_mut() => {
+                    let mut ready = ready.context("cannot wait for the ring")?;
+                    let drained = drain(ready.get_inner_mut(), &mut self.malformed);
+                    if drained.1 {
+                        ready.clear_ready();
+                    }
+                    drained
+                }
+                _ = self.drops_check.tick() => drain(self.ring.get_mut(), &mut self.malformed),
+            };
+            if is_empty && let Err(error) = self.heal(&mut signals) {
+                // Tried again with the next record or within a second.
+                warn!("cannot heal what the ring dropped: {error:#}");
+            }
+            if !signals.is_empty() {
+                return Ok(signals);
+            }
+        }
+    }
+
+    fn counters(&self) -> SourceCounters {
+        let read = |index| self.counter(index).unwrap_or_default();
+        let removed = read(counter::FLOWS_REMOVED) + self.flows_removed;
+        SourceCounters {
+            ring_drops: read(counter::RING_DROPS),
+            flows_full: read(counter::FLOWS_FULL),
+            retransmits: read(counter::RETRANSMITS),
+            malformed_records: self.malformed,
+            flows_tracked: read(counter::FLOWS_ADDED).saturating_sub(removed),
+        }
+    }
+}
+
+impl Drop for EbpfSource {
+    fn drop(&mut self) {
+        if let Some(logger) = &self.logger {
+            logger.abort();
+        }
+    }
+}
+
+impl fmt::Debug for EbpfSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EbpfSource")
+            .field("attached", &self.attached)
+            .field("has_socket_fields", &self.has_socket_fields)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Takes up to a batch from the ring; whether that emptied it.
+fn drain(ring: &mut RingBuf<MapData>, malformed: &mut u64) -> (Vec<Signal>, bool) {
+    let mut signals = Vec::new();
+    for _ in 0..MAX_BATCH {
+        let Some(item) = ring.next() else {
+            return (signals, true);
+        };
+        take_record(&item, &mut signals, malformed);
+    }
+    (signals, false)
+}
+
+/// Adds what a record says; one that cannot be decoded is counted.
+fn take_record(bytes: &[u8], signals: &mut Vec<Signal>, malformed: &mut u64) {
+    match decode::record(bytes).and_then(|record| decode::event(&record)) {
+        Ok(event) => signals.extend(event.map(Signal::Flow)),
+        Err(error) => {
+            *malformed += 1;
+            debug!("a record was dropped: {error}");
+        }
+    }
+}
+
+/// Whether nothing will follow for the flow: the kernel side leaves such an entry only where
+/// the ring was full.
+fn is_last_record(bytes: &[u8]) -> bool {
+    decode::record(bytes).is_ok_and(|record| {
+        matches!(
+            record.kind,
+            record_kind::CLOSED | record_kind::CONNECT_FAILED
+        )
+    })
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, MapError> {
+    ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
+        name: name.to_owned(),
+    })
+}
+
+#[expect(
+    deprecated,
+    reason = "its replacement is unsafe because a type may change its descriptor while it is \
+              registered; both types used here keep one descriptor until they are dropped"
+)]
+fn async_fd<T: AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(inner, Interest::READABLE)
+}
+
+/// Forwards the programs' debug messages to the log.
+fn start_logger(ebpf: &mut Ebpf) -> Option<JoinHandle<()>> {
+    let logger = EbpfLogger::init(ebpf)
+        .map_err(|error| error.to_string())
+        .and_then(|logger| async_fd(logger).map_err(|error| error.to_string()));
+    let mut logger = match logger {
+        Ok(logger) => logger,
+        Err(error) => {
+            warn!("going without the programs' debug messages: {error}");
+            return None;
+        }
+    };
+    Some(tokio::spawn(async move {
+        while let Ok(mut ready) = logger.readable_mut().await {
+            ready.get_inner_mut().flush();
+            ready.clear_ready();
+        }
+    }))
+}

@@ -1,0 +1,332 @@
+//! Names into endpoints: peers' hosts are resolved at start and again at an interval.
+//!
+//! One task a peer looks its host up and sends [`Signal::PeerConfigured`] when the set of
+//! addresses has changed. A name that stops resolving keeps its last known addresses: a
+//! dead name server must not blind the detector to a dead peer.
+
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tracing::{info, warn};
+
+use crate::{
+    config::{MAX_ADDRESSES, PeerSpec},
+    core::{Endpoint, Signal},
+};
+
+/// How long one lookup may take. glibc gives each name server 5 s (resolv.conf(5)).
+const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
+
+/// The first wait of a peer that has no address yet; it doubles up to the interval.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// How many lookups run at once: each holds a thread while `getaddrinfo` blocks.
+const CONCURRENT_LOOKUPS: usize = 16;
+
+/// How many signals wait for the driver before lookups wait for it.
+const QUEUE: usize = 64;
+
+/// Looks a host's addresses up.
+pub trait Lookup: Send + Sync + 'static {
+    fn lookup(&self, host: &str, port: u16)
+    -> impl Future<Output = io::Result<Vec<IpAddr>>> + Send;
+}
+
+/// The system's own resolver (`getaddrinfo(3)`: hosts file, DNS, whatever nsswitch says).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemLookup;
+
+impl Lookup for SystemLookup {
+    async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<IpAddr>> {
+        let found = tokio::net::lookup_host((host, port)).await?;
+        Ok(found.map(|addr: SocketAddr| addr.ip()).collect())
+    }
+}
+
+/// Keeps peers' names resolved. Dropping it ends its tasks.
+#[derive(Debug)]
+pub struct Resolver {
+    signals: mpsc::Receiver<Signal>,
+    _tasks: JoinSet<()>,
+}
+
+impl Resolver {
+    /// Starts resolving; must be called within a tokio runtime.
+    pub fn start(peers: Vec<PeerSpec>, interval: Duration, lookup: impl Lookup) -> Self {
+        let (sender, signals) = mpsc::channel(QUEUE);
+        let lookup = Arc::new(lookup);
+        let slots = Arc::new(Semaphore::new(CONCURRENT_LOOKUPS));
+        let mut tasks = JoinSet::new();
+        for peer in peers {
+            let task = PeerTask {
+                peer,
+                interval,
+                lookup: Arc::clone(&lookup),
+                slots: Arc::clone(&slots),
+                signals: sender.clone(),
+            };
+            tasks.spawn(task.run());
+        }
+        Self {
+            signals,
+            _tasks: tasks,
+        }
+    }
+
+    /// The next change of a peer's endpoints; `None` when there will be no more, because
+    /// every peer's addresses are fixed. Cancel-safe: dropping the future loses nothing.
+    ///
+    /// The first signal of a peer comes at once, with no endpoints while its name has not
+    /// been resolved, so that every configured peer is known to the core.
+    pub async fn next(&mut self) -> Option<Signal> {
+        self.signals.recv().await
+    }
+}
+
+struct PeerTask<L> {
+    peer: PeerSpec,
+    interval: Duration,
+    lookup: Arc<L>,
+    slots: Arc<Semaphore>,
+    signals: mpsc::Sender<Signal>,
+}
+
+impl<L: Lookup> PeerTask<L> {
+    async fn run(self) {
+        if !self.peer.addresses.is_empty() {
+            let fixed = canonical(self.peer.addresses.iter().copied());
+            self.send(&fixed).await;
+            return;
+        }
+        // Told before it is looked up, which may take its time.
+        let mut known = Vec::new();
+        let mut open = self.send(&known).await;
+        let mut failing = false;
+        let mut retry = FIRST_RETRY.min(self.interval);
+        while open {
+            match self.resolve().await {
+                Ok(addresses) => {
+                    if std::mem::take(&mut failing) {
+                        info!(peer = %self.peer.name, "the name resolves again");
+                    }
+                    if known != addresses {
+                        open = self.send(&addresses).await;
+                        known = addresses;
+                    }
+                }
+                // Once an outage: every further failure says nothing new.
+                Err(error) if !std::mem::replace(&mut failing, true) => self.warn(&error, &known),
+                Err(_) => {}
+            }
+            if known.is_empty() {
+                sleep(retry).await;
+                retry = (retry * 2).min(self.interval);
+            } else {
+                sleep(self.interval).await;
+            }
+        }
+    }
+
+    async fn resolve(&self) -> io::Result<Vec<IpAddr>> {
+        let PeerSpec { host, port, .. } = &self.peer;
+        let _slot = self.slots.acquire().await.map_err(io::Error::other)?;
+        let found = timeout(LOOKUP_LIMIT, self.lookup.lookup(host, *port)).await??;
+        let addresses = canonical(found);
+        if addresses.is_empty() {
+            let message = "the name has no usable address";
+            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+        }
+        Ok(addresses)
+    }
+
+    /// Whether the signal was taken; it is not when the resolver has been dropped.
+    async fn send(&self, addresses: &[IpAddr]) -> bool {
+        let endpoint = |&addr| Endpoint {
+            addr,
+            port: self.peer.port,
+        };
+        let signal = Signal::PeerConfigured {
+            peer: self.peer.name.clone(),
+            endpoints: addresses.iter().map(endpoint).collect(),
+            discovered: false,
+        };
+        self.signals.send(signal).await.is_ok()
+    }
+
+    fn warn(&self, error: &io::Error, known: &[IpAddr]) {
+        let PeerSpec { name, host, .. } = &self.peer;
+        if known.is_empty() {
+            warn!(peer = %name, host, %error, "the name does not resolve; the peer is unknown until it does");
+        } else {
+            warn!(peer = %name, host, %error, "the name no longer resolves; its last addresses are kept");
+        }
+    }
+}
+
+/// Addresses without v4-mapped forms, sorted, each once, bounded; those that can be no
+/// host's are left out.
+fn canonical(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let canonical: BTreeSet<IpAddr> = addresses
+        .into_iter()
+        .map(|address| address.to_canonical())
+        .filter(|address| !address.is_unspecified() && !address.is_multicast())
+        .collect();
+    canonical.into_iter().take(MAX_ADDRESSES).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, sync::Mutex};
+
+    use super::*;
+    use crate::config::parse_peer_name;
+
+    /// What the name server says.
+    enum Answer {
+        Addresses(&'static [&'static str]),
+        Failure,
+        /// Never comes.
+        Silence,
+    }
+    use Answer::{Addresses, Failure, Silence};
+
+    /// Gives its answers in turn, noting when each was asked for; then stays silent.
+    #[derive(Clone)]
+    struct Script {
+        answers: Arc<Mutex<VecDeque<Answer>>>,
+        asked: Arc<Mutex<Vec<u64>>>,
+        start: tokio::time::Instant,
+    }
+
+    impl Script {
+        fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
+            Self {
+                answers: Arc::new(Mutex::new(answers.into_iter().collect())),
+                asked: Arc::default(),
+                start: tokio::time::Instant::now(),
+            }
+        }
+
+        fn asked_at_seconds(&self) -> Vec<u64> {
+            self.asked.lock().unwrap().clone()
+        }
+    }
+
+    impl Lookup for Script {
+        async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<IpAddr>> {
+            assert_eq!((host, port), ("node4", 9000));
+            let at = self.start.elapsed().as_secs();
+            self.asked.lock().unwrap().push(at);
+            let answer = self.answers.lock().unwrap().pop_front();
+            match answer {
+                Some(Addresses(list)) => Ok(list.iter().map(|a| a.parse().unwrap()).collect()),
+                Some(Failure) => Err(io::Error::other("no such name")),
+                Some(Silence) | None => std::future::pending().await,
+            }
+        }
+    }
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    fn start(script: &Script) -> Resolver {
+        let peer = parse_peer_name("http://node4:9000").unwrap();
+        Resolver::start(vec![peer], INTERVAL, script.clone())
+    }
+
+    async fn next_addresses(resolver: &mut Resolver) -> Vec<String> {
+        match resolver.next().await {
+            Some(Signal::PeerConfigured {
+                peer,
+                endpoints,
+                discovered: false,
+            }) => {
+                assert_eq!(peer.as_str(), "http://node4:9000");
+                assert!(endpoints.iter().all(|e| e.port == 9000));
+                endpoints.iter().map(|e| e.addr.to_string()).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_changed_set_is_told_and_it_is_canonical() {
+        let script = Script::new([
+            Addresses(&[
+                "fd00::4",
+                "::ffff:10.0.0.4",
+                "10.0.0.4",
+                "0.0.0.0",
+                "224.0.0.1",
+            ]),
+            Addresses(&["10.0.0.4", "fd00::4"]),
+            Addresses(&["10.0.0.5"]),
+        ]);
+        let mut resolver = start(&script);
+        assert!(next_addresses(&mut resolver).await.is_empty());
+        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.4", "fd00::4"]);
+        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.5"]);
+        assert_eq!(script.asked_at_seconds(), [0, 30, 60]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_addresses_are_kept_when_a_name_stops_resolving() {
+        let script = Script::new([
+            Addresses(&["10.0.0.4"]),
+            Failure,
+            Silence,
+            Addresses(&[]),
+            Addresses(&["10.0.0.4"]),
+            Addresses(&["10.0.0.9"]),
+        ]);
+        let mut resolver = start(&script);
+        assert!(next_addresses(&mut resolver).await.is_empty());
+        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.4"]);
+        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.9"]);
+        // The silent lookup was given up after 5 s.
+        assert_eq!(script.asked_at_seconds(), [0, 30, 60, 95, 125, 155]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_without_addresses_is_told_once_and_retried_sooner() {
+        let failures = std::iter::repeat_with(|| Failure).take(8);
+        let script = Script::new(failures.chain([Addresses(&["10.0.0.4"])]));
+        let mut resolver = start(&script);
+        assert!(next_addresses(&mut resolver).await.is_empty());
+        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.4"]);
+        assert_eq!(script.asked_at_seconds(), [0, 1, 3, 7, 15, 31, 61, 91, 121]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fixed_addresses_are_never_looked_up() {
+        let script = Script::new([]);
+        let mut peer = parse_peer_name("http://node4:9000").unwrap();
+        peer.addresses = vec!["::ffff:10.0.0.4".parse().unwrap()];
+        let mut resolver = Resolver::start(vec![peer], INTERVAL, script.clone());
+        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.4"]);
+        assert_eq!(resolver.next().await, None);
+        assert!(script.asked_at_seconds().is_empty());
+    }
+
+    #[test]
+    fn addresses_are_bounded() {
+        let many = (0..=255).map(|i| IpAddr::from([10, 0, 0, i]));
+        assert_eq!(canonical(many).len(), MAX_ADDRESSES);
+    }
+
+    #[tokio::test]
+    async fn the_system_resolver_finds_localhost() {
+        let found = SystemLookup.lookup("localhost", 1).await.unwrap();
+        assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty());
+    }
+}

@@ -1,0 +1,106 @@
+//! Which source is used: the operator's choice, or the best that works here.
+
+use anyhow::Context as _;
+use tracing::{info, warn};
+
+use super::{
+    Source, SourceCounters, Watched,
+    ebpf::{EbpfOptions, EbpfSource},
+    sock_diag::SockDiagSource,
+};
+use crate::{
+    config::{Config, SourceChoice},
+    core::{PeerName, Signal, SourceKind},
+};
+
+/// The source in use.
+#[derive(Debug)]
+pub enum ActiveSource {
+    Ebpf(EbpfSource),
+    SockDiag(SockDiagSource),
+}
+
+impl ActiveSource {
+    /// Opens the source that `config` asks for. `auto` falls back from eBPF to sock_diag,
+    /// with a warning that names the reason.
+    pub fn open(config: &Config) -> anyhow::Result<Self> {
+        let source = match config.source {
+            SourceChoice::SockDiag => Self::open_sock_diag(config)?,
+            SourceChoice::Ebpf => {
+                let source = EbpfSource::load(&ebpf_options(config)?);
+                Self::Ebpf(source.context(
+                    "the eBPF source was asked for and cannot start; `detector doctor` says \
+                     what is missing, `--source auto` falls back to polling",
+                )?)
+            }
+            SourceChoice::Auto => match EbpfSource::load(&ebpf_options(config)?) {
+                Ok(source) => Self::Ebpf(source),
+                Err(reason) => {
+                    warn!(
+                        %reason,
+                        "no eBPF here: falling back to polling sock_diag, which sees a dead \
+                         peer later; `detector doctor` says what is missing"
+                    );
+                    Self::open_sock_diag(config)?
+                }
+            },
+        };
+        info!(source = source.kind().as_str(), "source started");
+        Ok(source)
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> SourceKind {
+        match self {
+            Self::Ebpf(_) => SourceKind::Ebpf,
+            Self::SockDiag(_) => SourceKind::SockDiag,
+        }
+    }
+
+    fn open_sock_diag(config: &Config) -> anyhow::Result<Self> {
+        let source = SockDiagSource::spawn(config.poll_interval)
+            .context("cannot read the kernel's sockets (CONFIG_INET_TCP_DIAG, tcp_diag.ko)")?;
+        Ok(Self::SockDiag(source))
+    }
+}
+
+impl Source for ActiveSource {
+    fn watch(&mut self, watched: &Watched) -> anyhow::Result<()> {
+        match self {
+            Self::Ebpf(source) => source.watch(watched),
+            Self::SockDiag(source) => source.watch(watched),
+        }
+    }
+
+    fn report_established(&mut self, peer: &PeerName, on: bool) -> anyhow::Result<()> {
+        match self {
+            Self::Ebpf(source) => source.report_established(peer, on),
+            Self::SockDiag(source) => source.report_established(peer, on),
+        }
+    }
+
+    async fn next(&mut self) -> anyhow::Result<Vec<Signal>> {
+        match self {
+            Self::Ebpf(source) => source.next().await,
+            Self::SockDiag(source) => source.next().await,
+        }
+    }
+
+    fn counters(&self) -> SourceCounters {
+        match self {
+            Self::Ebpf(source) => source.counters(),
+            Self::SockDiag(source) => source.counters(),
+        }
+    }
+}
+
+fn ebpf_options(config: &Config) -> anyhow::Result<EbpfOptions> {
+    let netns = super::own_netns().context("cannot read /proc/self/ns/net")?;
+    Ok(EbpfOptions {
+        max_flows: config.max_flows,
+        ring_bytes: config.ring_bytes,
+        netns: Some(netns),
+        btf: config.btf,
+        log: config.ebpf_log,
+    })
+}
