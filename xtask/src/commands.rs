@@ -34,7 +34,7 @@ pub fn run(runner: &Runner, workspace: &Workspace, args: &[String]) -> Result<()
             println!("{why}");
         }
     }
-    build_host(runner, Profile::Release, &["detector-user"], &["detector"])?;
+    build_host(runner, Profile::Release, &["detector-user"])?;
     runner.heading("start the daemon (Ctrl-C stops it)");
     runner.exec(&Step::new(
         "detector run",
@@ -55,8 +55,12 @@ pub fn lab_program(
 ) -> Result<()> {
     let prepared = setup::prepare(runner, Needs::LAB)?;
     build_object(runner, workspace, prepared.ebpf)?;
-    let packages = ["detector-user", "detector-tests"];
-    build_host(runner, Profile::Release, &packages, &["detector", program])?;
+    // All their binaries: the lab starts others of its own.
+    build_host(
+        runner,
+        Profile::Release,
+        &["detector-user", "detector-tests"],
+    )?;
     runner.heading(&format!("start {program}"));
     runner.exec(&Step::new(
         format!("{program} {}", args.join(" ")).trim_end(),
@@ -88,25 +92,18 @@ pub fn build_object(
     }
 }
 
-/// Builds binaries for this host.
-pub fn build_host(
-    runner: &Runner,
-    profile: Profile,
-    packages: &[&str],
-    binaries: &[&str],
-) -> Result<()> {
-    runner.heading(&format!("build {}", binaries.join(" and ")));
+/// Builds all binaries of `packages` for this host.
+pub fn build_host(runner: &Runner, profile: Profile, packages: &[&str]) -> Result<()> {
+    let names = packages.join(" and ");
+    runner.heading(&format!("build {names}"));
     let release = (profile == Profile::Release).then_some("--release");
-    let packages = packages.iter().flat_map(|name| ["--package", name]);
-    let targets = binaries.iter().flat_map(|name| ["--bin", name]);
     runner.run(&Step::new(
-        format!("compile {}", binaries.join(" and ")),
+        format!("compile {names}"),
         "for this host, with the Rust you already use",
         Invocation::cargo()
-            .args(["build"])
+            .args(["build", "--bins"])
             .args(release)
-            .args(packages)
-            .args(targets),
+            .args(packages.iter().flat_map(|name| ["--package", name])),
     ))
 }
 

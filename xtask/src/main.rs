@@ -101,7 +101,8 @@ fn main() -> Result<()> {
         Task::Test(options) => test::run(&runner, &workspace, &options),
         Task::Lab(passed) => commands::lab_program(&runner, &workspace, "lab", &passed.args),
         Task::Demo(passed) => {
-            let args: Vec<String> = ["demo".to_owned()].into_iter().chain(passed.args).collect();
+            let mut args = passed.args;
+            args.push("demo".to_owned());
             commands::lab_program(&runner, &workspace, "lab", &args)
         }
         Task::Bench {

@@ -84,7 +84,7 @@ fn unit_tests(runner: &Runner, filters: &[String]) -> Result<()> {
 }
 
 fn build_lab(runner: &Runner) -> Result<()> {
-    build_host(runner, Profile::Debug, &["detector-user"], &["detector"])?;
+    build_host(runner, Profile::Debug, &["detector-user"])?;
     runner.run(&Step::new(
         "compile the lab and its tests",
         "done as you, so that root leaves no files in target/",
