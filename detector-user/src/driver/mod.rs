@@ -175,7 +175,7 @@ impl Driver {
                 Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),
                 Effect::Publish(state) => self.outlets.publish(state),
                 Effect::Refresh(state) => self.outlets.refresh(state),
-                Effect::Retract { peer, revision } => self.outlets.retract(&peer, revision),
+                Effect::Retract { peer, revision } => self.outlets.retract(peer, revision),
                 Effect::ReportEstablished { peer, on } => {
                     if let Err(error) = self.source.report_established(&peer, on) {
                         warn!(%peer, error = format!("{error:#}"), "a returning peer is noticed later");
