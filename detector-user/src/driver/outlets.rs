@@ -47,11 +47,6 @@ impl Outlets {
         self.board.publish(state);
     }
 
-    /// No change: whoever asks sees it.
-    pub(super) fn refresh(&mut self, state: PeerState) {
-        self.board.refresh(state);
-    }
-
     pub(super) fn retract(&mut self, peer: PeerName, revision: u64) {
         self.last.remove(&peer);
         self.metrics.peer_retracted(&peer);

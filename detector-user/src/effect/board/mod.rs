@@ -100,17 +100,6 @@ impl Board {
         });
     }
 
-    /// Replaces a published state by a newer view of the same change: who asks sees it, who
-    /// watches is not told.
-    pub fn refresh(&self, state: PeerState) {
-        let mut contents = self.contents();
-        if let Some(published) = contents.peers.get_mut(&state.peer)
-            && published.revision == state.revision
-        {
-            *published = Arc::new(state);
-        }
-    }
-
     /// Publishes that the peer is no longer watched.
     pub fn retract(&self, peer: PeerName, revision: u64) {
         let change = Change::Removed {
