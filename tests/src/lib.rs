@@ -1,1 +1,39 @@
+//! The network-namespace lab: what the end-to-end tests, `lab`, and `bench-detect` stand on.
+//!
+//! ```text
+//!   h1 ──┐                    each host is a network namespace
+//!   h2 ──┼── switch           with 10.77.0.N/24 and fd77::N/64;
+//!   h3 ──┘                    the switch is a bridge in one more
+//! ```
+//!
+//! [`Lab`] makes and cuts the network, [`Process`] runs a program on a host, [`peer`] is
+//! that program (a storage peer that speaks gRPC or HTTP), [`Daemon`] runs the real
+//! detector on a host and records what it tells a gRPC watcher, with the time of receipt.
 
+pub mod clock;
+mod daemon;
+mod http;
+mod lab;
+mod log;
+pub mod peer;
+mod peers;
+mod process;
+mod scene;
+pub mod stats;
+pub mod testbed;
+mod watcher;
+pub mod words;
+
+pub use self::{
+    daemon::{Daemon, DaemonOptions, Via},
+    http::get,
+    lab::{Cut, CutMoment, Host, Lab},
+    log::Log,
+    peers::Traffic,
+    process::Process,
+    scene::{Scene, SceneOptions},
+    watcher::{Observed, Watcher},
+};
+
+/// The port on which the lab's storage peers serve.
+pub const PEER_PORT: u16 = 9000;

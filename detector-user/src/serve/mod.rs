@@ -1,5 +1,10 @@
 //! What others see: gRPC on the Unix socket, metrics over HTTP. Serves, never decides.
 
+pub mod grpc;
 mod request;
+mod socket;
 
-pub use self::request::Request;
+pub use self::{
+    request::Request,
+    socket::{BindError, BoundSocket, bind},
+};

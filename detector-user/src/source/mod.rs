@@ -1,6 +1,7 @@
 //! Where signals come from. A source turns what a kernel shows into [`Signal`]s on one
 //! bounded channel and decides nothing.
 
+pub mod discover;
 pub mod ebpf;
 pub mod resolve;
 pub mod sock_diag;

@@ -2,21 +2,20 @@
 
 use std::{fs, io, path::Path};
 
-use btf_rs::{Btf, BtfType, Member, Struct, Type};
 use detector_ebpf::{ABSENT, SocketOffsets};
 use thiserror::Error;
+
+use self::section::{Kind, Member, Section, Type};
+
+mod section;
 
 /// Where the kernel keeps the description of its own types (CONFIG_DEBUG_INFO_BTF).
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// `BTF_MAGIC` in include/uapi/linux/btf.h.
-const MAGIC: u16 = 0xeb9f;
-/// Length of the header's fields up to `str_len`.
-const HEADER_BYTES: usize = 24;
-/// The most that is read; a distribution's kernel has about 6 MiB.
-const MAX_BYTES: usize = 64 << 20;
 /// How deep structs may be nested, and how long a chain of typedefs may be. Real ones need 5.
 const MAX_DEPTH: usize = 16;
+/// How many members are looked at for one field. Real structs have a few hundred.
+const MAX_MEMBERS: u32 = 100_000;
 
 /// Why BTF cannot be used.
 #[derive(Debug, Error)]
@@ -24,7 +23,9 @@ pub enum BtfError {
     #[error("cannot read {path}: {source}; the kernel needs CONFIG_DEBUG_INFO_BTF")]
     Unreadable { path: String, source: io::Error },
     #[error("malformed BTF: {0}")]
-    Malformed(String),
+    Malformed(&'static str),
+    #[error("BTF has a kind of type, {0}, that this version does not know")]
+    UnknownKind(u32),
 }
 
 /// Why one field's offset is unknown.
@@ -124,8 +125,7 @@ impl SocketLayout {
 
     /// Finds the fields in a BTF section.
     pub fn parse(bytes: &[u8]) -> Result<Self, BtfError> {
-        check_header(bytes)?;
-        let btf = Btf::from_bytes(bytes).map_err(|error| BtfError::Malformed(error.to_string()))?;
+        let btf = Section::parse(bytes)?;
         let mut offsets = SocketOffsets::ABSENT;
         let mut is_sufficient = true;
         let fields = WANTED
@@ -154,32 +154,6 @@ impl SocketLayout {
     }
 }
 
-/// Refuses sections whose header points outside of them, which the parser takes on trust.
-fn check_header(bytes: &[u8]) -> Result<(), BtfError> {
-    let malformed = |what: &str| Err(BtfError::Malformed(what.to_owned()));
-    if bytes.len() > MAX_BYTES {
-        return malformed("larger than any kernel's");
-    }
-    let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
-        return malformed("shorter than its header");
-    };
-    if u16::from_ne_bytes([header[0], header[1]]) != MAGIC {
-        return malformed("wrong magic or byte order");
-    }
-    let word = |at: usize| {
-        let word = [header[at], header[at + 1], header[at + 2], header[at + 3]];
-        u64::from(u32::from_ne_bytes(word))
-    };
-    let (header_len, len) = (word(4), bytes.len() as u64);
-    for at in [8, 16] {
-        let (offset, length) = (word(at), word(at + 4));
-        if header_len + offset + length > len {
-            return malformed("a section lies beyond the end");
-        }
-    }
-    Ok(())
-}
-
 /// Where a member was found.
 struct Place {
     bits: u64,
@@ -187,25 +161,18 @@ struct Place {
     is_bitfield: bool,
 }
 
-fn find(btf: &Btf, wanted: &Wanted) -> Result<u16, FieldError> {
+fn find(btf: &Section<'_>, wanted: &Wanted) -> Result<u16, FieldError> {
     let &Wanted {
         holder, path, size, ..
     } = wanted;
     let parts: Vec<&str> = path.split('.').collect();
-    let mut structs = btf
-        .resolve_types_by_name(holder)
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|found| match found {
-            Type::Struct(found) => Some(found),
-            _ => None,
-        })
-        .peekable();
+    let mut structs = btf.structs_named(holder).peekable();
     if structs.peek().is_none() {
         return Err(FieldError::NoStruct(holder));
     }
+    let mut budget = MAX_MEMBERS;
     let place = structs
-        .find_map(|found| locate(btf, &found, &parts, 0, 0))
+        .find_map(|found| locate(btf, &found, &parts, 0, 0, &mut budget))
         .ok_or(FieldError::NoField { holder, path })?;
     if place.is_bitfield || place.bits % 8 != 0 {
         return Err(FieldError::Placement { holder, path });
@@ -228,65 +195,70 @@ fn find(btf: &Btf, wanted: &Wanted) -> Result<u16, FieldError> {
 }
 
 /// Finds `path` in a struct or union, looking through anonymous members.
-fn locate(btf: &Btf, holder: &Struct, path: &[&str], base: u64, depth: usize) -> Option<Place> {
+fn locate(
+    btf: &Section<'_>,
+    holder: &Type,
+    path: &[&str],
+    base: u64,
+    depth: usize,
+    budget: &mut u32,
+) -> Option<Place> {
     let (first, rest) = path.split_first()?;
     if depth > MAX_DEPTH {
         return None;
     }
-    holder.members.iter().find_map(|member| {
-        let name = btf.resolve_name(member).ok()?;
-        let bits = base + u64::from(member.bit_offset());
-        if name == *first && rest.is_empty() {
-            return Some(Place {
-                bits,
-                size: size_of_type(btf, member, 0),
-                is_bitfield: member.bitfield_size().is_some_and(|size| size != 0),
-            });
-        }
-        if name != *first && !name.is_empty() {
+    btf.members(holder).find_map(|member| {
+        *budget = budget.checked_sub(1)?;
+        let name = btf.name(member.name)?;
+        let is_anonymous = name.is_empty();
+        if !is_anonymous && name != first.as_bytes() {
             return None;
         }
-        let inner = as_struct(btf, member)?;
-        let path = if name.is_empty() { path } else { rest };
-        locate(btf, &inner, path, bits, depth + 1)
+        let bits = base + u64::from(member.bits);
+        if !is_anonymous && rest.is_empty() {
+            return Some(Place {
+                bits,
+                size: size_of_type(btf, member.of, 0),
+                is_bitfield: member.is_bitfield,
+            });
+        }
+        let inner = as_composite(btf, &member)?;
+        let path = if is_anonymous { path } else { rest };
+        locate(btf, &inner, path, bits, depth + 1, budget)
     })
 }
 
 /// The struct or union that a member is, through typedefs and qualifiers.
-fn as_struct(btf: &Btf, member: &Member) -> Option<Struct> {
-    match peel(btf, member)? {
-        Type::Struct(found) | Type::Union(found) => Some(found),
-        _ => None,
-    }
+fn as_composite(btf: &Section<'_>, member: &Member) -> Option<Type> {
+    peel(btf, member.of).filter(|found| matches!(found.kind, Kind::Struct | Kind::Union))
 }
 
-fn size_of_type(btf: &Btf, of: &dyn BtfType, depth: usize) -> Option<usize> {
+fn size_of_type(btf: &Section<'_>, id: u32, depth: usize) -> Option<usize> {
     if depth > MAX_DEPTH {
         return None;
     }
-    match peel(btf, of)? {
-        Type::Int(found) => Some(found.size()),
-        Type::Enum(found) => Some(found.size()),
-        Type::Ptr(_) => Some(size_of::<u64>()),
-        Type::Struct(found) | Type::Union(found) => Some(found.size()),
-        Type::Array(found) => size_of_type(btf, &found, depth + 1)?.checked_mul(found.len()),
-        _ => None,
+    let found = peel(btf, id)?;
+    match found.kind {
+        Kind::Int | Kind::Enum | Kind::Struct | Kind::Union => {
+            usize::try_from(found.size_or_type).ok()
+        }
+        Kind::Pointer => Some(size_of::<u64>()),
+        Kind::Array => {
+            let (element, length) = btf.array(&found)?;
+            size_of_type(btf, element, depth + 1)?.checked_mul(length as usize)
+        }
+        Kind::Alias | Kind::Other => None,
     }
 }
 
-/// The type that something has, without typedefs and qualifiers.
-fn peel(btf: &Btf, of: &dyn BtfType) -> Option<Type> {
-    let mut found = btf.resolve_chained_type(of).ok()?;
+/// The type with this id, without typedefs and qualifiers.
+fn peel(btf: &Section<'_>, id: u32) -> Option<Type> {
+    let mut found = btf.get(id)?;
     for _ in 0..MAX_DEPTH {
-        let next: &dyn BtfType = match &found {
-            Type::Typedef(inner) => inner,
-            Type::Volatile(inner) => inner,
-            Type::Const(inner) => inner,
-            Type::Restrict(inner) => inner,
-            Type::TypeTag(inner) => inner,
-            _ => return Some(found),
-        };
-        found = btf.resolve_chained_type(next).ok()?;
+        if !matches!(found.kind, Kind::Alias) {
+            return Some(found);
+        }
+        found = btf.get(found.size_or_type)?;
     }
     None
 }

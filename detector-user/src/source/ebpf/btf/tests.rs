@@ -1,10 +1,13 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{section::MAGIC, *};
+
+/// Length of the header's fields up to `str_len`.
+const HEADER_BYTES: usize = 24;
 
 /// Writes a BTF section, type by type.
 #[derive(Default)]
-struct Section {
+struct Writer {
     types: Vec<u8>,
     strings: Vec<u8>,
     count: u32,
@@ -12,11 +15,12 @@ struct Section {
 
 const INT: u32 = 1;
 const PTR: u32 = 2;
+const ARRAY: u32 = 3;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const TYPEDEF: u32 = 8;
 
-impl Section {
+impl Writer {
     fn new() -> Self {
         Self {
             strings: vec![0],
@@ -77,8 +81,8 @@ impl Section {
 }
 
 /// A kernel in small: anonymous members, typedefs, a pointer in a struct.
-fn small_kernel() -> Section {
-    let mut btf = Section::new();
+fn small_kernel() -> Writer {
+    let mut btf = Writer::new();
     let byte = btf.int("unsigned char", 1);
     let word = btf.int("unsigned int", 4);
     let long = btf.int("long long", 8);
@@ -152,7 +156,7 @@ fn says_which_field_is_missing_and_why() {
 
 #[test]
 fn a_bit_field_is_refused() {
-    let mut btf = Section::new();
+    let mut btf = Writer::new();
     let byte = btf.int("unsigned char", 1);
     // With the kind flag a member's upper byte is its width in bits.
     btf.composite(
@@ -170,11 +174,39 @@ fn a_bit_field_is_refused() {
 
 #[test]
 fn a_typedef_of_itself_ends() {
-    let mut btf = Section::new();
+    let mut btf = Writer::new();
     btf.header("loop", TYPEDEF, 0, 1);
     btf.composite(STRUCT, "net", 8, &[("ns", 1, 0)]);
     let layout = SocketLayout::parse(&btf.bytes()).unwrap();
     assert_eq!(layout.offsets.net_inum, ABSENT);
+}
+
+#[test]
+fn arrays_have_sizes() {
+    let mut btf = Writer::new();
+    let word = btf.int("unsigned int", 4);
+    let array = btf.header("", ARRAY, 0, 0);
+    btf.words(&[word, word, 2]);
+    btf.composite(STRUCT, "sock_common", 8, &[("skc_cookie", array, 0)]);
+    let layout = SocketLayout::parse(&btf.bytes()).unwrap();
+    assert_eq!(layout.offsets.cookie, 0);
+}
+
+#[test]
+fn a_struct_of_itselves_ends() {
+    let mut btf = Writer::new();
+    let members = [("", 1, 0); 1000];
+    btf.composite(STRUCT, "net", 8, &members);
+    let layout = SocketLayout::parse(&btf.bytes()).unwrap();
+    assert_eq!(layout.offsets.net_inum, ABSENT);
+}
+
+#[test]
+fn an_unknown_kind_is_named() {
+    let mut btf = Writer::new();
+    btf.header("", 31, 0, 0);
+    let error = SocketLayout::parse(&btf.bytes()).unwrap_err();
+    assert!(matches!(error, BtfError::UnknownKind(31)), "{error}");
 }
 
 #[test]

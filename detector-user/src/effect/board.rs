@@ -1,1 +1,0 @@
-//! The board: where the driver publishes and everyone else reads.

@@ -1,0 +1,134 @@
+use std::{
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use super::*;
+use crate::core::{Breaker, Mode, Reason, Time, Verdict};
+
+/// The future's value if it has one already.
+fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+fn peer(name: &str) -> PeerName {
+    PeerName::from_canonical(name)
+}
+
+fn state(name: &str, revision: u64) -> PeerState {
+    PeerState {
+        peer: peer(name),
+        verdict: Verdict::Alive,
+        breaker: Breaker::Closed,
+        would_be_breaker: Breaker::Closed,
+        reason: Reason::PacketReceived,
+        generation: 1,
+        revision,
+        mode: Mode::Enforce,
+        addresses: Vec::new(),
+        changed_at: Time::default(),
+        last_heard: None,
+        detection_latency: None,
+    }
+}
+
+fn changed(name: &str, revision: u64) -> WatchEvent {
+    WatchEvent::Change(Change::Changed(Arc::new(state(name, revision))))
+}
+
+/// What the watch yields now; `None` where it would wait.
+fn poll(watch: &mut Watch) -> Option<Result<WatchEvent, Lagged>> {
+    now_or_never(watch.next())
+}
+
+#[test]
+fn a_new_watch_gets_a_snapshot_and_then_changes() {
+    let board = Board::new("one");
+    board.publish(state("b", 1));
+    board.publish(state("a", 2));
+    let mut watch = board.watch("", 0);
+    let snapshot = Snapshot {
+        instance: "one".into(),
+        revision: 2,
+        peers: vec![Arc::new(state("a", 2)), Arc::new(state("b", 1))],
+    };
+    assert_eq!(poll(&mut watch), Some(Ok(WatchEvent::Snapshot(snapshot))));
+    assert_eq!(poll(&mut watch), None);
+    board.publish(state("a", 3));
+    board.retract(peer("b"), 4);
+    assert_eq!(poll(&mut watch), Some(Ok(changed("a", 3))));
+    let removed = WatchEvent::Change(Change::Removed {
+        peer: peer("b"),
+        revision: 4,
+    });
+    assert_eq!(poll(&mut watch), Some(Ok(removed)));
+    assert_eq!(poll(&mut watch), None);
+    assert_eq!(board.get(&peer("b")), None);
+    assert_eq!(board.get(&peer("a")).unwrap().revision, 3);
+}
+
+#[tokio::test]
+async fn a_waiting_watch_is_woken() {
+    let board = Board::new("one");
+    let mut watch = board.watch("one", 0);
+    let publish = async { board.publish(state("a", 1)) };
+    let (event, ()) = tokio::join!(watch.next(), publish);
+    assert_eq!(event, Ok(changed("a", 1)));
+}
+
+#[test]
+fn a_watch_resumes_with_what_was_missed() {
+    let board = Board::new("one");
+    for revision in 1..=5 {
+        board.publish(state("a", revision));
+    }
+    let mut watch = board.watch("one", 3);
+    assert_eq!(poll(&mut watch), Some(Ok(changed("a", 4))));
+    assert_eq!(poll(&mut watch), Some(Ok(changed("a", 5))));
+    assert_eq!(poll(&mut watch), None);
+    assert_eq!(poll(&mut board.watch("one", 5)), None, "nothing was missed");
+}
+
+#[test]
+fn what_cannot_be_resumed_starts_with_a_snapshot() {
+    let board = Board::with_log_capacity("two", 2);
+    for revision in 1..=5 {
+        board.publish(state("a", revision));
+    }
+    let is_snapshot = |mut watch| matches!(poll(&mut watch), Some(Ok(WatchEvent::Snapshot(_))));
+    assert!(is_snapshot(board.watch("one", 4)), "another instance");
+    assert!(is_snapshot(board.watch("two", 2)), "no longer kept");
+    assert!(is_snapshot(board.watch("two", 6)), "from the future");
+    assert!(!is_snapshot(board.watch("two", 3)), "just kept");
+}
+
+#[test]
+fn a_watch_that_lags_beyond_the_log_is_told() {
+    let board = Board::with_log_capacity("one", 2);
+    let mut watch = board.watch("one", 0);
+    board.publish(state("a", 1));
+    board.publish(state("a", 2));
+    assert_eq!(poll(&mut watch), Some(Ok(changed("a", 1))));
+    board.publish(state("a", 3));
+    assert_eq!(poll(&mut watch), Some(Ok(changed("a", 2))), "still kept");
+    board.publish(state("a", 4));
+    board.publish(state("a", 5));
+    assert_eq!(poll(&mut watch), Some(Err(Lagged { capacity: 2 })));
+}
+
+#[test]
+fn an_older_revision_changes_nothing() {
+    let board = Board::new("one");
+    board.publish(state("a", 2));
+    board.publish(state("a", 2));
+    board.publish(state("b", 1));
+    board.retract(peer("a"), 2);
+    assert_eq!(board.snapshot().revision, 2);
+    assert_eq!(board.snapshot().peers, [Arc::new(state("a", 2))]);
+    let mut watch = board.watch("one", 0);
+    assert_eq!(poll(&mut watch), Some(Ok(changed("a", 2))));
+    assert_eq!(poll(&mut watch), None);
+}

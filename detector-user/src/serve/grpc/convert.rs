@@ -1,0 +1,175 @@
+//! The core's words to the protocol's.
+
+use std::{net::IpAddr, time::Duration};
+
+use detector_api::v1;
+use tonic::Status;
+
+use crate::{
+    clock,
+    core::{
+        Breaker, EventLine, Explanation, FlowLine, Mode, PeerState, Reason, SilenceLine, Time,
+        Trial, TrialError, TrialOutcome, Verdict,
+    },
+    effect::board::{Change, Snapshot},
+};
+
+pub(super) fn peer_state(state: &PeerState) -> v1::PeerState {
+    v1::PeerState {
+        peer: state.peer.to_string(),
+        verdict: verdict(state.verdict).into(),
+        breaker: breaker(state.breaker).into(),
+        reason: reason(state.reason).into(),
+        generation: state.generation,
+        revision: state.revision,
+        mode: mode(state.mode).into(),
+        would_be_breaker: breaker(state.would_be_breaker).into(),
+        addresses: state.addresses.iter().map(IpAddr::to_string).collect(),
+        changed_at: Some(clock::wall(state.changed_at).into()),
+        silence: state
+            .last_heard
+            .map(|heard| duration(state.changed_at.since(heard))),
+    }
+}
+
+fn verdict(verdict: Verdict) -> v1::Verdict {
+    match verdict {
+        Verdict::Unknown => v1::Verdict::Unknown,
+        Verdict::Alive => v1::Verdict::Alive,
+        Verdict::Suspect => v1::Verdict::Suspect,
+        Verdict::Slow => v1::Verdict::Slow,
+        Verdict::Dead => v1::Verdict::Dead,
+    }
+}
+
+fn breaker(breaker: Breaker) -> v1::Breaker {
+    match breaker {
+        Breaker::Closed => v1::Breaker::Closed,
+        Breaker::Open => v1::Breaker::Open,
+        Breaker::HalfOpen => v1::Breaker::HalfOpen,
+    }
+}
+
+fn reason(reason: Reason) -> v1::Reason {
+    match reason {
+        Reason::NoEvidence => v1::Reason::NoEvidence,
+        Reason::PacketReceived => v1::Reason::PacketReceived,
+        Reason::ConnectSucceeded => v1::Reason::ConnectSucceeded,
+        Reason::ResetReceived => v1::Reason::ResetReceived,
+        Reason::TlpUnanswered => v1::Reason::TlpUnanswered,
+        Reason::RtoUnanswered => v1::Reason::RtoUnanswered,
+        Reason::ConnectUnanswered => v1::Reason::ConnectUnanswered,
+        Reason::ErrorReported => v1::Reason::ErrorReported,
+        Reason::ZeroWindow => v1::Reason::ZeroWindow,
+        Reason::RecoveryTimeout => v1::Reason::RecoveryTimeout,
+        Reason::TrialSucceeded => v1::Reason::TrialSucceeded,
+        Reason::TrialFailed => v1::Reason::TrialFailed,
+    }
+}
+
+fn mode(mode: Mode) -> v1::Mode {
+    match mode {
+        Mode::Enforce => v1::Mode::Enforce,
+        Mode::Observe => v1::Mode::Observe,
+    }
+}
+
+pub(super) fn snapshot(snapshot: &Snapshot) -> v1::watch_peers_response::Snapshot {
+    v1::watch_peers_response::Snapshot {
+        instance: snapshot.instance.clone(),
+        revision: snapshot.revision,
+        peers: snapshot.peers.iter().map(|s| peer_state(s)).collect(),
+    }
+}
+
+pub(super) fn change(change: &Change) -> v1::watch_peers_response::Event {
+    use v1::watch_peers_response::{Event, Removed};
+    match change {
+        Change::Changed(state) => Event::Changed(peer_state(state)),
+        Change::Removed { peer, revision } => Event::Removed(Removed {
+            peer: peer.to_string(),
+            revision: *revision,
+        }),
+    }
+}
+
+pub(super) fn explanation(explanation: &Explanation, now: Time) -> v1::ExplainPeerResponse {
+    v1::ExplainPeerResponse {
+        peer: Some(peer_state(&explanation.state)),
+        silence: Some(silence(&explanation.silence)),
+        flows: explanation.flows.iter().map(|f| flow(f, now)).collect(),
+        events: explanation.events.iter().map(|e| event(e, now)).collect(),
+        summary: explanation.summary.clone(),
+    }
+}
+
+fn silence(silence: &SilenceLine) -> v1::Silence {
+    v1::Silence {
+        duration: Some(duration(silence.duration)),
+        patience: Some(duration(silence.patience)),
+        unanswered_transmissions: silence.unanswered_transmissions,
+        required_transmissions: silence.required_transmissions,
+        loss_estimate: silence.loss_estimate,
+    }
+}
+
+fn flow(line: &FlowLine, now: Time) -> v1::Flow {
+    let reading = &line.reading;
+    v1::Flow {
+        local: reading.id.local.to_string(),
+        remote: reading.id.remote.to_string(),
+        netns: reading.id.netns,
+        cookie: reading.cookie,
+        state: reading.state.as_str().to_owned(),
+        rto_count: reading.rto_count,
+        backoff: reading.backoff,
+        unacked_bytes: reading.unacked_bytes,
+        send_window_bytes: reading.send_window_bytes,
+        last_heard_age: reading.last_heard.map(|at| duration(now.since(at))),
+        srtt: Some(duration(reading.srtt)),
+        rto: Some(duration(reading.rto)),
+        demand: line.demand,
+    }
+}
+
+fn event(line: &EventLine, now: Time) -> v1::Event {
+    v1::Event {
+        age: Some(duration(now.since(line.at))),
+        kind: line.kind.as_str().to_owned(),
+        source: line.source.as_str().to_owned(),
+        flow: line.flow.to_string(),
+    }
+}
+
+pub(super) fn trial(trial: &Trial) -> v1::AcquireTrialResponse {
+    v1::AcquireTrialResponse {
+        trial: trial.id,
+        lease: Some(duration(trial.lease)),
+    }
+}
+
+/// `None` for a value that says nothing, or one that this version does not know.
+pub(super) fn trial_outcome(outcome: i32) -> Option<TrialOutcome> {
+    match v1::TrialOutcome::try_from(outcome) {
+        Ok(v1::TrialOutcome::Succeeded) => Some(TrialOutcome::Succeeded),
+        Ok(v1::TrialOutcome::Failed) => Some(TrialOutcome::Failed),
+        Ok(v1::TrialOutcome::Unspecified) | Err(_) => None,
+    }
+}
+
+pub(super) fn trial_error(error: TrialError) -> Status {
+    let text = error.to_string();
+    match error {
+        TrialError::UnknownPeer | TrialError::UnknownTrial => Status::not_found(text),
+        TrialError::NotHalfOpen => Status::failed_precondition(text),
+        TrialError::Exhausted => Status::resource_exhausted(text),
+    }
+}
+
+/// The protocol's duration; one beyond its range (292 billion years) is its longest.
+fn duration(duration: Duration) -> prost_types::Duration {
+    duration.try_into().unwrap_or(prost_types::Duration {
+        seconds: i64::MAX,
+        nanos: 0,
+    })
+}

@@ -1,0 +1,112 @@
+//! gRPC on the Unix socket: `detector.v1.Detector`, `grpc.health.v1.Health` and server
+//! reflection (v1 and v1alpha), so that stock tools work.
+
+mod convert;
+mod health;
+mod service;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::{io, time::Duration};
+
+use detector_api::v1::{FILE_DESCRIPTOR_SET, detector_server::DetectorServer};
+use thiserror::Error;
+use tokio::{
+    net::UnixListener,
+    sync::{mpsc, watch},
+    time::sleep,
+};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{service::Routes, transport::Server};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::server::{Builder, Error as ReflectionError};
+
+use self::{health::HealthService, service::Service, stream::Streams};
+use super::{BoundSocket, Request};
+use crate::effect::board::Board;
+
+/// No request comes near this.
+const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// The most calls that one connection may have open.
+const MAX_CALLS_PER_CONNECTION: u32 = 256;
+/// How long calls may take to end after the shutdown began; then they are cut.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+
+/// Why the gRPC server could not run on.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    #[error("cannot hand the socket to the runtime: {0}")]
+    Listen(#[source] io::Error),
+    #[error("the descriptors for server reflection are broken: {0}")]
+    Reflection(#[from] ReflectionError),
+    #[error("the gRPC server failed: {0}")]
+    Server(#[from] tonic::transport::Error),
+}
+
+/// Serves until `shutdown`, then removes the socket's file, ends open streams, and returns
+/// within [`SHUTDOWN_GRACE`]. What only the core can answer goes to the driver as
+/// `requests`.
+pub async fn serve(
+    bound: BoundSocket,
+    board: Board,
+    requests: mpsc::Sender<Request>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let BoundSocket { file, listener } = bound;
+    let listener = UnixListener::from_std(listener).map_err(ServeError::Listen)?;
+    let (stop, mut stopping) = watch::channel(false);
+    let routes = routes(board, requests, Streams::new(stopping.clone()))?;
+    let signal = async move {
+        shutdown.await;
+        // Before the listener closes: whoever starts next finds no stale file.
+        drop(file);
+        stop.send_replace(true);
+    };
+    let cut = async move {
+        // An error is an end of the server, which is awaited beside this.
+        if stopping.wait_for(|stopping| *stopping).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        sleep(SHUTDOWN_GRACE).await;
+    };
+    let server = Server::builder()
+        .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), signal);
+    tokio::select! {
+        served = server => Ok(served?),
+        () = cut => {
+            tracing::warn!("some calls did not end in {SHUTDOWN_GRACE:?} and were cut");
+            Ok(())
+        }
+    }
+}
+
+fn routes(
+    board: Board,
+    requests: mpsc::Sender<Request>,
+    streams: Streams,
+) -> Result<Routes, ReflectionError> {
+    let health = HealthServer::new(HealthService {
+        board: board.clone(),
+        streams: streams.clone(),
+    });
+    let detector = DetectorServer::new(Service {
+        board,
+        requests,
+        streams,
+    });
+    let descriptors = || {
+        Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(
+        Routes::new(detector.max_decoding_message_size(MAX_REQUEST_BYTES))
+            .add_service(health.max_decoding_message_size(MAX_REQUEST_BYTES))
+            .add_service(descriptors().build_v1()?)
+            .add_service(descriptors().build_v1alpha()?),
+    )
+}

@@ -1,0 +1,167 @@
+use std::time::Duration;
+
+use detector_api::v1::{self, detector_server::Detector, watch_peers_response::Event};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{
+    convert,
+    stream::{Answers, Streams},
+};
+use crate::{
+    clock,
+    core::PeerName,
+    effect::board::{Board, Watch, WatchEvent},
+    serve,
+};
+
+/// How long the driver may take to answer: it does so within one turn of its loop.
+const DRIVER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// `detector.v1.Detector`: states from the board, the rest from the driver.
+pub(super) struct Service {
+    pub(super) board: Board,
+    pub(super) requests: mpsc::Sender<serve::Request>,
+    pub(super) streams: Streams,
+}
+
+#[tonic::async_trait]
+impl Detector for Service {
+    async fn list_peers(
+        &self,
+        _request: Request<v1::ListPeersRequest>,
+    ) -> Result<Response<v1::ListPeersResponse>, Status> {
+        let snapshot = convert::snapshot(&self.board.snapshot());
+        Ok(Response::new(v1::ListPeersResponse {
+            instance: snapshot.instance,
+            revision: snapshot.revision,
+            peers: snapshot.peers,
+        }))
+    }
+
+    async fn get_peer(
+        &self,
+        request: Request<v1::GetPeerRequest>,
+    ) -> Result<Response<v1::GetPeerResponse>, Status> {
+        let peer = self.published(&request.into_inner().peer)?;
+        Ok(Response::new(v1::GetPeerResponse { peer: Some(peer) }))
+    }
+
+    type WatchPeersStream = ReceiverStream<Result<v1::WatchPeersResponse, Status>>;
+
+    async fn watch_peers(
+        &self,
+        request: Request<v1::WatchPeersRequest>,
+    ) -> Result<Response<Self::WatchPeersStream>, Status> {
+        let request = request.into_inner();
+        let watch = self.board.watch(&request.instance, request.last_revision);
+        Ok(Response::new(self.streams.open(watch)?))
+    }
+
+    async fn explain_peer(
+        &self,
+        request: Request<v1::ExplainPeerRequest>,
+    ) -> Result<Response<v1::ExplainPeerResponse>, Status> {
+        let peer = peer_name(&request.into_inner().peer)?;
+        let named = peer.clone();
+        let explanation = self
+            .ask(|reply| serve::Request::Explain { peer, reply })
+            .await?
+            .ok_or_else(|| not_watched(&named))?;
+        let response = convert::explanation(&explanation, clock::now());
+        Ok(Response::new(response))
+    }
+
+    async fn acquire_trial(
+        &self,
+        request: Request<v1::AcquireTrialRequest>,
+    ) -> Result<Response<v1::AcquireTrialResponse>, Status> {
+        let peer = peer_name(&request.into_inner().peer)?;
+        let trial = self
+            .ask(|reply| serve::Request::AcquireTrial { peer, reply })
+            .await?
+            .map_err(convert::trial_error)?;
+        Ok(Response::new(convert::trial(&trial)))
+    }
+
+    async fn finish_trial(
+        &self,
+        request: Request<v1::FinishTrialRequest>,
+    ) -> Result<Response<v1::FinishTrialResponse>, Status> {
+        let request = request.into_inner();
+        let peer = peer_name(&request.peer)?;
+        let outcome = convert::trial_outcome(request.outcome).ok_or_else(|| {
+            Status::invalid_argument("outcome: say TRIAL_OUTCOME_SUCCEEDED or TRIAL_OUTCOME_FAILED")
+        })?;
+        self.ask(|reply| serve::Request::FinishTrial {
+            peer,
+            trial: request.trial,
+            outcome,
+            reply,
+        })
+        .await?
+        .map_err(convert::trial_error)?;
+        let peer = self.published(&request.peer)?;
+        Ok(Response::new(v1::FinishTrialResponse { peer: Some(peer) }))
+    }
+}
+
+impl Service {
+    fn published(&self, peer: &str) -> Result<v1::PeerState, Status> {
+        let peer = peer_name(peer)?;
+        let state = self.board.get(&peer).ok_or_else(|| not_watched(&peer))?;
+        Ok(convert::peer_state(&state))
+    }
+
+    /// Has the driver answer.
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> serve::Request,
+    ) -> Result<T, Status> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.requests.send(request(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        match timeout(DRIVER_TIMEOUT, asked).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(Status::unavailable("the daemon is stopping")),
+            Err(_) => Err(Status::deadline_exceeded(format!(
+                "the daemon did not answer within {DRIVER_TIMEOUT:?}; is it overloaded?"
+            ))),
+        }
+    }
+}
+
+impl Answers for Watch {
+    type Item = v1::WatchPeersResponse;
+
+    async fn next(&mut self) -> Result<v1::WatchPeersResponse, Status> {
+        let event = match Watch::next(self).await {
+            Ok(WatchEvent::Snapshot(snapshot)) => Event::Snapshot(convert::snapshot(&snapshot)),
+            Ok(WatchEvent::Change(change)) => convert::change(&change),
+            Err(lagged) => return Err(Status::resource_exhausted(lagged.to_string())),
+        };
+        Ok(v1::WatchPeersResponse { event: Some(event) })
+    }
+}
+
+fn peer_name(name: &str) -> Result<PeerName, Status> {
+    if name.is_empty() {
+        return Err(Status::invalid_argument(
+            "peer: name one, as in http://node4:9000",
+        ));
+    }
+    Ok(PeerName::from_canonical(name))
+}
+
+fn not_watched(peer: &PeerName) -> Status {
+    Status::not_found(format!(
+        "no peer {:?} is watched; `detector peers` lists them",
+        peer.as_str()
+    ))
+}

@@ -1,0 +1,445 @@
+//! The server as its clients see it, over a Unix socket, with a driver that answers from a
+//! table.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use detector_api::v1::{
+    self, detector_client::DetectorClient, watch_peers_response::Event as WatchEvent,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{net::UnixStream, sync::oneshot, task::JoinHandle};
+use tokio_stream::StreamExt as _;
+use tonic::{
+    Code, Streaming,
+    transport::{Channel, Endpoint},
+};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
+
+use super::*;
+use crate::{
+    clock,
+    core::{
+        Breaker, EventLine, Explanation, FlowEventKind, FlowId, FlowLine, FlowReading, Mode,
+        PeerName, PeerState, Reason, SilenceLine, SourceKind, TcpState, Trial, TrialError,
+        TrialOutcome, Verdict,
+    },
+    serve::bind,
+};
+
+const PEER: &str = "http://node4:9000";
+const MS: Duration = Duration::from_millis(1);
+
+fn peer(name: &str) -> PeerName {
+    PeerName::from_canonical(name)
+}
+
+fn state(name: &str, verdict: Verdict, breaker: Breaker, revision: u64) -> PeerState {
+    let now = clock::now();
+    PeerState {
+        peer: peer(name),
+        verdict,
+        breaker,
+        would_be_breaker: breaker,
+        reason: Reason::RtoUnanswered,
+        generation: 3,
+        revision,
+        mode: Mode::Enforce,
+        addresses: vec![IpAddr::from([10, 0, 0, 4])],
+        changed_at: now,
+        last_heard: Some(now - 280 * MS),
+        detection_latency: None,
+    }
+}
+
+fn dead(revision: u64) -> PeerState {
+    state(PEER, Verdict::Dead, Breaker::Open, revision)
+}
+
+fn alive(revision: u64) -> PeerState {
+    state(PEER, Verdict::Alive, Breaker::Closed, revision)
+}
+
+/// A running server, its board, and a channel to it.
+struct Rig {
+    path: PathBuf,
+    board: Board,
+    channel: Channel,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<Result<(), ServeError>>,
+    _directory: tempfile::TempDir,
+}
+
+impl Rig {
+    async fn start() -> Self {
+        let (requests, driver) = mpsc::channel(4);
+        tokio::spawn(answer(driver));
+        Self::start_with(requests).await
+    }
+
+    async fn start_with(requests: mpsc::Sender<Request>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("detector.sock");
+        let bound = bind(&path, None).unwrap();
+        let board = Board::new("this-run");
+        let (stop, stopped) = oneshot::channel();
+        let server = tokio::spawn(serve(bound, board.clone(), requests, async {
+            stopped.await.unwrap();
+        }));
+        let socket = path.clone();
+        let channel = Endpoint::from_static("http://detector")
+            .connect_with_connector(tower::service_fn(move |_| {
+                let socket = socket.clone();
+                async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+            }))
+            .await
+            .unwrap();
+        Self {
+            path,
+            board,
+            channel,
+            stop,
+            server,
+            _directory: directory,
+        }
+    }
+
+    fn client(&self) -> DetectorClient<Channel> {
+        DetectorClient::new(self.channel.clone())
+    }
+
+    async fn watch(&self, instance: &str, last_revision: u64) -> Streaming<v1::WatchPeersResponse> {
+        let request = v1::WatchPeersRequest {
+            instance: instance.into(),
+            last_revision,
+        };
+        self.client()
+            .watch_peers(request)
+            .await
+            .unwrap()
+            .into_inner()
+    }
+}
+
+/// A driver that knows one peer, with trial 7 to give and take back.
+async fn answer(mut driver: mpsc::Receiver<Request>) {
+    while let Some(request) = driver.recv().await {
+        match request {
+            Request::Explain { peer, reply } => {
+                let known = peer.as_str() == PEER;
+                reply.send(known.then(explanation)).unwrap();
+            }
+            Request::AcquireTrial { reply, .. } => {
+                let lease = 5000 * MS;
+                reply.send(Ok(Trial { id: 7, lease })).unwrap();
+            }
+            Request::FinishTrial {
+                trial,
+                outcome,
+                reply,
+                ..
+            } => {
+                let known = trial == 7 && outcome == TrialOutcome::Succeeded;
+                let answer = known.then_some(()).ok_or(TrialError::UnknownTrial);
+                reply.send(answer).unwrap();
+            }
+        }
+    }
+}
+
+fn explanation() -> Explanation {
+    let now = clock::now();
+    let id = FlowId {
+        netns: 9,
+        local: "10.0.0.1:40000".parse().unwrap(),
+        remote: "10.0.0.4:9000".parse().unwrap(),
+    };
+    Explanation {
+        state: dead(2),
+        silence: SilenceLine {
+            duration: 280 * MS,
+            patience: 250 * MS,
+            unanswered_transmissions: 4,
+            required_transmissions: 2,
+            loss_estimate: 0.25,
+        },
+        flows: vec![FlowLine {
+            reading: FlowReading {
+                id,
+                cookie: 11,
+                state: TcpState::Established,
+                rto_count: 1,
+                backoff: 1,
+                probes_out: 0,
+                unacked_segments: 2,
+                unacked_bytes: 2896,
+                send_window_bytes: 65535,
+                last_heard: Some(now - 280 * MS),
+                srtt: MS,
+                rto: 408 * MS,
+                segments_sent: 10,
+                segments_retransmitted: 1,
+            },
+            demand: true,
+        }],
+        events: vec![EventLine {
+            at: now - 60 * MS,
+            source: SourceKind::Ebpf,
+            kind: FlowEventKind::Rto { count: 1 },
+            flow: id,
+        }],
+        summary: "silent for 280 ms".into(),
+    }
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, tonic::Status>) -> Code {
+    result.unwrap_err().code()
+}
+
+#[tokio::test]
+async fn list_and_get_show_the_board() {
+    let rig = Rig::start().await;
+    rig.board.publish(alive(1));
+    rig.board.publish(dead(2));
+    let list = rig.client().list_peers(v1::ListPeersRequest {}).await;
+    let list = list.unwrap().into_inner();
+    assert_eq!((list.instance.as_str(), list.revision), ("this-run", 2));
+    let get = v1::GetPeerRequest { peer: PEER.into() };
+    let shown = rig.client().get_peer(get).await.unwrap().into_inner();
+    let shown = shown.peer.unwrap();
+    assert_eq!(list.peers, [shown.clone()]);
+    assert_eq!(shown.verdict(), v1::Verdict::Dead);
+    assert_eq!(shown.breaker(), v1::Breaker::Open);
+    assert_eq!(shown.reason(), v1::Reason::RtoUnanswered);
+    assert_eq!(shown.mode(), v1::Mode::Enforce);
+    assert_eq!(shown.addresses, ["10.0.0.4"]);
+    assert_eq!(shown.silence.unwrap().nanos, 280_000_000);
+    assert!(shown.changed_at.unwrap().seconds > 1_600_000_000);
+}
+
+#[tokio::test]
+async fn bad_requests_are_told_apart() {
+    let rig = Rig::start().await;
+    rig.board.publish(dead(1));
+    let mut client = rig.client();
+    let get = |peer: &str| v1::GetPeerRequest { peer: peer.into() };
+    assert_eq!(code(client.get_peer(get("")).await), Code::InvalidArgument);
+    assert_eq!(code(client.get_peer(get("x")).await), Code::NotFound);
+    let explain = |peer: &str| v1::ExplainPeerRequest { peer: peer.into() };
+    let refused = client.explain_peer(explain("")).await;
+    assert_eq!(code(refused), Code::InvalidArgument);
+    let refused = client.explain_peer(explain("x")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    assert!(refused.message().contains("\"x\""), "{refused}");
+    let finish = |trial, outcome: i32| v1::FinishTrialRequest {
+        peer: PEER.into(),
+        trial,
+        outcome,
+    };
+    for outcome in [0, 99] {
+        let refused = client.finish_trial(finish(7, outcome)).await;
+        assert_eq!(code(refused), Code::InvalidArgument);
+    }
+    let succeeded = v1::TrialOutcome::Succeeded.into();
+    let refused = client.finish_trial(finish(8, succeeded)).await;
+    assert_eq!(code(refused), Code::NotFound);
+}
+
+#[tokio::test]
+async fn an_explanation_comes_from_the_driver() {
+    let rig = Rig::start().await;
+    let request = v1::ExplainPeerRequest { peer: PEER.into() };
+    let shown = rig.client().explain_peer(request).await.unwrap();
+    let shown = shown.into_inner();
+    assert_eq!(shown.summary, "silent for 280 ms");
+    let silence = shown.silence.unwrap();
+    assert_eq!(silence.patience.unwrap().nanos, 250_000_000);
+    assert_eq!(silence.unanswered_transmissions, 4);
+    let [flow] = &shown.flows[..] else { panic!() };
+    assert_eq!(flow.remote, "10.0.0.4:9000");
+    assert_eq!((flow.state.as_str(), flow.demand), ("established", true));
+    assert!(flow.last_heard_age.unwrap().nanos >= 280_000_000);
+    let [event] = &shown.events[..] else { panic!() };
+    assert_eq!(
+        (event.kind.as_str(), event.source.as_str()),
+        ("rto", "ebpf")
+    );
+    assert_eq!(event.flow, "10.0.0.1:40000 -> 10.0.0.4:9000");
+}
+
+#[tokio::test]
+async fn trials_go_to_the_driver() {
+    let rig = Rig::start().await;
+    rig.board.publish(alive(1));
+    let mut client = rig.client();
+    let acquire = v1::AcquireTrialRequest { peer: PEER.into() };
+    let trial = client.acquire_trial(acquire).await.unwrap().into_inner();
+    assert_eq!((trial.trial, trial.lease.unwrap().seconds), (7, 5));
+    let finish = v1::FinishTrialRequest {
+        peer: PEER.into(),
+        trial: 7,
+        outcome: v1::TrialOutcome::Succeeded.into(),
+    };
+    let state = client.finish_trial(finish).await.unwrap().into_inner();
+    assert_eq!(state.peer.unwrap().revision, 1);
+}
+
+#[tokio::test]
+async fn a_driver_that_is_gone_or_stuck_is_an_error() {
+    let (requests, driver) = mpsc::channel(4);
+    drop(driver);
+    let rig = Rig::start_with(requests).await;
+    let request = v1::ExplainPeerRequest { peer: PEER.into() };
+    let gone = rig.client().explain_peer(request.clone()).await;
+    assert_eq!(code(gone), Code::Unavailable);
+
+    let (requests, _stuck) = mpsc::channel(4);
+    let rig = Rig::start_with(requests).await;
+    let stuck = rig.client().explain_peer(request).await;
+    assert_eq!(code(stuck), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_watch_gives_a_snapshot_then_changes_and_resumes() {
+    let rig = Rig::start().await;
+    rig.board.publish(alive(1));
+    let mut watch = rig.watch("", 0).await;
+    let first = watch.message().await.unwrap().unwrap().event.unwrap();
+    let WatchEvent::Snapshot(snapshot) = first else {
+        panic!("{first:?}")
+    };
+    assert_eq!(
+        (snapshot.instance.as_str(), snapshot.revision),
+        ("this-run", 1)
+    );
+    rig.board.publish(dead(2));
+    rig.board.retract(peer(PEER), 3);
+    let second = watch.message().await.unwrap().unwrap().event.unwrap();
+    let WatchEvent::Changed(changed) = second else {
+        panic!("{second:?}")
+    };
+    assert_eq!(changed.verdict(), v1::Verdict::Dead);
+    let third = watch.message().await.unwrap().unwrap().event.unwrap();
+    let WatchEvent::Removed(removed) = third else {
+        panic!("{third:?}")
+    };
+    assert_eq!((removed.peer.as_str(), removed.revision), (PEER, 3));
+
+    let mut resumed = rig.watch(&snapshot.instance, snapshot.revision).await;
+    let missed = resumed.message().await.unwrap().unwrap().event.unwrap();
+    assert_eq!(missed, WatchEvent::Changed(changed));
+    let mut other = rig.watch("another-run", 3).await;
+    let event = other.message().await.unwrap().unwrap().event.unwrap();
+    assert!(matches!(event, WatchEvent::Snapshot(_)));
+}
+
+#[tokio::test]
+async fn a_watcher_that_does_not_read_is_ended() {
+    let rig = Rig::start().await;
+    let mut watch = rig.watch("this-run", 0).await;
+    // Far more than the log, the channel and the transport's windows hold together; the
+    // pauses give the server its turn to fill them.
+    for revision in 1..=20_000 {
+        rig.board.publish(alive(revision));
+        if revision % 100 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let ended = loop {
+        match watch.message().await {
+            Ok(event) => assert!(event.is_some(), "ended without a status"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(ended.code(), Code::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn health_has_a_service_for_each_peer() {
+    let rig = Rig::start().await;
+    rig.board.publish(alive(1));
+    let mut health = HealthClient::new(rig.channel.clone());
+    let service = |name: &str| HealthCheckRequest {
+        service: name.into(),
+    };
+    for name in ["", "detector.v1.Detector", PEER] {
+        let answer = health.check(service(name)).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{name}");
+    }
+    assert_eq!(code(health.check(service("x")).await), Code::NotFound);
+
+    let mut watch = health.watch(service(PEER)).await.unwrap().into_inner();
+    let mut next = async || watch.next().await.unwrap().unwrap().status();
+    assert_eq!(next().await, ServingStatus::Serving);
+    rig.board.publish(dead(2));
+    assert_eq!(next().await, ServingStatus::NotServing);
+    rig.board
+        .publish(state(PEER, Verdict::Unknown, Breaker::HalfOpen, 3));
+    rig.board.publish(alive(4));
+    // The step through half_open may or may not be seen: it is no change.
+    assert_eq!(next().await, ServingStatus::Serving);
+    rig.board.retract(peer(PEER), 5);
+    assert_eq!(next().await, ServingStatus::ServiceUnknown);
+}
+
+#[tokio::test]
+async fn reflection_lists_the_services_and_their_messages() {
+    let rig = Rig::start().await;
+    let mut reflection = ServerReflectionClient::new(rig.channel.clone());
+    let ask = |message_request| {
+        tokio_stream::iter([ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(message_request),
+        }])
+    };
+    let list = ask(MessageRequest::ListServices(String::new()));
+    let mut answers = reflection
+        .server_reflection_info(list)
+        .await
+        .unwrap()
+        .into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!()
+    };
+    let names: Vec<&str> = list.service.iter().map(|s| s.name.as_str()).collect();
+    for name in ["detector.v1.Detector", "grpc.health.v1.Health"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    let symbol = ask(MessageRequest::FileContainingSymbol(
+        "detector.v1.PeerState".into(),
+    ));
+    let mut answers = reflection
+        .server_reflection_info(symbol)
+        .await
+        .unwrap()
+        .into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    assert!(matches!(
+        answer.message_response,
+        Some(MessageResponse::FileDescriptorResponse(_))
+    ));
+}
+
+#[tokio::test]
+async fn shutdown_ends_open_streams_and_removes_the_socket() {
+    let rig = Rig::start().await;
+    let mut watch = rig.watch("this-run", 0).await;
+    // One that is never read from, too.
+    let _unread = rig.watch("", 0).await;
+    assert!(rig.path.exists());
+    rig.stop.send(()).unwrap();
+    let ended = watch.message().await.unwrap_err();
+    assert_eq!(ended.code(), Code::Unavailable);
+    tokio::time::timeout(Duration::from_secs(2), rig.server)
+        .await
+        .expect("within two seconds")
+        .unwrap()
+        .unwrap();
+    assert!(!rig.path.exists());
+}

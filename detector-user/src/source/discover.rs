@@ -1,0 +1,123 @@
+//! Peers from the connections that stand, for a first run that names none.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use crate::core::{Endpoint, FlowReading, PeerName, TcpState};
+
+/// The peers behind the established flows, those with most flows first; at most `limit`.
+///
+/// A flow to one of our `listening` ports was accepted: nodes of a cluster listen on the
+/// same port, so its peer is the remote address with that port. Any other flow was dialled:
+/// its remote end is the endpoint. Flows within this host show nothing and are left out.
+pub fn discover(
+    flows: &[FlowReading],
+    listening: &BTreeSet<u16>,
+    limit: usize,
+) -> Vec<(PeerName, Endpoint)> {
+    let own: BTreeSet<IpAddr> = flows.iter().map(|flow| flow.id.local.ip()).collect();
+    let mut counts: BTreeMap<Endpoint, usize> = BTreeMap::new();
+    for flow in flows {
+        let (local, remote) = (flow.id.local, flow.id.remote);
+        let within_host = remote.ip().is_loopback() || own.contains(&remote.ip());
+        if flow.state != TcpState::Established || within_host {
+            continue;
+        }
+        let port = match listening.contains(&local.port()) {
+            true => local.port(),
+            false => remote.port(),
+        };
+        let addr = remote.ip();
+        *counts.entry(Endpoint { addr, port }).or_default() += 1;
+    }
+    let mut found: Vec<(Endpoint, usize)> = counts.into_iter().collect();
+    found.sort_by_key(|&(endpoint, count)| (Reverse(count), endpoint));
+    found.truncate(limit);
+    found
+        .into_iter()
+        .map(|(endpoint, _)| (name(endpoint), endpoint))
+        .collect()
+}
+
+/// Spelled as a storage node would name it.
+fn name(endpoint: Endpoint) -> PeerName {
+    let addr = SocketAddr::new(endpoint.addr, endpoint.port);
+    PeerName::from_canonical(&format!("http://{addr}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::FlowId;
+
+    fn flow(local: &str, remote: &str, state: TcpState) -> FlowReading {
+        FlowReading {
+            id: FlowId {
+                netns: 0,
+                local: local.parse().unwrap(),
+                remote: remote.parse().unwrap(),
+            },
+            cookie: 0,
+            state,
+            rto_count: 0,
+            backoff: 0,
+            probes_out: 0,
+            unacked_segments: 0,
+            unacked_bytes: 0,
+            send_window_bytes: 65535,
+            last_heard: None,
+            srtt: Duration::ZERO,
+            rto: Duration::ZERO,
+            segments_sent: 0,
+            segments_retransmitted: 0,
+        }
+    }
+
+    fn names(flows: &[FlowReading], limit: usize) -> Vec<String> {
+        discover(flows, &BTreeSet::from([9000]), limit)
+            .into_iter()
+            .map(|(peer, _)| peer.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn dialled_and_accepted_flows_with_one_node_are_one_peer() {
+        let flows = [
+            flow("10.0.0.1:40000", "10.0.0.2:9000", TcpState::Established),
+            flow("10.0.0.1:9000", "10.0.0.2:51234", TcpState::Established),
+            flow("[fd00::1]:40000", "[fd00::2]:9000", TcpState::Established),
+        ];
+        let expected = ["http://10.0.0.2:9000", "http://[fd00::2]:9000"];
+        assert_eq!(names(&flows, 8), expected);
+    }
+
+    #[test]
+    fn what_is_within_the_host_or_not_established_is_left_out() {
+        let flows = [
+            flow("127.0.0.1:40000", "127.0.0.1:9000", TcpState::Established),
+            flow("10.0.0.1:40000", "10.0.0.1:9000", TcpState::Established),
+            flow("10.0.0.1:40001", "10.0.0.3:9000", TcpState::SynSent),
+            flow("10.0.0.1:40002", "10.0.0.4:9000", TcpState::Closing),
+        ];
+        assert_eq!(names(&flows, 8), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_limit_keeps_the_busiest_in_a_fixed_order() {
+        let mut flows = vec![
+            flow("10.0.0.1:40000", "10.0.0.4:9000", TcpState::Established),
+            flow("10.0.0.1:40001", "10.0.0.3:9000", TcpState::Established),
+            flow("10.0.0.1:40002", "10.0.0.4:9000", TcpState::Established),
+            flow("10.0.0.1:40003", "10.0.0.2:9000", TcpState::Established),
+        ];
+        let expected = ["http://10.0.0.4:9000", "http://10.0.0.2:9000"];
+        assert_eq!(names(&flows, 2), expected);
+        flows.reverse();
+        assert_eq!(names(&flows, 2), expected);
+    }
+}

@@ -1,0 +1,111 @@
+//! The netlink socket: one dump at a time, which can neither hang nor grow.
+
+use std::{fs, io, net::IpAddr, os::unix::fs::MetadataExt as _};
+
+use netlink_packet_sock_diag::{AF_INET6, inet::StateFlags};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use nix::{
+    libc::{ENOENT, MSG_TRUNC},
+    sys::{
+        socket::{setsockopt, sockopt},
+        time::{TimeVal, TimeValLike as _},
+    },
+};
+
+use super::{
+    SockDiagError,
+    decode::{self, Progress, Response},
+    request,
+};
+use crate::{clock, core::Time};
+
+/// The kernel fills at most 32 KiB at a time (`netlink_dump` of net/netlink/af_netlink.c).
+const RECEIVE_BUFFER: usize = 64 * 1024;
+
+/// The kernel answers a dump from within the system call; this only keeps a broken one from
+/// stopping the thread.
+const RECEIVE_TIMEOUT_SECONDS: i64 = 1;
+
+#[derive(Debug)]
+pub(super) struct Link {
+    socket: Socket,
+    /// Inode of the namespace whose sockets are dumped.
+    netns: u32,
+    sequence: u32,
+    buffer: Box<[u8]>,
+}
+
+impl Link {
+    pub(super) fn open() -> Result<Self, SockDiagError> {
+        // A thread's namespace is that of the socket it opens now.
+        let netns = fs::metadata("/proc/thread-self/ns/net")
+            .map_err(SockDiagError::Namespace)?
+            .ino();
+        let mut socket = Socket::new(NETLINK_SOCK_DIAG).map_err(SockDiagError::Open)?;
+        socket.bind_auto().map_err(SockDiagError::Open)?;
+        // Connected to the kernel (port 0), it takes messages from nobody else.
+        socket
+            .connect(&SocketAddr::new(0, 0))
+            .map_err(SockDiagError::Open)?;
+        let timeout = TimeVal::seconds(RECEIVE_TIMEOUT_SECONDS);
+        setsockopt(&socket, sockopt::ReceiveTimeout, &timeout)
+            .map_err(|errno| SockDiagError::Open(errno.into()))?;
+        Ok(Self {
+            socket,
+            netns: u32::try_from(netns).unwrap_or(0),
+            sequence: 0,
+            buffer: vec![0; RECEIVE_BUFFER].into(),
+        })
+    }
+
+    pub(super) fn netns(&self) -> u32 {
+        self.netns
+    }
+
+    /// Dumps the sockets of one family; returns when the last part was received. After an
+    /// error the rest of the dump may still lie in the socket: drop the link.
+    pub(super) fn dump(
+        &mut self,
+        family: u8,
+        states: StateFlags,
+        only: &[IpAddr],
+        mut each: impl FnMut(&Response, Time) -> Result<(), SockDiagError>,
+    ) -> Result<Time, SockDiagError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let request = request::dump(family, states, only, self.sequence);
+        self.socket.send(&request, 0).map_err(SockDiagError::Send)?;
+        loop {
+            let length = self.receive()?;
+            let received = clock::now();
+            let progress = decode::datagram(&self.buffer[..length], self.sequence, |response| {
+                each(response, received)
+            })?;
+            match progress {
+                Progress::More => {}
+                Progress::Done => return Ok(received),
+                // A kernel without IPv6 has no such sockets.
+                Progress::Refused(ENOENT) if family == AF_INET6 => return Ok(received),
+                Progress::Refused(errno) => {
+                    return Err(SockDiagError::Refused {
+                        family: if family == AF_INET6 { "IPv6" } else { "IPv4" },
+                        source: io::Error::from_raw_os_error(errno),
+                    });
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<usize, SockDiagError> {
+        let capacity = self.buffer.len();
+        let length = loop {
+            match self.socket.recv(&mut &mut self.buffer[..], MSG_TRUNC) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result.map_err(SockDiagError::Receive)?,
+            }
+        };
+        if length > capacity {
+            return Err(SockDiagError::Truncated { length, capacity });
+        }
+        Ok(length)
+    }
+}

@@ -1,0 +1,156 @@
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::{SockDiag, SockDiagError, all_addresses, reader::unreadable};
+use crate::{
+    core::{PeerName, Signal},
+    source::{Source, SourceCounters, Watched},
+};
+
+/// Changes of the watched peers that may wait for a dump to end.
+const MAX_CHANGES: usize = 64;
+
+/// The source for machines without eBPF: reads all sockets of the watched peers again and
+/// again, on a thread of its own, and yields one [`Signal::SocketsRead`] for each peer and
+/// poll. A poll whose signals were not yet taken holds the next one back.
+#[derive(Debug)]
+pub struct SockDiagSource {
+    changes: SyncSender<BTreeMap<PeerName, Vec<IpAddr>>>,
+    batches: mpsc::Receiver<Vec<Signal>>,
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    malformed: AtomicU64,
+    flows: AtomicU64,
+}
+
+impl SockDiagSource {
+    /// Starts the thread, in the caller's network namespace.
+    pub fn spawn(interval: Duration) -> Result<Self, SockDiagError> {
+        let sock_diag = SockDiag::open()?;
+        let (changes, changed) = sync_channel(MAX_CHANGES);
+        let (sender, batches) = mpsc::channel(1);
+        let counters = Arc::new(Counters::default());
+        let poller = Poller {
+            sock_diag,
+            interval,
+            changed,
+            batches: sender,
+            counters: Arc::clone(&counters),
+            failing: false,
+        };
+        thread::Builder::new()
+            .name("sock-diag-poll".into())
+            .spawn(move || poller.run())
+            .map_err(SockDiagError::Thread)?;
+        Ok(Self {
+            changes,
+            batches,
+            counters,
+        })
+    }
+}
+
+impl Source for SockDiagSource {
+    fn watch(&mut self, watched: &Watched) -> anyhow::Result<()> {
+        let addrs = |endpoints: &Vec<crate::core::Endpoint>| {
+            endpoints.iter().map(|endpoint| endpoint.addr).collect()
+        };
+        let peers = watched
+            .iter()
+            .map(|(peer, endpoints)| (peer.clone(), addrs(endpoints)))
+            .collect();
+        self.changes
+            .try_send(peers)
+            .context("the sock_diag thread does not take the new set of peers")
+    }
+
+    /// A poll shows the flow as established in any case.
+    fn report_established(&mut self, _peer: &PeerName, _on: bool) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn next(&mut self) -> anyhow::Result<Vec<Signal>> {
+        self.batches
+            .recv()
+            .await
+            .ok_or_else(|| anyhow!("the sock_diag thread has ended"))
+    }
+
+    fn counters(&self) -> SourceCounters {
+        SourceCounters {
+            malformed_records: self.counters.malformed.load(Ordering::Relaxed),
+            flows_tracked: self.counters.flows.load(Ordering::Relaxed),
+            ..SourceCounters::default()
+        }
+    }
+}
+
+struct Poller {
+    sock_diag: SockDiag,
+    interval: Duration,
+    changed: Receiver<BTreeMap<PeerName, Vec<IpAddr>>>,
+    batches: mpsc::Sender<Vec<Signal>>,
+    counters: Arc<Counters>,
+    /// Whether the last poll failed: said once, not with each poll.
+    failing: bool,
+}
+
+impl Poller {
+    fn run(mut self) {
+        let mut peers = BTreeMap::new();
+        loop {
+            match self.changed.recv_timeout(self.interval) {
+                Ok(changed) => {
+                    peers = changed;
+                    peers = self.changed.try_iter().last().unwrap_or(peers);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if peers.is_empty() {
+                continue;
+            }
+            let batch = self.poll(&peers);
+            if self.batches.blocking_send(batch).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn poll(&mut self, peers: &BTreeMap<PeerName, Vec<IpAddr>>) -> Vec<Signal> {
+        match self.sock_diag.read(Some(&all_addresses(peers))) {
+            Ok(reading) => {
+                self.failing = false;
+                let flows = reading.flows.len() as u64;
+                self.counters.flows.store(flows, Ordering::Relaxed);
+                reading.into_signals(peers)
+            }
+            Err(error) => {
+                if matches!(error, SockDiagError::Malformed(_)) {
+                    self.counters.malformed.fetch_add(1, Ordering::Relaxed);
+                }
+                if !self.failing {
+                    warn!(%error, "polling the sockets failed; trying again at each poll");
+                }
+                self.failing = true;
+                unreadable(peers)
+            }
+        }
+    }
+}

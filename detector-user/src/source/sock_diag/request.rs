@@ -1,0 +1,120 @@
+//! What the kernel is asked: the dump request, and the filter it runs over each socket.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{
+    Emitable as _, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_sock_diag::{
+    AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage,
+    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
+};
+
+/// `INET_DIAG_REQ_BYTECODE` of `include/uapi/linux/inet_diag.h`.
+const REQ_BYTECODE: u16 = 1;
+/// `INET_DIAG_BC_JMP`: always takes the `no` branch.
+const BC_JMP: u8 = 1;
+/// `INET_DIAG_BC_D_COND`: compares the remote address.
+const BC_D_COND: u8 = 8;
+/// `struct inet_diag_bc_op`.
+const OP_LEN: usize = 4;
+/// `struct inet_diag_hostcond` without its address.
+const HOSTCOND_LEN: usize = 8;
+
+/// The states in which a flow can show that its peer was heard, or owe it something.
+/// FIN_WAIT2 owes nothing, but the ACK that led to it was heard.
+pub(super) fn flow_states() -> StateFlags {
+    StateFlags::ESTABLISHED
+        | StateFlags::SYN_SENT
+        | StateFlags::FIN_WAIT1
+        | StateFlags::FIN_WAIT2
+        | StateFlags::CLOSE_WAIT
+        | StateFlags::LAST_ACK
+        | StateFlags::CLOSING
+}
+
+/// A request for all TCP sockets of one family in `states`; with `only` not empty, those
+/// with one of these remote addresses.
+pub(super) fn dump(family: u8, states: StateFlags, only: &[IpAddr], sequence: u32) -> Vec<u8> {
+    let request = InetRequest {
+        family,
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::INFO,
+        states,
+        socket_id: match family {
+            AF_INET6 => SocketId::new_v6(),
+            _ => SocketId::new_v4(),
+        },
+    };
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    header.sequence_number = sequence;
+    let payload = NetlinkPayload::from(SockDiagMessage::InetRequest(request));
+    let mut message = NetlinkMessage::new(header, payload);
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+
+    if !only.is_empty() {
+        // The codec knows no request attributes; this one follows the fixed part.
+        let filter = bytecode(only);
+        bytes.extend(((OP_LEN + filter.len()) as u16).to_ne_bytes());
+        bytes.extend(REQ_BYTECODE.to_ne_bytes());
+        bytes.extend(filter);
+        message.header.length = bytes.len() as u32;
+        message.header.emit(&mut bytes);
+    }
+    bytes
+}
+
+/// A program that accepts a socket whose remote address is one of `addrs`, in the form that
+/// `inet_diag_bc_audit` of net/ipv4/inet_diag.c takes: a condition that holds goes on to a
+/// jump to the end (accept), one that fails to the next condition; the last one that fails
+/// jumps 4 bytes beyond the end (reject). An IPv4 condition holds for v4-mapped sockets too.
+fn bytecode(addrs: &[IpAddr]) -> Vec<u8> {
+    let mut program = Vec::new();
+    // Backwards, because a jump needs the length of what follows it.
+    for addr in addrs.iter().rev() {
+        let condition = condition_len(addr);
+        let mut step = Vec::new();
+        push_op(&mut step, BC_D_COND, condition, condition + OP_LEN);
+        push_address(&mut step, addr);
+        if !program.is_empty() {
+            push_op(&mut step, BC_JMP, OP_LEN, OP_LEN + program.len());
+        }
+        step.append(&mut program);
+        program = step;
+    }
+    program
+}
+
+fn condition_len(addr: &IpAddr) -> usize {
+    OP_LEN
+        + HOSTCOND_LEN
+        + match addr {
+            IpAddr::V4(_) => 4,
+            IpAddr::V6(_) => 16,
+        }
+}
+
+/// Lengths here are below 64 for a condition and, with at most `MAX_FILTERED_IN_KERNEL`
+/// addresses, below 1024 for a jump: they fit.
+fn push_op(program: &mut Vec<u8>, code: u8, yes: usize, no: usize) {
+    program.push(code);
+    program.push(yes as u8);
+    program.extend((no as u16).to_ne_bytes());
+}
+
+fn push_address(program: &mut Vec<u8>, addr: &IpAddr) {
+    const ANY_PORT: i32 = -1;
+    let (family, bits) = match addr {
+        IpAddr::V4(_) => (AF_INET, 32),
+        IpAddr::V6(_) => (AF_INET6, 128),
+    };
+    program.extend([family, bits, 0, 0]);
+    program.extend(ANY_PORT.to_ne_bytes());
+    match addr {
+        IpAddr::V4(addr) => program.extend(addr.octets()),
+        IpAddr::V6(addr) => program.extend(addr.octets()),
+    }
+}

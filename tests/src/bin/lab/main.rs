@@ -1,0 +1,62 @@
+//! The lab for a person: `lab` reads commands, `lab demo` tells the story in one minute.
+
+mod command;
+mod demo;
+mod session;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use detector_tests::{DaemonOptions, peer};
+
+/// A three-host network on this machine, with the detector on h1, that you can cut.
+#[derive(Debug, Parser)]
+struct Cli {
+    /// Where the daemon's signals come from: auto, ebpf or sock-diag.
+    #[arg(long, default_value = "auto")]
+    source: String,
+    /// More flags for `detector run`, as in `--detector-arg=--patience=50ms`.
+    #[arg(long = "detector-arg", value_name = "FLAG")]
+    detector_args: Vec<String>,
+    #[command(subcommand)]
+    command: Option<Mode>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Mode {
+    /// Traffic, a power cut, the verdict, the recovery: one minute, with measured times.
+    Demo,
+    /// One of the lab's storage peers; the lab starts them itself.
+    #[command(subcommand, hide = true)]
+    Peer(peer::Command),
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let options = DaemonOptions {
+        source: cli.source,
+        args: cli.detector_args,
+        ..DaemonOptions::default()
+    };
+    let mode = match cli.command {
+        Some(Mode::Peer(command)) => return peer::run(command),
+        mode => mode,
+    };
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    runtime.block_on(async {
+        // Leaving by Ctrl-C drops the lab, which removes it.
+        tokio::select! {
+            ended = run(mode, options) => ended,
+            interrupted = tokio::signal::ctrl_c() => {
+                println!();
+                interrupted.context("cannot wait for Ctrl-C")
+            }
+        }
+    })
+}
+
+async fn run(mode: Option<Mode>, options: DaemonOptions) -> anyhow::Result<()> {
+    match mode {
+        Some(_) => demo::play(options).await,
+        None => session::run(options).await,
+    }
+}

@@ -1,0 +1,389 @@
+use std::{env, fmt::Write as _, fs, path::Path, path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context as _, bail, ensure};
+use detector_api::v1::{
+    Breaker, ExplainPeerRequest, ExplainPeerResponse, GetPeerRequest, ListPeersRequest, PeerState,
+    Verdict, detector_client::DetectorClient,
+};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+use crate::{Host, Observed, Process, Watcher, clock, peers::beside, testbed, watcher::connect};
+
+/// Names the daemon's binary; without it, the one built beside this program is run.
+const BINARY: &str = "DETECTOR_BIN";
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// What the daemon promises for SIGTERM.
+pub const STOP_WITHIN: Duration = Duration::from_secs(2);
+/// Where it serves metrics, on its host's own loopback.
+pub const METRICS: &str = "127.0.0.1:9464";
+
+/// What stands between the host and the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Via {
+    /// Nothing: root, with this machine's own /sys.
+    #[default]
+    Direct,
+    /// `ip netns exec`, whose fresh /sys has no tracefs below it.
+    WithoutTracefs,
+    /// Root without CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN.
+    WithoutBpf,
+}
+
+/// How the daemon is to be run.
+#[derive(Clone, Debug)]
+pub struct DaemonOptions {
+    /// For `--source`. Not `auto` by default: a test of eBPF must not pass without it.
+    pub source: String,
+    /// For `--peer`.
+    pub peers: Vec<String>,
+    /// More flags of `detector run`.
+    pub args: Vec<String>,
+    /// A configuration file's text, for what has no flag.
+    pub config: Option<&'static str>,
+    pub via: Via,
+}
+
+impl Default for DaemonOptions {
+    fn default() -> Self {
+        Self {
+            source: "ebpf".to_owned(),
+            peers: Vec::new(),
+            args: Vec::new(),
+            config: None,
+            via: Via::Direct,
+        }
+    }
+}
+
+impl DaemonOptions {
+    pub fn source(mut self, source: &str) -> Self {
+        self.source = source.to_owned();
+        self
+    }
+
+    pub fn peer(mut self, peer: impl Into<String>) -> Self {
+        self.peers.push(peer.into());
+        self
+    }
+
+    pub fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
+        self.args.extend(args.map(str::to_owned));
+        self
+    }
+
+    pub fn config(mut self, config: &'static str) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    pub fn via(mut self, via: Via) -> Self {
+        self.via = via;
+        self
+    }
+}
+
+/// The real detector on a host, with a gRPC watcher. Unless [`Self::stop`] was called, it
+/// shows the end of the daemon's log when dropped: then a test has failed.
+#[derive(Debug)]
+pub struct Daemon {
+    process: Process,
+    socket: PathBuf,
+    client: DetectorClient<Channel>,
+    channel: Channel,
+    watcher: Watcher,
+    stopped: bool,
+    // Last: holds the socket.
+    _directory: Option<TempDir>,
+}
+
+impl Daemon {
+    /// Starts it on a socket of its own; returns once a watcher has its first snapshot.
+    pub async fn start(host: &Host, options: &DaemonOptions) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir().context("cannot make a directory for the socket")?;
+        let socket = directory.path().join("detector.sock");
+        let mut daemon = Self::start_at(host, options, &socket).await?;
+        daemon._directory = Some(directory);
+        Ok(daemon)
+    }
+
+    /// Starts it on this socket.
+    pub async fn start_at(
+        host: &Host,
+        options: &DaemonOptions,
+        socket: &Path,
+    ) -> anyhow::Result<Self> {
+        let mut process = Self::spawn(host, options, socket)?;
+        let ready = testbed::until("the daemon answers", READY_WITHIN, async || {
+            if process.has_ended()? {
+                return Ok(Some(None));
+            }
+            let channel = connect(socket).await?;
+            let mut client = DetectorClient::new(channel.clone());
+            client.list_peers(ListPeersRequest {}).await?;
+            Ok(Some(Some((channel, client))))
+        });
+        let (channel, client) = match ready.await {
+            Ok(Some(ready)) => ready,
+            Ok(None) => bail!("the daemon ended at its start\n{}", process.stderr_tail(40)),
+            Err(error) => return Err(error.context(process.stderr_tail(40))),
+        };
+        let watcher = Watcher::start(client.clone()).await?;
+        Ok(Self {
+            process,
+            socket: socket.to_owned(),
+            client,
+            channel,
+            watcher,
+            stopped: false,
+            _directory: None,
+        })
+    }
+
+    /// Starts the program alone, for tests of what it does before it is ready.
+    pub fn spawn(host: &Host, options: &DaemonOptions, socket: &Path) -> anyhow::Result<Process> {
+        mount_tracefs()?;
+        let mut command = via(host, options.via, &binary()?.to_string_lossy());
+        command.args(["run", "--socket"]).arg(socket);
+        command.args(["--metrics", METRICS, "--source", &options.source]);
+        command.args(["--output", "json", "--log", "debug"]);
+        for peer in &options.peers {
+            command.args(["--peer", peer]);
+        }
+        if let Some(config) = options.config {
+            let file = socket.with_extension("toml");
+            fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))?;
+            command.arg("--config").arg(file);
+        }
+        command.args(&options.args);
+        Process::start(&format!("detector on {}", host.name()), command)
+    }
+
+    /// A gRPC client of it.
+    pub fn client(&self) -> DetectorClient<Channel> {
+        self.client.clone()
+    }
+
+    /// The connection, for other services on the same socket.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub fn watcher(&self) -> &Watcher {
+        &self.watcher
+    }
+
+    /// The first state at which `is` holds: the one that is known now, or one to come.
+    pub async fn await_state(
+        &self,
+        peer: &str,
+        within: Duration,
+        is: impl FnMut(&PeerState) -> bool,
+    ) -> anyhow::Result<Observed> {
+        let seen = self.watcher.seen();
+        let all = seen.all();
+        let last = all.iter().rposition(|seen| seen.state.peer == peer);
+        let position = seen.position() - all.len() + last.unwrap_or(0);
+        self.await_from(position, 0, peer, within, is).await
+    }
+
+    /// The first state received at `since_ns` or later at which `is` holds.
+    pub async fn await_since(
+        &self,
+        since_ns: u64,
+        peer: &str,
+        within: Duration,
+        is: impl FnMut(&PeerState) -> bool,
+    ) -> anyhow::Result<Observed> {
+        self.await_from(0, since_ns, peer, within, is).await
+    }
+
+    async fn await_from(
+        &self,
+        position: usize,
+        since_ns: u64,
+        peer: &str,
+        within: Duration,
+        mut is: impl FnMut(&PeerState) -> bool,
+    ) -> anyhow::Result<Observed> {
+        let found = self.watcher.seen().find_from(position, within, |seen| {
+            (seen.at_ns >= since_ns && seen.state.peer == peer && is(&seen.state))
+                .then(|| seen.clone())
+        });
+        match found.await {
+            Some(found) => Ok(found),
+            None => bail!(
+                "{peer} did not come to the awaited state within {within:?}\n{}",
+                self.diagnosis(peer).await
+            ),
+        }
+    }
+
+    /// Holds when the peer is not Dead and its breaker does not leave Closed, from now on
+    /// for this long, and the daemon still answers at the end.
+    pub async fn never_dead(&self, peer: &str, during: Duration) -> anyhow::Result<()> {
+        let begun = clock::now_ns();
+        let dead = |state: &PeerState| {
+            state.verdict() == Verdict::Dead || state.breaker() != Breaker::Closed
+        };
+        let seen = self.watcher.seen();
+        let died = seen.find(during, |seen| {
+            (seen.at_ns >= begun && seen.state.peer == peer && dead(&seen.state))
+                .then_some(seen.at_ns)
+        });
+        if let Some(at) = died.await {
+            bail!(
+                "{peer} was called dead after {:?}\n{}",
+                clock::between(begun, at),
+                self.diagnosis(peer).await
+            );
+        }
+        ensure!(
+            clock::between(begun, clock::now_ns()) >= during,
+            "the watch ended early\n{}",
+            self.diagnosis(peer).await
+        );
+        let now = self.peer(peer).await?;
+        ensure!(
+            !dead(&now),
+            "{peer} is dead and no watcher was told: {now:?}"
+        );
+        Ok(())
+    }
+
+    /// GetPeer.
+    pub async fn peer(&self, peer: &str) -> anyhow::Result<PeerState> {
+        let request = GetPeerRequest {
+            peer: peer.to_owned(),
+        };
+        let response = self.client().get_peer(request).await?.into_inner();
+        response.peer.context("GetPeer answered without a peer")
+    }
+
+    /// ExplainPeer.
+    pub async fn explain(&self, peer: &str) -> anyhow::Result<ExplainPeerResponse> {
+        let request = ExplainPeerRequest {
+            peer: peer.to_owned(),
+        };
+        Ok(self.client().explain_peer(request).await?.into_inner())
+    }
+
+    /// Runs the program's own client, as in `detector peers`, and gives what it prints.
+    pub fn cli(&self, host: &Host, args: &[&str]) -> anyhow::Result<String> {
+        let socket = self.socket.to_string_lossy();
+        let mut all = vec!["--socket", &socket];
+        all.extend(args);
+        host.exec(&binary()?.to_string_lossy(), &all)
+    }
+
+    /// What helps to see why a test failed.
+    async fn diagnosis(&self, peer: &str) -> String {
+        let mut text = String::from("--- states, with the time to now ---\n");
+        let now = clock::now_ns();
+        let all = self.watcher.seen().all();
+        for seen in all.iter().rev().take(20).rev() {
+            let state = &seen.state;
+            let _infallible = writeln!(
+                text,
+                "-{:?} {} {:?} {:?} {:?} generation {} revision {}",
+                clock::between(seen.at_ns, now),
+                state.peer,
+                state.verdict(),
+                state.breaker(),
+                state.reason(),
+                state.generation,
+                state.revision,
+            );
+        }
+        let explained = self.explain(peer).await;
+        let _infallible = writeln!(text, "--- explain {peer} ---\n{explained:#?}");
+        text
+    }
+
+    /// SIGTERM; holds when it ends well in time and takes its socket with it.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::SIGTERM)?;
+        let status = self.process.ended(STOP_WITHIN).await?;
+        ensure!(
+            status.success(),
+            "the daemon ended with {status} on SIGTERM"
+        );
+        ensure!(
+            !self.socket.exists(),
+            "{} is left behind",
+            self.socket.display()
+        );
+        self.stopped = true;
+        Ok(())
+    }
+
+    /// Kills it as a crash would: it can clean up nothing.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        self.process.kill().await?;
+        self.stopped = true;
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if !self.stopped {
+            println!("{}", self.process.stderr_tail(80));
+        }
+    }
+}
+
+fn binary() -> anyhow::Result<PathBuf> {
+    let binary = match env::var_os(BINARY) {
+        Some(binary) => PathBuf::from(binary),
+        None => beside("detector")?,
+    };
+    ensure!(
+        binary.exists(),
+        "{} is not there: cargo build -p detector-user, or name the daemon in {BINARY}",
+        binary.display()
+    );
+    Ok(binary)
+}
+
+fn via(host: &Host, via: Via, program: &str) -> Command {
+    match via {
+        Via::Direct => host.command(program),
+        Via::WithoutTracefs => {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", host.namespace(), program]);
+            command
+        }
+        Via::WithoutBpf => {
+            let mut command = host.command("setpriv");
+            command.args(["--bounding-set=-bpf,-perfmon,-sys_admin", "--", program]);
+            command
+        }
+    }
+}
+
+/// The tracepoints' layouts are read there. It stays mounted: it is this machine's.
+fn mount_tracefs() -> anyhow::Result<()> {
+    if Path::new("/sys/kernel/tracing/events").exists() {
+        return Ok(());
+    }
+    let mounted = Command::new("mount")
+        .args(["-t", "tracefs", "nodev", "/sys/kernel/tracing"])
+        .status()
+        .context("cannot run mount")?;
+    // Two tests may have found it missing at once: what counts is that it is there.
+    ensure!(
+        mounted.success() || Path::new("/sys/kernel/tracing/events").exists(),
+        "cannot mount tracefs: mount -t tracefs nodev /sys/kernel/tracing"
+    );
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! Runs `ip` and `nft`, and says what was tried when they fail.
+
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, bail};
+
+/// Where `ip netns` keeps namespaces.
+pub(super) const NETNS: &str = "/run/netns";
+
+/// A command that runs in the namespace. `nsenter` and not `ip netns exec`: the latter
+/// mounts a new /sys, which hides tracefs, and with it the tracepoints, from the program.
+/// `nsenter` becomes the program, so the process id is the program's own.
+pub(super) fn in_namespace(namespace: &str, program: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--net={NETNS}/{namespace}"))
+        .arg("--")
+        .arg(program);
+    command
+}
+
+/// Runs to the end; its output, or an error with what it said.
+pub(super) fn run(command: &mut Command, input: &str) -> anyhow::Result<String> {
+    let what = format!("{command:?}");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {what}: is it installed?"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that fails early closes its end; its own words say more.
+        let _early = stdin.write_all(input.as_bytes());
+    }
+    let output = child
+        .wait_with_output()
+        .with_context(|| format!("cannot wait for {what}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{what} failed ({}): {}", output.status, said.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs lines of `ip`, stopping at the first that fails.
+pub(super) fn ip_batch(namespace: Option<&str>, lines: &str) -> anyhow::Result<()> {
+    let mut command = Command::new("ip");
+    if let Some(namespace) = namespace {
+        command.args(["-n", namespace]);
+    }
+    run(command.args(["-batch", "-"]), lines).map(|_| ())
+}

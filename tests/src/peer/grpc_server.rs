@@ -1,0 +1,77 @@
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, transport::Server};
+
+use super::{
+    MAX_MESSAGE_BYTES,
+    event::Event,
+    proto::{
+        GetRequest, GetResponse, PingRequest, PingResponse, PutRequest, PutResponse,
+        store_server::{Store, StoreServer},
+    },
+};
+use crate::clock;
+
+/// Serves lab.v1.Store.
+#[derive(Debug, clap::Args)]
+pub struct GrpcServer {
+    /// Address and port; `[::]:9000` takes IPv4 as well, as v4-mapped.
+    #[arg(long)]
+    pub listen: SocketAddr,
+}
+
+impl GrpcServer {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let listener = TcpListener::bind(self.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", self.listen))?;
+        Event::Listening {
+            at_ns: clock::now_ns(),
+            address: listener.local_addr()?,
+        }
+        .say();
+        let store = StoreServer::new(Sink)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Server::builder()
+            .add_service(store)
+            .serve_with_incoming(TcpListenerStream::new(listener))
+            .await
+            .context("the gRPC server ended")
+    }
+}
+
+/// Keeps nothing.
+#[derive(Debug)]
+struct Sink;
+
+#[tonic::async_trait]
+impl Store for Sink {
+    async fn ping(&self, _request: Request<PingRequest>) -> Result<Response<PingResponse>, Status> {
+        Ok(Response::new(PingResponse {}))
+    }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        Ok(Response::new(PutResponse {
+            stored_bytes: request.get_ref().data.len() as u64,
+        }))
+    }
+
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        let bytes = request.get_ref().bytes as usize;
+        // Room for the message's own framing.
+        if bytes > MAX_MESSAGE_BYTES - 1024 {
+            return Err(Status::invalid_argument(format!(
+                "{bytes} bytes asked for, at most {} are given",
+                MAX_MESSAGE_BYTES - 1024
+            )));
+        }
+        Ok(Response::new(GetResponse {
+            data: Bytes::from(vec![0; bytes]).into(),
+        }))
+    }
+}

@@ -1,0 +1,64 @@
+//! The lab's storage peers: servers and clients that put real traffic on the wire and say
+//! what they see, one JSON object a line.
+//!
+//! The code is a library so that `lab-peer` (which the tests run) and the interactive
+//! programs, which run themselves as `… peer …`, are the same peers.
+
+mod event;
+mod grpc_client;
+mod grpc_server;
+mod http_client;
+mod http_server;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+
+pub use self::{
+    event::Event,
+    grpc_client::{GrpcClient, Kind},
+    grpc_server::GrpcServer,
+    http_client::HttpClient,
+    http_server::HttpServer,
+};
+
+/// The protocol between the lab's peers.
+mod proto {
+    #![allow(
+        clippy::allow_attributes_without_reason,
+        missing_debug_implementations,
+        reason = "generated code"
+    )]
+    tonic::include_proto!("lab.v1");
+}
+
+/// The largest message either end takes.
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// What a peer does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serves lab.v1.Store over gRPC.
+    GrpcServer(GrpcServer),
+    /// Calls lab.v1.Store with RustFS's connection settings, and redials after failures.
+    GrpcClient(GrpcClient),
+    /// Takes HTTP/1.1 uploads and throws them away.
+    HttpServer(HttpServer),
+    /// Uploads without end over HTTP/1.1, and reconnects after failures.
+    HttpClient(HttpClient),
+}
+
+/// Runs until killed.
+pub fn run(command: Command) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    runtime.block_on(async {
+        match command {
+            Command::GrpcServer(server) => server.run().await,
+            Command::GrpcClient(client) => client.run().await,
+            Command::HttpServer(server) => server.run().await,
+            Command::HttpClient(client) => client.run().await,
+        }
+    })
+}

@@ -1,0 +1,183 @@
+use std::{env, path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context as _, bail};
+
+use crate::{
+    Host, PEER_PORT, Process, clock,
+    peer::{Event, Kind},
+};
+
+/// How long a peer may take to start and to have its first success.
+const START_WITHIN: Duration = Duration::from_secs(10);
+
+/// A running storage peer of the lab, server or client.
+#[derive(Debug)]
+pub struct Traffic {
+    pub process: Process,
+    name: String,
+}
+
+impl Traffic {
+    /// Serves gRPC on every address of the host, IPv4 as v4-mapped.
+    pub async fn grpc_server(host: &Host) -> anyhow::Result<Self> {
+        let listen = format!("[::]:{PEER_PORT}");
+        Self::start(host, &["grpc-server", "--listen", &listen])?
+            .listening()
+            .await
+    }
+
+    /// Serves gRPC on the IPv4 addresses alone.
+    pub async fn grpc_server_v4(host: &Host) -> anyhow::Result<Self> {
+        let listen = format!("0.0.0.0:{PEER_PORT}");
+        Self::start(host, &["grpc-server", "--listen", &listen])?
+            .listening()
+            .await
+    }
+
+    /// Takes HTTP/1.1 uploads.
+    pub async fn http_server(host: &Host) -> anyhow::Result<Self> {
+        let listen = format!("[::]:{PEER_PORT}");
+        Self::start(host, &["http-server", "--listen", &listen])?
+            .listening()
+            .await
+    }
+
+    /// Calls from `host` to the URL: `channels` connections, each with this many calls of
+    /// this kind a second, 64 KiB each. Returns once calls succeed.
+    pub async fn grpc_client(
+        host: &Host,
+        url: &str,
+        kind: Kind,
+        channels: u32,
+        calls_per_second: u32,
+    ) -> anyhow::Result<Self> {
+        let (channels, rate) = (channels.to_string(), calls_per_second.to_string());
+        let mut args = vec!["grpc-client", "--target", url, "--kind", kind.as_str()];
+        args.extend(["--channels", &channels, "--calls-per-second", &rate]);
+        Self::start(host, &args)?.succeeding().await
+    }
+
+    /// One connection with one call, then silence but for HTTP/2's PING every 5 s.
+    pub async fn quiet_grpc_client(host: &Host, url: &str) -> anyhow::Result<Self> {
+        let args = ["grpc-client", "--target", url, "--quiet"];
+        Self::start(host, &args)?.succeeding().await
+    }
+
+    /// Uploads from `host` without end.
+    pub async fn http_client(host: &Host, server: &Host, uploads: u32) -> anyhow::Result<Self> {
+        let target = format!("{}:{PEER_PORT}", server.v4());
+        let uploads = uploads.to_string();
+        let args = ["http-client", "--target", &target, "--uploads", &uploads];
+        Self::start(host, &args)?.succeeding().await
+    }
+
+    /// Starts a peer with these arguments of `lab-peer`.
+    pub fn start(host: &Host, args: &[&str]) -> anyhow::Result<Self> {
+        let name = format!("{} on {}", args.first().unwrap_or(&"peer"), host.name());
+        let (program, first) = program()?;
+        let mut command: Command = host.command(&program.to_string_lossy());
+        command.args(first).args(args);
+        let process = Process::start(&name, command)?;
+        Ok(Self { process, name })
+    }
+
+    /// The first event, at `since_ns` or later, for which `find` gives something.
+    pub async fn event<R>(
+        &self,
+        since_ns: u64,
+        within: Duration,
+        mut find: impl FnMut(&Event) -> Option<R>,
+    ) -> anyhow::Result<R> {
+        let found = self.process.stdout().find(within, |line| {
+            let event: Event = serde_json::from_str(line).ok()?;
+            (event.at_ns() >= since_ns).then(|| find(&event)).flatten()
+        });
+        match found.await {
+            Some(found) => Ok(found),
+            None => bail!(
+                "{} did not say what was awaited within {within:?}; its last lines: {:#?}\n{}",
+                self.name,
+                self.process
+                    .stdout()
+                    .all()
+                    .iter()
+                    .rev()
+                    .take(10)
+                    .collect::<Vec<_>>(),
+                self.process.stderr_tail(20)
+            ),
+        }
+    }
+
+    /// When work succeeded again, at `since_ns` or later.
+    pub async fn ok_since(&self, since_ns: u64, within: Duration) -> anyhow::Result<u64> {
+        self.event(since_ns, within, |event| match event {
+            Event::Ok { at_ns, .. } => Some(*at_ns),
+            _ => None,
+        })
+        .await
+    }
+
+    /// When it first noticed that something is wrong, at `since_ns` or later, and how.
+    pub async fn error_since(
+        &self,
+        since_ns: u64,
+        within: Duration,
+    ) -> anyhow::Result<(u64, String)> {
+        self.event(since_ns, within, |event| match event {
+            Event::Error { at_ns, error, .. } => Some((*at_ns, error.clone())),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn listening(self) -> anyhow::Result<Self> {
+        self.event(0, START_WITHIN, |event| {
+            matches!(event, Event::Listening { .. }).then_some(())
+        })
+        .await?;
+        Ok(self)
+    }
+
+    async fn succeeding(self) -> anyhow::Result<Self> {
+        let now = clock::now_ns();
+        self.ok_since(now, START_WITHIN).await?;
+        Ok(self)
+    }
+}
+
+/// The peers' program and its first arguments. Tests have `lab-peer` built beside them;
+/// the other programs of this package run themselves, for cargo builds only the one asked
+/// for.
+fn program() -> anyhow::Result<(PathBuf, &'static [&'static str])> {
+    let me = env::current_exe().context("cannot find this program's own path")?;
+    if !in_deps(&me) {
+        return Ok((me, &["peer"]));
+    }
+    let program = beside("lab-peer")?;
+    if !program.exists() {
+        bail!(
+            "{} is not there: cargo build -p detector-tests --bins",
+            program.display()
+        );
+    }
+    Ok((program, &[]))
+}
+
+/// A program of this workspace, in the directory where this one was built.
+pub(crate) fn beside(name: &str) -> anyhow::Result<PathBuf> {
+    let me = env::current_exe().context("cannot find this program's own path")?;
+    let mut directory = me.clone();
+    directory.pop();
+    if in_deps(&me) {
+        directory.pop();
+    }
+    Ok(directory.join(name))
+}
+
+/// Test programs are built into `deps`, one below the others.
+fn in_deps(program: &std::path::Path) -> bool {
+    program
+        .parent()
+        .is_some_and(|parent| parent.ends_with("deps"))
+}

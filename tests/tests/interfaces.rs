@@ -1,0 +1,412 @@
+//! What others see of a peer: gRPC, stock gRPC tools, metrics, the command line.
+
+use std::{fs, time::Duration};
+
+use anyhow::Context as _;
+use detector_api::v1::{
+    AcquireTrialRequest, Breaker, FinishTrialRequest, GetPeerRequest, ListPeersRequest, Mode,
+    PeerState, Reason, TrialOutcome, Verdict, WatchPeersRequest, watch_peers_response::Event,
+};
+use detector_tests::{Cut, DaemonOptions, Process, Scene, SceneOptions, get, testbed};
+use serde_json::Value;
+use tonic::Code;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_are_listed_and_unknown_ones_are_not_found() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = Scene::new(SceneOptions {
+            hosts: 3,
+            ..SceneOptions::default()
+        })
+        .await?;
+        let mut client = scene.daemon.client();
+        let list = client.list_peers(ListPeersRequest {}).await?.into_inner();
+        let names: Vec<_> = list.peers.iter().map(|p| p.peer.as_str()).collect();
+        assert_eq!(names, [scene.lab.host(2).url(), scene.lab.host(3).url()]);
+        assert!(!list.instance.is_empty());
+        let state = scene.daemon.peer(&scene.lab.host(2).url()).await?;
+        assert_eq!(state.addresses, ["10.77.0.2"]);
+        assert_eq!(state.mode(), Mode::Enforce);
+        let unknown = GetPeerRequest {
+            peer: "http://10.77.0.9:9000".to_owned(),
+        };
+        let error = client.get_peer(unknown).await.expect_err("is not watched");
+        assert_eq!(error.code(), Code::NotFound, "{error:?}");
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+/// A watcher that was away gets what it missed, change by change.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_resumes_from_a_revision() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = Scene::new(SceneOptions::default()).await?;
+        let _traffic = scene.traffic_to(2).await?;
+        let mut client = scene.daemon.client();
+        let seen = client.list_peers(ListPeersRequest {}).await?.into_inner();
+        let cut = scene.cut(2, Cut::PortDown)?;
+        scene.open_after(cut, 2, SOON).await?;
+
+        let mut stream = client
+            .watch_peers(WatchPeersRequest {
+                instance: seen.instance,
+                last_revision: seen.revision,
+            })
+            .await?
+            .into_inner();
+        let mut revision = seen.revision;
+        loop {
+            let next = tokio::time::timeout(SOON, stream.message()).await??;
+            let state = match next.and_then(|message| message.event) {
+                Some(Event::Changed(state)) => state,
+                other => panic!("a change was missed: {other:?}"),
+            };
+            assert!(state.revision > revision, "{state:?} after {revision}");
+            revision = state.revision;
+            if state.breaker() == Breaker::Open {
+                break;
+            }
+        }
+        drop(stream);
+
+        // Of another daemon's revisions nothing can be known: a snapshot.
+        let mut stream = client
+            .watch_peers(WatchPeersRequest {
+                instance: "another".to_owned(),
+                last_revision: revision,
+            })
+            .await?
+            .into_inner();
+        let first = stream.message().await?.and_then(|message| message.event);
+        assert!(matches!(first, Some(Event::Snapshot(_))), "{first:?}");
+        drop(stream);
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_open_admits_a_bounded_number_of_trials() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = Scene::new(SceneOptions {
+            daemon: DaemonOptions::default()
+                .config("recovery_timeout = \"2s\"\nhalf_open_trials = 2\n"),
+            ..SceneOptions::default()
+        })
+        .await?;
+        let _traffic = scene.traffic_to(2).await?;
+        let url = scene.lab.host(2).url();
+        let mut client = scene.daemon.client();
+        let acquire = || AcquireTrialRequest { peer: url.clone() };
+        let early = client
+            .acquire_trial(acquire())
+            .await
+            .expect_err("is Closed");
+        assert_eq!(early.code(), Code::FailedPrecondition, "{early:?}");
+
+        let cut = scene.cut(2, Cut::PortDown)?;
+        let (open, _) = scene.open_after(cut, 2, SOON).await?;
+        let half_open = |state: &PeerState| state.breaker() == Breaker::HalfOpen;
+        let half = scene
+            .daemon
+            .await_since(open.at_ns, &url, SOON, half_open)
+            .await?;
+        assert_eq!(half.state.reason(), Reason::RecoveryTimeout);
+
+        let trial = client.acquire_trial(acquire()).await?.into_inner();
+        client.acquire_trial(acquire()).await?;
+        let third = client
+            .acquire_trial(acquire())
+            .await
+            .expect_err("two are leased");
+        assert_eq!(third.code(), Code::ResourceExhausted, "{third:?}");
+
+        let finish = FinishTrialRequest {
+            peer: url.clone(),
+            trial: trial.trial,
+            outcome: TrialOutcome::Failed.into(),
+        };
+        client.finish_trial(finish.clone()).await?;
+        let reopened = |state: &PeerState| state.reason() == Reason::TrialFailed;
+        let open = scene
+            .daemon
+            .await_since(half.at_ns, &url, SOON, reopened)
+            .await?;
+        assert_eq!(open.state.breaker(), Breaker::Open);
+        let again = client
+            .finish_trial(finish)
+            .await
+            .expect_err("it is finished");
+        assert_eq!(again.code(), Code::NotFound, "{again:?}");
+
+        let half = scene
+            .daemon
+            .await_since(open.at_ns, &url, SOON, half_open)
+            .await?;
+        let trial = client.acquire_trial(acquire()).await?.into_inner();
+        client
+            .finish_trial(FinishTrialRequest {
+                peer: url.clone(),
+                trial: trial.trial,
+                outcome: TrialOutcome::Succeeded.into(),
+            })
+            .await?;
+        let closed = |state: &PeerState| state.breaker() == Breaker::Closed;
+        let closed = scene
+            .daemon
+            .await_since(half.at_ns, &url, SOON, closed)
+            .await?;
+        assert_eq!(closed.state.reason(), Reason::TrialSucceeded);
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_no_peers_named_they_are_discovered_and_only_observed() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let lab = detector_tests::Lab::new(2)?;
+        let (us, peer) = (lab.host(1), lab.host(2));
+        let _server = detector_tests::Traffic::grpc_server(peer).await?;
+        let kind = detector_tests::peer::Kind::Put;
+        let _traffic = detector_tests::Traffic::grpc_client(us, &peer.url(), kind, 4, 100).await?;
+        let daemon = detector_tests::Daemon::start(us, &DaemonOptions::default()).await?;
+        let alive = |state: &PeerState| state.verdict() == Verdict::Alive;
+        let found = daemon.await_state(&peer.url(), SOON, alive).await?;
+        assert_eq!(found.state.mode(), Mode::Observe);
+        let cut = lab.cut(&[2], Cut::SilentDrop)?;
+        let would_open = |state: &PeerState| state.would_be_breaker() == Breaker::Open;
+        let seen = daemon
+            .await_since(cut.at_ns, &peer.url(), SOON, would_open)
+            .await?;
+        assert_eq!(seen.state.breaker(), Breaker::Closed);
+        daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_explanation_has_the_evidence_as_data() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = Scene::new(SceneOptions::default()).await?;
+        let _traffic = scene.traffic_to(2).await?;
+        let cut = scene.cut(2, Cut::PortDown)?;
+        scene.open_after(cut, 2, SOON).await?;
+        let explained = scene.daemon.explain(&scene.lab.host(2).url()).await?;
+        let silence = explained.silence.as_ref().context("no silence")?;
+        assert!(silence.unanswered_transmissions >= silence.required_transmissions);
+        assert!(
+            explained
+                .flows
+                .iter()
+                .any(|f| f.demand && f.unacked_bytes > 0),
+            "{explained:#?}"
+        );
+        assert!(
+            explained
+                .flows
+                .iter()
+                .all(|f| f.remote.starts_with("10.77.0.2:9000"))
+        );
+        assert!(!explained.summary.is_empty());
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_follows_the_breaker() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = Scene::new(SceneOptions::default()).await?;
+        let _traffic = scene.traffic_to(2).await?;
+        let mut client = HealthClient::new(scene.daemon.channel());
+        let request = |service: &str| HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let own = client.check(request("")).await?.into_inner();
+        assert_eq!(own.status(), ServingStatus::Serving);
+        let url = scene.lab.host(2).url();
+        let mut watch = client.watch(request(&url)).await?.into_inner();
+        for (step, wanted) in [
+            ServingStatus::Serving,
+            ServingStatus::NotServing,
+            ServingStatus::Serving,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            match step {
+                1 => drop(scene.cut(2, Cut::PortDown)?),
+                2 => drop(scene.heal(2)?),
+                _ => {}
+            }
+            let reached = async {
+                while let Some(health) = watch.message().await? {
+                    if health.status() == wanted {
+                        return Ok(());
+                    }
+                }
+                anyhow::bail!("the health watch ended")
+            };
+            tokio::time::timeout(SOON, reached)
+                .await
+                .with_context(|| format!("step {step}: not {wanted:?} within {SOON:?}"))??;
+        }
+        let unknown = client.check(request("http://10.77.0.9:9000")).await;
+        assert_eq!(unknown.expect_err("is not watched").code(), Code::NotFound);
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+/// What `grpcurl list` and `grpcurl describe` ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn reflection_describes_the_services() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = Scene::new(SceneOptions::default()).await?;
+        let ask = async |message: MessageRequest| -> anyhow::Result<MessageResponse> {
+            let request = ServerReflectionRequest {
+                host: String::new(),
+                message_request: Some(message),
+            };
+            let mut client = ServerReflectionClient::new(scene.daemon.channel());
+            let stream = client
+                .server_reflection_info(tokio_stream::once(request))
+                .await?;
+            let answer = stream.into_inner().message().await?.context("no answer")?;
+            answer.message_response.context("an empty answer")
+        };
+        let listed = ask(MessageRequest::ListServices(String::new())).await?;
+        let MessageResponse::ListServicesResponse(listed) = listed else {
+            panic!("{listed:?}");
+        };
+        let names: Vec<_> = listed.service.iter().map(|s| s.name.as_str()).collect();
+        for service in ["detector.v1.Detector", "grpc.health.v1.Health"] {
+            assert!(names.contains(&service), "{names:?}");
+            let symbol = MessageRequest::FileContainingSymbol(service.to_owned());
+            let described = ask(symbol).await?;
+            let MessageResponse::FileDescriptorResponse(files) = described else {
+                panic!("{service}: {described:?}");
+            };
+            assert!(!files.file_descriptor_proto.is_empty());
+        }
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_prometheus_reads_the_metrics() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = Scene::new(SceneOptions::default()).await?;
+        let _traffic = scene.traffic_to(2).await?;
+        let us = scene.lab.host(1);
+        let directory = tempfile::tempdir()?;
+        let config = directory.path().join("prometheus.yml");
+        fs::write(
+            &config,
+            "global: {scrape_interval: 500ms, scrape_timeout: 400ms}\n\
+             scrape_configs:\n\
+             - job_name: detector\n  \
+               static_configs: [{targets: ['127.0.0.1:9464']}]\n",
+        )?;
+        let mut command = us.command("prometheus");
+        command.arg(format!("--config.file={}", config.display()));
+        command.arg(format!(
+            "--storage.tsdb.path={}",
+            directory.path().display()
+        ));
+        command.arg("--web.listen-address=127.0.0.1:9090");
+        let prometheus = Process::start("prometheus (apt-get install prometheus)", command)?;
+
+        let query = |expression: &str| -> anyhow::Result<Vec<Value>> {
+            let expression: String = expression.bytes().map(|b| format!("%{b:02x}")).collect();
+            let path = format!("/api/v1/query?query={expression}");
+            let answer = get(us, "127.0.0.1:9090".parse()?, &path)?;
+            let mut answer: Value = serde_json::from_str(&answer)?;
+            match answer["data"]["result"].take() {
+                Value::Array(series) => Ok(series),
+                other => anyhow::bail!("not a result: {other}"),
+            }
+        };
+        let asked = async |expression: &str| {
+            testbed::until(expression, Duration::from_secs(20), async || {
+                let series = query(expression)?;
+                Ok((!series.is_empty()).then_some(series))
+            })
+            .await
+            .with_context(|| prometheus.stderr_tail(10))
+        };
+        asked("up{job=\"detector\"} == 1").await?;
+        asked("detector_build_info == 1").await?;
+        let url = scene.lab.host(2).url();
+        let of_peer = format!("{{__name__=~\"detector_.+\", peer=\"{url}\"}}");
+        let before = asked(&of_peer).await?;
+
+        let cut = scene.cut(2, Cut::PortDown)?;
+        scene.open_after(cut, 2, SOON).await?;
+        // The state is in the series by its word, whichever label holds it.
+        testbed::until("a series tells of the open breaker", SOON, async || {
+            let now = query(&of_peer)?;
+            let open = now.iter().any(|series| {
+                let labels = series["metric"].as_object();
+                labels.is_some_and(|labels| labels.values().any(|label| label == "open"))
+                    && series["value"][1] == "1"
+            });
+            Ok(open.then_some(()))
+        })
+        .await
+        .with_context(|| format!("before the cut: {before:#?}"))?;
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_prints_the_same_as_json() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = Scene::new(SceneOptions::default()).await?;
+        let _traffic = scene.traffic_to(2).await?;
+        let cut = scene.cut(2, Cut::PortDown)?;
+        scene.open_after(cut, 2, SOON).await?;
+        let (us, url) = (scene.lab.host(1), scene.lab.host(2).url());
+        let printed = scene.daemon.cli(us, &["peers", "--output", "json"])?;
+        let state: Value = serde_json::from_str(printed.trim())?;
+        assert_eq!(state["peer"], url.as_str());
+        assert_eq!(state["verdict"], "dead");
+        assert_eq!(state["breaker"], "open");
+        let printed = scene
+            .daemon
+            .cli(us, &["explain", &url, "--output", "json"])?;
+        let explained: Value = serde_json::from_str(printed.trim())?;
+        assert!(
+            explained["flows"]
+                .as_array()
+                .is_some_and(|flows| !flows.is_empty())
+        );
+
+        // What `run` itself printed, as the states changed.
+        let run = scene.daemon.process().stdout().find(SOON, |line| {
+            let state: Value = serde_json::from_str(line).ok()?;
+            (state["peer"] == url.as_str() && state["breaker"] == "open").then_some(())
+        });
+        assert!(
+            run.await.is_some(),
+            "{:?}",
+            scene.daemon.process().stdout().all()
+        );
+        scene.daemon.stop().await
+    })
+    .await
+}

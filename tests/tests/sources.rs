@@ -1,0 +1,127 @@
+//! Each source by itself, and what `auto` makes of a machine that has less.
+
+use std::time::Duration;
+
+use detector_api::v1::Verdict;
+use detector_tests::{Cut, DaemonOptions, Scene, SceneOptions, Via, testbed};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// Slower sources are right as well, only later.
+const OPEN_WITHIN: Duration = Duration::from_secs(8);
+
+/// Cuts a busy peer off and brings it back; the evidence is to come from `source`.
+async fn sees_a_cut_and_the_return(options: DaemonOptions, source: &str) -> anyhow::Result<Scene> {
+    let scene = Scene::new(SceneOptions {
+        daemon: options,
+        ..SceneOptions::default()
+    })
+    .await?;
+    let _traffic = scene.traffic_to(2).await?;
+    let cut = scene.cut(2, Cut::PortDown)?;
+    let (open, after) = scene.open_after(cut, 2, OPEN_WITHIN).await?;
+    println!("open after {after:?}: {:?}", open.state.reason());
+    assert_eq!(open.state.verdict(), Verdict::Dead);
+    let explained = scene.daemon.explain(&scene.lab.host(2).url()).await?;
+    assert!(
+        explained.events.iter().any(|event| event.source == source),
+        "{explained:#?}"
+    );
+    let heal = scene.heal(2)?;
+    scene.closed_after(heal, 2, Duration::from_secs(15)).await?;
+    Ok(scene)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ebpf() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let options = DaemonOptions::default().source("ebpf");
+        let scene = sees_a_cut_and_the_return(options, "ebpf").await?;
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ebpf_without_btf() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let options = DaemonOptions::default().source("ebpf").args(["--no-btf"]);
+        let scene = sees_a_cut_and_the_return(options, "ebpf").await?;
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sock_diag() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let options = DaemonOptions::default().source("sock-diag");
+        let scene = sees_a_cut_and_the_return(options, "sock_diag").await?;
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auto_is_ebpf_where_it_can_be_had() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let options = DaemonOptions::default().source("auto");
+        let scene = sees_a_cut_and_the_return(options, "ebpf").await?;
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+/// `auto` must still see a cut, and warn with a reason that names `cause`.
+async fn falls_back(via: Via, causes: &[&str]) -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let options = DaemonOptions::default().source("auto").via(via);
+        let scene = sees_a_cut_and_the_return(options, "sock_diag").await?;
+        let log = scene.daemon.process().stderr().all();
+        let warned = log.iter().any(|line| {
+            let line = line.to_lowercase();
+            line.contains("warn") && causes.iter().any(|cause| line.contains(cause))
+        });
+        assert!(warned, "no warning names one of {causes:?}: {log:#?}");
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auto_falls_back_without_tracefs() -> anyhow::Result<()> {
+    falls_back(Via::WithoutTracefs, &["tracefs", "tracing"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auto_falls_back_without_cap_bpf() -> anyhow::Result<()> {
+    let causes = ["cap_bpf", "not permitted", "permission", "eperm"];
+    falls_back(Via::WithoutBpf, &causes).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ebpf_that_cannot_be_had_is_an_error_that_says_why() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let lab = detector_tests::Lab::new(1)?;
+        let options = DaemonOptions::default()
+            .source("ebpf")
+            .peer("http://10.77.0.2:9000")
+            .via(Via::WithoutTracefs);
+        let directory = tempfile::tempdir()?;
+        let socket = directory.path().join("detector.sock");
+        let mut process = detector_tests::Daemon::spawn(lab.host(1), &options, &socket)?;
+        let status = process.ended(Duration::from_secs(10)).await?;
+        assert!(!status.success());
+        // The log closes with the process: all of stderr is there.
+        let named = process.stderr().find(Duration::from_secs(5), |line| {
+            let line = line.to_lowercase();
+            ["tracefs", "tracing"]
+                .iter()
+                .any(|word| line.contains(word))
+                .then_some(())
+        });
+        assert!(named.await.is_some(), "{}", process.stderr_tail(20));
+        assert!(!socket.exists());
+        Ok(())
+    })
+    .await
+}
