@@ -3,6 +3,8 @@
 //! [`facts`] looks at the machine, [`plan`] decides purely from what it saw, [`setup`]
 //! carries the plan out; [`commands`] and [`test`] are what a person types.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -78,8 +80,19 @@ impl Passed {
     }
 }
 
-fn main() -> Result<()> {
-    let Cli { dry_run, mut task } = Cli::parse();
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What went wrong is about this machine; where in our code is nobody's concern.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let Cli { dry_run, mut task } = cli;
     let dry_run = match &mut task {
         Task::Run(passed) | Task::Lab(passed) | Task::Demo(passed) => passed.take_dry_run(),
         Task::Bench {

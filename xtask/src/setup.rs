@@ -154,3 +154,63 @@ impl Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{invocation::Invocation, step::Route};
+
+    fn step(on_failure: OnFailure) -> Step {
+        Step::new("fail", "it does", Invocation::new("false")).on_failure(on_failure)
+    }
+
+    fn plan_of(step: Step) -> Plan {
+        Plan {
+            steps: vec![step],
+            ..Plan::default()
+        }
+    }
+
+    const RUNNER: Runner = Runner {
+        dry_run: false,
+        is_root: true,
+    };
+
+    #[test]
+    fn a_failed_route_is_closed_with_its_reason_and_ends_the_plan() {
+        let mut progress = Progress::default();
+        let step = step(OnFailure::CloseRoute(Route::LinkerBuild));
+        assert!(!progress.carry_out(&RUNNER, &step).unwrap());
+        assert!(progress.closed[&Route::LinkerBuild].contains("`false` failed"));
+    }
+
+    #[test]
+    fn a_step_that_helped_nothing_is_not_repeated_for_ever() {
+        let mut progress = Progress::default();
+        let tried = |progress: &mut Progress, on_failure| {
+            progress.done.insert("false".to_owned());
+            progress
+                .todo(&plan_of(step(on_failure)))
+                .map(|todo| format!("{todo:?}"))
+        };
+        let route = OnFailure::CloseRoute(Route::DebianPackages);
+        assert_eq!(tried(&mut progress, route).unwrap(), "LookAgain");
+        assert!(progress.closed.contains_key(&Route::DebianPackages));
+        assert_eq!(
+            tried(&mut progress, OnFailure::Continue).unwrap(),
+            "Nothing"
+        );
+        assert!(tried(&mut progress, OnFailure::Stop).is_err());
+    }
+
+    #[test]
+    fn a_failure_that_may_be_is_gone_over_and_any_other_ends_setup() {
+        let mut progress = Progress::default();
+        assert!(
+            progress
+                .carry_out(&RUNNER, &step(OnFailure::Continue))
+                .unwrap()
+        );
+        assert!(progress.carry_out(&RUNNER, &step(OnFailure::Stop)).is_err());
+    }
+}

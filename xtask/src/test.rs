@@ -163,3 +163,24 @@ impl Stages {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_test_programs_become_root() {
+        let shown = |is_root| {
+            let runner = Runner {
+                dry_run: true,
+                is_root,
+            };
+            let invocation = lab_invocation(&runner, "/a b/detector");
+            assert!(!invocation.root);
+            invocation.display(is_root)
+        };
+        let setting = r#"runner=["sudo","env","DETECTOR_BIN=/a b/detector","RUST_BACKTRACE=1"]"#;
+        assert!(shown(false).contains(setting), "{}", shown(false));
+        assert!(!shown(true).contains("sudo"), "{}", shown(true));
+    }
+}
