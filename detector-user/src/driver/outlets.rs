@@ -5,7 +5,7 @@ use tracing::{debug, info};
 use crate::{
     core::{PeerName, PeerState},
     effect::board::Board,
-    serve::metrics::Metrics,
+    serve::Metrics,
 };
 
 /// Called with each published state.

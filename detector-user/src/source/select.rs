@@ -15,6 +15,7 @@ use crate::{
 
 /// The source in use.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum ActiveSource {
     Ebpf(EbpfSource),
     SockDiag(SockDiagSource),
