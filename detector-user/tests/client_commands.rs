@@ -4,6 +4,8 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    net::Shutdown,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     pin::Pin,
     process::{Child, ChildStdout, Command, Output, Stdio},
@@ -303,19 +305,15 @@ fn a_watch_outlives_its_daemon_and_ends_on_interrupt() {
 fn a_reader_that_goes_away_is_no_failure() {
     let scratch = scratch();
     let daemon = Daemon::start(&scratch.socket, "i");
-    let mut watch = Watch::start(&scratch.socket);
-    watch.next();
-    let Watch { child, stdout } = &mut watch;
-    // Closes the pipe's reading end.
-    *stdout = BufReader::new(
-        Command::new("true")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap()
-            .stdout
-            .take()
-            .unwrap(),
-    );
+    // A socket, not a pipe: it can be shut whoever else holds it.
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut child = detector(&scratch.socket, &["watch"])
+        .stdout(OwnedFd::from(theirs))
+        .spawn()
+        .unwrap();
+    let mut reader = BufReader::new(ours);
+    reader.read_line(&mut String::new()).unwrap();
+    reader.get_ref().shutdown(Shutdown::Both).unwrap();
     daemon
         .changes
         .send(node4(Verdict::Dead, Breaker::Open, 2))
