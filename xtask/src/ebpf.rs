@@ -86,8 +86,6 @@ fn flags(workspace: &Workspace, toolchain: &Toolchain) -> Result<Vec<String>> {
         remap(&cargo_home()?, "/cargo"),
         remap(&sources, "/rust"),
         remap(&workspace.root, "."),
-        // The types of the maps, which the loader and bpftool read.
-        "-Clink-arg=--btf".to_owned(),
     ])
 }
 
