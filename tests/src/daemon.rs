@@ -319,12 +319,17 @@ impl Daemon {
     }
 
     /// SIGTERM; holds when it ends well in time and takes its socket with it.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        self.process.signal(Signal::SIGTERM)?;
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.stop_by(Signal::SIGTERM).await
+    }
+
+    /// As [`Self::stop`], by another signal.
+    pub async fn stop_by(mut self, signal: Signal) -> anyhow::Result<()> {
+        self.process.signal(signal)?;
         let status = self.process.ended(STOP_WITHIN).await?;
         ensure!(
             status.success(),
-            "the daemon ended with {status} on SIGTERM"
+            "the daemon ended with {status} on {signal}"
         );
         ensure!(
             !self.socket.exists(),
