@@ -45,6 +45,8 @@ pub struct DaemonOptions {
     /// A configuration file's text, for what has no flag.
     pub config: Option<&'static str>,
     pub via: Via,
+    /// Whether a daemon that was not stopped shows the end of its log: what a test wants.
+    pub show_log: bool,
 }
 
 impl Default for DaemonOptions {
@@ -55,6 +57,7 @@ impl Default for DaemonOptions {
             args: Vec::new(),
             config: None,
             via: Via::Direct,
+            show_log: true,
         }
     }
 }
@@ -86,8 +89,8 @@ impl DaemonOptions {
     }
 }
 
-/// The real detector on a host, with a gRPC watcher. Unless [`Self::stop`] was called, it
-/// shows the end of the daemon's log when dropped: then a test has failed.
+/// The real detector on a host, with a gRPC watcher. Unless [`Self::stop`] was called or the
+/// options say otherwise, it shows the end of the daemon's log when dropped: then a test has failed.
 #[derive(Debug)]
 pub struct Daemon {
     process: Process,
@@ -95,7 +98,7 @@ pub struct Daemon {
     client: DetectorClient<Channel>,
     channel: Channel,
     watcher: Watcher,
-    stopped: bool,
+    show_log: bool,
     // Last: holds the socket.
     _directory: Option<TempDir>,
 }
@@ -145,7 +148,7 @@ impl Daemon {
             client,
             channel,
             watcher,
-            stopped: false,
+            show_log: options.show_log,
             _directory: None,
         })
     }
@@ -336,22 +339,22 @@ impl Daemon {
             "{} is left behind",
             self.socket.display()
         );
-        self.stopped = true;
+        self.show_log = false;
         Ok(())
     }
 
     /// Kills it as a crash would: it can clean up nothing.
     pub async fn kill(mut self) -> anyhow::Result<()> {
         self.process.kill().await?;
-        self.stopped = true;
+        self.show_log = false;
         Ok(())
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if !self.stopped {
-            println!("{}", self.process.stderr_tail(80));
+        if self.show_log {
+            eprintln!("{}", self.process.stderr_tail(80));
         }
     }
 }
