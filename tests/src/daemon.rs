@@ -45,6 +45,8 @@ pub struct DaemonOptions {
     /// A configuration file's text, for what has no flag.
     pub config: Option<&'static str>,
     pub via: Via,
+    /// Whether a daemon that was not stopped shows the end of its log: what a test wants.
+    pub show_log: bool,
 }
 
 impl Default for DaemonOptions {
@@ -55,6 +57,7 @@ impl Default for DaemonOptions {
             args: Vec::new(),
             config: None,
             via: Via::Direct,
+            show_log: true,
         }
     }
 }
@@ -86,8 +89,8 @@ impl DaemonOptions {
     }
 }
 
-/// The real detector on a host, with a gRPC watcher. Unless [`Self::stop`] was called, it
-/// shows the end of the daemon's log when dropped: then a test has failed.
+/// The real detector on a host, with a gRPC watcher. Unless [`Self::stop`] was called or the
+/// options say otherwise, it shows the end of the daemon's log when dropped: then a test has failed.
 #[derive(Debug)]
 pub struct Daemon {
     process: Process,
@@ -95,7 +98,7 @@ pub struct Daemon {
     client: DetectorClient<Channel>,
     channel: Channel,
     watcher: Watcher,
-    stopped: bool,
+    show_log: bool,
     // Last: holds the socket.
     _directory: Option<TempDir>,
 }
@@ -145,7 +148,7 @@ impl Daemon {
             client,
             channel,
             watcher,
-            stopped: false,
+            show_log: options.show_log,
             _directory: None,
         })
     }
@@ -319,34 +322,39 @@ impl Daemon {
     }
 
     /// SIGTERM; holds when it ends well in time and takes its socket with it.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        self.process.signal(Signal::SIGTERM)?;
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.stop_by(Signal::SIGTERM).await
+    }
+
+    /// As [`Self::stop`], by another signal.
+    pub async fn stop_by(mut self, signal: Signal) -> anyhow::Result<()> {
+        self.process.signal(signal)?;
         let status = self.process.ended(STOP_WITHIN).await?;
         ensure!(
             status.success(),
-            "the daemon ended with {status} on SIGTERM"
+            "the daemon ended with {status} on {signal}"
         );
         ensure!(
             !self.socket.exists(),
             "{} is left behind",
             self.socket.display()
         );
-        self.stopped = true;
+        self.show_log = false;
         Ok(())
     }
 
     /// Kills it as a crash would: it can clean up nothing.
     pub async fn kill(mut self) -> anyhow::Result<()> {
         self.process.kill().await?;
-        self.stopped = true;
+        self.show_log = false;
         Ok(())
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if !self.stopped {
-            println!("{}", self.process.stderr_tail(80));
+        if self.show_log {
+            eprintln!("{}", self.process.stderr_tail(80));
         }
     }
 }

@@ -5,8 +5,9 @@ use detector_api::v1::{Breaker, Verdict};
 
 use crate::{Cut, CutMoment, Daemon, DaemonOptions, Lab, Observed, Traffic, clock, peer::Kind};
 
-/// Time enough for what ought to take milliseconds, on a busy machine.
-const SOON: Duration = Duration::from_secs(10);
+/// Time enough for what ought to take milliseconds, on a busy machine. Longer than the
+/// daemon's longest interval between two looks at a peer's sockets (10 s).
+const SOON: Duration = Duration::from_secs(15);
 
 /// How a scene is set up.
 #[derive(Clone, Debug)]

@@ -145,7 +145,7 @@ async fn opens_when_dialled(peer: &str, target: &str) -> anyhow::Result<()> {
         .await?;
         let _traffic = Traffic::grpc_client(scene.lab.host(1), target, Kind::Put, 4, 100).await?;
         let alive = |state: &PeerState| state.verdict() == Verdict::Alive;
-        scene.daemon.await_state(peer, PROMPT, alive).await?;
+        scene.daemon.await_state(peer, QUIET, alive).await?;
         let cut = scene.cut(2, Cut::SilentDrop)?;
         let open = |state: &PeerState| state.breaker() == Breaker::Open;
         let open = scene

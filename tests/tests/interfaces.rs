@@ -19,7 +19,7 @@ use tonic_reflection::pb::v1::{
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn peers_are_listed_and_unknown_ones_are_not_found() -> anyhow::Result<()> {

@@ -93,12 +93,7 @@ async fn ctrl_c_stops_it_as_well() -> anyhow::Result<()> {
         let lab = Lab::new(1)?;
         let options = DaemonOptions::default().peer("http://10.77.0.2:9000");
         let daemon = Daemon::start(lab.host(1), &options).await?;
-        let socket = daemon.socket().to_owned();
-        daemon.process().signal(Signal::SIGINT)?;
-        testbed::until("the socket is gone", SOON, async || {
-            Ok((!socket.exists()).then_some(()))
-        })
-        .await
+        daemon.stop_by(Signal::SIGINT).await
     })
     .await
 }

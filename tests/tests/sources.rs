@@ -22,10 +22,10 @@ async fn sees_a_cut_and_the_return(options: DaemonOptions, source: &str) -> anyh
     println!("open after {after:?}: {:?}", open.state.reason());
     assert_eq!(open.state.verdict(), Verdict::Dead);
     let explained = scene.daemon.explain(&scene.lab.host(2).url()).await?;
-    assert!(
-        explained.events.iter().any(|event| event.source == source),
-        "{explained:#?}"
-    );
+    let events = &explained.events;
+    assert!(events.iter().all(|e| e.source == source), "{explained:#?}");
+    // Polling reads the sockets' state and may need no event; eBPF is nothing but events.
+    assert!(source != "ebpf" || !events.is_empty(), "{explained:#?}");
     let heal = scene.heal(2)?;
     scene.closed_after(heal, 2, Duration::from_secs(15)).await?;
     Ok(scene)

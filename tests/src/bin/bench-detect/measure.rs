@@ -37,6 +37,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
         daemon: DaemonOptions {
             source: options.source.clone(),
             args: options.detector_args.clone(),
+            show_log: false,
             ..DaemonOptions::default()
         },
     })

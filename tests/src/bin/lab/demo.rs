@@ -1,6 +1,9 @@
 //! The story in one minute: traffic, cut, verdict, recovery.
 
-use std::time::Duration;
+use std::{
+    io::{self, Write as _, stdout},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use detector_api::v1::{PeerState, Verdict};
@@ -17,9 +20,9 @@ pub async fn play(options: DaemonOptions) -> anyhow::Result<()> {
     let begun = clock::now_ns();
     let say = |text: String| {
         let at = clock::between(begun, clock::now_ns()).as_secs_f64();
-        println!("{at:>6.2} s  {text}");
+        writeln!(stdout(), "{at:>6.2} s  {text}")
     };
-    say("Three hosts on one switch. h1 runs the detector and calls h2 and h3.".to_owned());
+    say("Three hosts on one switch. h1 runs the detector and calls h2 and h3.".to_owned())?;
     let scene = Scene::new(SceneOptions {
         hosts: 3,
         daemon: options,
@@ -32,14 +35,14 @@ pub async fn play(options: DaemonOptions) -> anyhow::Result<()> {
     say(
         "Traffic flows: four uploads to each, and a gRPC client with RustFS's settings to h2"
             .to_owned(),
-    );
+    )?;
     say(
         "  (HTTP/2 PING every 5 s, 20 s to answer it, 30 s for a call). All peers are alive."
             .to_owned(),
-    );
+    )?;
 
     let cut = scene.cut(2, Cut::PortDown)?;
-    say("h2 loses power. No FIN, no RST: its port at the switch goes dark.".to_owned());
+    say("h2 loses power. No FIN, no RST: its port at the switch goes dark.".to_owned())?;
     let suspect = |s: &PeerState| matches!(s.verdict(), Verdict::Suspect | Verdict::Dead);
     let suspect = scene
         .daemon
@@ -49,40 +52,49 @@ pub async fn play(options: DaemonOptions) -> anyhow::Result<()> {
     let (open, opened) = scene.open_after(cut, 2, SOON).await?;
     say(format!(
         "A gRPC watcher on h1 was told: suspect {suspect:.0?} after the cut,"
-    ));
+    ))?;
     say(format!(
         "  {} and breaker {} after {opened:.0?}: {}.",
         words::verdict(open.state.verdict()),
         words::breaker(open.state.breaker()),
         words::reason(open.state.reason()),
-    ));
+    ))?;
     let explained = scene.daemon.explain(&peer.url()).await?;
-    say(format!("The evidence: {}", explained.summary));
+    say(format!("The evidence: {}", explained.summary))?;
     other
         .ok_since(clock::now_ns(), SOON)
         .await
         .context("h3 must go on")?;
-    say("h3 is alive, its traffic goes on.".to_owned());
+    say("h3 is alive, its traffic goes on.".to_owned())?;
 
-    say("Now the client with RustFS's settings. Nobody told it; its calls hang …".to_owned());
+    say("Now the client with RustFS's settings. Nobody told it; its calls hang …".to_owned())?;
     let (noticed, error) = notices(&client, cut.at_ns, &say).await?;
-    say(format!("It noticed {noticed:.1?} after the cut: {error}"));
+    say(format!("It noticed {noticed:.1?} after the cut: {error}"))?;
 
     let heal = scene.heal(2)?;
-    say("h2 is back.".to_owned());
+    say("h2 is back.".to_owned())?;
     let (closed, recovered) = scene.closed_after(heal, 2, SOON).await?;
     say(format!(
         "Breaker closed {recovered:.0?} after the return: {}.",
         words::reason(closed.state.reason())
-    ));
+    ))?;
     client.ok_since(heal.at_ns, CLIENT_NOTICES_WITHIN).await?;
-    say("Calls to h2 succeed again.".to_owned());
+    say("Calls to h2 succeed again.".to_owned())?;
     scene.daemon.stop().await?;
 
     let ratio = noticed.as_secs_f64() / opened.as_secs_f64();
-    println!("\n  cut → open breaker at a watcher       {opened:>9.0?}");
-    println!("  cut → noticed with RustFS's settings  {noticed:>9.1?}   {ratio:.0} times as long");
-    println!("  peer back → closed breaker            {recovered:>9.0?}");
+    writeln!(
+        stdout(),
+        "\n  cut → open breaker at a watcher       {opened:>9.0?}"
+    )?;
+    writeln!(
+        stdout(),
+        "  cut → noticed with RustFS's settings  {noticed:>9.1?}   {ratio:.0} times as long"
+    )?;
+    writeln!(
+        stdout(),
+        "  peer back → closed breaker            {recovered:>9.0?}"
+    )?;
     Ok(())
 }
 
@@ -90,7 +102,7 @@ pub async fn play(options: DaemonOptions) -> anyhow::Result<()> {
 async fn notices(
     client: &Traffic,
     cut_ns: u64,
-    say: &impl Fn(String),
+    say: &impl Fn(String) -> io::Result<()>,
 ) -> anyhow::Result<(Duration, String)> {
     let noticing = client.error_since(cut_ns, CLIENT_NOTICES_WITHIN);
     tokio::pin!(noticing);
@@ -104,7 +116,7 @@ async fn notices(
             }
             _ = ticks.tick() => {
                 let so_far = clock::between(cut_ns, clock::now_ns());
-                say(format!("  … still waiting {so_far:.0?} after the cut"));
+                say(format!("  … still waiting {so_far:.0?} after the cut"))?;
             }
         }
     }

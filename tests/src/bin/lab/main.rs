@@ -35,6 +35,7 @@ fn main() -> anyhow::Result<()> {
     let options = DaemonOptions {
         source: cli.source,
         args: cli.detector_args,
+        show_log: false,
         ..DaemonOptions::default()
     };
     let mode = match cli.command {

@@ -1,7 +1,7 @@
 //! The interactive lab.
 
 use std::{
-    io::{BufRead as _, IsTerminal as _, Write as _, stdin, stdout},
+    io::{self, BufRead as _, IsTerminal as _, Write as _, stdin, stdout},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,16 +19,16 @@ use crate::command::{Command, HELP};
 pub async fn run(options: DaemonOptions) -> anyhow::Result<()> {
     let mut lines = input();
     let mut stage = Stage::start(&options).await?;
-    println!("\n{HELP}\n");
+    writeln!(stdout(), "\n{HELP}\n")?;
     loop {
-        prompt();
+        prompt()?;
         let Some(line) = lines.recv().await else {
             break;
         };
         match Command::parse(&line) {
-            Err(error) => println!("{error}"),
+            Err(error) => writeln!(stdout(), "{error}")?,
             Ok(Command::Nothing) => {}
-            Ok(Command::Help) => println!("{HELP}"),
+            Ok(Command::Help) => writeln!(stdout(), "{HELP}")?,
             Ok(Command::Quit) => break,
             Ok(Command::Wait(time)) => sleep(time).await,
             Ok(Command::Start) => {
@@ -38,7 +38,7 @@ pub async fn run(options: DaemonOptions) -> anyhow::Result<()> {
             // A command that fails is no reason to lose the lab.
             Ok(command) => {
                 if let Err(error) = stage.carry_out(command).await {
-                    println!("{error:#}");
+                    writeln!(stdout(), "{error:#}")?;
                 }
             }
         }
@@ -60,11 +60,12 @@ fn input() -> mpsc::Receiver<String> {
     lines
 }
 
-fn prompt() {
+fn prompt() -> io::Result<()> {
     if stdin().is_terminal() {
-        print!("lab> ");
-        let _gone = stdout().flush();
+        write!(stdout(), "lab> ")?;
+        stdout().flush()?;
     }
+    Ok(())
 }
 
 /// A running lab: h1 watches h2 and h3, and uploads to both.
@@ -77,7 +78,10 @@ struct Stage {
 
 impl Stage {
     async fn start(options: &DaemonOptions) -> anyhow::Result<Self> {
-        println!("starting three hosts: h1 runs the detector and uploads to h2 and h3 …");
+        writeln!(
+            stdout(),
+            "starting three hosts: h1 runs the detector and uploads to h2 and h3 …"
+        )?;
         let begun = clock::now_ns();
         let scene = Scene::new(SceneOptions {
             hosts: 3,
@@ -90,7 +94,11 @@ impl Stage {
         for host in [2, 3] {
             traffic.push(scene.traffic_to(host).await?);
         }
-        println!("ready after {:.1?}", clock::between(begun, clock::now_ns()));
+        writeln!(
+            stdout(),
+            "ready after {:.1?}",
+            clock::between(begun, clock::now_ns())
+        )?;
         Ok(Self {
             scene,
             _traffic: traffic,
@@ -108,24 +116,33 @@ impl Stage {
         match command {
             Command::Cut(host, cut) => {
                 let moment = self.scene.cut(host, cut)?;
-                println!("h{host}: {} (took {:.1?})", cut.as_str(), moment.took);
+                writeln!(
+                    stdout(),
+                    "h{host}: {} (took {:.1?})",
+                    cut.as_str(),
+                    moment.took
+                )?;
             }
             Command::Heal(host) => {
                 let moment = self.scene.heal(host)?;
-                println!("h{host}: back (took {:.1?})", moment.took);
+                writeln!(stdout(), "h{host}: back (took {:.1?})", moment.took)?;
             }
             Command::Loss(host, percent) => {
                 self.scene.lab.loss(host, percent)?;
-                println!("h{host}: {percent} % loss each way");
+                writeln!(stdout(), "h{host}: {percent} % loss each way")?;
             }
             Command::Watch => {
                 let was = self.watching.fetch_xor(true, Ordering::Relaxed);
-                println!("changes are {}printed", if was { "no longer " } else { "" });
+                writeln!(
+                    stdout(),
+                    "changes are {}printed",
+                    if was { "no longer " } else { "" }
+                )?;
             }
-            Command::Peers => print!("{}", self.cli(&["peers"])?),
+            Command::Peers => write!(stdout(), "{}", self.cli(&["peers"])?)?,
             Command::Explain(host) => {
                 let url = self.scene.lab.host(host).url();
-                print!("{}", self.cli(&["explain", &url])?);
+                write!(stdout(), "{}", self.cli(&["explain", &url])?)?;
             }
             // The session's own.
             Command::Start
@@ -151,7 +168,8 @@ fn print_changes(scene: &Scene, watching: Arc<AtomicBool>, begun_ns: u64) -> Joi
         while let Some(change) = seen.find_from(position, forever, |s| Some(s.clone())).await {
             position += 1;
             if watching.load(Ordering::Relaxed) {
-                println!("{}", line(&change, begun_ns));
+                // A reader that went away is the session's to notice.
+                let _gone = writeln!(stdout(), "{}", line(&change, begun_ns));
             }
         }
     })
