@@ -208,7 +208,7 @@ fn renew_lists_first(facts: &Facts, plan: &mut Plan) {
 fn apt_install(packages: &[&str]) -> Invocation {
     Invocation::new("apt-get")
         .args(["install", "--yes", "--quiet", "--no-install-recommends"])
-        .args(["-o", "DPkg::Lock::Timeout=120"])
+        .args(["-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"])
         .args(packages)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .needing_root()
