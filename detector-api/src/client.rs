@@ -24,18 +24,18 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 pub enum ConnectError {
     /// Nothing listens there.
     #[error(
-        "no detector daemon answers at {}: is it running? Start it with `detector run`, \
-         or name its socket",
+        "no detector daemon answers at {} ({cause}): is it running? Start it with \
+         `detector run`, or name the socket it listens on",
         path.display()
     )]
-    NotRunning { path: PathBuf, source: io::Error },
+    NotRunning { path: PathBuf, cause: io::Error },
     /// The caller may not use the socket.
     #[error(
-        "the socket {} may not be used by this user: join the group that owns it \
-         (`ls -l` shows it, `socket_group` sets it), or run as root",
+        "the socket {} may not be used by this user ({cause}): join the group that owns it \
+         (`ls -l` shows it, the daemon's `socket_group` sets it), or run as root",
         path.display()
     )]
-    PermissionDenied { path: PathBuf, source: io::Error },
+    PermissionDenied { path: PathBuf, cause: io::Error },
     /// Anything else, a listener that does not answer among it.
     #[error("cannot connect to the detector daemon at {}", path.display())]
     Failed {
@@ -89,12 +89,12 @@ impl ConnectError {
                 source: error,
             };
         };
-        let source = io::Error::from_raw_os_error(errno);
-        match source.kind() {
+        let cause = io::Error::from_raw_os_error(errno);
+        match cause.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                Self::NotRunning { path, source }
+                Self::NotRunning { path, cause }
             }
-            io::ErrorKind::PermissionDenied => Self::PermissionDenied { path, source },
+            io::ErrorKind::PermissionDenied => Self::PermissionDenied { path, cause },
             _ => Self::Failed {
                 path,
                 source: error,
@@ -124,8 +124,8 @@ mod tests {
         let path = scratch("none");
         let error = connect(&path).await.unwrap_err();
         assert!(
-            matches!(&error, ConnectError::NotRunning { path: p, source }
-                if *p == path && source.kind() == io::ErrorKind::NotFound),
+            matches!(&error, ConnectError::NotRunning { path: p, cause }
+                if *p == path && cause.kind() == io::ErrorKind::NotFound),
             "{error:?}"
         );
     }
@@ -137,8 +137,8 @@ mod tests {
         let error = connect(&path).await.unwrap_err();
         std::fs::remove_file(&path).unwrap();
         assert!(
-            matches!(&error, ConnectError::NotRunning { source, .. }
-                if source.kind() == io::ErrorKind::ConnectionRefused),
+            matches!(&error, ConnectError::NotRunning { cause, .. }
+                if cause.kind() == io::ErrorKind::ConnectionRefused),
             "{error:?}"
         );
     }

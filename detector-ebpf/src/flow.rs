@@ -2,7 +2,7 @@
 
 use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::TracePointContext};
 use aya_log_ebpf::debug;
-use detector_ebpf::{FlowRecord, counter, record_kind};
+use detector_ebpf::{FlowKey, FlowRecord, counter, record_kind};
 
 use crate::{
     maps::{EVENTS, FLOWS, count},
@@ -117,16 +117,25 @@ impl Flow {
         ring(ctx, &record);
     }
 
-    /// Rings for the last time and forgets the flow. When the ring is full the entry stays,
-    /// as closed: the daemon reads the map then, and removes it.
+    /// Rings for the last time and forgets the flow. When the ring is full the record is
+    /// kept under a key of its own: the daemon reads the map then, and removes it.
     #[inline(always)]
     pub fn close(&self, ctx: &TracePointContext, event: Event) {
         let record = self.make(event);
+        self.forget();
         if ring(ctx, &record) {
-            self.forget();
-        } else {
-            self.store(&record);
+            return;
         }
+        let key = FlowKey {
+            id: record.at_ns,
+            netns: record.netns,
+            is_final: 1,
+        };
+        count(if FLOWS.insert(&key, &record, 0).is_ok() {
+            counter::FLOWS_ADDED
+        } else {
+            counter::FLOWS_FULL
+        });
     }
 
     #[inline(always)]

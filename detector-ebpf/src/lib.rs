@@ -112,9 +112,11 @@ const _: () = assert!(align_of::<FlowRecord>() == 8);
 pub struct FlowKey {
     /// The socket cookie, or the socket's kernel address while it has no cookie. The two
     /// cannot collide: a kernel address has its top bit set, a cookie is a small counter.
+    /// Of a final record, its time: the socket's address may be another's by now.
     pub id: u64,
     pub netns: u32,
-    pub _pad: u32,
+    /// 1 when this is a flow's last record, kept because the ring was full.
+    pub is_final: u32,
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 16);

@@ -54,11 +54,15 @@ impl Socket {
         let by_address = FlowKey {
             id: self.address,
             netns,
-            _pad: 0,
+            is_final: 0,
         };
         let id = if cookie == 0 { self.address } else { cookie };
         Some(Identity {
-            key: FlowKey { id, netns, _pad: 0 },
+            key: FlowKey {
+                id,
+                netns,
+                is_final: 0,
+            },
             by_address,
             cookie,
         })

@@ -16,6 +16,8 @@ const BINARY: &str = "DETECTOR_BIN";
 const READY_WITHIN: Duration = Duration::from_secs(10);
 /// What the daemon promises for SIGTERM.
 pub const STOP_WITHIN: Duration = Duration::from_secs(2);
+/// The daemon's own debugging, not its libraries'.
+const LOG: &str = "warn,detector=debug,detector_user=debug";
 /// Where it serves metrics, on its host's own loopback.
 pub const METRICS: &str = "127.0.0.1:9464";
 
@@ -121,12 +123,19 @@ impl Daemon {
             }
             let channel = connect(socket).await?;
             let mut client = DetectorClient::new(channel.clone());
-            client.list_peers(ListPeersRequest {}).await?;
-            Ok(Some(Some((channel, client))))
+            // The socket is there before the source is: until the peers are, it may fail.
+            let listed = client.list_peers(ListPeersRequest {}).await?.into_inner();
+            let all = listed.peers.len() >= options.peers.len();
+            Ok(all.then_some(Some((channel, client))))
         });
         let (channel, client) = match ready.await {
             Ok(Some(ready)) => ready,
-            Ok(None) => bail!("the daemon ended at its start\n{}", process.stderr_tail(40)),
+            Ok(None) => {
+                // Its last words may still be on their way.
+                let stderr = process.stderr();
+                stderr.find(Duration::from_secs(1), |_| None::<()>).await;
+                bail!("the daemon ended at its start\n{}", process.stderr_tail(40));
+            }
             Err(error) => return Err(error.context(process.stderr_tail(40))),
         };
         let watcher = Watcher::start(client.clone()).await?;
@@ -147,7 +156,7 @@ impl Daemon {
         let mut command = via(host, options.via, &binary()?.to_string_lossy());
         command.args(["run", "--socket"]).arg(socket);
         command.args(["--metrics", METRICS, "--source", &options.source]);
-        command.args(["--output", "json", "--log", "debug"]);
+        command.args(["--output", "json", "--log", LOG]);
         for peer in &options.peers {
             command.args(["--peer", peer]);
         }

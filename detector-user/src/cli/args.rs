@@ -108,12 +108,12 @@ impl Overrides {
     /// What is set, in the configuration's terms. `socket` is the global flag's.
     pub fn flags(&self, socket: Option<&str>) -> Vec<Flag> {
         let texts = [
-            ("--socket", "socket", socket),
+            ("--socket or DETECTOR_SOCKET", "socket", socket),
             ("--mode", "mode", self.mode.as_deref()),
             ("--patience", "patience", self.patience.as_deref()),
             ("--source", "source", self.source.as_deref()),
             ("--metrics", "metrics", self.metrics.as_deref()),
-            ("--log", "log", self.log.as_deref()),
+            ("--log or DETECTOR_LOG", "log", self.log.as_deref()),
         ];
         let peers = self.peers.iter().cloned().map(Flag::Peer);
         let no_btf = self.no_btf.then_some(Flag::Key {

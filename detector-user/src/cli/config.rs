@@ -8,7 +8,7 @@ use super::{
     json, print,
 };
 use crate::config::{
-    self, ConfigErrors, Loaded, Origin, PeerSpec, Place,
+    self, ConfigError, ConfigErrors, Loaded, Origin, PeerSpec, Place,
     keys::{KEYS, Value},
 };
 
@@ -41,10 +41,33 @@ fn check(global: &Global, overrides: &Overrides) -> Result<Exit, Failure> {
         (Ok(_), Output::Json) => Ok(Exit::Done),
         (Err(errors), Output::Text) => Err(Failure::Config(errors)),
         (Err(ConfigErrors(errors)), Output::Json) => {
-            print(&errors.iter().map(json::line).collect::<String>())?;
+            print(&errors.iter().map(error_line).collect::<String>())?;
             Ok(Exit::BadUsage)
         }
     }
+}
+
+/// One error as JSON; what its place does not have is null.
+fn error_line(error: &ConfigError) -> String {
+    let ConfigError {
+        place,
+        key,
+        message,
+    } = error;
+    let (file, line, column, flag) = match place {
+        Place::File { path, line, column } => (Some(path), Some(line), Some(column), None),
+        Place::WholeFile { path } => (Some(path), None, None, None),
+        Place::Flag { flag } => (None, None, None, Some(flag)),
+        Place::Together => (None, None, None, None),
+    };
+    json::line(&json!({
+        "file": file.map(|path| path.display().to_string()),
+        "line": line,
+        "column": column,
+        "flag": flag,
+        "key": key,
+        "message": message,
+    }))
 }
 
 fn subject(loaded: &Loaded) -> String {
@@ -140,6 +163,20 @@ mod tests {
         file.write_all(shown.as_bytes()).unwrap();
         let again = config::load(Some(file.path()), &[]).unwrap();
         assert_eq!(again.config, loaded.config);
+    }
+
+    #[test]
+    fn errors_are_objects_of_one_shape() {
+        let place = Place::Flag { flag: "--mode" };
+        let error = ConfigError {
+            place,
+            key: None,
+            message: "x".to_owned(),
+        };
+        assert_eq!(
+            error_line(&error),
+            "{\"column\":null,\"file\":null,\"flag\":\"--mode\",\"key\":null,\"line\":null,\"message\":\"x\"}\n"
+        );
     }
 
     #[test]

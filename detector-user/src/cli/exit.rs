@@ -84,12 +84,13 @@ impl Failure {
 
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
+        let message = status.message().to_owned();
+        // A status with a cause was made here, of a connection that broke; the daemon's own
+        // come without.
         match status.code() {
-            Code::Unavailable => Self::Lost(status.message().to_owned()),
-            code => Self::Refused {
-                code,
-                message: status.message().to_owned(),
-            },
+            Code::Unavailable => Self::Lost(message),
+            _ if status.source().is_some() => Self::Lost(message),
+            code => Self::Refused { code, message },
         }
     }
 }
@@ -107,11 +108,11 @@ mod tests {
     fn each_failure_has_its_documented_exit_code() {
         let config = config::load(Some("/nonexistent".as_ref()), &[]).unwrap_err();
         let path = std::path::PathBuf::from("/s");
-        let source = io_error(io::ErrorKind::NotFound);
+        let cause = io_error(io::ErrorKind::NotFound);
         for (failure, code) in [
             (Failure::Config(config), 2),
             (Failure::PeerName(PeerNameError::Empty), 2),
-            (ConnectError::NotRunning { path, source }.into(), 3),
+            (ConnectError::NotRunning { path, cause }.into(), 3),
             (tonic::Status::unavailable("gone").into(), 3),
             (Failure::NoSuchPeer("http://a:1".into()), 4),
             (tonic::Status::internal("x").into(), 1),

@@ -40,11 +40,16 @@ pub fn run(global: &Global, overrides: &Overrides) -> Result<Exit, Failure> {
         info!(file = %file.display(), "configuration read");
     }
     if config.peers.is_empty() {
-        warn!(
-            limit = config.discover_limit,
-            "no peers are named (--peer URL): they are discovered from established \
-             connections, and only observed"
-        );
+        match config.discover_limit {
+            0 => {
+                warn!("no peers are named (--peer URL) and discover_limit is 0: nothing is watched")
+            }
+            limit => warn!(
+                limit,
+                "no peers are named (--peer URL): they are discovered from established \
+                 connections, and only observed"
+            ),
+        }
     }
     let (mut lines, written) = Lines::to(io::stdout())?;
     let mut changes = Changes::new(config.core.max_peers);

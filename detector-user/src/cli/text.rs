@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
 
-use super::json::{Explanation, Flow, PeerState, Removed};
+use super::json::{Event, Explanation, Flow, PeerState, Removed};
 
 /// A table with a header, each column as wide as its widest cell.
 #[derive(Debug)]
@@ -62,11 +62,7 @@ pub fn peers(states: &[PeerState]) -> String {
             state.reason.clone(),
             optional(state.changed_at, time),
             optional(state.silence, duration),
-            if state.addresses.is_empty() {
-                "unresolved".to_owned()
-            } else {
-                state.addresses.join(" ")
-            },
+            addresses(state),
         ]);
     }
     table.render()
@@ -98,43 +94,67 @@ pub fn removed(at: Timestamp, removed: &Removed) -> String {
 pub fn explanation(explanation: &Explanation) -> String {
     let mut out = String::new();
     if let Some(peer) = &explanation.peer {
-        let _ = writeln!(
-            out,
-            "{} is {}: {}\n",
-            peer.peer, peer.verdict, explanation.summary
-        );
-        let mut fact = |name: &str, value: String| {
+        let Explanation { summary, .. } = explanation;
+        let _ = writeln!(out, "{} is {}: {summary}\n", peer.peer, peer.verdict);
+        for (name, value) in facts(peer).into_iter().chain(numbers(explanation)) {
             let _ = writeln!(out, "{name:<14}{value}");
-        };
-        fact("verdict", format!("{} ({})", peer.verdict, peer.reason));
-        fact("since", optional(peer.changed_at, time));
-        fact("breaker", format!("{}, mode {}", breaker(peer), peer.mode));
-        fact(
-            "generation",
-            format!("{}, revision {}", peer.generation, peer.revision),
-        );
-        fact("addresses", peer.addresses.join(" "));
-        if let Some(silence) = &explanation.silence {
-            let (lasted, patience) = (silence.duration, silence.patience);
-            let lasted = optional(lasted, duration);
-            fact(
-                "silence",
-                format!("{lasted} of the {} for dead", optional(patience, duration)),
-            );
-            fact(
-                "unanswered",
-                format!(
-                    "{} of the {} transmissions for dead, at an estimated loss of {:.2} %",
-                    silence.unanswered_transmissions,
-                    silence.required_transmissions,
-                    silence.loss_estimate * 100.0
-                ),
-            );
         }
+        out.push('\n');
     }
-    let _ = write!(out, "\n{}", flows(&explanation.flows));
+    out + &flows(&explanation.flows) + "\n" + &events(&explanation.events)
+}
+
+fn facts(peer: &PeerState) -> Vec<(&'static str, String)> {
+    let PeerState {
+        verdict,
+        reason,
+        mode,
+        generation,
+        revision,
+        ..
+    } = peer;
+    vec![
+        ("verdict", format!("{verdict} ({reason})")),
+        ("since", optional(peer.changed_at, time)),
+        ("breaker", format!("{}, mode {mode}", breaker(peer))),
+        ("generation", format!("{generation}, revision {revision}")),
+        ("addresses", addresses(peer)),
+    ]
+}
+
+fn numbers(explanation: &Explanation) -> Vec<(&'static str, String)> {
+    let Some(silence) = &explanation.silence else {
+        return Vec::new();
+    };
+    let lasted = optional(silence.duration, duration);
+    let patience = optional(silence.patience, duration);
+    let unanswered = silence.unanswered_transmissions;
+    let required = silence.required_transmissions;
+    let loss = silence.loss_estimate * 100.0;
+    vec![
+        ("silence", format!("{lasted}; dead from {patience}")),
+        (
+            "unanswered",
+            format!(
+                "{unanswered} transmissions; dead from {required} (estimated loss {loss:.2} %)"
+            ),
+        ),
+    ]
+}
+
+fn addresses(peer: &PeerState) -> String {
+    match peer.addresses.is_empty() {
+        true => "unresolved".to_owned(),
+        false => peer.addresses.join(" "),
+    }
+}
+
+fn events(events: &[Event]) -> String {
+    if events.is_empty() {
+        return "no events\n".to_owned();
+    }
     let mut table = Table::new(["AGE", "EVENT", "SOURCE", "FLOW"]);
-    for event in &explanation.events {
+    for event in events {
         table.row([
             optional(event.age, duration),
             event.kind.clone(),
@@ -142,13 +162,7 @@ pub fn explanation(explanation: &Explanation) -> String {
             event.flow.clone(),
         ]);
     }
-    match explanation.events.is_empty() {
-        true => out.push_str("\nno events\n"),
-        false => {
-            let _ = write!(out, "\n{}", table.render());
-        }
-    }
-    out
+    table.render()
 }
 
 fn flows(flows: &[Flow]) -> String {
@@ -211,6 +225,7 @@ pub fn duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::json::Silence;
 
     fn state() -> PeerState {
         PeerState {
@@ -244,6 +259,67 @@ mod tests {
         let line = change(None, &observed);
         assert!(line.contains("closed (would be open)"), "{line}");
         assert!(line.ends_with("never heard from\n"), "{line}");
+    }
+
+    #[test]
+    fn an_explanation_shows_numbers_flows_and_events() {
+        let explained = Explanation {
+            peer: Some(state()),
+            silence: Some(Silence {
+                duration: Some(Duration::from_millis(253)),
+                patience: Some(Duration::from_millis(250)),
+                unanswered_transmissions: 3,
+                required_transmissions: 2,
+                loss_estimate: 0.0125,
+            }),
+            flows: vec![Flow {
+                local: "10.0.0.1:40000".to_owned(),
+                remote: "10.0.0.4:9000".to_owned(),
+                netns: 4026531840,
+                cookie: 77,
+                state: "established".to_owned(),
+                rto_count: 1,
+                backoff: 1,
+                unacked_bytes: 4096,
+                send_window_bytes: 65535,
+                last_heard_age: Some(Duration::from_millis(253)),
+                srtt: Some(Duration::from_micros(80)),
+                rto: Some(Duration::from_millis(408)),
+                demand: true,
+            }],
+            events: vec![Event {
+                age: Some(Duration::from_millis(40)),
+                kind: "rto".to_owned(),
+                source: "ebpf".to_owned(),
+                flow: "10.0.0.1:40000 -> 10.0.0.4:9000".to_owned(),
+            }],
+            summary: "silent for 253 ms with 3 transmissions unanswered".to_owned(),
+        };
+        let text = explanation(&explained);
+        let expected = "\
+http://node4:9000 is dead: silent for 253 ms with 3 transmissions unanswered
+
+verdict       dead (rto_unanswered)
+since         2023-11-14T22:13:20.123Z
+breaker       open, mode enforce
+generation    3, revision 9
+addresses     10.0.0.4
+silence       253ms; dead from 250ms
+unanswered    3 transmissions; dead from 2 (estimated loss 1.25 %)
+
+LOCAL           REMOTE         STATE        DEMAND  RTOS  BACKOFF  UNACKED  WINDOW  HEARD  SRTT  RTO    NETNS       COOKIE
+10.0.0.1:40000  10.0.0.4:9000  established  yes     1     1        4096     65535   253ms  80us  408ms  4026531840  77
+
+AGE   EVENT  SOURCE  FLOW
+40ms  rto    ebpf    10.0.0.1:40000 -> 10.0.0.4:9000
+";
+        assert_eq!(text, expected, "{text}");
+        let nothing = Explanation {
+            flows: Vec::new(),
+            events: Vec::new(),
+            ..explained
+        };
+        assert!(explanation(&nothing).ends_with("\nno flows\n\nno events\n"));
     }
 
     #[test]

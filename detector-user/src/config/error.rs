@@ -2,12 +2,10 @@
 
 use std::{fmt, path::PathBuf};
 
-use serde::Serialize;
 use thiserror::Error;
 
 /// Where something was set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In a file; line and column count from 1.
     File {
@@ -35,7 +33,7 @@ impl fmt::Display for Place {
 }
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct ConfigError {
     pub place: Place,
     /// The key it is about, where there is one.

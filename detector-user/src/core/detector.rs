@@ -20,8 +20,6 @@ pub enum Effect {
     },
     /// Publish this change.
     Publish(PeerState),
-    /// Replace what is published without calling it a change: the peer was heard again.
-    Refresh(PeerState),
     /// Publish that the peer is no longer watched.
     Retract { peer: PeerName, revision: u64 },
     /// Ask the source to report finished handshakes with the peer, or no longer to.
@@ -220,9 +218,6 @@ impl Detector {
         }
         match change {
             Change::None => {}
-            Change::Heard => self
-                .effects
-                .push_back(Effect::Refresh(peer.state(&self.settings))),
             Change::State => {
                 self.revision += 1;
                 peer.revision = self.revision;

@@ -46,8 +46,6 @@ enum Look {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     None,
-    /// Only what is not counted as a change: when it was last heard.
-    Heard,
     /// Verdict, breaker or addresses.
     State,
 }
@@ -137,16 +135,12 @@ impl Peer {
         readings: Vec<FlowReading>,
         settings: &Settings,
     ) -> Change {
-        let heard_before = self.evidence.last_heard();
         self.evidence.read(at, readings);
         self.learn_from_recovery(at);
         self.silence = self.evidence.silence(at);
         self.looked_at = Some(at);
         let change = self.judge(at, settings);
         self.schedule(now, at, settings);
-        if change == Change::None && self.evidence.last_heard() != heard_before {
-            return Change::Heard;
-        }
         change
     }
 

@@ -51,7 +51,7 @@ impl World {
             match effect {
                 Effect::Publish(state) => self.published.push(state),
                 Effect::ReadSockets { .. } => self.looks_asked += 1,
-                Effect::Refresh(_) | Effect::Retract { .. } | Effect::ReportEstablished { .. } => {}
+                Effect::Retract { .. } | Effect::ReportEstablished { .. } => {}
             }
         }
     }

@@ -56,8 +56,8 @@ pub async fn run(
 
     let (outlets, servers) = tasks::serve(&config, Box::new(printer), requests, &stopped).await?;
     let source = ActiveSource::open(&config)?;
-    outlets.metrics.source_started(source.kind());
-    let reader = Reader::spawn(signal_sender.clone()).context("cannot read the kernel's sockets")?;
+    let reader =
+        Reader::spawn(signal_sender.clone()).context("cannot read the kernel's sockets")?;
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
@@ -142,7 +142,10 @@ impl Driver {
 
     fn watch(&mut self) {
         if let Err(error) = self.source.watch(&self.watched) {
-            warn!(error = format!("{error:#}"), "the source keeps watching what it did before");
+            warn!(
+                error = format!("{error:#}"),
+                "the source keeps watching what it did before"
+            );
         }
     }
 
@@ -174,8 +177,7 @@ impl Driver {
             match effect {
                 Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),
                 Effect::Publish(state) => self.outlets.publish(state),
-                Effect::Refresh(state) => self.outlets.refresh(state),
-                Effect::Retract { peer, revision } => self.outlets.retract(&peer, revision),
+                Effect::Retract { peer, revision } => self.outlets.retract(peer, revision),
                 Effect::ReportEstablished { peer, on } => {
                     if let Err(error) = self.source.report_established(&peer, on) {
                         warn!(%peer, error = format!("{error:#}"), "a returning peer is noticed later");

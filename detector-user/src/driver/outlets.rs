@@ -5,7 +5,7 @@ use tracing::{debug, info};
 use crate::{
     core::{PeerName, PeerState},
     effect::board::Board,
-    serve::metrics::Metrics,
+    serve::Metrics,
 };
 
 /// Called with each published state.
@@ -13,13 +13,22 @@ pub(super) type Printer = Box<dyn FnMut(&PeerState) + Send>;
 
 /// Everywhere a published state goes.
 pub(super) struct Outlets {
-    pub board: Board,
+    board: Board,
     pub metrics: Metrics,
-    pub printer: Printer,
-    pub last: BTreeMap<PeerName, PeerState>,
+    printer: Printer,
+    last: BTreeMap<PeerName, PeerState>,
 }
 
 impl Outlets {
+    pub(super) fn new(board: Board, metrics: Metrics, printer: Printer) -> Self {
+        Self {
+            board,
+            metrics,
+            printer,
+            last: BTreeMap::new(),
+        }
+    }
+
     /// A change: told to everyone.
     pub(super) fn publish(&mut self, state: PeerState) {
         let previous = self.last.insert(state.peer.clone(), state.clone());
@@ -38,14 +47,9 @@ impl Outlets {
         self.board.publish(state);
     }
 
-    /// No change: whoever asks sees it.
-    pub(super) fn refresh(&mut self, state: PeerState) {
-        self.board.refresh(state);
-    }
-
-    pub(super) fn retract(&mut self, peer: &PeerName, revision: u64) {
-        self.last.remove(peer);
-        self.metrics.peer_retracted(peer);
+    pub(super) fn retract(&mut self, peer: PeerName, revision: u64) {
+        self.last.remove(&peer);
+        self.metrics.peer_retracted(&peer);
         self.board.retract(peer, revision);
     }
 }

@@ -1,10 +1,9 @@
 //! What runs beside the loop: the servers, and whatever finds the peers.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::{
-    net::TcpListener,
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
 };
@@ -16,9 +15,10 @@ use crate::{
     config::Config,
     core::Signal,
     effect::board::Board,
-    serve::{Request, grpc, http, metrics::Metrics},
+    serve::{Metrics, Request, grpc, http},
     source::{
         discover::Discoverer,
+        ebpf,
         resolve::{Resolver, SystemLookup},
     },
 };
@@ -48,9 +48,10 @@ pub(super) async fn serve(
 ) -> anyhow::Result<(Outlets, Servers)> {
     let board = Board::new(instance());
     let metrics = Metrics::new().context("cannot set up the metrics")?;
+    metrics.set_build_info(env!("CARGO_PKG_VERSION"), ebpf::OBJECT.is_some());
     let bound = crate::serve::bind(&config.socket, config.socket_group.as_deref())?;
     let listener = match config.metrics {
-        Some(addr) => Some(listen(addr).await?),
+        Some(addr) => Some(http::bind(addr).await?),
         None => None,
     };
 
@@ -87,11 +88,7 @@ pub(super) fn find_peers(
             .context("cannot read the kernel's sockets to discover peers")?;
         return Ok(PeerFinder::Discoverer(discoverer));
     }
-    let mut resolver = Resolver::start(
-        config.peers.clone(),
-        config.resolve_interval,
-        SystemLookup,
-    );
+    let mut resolver = Resolver::start(config.peers.clone(), config.resolve_interval, SystemLookup);
     let forward = tokio::spawn(async move {
         while let Some(signal) = resolver.next().await {
             if signals.send(signal).await.is_err() {
@@ -114,15 +111,6 @@ impl Drop for PeerFinder {
             task.abort();
         }
     }
-}
-
-async fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(addr).await.with_context(|| {
-        format!(
-            "cannot serve metrics on {addr}; choose another address with `--metrics ADDR:PORT`, \
-             or `--metrics off`"
-        )
-    })
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {

@@ -1,10 +1,13 @@
 //! What others see: gRPC on the Unix socket, metrics over HTTP. Serves, never decides.
 
 pub mod grpc;
+pub mod http;
+mod metrics;
 mod request;
 mod socket;
 
 pub use self::{
+    metrics::Metrics,
     request::Request,
     socket::{BindError, BoundSocket, bind},
 };

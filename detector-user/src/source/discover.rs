@@ -4,9 +4,81 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    thread,
+    time::Duration,
 };
 
-use crate::core::{Endpoint, FlowReading, PeerName, TcpState};
+use tokio::sync::mpsc::Sender;
+use tracing::warn;
+
+use super::sock_diag::{SockDiag, SockDiagError};
+use crate::core::{Endpoint, FlowReading, PeerName, Signal, TcpState};
+
+/// How often new peers are looked for.
+const DISCOVER_EVERY: Duration = Duration::from_secs(5);
+
+/// A thread that looks for new peers until it is dropped. A peer once found stays: its flows
+/// ending is no reason to forget it.
+#[derive(Debug)]
+pub struct Discoverer {
+    /// Held for its end, which ends the thread.
+    _stop: SyncSender<()>,
+}
+
+impl Discoverer {
+    /// Starts the thread, in the caller's network namespace. At most `limit` peers are sent
+    /// as [`Signal::PeerConfigured`].
+    pub fn spawn(limit: usize, signals: Sender<Signal>) -> Result<Self, SockDiagError> {
+        let sock_diag = SockDiag::open()?;
+        let (stop, stopped) = sync_channel(0);
+        thread::Builder::new()
+            .name("discover".into())
+            .spawn(move || look_for_peers(sock_diag, limit, &signals, &stopped))
+            .map_err(SockDiagError::Thread)?;
+        Ok(Self { _stop: stop })
+    }
+}
+
+fn look_for_peers(
+    mut sock_diag: SockDiag,
+    limit: usize,
+    signals: &Sender<Signal>,
+    stopped: &Receiver<()>,
+) {
+    let mut known = BTreeSet::new();
+    loop {
+        match read_peers(&mut sock_diag, limit) {
+            Ok(found) => {
+                for (peer, endpoint) in found {
+                    if known.len() >= limit || !known.insert(peer.clone()) {
+                        continue;
+                    }
+                    let signal = Signal::PeerConfigured {
+                        peer,
+                        endpoints: vec![endpoint],
+                        discovered: true,
+                    };
+                    if signals.blocking_send(signal).is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(error) => warn!(%error, "cannot look for peers now"),
+        }
+        if stopped.recv_timeout(DISCOVER_EVERY) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+    }
+}
+
+fn read_peers(
+    sock_diag: &mut SockDiag,
+    limit: usize,
+) -> Result<Vec<(PeerName, Endpoint)>, SockDiagError> {
+    let listening = sock_diag.listening_ports()?;
+    Ok(discover(&sock_diag.read_all()?, &listening, limit))
+}
 
 /// The peers behind the established flows, those with most flows first; at most `limit`.
 ///

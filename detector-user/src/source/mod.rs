@@ -4,8 +4,11 @@
 pub mod discover;
 pub mod ebpf;
 pub mod resolve;
+mod select;
 pub mod sock_diag;
 pub mod support;
+
+pub use self::select::ActiveSource;
 
 use std::{collections::BTreeMap, future::Future};
 

@@ -15,6 +15,7 @@ use crate::{
 
 /// The source in use.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum ActiveSource {
     Ebpf(EbpfSource),
     SockDiag(SockDiagSource),
@@ -27,13 +28,13 @@ impl ActiveSource {
         let source = match config.source {
             SourceChoice::SockDiag => Self::open_sock_diag(config)?,
             SourceChoice::Ebpf => {
-                let source = EbpfSource::load(&ebpf_options(config)?);
+                let source = EbpfSource::load(&ebpf_options(config));
                 Self::Ebpf(source.context(
                     "the eBPF source was asked for and cannot start; `detector doctor` says \
                      what is missing, `--source auto` falls back to polling",
                 )?)
             }
-            SourceChoice::Auto => match EbpfSource::load(&ebpf_options(config)?) {
+            SourceChoice::Auto => match EbpfSource::load(&ebpf_options(config)) {
                 Ok(source) => Self::Ebpf(source),
                 Err(reason) => {
                     warn!(
@@ -94,13 +95,12 @@ impl Source for ActiveSource {
     }
 }
 
-fn ebpf_options(config: &Config) -> anyhow::Result<EbpfOptions> {
-    let netns = super::own_netns().context("cannot read /proc/self/ns/net")?;
-    Ok(EbpfOptions {
+fn ebpf_options(config: &Config) -> EbpfOptions {
+    EbpfOptions {
         max_flows: config.max_flows,
         ring_bytes: config.ring_bytes,
-        netns: Some(netns),
         btf: config.btf,
         log: config.ebpf_log,
-    })
+        ..EbpfOptions::default()
+    }
 }

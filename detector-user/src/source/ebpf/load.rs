@@ -31,7 +31,8 @@ const LOG_END_BYTES: usize = 2048;
 const MIN_RING_BYTES: u32 = 64 << 10;
 const MAX_RING_BYTES: u32 = 256 << 20;
 const MAX_FLOWS: u32 = 1 << 20;
-/// `debug` in aya-log's levels, where 0 is off.
+/// aya-log's levels.
+const LOG_OFF: u8 = 0;
 const LOG_DEBUG: u8 = 4;
 
 /// How the programs are loaded.
@@ -121,12 +122,16 @@ impl Loaded {
     /// Loads and attaches them.
     pub fn load(options: &EbpfOptions) -> Result<Self, EbpfUnavailable> {
         let object = OBJECT.ok_or(EbpfUnavailable::NoObject)?;
+        // Reads all of the kernel's BTF for relocations that the programs do not have. Done
+        // first and let go at once, its memory serves what follows.
+        let mut loader = EbpfLoader::new();
+        loader.btf(None);
         let tracepoints = Tracepoints::read()?;
         let socket = if options.btf { socket_offsets() } else { None };
         check_signals(&tracepoints, socket.is_some())?;
         let config = config(options, &tracepoints, socket)?;
 
-        let mut ebpf = load_object(object, options, &config)?;
+        let mut ebpf = load_object(loader, object, options, &config)?;
         let mut attached = Vec::new();
         for (tracepoint, is_there) in [
             (CONG_STATE_SET, tracepoints.cong_state.is_some()),
@@ -211,19 +216,20 @@ fn own_netns() -> io::Result<u32> {
     u32::try_from(inode).map_err(io::Error::other)
 }
 
-fn load_object(
+fn load_object<'a>(
+    mut loader: EbpfLoader<'a>,
     object: &[u8],
     options: &EbpfOptions,
-    config: &Config,
+    config: &'a Config,
 ) -> Result<Ebpf, EbpfUnavailable> {
-    let log_level = if options.log { LOG_DEBUG } else { 0 };
+    let log_level = if options.log { &LOG_DEBUG } else { &LOG_OFF };
     let ring_bytes = options
         .ring_bytes
         .clamp(MIN_RING_BYTES, MAX_RING_BYTES)
         .next_power_of_two();
-    EbpfLoader::new()
+    loader
         .override_global(CONFIG_NAME, config.as_bytes(), true)
-        .override_global(aya_log::LEVEL, &log_level, true)
+        .override_global(aya_log::LEVEL, log_level, true)
         .map_max_entries("FLOWS", options.max_flows.clamp(1, MAX_FLOWS))
         .map_max_entries("EVENTS", ring_bytes)
         .load(object)

@@ -26,13 +26,14 @@ use aya::{
     maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
 };
 use aya_log::EbpfLogger;
-use detector_ebpf::{FlowKey, FlowRecord, counter, record_kind};
+use detector_ebpf::{FlowKey, FlowRecord, counter};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     task::JoinHandle,
     time::{Interval, MissedTickBehavior, interval},
 };
 use tracing::{debug, warn};
+use zerocopy::FromBytes;
 
 pub(super) use self::tracefs::{
     CONG_STATE_SET, ERROR_REPORT, RETRANSMIT_SKB, SOCK_SET_STATE, Tracepoints, mount_point,
@@ -159,7 +160,7 @@ impl EbpfSource {
             drops - self.healed_drops
         );
         for (key, bytes) in self.entries()? {
-            if is_last_record(&bytes) {
+            if is_final(&key) {
                 self.remove_flow(&key)?;
             }
             take_record(&bytes, signals, &mut self.malformed);
@@ -309,15 +310,9 @@ fn take_record(bytes: &[u8], signals: &mut Vec<Signal>, malformed: &mut u64) {
     }
 }
 
-/// Whether nothing will follow for the flow: the kernel side leaves such an entry only where
-/// the ring was full.
-fn is_last_record(bytes: &[u8]) -> bool {
-    decode::record(bytes).is_ok_and(|record| {
-        matches!(
-            record.kind,
-            record_kind::CLOSED | record_kind::CONNECT_FAILED
-        )
-    })
+/// Whether an entry is a flow's last record: nobody else will remove it.
+fn is_final(key: &FlowKeyBytes) -> bool {
+    FlowKey::read_from_bytes(key).is_ok_and(|key| key.is_final != 0)
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, MapError> {

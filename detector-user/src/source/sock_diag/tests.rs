@@ -24,6 +24,9 @@ use crate::{
 const DUMP: &[u8] = include_bytes!("testdata/loopback.bin");
 /// A dump of a connect that nobody answered.
 const SYN_SENT: &[u8] = include_bytes!("testdata/syn_sent.bin");
+/// The dump of a connection whose peer was cut 0.75 s before, 1,000 bytes in flight: the
+/// TLP and two time-outs went unanswered.
+const CUT: &[u8] = include_bytes!("testdata/cut.bin");
 /// The sequence number they were asked with.
 const SEQUENCE: u32 = 1;
 
@@ -82,6 +85,23 @@ fn a_captured_dump_is_read() {
         assert_eq!(flow.segments_retransmitted, 0);
     }
     assert_eq!(a.segments_sent + b.segments_sent, 1, "one write was made");
+}
+
+#[test]
+fn a_cut_flow_shows_what_stands_unanswered_and_since_when() {
+    let (flows, _) = readings(CUT, READ_AT).unwrap();
+    let [flow] = &flows[..] else {
+        panic!("{flows:?}")
+    };
+    assert_eq!(flow.id.remote, "10.99.0.2:45680".parse().unwrap());
+    assert_eq!((flow.rto_count, flow.backoff), (2, 2));
+    assert_eq!((flow.unacked_segments, flow.unacked_bytes), (1, 1000));
+    assert_eq!(flow.send_window_bytes, 65536);
+    assert_eq!(flow.rto, Duration::from_millis(816));
+    assert_eq!((flow.segments_sent, flow.segments_retransmitted), (6, 3));
+    // The kernel said 1060 ms.
+    let heard = READ_AT.received - Duration::from_millis(1055);
+    assert_eq!(flow.last_heard, Some(heard));
 }
 
 #[test]

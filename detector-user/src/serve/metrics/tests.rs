@@ -1,0 +1,112 @@
+use std::time::Duration;
+
+use super::*;
+use crate::core::{FlowEvent, FlowEventKind, FlowId, Mode, Time};
+
+fn state(peer: &str, verdict: Verdict, breaker: Breaker) -> PeerState {
+    PeerState {
+        peer: PeerName::from_canonical(peer),
+        verdict,
+        breaker,
+        would_be_breaker: breaker,
+        reason: Reason::RtoUnanswered,
+        generation: 1,
+        revision: 1,
+        mode: Mode::Enforce,
+        addresses: Vec::new(),
+        changed_at: Time::default(),
+        last_heard: None,
+        detection_latency: (verdict == Verdict::Dead).then_some(Duration::from_millis(290)),
+    }
+}
+
+#[track_caller]
+fn has(text: &str, line: &str) {
+    assert!(text.lines().any(|l| l == line), "{line}\nnot in\n{text}");
+}
+
+#[test]
+fn a_published_change_is_rendered_and_a_retracted_peer_leaves_nothing() {
+    let metrics = Metrics::new().unwrap();
+    let alive = state("http://a:1", Verdict::Alive, Breaker::Closed);
+    let dead = state("http://a:1", Verdict::Dead, Breaker::Open);
+    let other = state("http://b:1", Verdict::Alive, Breaker::Closed);
+    metrics.state_published(None, &alive);
+    metrics.state_published(Some(&alive), &dead);
+    metrics.state_published(Some(&dead), &dead);
+    metrics.state_published(None, &other);
+    let text = metrics.render();
+    for line in [
+        r#"detector_peer_verdict{peer="http://a:1",verdict="dead"} 1"#,
+        r#"detector_peer_verdict{peer="http://a:1",verdict="alive"} 0"#,
+        r#"detector_peer_breaker{breaker="open",peer="http://a:1"} 1"#,
+        r#"detector_peer_breaker{breaker="closed",peer="http://a:1"} 0"#,
+        r#"detector_peer_would_be_breaker{breaker="open",peer="http://a:1"} 1"#,
+        r#"detector_peer_reason{peer="http://a:1",reason="rto_unanswered"} 1"#,
+        r#"detector_transitions_total{from="alive",peer="http://a:1",reason="rto_unanswered",to="dead"} 1"#,
+        r#"detector_breaker_transitions_total{from="closed",peer="http://a:1",reason="rto_unanswered",to="open"} 1"#,
+        r#"detector_detection_latency_seconds_bucket{le="0.28"} 0"#,
+        r#"detector_detection_latency_seconds_bucket{le="0.3"} 1"#,
+        "detector_detection_latency_seconds_count 1",
+    ] {
+        has(&text, line);
+    }
+    metrics.peer_retracted(&dead.peer);
+    let text = metrics.render();
+    assert!(!text.contains("http://a:1"), "{text}");
+    has(
+        &text,
+        r#"detector_peer_verdict{peer="http://b:1",verdict="alive"} 1"#,
+    );
+}
+
+#[test]
+fn only_the_present_reason_has_a_series() {
+    let metrics = Metrics::new().unwrap();
+    let mut state = state("http://a:1", Verdict::Dead, Breaker::Open);
+    metrics.state_published(None, &state);
+    state.reason = Reason::PacketReceived;
+    metrics.state_published(None, &state);
+    let text = metrics.render();
+    assert_eq!(text.matches("detector_peer_reason{").count(), 1, "{text}");
+    assert!(text.contains(r#"reason="packet_received""#));
+}
+
+#[test]
+fn signals_and_the_sources_counters_are_rendered() {
+    let metrics = Metrics::new().unwrap();
+    metrics.set_build_info("1.2.3", false);
+    let addr = "10.0.0.1:1".parse().unwrap();
+    metrics.signal(&Signal::Flow(FlowEvent {
+        at: Time::default(),
+        source: SourceKind::Ebpf,
+        flow: FlowId {
+            netns: 0,
+            local: addr,
+            remote: addr,
+        },
+        kind: FlowEventKind::Rto { count: 1 },
+        reading: None,
+    }));
+    let counters = |ring_drops| SourceCounters {
+        ring_drops,
+        flows_tracked: 4,
+        ..SourceCounters::default()
+    };
+    metrics.set_counters(SourceKind::Ebpf, counters(2));
+    metrics.set_counters(SourceKind::Ebpf, counters(5));
+    let text = metrics.render();
+    for line in [
+        r#"detector_build_info{ebpf="false",version="1.2.3"} 1"#,
+        r#"detector_signals_total{kind="rto",source="ebpf"} 1"#,
+        r#"detector_source_info{source="ebpf"} 1"#,
+        r#"detector_source_info{source="sock_diag"} 0"#,
+        "detector_ring_drops_total 5",
+        "detector_flows_full_total 0",
+        "detector_retransmits_total 0",
+        "detector_malformed_records_total 0",
+        "detector_flows_tracked 4",
+    ] {
+        has(&text, line);
+    }
+}
