@@ -25,7 +25,7 @@ pub mod config_flag {
 
 /// Where a tracepoint's record keeps the connection's addresses and ports.
 ///
-/// Only the 16-byte addresses are used: every kernel since 4.16 fills them for IPv4 too, as
+/// Only the 16-byte addresses are used: every kernel since 5.10 fills them for IPv4 too, as
 /// `::ffff:a.b.c.d`, which is the canonical form.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

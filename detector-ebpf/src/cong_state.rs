@@ -1,4 +1,4 @@
-//! `tcp:tcp_cong_state_set` (5.16+): fires on entry to Loss at every RTO, never for a TLP
+//! `tcp:tcp_cong_state_set` (6.1 has it, 5.10 does not): fires on entry to Loss at every RTO, never for a TLP
 //! or a fast retransmission, and when the Loss state is left.
 //!
 //! `tcp_enter_loss` runs before the timer counts itself, so the count is one more than

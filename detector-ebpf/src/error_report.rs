@@ -1,4 +1,4 @@
-//! `sock:inet_sk_error_report` (5.15+): an error on a socket. The record names no socket,
+//! `sock:inet_sk_error_report` (6.1 has it, 5.10 does not): an error on a socket. The record names no socket,
 //! so neither its namespace nor its cookie is known.
 
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};

@@ -119,12 +119,7 @@ fn kernel() -> Check {
             Status::Missing,
             "the eBPF source needs the ring buffer of kernel 5.8; use the sock_diag source",
         ),
-        Ok(version) if version < KernelVersion::new(5, 16, 0) => (
-            Status::Degraded,
-            "before 5.16 there is no tcp:tcp_cong_state_set: time-outs are seen only for \
-             segments that could still be sent, recoveries not at all",
-        ),
-        Ok(_) => (Status::Ok, "has every tracepoint that the eBPF source uses"),
+        Ok(_) => (Status::Ok, "has the ring buffer that the eBPF source needs"),
     };
     Check::new("kernel", status, release, meaning)
 }
@@ -161,7 +156,8 @@ fn tracefs() -> Check {
             name,
             Status::Missing,
             error.to_string(),
-            "without it no tracepoint can be used, so neither can the eBPF source",
+            "without it no tracepoint can be used, so neither can the eBPF source; a daemon that is \
+             not root needs CAP_DAC_READ_SEARCH to read it",
         ),
     }
 }
@@ -174,7 +170,7 @@ fn tracepoints() -> Vec<Check> {
             Ok(found) if is_there(found) => (Status::Ok, "there, layout understood".to_owned()),
             Ok(_) => (
                 Status::Degraded,
-                format!("this kernel has none; it came with {}", tracepoint.since),
+                format!("this kernel has none; {} have it", tracepoint.kernels),
             ),
             Err(TracefsError::NotMounted) => (Status::Missing, "tracefs is not mounted".into()),
             Err(error) => (Status::Missing, error.to_string()),

@@ -72,13 +72,10 @@ pub enum EbpfUnavailable {
     NoObject,
     #[error(transparent)]
     Tracefs(#[from] TracefsError),
-    #[error(
-        "this kernel has neither tracepoint tcp:tcp_cong_state_set (5.16) nor \
-         tcp:tcp_retransmit_skb (4.16)"
-    )]
+    #[error("this kernel has neither tracepoint tcp:tcp_cong_state_set nor tcp:tcp_retransmit_skb")]
     NoTracepoint,
     #[error(
-        "without tcp:tcp_cong_state_set (kernel 5.16) the socket's fields are needed to know a \
+        "without tcp:tcp_cong_state_set (which 6.1 has and 5.10 has not) the socket's fields are needed to know a \
          retransmission time-out, and there is no usable BTF in {VMLINUX}"
     )]
     Blind,
@@ -144,8 +141,8 @@ impl Loaded {
                 attached.push(tracepoint);
             } else {
                 warn!(
-                    "this kernel has no tracepoint {}:{} (since {}), which {}",
-                    tracepoint.category, tracepoint.name, tracepoint.since, tracepoint.meaning
+                    "this kernel has no tracepoint {}:{} ({} have it), which {}",
+                    tracepoint.category, tracepoint.name, tracepoint.kernels, tracepoint.meaning
                 );
             }
         }

@@ -18,7 +18,7 @@ mod load;
 mod tracefs;
 mod watch;
 
-use std::{fmt, io, os::fd::AsRawFd, time::Duration};
+use std::{collections::BTreeMap, fmt, io, os::fd::AsRawFd, time::Duration};
 
 use anyhow::Context as _;
 use aya::{
@@ -64,6 +64,8 @@ const DROPS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The least time between two readings of the whole map.
 const HEAL_SPACING: Duration = Duration::from_millis(100);
+/// How many times the map's size is read at most when it changes meanwhile.
+const MAX_READINGS: usize = 4;
 
 type FlowKeyBytes = [u8; size_of::<FlowKey>()];
 type FlowRecordBytes = [u8; size_of::<FlowRecord>()];
@@ -125,7 +127,7 @@ impl EbpfSource {
                     .map_err(failed)?,
             ),
             drops_check,
-            max_flows: options.max_flows as usize,
+            max_flows: options.max_flows.max(1) as usize,
             healed_drops: 0,
             healed_at: Time::default(),
             malformed: 0,
@@ -185,13 +187,15 @@ impl EbpfSource {
         Ok(())
     }
 
-    /// The map's entries. Programs go on changing it, and an entry removed while it is read
-    /// makes the kernel start over: the reading is cut off at the map's size.
-    fn entries(&self) -> anyhow::Result<Vec<(FlowKeyBytes, FlowRecordBytes)>> {
-        let mut entries = Vec::new();
-        for entry in self.flows.iter().take(self.max_flows) {
+    /// The map's entries. Programs go on changing it, and where the entry last read is gone
+    /// the kernel starts over: so entries may come twice, and the reading is bounded.
+    fn entries(&self) -> anyhow::Result<BTreeMap<FlowKeyBytes, FlowRecordBytes>> {
+        let mut entries = BTreeMap::new();
+        for entry in self.flows.iter().take(MAX_READINGS * self.max_flows) {
             match entry {
-                Ok(entry) => entries.push(entry),
+                Ok((key, bytes)) => {
+                    entries.insert(key, bytes);
+                }
                 Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(error).context("cannot read the map of flows"),
             }

@@ -21,8 +21,8 @@ const MOUNT_POINTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/traci
 pub struct Tracepoint {
     pub category: &'static str,
     pub name: &'static str,
-    /// The first kernel that has it.
-    pub since: &'static str,
+    /// Which kernels have it, as far as was looked.
+    pub kernels: &'static str,
     /// What it is for, and what is lost without it.
     pub meaning: &'static str,
 }
@@ -30,28 +30,28 @@ pub struct Tracepoint {
 pub const CONG_STATE_SET: Tracepoint = Tracepoint {
     category: "tcp",
     name: "tcp_cong_state_set",
-    since: "5.16",
+    kernels: "6.1 and later, not 5.10",
     meaning: "shows each retransmission time-out and each recovery; without it time-outs are \
               seen only for segments that could still be sent, and recoveries not at all",
 };
 pub const RETRANSMIT_SKB: Tracepoint = Tracepoint {
     category: "tcp",
     name: "tcp_retransmit_skb",
-    since: "4.16",
+    kernels: "5.10 and later",
     meaning: "shows tail loss probes, the earliest sign; without it the first sign is the \
               retransmission time-out, 200 ms later",
 };
 pub const SOCK_SET_STATE: Tracepoint = Tracepoint {
     category: "sock",
     name: "inet_sock_set_state",
-    since: "4.16",
+    kernels: "5.10 and later",
     meaning: "shows connects that succeed or fail and flows that end; without it a failed \
               connect is not evidence and ended flows stay in the map",
 };
 pub const ERROR_REPORT: Tracepoint = Tracepoint {
     category: "sock",
     name: "inet_sk_error_report",
-    since: "5.15",
+    kernels: "6.1 and later, not 5.10",
     meaning: "shows errors on a socket as they are raised; without it they are seen when the \
               flow closes",
 };
@@ -66,7 +66,7 @@ pub enum TracefsError {
         MOUNT_POINTS[0]
     )]
     NotMounted,
-    #[error("cannot read {}: {source}; run as root, or give the group read access to tracefs", path.display())]
+    #[error("cannot read {}: {source}; run as root or with CAP_DAC_READ_SEARCH", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("cannot use the tracepoint layout in {}: {source}", path.display())]
     Format { path: PathBuf, source: FormatError },
