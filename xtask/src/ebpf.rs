@@ -79,6 +79,9 @@ fn compile(workspace: &Workspace, toolchain: &Toolchain, scratch: &Path) -> Resu
 }
 
 /// No path of this machine may get into the object; later prefixes win.
+///
+/// Without bpf-linker's `--btf`: the verifier refuses the object with it ("number of funcs
+/// in func_info doesn't match number of subprogs"), and the loader needs no types.
 fn flags(workspace: &Workspace, toolchain: &Toolchain) -> Result<Vec<String>> {
     let sources = toolchain.sysroot.join("lib/rustlib/src/rust");
     let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());

@@ -49,17 +49,26 @@ pub const LAB_TOOLS: [Tool; 3] = [
     },
 ];
 
-/// What only the tests need, besides [`LAB_TOOLS`] and [`PROMTOOL`].
+/// What only the tests need, besides [`LAB_TOOLS`] and [`PROMETHEUS`].
 pub const TEST_TOOLS: [Tool; 1] = [Tool {
     command: "bpftool",
     package: "bpftool",
     why: "a test asks the kernel with it that no program or map is left behind",
 }];
 
-/// Checks the alert rules. Its package would start a Prometheus server, so it is unpacked
+/// Debian's package with both of [`PROMETHEUS`]. It would start a server, so it is unpacked
 /// into the cache and never installed.
-pub const PROMTOOL: Tool = Tool {
-    command: "promtool",
-    package: "prometheus",
-    why: "the alert rules in deploy/prometheus are checked and tested with it",
-};
+pub const PROMETHEUS_PACKAGE: &str = "prometheus";
+
+pub const PROMETHEUS: [Tool; 2] = [
+    Tool {
+        command: "promtool",
+        package: PROMETHEUS_PACKAGE,
+        why: "the alert rules in deploy/prometheus are checked and tested with it",
+    },
+    Tool {
+        command: "prometheus",
+        package: PROMETHEUS_PACKAGE,
+        why: "a test has a real Prometheus read the daemon's metrics",
+    },
+];

@@ -46,8 +46,7 @@ fn stages_in_order(
     let (unit, lab) = (!options.lab, !options.unit);
     let needs = match (unit, lab) {
         (_, false) => Needs::UNIT,
-        (false, true) => Needs::LAB_TESTS,
-        (true, true) => Needs::ALL,
+        (_, true) => Needs::ALL,
     };
     let prepared = stages.run("setup", || setup::prepare(runner, needs))?;
     if lab {
@@ -95,24 +94,29 @@ fn build_lab(runner: &Runner) -> Result<()> {
 fn lab_tests(runner: &Runner, workspace: &Workspace, filters: &[String]) -> Result<()> {
     runner.heading("lab tests");
     let daemon = workspace.binary(Profile::Debug, "detector");
+    let path = Workspace::path()?;
+    let path = path.to_string_lossy();
     runner.run(&Step::new(
         "run the lab tests",
         "a real daemon, real eBPF and real power cuts between network namespaces; \
          one at a time, for tracepoints see every namespace",
-        lab_invocation(runner, &daemon.to_string_lossy()).args(filters),
+        lab_invocation(runner, &daemon.to_string_lossy(), &path).args(filters),
     ))
 }
 
 /// Cargo stays the user's; only the test programs become root, by a runner.
-fn lab_invocation(runner: &Runner, daemon: &str) -> Invocation {
+fn lab_invocation(runner: &Runner, daemon: &str, path: &str) -> Invocation {
     let cargo = Invocation::cargo()
         .args(["test", "--package", "detector-tests"])
-        .env("DETECTOR_BIN", daemon);
+        .env("DETECTOR_BIN", daemon)
+        .env("PATH", path);
     let cargo = if runner.is_root {
         cargo
     } else {
         let daemon = format!("DETECTOR_BIN={daemon}");
-        let words = ["sudo", "env", &daemon, "RUST_BACKTRACE=1"].map(|word| format!("{word:?}"));
+        let path = format!("PATH={path}");
+        let words =
+            ["sudo", "env", &path, &daemon, "RUST_BACKTRACE=1"].map(|word| format!("{word:?}"));
         let setting = format!("target.'cfg(unix)'.runner=[{}]", words.join(","));
         cargo.args(["--config", &setting])
     };
@@ -175,11 +179,12 @@ mod tests {
                 dry_run: true,
                 is_root,
             };
-            let invocation = lab_invocation(&runner, "/a b/detector");
+            let invocation = lab_invocation(&runner, "/a b/detector", "/bin");
             assert!(!invocation.root);
             invocation.display(is_root)
         };
-        let setting = r#"runner=["sudo","env","DETECTOR_BIN=/a b/detector","RUST_BACKTRACE=1"]"#;
+        let setting =
+            r#"runner=["sudo","env","PATH=/bin","DETECTOR_BIN=/a b/detector","RUST_BACKTRACE=1"]"#;
         assert!(shown(false).contains(setting), "{}", shown(false));
         assert!(!shown(true).contains("sudo"), "{}", shown(true));
     }

@@ -1,10 +1,13 @@
 //! Where things are in this checkout.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 
-use crate::facts::{cache_dir, find_command};
+use crate::facts::{cache_dir, find_command, more_directories};
 
 /// The checkout and the directory that cargo builds into.
 #[derive(Clone, Debug)]
@@ -38,6 +41,14 @@ impl Workspace {
     /// A command that setup found or unpacked; by its name where it did neither yet.
     pub fn tool(&self, command: &str) -> Result<PathBuf> {
         Ok(find_command(command, &cache_dir()?).unwrap_or_else(|| command.into()))
+    }
+
+    /// PATH with the directories of every command that setup looks for.
+    pub fn path() -> Result<OsString> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let more = more_directories(&cache_dir()?);
+        std::env::join_paths(std::env::split_paths(&path).chain(more))
+            .context("a directory with a colon in its name cannot be on PATH")
     }
 
     /// A program of ours, built with `profile`.

@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use crate::pins::PROMETHEUS_PACKAGE;
+
 pub use apt::Apt;
 pub use rust::{Origin, Release, Toolchain};
 
@@ -67,7 +69,7 @@ impl Facts {
 }
 
 /// Commands whose presence is a fact.
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "apt-get",
     "bpftool",
     "c++",
@@ -76,6 +78,7 @@ const COMMANDS: [&str; 13] = [
     "ip",
     "nft",
     "nsenter",
+    "prometheus",
     "promtool",
     "rustup",
     "sudo",
@@ -88,10 +91,16 @@ const COMMANDS: [&str; 13] = [
 pub fn find_command(command: &str, cache: &Path) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
-        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
-        .chain([cache.join(command).join("usr/bin")])
+        .chain(more_directories(cache))
         .map(|directory| directory.join(command))
         .find(|file| is_executable(file))
+}
+
+/// Where commands are besides PATH: most users lack the system directories there.
+pub fn more_directories(cache: &Path) -> Vec<PathBuf> {
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    let unpacked = cache.join(PROMETHEUS_PACKAGE).join("usr/bin");
+    system.into_iter().chain([unpacked]).collect()
 }
 
 /// `$XDG_CACHE_HOME/detector`, by default `~/.cache/detector`.

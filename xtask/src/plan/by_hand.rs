@@ -60,6 +60,10 @@ fn commands() -> String {
 }
 
 impl Tool {
+    pub fn reason(&self) -> String {
+        format!("{}: {}", self.command, self.why)
+    }
+
     pub fn by_hand(&self) -> String {
         let Self {
             command,

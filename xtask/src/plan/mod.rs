@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     facts::{Facts, Toolchain},
     invocation::Invocation,
-    pins::{LAB_TOOLS, PROMTOOL, TEST_TOOLS, Tool},
+    pins::{LAB_TOOLS, PROMETHEUS, PROMETHEUS_PACKAGE, TEST_TOOLS, Tool},
     step::{OnFailure, Route, Step},
 };
 
@@ -26,8 +26,6 @@ pub struct Needs {
     pub tracefs: bool,
     pub lab_tools: bool,
     pub test_tools: bool,
-    /// What checks the alert rules.
-    pub promtool: bool,
 }
 
 impl Needs {
@@ -36,7 +34,6 @@ impl Needs {
         tracefs: false,
         lab_tools: false,
         test_tools: false,
-        promtool: false,
     };
     pub const RUN: Self = Self {
         tracefs: true,
@@ -46,13 +43,9 @@ impl Needs {
         lab_tools: true,
         ..Self::RUN
     };
-    pub const LAB_TESTS: Self = Self {
+    pub const ALL: Self = Self {
         test_tools: true,
         ..Self::LAB
-    };
-    pub const ALL: Self = Self {
-        promtool: true,
-        ..Self::LAB_TESTS
     };
     pub const UNIT: Self = Self {
         ebpf: false,
@@ -107,8 +100,8 @@ pub fn plan(facts: &Facts, needs: Needs, closed: &Closed) -> Plan {
         tools.extend(TEST_TOOLS);
     }
     plan_tools(facts, &tools, &mut plan);
-    if needs.promtool {
-        plan_promtool(facts, &mut plan);
+    if needs.test_tools {
+        plan_prometheus(facts, &mut plan);
     }
     if needs.tracefs {
         plan_tracefs(facts, &mut plan);
@@ -132,10 +125,7 @@ fn plan_tools(facts: &Facts, tools: &[Tool], plan: &mut Plan) {
         plan.blocked.extend(missing.iter().map(Tool::by_hand));
         return;
     }
-    let reasons: Vec<String> = missing
-        .iter()
-        .map(|tool| format!("{}: {}", tool.command, tool.why))
-        .collect();
+    let reasons: Vec<String> = missing.iter().map(Tool::reason).collect();
     plan.steps.push(Step::new(
         format!("install {}", packages.join(", ")),
         reasons.join("; "),
@@ -143,23 +133,29 @@ fn plan_tools(facts: &Facts, tools: &[Tool], plan: &mut Plan) {
     ));
 }
 
-fn plan_promtool(facts: &Facts, plan: &mut Plan) {
-    if facts.has(PROMTOOL.command) {
-        plan.present.push(format!("commands: {}", PROMTOOL.command));
+fn plan_prometheus(facts: &Facts, plan: &mut Plan) {
+    let missing: Vec<Tool> = PROMETHEUS
+        .into_iter()
+        .filter(|tool| !facts.has(tool.command))
+        .collect();
+    if missing.is_empty() {
+        let names = PROMETHEUS.map(|tool| tool.command).join(", ");
+        plan.present.push(format!("commands: {names}"));
         return;
     }
     if facts.apt.is_none() {
-        plan.blocked.push(PROMTOOL.by_hand());
+        plan.blocked.extend(missing.iter().map(Tool::by_hand));
         return;
     }
     let script = "mkdir -p \"$1\" && cd \"$1\" && apt-get download prometheus && \
                   dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb";
-    let into = facts.cache.join(PROMTOOL.command);
+    let into = facts.cache.join(PROMETHEUS_PACKAGE);
+    let reasons = missing.iter().map(Tool::reason).collect::<Vec<_>>();
     plan.steps.push(Step::new(
-        format!("unpack promtool into {}", into.display()),
+        format!("unpack Prometheus into {}", into.display()),
         format!(
-            "{}; the package itself would start a server, so it is not installed",
-            PROMTOOL.why
+            "{}; installed, the package would start a server, so it is only unpacked",
+            reasons.join("; ")
         ),
         Invocation::new("sh")
             .args(["-c", script, "unpack"])
@@ -208,7 +204,7 @@ fn renew_lists_first(facts: &Facts, plan: &mut Plan) {
 fn apt_install(packages: &[&str]) -> Invocation {
     Invocation::new("apt-get")
         .args(["install", "--yes", "--quiet", "--no-install-recommends"])
-        .args(["-o", "DPkg::Lock::Timeout=120"])
+        .args(["-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"])
         .args(packages)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .needing_root()
