@@ -90,15 +90,16 @@ async fn thirty_percent_loss() -> anyhow::Result<()> {
     .await
 }
 
-/// A switch that fails over, a cable that is touched.
+/// A switch that fails over. (A port that goes down and up again is a longer cut: the kernel
+/// takes up to a second to use it again.)
 #[tokio::test(flavor = "multi_thread")]
 async fn flaps_of_150_ms() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let scene = Scene::new(SceneOptions::default()).await?;
         let _traffic = scene.traffic_to(2).await?;
         let url = scene.lab.host(2).url();
-        for cut in [Cut::SilentDrop, Cut::PortDown, Cut::SilentDrop] {
-            scene.cut(2, cut)?;
+        for _ in 0..3 {
+            scene.cut(2, Cut::SilentDrop)?;
             let flap = async {
                 tokio::time::sleep(Duration::from_millis(150)).await;
                 scene.heal(2)

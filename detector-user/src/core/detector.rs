@@ -61,9 +61,12 @@ impl Detector {
             Signal::PeerRemoved { peer } => self.remove(&peer),
             Signal::Flow(event) => self.flow_event(now, &event),
             Signal::SocketsRead {
-                at, peer, flows, ..
+                at,
+                source,
+                peer,
+                flows,
             } => self.with_peer(now, &peer, |peer, settings| {
-                peer.sockets(now, at, flows, settings)
+                peer.sockets(now, at, source, flows, settings)
             }),
             Signal::SocketsUnreadable { peer } => self.with_peer(now, &peer, |peer, _| {
                 peer.sockets_unreadable(now);

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    Endpoint, EventLine, FlowEvent, FlowEventKind, FlowId, FlowReading, Reason, Time,
+    Endpoint, EventLine, FlowEvent, FlowEventKind, FlowId, FlowReading, Reason, SourceKind,
+    TcpState, Time,
     path::PathHistory,
     tracked::{HEARD_RESOLUTION, TrackedFlow},
 };
@@ -128,10 +129,7 @@ impl Evidence {
 
     /// Takes in one event.
     pub(super) fn event(&mut self, event: &FlowEvent) -> Weight {
-        if self.events.len() == EVENTS_KEPT {
-            self.events.pop_front();
-        }
-        self.events.push_back(EventLine {
+        self.note(EventLine {
             at: event.at,
             source: event.source,
             kind: event.kind,
@@ -157,7 +155,7 @@ impl Evidence {
     }
 
     /// Takes in all flows with the peer's addresses, as they were at `at`.
-    pub(super) fn read(&mut self, at: Time, readings: Vec<FlowReading>) {
+    pub(super) fn read(&mut self, at: Time, source: SourceKind, readings: Vec<FlowReading>) {
         let mut old = std::mem::take(&mut self.flows);
         let heard_before = self.last_heard;
         if let Some(heard) = readings.iter().filter_map(|r| r.last_heard).max() {
@@ -168,13 +166,16 @@ impl Evidence {
             let known = old
                 .remove(&id)
                 .filter(|flow| flow.is_same_connection(&reading));
-            let flow = match known {
-                Some(mut flow) => {
-                    flow.read(at, reading);
-                    flow
-                }
-                None => TrackedFlow::first_read(at, reading),
-            };
+            let mut flow = known.unwrap_or_else(|| TrackedFlow::unseen(&reading));
+            let kind = expiry(&reading);
+            if flow.read(at, reading) {
+                self.note(EventLine {
+                    at,
+                    source,
+                    kind,
+                    flow: id,
+                });
+            }
             self.flows.insert(id, flow);
         }
         for gone in old.into_values() {
@@ -221,6 +222,13 @@ impl Evidence {
             })
     }
 
+    fn note(&mut self, event: EventLine) {
+        if self.events.len() == EVENTS_KEPT {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
     fn note_on_flow(&mut self, event: &FlowEvent) {
         let id = self.known_id(event.flow);
         if let Some(reading) = &event.reading
@@ -228,7 +236,7 @@ impl Evidence {
         {
             self.flows
                 .entry(id)
-                .or_insert_with(|| TrackedFlow::first_glimpse(reading));
+                .or_insert_with(|| TrackedFlow::unseen(reading));
         }
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
@@ -237,7 +245,7 @@ impl Evidence {
             if flow.is_same_connection(reading) {
                 flow.glimpse(reading);
             } else {
-                *flow = TrackedFlow::first_glimpse(reading);
+                *flow = TrackedFlow::unseen(reading);
             }
         }
         match event.kind {
@@ -302,10 +310,7 @@ impl Evidence {
     /// does not answer is not loss.
     fn count_progress(&mut self, at: Time) {
         for flow in self.flows.values_mut() {
-            let total = (
-                flow.reading.segments_sent,
-                flow.reading.segments_retransmitted,
-            );
+            let total = flow.settled_totals();
             match flow.counted {
                 None => self.path.first_sight(at, total.0, total.1),
                 Some(counted) => self.path.progress(
@@ -316,6 +321,15 @@ impl Evidence {
             }
             flow.counted = Some(total);
         }
+    }
+}
+
+/// The timer expiry that a reading shows.
+fn expiry(reading: &FlowReading) -> FlowEventKind {
+    let count = reading.rto_count;
+    match reading.state {
+        TcpState::SynSent => FlowEventKind::SynRetransmit { count },
+        TcpState::Established | TcpState::Closing => FlowEventKind::Rto { count },
     }
 }
 

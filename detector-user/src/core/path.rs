@@ -20,6 +20,10 @@ const MAX_ROUND_TRIP_LOSS: f64 = 0.8;
 /// A flow seen for the first time tells of its whole life, but weighs no more than this.
 const FIRST_SIGHT_SEGMENTS: f64 = 200.0;
 
+/// What is assumed to have been sent without a loss before anything was seen, so that one
+/// loss among a handful of segments does not pass for a bad path.
+const PRIOR_SEGMENTS: f64 = 20.0;
+
 /// A silence must be longer than the worst one the peer recovered from by this factor.
 const WORST_STALL_FACTOR: f64 = 1.5;
 
@@ -66,11 +70,7 @@ impl PathHistory {
     pub(super) fn round_trip_loss(&self) -> f64 {
         // An ACK that is lost leaves no trace of its own, so both ways are taken to lose
         // as much as the way we can see.
-        let one_way = if self.segments > 0.0 {
-            (self.retransmitted / self.segments).min(1.0)
-        } else {
-            0.0
-        };
+        let one_way = (self.retransmitted / (self.segments + PRIOR_SEGMENTS)).min(1.0);
         (1.0 - (1.0 - one_way).powi(2)).clamp(MIN_ROUND_TRIP_LOSS, MAX_ROUND_TRIP_LOSS)
     }
 
@@ -126,6 +126,13 @@ mod tests {
         let mut path = PathHistory::new(at(0));
         path.progress(at(0), 1000, 300);
         assert_eq!(path.required_transmissions(), 21);
+    }
+
+    #[test]
+    fn one_loss_among_few_segments_is_no_bad_path() {
+        let mut path = PathHistory::new(at(0));
+        path.progress(at(0), 8, 1);
+        assert_eq!(path.required_transmissions(), 6);
     }
 
     #[test]

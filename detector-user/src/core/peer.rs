@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     Breaker, Endpoint, EventLine, Explanation, FlowEvent, FlowLine, FlowReading, Mode, PeerName,
-    PeerState, Reason, Settings, SilenceLine, Time, Trial, TrialError, TrialOutcome, Verdict,
+    PeerState, Reason, Settings, SilenceLine, SourceKind, Time, Trial, TrialError, TrialOutcome,
+    Verdict,
     breaker::Circuit,
     evidence::{Evidence, Silence, Weight},
 };
@@ -26,6 +27,9 @@ const LOOK_SLOW: Duration = Duration::from_secs(1);
 
 /// How often a peer is looked at while all is well: keeps the path's history.
 const LOOK_IDLE: Duration = Duration::from_secs(10);
+
+/// How often a peer is looked at of which nothing is known.
+const LOOK_UNKNOWN: Duration = Duration::from_secs(1);
 
 /// A look that was asked for and has not come back is asked for again after this time.
 const LOOK_LOST: Duration = Duration::from_secs(2);
@@ -132,10 +136,11 @@ impl Peer {
         &mut self,
         now: Time,
         at: Time,
+        source: SourceKind,
         readings: Vec<FlowReading>,
         settings: &Settings,
     ) -> Change {
-        self.evidence.read(at, readings);
+        self.evidence.read(at, source, readings);
         self.learn_from_recovery(at);
         self.silence = self.evidence.silence(at);
         self.looked_at = Some(at);
@@ -390,6 +395,7 @@ impl Peer {
             }
             (_, Some(silence)) => self.until_decision(at, &silence, settings),
             (Verdict::Slow, None) => LOOK_SLOW,
+            (Verdict::Unknown, None) => LOOK_UNKNOWN,
             (_, None) => LOOK_IDLE,
         };
         self.look = Look::Due(now + interval.max(LOOK_SPACING));

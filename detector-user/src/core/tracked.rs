@@ -26,7 +26,7 @@ pub(super) struct TrackedFlow {
 
 impl TrackedFlow {
     /// A flow of which nothing has been seen yet; [`Self::read`] or an event follows.
-    fn unseen(reading: &FlowReading) -> Self {
+    pub(super) fn unseen(reading: &FlowReading) -> Self {
         Self {
             reading: FlowReading {
                 rto_count: 0,
@@ -40,20 +40,9 @@ impl TrackedFlow {
         }
     }
 
-    /// A flow first seen by a full reading.
-    pub(super) fn first_read(at: Time, reading: FlowReading) -> Self {
-        let mut flow = Self::unseen(&reading);
-        flow.read(at, reading);
-        flow
-    }
-
-    /// A flow first seen by an event.
-    pub(super) fn first_glimpse(reading: &FlowReading) -> Self {
-        Self::unseen(reading)
-    }
-
-    /// A full reading of the same connection.
-    pub(super) fn read(&mut self, at: Time, reading: FlowReading) {
+    /// A full reading of the same connection; says whether it shows a timer expiry that was
+    /// not known.
+    pub(super) fn read(&mut self, at: Time, reading: FlowReading) -> bool {
         // The kernel has backed off since the last expiry and the next is still to come.
         let earliest = at - reading.rto;
         let last_expiry = earliest.max(self.read_at);
@@ -61,13 +50,14 @@ impl TrackedFlow {
         if reading.rto_count < self.reading.rto_count {
             self.answered();
         }
-        self.expired(reading.rto_count, last_expiry, half, &reading);
+        let news = self.expired(reading.rto_count, last_expiry, half, &reading);
         self.reading = FlowReading {
             last_heard: self.reading.last_heard.max(reading.last_heard),
             ..reading
         };
         self.read_at = at;
         self.settle();
+        news
     }
 
     /// The socket as an event showed it: without the totals that only a full reading has.
@@ -135,6 +125,18 @@ impl TrackedFlow {
         }
     }
 
+    /// What was sent over the flow's life and is settled: segments, and retransmissions among
+    /// them. What stands unanswered may yet turn out to be a death, not a loss.
+    pub(super) fn settled_totals(&self) -> (u64, u64) {
+        let unsettled = self.resent.len() as u64;
+        (
+            self.reading.segments_sent.saturating_sub(unsettled),
+            self.reading
+                .segments_retransmitted
+                .saturating_sub(unsettled),
+        )
+    }
+
     /// When what stands unanswered was sent: the first time, then each time again.
     pub(super) fn transmissions(&self) -> impl Iterator<Item = Time> {
         self.original.into_iter().chain(self.resent.iter().copied())
@@ -149,11 +151,11 @@ impl TrackedFlow {
     }
 
     /// Notes the timer expiries up to the `count`th, the last of them at `last`; `sent` is a
-    /// moment by which the data was surely out.
-    fn expired(&mut self, count: u32, last: Time, sent: Time, reading: &FlowReading) {
+    /// moment by which the data was surely out. Says whether there were any.
+    fn expired(&mut self, count: u32, last: Time, sent: Time, reading: &FlowReading) -> bool {
         let missed = count.saturating_sub(self.reading.rto_count);
         if missed == 0 {
-            return;
+            return false;
         }
         self.original = Some(self.original.map_or(sent, |original| original.min(sent)));
         let mut times = vec![last];
@@ -162,6 +164,7 @@ impl TrackedFlow {
             times.push(before);
         }
         times.into_iter().rev().for_each(|at| self.push(at));
+        true
     }
 
     fn push(&mut self, at: Time) {
@@ -196,7 +199,7 @@ mod tests {
         reading.unacked_bytes = 0;
         reading.unacked_segments = 0;
         reading.rto_count = 3;
-        assert_eq!(TrackedFlow::first_read(ms(500), reading).demand(), None);
+        assert_eq!(first_read(ms(500), reading).demand(), None);
     }
 
     #[test]
@@ -204,22 +207,19 @@ mod tests {
         let mut reading = established(1, ms(0));
         reading.rto_count = 3;
         reading.send_window_bytes = 0;
-        let flow = TrackedFlow::first_read(ms(500), reading);
+        let flow = first_read(ms(500), reading);
         assert_eq!(flow.demand(), None);
         assert!(flow.is_zero_window());
     }
 
     #[test]
     fn data_in_flight_alone_is_no_demand() {
-        assert_eq!(
-            TrackedFlow::first_read(ms(500), established(1, ms(0))).demand(),
-            None
-        );
+        assert_eq!(first_read(ms(500), established(1, ms(0))).demand(), None);
     }
 
     #[test]
     fn a_tlp_stands_until_something_is_heard_after_it() {
-        let mut flow = TrackedFlow::first_read(ms(0), established(1, ms(0)));
+        let mut flow = first_read(ms(0), established(1, ms(0)));
         flow.tlp(ms(10));
         assert_eq!(flow.demand(), Some(Reason::TlpUnanswered));
         assert_eq!(sent(&flow), [ms(10), ms(10)]);
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn each_expiry_is_a_transmission_at_its_time() {
-        let mut flow = TrackedFlow::first_read(ms(0), established(1, ms(0)));
+        let mut flow = first_read(ms(0), established(1, ms(0)));
         flow.tlp(ms(10));
         flow.rto(ms(214), 1);
         flow.rto(ms(622), 2);
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_same_expiry_is_counted_once() {
-        let mut flow = TrackedFlow::first_read(ms(0), established(1, ms(0)));
+        let mut flow = first_read(ms(0), established(1, ms(0)));
         flow.rto(ms(204), 1);
         flow.read(ms(205), expired(1, 1, 408));
         flow.rto(ms(206), 1);
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_second_stall_starts_anew() {
-        let mut flow = TrackedFlow::first_read(ms(0), established(1, ms(0)));
+        let mut flow = first_read(ms(0), established(1, ms(0)));
         flow.rto(ms(204), 1);
         flow.rto(ms(1204), 1);
         assert_eq!(sent(&flow), [ms(1000), ms(1204)]);
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn expiries_between_two_readings_are_dated_between_them() {
-        let mut flow = TrackedFlow::first_read(ms(200), established(1, ms(0)));
+        let mut flow = first_read(ms(200), established(1, ms(0)));
         flow.read(ms(300), expired(1, 1, 408));
         assert_eq!(sent(&flow), [ms(96), ms(200)]);
     }
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn expiries_never_seen_are_dated_too_early_rather_than_too_late() {
         // Timers ran out 204, 408 and 816 ms apart; the next is 1632 ms after the last.
-        let flow = TrackedFlow::first_read(ms(5000), expired(3, 3, 1632));
+        let flow = first_read(ms(5000), expired(3, 3, 1632));
         assert_eq!(
             sent(&flow)[1..],
             [
@@ -282,21 +282,24 @@ mod tests {
         reading.state = TcpState::SynSent;
         reading.last_heard = None;
         reading.send_window_bytes = 0;
-        assert_eq!(
-            TrackedFlow::first_read(ms(500), reading.clone()).demand(),
-            None
-        );
+        assert_eq!(first_read(ms(500), reading.clone()).demand(), None);
         reading.rto_count = 1;
-        let flow = TrackedFlow::first_read(ms(1100), reading);
+        let flow = first_read(ms(1100), reading);
         assert_eq!(flow.demand(), Some(Reason::ConnectUnanswered));
     }
 
     #[test]
     fn the_times_kept_are_bounded() {
-        let mut flow = TrackedFlow::first_read(ms(0), established(1, ms(0)));
+        let mut flow = first_read(ms(0), established(1, ms(0)));
         (1..1000).for_each(|n| flow.rto(ms(n), n as u32));
         flow.rto(ms(2000), u32::MAX);
         assert_eq!(sent(&flow).len(), RESENT_KEPT + 1);
+    }
+
+    fn first_read(at: Time, reading: FlowReading) -> TrackedFlow {
+        let mut flow = TrackedFlow::unseen(&reading);
+        flow.read(at, reading);
+        flow
     }
 
     fn sent(flow: &TrackedFlow) -> Vec<Time> {
