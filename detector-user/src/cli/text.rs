@@ -95,7 +95,7 @@ pub fn explanation(explanation: &Explanation) -> String {
     let mut out = String::new();
     if let Some(peer) = &explanation.peer {
         let Explanation { summary, .. } = explanation;
-        let _ = writeln!(out, "{} is {}: {summary}\n", peer.peer, peer.verdict);
+        let _ = writeln!(out, "{summary}\n");
         for (name, value) in facts(peer).into_iter().chain(numbers(explanation)) {
             let _ = writeln!(out, "{name:<14}{value}");
         }

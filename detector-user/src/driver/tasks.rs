@@ -7,7 +7,7 @@ use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
 };
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::outlets::{Outlets, Printer};
 use crate::{
@@ -80,10 +80,6 @@ pub(super) fn find_peers(
     signals: mpsc::Sender<Signal>,
 ) -> anyhow::Result<PeerFinder> {
     if config.peers.is_empty() {
-        info!(
-            limit = config.discover_limit,
-            "no peers are named: discovering them from established flows, observing only"
-        );
         let discoverer = Discoverer::spawn(config.discover_limit, signals)
             .context("cannot read the kernel's sockets to discover peers")?;
         return Ok(PeerFinder::Discoverer(discoverer));
