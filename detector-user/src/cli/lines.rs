@@ -33,8 +33,8 @@ impl Lines {
         thread::Builder::new()
             .name("stdout".to_owned())
             .spawn(move || {
-                write_all(out, &lines);
-                // Nobody may be left to hear it.
+                write_all(out, lines);
+                // The queue is closed by now. Nobody may be left to hear it.
                 let _ = finish.send(());
             })
             .context("cannot start the thread that prints")?;
@@ -73,7 +73,7 @@ impl Written {
 }
 
 /// Writes each line and flushes it, until there are no more or the output is closed.
-fn write_all(mut out: impl Write, lines: &Receiver<String>) {
+fn write_all(mut out: impl Write, lines: Receiver<String>) {
     for line in lines {
         if out
             .write_all(line.as_bytes())

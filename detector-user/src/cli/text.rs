@@ -297,7 +297,7 @@ mod tests {
         };
         let text = explanation(&explained);
         let expected = "\
-http://node4:9000 is dead: silent for 253 ms with 3 transmissions unanswered
+silent for 253 ms with 3 transmissions unanswered
 
 verdict       dead (rto_unanswered)
 since         2023-11-14T22:13:20.123Z
