@@ -62,15 +62,15 @@ impl Link {
         self.netns
     }
 
-    /// Dumps the sockets of one family; returns when the last part was received. After an
-    /// error the rest of the dump may still lie in the socket: drop the link.
+    /// Dumps the sockets of one family. After an error the rest of the dump may still lie in
+    /// the socket: drop the link.
     pub(super) fn dump(
         &mut self,
         family: u8,
         states: StateFlags,
         only: &[IpAddr],
         mut each: impl FnMut(&Response, Time) -> Result<(), SockDiagError>,
-    ) -> Result<Time, SockDiagError> {
+    ) -> Result<(), SockDiagError> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = request::dump(family, states, only, self.sequence);
         self.socket.send(&request, 0).map_err(SockDiagError::Send)?;
@@ -82,9 +82,9 @@ impl Link {
             })?;
             match progress {
                 Progress::More => {}
-                Progress::Done => return Ok(received),
+                Progress::Done => return Ok(()),
                 // A kernel without IPv6 has no such sockets.
-                Progress::Refused(ENOENT) if family == AF_INET6 => return Ok(received),
+                Progress::Refused(ENOENT) if family == AF_INET6 => return Ok(()),
                 Progress::Refused(errno) => {
                     return Err(SockDiagError::Refused {
                         family: if family == AF_INET6 { "IPv6" } else { "IPv4" },

@@ -155,7 +155,7 @@ impl SockDiag {
         Ok(Reading { at, flows })
     }
 
-    /// Dumps both families and returns when the last part was received.
+    /// Dumps both families and returns when it began: nothing that came before is missing.
     fn dump(
         &mut self,
         states: StateFlags,
@@ -168,7 +168,7 @@ impl SockDiag {
         };
         let netns = link.netns();
         let jiffy = self.jiffy;
-        let mut at = Time::default();
+        let begun = clock::now();
         for family in [AF_INET, AF_INET6] {
             link.dump(family, states.clone(), only, |response, received| {
                 let read_at = ReadAt {
@@ -177,18 +177,17 @@ impl SockDiag {
                     netns,
                 };
                 each(response, read_at)
-            })
-            .map(|received| at = received)?;
+            })?;
         }
         self.link = Some(link);
-        Ok(at)
+        Ok(begun)
     }
 }
 
 /// One complete dump.
 #[derive(Debug)]
 struct Reading {
-    /// When the reply was received.
+    /// When it began. Of the packets that came while it lasted, some may be missing.
     at: Time,
     flows: Vec<FlowReading>,
 }
