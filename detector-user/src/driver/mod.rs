@@ -36,8 +36,9 @@ const SIGNAL_QUEUE: usize = 4096;
 /// Requests that wait for the loop before clients wait.
 const REQUEST_QUEUE: usize = 256;
 
-/// How often the source's counters are brought to the metrics.
-const COUNTERS_EVERY: Duration = Duration::from_secs(1);
+/// How often the source's counters are brought to the metrics, and a refused set of watched
+/// peers to the source again.
+const CHORES_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the daemon until SIGTERM or SIGINT; `printer` is called with each published state.
 ///
@@ -63,6 +64,7 @@ pub async fn run(
     let mut driver = Driver {
         detector: Detector::new(config.core.clone()),
         watched: Watched::new(),
+        unwatched: false,
         source,
         reader,
         outlets,
@@ -86,6 +88,8 @@ pub async fn run(
 struct Driver {
     detector: Detector,
     watched: Watched,
+    /// Whether the source has refused `watched` as it is now.
+    unwatched: bool,
     source: ActiveSource,
     reader: Reader,
     outlets: Outlets,
@@ -98,7 +102,7 @@ impl Driver {
         mut requests: mpsc::Receiver<Request>,
         stop: &mut signals::Shutdown,
     ) -> anyhow::Result<()> {
-        let mut counters = tokio::time::interval(COUNTERS_EVERY);
+        let mut chores = tokio::time::interval(CHORES_EVERY);
         loop {
             let timeout = self.detector.poll_timeout();
             tokio::select! {
@@ -110,7 +114,10 @@ impl Driver {
                 Some(signal) = signals.recv() => self.signal(signal),
                 Some(request) = requests.recv() => self.request(request),
                 () = sleep_until(timeout) => self.detector.handle_timeout(clock::now()),
-                _ = counters.tick() => {
+                _ = chores.tick() => {
+                    if self.unwatched {
+                        self.watch();
+                    }
                     self.outlets.metrics.set_counters(self.source.kind(), self.source.counters());
                 }
                 () = stop.recv() => return Ok(()),
@@ -141,12 +148,17 @@ impl Driver {
     }
 
     fn watch(&mut self) {
-        if let Err(error) = self.source.watch(&self.watched) {
+        let refused = self.source.watch(&self.watched).err();
+        // Said once, not with each attempt.
+        if let Some(error) = &refused
+            && !self.unwatched
+        {
             warn!(
                 error = format!("{error:#}"),
-                "the source keeps watching what it did before"
+                "the source keeps watching what it did before; trying again"
             );
         }
+        self.unwatched = refused.is_some();
     }
 
     fn request(&mut self, request: Request) {
