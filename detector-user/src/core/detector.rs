@@ -159,7 +159,7 @@ impl Detector {
                 .insert(name.clone());
         }
         self.with_peer(now, &name, |peer, _| {
-            match peer.configure(endpoints, discovered) {
+            match peer.configure(now, endpoints, discovered) {
                 Change::None if !known => Change::State,
                 change => change,
             }

@@ -1,7 +1,7 @@
 //! What is kept about one peer: its flows, what they showed, and the silence they add up to.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, VecDeque, btree_map::Entry},
     net::IpAddr,
     time::Duration,
 };
@@ -10,7 +10,7 @@ use super::{
     Endpoint, EventLine, FlowEvent, FlowEventKind, FlowId, FlowReading, Reason, SourceKind,
     TcpState, Time,
     path::PathHistory,
-    tracked::{HEARD_RESOLUTION, TrackedFlow},
+    tracked::{HEARD_RESOLUTION, Sent, TrackedFlow},
 };
 
 /// Signals kept for explanations.
@@ -42,11 +42,23 @@ pub(super) enum Weight {
     Neutral,
 }
 
+/// What a new set of endpoints replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replaced {
+    Nothing,
+    Endpoints,
+    /// Every address: nothing that is known is about the new host.
+    Host,
+}
+
 /// A transmission that was never answered and whose socket is gone: a connect that failed,
 /// a flow that was given up.
 #[derive(Clone, Copy, Debug)]
 struct Orphan {
-    at: Time,
+    flow: FlowId,
+    /// The cookie of its socket; 0 when not known.
+    cookie: u64,
+    sent: Sent,
     reason: Reason,
 }
 
@@ -86,16 +98,24 @@ impl Evidence {
         }
     }
 
-    /// Replaces the endpoints; says whether that changed anything.
-    pub(super) fn set_endpoints(&mut self, endpoints: Vec<Endpoint>) -> bool {
+    /// Replaces the endpoints, and forgets what was about addresses that are no longer the
+    /// peer's.
+    pub(super) fn set_endpoints(&mut self, now: Time, endpoints: Vec<Endpoint>) -> Replaced {
         if self.endpoints == endpoints {
-            return false;
+            return Replaced::Nothing;
         }
+        let before = self.addresses();
         self.endpoints = endpoints;
         let addresses = self.addresses();
-        self.flows
-            .retain(|id, _| addresses.contains(&id.remote.ip()));
-        true
+        let is_known = |id: &FlowId| addresses.contains(&id.remote.ip());
+        self.flows.retain(|id, _| is_known(id));
+        self.orphans.retain(|orphan| is_known(&orphan.flow));
+        if before.is_empty() || before.iter().any(|addr| addresses.contains(addr)) {
+            return Replaced::Endpoints;
+        }
+        self.last_heard = None;
+        self.path = PathHistory::new(now);
+        Replaced::Host
     }
 
     pub(super) fn addresses(&self) -> Vec<IpAddr> {
@@ -155,18 +175,25 @@ impl Evidence {
     }
 
     /// Takes in all flows with the peer's addresses, as they were at `at`.
-    pub(super) fn read(&mut self, at: Time, source: SourceKind, readings: Vec<FlowReading>) {
+    pub(super) fn read(&mut self, at: Time, source: SourceKind, mut readings: Vec<FlowReading>) {
+        // They may have been asked for under other addresses.
+        let addresses = self.addresses();
+        readings.retain(|reading| addresses.contains(&reading.id.remote.ip()));
         let mut old = std::mem::take(&mut self.flows);
         let heard_before = self.last_heard;
         if let Some(heard) = readings.iter().filter_map(|r| r.last_heard).max() {
             self.heard(heard);
         }
-        for reading in bounded(readings, self.max_flows) {
+        let (kept, left_out) = bounded(readings, self.max_flows);
+        for reading in kept {
             let id = reading.id;
-            let known = old
-                .remove(&id)
-                .filter(|flow| flow.is_same_connection(&reading));
-            let mut flow = known.unwrap_or_else(|| TrackedFlow::unseen(&reading));
+            let mut flow = match old.remove(&id) {
+                Some(flow) if flow.is_same_connection(reading.cookie) => flow,
+                other => {
+                    other.iter().for_each(|gone| self.orphan(gone));
+                    TrackedFlow::unseen(&reading)
+                }
+            };
             let kind = expiry(&reading);
             if flow.read(at, reading) {
                 self.note(EventLine {
@@ -178,10 +205,15 @@ impl Evidence {
             }
             self.flows.insert(id, flow);
         }
+        for reading in left_out {
+            // Forgotten, but not gone: should it be kept again, it tells for itself.
+            old.remove(&reading.id);
+        }
         for gone in old.into_values() {
             self.orphan(&gone);
         }
-        if self.last_heard > heard_before || heard_before.is_none() {
+        self.drop_tracked_orphans();
+        if self.last_heard > heard_before {
             self.count_progress(at);
         }
     }
@@ -195,25 +227,26 @@ impl Evidence {
             .values()
             .filter(|flow| self.is_watched(&flow.reading.id))
             .filter_map(|flow| Some((flow.demand()?, flow)))
-            .flat_map(|(reason, flow)| flow.transmissions().map(move |at| Orphan { at, reason }));
+            .flat_map(|(reason, flow)| flow.transmissions().map(move |sent| (sent, reason)));
         let orphans = self
             .orphans
             .iter()
-            .filter(|orphan| now.since(orphan.at) < ORPHAN_LIFE)
-            .copied();
+            .map(|orphan| (orphan.sent, orphan.reason))
+            .filter(|(sent, _)| now.since(sent.latest) < ORPHAN_LIFE);
+        // In doubt it was sent before the peer was heard, and the silence began late.
         standing
             .chain(orphans)
-            .filter(|sent| sent.at > floor)
-            .fold(None, |silence: Option<Silence>, sent| {
+            .filter(|(sent, _)| sent.earliest > floor)
+            .fold(None, |silence: Option<Silence>, (sent, reason)| {
                 let silence = silence.unwrap_or(Silence {
-                    since: sent.at,
+                    since: sent.latest,
                     transmissions: 0,
-                    reason: sent.reason,
+                    reason,
                 });
                 Some(Silence {
-                    since: silence.since.min(sent.at),
+                    since: silence.since.min(sent.latest),
                     transmissions: silence.transmissions.saturating_add(1),
-                    reason: stronger(silence.reason, sent.reason),
+                    reason: stronger(silence.reason, reason),
                 })
             })
             .map(|silence| Silence {
@@ -233,21 +266,25 @@ impl Evidence {
         let id = self.known_id(event.flow);
         if let Some(reading) = &event.reading
             && self.flows.len() < self.max_flows
+            && let Entry::Vacant(entry) = self.flows.entry(id)
         {
-            self.flows
-                .entry(id)
-                .or_insert_with(|| TrackedFlow::unseen(reading));
+            entry.insert(TrackedFlow::unseen(reading));
+            self.drop_tracked_orphans();
         }
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
         if let Some(reading) = &event.reading {
-            if flow.is_same_connection(reading) {
+            if flow.is_same_connection(reading.cookie) {
                 flow.glimpse(reading);
             } else {
-                *flow = TrackedFlow::unseen(reading);
+                let gone = std::mem::replace(flow, TrackedFlow::unseen(reading));
+                self.orphan(&gone);
             }
         }
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return;
+        };
         match event.kind {
             FlowEventKind::Tlp => flow.tlp(event.at),
             FlowEventKind::Rto { count } | FlowEventKind::SynRetransmit { count } => {
@@ -272,13 +309,16 @@ impl Evidence {
 
     fn flow_gone(&mut self, event: &FlowEvent) {
         let id = self.known_id(event.flow);
-        if let Some(gone) = self.flows.remove(&id) {
-            self.orphan(&gone);
+        let gone = self.flows.remove(&id);
+        if let Some(gone) = &gone {
+            self.orphan(gone);
         }
         if gave_up(event.kind) {
             // What the kernel gave up on was sent; that it gave up is one more answer missing.
             self.push_orphan(Orphan {
-                at: event.at,
+                flow: id,
+                cookie: gone.map_or(0, |gone| gone.reading.cookie),
+                sent: Sent::at(event.at),
                 reason: Reason::ErrorReported,
             });
         }
@@ -286,11 +326,27 @@ impl Evidence {
 
     fn orphan(&mut self, gone: &TrackedFlow) {
         let Some(reason) = gone.demand() else { return };
-        if self.is_watched(&gone.reading.id) {
-            for at in gone.transmissions() {
-                self.push_orphan(Orphan { at, reason });
+        let FlowReading { id, cookie, .. } = gone.reading;
+        if self.is_watched(&id) {
+            for sent in gone.transmissions() {
+                self.push_orphan(Orphan {
+                    flow: id,
+                    cookie,
+                    sent,
+                    reason,
+                });
             }
         }
+    }
+
+    /// A flow that was read before it ended, or was missed by one reading, is here again: its
+    /// transmissions must not count twice.
+    fn drop_tracked_orphans(&mut self) {
+        let flows = &self.flows;
+        self.orphans.retain(|orphan| {
+            let flow = flows.get(&orphan.flow);
+            !flow.is_some_and(|flow| flow.is_same_connection(orphan.cookie))
+        });
     }
 
     fn push_orphan(&mut self, orphan: Orphan) {
@@ -303,7 +359,7 @@ impl Evidence {
     /// A segment from the peer arrived at `at`.
     pub(super) fn heard(&mut self, at: Time) {
         self.last_heard = self.last_heard.max(Some(at));
-        self.orphans.retain(|orphan| orphan.at > at);
+        self.orphans.retain(|orphan| orphan.sent.earliest > at);
     }
 
     /// Tells the path what flows have sent. Only once the peer was heard: what a dead peer
@@ -367,13 +423,13 @@ fn gave_up(kind: FlowEventKind) -> bool {
     }
 }
 
-/// At most `limit` readings, those with something in flight first.
-fn bounded(mut readings: Vec<FlowReading>, limit: usize) -> Vec<FlowReading> {
+/// At most `limit` readings, those with something in flight first, and the rest.
+fn bounded(mut readings: Vec<FlowReading>, limit: usize) -> (Vec<FlowReading>, Vec<FlowReading>) {
     if readings.len() > limit {
         readings.sort_by_key(|r| (r.rto_count == 0, r.unacked_bytes == 0, r.id));
-        readings.truncate(limit);
     }
-    readings
+    let rest = readings.split_off(limit.min(readings.len()));
+    (readings, rest)
 }
 
 /// The reason that says more about why a peer is not answering.

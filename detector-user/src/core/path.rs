@@ -160,6 +160,14 @@ mod tests {
     }
 
     #[test]
+    fn a_new_stall_does_not_refresh_an_old_one() {
+        let mut path = PathHistory::new(at(0));
+        path.stall_recovered(at(0), Duration::from_millis(600));
+        path.stall_recovered(at(120), Duration::from_millis(10));
+        assert_eq!(path.patience(at(120), PATIENCE), PATIENCE);
+    }
+
+    #[test]
     fn everything_asked_for_is_bounded() {
         let mut path = PathHistory::new(at(0));
         path.progress(at(0), 10, 1000);

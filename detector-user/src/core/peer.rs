@@ -7,7 +7,7 @@ use super::{
     PeerState, Reason, Settings, SilenceLine, SourceKind, Time, Trial, TrialError, TrialOutcome,
     Verdict,
     breaker::Circuit,
-    evidence::{Evidence, Silence, Weight},
+    evidence::{Evidence, Replaced, Silence, Weight},
 };
 
 /// How long a demand stands before the peer is Suspect: longer than a LAN's answer takes.
@@ -74,6 +74,8 @@ pub(super) struct Peer {
     /// The moment after which the peer must be heard for a Suspect or Dead verdict to end
     /// well.
     deaf_since: Option<Time>,
+    /// While it is Dead: since when it was silent as it was found so.
+    silent_since: Option<Time>,
 }
 
 impl Peer {
@@ -94,11 +96,28 @@ impl Peer {
             dead_interval: LOOK_DEAD.0,
             silence: None,
             deaf_since: None,
+            silent_since: None,
         }
     }
 
-    pub(super) fn configure(&mut self, endpoints: Vec<Endpoint>, discovered: bool) -> Change {
-        let changed = self.evidence.set_endpoints(endpoints) || self.discovered != discovered;
+    pub(super) fn configure(
+        &mut self,
+        now: Time,
+        endpoints: Vec<Endpoint>,
+        discovered: bool,
+    ) -> Change {
+        let replaced = self.evidence.set_endpoints(now, endpoints);
+        if replaced == Replaced::Host {
+            (self.silence, self.deaf_since) = (None, None);
+            self.circuit.close();
+            if self.verdict != Verdict::Unknown {
+                self.become_verdict(now, Verdict::Unknown, Reason::NoEvidence);
+            }
+        }
+        if replaced != Replaced::Nothing {
+            self.look_soon(now);
+        }
+        let changed = replaced != Replaced::Nothing || self.discovered != discovered;
         self.discovered = discovered;
         if changed { Change::State } else { Change::None }
     }
@@ -120,13 +139,18 @@ impl Peer {
         match self.evidence.event(event) {
             Weight::Heard(reason) => {
                 self.look_soon(now);
+                // It may have happened before the look that found the peer Dead and be told
+                // only now; its time is exact, unlike that of a reading.
+                if self.silent_since.is_some_and(|since| event.at > since) {
+                    self.deaf_since = self.silent_since;
+                }
                 self.heard_since_death(now, reason)
             }
             Weight::Adverse => {
                 self.look_soon(now);
                 self.heard_since_death(now, Reason::PacketReceived)
             }
-            Weight::Neutral => Change::None,
+            Weight::Neutral => self.heard_since_death(now, Reason::PacketReceived),
         }
     }
 
@@ -140,6 +164,13 @@ impl Peer {
         readings: Vec<FlowReading>,
         settings: &Settings,
     ) -> Change {
+        if let Some(looked_at) = self.looked_at
+            && at < looked_at
+        {
+            // Two sources read side by side: a later look came first.
+            self.schedule(now, looked_at, settings);
+            return Change::None;
+        }
         self.evidence.read(at, source, readings);
         self.learn_from_recovery(at);
         self.silence = self.evidence.silence(at);
@@ -277,6 +308,7 @@ impl Peer {
             Some(silence) if self.is_long_enough(at, &silence, settings) => {
                 self.detection_latency = Some(at.since(silence.since));
                 self.deaf_since = Some(at);
+                self.silent_since = Some(silence.since);
                 (Verdict::Dead, silence.reason)
             }
             Some(silence) if at.since(silence.since) >= SUSPECT_AFTER => {
@@ -301,8 +333,8 @@ impl Peer {
             return (Verdict::Slow, Reason::ZeroWindow);
         }
         let heard = self.evidence.last_heard();
-        if self.verdict == Verdict::Suspect && !self.is_heard_again() {
-            // The demand went away with its socket; no answer came.
+        if !self.is_heard_again() {
+            // Never heard; or the demand went away with its socket, and no answer came.
             return (Verdict::Unknown, Reason::NoEvidence);
         }
         let connected = self
@@ -360,6 +392,7 @@ impl Peer {
         self.changed_at = at;
         if verdict != Verdict::Dead {
             self.detection_latency = None;
+            self.silent_since = None;
         }
     }
 
@@ -384,7 +417,7 @@ impl Peer {
         }
     }
 
-    /// When to look again, now that a look has come back.
+    /// When to look again, now that a look taken at `at` has come back.
     fn schedule(&mut self, now: Time, at: Time, settings: &Settings) {
         let again = matches!(self.look, Look::Asked { again: true, .. });
         let interval = match (self.verdict, self.silence) {
@@ -398,7 +431,7 @@ impl Peer {
             (Verdict::Unknown, None) => LOOK_UNKNOWN,
             (_, None) => LOOK_IDLE,
         };
-        self.look = Look::Due(now + interval.max(LOOK_SPACING));
+        self.look = Look::Due((at + interval).max(now + LOOK_SPACING));
         if again {
             self.look_soon(now);
         }

@@ -92,7 +92,8 @@ pub enum Signal {
     PeerRemoved { peer: PeerName },
     /// Something happened to a flow.
     Flow(FlowEvent),
-    /// All flows with a peer's addresses, complete, as they were at `at`.
+    /// All flows with a peer's addresses, complete, as they were at `at` or shortly after: of
+    /// what happened since, some may be missing.
     SocketsRead {
         at: Time,
         source: SourceKind,

@@ -23,7 +23,7 @@ pub(super) fn established(n: u16, last_heard: Time) -> FlowReading {
             local: ([10, 0, 0, 1], 40_000 + n).into(),
             remote: ([10, 0, 0, 4], 9000).into(),
         },
-        cookie: u64::from(n),
+        cookie: u64::from(n) + 1,
         state: TcpState::Established,
         rto_count: 0,
         backoff: 0,

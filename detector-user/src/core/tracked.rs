@@ -4,11 +4,28 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{FlowReading, Reason, TcpState, Time};
 
-/// How far a `last_heard` may lie from the truth: one jiffy at HZ 100.
+/// How far a `last_heard` may lie from the truth: two jiffies at HZ 250 and a rounded
+/// millisecond.
 pub(super) const HEARD_RESOLUTION: Duration = Duration::from_millis(10);
 
 /// Retransmissions whose times are kept; the kernel itself gives up after 15 (`tcp_retries2`).
 const RESENT_KEPT: usize = 16;
+
+/// A transmission, sent between these two moments: as closely as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub earliest: Time,
+    pub latest: Time,
+}
+
+impl Sent {
+    pub(super) fn at(at: Time) -> Self {
+        Self {
+            earliest: at,
+            latest: at,
+        }
+    }
+}
 
 /// One flow, with what was sent on it and not answered.
 #[derive(Clone, Debug)]
@@ -18,8 +35,8 @@ pub(super) struct TrackedFlow {
     read_at: Time,
     /// When what stands unanswered was first sent; where that is not known, a later moment.
     original: Option<Time>,
-    /// When it was sent again; where that is not known, an earlier moment.
-    resent: VecDeque<Time>,
+    /// When it was sent again.
+    resent: VecDeque<Sent>,
     /// The totals already told to the path's history: segments sent and retransmitted.
     pub counted: Option<(u64, u64)>,
 }
@@ -43,9 +60,16 @@ impl TrackedFlow {
     /// A full reading of the same connection; says whether it shows a timer expiry that was
     /// not known.
     pub(super) fn read(&mut self, at: Time, reading: FlowReading) -> bool {
+        if self.resent.back().is_some_and(|last| last.latest > at) {
+            // An event has overtaken it.
+            self.reading.last_heard = self.reading.last_heard.max(reading.last_heard);
+            return false;
+        }
         // The kernel has backed off since the last expiry and the next is still to come.
-        let earliest = at - reading.rto;
-        let last_expiry = earliest.max(self.read_at);
+        let last_expiry = Sent {
+            earliest: (at - reading.rto).max(self.read_at),
+            latest: at,
+        };
         let half = at - backed_off(&reading, 1);
         if reading.rto_count < self.reading.rto_count {
             self.answered();
@@ -73,8 +97,12 @@ impl TrackedFlow {
 
     /// A tail loss probe was sent at `at`.
     pub(super) fn tlp(&mut self, at: Time) {
+        if self.resent.back().is_some_and(|last| last.latest >= at) {
+            // Told before: a source that lost events tells the latest of each flow again.
+            return;
+        }
         self.original = self.original.or(Some(at));
-        self.push(at);
+        self.push(Sent::at(at));
         self.settle();
     }
 
@@ -82,11 +110,11 @@ impl TrackedFlow {
     pub(super) fn rto(&mut self, at: Time, count: u32) {
         // The time-out is read before the kernel backs it off: it has just run out.
         let reading = self.reading.clone();
-        let newer = |&last: &Time| last + reading.rto / 2 < at;
+        let newer = |last: &Sent| last.latest + reading.rto / 2 < at;
         if count <= reading.rto_count && self.resent.back().is_some_and(newer) {
             self.answered();
         }
-        self.expired(count, at, at - reading.rto, &reading);
+        self.expired(count, Sent::at(at), at - reading.rto, &reading);
         self.reading.rto_count = self.reading.rto_count.max(count);
         self.settle();
     }
@@ -98,9 +126,9 @@ impl TrackedFlow {
         self.resent.clear();
     }
 
-    /// Whether this is still the connection that `reading` is about.
-    pub(super) fn is_same_connection(&self, reading: &FlowReading) -> bool {
-        self.reading.cookie == 0 || reading.cookie == 0 || self.reading.cookie == reading.cookie
+    /// Whether this is the connection whose socket has this cookie: ports are used again.
+    pub(super) fn is_same_connection(&self, cookie: u64) -> bool {
+        self.reading.cookie == 0 || cookie == 0 || self.reading.cookie == cookie
     }
 
     /// Why what was sent counts as unanswered; `None` where nothing does.
@@ -113,10 +141,10 @@ impl TrackedFlow {
         if !in_flight || reading.send_window_bytes == 0 {
             return None;
         }
-        let resent_since_heard = self.resent.back().is_some_and(|&at| {
+        let resent_since_heard = self.resent.back().is_some_and(|last| {
             reading
                 .last_heard
-                .is_none_or(|heard| heard <= at + HEARD_RESOLUTION)
+                .is_none_or(|heard| heard <= last.earliest + HEARD_RESOLUTION)
         });
         match (reading.rto_count, resent_since_heard) {
             (0, false) => None,
@@ -138,21 +166,23 @@ impl TrackedFlow {
     }
 
     /// When what stands unanswered was sent: the first time, then each time again.
-    pub(super) fn transmissions(&self) -> impl Iterator<Item = Time> {
-        self.original.into_iter().chain(self.resent.iter().copied())
+    pub(super) fn transmissions(&self) -> impl Iterator<Item = Sent> {
+        let original = self.original.map(Sent::at);
+        original.into_iter().chain(self.resent.iter().copied())
     }
 
-    /// Data waits, the window is closed: the peer's kernel is there, its program is not.
+    /// Data waits, the window is closed: the peer's kernel is there, its program is not. A
+    /// probe that was answered is no longer out, but the timer stays backed off.
     pub(super) fn is_zero_window(&self) -> bool {
         let reading = &self.reading;
         reading.state == TcpState::Established
             && reading.send_window_bytes == 0
-            && (reading.unacked_bytes > 0 || reading.probes_out > 0)
+            && (reading.unacked_bytes > 0 || reading.probes_out > 0 || reading.backoff > 0)
     }
 
     /// Notes the timer expiries up to the `count`th, the last of them at `last`; `sent` is a
     /// moment by which the data was surely out. Says whether there were any.
-    fn expired(&mut self, count: u32, last: Time, sent: Time, reading: &FlowReading) -> bool {
+    fn expired(&mut self, count: u32, last: Sent, sent: Time, reading: &FlowReading) -> bool {
         let missed = count.saturating_sub(self.reading.rto_count);
         if missed == 0 {
             return false;
@@ -160,18 +190,21 @@ impl TrackedFlow {
         self.original = Some(self.original.map_or(sent, |original| original.min(sent)));
         let mut times = vec![last];
         for n in 0..missed.min(RESENT_KEPT as u32).saturating_sub(1) {
-            let before = times[times.len() - 1] - backed_off(reading, n);
-            times.push(before);
+            let after = times[times.len() - 1];
+            times.push(Sent {
+                earliest: after.earliest - backed_off(reading, n),
+                latest: after.latest - backed_off(reading, n + 1),
+            });
         }
-        times.into_iter().rev().for_each(|at| self.push(at));
+        times.into_iter().rev().for_each(|sent| self.push(sent));
         true
     }
 
-    fn push(&mut self, at: Time) {
+    fn push(&mut self, sent: Sent) {
         if self.resent.len() == RESENT_KEPT {
             self.resent.pop_front();
         }
-        self.resent.push_back(at);
+        self.resent.push_back(sent);
     }
 
     /// Forgets what has been answered.
@@ -276,6 +309,124 @@ mod tests {
         );
     }
 
+    /// The silence is counted from the latest moment: no demand is older than it surely is.
+    #[test]
+    fn expiries_never_seen_have_a_latest_moment_too() {
+        let flow = first_read(ms(5000), expired(3, 3, 1632));
+        let latest: Vec<_> = flow.transmissions().map(|sent| sent.latest).collect();
+        assert_eq!(
+            latest,
+            [
+                ms(5000 - 816),
+                ms(5000 - 816 - 408),
+                ms(5000 - 816),
+                ms(5000)
+            ]
+        );
+    }
+
+    #[test]
+    fn bytes_or_segments_in_flight_are_a_demand() {
+        let segments = FlowReading {
+            unacked_bytes: 0,
+            ..expired(1, 1, 408)
+        };
+        // The kernel has thrown its queue away, as it does before it gives up.
+        let bytes = FlowReading {
+            unacked_segments: 0,
+            ..expired(1, 1, 408)
+        };
+        for reading in [segments, bytes] {
+            let demand = first_read(ms(500), reading).demand();
+            assert_eq!(demand, Some(Reason::RtoUnanswered));
+        }
+    }
+
+    #[test]
+    fn a_reading_with_fewer_expiries_shows_an_answer() {
+        let mut flow = first_read(ms(0), established(1, ms(0)));
+        flow.rto(ms(204), 1);
+        flow.rto(ms(612), 2);
+        flow.read(ms(2000), expired(1, 1, 408));
+        assert_eq!(sent(&flow), [ms(1796), ms(1592)]);
+    }
+
+    #[test]
+    fn a_glimpse_takes_expiries_away_and_adds_none() {
+        let mut flow = first_read(ms(0), established(1, ms(0)));
+        let totals = flow.settled_totals();
+        let glimpsed = FlowReading {
+            segments_sent: 0,
+            segments_retransmitted: 0,
+            last_heard: Some(ms(10)),
+            ..expired(1, 1, 408)
+        };
+        flow.glimpse(&glimpsed);
+        assert_eq!(flow.demand(), None);
+        assert_eq!(flow.settled_totals(), totals);
+        flow.rto(ms(204), 1);
+        assert_eq!(flow.demand(), Some(Reason::RtoUnanswered));
+        flow.glimpse(&established(1, ms(5)));
+        assert_eq!(flow.reading.rto_count, 0);
+        assert_eq!(flow.reading.last_heard, Some(ms(10)));
+        flow.read(ms(300), established(1, ms(6)));
+        assert_eq!(flow.reading.last_heard, Some(ms(10)));
+    }
+
+    #[test]
+    fn what_stands_unanswered_is_not_settled() {
+        let reading = FlowReading {
+            segments_retransmitted: 5,
+            ..expired(2, 2, 816)
+        };
+        assert_eq!(first_read(ms(5000), reading).settled_totals(), (998, 3));
+    }
+
+    #[test]
+    fn a_connect_with_a_closed_window_is_not_slow() {
+        let mut reading = expired(1, 1, 408);
+        reading.send_window_bytes = 0;
+        assert!(first_read(ms(500), reading.clone()).is_zero_window());
+        reading.state = TcpState::SynSent;
+        assert!(!first_read(ms(500), reading).is_zero_window());
+    }
+
+    #[test]
+    fn a_probe_told_again_is_counted_once() {
+        let mut flow = first_read(ms(0), established(1, ms(0)));
+        flow.tlp(ms(10));
+        flow.rto(ms(214), 1);
+        flow.tlp(ms(10));
+        flow.rto(ms(214), 1);
+        assert_eq!(sent(&flow), [ms(10), ms(10), ms(214)]);
+    }
+
+    #[test]
+    fn a_reading_that_an_event_overtook_takes_nothing_away() {
+        let mut flow = first_read(ms(0), established(1, ms(0)));
+        flow.tlp(ms(10));
+        let mut idle = established(1, ms(0));
+        idle.unacked_bytes = 0;
+        idle.unacked_segments = 0;
+        flow.read(ms(9), idle);
+        assert_eq!(flow.demand(), Some(Reason::TlpUnanswered));
+        flow.rto(ms(214), 1);
+        flow.read(ms(213), established(1, ms(0)));
+        assert_eq!(sent(&flow), [ms(10), ms(10), ms(214)]);
+    }
+
+    #[test]
+    fn a_persisting_zero_window_is_slow_between_its_probes() {
+        // The data waits unsent and the last probe was answered: only the back-off shows it.
+        let mut reading = established(1, ms(490));
+        reading.unacked_bytes = 0;
+        reading.unacked_segments = 0;
+        reading.send_window_bytes = 0;
+        assert!(!first_read(ms(500), reading.clone()).is_zero_window());
+        reading.backoff = 2;
+        assert!(first_read(ms(500), reading).is_zero_window());
+    }
+
     #[test]
     fn a_syn_is_a_demand_once_it_was_sent_again() {
         let mut reading = established(1, ms(0));
@@ -303,7 +454,7 @@ mod tests {
     }
 
     fn sent(flow: &TrackedFlow) -> Vec<Time> {
-        flow.transmissions().collect()
+        flow.transmissions().map(|sent| sent.earliest).collect()
     }
 
     fn expired(count: u32, backoff: u32, rto_ms: u64) -> FlowReading {
