@@ -14,6 +14,7 @@ mod detector;
 mod evidence;
 mod explain;
 mod flow;
+mod look;
 mod path;
 mod peer;
 mod settings;

@@ -8,13 +8,11 @@ use super::{
     Verdict,
     breaker::Circuit,
     evidence::{Evidence, Replaced, Silence, Weight},
+    look::Looks,
 };
 
 /// How long a demand stands before the peer is Suspect: longer than a LAN's answer takes.
 const SUSPECT_AFTER: Duration = Duration::from_millis(20);
-
-/// Two looks at a peer's sockets lie at least this far apart.
-const LOOK_SPACING: Duration = Duration::from_millis(10);
 
 /// How often a Suspect peer is looked at.
 const LOOK_SUSPECT: Duration = Duration::from_millis(50);
@@ -31,20 +29,8 @@ const LOOK_IDLE: Duration = Duration::from_secs(10);
 /// How often a peer is looked at of which nothing is known.
 const LOOK_UNKNOWN: Duration = Duration::from_secs(1);
 
-/// A look that was asked for and has not come back is asked for again after this time.
-const LOOK_LOST: Duration = Duration::from_secs(2);
-
 /// Without a flow, a peer heard this long ago is no longer known to be alive.
 const ALIVE_WITHOUT_FLOW: Duration = Duration::from_secs(60);
-
-/// Where the looking at a peer's sockets stands.
-#[derive(Clone, Copy, Debug)]
-enum Look {
-    /// Due at this time.
-    Due(Time),
-    /// Asked for at `at`; `again` when something has happened since.
-    Asked { at: Time, again: bool },
-}
 
 /// What changed, for the detector to publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +52,7 @@ pub(super) struct Peer {
     detection_latency: Option<Duration>,
     evidence: Evidence,
     circuit: Circuit,
-    look: Look,
-    looked_at: Option<Time>,
+    looks: Looks,
     dead_interval: Duration,
     /// The silence as of the last look, to be learnt from should it end.
     silence: Option<Silence>,
@@ -91,8 +76,7 @@ impl Peer {
             detection_latency: None,
             evidence: Evidence::new(now, settings.max_flows_per_peer),
             circuit: Circuit::new(),
-            look: Look::Due(now),
-            looked_at: None,
+            looks: Looks::new(now),
             dead_interval: LOOK_DEAD.0,
             silence: None,
             deaf_since: None,
@@ -115,7 +99,7 @@ impl Peer {
             }
         }
         if replaced != Replaced::Nothing {
-            self.look_soon(now);
+            self.looks.soon(now);
         }
         let changed = replaced != Replaced::Nothing || self.discovered != discovered;
         self.discovered = discovered;
@@ -138,7 +122,7 @@ impl Peer {
     pub(super) fn event(&mut self, now: Time, event: &FlowEvent) -> Change {
         match self.evidence.event(event) {
             Weight::Heard(reason) => {
-                self.look_soon(now);
+                self.looks.soon(now);
                 // It may have happened before the look that found the peer Dead and be told
                 // only now; its time is exact, unlike that of a reading.
                 if self.silent_since.is_some_and(|since| event.at > since) {
@@ -147,7 +131,7 @@ impl Peer {
                 self.heard_since_death(now, reason)
             }
             Weight::Adverse => {
-                self.look_soon(now);
+                self.looks.soon(now);
                 self.heard_since_death(now, Reason::PacketReceived)
             }
             Weight::Neutral => self.heard_since_death(now, Reason::PacketReceived),
@@ -164,32 +148,30 @@ impl Peer {
         readings: Vec<FlowReading>,
         settings: &Settings,
     ) -> Change {
-        if let Some(looked_at) = self.looked_at
-            && at < looked_at
+        if let Some(last) = self.looks.last()
+            && at < last
         {
             // Two sources read side by side: a later look came first.
-            self.schedule(now, looked_at, settings);
+            let interval = self.interval(last, settings);
+            self.looks.came_back(now, last, interval);
             return Change::None;
         }
         self.evidence.read(at, source, readings);
         self.learn_from_recovery(at);
         self.silence = self.evidence.silence(at);
-        self.looked_at = Some(at);
         let change = self.judge(at, settings);
-        self.schedule(now, at, settings);
+        let interval = self.interval(at, settings);
+        self.looks.came_back(now, at, interval);
         change
     }
 
     pub(super) fn sockets_unreadable(&mut self, now: Time) {
-        self.look = Look::Due(now + LOOK_DEAD.0);
+        self.looks.failed(now);
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub(super) fn timeout(&self) -> Time {
-        let look = match self.look {
-            Look::Due(at) => at,
-            Look::Asked { at, .. } => at + LOOK_LOST,
-        };
+        let look = self.looks.timeout();
         self.circuit.timeout().map_or(look, |until| look.min(until))
     }
 
@@ -202,17 +184,7 @@ impl Peer {
         } else {
             Change::None
         };
-        let due = match self.look {
-            Look::Due(at) => at <= now,
-            Look::Asked { at, .. } => at + LOOK_LOST <= now,
-        };
-        if due {
-            self.look = Look::Asked {
-                at: now,
-                again: false,
-            };
-        }
-        (due, change)
+        (self.looks.take_due(now), change)
     }
 
     pub(super) fn acquire_trial(
@@ -242,7 +214,7 @@ impl Peer {
                 self.changed_at = now;
             }
         }
-        self.look_soon(now);
+        self.looks.soon(now);
         Ok(())
     }
 
@@ -407,20 +379,9 @@ impl Peer {
         }
     }
 
-    fn look_soon(&mut self, now: Time) {
-        match &mut self.look {
-            Look::Asked { again, .. } => *again = true,
-            Look::Due(due) => {
-                let earliest = self.looked_at.map_or(now, |at| now.max(at + LOOK_SPACING));
-                *due = earliest.min(*due);
-            }
-        }
-    }
-
-    /// When to look again, now that a look taken at `at` has come back.
-    fn schedule(&mut self, now: Time, at: Time, settings: &Settings) {
-        let again = matches!(self.look, Look::Asked { again: true, .. });
-        let interval = match (self.verdict, self.silence) {
+    /// How long after a look taken at `at` the next is due.
+    fn interval(&mut self, at: Time, settings: &Settings) -> Duration {
+        match (self.verdict, self.silence) {
             (Verdict::Dead, _) => {
                 let interval = self.dead_interval;
                 self.dead_interval = (interval * 2).min(LOOK_DEAD.1);
@@ -430,10 +391,6 @@ impl Peer {
             (Verdict::Slow, None) => LOOK_SLOW,
             (Verdict::Unknown, None) => LOOK_UNKNOWN,
             (_, None) => LOOK_IDLE,
-        };
-        self.look = Look::Due((at + interval).max(now + LOOK_SPACING));
-        if again {
-            self.look_soon(now);
         }
     }
 

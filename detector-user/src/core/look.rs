@@ -1,0 +1,91 @@
+//! When a peer's sockets are to be looked at.
+
+use std::time::Duration;
+
+use super::Time;
+
+/// Two looks lie at least this far apart.
+const SPACING: Duration = Duration::from_millis(10);
+
+/// A look that was asked for and has not come back is asked for again after this time.
+const LOST_AFTER: Duration = Duration::from_secs(2);
+
+/// After a look that failed, the next is due after this time.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// The one look at a time, and the time of the last.
+#[derive(Debug)]
+pub(super) struct Looks {
+    next: Next,
+    last: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Due(Time),
+    /// Asked for at `at`; `again` when something has happened since.
+    Asked {
+        at: Time,
+        again: bool,
+    },
+}
+
+impl Looks {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            next: Next::Due(now),
+            last: None,
+        }
+    }
+
+    /// Of when the newest look is that came back.
+    pub(super) fn last(&self) -> Option<Time> {
+        self.last
+    }
+
+    /// When [`Self::take_due`] is to be asked.
+    pub(super) fn timeout(&self) -> Time {
+        match self.next {
+            Next::Due(at) => at,
+            Next::Asked { at, .. } => at + LOST_AFTER,
+        }
+    }
+
+    /// Whether a look is to be asked for now; it counts as asked for then.
+    pub(super) fn take_due(&mut self, now: Time) -> bool {
+        let due = self.timeout() <= now;
+        if due {
+            self.next = Next::Asked {
+                at: now,
+                again: false,
+            };
+        }
+        due
+    }
+
+    /// Something happened that a look may explain.
+    pub(super) fn soon(&mut self, now: Time) {
+        match &mut self.next {
+            Next::Asked { again, .. } => *again = true,
+            Next::Due(due) => {
+                let earliest = self.last.map_or(now, |at| now.max(at + SPACING));
+                *due = earliest.min(*due);
+            }
+        }
+    }
+
+    /// A look came back, taken at `at`; the next is due `interval` after that.
+    pub(super) fn came_back(&mut self, now: Time, at: Time, interval: Duration) {
+        let again = matches!(self.next, Next::Asked { again: true, .. });
+        self.last = Some(at);
+        self.next = Next::Due((at + interval).max(now + SPACING));
+        if again {
+            self.soon(now);
+        }
+    }
+
+    /// A look could not be taken.
+    pub(super) fn failed(&mut self, now: Time) {
+        self.next = Next::Due(now + RETRY_AFTER);
+    }
+}
