@@ -11,6 +11,7 @@ use super::{
     TcpState, Time,
     path::PathHistory,
     tracked::{HEARD_RESOLUTION, Sent, TrackedFlow},
+    weight::{Weight, gave_up, weigh},
 };
 
 /// Signals kept for explanations.
@@ -21,26 +22,6 @@ const ORPHAN_LIFE: Duration = Duration::from_secs(30);
 
 /// The most of them that are kept.
 const ORPHANS_KEPT: usize = 64;
-
-/// `errno` values (asm-generic/errno.h) by what they say of the peer.
-mod errno {
-    pub const PIPE: u32 = 32;
-    pub const CONNRESET: u32 = 104;
-    pub const TIMEDOUT: u32 = 110;
-    pub const CONNREFUSED: u32 = 111;
-    pub const HOSTDOWN: u32 = 112;
-    pub const HOSTUNREACH: u32 = 113;
-}
-
-/// How an event speaks for or against the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Weight {
-    /// The peer was heard.
-    Heard(Reason),
-    /// Something may be unanswered: look.
-    Adverse,
-    Neutral,
-}
 
 /// What a new set of endpoints replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -386,40 +367,6 @@ fn expiry(reading: &FlowReading) -> FlowEventKind {
     match reading.state {
         TcpState::SynSent => FlowEventKind::SynRetransmit { count },
         TcpState::Established | TcpState::Closing => FlowEventKind::Rto { count },
-    }
-}
-
-/// What an event of this kind says, by itself.
-fn weigh(kind: FlowEventKind) -> Weight {
-    match kind {
-        FlowEventKind::Tlp | FlowEventKind::Rto { .. } | FlowEventKind::SynRetransmit { .. } => {
-            Weight::Adverse
-        }
-        FlowEventKind::Recovered => Weight::Heard(Reason::PacketReceived),
-        FlowEventKind::Established => Weight::Heard(Reason::ConnectSucceeded),
-        FlowEventKind::ConnectFailed { errno }
-        | FlowEventKind::Closed { errno }
-        | FlowEventKind::ErrorReport { errno } => match errno {
-            errno::CONNREFUSED | errno::CONNRESET | errno::PIPE => {
-                Weight::Heard(Reason::ResetReceived)
-            }
-            errno::TIMEDOUT | errno::HOSTUNREACH | errno::HOSTDOWN => Weight::Adverse,
-            // A connect that its caller gave up: whether that says anything, the SYNs that
-            // were sent again tell.
-            0 if matches!(kind, FlowEventKind::ConnectFailed { .. }) => Weight::Adverse,
-            _ => Weight::Neutral,
-        },
-    }
-}
-
-/// Whether the kernel gave up on the flow for want of an answer.
-fn gave_up(kind: FlowEventKind) -> bool {
-    match kind {
-        FlowEventKind::ConnectFailed { errno } | FlowEventKind::Closed { errno } => matches!(
-            errno,
-            errno::TIMEDOUT | errno::HOSTUNREACH | errno::HOSTDOWN
-        ),
-        _ => false,
     }
 }
 

@@ -27,6 +27,7 @@ mod tests;
 mod time;
 mod tracked;
 mod vocabulary;
+mod weight;
 
 pub use self::{
     breaker::{Trial, TrialError, TrialOutcome},

@@ -7,8 +7,9 @@ use super::{
     PeerState, Reason, Settings, SilenceLine, SourceKind, Time, Trial, TrialError, TrialOutcome,
     Verdict,
     breaker::Circuit,
-    evidence::{Evidence, Replaced, Silence, Weight},
+    evidence::{Evidence, Replaced, Silence},
     look::Looks,
+    weight::Weight,
 };
 
 /// How long a demand stands before the peer is Suspect: longer than a LAN's answer takes.
