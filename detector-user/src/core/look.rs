@@ -10,6 +10,10 @@ const SPACING: Duration = Duration::from_millis(10);
 /// A look that was asked for and has not come back is asked for again after this time.
 const LOST_AFTER: Duration = Duration::from_secs(2);
 
+/// Looks that are at least this far apart fall on multiples of it, so that one dump of the
+/// sockets serves all peers that are due.
+const COMMON_STEP: Duration = Duration::from_millis(100);
+
 /// After a look that failed, the next is due after this time.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -74,11 +78,17 @@ impl Looks {
         }
     }
 
-    /// A look came back, taken at `at`; the next is due `interval` after that.
+    /// A look came back, taken at `at`; the next is due `interval` after that, or a little
+    /// before, at a moment that it shares with other peers.
     pub(super) fn came_back(&mut self, now: Time, at: Time, interval: Duration) {
         let again = matches!(self.next, Next::Asked { again: true, .. });
         self.last = Some(at);
-        self.next = Next::Due((at + interval).max(now + SPACING));
+        let due = if interval >= COMMON_STEP {
+            (at + interval).floor(COMMON_STEP)
+        } else {
+            at + interval
+        };
+        self.next = Next::Due(due.max(now + SPACING));
         if again {
             self.soon(now);
         }

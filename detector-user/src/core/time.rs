@@ -18,6 +18,11 @@ impl Time {
         self.0
     }
 
+    /// The last multiple of `step` that is not later.
+    pub fn floor(self, step: Duration) -> Self {
+        Self(self.0 - self.0 % nanos(step).max(1))
+    }
+
     /// How long ago `earlier` was; zero when it lies ahead.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
