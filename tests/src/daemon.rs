@@ -272,6 +272,30 @@ impl Daemon {
         Ok(())
     }
 
+    /// Holds when the peer's breaker, Open at `since_ns`, is told to be nothing else for this
+    /// long from now.
+    pub async fn stays_open(
+        &self,
+        since_ns: u64,
+        peer: &str,
+        during: Duration,
+    ) -> anyhow::Result<()> {
+        let left = self.watcher.seen().find(during, |seen| {
+            let is_later = seen.at_ns >= since_ns && seen.state.peer == peer;
+            (is_later && seen.state.breaker() != Breaker::Open).then_some(seen.at_ns)
+        });
+        if let Some(at) = left.await {
+            bail!(
+                "{peer} was Open for {:?} only\n{}",
+                clock::between(since_ns, at),
+                self.diagnosis(peer).await
+            );
+        }
+        let now = self.peer(peer).await?;
+        ensure!(now.breaker() == Breaker::Open, "{peer}: {now:?}");
+        Ok(())
+    }
+
     /// GetPeer.
     pub async fn peer(&self, peer: &str) -> anyhow::Result<PeerState> {
         let request = GetPeerRequest {

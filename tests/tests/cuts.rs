@@ -126,8 +126,15 @@ async fn of_two_peers_only_the_dead_one_opens() -> anyhow::Result<()> {
             scene.open_after(cut, 2, PROMPT),
             scene.daemon.never_dead(&other, PROMPT),
         );
-        assert_silence_killed_it(&open?.0.state);
+        let (open, _) = open?;
+        assert_silence_killed_it(&open.state);
         never?;
+        // Nor does the living one's traffic bring the dead one back.
+        let dead = scene.lab.host(2).url();
+        scene
+            .daemon
+            .stays_open(open.at_ns, &dead, Duration::ZERO)
+            .await?;
         living.ok_since(clock::now_ns(), PROMPT).await?;
         assert_eq!(scene.daemon.peer(&other).await?.verdict(), Verdict::Alive);
         scene.daemon.stop().await
@@ -186,6 +193,10 @@ async fn opens_when_accepted(dual_stack: bool) -> anyhow::Result<()> {
         let (open, after) = scene.open_after(cut, 2, QUIET).await?;
         println!("open after {after:?}: {:?}", open.state.reason());
         assert_silence_killed_it(&open.state);
+        // The look that is taken now and then would find it in time as well.
+        let explained = scene.daemon.explain(&peer.url()).await?;
+        let seen_by_ebpf = explained.events.iter().any(|e| e.source == "ebpf");
+        assert!(seen_by_ebpf, "{explained:#?}");
         scene.daemon.stop().await
     })
     .await

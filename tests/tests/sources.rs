@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use detector_api::v1::Verdict;
-use detector_tests::{Cut, DaemonOptions, Scene, SceneOptions, Via, testbed};
+use detector_tests::{
+    Cut, DaemonOptions, Lab, Scene, SceneOptions, Traffic, Via, peer::Kind, testbed,
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Slower sources are right as well, only later.
@@ -49,6 +51,49 @@ async fn ebpf_without_btf() -> anyhow::Result<()> {
         scene.daemon.stop().await
     })
     .await
+}
+
+/// Addresses recur in other network namespaces: what happens there is not this peer's, and
+/// the tracepoints see all of it.
+async fn another_namespace_says_nothing(options: DaemonOptions) -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = Scene::new(SceneOptions {
+            daemon: options,
+            ..SceneOptions::default()
+        })
+        .await?;
+        let _traffic = scene.traffic_to(2).await?;
+        let elsewhere = Lab::new(2)?;
+        let (us, namesake) = (elsewhere.host(1), elsewhere.host(2));
+        let _server = Traffic::grpc_server(namesake).await?;
+        let calls = Traffic::grpc_client(us, &namesake.url(), Kind::Put, 4, 100).await?;
+        let url = scene.lab.host(2).url();
+
+        // Its death is not ours.
+        elsewhere.cut(&[2], Cut::SilentDrop)?;
+        let a_while = Duration::from_secs(3);
+        scene.daemon.never_dead(&url, a_while).await?;
+
+        // Nor is its return.
+        let cut = scene.cut(2, Cut::SilentDrop)?;
+        let (open, _) = scene.open_after(cut, 2, OPEN_WITHIN).await?;
+        let heal = elsewhere.heal(&[2])?;
+        calls.ok_since(heal.at_ns, OPEN_WITHIN).await?;
+        scene.daemon.stays_open(open.at_ns, &url, a_while).await?;
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ebpf_hears_nothing_from_another_namespace() -> anyhow::Result<()> {
+    another_namespace_says_nothing(DaemonOptions::default().source("ebpf")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ebpf_without_btf_hears_nothing_from_another_namespace() -> anyhow::Result<()> {
+    let options = DaemonOptions::default().source("ebpf").args(["--no-btf"]);
+    another_namespace_says_nothing(options).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +146,7 @@ async fn auto_falls_back_without_cap_bpf() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn ebpf_that_cannot_be_had_is_an_error_that_says_why() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let lab = detector_tests::Lab::new(1)?;
+        let lab = Lab::new(1)?;
         let options = DaemonOptions::default()
             .source("ebpf")
             .peer("http://10.77.0.2:9000")
