@@ -1,7 +1,10 @@
 //! Fields of the kernel's socket, at the offsets that BTF gave.
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_jiffies64};
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_probe_read_kernel};
 use detector_ebpf::{ABSENT, FlowKey, FlowRecord, config_flag, record_flag};
+use zerocopy::FromBytes;
 
 use crate::globals::{config, has};
 
@@ -28,7 +31,7 @@ impl Socket {
     }
 
     #[inline(always)]
-    fn read<T: Copy + Default>(self, offset: u16) -> T {
+    fn read<T: FromBytes>(self, offset: u16) -> T {
         read_kernel(self.address, offset)
     }
 
@@ -137,13 +140,22 @@ impl Socket {
     }
 }
 
-/// A kernel field; the default where the offset is unknown or the read faults.
+/// A kernel field; 0 where the offset is unknown or the read faults.
+///
+/// The helper zeroes what it cannot read, so its result is not asked for: with a branch on
+/// it each field would double the paths that the verifier walks, and 6.1's, which keeps a
+/// stack slot of 0 apart from one of any value, walks them all and gives up.
 #[inline(always)]
-fn read_kernel<T: Copy + Default>(base: u64, offset: u16) -> T {
+fn read_kernel<T: FromBytes>(base: u64, offset: u16) -> T {
+    let mut value = T::new_zeroed();
     if offset == ABSENT {
-        return T::default();
+        return value;
     }
-    let source = (base + u64::from(offset)) as *const T;
-    // SAFETY: a fault of the read is an error, and T is plain old data.
-    unsafe { bpf_probe_read_kernel(source) }.unwrap_or_default()
+    let source = (base + u64::from(offset)) as *const c_void;
+    // SAFETY: the helper writes `size_of::<T>()` bytes whatever it meets at the source, and
+    // any bytes make a T.
+    unsafe {
+        bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, source);
+    }
+    value
 }

@@ -93,6 +93,8 @@ const CAPABILITIES: [Capability; 3] = [
 ];
 /// Stands for all of the above on kernels that do not split it.
 const CAP_SYS_ADMIN: u32 = 21;
+/// Lets a process lift its own limits.
+const CAP_SYS_RESOURCE: u32 = 24;
 
 /// Looks at everything, and tries to load the programs.
 pub fn checks() -> Vec<Check> {
@@ -100,9 +102,11 @@ pub fn checks() -> Vec<Check> {
     checks.extend(tracepoints());
     checks.extend(btf());
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    checks.extend(capabilities(effective_capabilities(&status)));
+    let effective = effective_capabilities(&status);
+    checks.extend(capabilities(effective));
     if counts_locked_memory() {
-        checks.push(locked_memory());
+        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        checks.push(locked_memory(&limits, effective));
     }
     checks.push(trial_load());
     checks
@@ -255,13 +259,19 @@ fn capabilities(effective: u64) -> Vec<Check> {
         .collect()
 }
 
-fn locked_memory() -> Check {
+fn locked_memory(limits: &str, effective: u64) -> Check {
     let name = "RLIMIT_MEMLOCK";
     let meaning = "before kernel 5.11 the programs' maps (about 6 MiB) count against it; set \
                    LimitMEMLOCK=infinity in the unit, or `ulimit -l unlimited`";
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    match soft_limit(&limits, "Max locked memory") {
+    match soft_limit(limits, "Max locked memory") {
         Some("unlimited") => Check::new(name, Status::Ok, "unlimited", meaning),
+        // aya lifts it where a map is refused.
+        Some(bytes) if effective & (1 << CAP_SYS_RESOURCE) != 0 => Check::new(
+            name,
+            Status::Ok,
+            format!("{bytes} bytes, lifted on loading: CAP_SYS_RESOURCE is effective"),
+            meaning,
+        ),
         Some(bytes) => {
             let is_enough = bytes.parse().is_ok_and(|bytes: u64| bytes >= 8 << 20);
             let status = if is_enough {
@@ -334,6 +344,23 @@ mod tests {
             Max locked memory         67108864             unlimited            bytes\n";
         assert_eq!(soft_limit(limits, "Max locked memory"), Some("67108864"));
         assert_eq!(soft_limit("", "Max locked memory"), None);
+    }
+
+    #[test]
+    fn a_low_limit_of_locked_memory_matters_where_it_cannot_be_lifted() {
+        let status = |limits, effective| locked_memory(limits, effective).status;
+        let low = "Max locked memory         65536                65536                bytes\n";
+        assert_eq!(status(low, 0), Status::Degraded);
+        assert_eq!(status(low, 1 << CAP_SYS_RESOURCE), Status::Ok);
+        assert_eq!(
+            status("Max locked memory  8388608  8388608  bytes\n", 0),
+            Status::Ok
+        );
+        assert_eq!(
+            status("Max locked memory  unlimited  unlimited  bytes\n", 0),
+            Status::Ok
+        );
+        assert_eq!(status("", 0), Status::Degraded);
     }
 
     #[test]

@@ -76,7 +76,8 @@ pub enum EbpfUnavailable {
     NoTracepoint,
     #[error(
         "without tcp:tcp_cong_state_set (which 6.1 has and 5.10 has not) the socket's fields are needed to know a \
-         retransmission time-out, and there is no usable BTF in {VMLINUX}"
+         retransmission time-out, and there is no usable BTF in {VMLINUX}, \
+         or the configuration (`--no-btf`) keeps from using it"
     )]
     Blind,
     #[error("cannot read this process's network namespace from /proc/self/ns/net: {0}")]
@@ -255,7 +256,12 @@ fn attach(ebpf: &mut Ebpf, tracepoint: &Tracepoint) -> Result<(), EbpfUnavailabl
     program
         .attach(category, name)
         .map_err(failed(format!("attach to tracepoint {category}:{name}")))?;
-    debug!("attached to tracepoint {category}:{name}");
+    // What the verifier walked; it gives up at a million. Known from 5.16.
+    let walked = program
+        .info()
+        .ok()
+        .and_then(|info| info.verified_instruction_count());
+    debug!(?walked, "attached to tracepoint {category}:{name}");
     Ok(())
 }
 
