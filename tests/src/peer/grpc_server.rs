@@ -2,19 +2,16 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 
 use super::{
-    MAX_MESSAGE_BYTES,
-    event::Event,
+    MAX_MESSAGE_BYTES, listen,
     proto::{
         GetRequest, GetResponse, PingRequest, PingResponse, PutRequest, PutResponse,
         store_server::{Store, StoreServer},
     },
 };
-use crate::clock;
 
 /// Serves lab.v1.Store.
 #[derive(Debug, clap::Args)]
@@ -26,14 +23,7 @@ pub struct GrpcServer {
 
 impl GrpcServer {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let listener = TcpListener::bind(self.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", self.listen))?;
-        Event::Listening {
-            at_ns: clock::now_ns(),
-            address: listener.local_addr()?,
-        }
-        .say();
+        let listener = listen(self.listen).await?;
         let store = StoreServer::new(Sink)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);

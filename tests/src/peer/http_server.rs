@@ -1,19 +1,14 @@
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{
     Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::sleep,
-};
+use tokio::{net::TcpStream, time::sleep};
 
-use super::event::Event;
-use crate::clock;
+use super::listen;
 
 /// Takes uploads and throws them away.
 #[derive(Debug, clap::Args)]
@@ -25,14 +20,7 @@ pub struct HttpServer {
 
 impl HttpServer {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let listener = TcpListener::bind(self.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", self.listen))?;
-        Event::Listening {
-            at_ns: clock::now_ns(),
-            address: listener.local_addr()?,
-        }
-        .say();
+        let listener = listen(self.listen).await?;
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {

@@ -10,8 +10,13 @@ mod grpc_server;
 mod http_client;
 mod http_server;
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
 use clap::Subcommand;
+use tokio::net::TcpListener;
+
+use crate::clock;
 
 pub use self::{
     event::Event,
@@ -61,4 +66,17 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::HttpClient(client) => client.run().await,
         }
     })
+}
+
+/// Listens, and says so.
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))?;
+    Event::Listening {
+        at_ns: clock::now_ns(),
+        address: listener.local_addr()?,
+    }
+    .say();
+    Ok(listener)
 }

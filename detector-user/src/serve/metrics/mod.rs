@@ -105,7 +105,7 @@ impl Metrics {
                 Histogram::with_opts(
                     HistogramOpts::new(
                         "detector_detection_latency_seconds",
-                        "From the first unanswered demand to the verdict dead.",
+                        "From the beginning of the silence (the last segment heard, or the first transmission after it) to the verdict dead.",
                     )
                     .buckets(LATENCY_BUCKETS.to_vec()),
                 )?,
