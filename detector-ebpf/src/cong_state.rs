@@ -38,15 +38,17 @@ fn handle(ctx: &TracePointContext) -> Option<()> {
     tuple.watched()?;
     let socket = Socket::at(field(ctx, config!(cong_state.skaddr))?);
     let flow = Flow::find(tuple, socket)?;
-    if cong_state == CA_LOSS {
-        timer_expired(ctx, &flow)
+    let event = if cong_state == CA_LOSS {
+        timer_expired(&flow)?
     } else {
-        recovered(ctx, &flow)
-    }
+        recovered(&flow)?
+    };
+    flow.record(ctx, event);
+    Some(())
 }
 
 #[inline(always)]
-fn timer_expired(ctx: &TracePointContext, flow: &Flow) -> Option<()> {
+fn timer_expired(flow: &Flow) -> Option<Event> {
     let rto_count = if has(config_flag::SOCKET_FIELDS) {
         // Path MTU discovery enters Loss too (`tcp_simple_retransmit`), outside the timer.
         if !flow.socket.in_retransmit_timer() {
@@ -66,14 +68,11 @@ fn timer_expired(ctx: &TracePointContext, flow: &Flow) -> Option<()> {
     };
     let mut event = Event::new(kind, state);
     event.rto_count = rto_count;
-    flow.record(ctx, event);
-    Some(())
+    Some(event)
 }
 
 #[inline(always)]
-fn recovered(ctx: &TracePointContext, flow: &Flow) -> Option<()> {
-    if flow.is_stalled() {
-        flow.record(ctx, Event::new(record_kind::RECOVERED, flow.socket.state()));
-    }
-    Some(())
+fn recovered(flow: &Flow) -> Option<Event> {
+    flow.is_stalled()
+        .then(|| Event::new(record_kind::RECOVERED, flow.socket.state()))
 }

@@ -48,10 +48,10 @@ impl Flow {
     #[inline(always)]
     pub fn find(tuple: Tuple, socket: Socket) -> Option<Self> {
         let identity = socket.identity()?;
-        let mut entry = FLOWS.get_ptr_mut(&identity.key);
+        let mut entry = FLOWS.get_ptr_mut(&identity.key());
         if entry.is_none() && identity.cookie != 0 {
             // It may have been given its cookie since.
-            entry = FLOWS.get_ptr_mut(&identity.by_address);
+            entry = FLOWS.get_ptr_mut(&identity.by_address());
         }
         Some(Self {
             socket,
@@ -107,23 +107,21 @@ impl Flow {
         ring(ctx, &record);
     }
 
-    /// Rings, and keeps the event only if the flow is tracked already.
+    /// Rings, and keeps the record only if the flow is tracked already.
     #[inline(always)]
-    pub fn announce(&self, ctx: &TracePointContext, event: Event) {
-        let record = self.make(event);
+    pub fn announce(&self, ctx: &TracePointContext, record: &FlowRecord) {
         if self.is_tracked() {
-            self.store(&record);
+            self.store(record);
         }
-        ring(ctx, &record);
+        ring(ctx, record);
     }
 
     /// Rings for the last time and forgets the flow. When the ring is full the record is
     /// kept under a key of its own: the daemon reads the map then, and removes it.
     #[inline(always)]
-    pub fn close(&self, ctx: &TracePointContext, event: Event) {
-        let record = self.make(event);
+    pub fn close(&self, ctx: &TracePointContext, record: &FlowRecord) {
         self.forget();
-        if ring(ctx, &record) {
+        if ring(ctx, record) {
             return;
         }
         let key = FlowKey {
@@ -131,18 +129,20 @@ impl Flow {
             netns: record.netns,
             is_final: 1,
         };
-        count(if FLOWS.insert(&key, &record, 0).is_ok() {
+        count(if FLOWS.insert(&key, record, 0).is_ok() {
             counter::FLOWS_ADDED
         } else {
             counter::FLOWS_FULL
         });
     }
 
+    /// The event's record. A program makes it in one place only: each adds 112 bytes to a
+    /// stack that holds 512 with what is called from it.
     #[inline(always)]
-    fn make(&self, event: Event) -> FlowRecord {
+    pub fn make(&self, event: Event) -> FlowRecord {
         let mut record = blank(&self.tuple, event);
         record.cookie = self.identity.cookie;
-        record.netns = self.identity.key.netns;
+        record.netns = self.identity.netns;
         record.retransmits = event.retransmits;
         if let Some(entry) = self.entry {
             // SAFETY: as above.
@@ -155,9 +155,9 @@ impl Flow {
     #[inline(always)]
     fn store(&self, record: &FlowRecord) {
         if self.identity.cookie != 0 {
-            let _ = FLOWS.remove(&self.identity.by_address);
+            let _ = FLOWS.remove(&self.identity.by_address());
         }
-        if FLOWS.insert(&self.identity.key, record, 0).is_err() {
+        if FLOWS.insert(&self.identity.key(), record, 0).is_err() {
             count(counter::FLOWS_FULL);
         } else if !self.is_tracked() {
             count(counter::FLOWS_ADDED);
@@ -170,9 +170,9 @@ impl Flow {
             return;
         }
         count(counter::FLOWS_REMOVED);
-        let _ = FLOWS.remove(&self.identity.key);
+        let _ = FLOWS.remove(&self.identity.key());
         if self.identity.cookie != 0 {
-            let _ = FLOWS.remove(&self.identity.by_address);
+            let _ = FLOWS.remove(&self.identity.by_address());
         }
     }
 }

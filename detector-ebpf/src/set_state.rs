@@ -38,18 +38,28 @@ fn handle(ctx: &TracePointContext) -> Option<()> {
     let watched = tuple.watched()?;
     let socket = Socket::at(field(ctx, config!(set_state.skaddr))?);
     let flow = Flow::find(tuple, socket)?;
+    let event = if opened {
+        opening(&flow, watched)?
+    } else {
+        closing(&flow, old)?
+    };
+    let record = flow.make(event);
     if opened {
-        if flow.is_tracked() || watched & watch_flag::REPORT_ESTABLISHED != 0 {
-            let event = Event::new(record_kind::ESTABLISHED, TCP_ESTABLISHED as u8);
-            flow.announce(ctx, event);
-        }
-        return Some(());
+        flow.announce(ctx, &record);
+    } else {
+        flow.close(ctx, &record);
     }
-    closed(ctx, &flow, old)
+    Some(())
 }
 
 #[inline(always)]
-fn closed(ctx: &TracePointContext, flow: &Flow, old: i32) -> Option<()> {
+fn opening(flow: &Flow, watched: u32) -> Option<Event> {
+    let is_wanted = flow.is_tracked() || watched & watch_flag::REPORT_ESTABLISHED != 0;
+    is_wanted.then(|| Event::new(record_kind::ESTABLISHED, TCP_ESTABLISHED as u8))
+}
+
+#[inline(always)]
+fn closing(flow: &Flow, old: i32) -> Option<Event> {
     let kind = if old == TCP_SYN_SENT {
         record_kind::CONNECT_FAILED
     } else if flow.is_tracked() {
@@ -60,6 +70,5 @@ fn closed(ctx: &TracePointContext, flow: &Flow, old: i32) -> Option<()> {
     let mut event = Event::new(kind, old as u8);
     event.errno = flow.socket.error();
     event.rto_count = flow.socket.retransmits();
-    flow.close(ctx, event);
-    Some(())
+    Some(event)
 }

@@ -18,11 +18,40 @@ pub struct Socket {
     address: u64,
 }
 
-/// The flow's key and the address-based one it had while the socket had no cookie.
+/// Which flow it is.
 pub struct Identity {
-    pub key: FlowKey,
-    pub by_address: FlowKey,
+    pub netns: u32,
     pub cookie: u64,
+    /// The socket's address.
+    address: u64,
+}
+
+impl Identity {
+    /// The flow's key.
+    #[inline(always)]
+    pub const fn key(&self) -> FlowKey {
+        let id = if self.cookie == 0 {
+            self.address
+        } else {
+            self.cookie
+        };
+        self.key_with(id)
+    }
+
+    /// The key it had while the socket had no cookie.
+    #[inline(always)]
+    pub const fn by_address(&self) -> FlowKey {
+        self.key_with(self.address)
+    }
+
+    #[inline(always)]
+    const fn key_with(&self, id: u64) -> FlowKey {
+        FlowKey {
+            id,
+            netns: self.netns,
+            is_final: 0,
+        }
+    }
 }
 
 impl Socket {
@@ -53,21 +82,10 @@ impl Socket {
         if wanted != 0 && netns != 0 && netns != wanted {
             return None;
         }
-        let cookie: u64 = self.read(config!(socket.cookie));
-        let by_address = FlowKey {
-            id: self.address,
-            netns,
-            is_final: 0,
-        };
-        let id = if cookie == 0 { self.address } else { cookie };
         Some(Identity {
-            key: FlowKey {
-                id,
-                netns,
-                is_final: 0,
-            },
-            by_address,
-            cookie,
+            netns,
+            cookie: self.read(config!(socket.cookie)),
+            address: self.address,
         })
     }
 

@@ -10,6 +10,7 @@ use super::ebpf::{
     SocketLayout, TracefsError, Tracepoint, Tracepoints, VMLINUX, counts_locked_memory,
     mount_point,
 };
+use super::sock_diag::SockDiag;
 
 /// How well something that the daemon wants is served here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,7 @@ pub fn checks() -> Vec<Check> {
         checks.push(locked_memory(&limits, effective));
     }
     checks.push(trial_load());
+    checks.push(socket_dump());
     checks
 }
 
@@ -321,6 +323,25 @@ fn trial_load() -> Check {
     }
 }
 
+fn socket_dump() -> Check {
+    let name = "sock_diag";
+    match SockDiag::open().and_then(|mut sock_diag| sock_diag.read_all()) {
+        Ok(_) => Check::new(
+            name,
+            Status::Ok,
+            "the kernel dumps its TCP sockets",
+            "gives the flows that nothing has happened to yet, and a source without eBPF",
+        ),
+        Err(error) => Check::new(
+            name,
+            Status::Degraded,
+            error.to_string(),
+            "without it a peer is known from what eBPF sees happen only, and there is nothing \
+             to fall back to; try `modprobe tcp_diag`",
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -376,7 +397,13 @@ mod tests {
     #[test]
     fn every_check_says_what_it_found_and_means() {
         let checks = checks();
-        for wanted in ["kernel", "eBPF object", "tracefs", "loads and attaches"] {
+        for wanted in [
+            "kernel",
+            "eBPF object",
+            "tracefs",
+            "loads and attaches",
+            "sock_diag",
+        ] {
             assert!(checks.iter().any(|check| check.name == wanted), "{wanted}");
         }
         for check in checks {

@@ -46,6 +46,7 @@ impl Reader {
             sock_diag,
             shared: Arc::clone(&shared),
             signals: signals.clone(),
+            failure: None,
         };
         thread::Builder::new()
             .name("sock-diag-read".into())
@@ -100,6 +101,8 @@ struct Worker {
     sock_diag: SockDiag,
     shared: Arc<Shared>,
     signals: Sender<Signal>,
+    /// Why the last dump failed.
+    failure: Option<String>,
 }
 
 impl Worker {
@@ -116,9 +119,23 @@ impl Worker {
 
     fn read(&mut self, peers: &BTreeMap<PeerName, Vec<IpAddr>>) -> Vec<Signal> {
         match self.sock_diag.read(Some(&all_addresses(peers))) {
-            Ok(reading) => reading.into_signals(peers),
+            Ok(reading) => {
+                self.failure = None;
+                reading.into_signals(peers)
+            }
             Err(error) => {
-                warn!(%error, "the sockets of {} peers could not be read", peers.len());
+                // Peers are asked for ten times a second: a kernel without tcp_diag would
+                // fill the log.
+                let failure = error.to_string();
+                if self.failure.as_ref() != Some(&failure) {
+                    warn!(
+                        error = failure,
+                        "the sockets of {} peers could not be read; not told again while it \
+                         stays so",
+                        peers.len()
+                    );
+                    self.failure = Some(failure);
+                }
                 unreadable(peers)
             }
         }
