@@ -61,6 +61,8 @@ pub(super) struct Evidence {
     endpoints: Vec<Endpoint>,
     flows: BTreeMap<FlowId, TrackedFlow>,
     last_heard: Option<Time>,
+    /// `last_heard` when the path was last told what flows have sent.
+    counted_at: Option<Time>,
     orphans: VecDeque<Orphan>,
     events: VecDeque<EventLine>,
     pub path: PathHistory,
@@ -73,6 +75,7 @@ impl Evidence {
             endpoints: Vec::new(),
             flows: BTreeMap::new(),
             last_heard: None,
+            counted_at: None,
             orphans: VecDeque::new(),
             events: VecDeque::with_capacity(EVENTS_KEPT),
             path: PathHistory::new(now),
@@ -94,7 +97,7 @@ impl Evidence {
         if before.is_empty() || before.iter().any(|addr| addresses.contains(addr)) {
             return Replaced::Endpoints;
         }
-        self.last_heard = None;
+        (self.last_heard, self.counted_at) = (None, None);
         self.path = PathHistory::new(now);
         Replaced::Host
     }
@@ -161,7 +164,6 @@ impl Evidence {
         let addresses = self.addresses();
         readings.retain(|reading| addresses.contains(&reading.id.remote.ip()));
         let mut old = std::mem::take(&mut self.flows);
-        let heard_before = self.last_heard;
         if let Some(heard) = readings.iter().filter_map(|r| r.last_heard).max() {
             self.heard(heard);
         }
@@ -194,7 +196,9 @@ impl Evidence {
             self.orphan(&gone);
         }
         self.drop_tracked_orphans();
-        if self.last_heard > heard_before {
+        // The same segment may look a little younger each time it is read.
+        if self.last_heard > self.counted_at.map(|counted| counted + HEARD_RESOLUTION) {
+            self.counted_at = self.last_heard;
             self.count_progress(at);
         }
     }

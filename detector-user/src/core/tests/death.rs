@@ -228,7 +228,7 @@ fn loss_is_learnt_from_what_was_answered_only() {
     world.look(1002, vec![sent(1002, 1100, 100)]);
     let after = world.explain().silence.loss_estimate;
     assert!((after - lossy).abs() < 0.01, "{after}, {lossy}");
-    world.look(1003, vec![sent(1003, 2100, 100)]);
+    world.look(1020, vec![sent(1020, 2100, 100)]);
     let better = world.explain().silence.loss_estimate;
     assert!(better < lossy / 2.0 && better > clean, "{better}");
 }

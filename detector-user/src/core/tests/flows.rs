@@ -222,3 +222,22 @@ fn connects_to_an_address_that_left_are_forgotten() {
     });
     assert_eq!(world.unanswered(), 0);
 }
+
+/// Its last segment looks a little younger at each look (the kernel's clock is coarse), and
+/// its retransmissions may be in the kernel's totals before their events are told.
+#[test]
+fn the_retransmissions_of_a_death_are_not_learnt_as_loss() {
+    let mut world = World::new(Settings::default());
+    let quiet = |heard_ms: u64, retransmitted: u64, reading: FlowReading| FlowReading {
+        last_heard: Some(ms(heard_ms)),
+        segments_sent: 6 + retransmitted,
+        segments_retransmitted: retransmitted,
+        ..reading
+    };
+    world.look(0, vec![quiet(0, 0, idle(0, 0))]);
+    world.event(204, FlowEventKind::Tlp, established(0, ms(0)));
+    world.look(205, vec![quiet(4, 2, established(0, ms(0)))]);
+    world.look(260, vec![quiet(5, 3, stalled(0, 1))]);
+    let explanation = world.detector.explain(world.now, &peer()).unwrap();
+    assert_eq!(explanation.silence.required_transmissions, 5);
+}
