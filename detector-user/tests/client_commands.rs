@@ -212,10 +212,7 @@ fn a_peer_is_explained_by_any_spelling_of_its_name() {
     let _daemon = Daemon::start(&scratch.socket, "i");
     let (code, stdout, _) = output(&scratch.socket, &["explain", "NODE4:9000/data/disk1"]);
     assert_eq!(code, 0);
-    assert!(
-        stdout.starts_with("http://node4:9000 is alive: heard 3 ms ago\n"),
-        "{stdout}"
-    );
+    assert!(stdout.starts_with("heard 3 ms ago\n"), "{stdout}");
     assert!(stdout.contains("10.0.0.4:9000"), "{stdout}");
 
     let (code, _, stderr) = output(&scratch.socket, &["explain", "http://node5:9000"]);
