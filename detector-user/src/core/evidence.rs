@@ -20,7 +20,10 @@ const EVENTS_KEPT: usize = 32;
 /// Transmissions whose sockets are gone are forgotten after this time.
 const ORPHAN_LIFE: Duration = Duration::from_secs(30);
 
-/// The most of them that are kept.
+/// After a death connections send again all that was in flight; it takes them this long.
+const RETURN_SETTLES: Duration = Duration::from_secs(1);
+
+/// The most orphaned transmissions that are kept.
 const ORPHANS_KEPT: usize = 64;
 
 /// What a new set of endpoints replaced.
@@ -63,6 +66,8 @@ pub(super) struct Evidence {
     last_heard: Option<Time>,
     /// `last_heard` when the path was last told what flows have sent.
     counted_at: Option<Time>,
+    /// What was sent before is not loss: the peer was dead.
+    learn_from: Time,
     orphans: VecDeque<Orphan>,
     events: VecDeque<EventLine>,
     pub path: PathHistory,
@@ -76,6 +81,7 @@ impl Evidence {
             flows: BTreeMap::new(),
             last_heard: None,
             counted_at: None,
+            learn_from: now,
             orphans: VecDeque::new(),
             events: VecDeque::with_capacity(EVENTS_KEPT),
             path: PathHistory::new(now),
@@ -347,12 +353,23 @@ impl Evidence {
         self.orphans.retain(|orphan| orphan.sent.earliest > at);
     }
 
+    /// The peer was found dead: until it returns nothing is learnt of the path.
+    pub(super) fn died(&mut self) {
+        self.learn_from = Time::from_nanos(u64::MAX);
+    }
+
+    /// The peer is back from the dead.
+    pub(super) fn returned(&mut self, at: Time) {
+        self.learn_from = at + RETURN_SETTLES;
+    }
+
     /// Tells the path what flows have sent. Only once the peer was heard: what a dead peer
     /// does not answer is not loss.
     fn count_progress(&mut self, at: Time) {
         for flow in self.flows.values_mut() {
             let total = flow.settled_totals();
             match flow.counted {
+                _ if at < self.learn_from => {}
                 None => self.path.first_sight(at, total.0, total.1),
                 Some(counted) => self.path.progress(
                     at,

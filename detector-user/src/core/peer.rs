@@ -359,6 +359,11 @@ impl Peer {
     }
 
     fn become_verdict(&mut self, at: Time, verdict: Verdict, reason: Reason) {
+        if verdict == Verdict::Dead {
+            self.evidence.died();
+        } else if self.verdict == Verdict::Dead {
+            self.evidence.returned(at);
+        }
         self.verdict = verdict;
         self.reason = reason;
         self.generation += 1;

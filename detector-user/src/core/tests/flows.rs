@@ -241,3 +241,27 @@ fn the_retransmissions_of_a_death_are_not_learnt_as_loss() {
     let explanation = world.detector.explain(world.now, &peer()).unwrap();
     assert_eq!(explanation.silence.required_transmissions, 5);
 }
+
+/// On its return all that was in flight is sent again, which says nothing of the path.
+#[test]
+fn what_a_return_sends_again_is_not_learnt_as_loss() {
+    let mut world = World::alive(3);
+    world.cut(3);
+    world.look(230, all_stalled(3, 1));
+    world.look(260, all_stalled(3, 1));
+    assert_eq!(world.state().verdict, Verdict::Dead);
+    let sent_again = |heard_ms| -> Vec<_> {
+        (0..3)
+            .map(|n| FlowReading {
+                segments_sent: 1300,
+                segments_retransmitted: 300,
+                ..idle(n, heard_ms)
+            })
+            .collect()
+    };
+    for millis in [900, 1000, 5000] {
+        world.look(millis, sent_again(millis));
+    }
+    assert_eq!(world.state().verdict, Verdict::Alive);
+    assert_eq!(world.explain().silence.required_transmissions, 5);
+}
