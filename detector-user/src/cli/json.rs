@@ -277,6 +277,9 @@ mod tests {
             flows: vec![v1::Flow::default()],
             events: vec![v1::Event::default()],
             summary: String::new(),
+            probes: vec![v1::Probe::default()],
+            routes: vec![v1::Route::default()],
+            destroyed: Some(v1::Destroyed::default()),
         }
         .into()
     }

@@ -132,6 +132,7 @@ mod tests {
             breaker: Breaker::Closed,
             would_be_breaker: Breaker::Closed,
             reason: Reason::NoEvidence,
+            isolated: false,
             generation: 1,
             revision,
             mode: Mode::Enforce,

@@ -1,11 +1,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::IpAddr,
+    time::Duration,
 };
 
 use super::{
-    Endpoint, Explanation, FlowEvent, PeerName, PeerState, Settings, Signal, Time, Trial,
-    TrialError, TrialOutcome, Verdict,
+    Endpoint, Explanation, FlowEvent, FlowId, PeerName, PeerState, ProbeId, ProbeTarget, Settings,
+    Signal, Time, Trial, TrialError, TrialOutcome, Verdict,
     peer::{Change, Peer},
 };
 
@@ -18,6 +19,24 @@ pub enum Effect {
         peer: PeerName,
         addresses: Vec<IpAddr>,
     },
+    /// Send one probe and report with [`Signal::Probe`] that it was sent, or failed, and
+    /// then its answer, should it come within `give_up_after`.
+    Probe {
+        probe: ProbeId,
+        target: ProbeTarget,
+        give_up_after: Duration,
+    },
+    /// Destroy these sockets, each only if it has heard nothing since `silent_since` when it
+    /// is looked at for the last time, and report with [`Signal::SocketsDestroyed`].
+    DestroySockets {
+        peer: PeerName,
+        generation: u64,
+        silent_since: Time,
+        /// Each flow with the cookie of its socket.
+        sockets: Vec<(FlowId, u64)>,
+    },
+    /// The peer was heard, and nothing else of what is published changed.
+    Heard { peer: PeerName, at: Time },
     /// Publish this change.
     Publish(PeerState),
     /// Publish that the peer is no longer watched.
@@ -72,6 +91,7 @@ impl Detector {
                 peer.sockets_unreadable(now);
                 Change::None
             }),
+            Signal::Probe(_) | Signal::Network { .. } | Signal::SocketsDestroyed { .. } => {}
         }
     }
 

@@ -1,6 +1,9 @@
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use super::{FlowEventKind, FlowId, FlowReading, PeerState, SourceKind, Time};
+use super::{
+    Destroyed, FlowEventKind, FlowId, FlowReading, NeighbourState, PeerState, ProbeAnswer,
+    ProbeTarget, Route, SourceKind, Time,
+};
 
 /// Why a peer's verdict is what it is, as data.
 #[derive(Clone, Debug)]
@@ -10,8 +13,37 @@ pub struct Explanation {
     pub flows: Vec<FlowLine>,
     /// Oldest first.
     pub events: Vec<EventLine>,
+    /// Whom the daemon can ask, and what came of it.
+    pub probes: Vec<ProbeLine>,
+    /// How each address is reached.
+    pub routes: Vec<RouteLine>,
+    /// Sockets destroyed since the peer was last found Dead; `None` when none were to be.
+    pub destroyed: Option<Destroyed>,
     /// One sentence for a person.
     pub summary: String,
+}
+
+/// One target of probes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ProbeLine {
+    pub target: ProbeTarget,
+    /// Whether it is known to answer: only then does a missing answer count.
+    pub known_to_answer: bool,
+    pub sent: u64,
+    pub answered: u64,
+    /// Sent since the peer was last heard, and not answered in time.
+    pub unanswered: u32,
+    pub last_answer: Option<(Time, ProbeAnswer)>,
+}
+
+/// How one address of the peer is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteLine {
+    pub addr: IpAddr,
+    pub route: Route,
+    /// Whether the link can carry traffic.
+    pub link_up: bool,
+    pub neighbour: Option<NeighbourState>,
 }
 
 /// The numbers that the verdict compares.

@@ -32,10 +32,13 @@ mod weight;
 pub use self::{
     breaker::{Trial, TrialError, TrialOutcome},
     detector::{Detector, Effect},
-    explain::{EventLine, Explanation, FlowLine, SilenceLine},
+    explain::{EventLine, Explanation, FlowLine, ProbeLine, RouteLine, SilenceLine},
     flow::{FlowId, FlowReading, TcpState},
     settings::Settings,
-    signal::{Endpoint, FlowEvent, FlowEventKind, Signal, SourceKind},
+    signal::{
+        Destroyed, Endpoint, FlowEvent, FlowEventKind, NeighbourState, NetworkEvent, ProbeAnswer,
+        ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Route, Signal, SourceKind,
+    },
     state::{PeerName, PeerState},
     time::Time,
     vocabulary::{Breaker, Mode, Reason, Verdict},

@@ -235,6 +235,7 @@ impl Peer {
             },
             would_be_breaker,
             reason: self.reason,
+            isolated: false,
             generation: self.generation,
             revision: self.revision,
             mode,
@@ -269,6 +270,9 @@ impl Peer {
             silence: line,
             flows,
             events: self.evidence.events().copied().collect::<Vec<EventLine>>(),
+            probes: Vec::new(),
+            routes: Vec::new(),
+            destroyed: None,
         }
     }
 

@@ -9,6 +9,17 @@ pub struct Settings {
     pub mode: Mode,
     /// The shortest silence, with demands unanswered, that makes a peer Dead.
     pub patience: Duration,
+    /// How long the silence must be before a dead peer's sockets are destroyed.
+    pub mercy: Duration,
+    /// Whether they are destroyed at all.
+    pub destroy_sockets: bool,
+    /// How often a peer that has connections and was not heard from lately is probed; zero
+    /// probes none while nothing stands unanswered.
+    pub idle_probe_interval: Duration,
+    /// By how much that interval varies at random, in percent of it, either way.
+    pub idle_probe_jitter_percent: u32,
+    /// The most probes that are sent in a second, to all peers together.
+    pub max_probes_per_second: u32,
     /// How long a breaker stays Open with no evidence either way before it is HalfOpen.
     pub recovery_timeout: Duration,
     /// How many trials a HalfOpen breaker admits at once.
@@ -26,6 +37,11 @@ impl Default for Settings {
         Self {
             mode: Mode::Enforce,
             patience: Duration::from_millis(250),
+            mercy: Duration::from_secs(1),
+            destroy_sockets: true,
+            idle_probe_interval: Duration::from_millis(350),
+            idle_probe_jitter_percent: 10,
+            max_probes_per_second: 2000,
             recovery_timeout: Duration::from_secs(30),
             half_open_trials: 3,
             trial_lease: Duration::from_secs(5),

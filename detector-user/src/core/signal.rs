@@ -1,4 +1,7 @@
-use std::net::IpAddr;
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{FlowId, FlowReading, PeerName, Time};
 
@@ -7,6 +10,10 @@ use super::{FlowId, FlowReading, PeerName, Time};
 pub enum SourceKind {
     Ebpf,
     SockDiag,
+    /// The daemon's own probes.
+    Probe,
+    /// Neighbours, links and routes as the kernel tells of them.
+    Rtnetlink,
 }
 
 impl SourceKind {
@@ -15,6 +22,8 @@ impl SourceKind {
         match self {
             Self::Ebpf => "ebpf",
             Self::SockDiag => "sock_diag",
+            Self::Probe => "probe",
+            Self::Rtnetlink => "rtnetlink",
         }
     }
 }
@@ -24,6 +33,176 @@ impl SourceKind {
 pub struct Endpoint {
     pub addr: IpAddr,
     pub port: u16,
+}
+
+/// Names one probe; never used twice by a detector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProbeId(pub u64);
+
+/// Whom a probe asks, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProbeTarget {
+    /// An ARP request (RFC 826) or a neighbour solicitation (RFC 4861) on this link.
+    Neighbour { addr: IpAddr, link: u32 },
+    /// A TCP connect from the daemon's own namespace, ended as soon as it is answered.
+    Connect(Endpoint),
+}
+
+impl ProbeTarget {
+    /// The word for it, in lower snake case: the `kind` label of the probes metric.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Neighbour { .. } => "neighbour",
+            Self::Connect(_) => "connect",
+        }
+    }
+
+    /// The address that is asked.
+    pub const fn addr(self) -> IpAddr {
+        match self {
+            Self::Neighbour { addr, .. } => addr,
+            Self::Connect(endpoint) => endpoint.addr,
+        }
+    }
+}
+
+impl fmt::Display for ProbeTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Neighbour { addr, link } => write!(f, "{addr}%{link}"),
+            Self::Connect(endpoint) => SocketAddr::from((endpoint.addr, endpoint.port)).fmt(f),
+        }
+    }
+}
+
+/// How a probe was answered: each shows a living host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProbeAnswer {
+    /// An ARP reply or a neighbour advertisement.
+    Neighbour,
+    /// The connect succeeded.
+    SynAck,
+    /// The connect was refused.
+    Reset,
+}
+
+impl ProbeAnswer {
+    /// The word for it, in lower snake case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Neighbour => "neighbour",
+            Self::SynAck => "syn_ack",
+            Self::Reset => "reset",
+        }
+    }
+}
+
+/// What became of a probe. One is [`Sent`](Self::Sent) or [`Failed`](Self::Failed) first;
+/// that nothing else follows says that it is unanswered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeOutcome {
+    /// It left this host, as far as this host can tell.
+    Sent,
+    Answered(ProbeAnswer),
+    /// It was not sent, or came back from this host itself: no evidence about the peer.
+    Failed {
+        errno: u32,
+    },
+}
+
+impl ProbeOutcome {
+    /// The word for it, in lower snake case: the `result` label of the probes metric.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Answered(answer) => answer.as_str(),
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// Something that happened to one probe, at its own time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeEvent {
+    pub at: Time,
+    pub probe: ProbeId,
+    pub target: ProbeTarget,
+    pub outcome: ProbeOutcome,
+}
+
+/// The way to an address, as the kernel routes it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Index of the link it leaves by.
+    pub link: u32,
+    /// The next hop; `None` where the address is on the link itself.
+    pub gateway: Option<IpAddr>,
+}
+
+/// What the kernel believes of a neighbour, where it says something of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeighbourState {
+    /// It answered, or TCP heard from it.
+    Reachable,
+    /// It was asked over and over and did not answer.
+    Failed,
+}
+
+impl NeighbourState {
+    /// The word for it, in lower snake case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reachable => "reachable",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What the network of this host looks like has changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NetworkEvent {
+    /// A link can carry traffic (carrier, administratively up), or cannot.
+    Link { link: u32, name: String, up: bool },
+    /// How an address that is asked about is reached; `None` when there is no route, or the
+    /// address is this host's own.
+    Route { addr: IpAddr, route: Option<Route> },
+    /// A neighbour answered or did not.
+    Neighbour {
+        addr: IpAddr,
+        link: u32,
+        state: NeighbourState,
+    },
+}
+
+impl NetworkEvent {
+    /// The word for it, in lower snake case: the `kind` label of the signals metric.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Link { up: true, .. } => "link_up",
+            Self::Link { up: false, .. } => "link_down",
+            Self::Route { .. } => "route",
+            Self::Neighbour {
+                state: NeighbourState::Reachable,
+                ..
+            } => "neighbour_reachable",
+            Self::Neighbour {
+                state: NeighbourState::Failed,
+                ..
+            } => "neighbour_failed",
+        }
+    }
+}
+
+/// What became of sockets that were to be destroyed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Destroyed {
+    pub destroyed: u32,
+    /// Heard from after all, at the last look.
+    pub spared: u32,
+    /// Gone before they could be destroyed.
+    pub gone: u32,
+    /// The kernel refused.
+    pub failed: u32,
 }
 
 /// What happened to a flow.
@@ -102,4 +281,15 @@ pub enum Signal {
     },
     /// Reading the sockets failed; the verdict must do without.
     SocketsUnreadable { peer: PeerName },
+    /// Something happened to a probe.
+    Probe(ProbeEvent),
+    /// Something changed about links, routes or neighbours.
+    Network { at: Time, event: NetworkEvent },
+    /// The answer to [`Effect::DestroySockets`](super::Effect::DestroySockets).
+    SocketsDestroyed {
+        at: Time,
+        peer: PeerName,
+        generation: u64,
+        result: Destroyed,
+    },
 }

@@ -34,6 +34,9 @@ pub struct PeerState {
     /// What the breaker would be in enforce mode.
     pub would_be_breaker: Breaker,
     pub reason: Reason,
+    /// This node itself may be cut off: the verdict is held as it is, the breaker does not
+    /// open.
+    pub isolated: bool,
     /// Rises by one with each change of the verdict.
     pub generation: u64,
     /// Rises with each published change of any peer.

@@ -73,6 +73,14 @@ vocabulary! {
         ErrorReported = "error_reported",
         /// The peer's receive window is closed.
         ZeroWindow = "zero_window",
+        /// The daemon's own probes are unanswered.
+        ProbeUnanswered = "probe_unanswered",
+        /// The kernel asked for the neighbour's address in vain.
+        NeighbourFailed = "neighbour_failed",
+        /// A probe of the daemon's own was answered.
+        ProbeAnswered = "probe_answered",
+        /// This node itself may be cut off: the verdict is held.
+        Isolated = "isolated",
         /// Open for the recovery time-out with no evidence either way.
         RecoveryTimeout = "recovery_timeout",
         /// A trial call succeeded.

@@ -142,7 +142,11 @@ impl Driver {
             Signal::Flow(event) => {
                 debug!(flow = %event.flow, kind = ?event.kind, at = event.at.as_nanos(), "event");
             }
-            Signal::SocketsRead { .. } | Signal::SocketsUnreadable { .. } => {}
+            Signal::SocketsRead { .. }
+            | Signal::SocketsUnreadable { .. }
+            | Signal::Probe(_)
+            | Signal::Network { .. }
+            | Signal::SocketsDestroyed { .. } => {}
         }
         self.detector.handle_signal(clock::now(), signal);
     }
@@ -188,6 +192,7 @@ impl Driver {
         while let Some(effect) = self.detector.poll_effect() {
             match effect {
                 Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),
+                Effect::Probe { .. } | Effect::DestroySockets { .. } | Effect::Heard { .. } => {}
                 Effect::Publish(state) => self.outlets.publish(state),
                 Effect::Retract { peer, revision } => self.outlets.retract(peer, revision),
                 Effect::ReportEstablished { peer, on } => {

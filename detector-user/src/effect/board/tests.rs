@@ -25,6 +25,7 @@ fn state(name: &str, revision: u64) -> PeerState {
         breaker: Breaker::Closed,
         would_be_breaker: Breaker::Closed,
         reason: Reason::PacketReceived,
+        isolated: false,
         generation: 1,
         revision,
         mode: Mode::Enforce,

@@ -8,8 +8,8 @@ use tonic::Status;
 use crate::{
     clock,
     core::{
-        Breaker, EventLine, Explanation, FlowLine, Mode, PeerState, Reason, SilenceLine, Time,
-        Trial, TrialError, TrialOutcome, Verdict,
+        Breaker, Destroyed, EventLine, Explanation, FlowLine, Mode, PeerState, ProbeLine, Reason,
+        RouteLine, SilenceLine, Time, Trial, TrialError, TrialOutcome, Verdict,
     },
     effect::board::{Change, Snapshot},
 };
@@ -29,6 +29,10 @@ pub(super) fn peer_state(state: &PeerState) -> v1::PeerState {
         silence: state
             .last_heard
             .map(|heard| duration(state.changed_at.since(heard))),
+        isolated: state.isolated,
+        last_heard_age: state
+            .last_heard
+            .map(|heard| duration(clock::now().since(heard))),
     }
 }
 
@@ -61,6 +65,10 @@ fn reason(reason: Reason) -> v1::Reason {
         Reason::ConnectUnanswered => v1::Reason::ConnectUnanswered,
         Reason::ErrorReported => v1::Reason::ErrorReported,
         Reason::ZeroWindow => v1::Reason::ZeroWindow,
+        Reason::ProbeUnanswered => v1::Reason::ProbeUnanswered,
+        Reason::NeighbourFailed => v1::Reason::NeighbourFailed,
+        Reason::ProbeAnswered => v1::Reason::ProbeAnswered,
+        Reason::Isolated => v1::Reason::Isolated,
         Reason::RecoveryTimeout => v1::Reason::RecoveryTimeout,
         Reason::TrialSucceeded => v1::Reason::TrialSucceeded,
         Reason::TrialFailed => v1::Reason::TrialFailed,
@@ -100,6 +108,9 @@ pub(super) fn explanation(explanation: &Explanation, now: Time) -> v1::ExplainPe
         flows: explanation.flows.iter().map(|f| flow(f, now)).collect(),
         events: explanation.events.iter().map(|e| event(e, now)).collect(),
         summary: explanation.summary.clone(),
+        probes: explanation.probes.iter().map(|p| probe(p, now)).collect(),
+        routes: explanation.routes.iter().map(route).collect(),
+        destroyed: explanation.destroyed.map(destroyed),
     }
 }
 
@@ -138,6 +149,44 @@ fn event(line: &EventLine, now: Time) -> v1::Event {
         kind: line.kind.as_str().to_owned(),
         source: line.source.as_str().to_owned(),
         flow: line.flow.to_string(),
+    }
+}
+
+fn probe(line: &ProbeLine, now: Time) -> v1::Probe {
+    v1::Probe {
+        kind: line.target.as_str().to_owned(),
+        target: line.target.to_string(),
+        known_to_answer: line.known_to_answer,
+        sent: line.sent,
+        answered: line.answered,
+        unanswered: line.unanswered,
+        last_answer_age: line.last_answer.map(|(at, _)| duration(now.since(at))),
+        last_answer: line
+            .last_answer
+            .map_or_else(String::new, |(_, answer)| answer.as_str().to_owned()),
+    }
+}
+
+fn route(line: &RouteLine) -> v1::Route {
+    let neighbour = line.neighbour.map(|state| state.as_str().to_owned());
+    v1::Route {
+        address: line.addr.to_string(),
+        link: line.route.link,
+        gateway: line
+            .route
+            .gateway
+            .map_or_else(String::new, |gateway| gateway.to_string()),
+        link_up: line.link_up,
+        neighbour: neighbour.unwrap_or_default(),
+    }
+}
+
+fn destroyed(destroyed: Destroyed) -> v1::Destroyed {
+    v1::Destroyed {
+        destroyed: destroyed.destroyed,
+        spared: destroyed.spared,
+        gone: destroyed.gone,
+        failed: destroyed.failed,
     }
 }
 

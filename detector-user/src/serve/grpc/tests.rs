@@ -47,6 +47,7 @@ fn state(name: &str, verdict: Verdict, breaker: Breaker, revision: u64) -> PeerS
         breaker,
         would_be_breaker: breaker,
         reason: Reason::RtoUnanswered,
+        isolated: false,
         generation: 3,
         revision,
         mode: Mode::Enforce,
@@ -196,6 +197,9 @@ fn explanation() -> Explanation {
             kind: FlowEventKind::Rto { count: 1 },
             flow: id,
         }],
+        probes: Vec::new(),
+        routes: Vec::new(),
+        destroyed: None,
         summary: "silent for 280 ms".into(),
     }
 }

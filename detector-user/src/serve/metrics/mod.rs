@@ -224,6 +224,9 @@ impl Metrics {
             Signal::Flow(event) => (event.source, event.kind.as_str()),
             Signal::SocketsRead { source, .. } => (*source, "sockets_read"),
             Signal::SocketsUnreadable { .. } => (SourceKind::SockDiag, "sockets_unreadable"),
+            Signal::Probe(event) => (SourceKind::Probe, event.outcome.as_str()),
+            Signal::Network { event, .. } => (SourceKind::Rtnetlink, event.as_str()),
+            Signal::SocketsDestroyed { .. } => (SourceKind::SockDiag, "sockets_destroyed"),
             // Said by the operator, not seen.
             Signal::PeerConfigured { .. } | Signal::PeerRemoved { .. } => return,
         };

@@ -10,6 +10,7 @@ fn state(peer: &str, verdict: Verdict, breaker: Breaker) -> PeerState {
         breaker,
         would_be_breaker: breaker,
         reason: Reason::RtoUnanswered,
+        isolated: false,
         generation: 1,
         revision: 1,
         mode: Mode::Enforce,
