@@ -105,6 +105,19 @@ impl World {
         });
     }
 
+    /// When the next look is asked for; it is that time then.
+    fn next_look(&mut self) -> u64 {
+        let asked = self.looks_asked;
+        while self.looks_asked == asked {
+            let due = self
+                .detector
+                .poll_timeout()
+                .expect("a look is due some time");
+            self.at(millis(due));
+        }
+        millis(self.now)
+    }
+
     /// The transmissions that stand unanswered.
     fn unanswered(&self) -> u32 {
         self.explain().silence.unanswered_transmissions
@@ -137,6 +150,10 @@ impl World {
             self.event(214, FlowEventKind::Rto { count: 1 }, established(n, ms(0)));
         }
     }
+}
+
+fn millis(at: Time) -> u64 {
+    at.since(ms(0)).as_millis() as u64
 }
 
 fn peer() -> PeerName {
