@@ -121,7 +121,10 @@ fn a_silent_idle_peer_is_dead_a_patience_after_the_first_missing_answer() {
 
 #[test]
 fn one_segment_in_flight_is_dead_a_patience_after_it_was_sent_if_probes_say_so() {
-    let mut world = asked(Settings::default());
+    let mut world = asked(Settings {
+        idle_probe_interval: Duration::ZERO,
+        ..Settings::default()
+    });
     world.answers = NONE;
     let lone = |rto_count| FlowReading {
         unacked_segments: 1,
