@@ -13,6 +13,9 @@ use crate::core::{NeighbourState, NetworkEvent, Route, Time};
 /// asked about.
 pub(super) const MAX_ADDRESSES: usize = 1 << 15;
 
+/// If a change covers more watched addresses than this, all are looked up.
+const FEW: usize = 64;
+
 /// Told to the core: when it happened, and what.
 pub(super) type Told = (Time, NetworkEvent);
 
@@ -27,6 +30,8 @@ pub(super) struct State {
     routes: BTreeMap<IpAddr, Option<Route>>,
     /// Addresses whose routes are to be looked up.
     due: BTreeSet<IpAddr>,
+    /// All of them are.
+    all_due: bool,
     /// Whose neighbour entries matter: the watched addresses that are on a link, and the
     /// gateways of the others.
     next_hops: BTreeSet<(u32, IpAddr)>,
@@ -91,27 +96,42 @@ impl State {
         }
     }
 
-    /// Routes to these addresses may have changed; whether that matters.
+    /// Routes to these addresses may have changed; whether that matters. Cheap, for a routing
+    /// daemon may change thousands at a time.
     pub(super) fn routes_changed(&mut self, first: IpAddr, last: IpAddr) -> bool {
-        let before = self.due.len();
-        self.due.extend(self.watched.range(first..=last));
-        self.due.len() > before
+        if self.all_due {
+            return true;
+        }
+        let mut covered = self.watched.range(first..=last);
+        let few: Vec<_> = covered.by_ref().take(FEW).copied().collect();
+        if covered.next().is_some() {
+            return self.all_routes_changed();
+        }
+        let matters = !few.is_empty();
+        self.due.extend(few);
+        matters
     }
 
     /// Any route may have changed; whether that matters.
     pub(super) fn all_routes_changed(&mut self) -> bool {
-        self.due.clone_from(&self.watched);
-        !self.due.is_empty()
+        self.all_due = !self.watched.is_empty();
+        self.all_due
     }
 
     /// How many routes are to be looked up.
     pub(super) fn due(&self) -> usize {
-        self.due.len()
+        match self.all_due {
+            true => self.watched.len(),
+            false => self.due.len(),
+        }
     }
 
     /// Takes some of the addresses whose routes are to be looked up.
     pub(super) fn take_due(&mut self, most: usize) -> Vec<IpAddr> {
-        let taken = self.due.iter().copied().take(most).collect::<Vec<_>>();
+        if std::mem::take(&mut self.all_due) {
+            self.due.clone_from(&self.watched);
+        }
+        let taken: Vec<_> = self.due.iter().copied().take(most).collect();
         for addr in &taken {
             self.due.remove(addr);
         }

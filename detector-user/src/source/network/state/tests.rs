@@ -266,6 +266,25 @@ fn only_addresses_that_a_changed_route_covers_are_due() {
 }
 
 #[test]
+fn a_change_that_covers_many_is_one_of_all() {
+    let mut state = State::default();
+    let many: BTreeSet<IpAddr> = (0..=200).map(addr).collect();
+    state.watch(many.iter().copied().chain([far()]).collect());
+    assert_eq!(state.take_due(usize::MAX).len(), 202);
+    assert!(state.routes_changed(addr(0), addr(63)));
+    assert_eq!(state.due(), 64);
+    assert!(state.routes_changed(addr(0), addr(64)));
+    assert_eq!(state.due(), 202);
+    assert_eq!(state.take_due(200).len(), 200);
+    assert_eq!(state.due(), 2);
+    // Nothing is watched any more: nothing is due.
+    state.all_routes_changed();
+    state.watch(BTreeSet::new());
+    assert_eq!(state.take_due(usize::MAX), []);
+    assert!(!state.all_routes_changed());
+}
+
+#[test]
 fn what_could_not_be_asked_stays_due_while_it_is_watched() {
     let mut host = Host::new();
     host.state.all_routes_changed();
