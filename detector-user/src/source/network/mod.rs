@@ -26,6 +26,7 @@ mod pace;
 mod request;
 mod socket;
 mod state;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -46,7 +47,10 @@ use thiserror::Error;
 use tokio::sync::mpsc::Sender;
 use tracing::warn;
 
-pub use self::decode::Malformed;
+pub use self::{
+    decode::Malformed,
+    survey::{Survey, survey},
+};
 use self::{socket::Events, state::MAX_ADDRESSES, worker::Worker};
 use crate::core::Signal;
 

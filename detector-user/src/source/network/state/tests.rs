@@ -280,7 +280,7 @@ fn a_change_that_covers_many_is_one_of_all() {
     // Nothing is watched any more: nothing is due.
     state.all_routes_changed();
     state.watch(BTreeSet::new());
-    assert_eq!(state.take_due(usize::MAX), []);
+    assert!(state.take_due(usize::MAX).is_empty());
     assert!(!state.all_routes_changed());
 }
 
