@@ -111,3 +111,27 @@ fn signals_and_the_sources_counters_are_rendered() {
         has(&text, line);
     }
 }
+
+#[test]
+fn what_the_network_source_counts_is_rendered() {
+    let metrics = Metrics::new().unwrap();
+    metrics.set_network_counters(NetworkCounters {
+        resyncs: 2,
+        malformed: 1,
+    });
+    metrics.signal(&Signal::Network {
+        at: Time::default(),
+        event: crate::core::NetworkEvent::Link {
+            link: 2,
+            name: "eth0".to_owned(),
+            up: false,
+        },
+    });
+    let text = metrics.render();
+    has(&text, "detector_netlink_resyncs_total 2");
+    has(&text, "detector_netlink_malformed_total 1");
+    has(
+        &text,
+        r#"detector_signals_total{kind="link_down",source="rtnetlink"} 1"#,
+    );
+}
