@@ -10,7 +10,7 @@ use super::ebpf::{
     SocketLayout, TracefsError, Tracepoint, Tracepoints, VMLINUX, counts_locked_memory,
     mount_point,
 };
-use super::sock_diag::SockDiag;
+use crate::netlink::sock_diag::SockDiag;
 
 /// How well something that the daemon wants is served here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
