@@ -6,7 +6,7 @@ use super::{FlowReading, Reason, TcpState, Time};
 
 /// How far a `last_heard` may lie from the truth: two jiffies at HZ 250 and a rounded
 /// millisecond.
-pub(super) const HEARD_RESOLUTION: Duration = Duration::from_millis(10);
+pub const HEARD_RESOLUTION: Duration = Duration::from_millis(10);
 
 /// Retransmissions whose times are kept; the kernel itself gives up after 15 (`tcp_retries2`).
 const RESENT_KEPT: usize = 16;

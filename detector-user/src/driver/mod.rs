@@ -4,7 +4,8 @@
 //!   kernel ──ring──▶ ActiveSource ─┐                      ┌─▶ Board ──▶ gRPC clients
 //!   sockets ─dump──▶ Reader ───────┤ Signal ▶ Detector ▶ ─┼─▶ Metrics ▶ HTTP
 //!   names ─────────▶ Resolver ─────┤                Effect├─▶ printer ▶ stdout
-//!   clients ───────▶ Request ──────┘                      └─▶ Reader (look again)
+//!   clients ───────▶ Request ──────┤                      ├─▶ Reader (look again)
+//!   what it did ───▶ Destroyer ────┘                      └─▶ Destroyer (free what is stuck)
 //! ```
 //!
 //! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, and
@@ -26,6 +27,7 @@ use crate::{
     clock,
     config::Config,
     core::{Detector, Effect, PeerState, Signal},
+    effect::destroy::{self, Destroyer},
     serve::Request,
     source::{ActiveSource, Source as _, Watched, sock_diag::Reader},
 };
@@ -59,6 +61,8 @@ pub async fn run(
     let source = ActiveSource::open(&config)?;
     let reader =
         Reader::spawn(signal_sender.clone()).context("cannot read the kernel's sockets")?;
+    let destroyer =
+        Destroyer::spawn(signal_sender.clone()).context("cannot destroy the kernel's sockets")?;
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
@@ -67,6 +71,7 @@ pub async fn run(
         unwatched: false,
         source,
         reader,
+        destroyer,
         outlets,
     };
     info!(
@@ -92,6 +97,7 @@ struct Driver {
     unwatched: bool,
     source: ActiveSource,
     reader: Reader,
+    destroyer: Destroyer,
     outlets: Outlets,
 }
 
@@ -145,8 +151,13 @@ impl Driver {
             Signal::SocketsRead { .. }
             | Signal::SocketsUnreadable { .. }
             | Signal::Probe(_)
-            | Signal::Network { .. }
-            | Signal::SocketsDestroyed { .. } => {}
+            | Signal::Network { .. } => {}
+            Signal::SocketsDestroyed { peer, result, .. } => {
+                // One that is no longer watched has no series any more.
+                if self.watched.contains_key(peer) {
+                    self.outlets.metrics.sockets_destroyed(peer, *result);
+                }
+            }
         }
         self.detector.handle_signal(clock::now(), signal);
     }
@@ -192,7 +203,18 @@ impl Driver {
         while let Some(effect) = self.detector.poll_effect() {
             match effect {
                 Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),
-                Effect::Probe { .. } | Effect::DestroySockets { .. } | Effect::Heard { .. } => {}
+                Effect::DestroySockets {
+                    peer,
+                    generation,
+                    silent_since,
+                    sockets,
+                } => self.destroyer.request(destroy::Request {
+                    peer,
+                    generation,
+                    silent_since,
+                    sockets,
+                }),
+                Effect::Probe { .. } | Effect::Heard { .. } => {}
                 Effect::Publish(state) => self.outlets.publish(state),
                 Effect::Retract { peer, revision } => self.outlets.retract(peer, revision),
                 Effect::ReportEstablished { peer, on } => {

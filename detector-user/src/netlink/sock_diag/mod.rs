@@ -3,6 +3,7 @@
 //! It shows one network namespace: that of the thread which opened the socket.
 
 mod decode;
+mod destroy;
 mod link;
 mod request;
 
@@ -14,7 +15,11 @@ use std::{collections::BTreeSet, io, net::IpAddr, time::Duration};
 use netlink_packet_sock_diag::{AF_INET, AF_INET6, inet::StateFlags};
 use thiserror::Error;
 
-use self::{decode::ReadAt, link::Link};
+pub use self::destroy::{DestroyError, Socket, SocketKey};
+use self::{
+    decode::{ReadAt, Response},
+    link::Link,
+};
 use crate::{
     clock,
     core::{FlowReading, Time},
@@ -71,13 +76,17 @@ pub struct SockDiag {
     link: Option<Link>,
     /// The resolution of the ages that the kernel reports.
     jiffy: Duration,
+    /// Inode of the namespace whose sockets are seen.
+    netns: u32,
 }
 
 impl SockDiag {
     /// Opens the socket, in the calling thread's network namespace.
     pub fn open() -> Result<Self, SockDiagError> {
+        let link = Link::open()?;
         Ok(Self {
-            link: Some(Link::open()?),
+            netns: link.netns(),
+            link: Some(link),
             jiffy: clock::jiffy(),
         })
     }
@@ -85,12 +94,12 @@ impl SockDiag {
     /// All TCP flows that can carry evidence: every state but LISTEN, TIME_WAIT and
     /// half-accepted.
     pub fn read_all(&mut self) -> Result<Vec<FlowReading>, SockDiagError> {
-        Ok(self.read(None)?.flows)
+        Ok(self.read(None, |flow, _| flow)?.flows)
     }
 
     /// The flows whose remote address is one of `addrs`, which are canonical.
     pub fn read_peers(&mut self, addrs: &BTreeSet<IpAddr>) -> Result<Reading, SockDiagError> {
-        self.read(Some(addrs))
+        self.read(Some(addrs), |flow, _| flow)
     }
 
     /// The ports that something here accepts connections on.
@@ -103,7 +112,12 @@ impl SockDiag {
         Ok(ports)
     }
 
-    fn read(&mut self, wanted: Option<&BTreeSet<IpAddr>>) -> Result<Reading, SockDiagError> {
+    /// What `make` makes of each flow and the kernel's own words for it.
+    fn read<T>(
+        &mut self,
+        wanted: Option<&BTreeSet<IpAddr>>,
+        make: impl Fn(FlowReading, &Response) -> T,
+    ) -> Result<Reading<T>, SockDiagError> {
         if wanted.is_some_and(BTreeSet::is_empty) {
             return Ok(Reading {
                 at: clock::now(),
@@ -116,18 +130,19 @@ impl SockDiag {
             .unwrap_or_default();
         let mut attempts = 1;
         loop {
-            match self.read_once(wanted, &in_kernel) {
+            match self.read_once(wanted, &in_kernel, &make) {
                 Err(SockDiagError::Interrupted) if attempts < ATTEMPTS => attempts += 1,
                 result => return result,
             }
         }
     }
 
-    fn read_once(
+    fn read_once<T>(
         &mut self,
         wanted: Option<&BTreeSet<IpAddr>>,
         in_kernel: &[IpAddr],
-    ) -> Result<Reading, SockDiagError> {
+        make: impl Fn(FlowReading, &Response) -> T,
+    ) -> Result<Reading<T>, SockDiagError> {
         let mut flows = Vec::new();
         let at = self.dump(request::flow_states(), in_kernel, |response, read_at| {
             let remote = response.header.socket_id.destination_address.to_canonical();
@@ -137,7 +152,8 @@ impl SockDiag {
             if flows.len() == MAX_FLOWS {
                 return Err(SockDiagError::TooManyFlows);
             }
-            flows.extend(decode::reading(response, read_at)?);
+            let flow = decode::reading(response, read_at)?;
+            flows.extend(flow.map(|flow| make(flow, response)));
             Ok(())
         })?;
         Ok(Reading { at, flows })
@@ -148,14 +164,10 @@ impl SockDiag {
         &mut self,
         states: StateFlags,
         only: &[IpAddr],
-        mut each: impl FnMut(&decode::Response, ReadAt) -> Result<(), SockDiagError>,
+        mut each: impl FnMut(&Response, ReadAt) -> Result<(), SockDiagError>,
     ) -> Result<Time, SockDiagError> {
-        let mut link = match self.link.take() {
-            Some(link) => link,
-            None => Link::open()?,
-        };
-        let netns = link.netns();
-        let jiffy = self.jiffy;
+        let mut link = self.take_link()?;
+        let (netns, jiffy) = (self.netns, self.jiffy);
         let begun = clock::now();
         for family in [AF_INET, AF_INET6] {
             link.dump(family, states.clone(), only, |response, received| {
@@ -170,12 +182,17 @@ impl SockDiag {
         self.link = Some(link);
         Ok(begun)
     }
+
+    /// Whoever takes it puts it back unless something went wrong.
+    fn take_link(&mut self) -> Result<Link, SockDiagError> {
+        self.link.take().map_or_else(Link::open, Ok)
+    }
 }
 
 /// One complete dump.
 #[derive(Debug)]
-pub struct Reading {
+pub struct Reading<T = FlowReading> {
     /// When it began. Of the packets that came while it lasted, some may be missing.
     pub at: Time,
-    pub flows: Vec<FlowReading>,
+    pub flows: Vec<T>,
 }

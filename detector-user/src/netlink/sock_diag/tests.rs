@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use netlink_packet_sock_diag::AF_INET;
+use netlink_packet_sock_diag::{AF_INET, AF_INET6, inet::SocketId};
 use proptest::prelude::*;
 
 use super::{
-    SockDiag, SockDiagError,
+    SockDiag, SockDiagError, SocketKey,
     decode::{self, Progress, ReadAt},
     request,
 };
@@ -217,6 +217,12 @@ fn control_messages_are_told_apart() {
     let interrupted = message(3, NLM_F_MULTI | 0x10, &0i32.to_ne_bytes());
     assert!(matches!(end(&interrupted), Err(SockDiagError::Interrupted)));
     assert!(matches!(end(&[]), Err(SockDiagError::Malformed(_))));
+    let mut acknowledged = 0i32.to_ne_bytes().to_vec();
+    acknowledged.extend([0; 16]);
+    assert_eq!(
+        end(&message(2, 0, &acknowledged)).unwrap(),
+        Progress::Acknowledged
+    );
     let unknown = message(99, 0, &[0; 8]);
     assert!(matches!(end(&unknown), Err(SockDiagError::Malformed(_))));
 }
@@ -332,4 +338,62 @@ fn v4_mapped_sockets_are_found_by_their_ipv4_address() {
     let ports = sock_diag.listening_ports().unwrap();
     assert!(ports.contains(&port));
     assert!(!ports.contains(&client.local_addr().unwrap().port()));
+}
+
+#[test]
+fn the_end_of_a_socket_is_asked_for_by_all_that_names_it() {
+    let key = SocketKey {
+        family: AF_INET6,
+        id: SocketId {
+            source_port: 40_000,
+            destination_port: 9000,
+            source_address: "::ffff:10.0.0.1".parse().unwrap(),
+            destination_address: "::ffff:10.0.0.2".parse().unwrap(),
+            interface_id: 3,
+            cookie: [1, 2, 3, 4, 5, 6, 7, 8],
+        },
+    };
+    // struct nlmsghdr: length, SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, sequence, port.
+    let mut expected = 72u32.to_ne_bytes().to_vec();
+    expected.extend(21u16.to_ne_bytes());
+    expected.extend(5u16.to_ne_bytes());
+    expected.extend(9u32.to_ne_bytes());
+    expected.extend([0; 4]);
+    // struct inet_diag_req_v2: AF_INET6, IPPROTO_TCP, no extensions, padding, states.
+    expected.extend([10, 6, 0, 0]);
+    expected.extend(0xffeu32.to_ne_bytes());
+    // struct inet_diag_sockid: ports and addresses in network order, interface, cookie.
+    expected.extend([0x9c, 0x40, 0x23, 0x28]);
+    let mapped = |last: u8| [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, last];
+    expected.extend(mapped(1));
+    expected.extend(mapped(2));
+    expected.extend(3u32.to_ne_bytes());
+    expected.extend([1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(request::destroy(&key, 9), expected);
+}
+
+#[test]
+fn a_key_has_the_kernels_own_form_of_the_addresses() {
+    let listener = TcpListener::bind("[::]:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    let addrs = BTreeSet::from([Ipv4Addr::LOCALHOST.into()]);
+    let sockets = SockDiag::open().unwrap().sockets(&addrs).unwrap().flows;
+    for (stream, family) in [(client, AF_INET), (server, AF_INET6)] {
+        let remote = stream.peer_addr().unwrap();
+        let local = stream.local_addr().unwrap();
+        let socket = sockets
+            .iter()
+            .find(|socket| {
+                let id = &socket.key.id;
+                (id.source_port, id.destination_port) == (local.port(), remote.port())
+            })
+            .expect("the connection is in the dump");
+        assert_eq!(socket.key.family, family);
+        // The standard library shows the address in the form the socket has.
+        assert_eq!(socket.key.id.destination_address, remote.ip());
+        assert_eq!(socket.key.id.source_address, local.ip());
+        assert_ne!(socket.reading.cookie, 0);
+    }
 }
