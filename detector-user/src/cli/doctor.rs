@@ -7,7 +7,11 @@ use super::{
     exit::{Exit, Failure},
     json, print,
 };
-use crate::source::support::{self, Check, Status};
+use crate::{
+    effect::destroy::{self, ProofError},
+    netlink::sock_diag::DestroyError,
+    source::support::{self, Check, Status},
+};
 
 #[derive(Serialize)]
 struct CheckLine<'a> {
@@ -29,7 +33,8 @@ impl<'a> From<&'a Check> for CheckLine<'a> {
 }
 
 pub fn doctor(output: Output) -> Result<Exit, Failure> {
-    let checks = support::checks();
+    let mut checks = support::checks();
+    checks.push(destroy_sockets(&destroy::prove()));
     match output {
         Output::Text => print(&text(&checks))?,
         Output::Json => {
@@ -40,6 +45,34 @@ pub fn doctor(output: Output) -> Result<Exit, Failure> {
         }
     }
     Ok(verdict(&checks))
+}
+
+/// Verdicts do without it: what is stuck stays stuck then.
+fn destroy_sockets(proof: &Result<(), ProofError>) -> Check {
+    let name = "destroy sockets";
+    let without = "blocked calls to a dead peer return only when their own time-outs end them";
+    match proof {
+        Ok(()) => Check::new(
+            name,
+            Status::Ok,
+            "a connection of my own over 127.0.0.1 was destroyed, and its read returned \
+             ECONNABORTED",
+            "calls that are blocked on a dead peer return after mercy",
+        ),
+        Err(error) => {
+            let remedy = match error {
+                ProofError::Destroy(DestroyError::Unsupported) => {
+                    "; this takes another kernel, most distributions' have it"
+                }
+                ProofError::Destroy(DestroyError::NotPermitted) => {
+                    "; run as root, or give the service CAP_NET_ADMIN"
+                }
+                _ => "",
+            };
+            let meaning = format!("{without}{remedy}");
+            Check::new(name, Status::Degraded, error.to_string(), meaning)
+        }
+    }
 }
 
 fn verdict(checks: &[Check]) -> Exit {
@@ -83,6 +116,18 @@ mod tests {
             found: "not there".to_owned(),
             meaning: "Less evidence.\nUse a newer kernel.".to_owned(),
         }
+    }
+
+    #[test]
+    fn sockets_that_cannot_be_destroyed_are_explained() {
+        let told = |error: DestroyError| {
+            let check = destroy_sockets(&Err(ProofError::Destroy(error)));
+            assert_eq!(check.status, Status::Degraded);
+            format!("{} {}", check.found, check.meaning)
+        };
+        assert!(told(DestroyError::Unsupported).contains("CONFIG_INET_DIAG_DESTROY"));
+        assert!(told(DestroyError::NotPermitted).contains("CAP_NET_ADMIN"));
+        assert_eq!(destroy_sockets(&Ok(())).status, Status::Ok);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub struct Check {
 }
 
 impl Check {
-    fn new(
+    pub fn new(
         name: impl Into<String>,
         status: Status,
         found: impl Into<String>,
