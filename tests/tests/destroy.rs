@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use detector_tests::{Cut, Lab, PEER_PORT, Traffic, binary, testbed};
+use detector_tests::{Cut, Lab, PEER_PORT, Traffic, binary, peer::Event, testbed};
 use detector_user::{
     clock,
     core::{Destroyed, Endpoint, FlowEventKind, FlowId, PeerName, Signal, TcpState, Time},
@@ -307,7 +307,6 @@ async fn an_unmodified_program_gets_its_calls_back() -> anyhow::Result<()> {
         let mut stand = Stand::new()?;
         let client = Traffic::blocking_client(stand.lab.host(1), stand.lab.host(2), 2).await?;
         let cut = stand.lab.cut(&[2], Cut::SilentDrop)?;
-        let mut since = cut.at_ns;
         // The request is out, so both wait in read(); then both dial anew, in vain.
         for (call, state) in [
             ("read", TcpState::Established),
@@ -322,10 +321,16 @@ async fn an_unmodified_program_gets_its_calls_back() -> anyhow::Result<()> {
             .await?;
             let told = stand.destroy(clock::now(), &named).await?;
             assert_eq!(told, result(2, 0, 0, 0), "{call}");
-            let (at_ns, error) = client.error_since(since, SOON).await?;
-            assert!(error.starts_with(call), "{error}");
-            assert!(error.contains("os error 103"), "{error}");
-            since = at_ns + 1;
+            for connection in 0..2 {
+                let error = client.event(cut.at_ns, SOON, |event| match event {
+                    Event::Error { channel, error, .. } if *channel == connection => {
+                        error.starts_with(call).then(|| error.clone())
+                    }
+                    _ => None,
+                });
+                let error = error.await?;
+                assert!(error.contains("os error 103"), "{error}");
+            }
         }
         Ok(())
     })
