@@ -383,7 +383,8 @@ impl Drop for Daemon {
     }
 }
 
-fn binary() -> anyhow::Result<PathBuf> {
+/// The detector's own program, which the tests run.
+pub fn binary() -> anyhow::Result<PathBuf> {
     let binary = match env::var_os(BINARY) {
         Some(binary) => PathBuf::from(binary),
         None => beside("detector")?,

@@ -93,6 +93,10 @@ pub struct Overrides {
     pub mode: Option<String>,
     #[arg(long, value_name = "DURATION", help = describe("patience"))]
     pub patience: Option<String>,
+    #[arg(long, value_name = "DURATION", help = describe("mercy"))]
+    pub mercy: Option<String>,
+    #[arg(long, value_name = "on|off", help = describe("destroy_sockets"))]
+    pub destroy_sockets: Option<String>,
     #[arg(long, value_name = "auto|ebpf|sock-diag", help = describe("source"))]
     pub source: Option<String>,
     /// Behave as on a kernel without BTF: retransmissions are only counted.
@@ -111,6 +115,12 @@ impl Overrides {
             ("--socket or DETECTOR_SOCKET", "socket", socket),
             ("--mode", "mode", self.mode.as_deref()),
             ("--patience", "patience", self.patience.as_deref()),
+            ("--mercy", "mercy", self.mercy.as_deref()),
+            (
+                "--destroy-sockets",
+                "destroy_sockets",
+                self.destroy_sockets.as_deref(),
+            ),
             ("--source", "source", self.source.as_deref()),
             ("--metrics", "metrics", self.metrics.as_deref()),
             ("--log or DETECTOR_LOG", "log", self.log.as_deref()),
@@ -166,7 +176,15 @@ mod tests {
             .render_long_help()
             .to_string();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        for default in ["enforce", "250ms", "auto", "127.0.0.1:9464", "info"] {
+        for default in [
+            "enforce",
+            "250ms",
+            "1s",
+            "on",
+            "auto",
+            "127.0.0.1:9464",
+            "info",
+        ] {
             assert!(
                 help.contains(&format!("[default: {default}]")),
                 "{default}: {help}"
@@ -206,19 +224,21 @@ mod tests {
     #[test]
     fn every_flag_stands_for_a_key() {
         let line = "detector run --peer a:1 --peer b:2 --mode observe --patience 50ms \
-                    --source ebpf --no-btf --metrics off --log debug --socket /s";
+                    --mercy 2s --destroy-sockets off --source ebpf --no-btf --metrics off --log debug --socket /s";
         let cli = parse(line).expect("parses");
         let Command::Run(overrides) = &cli.command else {
             panic!("{cli:?}")
         };
         let flags = overrides.flags(cli.global.socket.as_deref());
-        assert_eq!(flags.len(), 9);
+        assert_eq!(flags.len(), 11);
         let config = crate::config::load(Some("/dev/null".as_ref()), &flags)
             .expect("all are valid")
             .config;
         assert_eq!(config.peers.len(), 2);
         assert_eq!(config.core.mode, crate::core::Mode::Observe);
         assert_eq!(config.core.patience, std::time::Duration::from_millis(50));
+        assert_eq!(config.core.mercy, std::time::Duration::from_secs(2));
+        assert!(!config.core.destroy_sockets);
         assert_eq!(config.source, crate::config::SourceChoice::Ebpf);
         assert!(!config.btf);
         assert_eq!(config.metrics, None);

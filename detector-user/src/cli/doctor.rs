@@ -13,6 +13,8 @@ use super::{
 };
 use crate::{
     config,
+    effect::destroy::{self, ProofError},
+    netlink::sock_diag::DestroyError,
     source::{
         resolve::{Lookup as _, SystemLookup},
         support::{self, Check, Status},
@@ -42,7 +44,8 @@ impl<'a> From<&'a Check> for CheckLine<'a> {
 }
 
 pub fn doctor(global: &Global) -> Result<Exit, Failure> {
-    let checks = support::checks(&block_on(peers(global))?);
+    let mut checks = support::checks(&block_on(peers(global))?);
+    checks.push(destroy_sockets(&destroy::prove()));
     match global.output {
         Output::Text => print(&text(&checks))?,
         Output::Json => {
@@ -72,6 +75,34 @@ async fn peers(global: &Global) -> Result<BTreeSet<IpAddr>, Failure> {
         }
     }
     Ok(addrs)
+}
+
+/// Verdicts do without it: what is stuck stays stuck then.
+fn destroy_sockets(proof: &Result<(), ProofError>) -> Check {
+    let name = "destroy sockets";
+    let without = "blocked calls to a dead peer return only when their own time-outs end them";
+    match proof {
+        Ok(()) => Check::new(
+            name,
+            Status::Ok,
+            "a connection of my own over 127.0.0.1 was destroyed, and its read returned \
+             ECONNABORTED",
+            "calls that are blocked on a dead peer return after mercy",
+        ),
+        Err(error) => {
+            let remedy = match error {
+                ProofError::Destroy(DestroyError::Unsupported) => {
+                    "; this takes another kernel, most distributions' have it"
+                }
+                ProofError::Destroy(DestroyError::NotPermitted) => {
+                    "; run as root, or give the service CAP_NET_ADMIN"
+                }
+                _ => "",
+            };
+            let meaning = format!("{without}{remedy}");
+            Check::new(name, Status::Degraded, error.to_string(), meaning)
+        }
+    }
 }
 
 fn verdict(checks: &[Check]) -> Exit {
@@ -115,6 +146,18 @@ mod tests {
             found: "not there".to_owned(),
             meaning: "Less evidence.\nUse a newer kernel.".to_owned(),
         }
+    }
+
+    #[test]
+    fn sockets_that_cannot_be_destroyed_are_explained() {
+        let told = |error: DestroyError| {
+            let check = destroy_sockets(&Err(ProofError::Destroy(error)));
+            assert_eq!(check.status, Status::Degraded);
+            format!("{} {}", check.found, check.meaning)
+        };
+        assert!(told(DestroyError::Unsupported).contains("CONFIG_INET_DIAG_DESTROY"));
+        assert!(told(DestroyError::NotPermitted).contains("CAP_NET_ADMIN"));
+        assert_eq!(destroy_sockets(&Ok(())).status, Status::Ok);
     }
 
     #[test]

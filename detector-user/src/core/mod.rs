@@ -48,5 +48,6 @@ pub use self::{
     },
     state::{PeerName, PeerState},
     time::Time,
+    tracked::HEARD_RESOLUTION,
     vocabulary::{Breaker, Mode, Reason, Verdict},
 };

@@ -5,7 +5,8 @@
 //!   sockets ─dump──▶ Reader ───────┤ Signal ▶ Detector ▶ ─┼─▶ Metrics ▶ HTTP
 //!   rtnetlink ─────▶ NetworkSource ┤                      │
 //!   names ─────────▶ Resolver ─────┤                Effect├─▶ printer ▶ stdout
-//!   clients ───────▶ Request ──────┘                      └─▶ Reader (look again)
+//!   clients ───────▶ Request ──────┤                      ├─▶ Reader (look again)
+//!   what it did ───▶ Destroyer ────┘                      └─▶ Destroyer (free what is stuck)
 //! ```
 //!
 //! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, and
@@ -27,6 +28,7 @@ use crate::{
     clock,
     config::Config,
     core::{Detector, Effect, PeerState, Signal},
+    effect::destroy::{self, Destroyer},
     serve::Request,
     source::{ActiveSource, Source as _, Watched, network::NetworkSource, sock_diag::Reader},
 };
@@ -61,6 +63,8 @@ pub async fn run(
     let reader =
         Reader::spawn(signal_sender.clone()).context("cannot read the kernel's sockets")?;
     let network = tasks::network(signal_sender.clone());
+    let destroyer =
+        Destroyer::spawn(signal_sender.clone()).context("cannot destroy the kernel's sockets")?;
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
@@ -70,6 +74,7 @@ pub async fn run(
         source,
         network,
         reader,
+        destroyer,
         outlets,
     };
     info!(
@@ -96,6 +101,7 @@ struct Driver {
     source: ActiveSource,
     network: Option<NetworkSource>,
     reader: Reader,
+    destroyer: Destroyer,
     outlets: Outlets,
 }
 
@@ -154,8 +160,13 @@ impl Driver {
             Signal::SocketsRead { .. }
             | Signal::SocketsUnreadable { .. }
             | Signal::Probe(_)
-            | Signal::Network { .. }
-            | Signal::SocketsDestroyed { .. } => {}
+            | Signal::Network { .. } => {}
+            Signal::SocketsDestroyed { peer, result, .. } => {
+                // One that is no longer watched has no series any more.
+                if self.watched.contains_key(peer) {
+                    self.outlets.metrics.sockets_destroyed(peer, *result);
+                }
+            }
         }
         self.detector.handle_signal(clock::now(), signal);
     }
@@ -208,7 +219,18 @@ impl Driver {
         while let Some(effect) = self.detector.poll_effect() {
             match effect {
                 Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),
-                Effect::Probe { .. } | Effect::DestroySockets { .. } | Effect::Heard { .. } => {}
+                Effect::DestroySockets {
+                    peer,
+                    generation,
+                    silent_since,
+                    sockets,
+                } => self.destroyer.request(destroy::Request {
+                    peer,
+                    generation,
+                    silent_since,
+                    sockets,
+                }),
+                Effect::Probe { .. } | Effect::Heard { .. } => {}
                 Effect::Publish(state) => self.outlets.publish(state),
                 Effect::Retract { peer, revision } => self.outlets.retract(peer, revision),
                 Effect::ReportEstablished { peer, on } => {

@@ -11,7 +11,7 @@ use super::ebpf::{
     mount_point,
 };
 use super::network::{Survey, survey};
-use super::sock_diag::SockDiag;
+use crate::netlink::sock_diag::SockDiag;
 
 /// How well something that the daemon wants is served here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Check {
 }
 
 impl Check {
-    fn new(
+    pub fn new(
         name: impl Into<String>,
         status: Status,
         found: impl Into<String>,

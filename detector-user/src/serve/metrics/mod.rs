@@ -15,7 +15,7 @@ use prometheus::{
 };
 
 use crate::{
-    core::{Breaker, PeerName, PeerState, Reason, Signal, SourceKind, Verdict},
+    core::{Breaker, Destroyed, PeerName, PeerState, Reason, Signal, SourceKind, Verdict},
     source::{SourceCounters, network::NetworkCounters},
 };
 
@@ -39,6 +39,7 @@ struct Series {
     reason: IntGaugeVec,
     transitions: IntCounterVec,
     breaker_transitions: IntCounterVec,
+    sockets_destroyed: IntCounterVec,
     latency: Histogram,
     signals: IntCounterVec,
     ring_drops: IntCounter,
@@ -101,6 +102,12 @@ impl Metrics {
                 "breaker_transitions_total",
                 "Changes of a peer's breaker.",
                 &["peer", "from", "to", "reason"],
+            )?,
+            sockets_destroyed: counters(
+                r,
+                "sockets_destroyed_total",
+                "Sockets of the dead peer that were to be destroyed, by what became of them.",
+                &["peer", "result"],
             )?,
             latency: register(
                 r,
@@ -226,8 +233,23 @@ impl Metrics {
             let _ = series.breaker.remove_label_values(&labels);
             let _ = series.would_be_breaker.remove_label_values(&labels);
         }
+        for (result, _) in by_result(Destroyed::default()) {
+            let _ = series
+                .sockets_destroyed
+                .remove_label_values(&[name, result]);
+        }
         series.remove_reasons(name);
         series.remove_transitions(peer);
+    }
+
+    /// Sockets of a peer that is watched were to be destroyed.
+    pub fn sockets_destroyed(&self, peer: &PeerName, result: Destroyed) {
+        for (result, sockets) in by_result(result) {
+            self.series
+                .sockets_destroyed
+                .with_label_values(&[peer.as_str(), result])
+                .inc_by(sockets.into());
+        }
     }
 
     /// A source saw something.
@@ -323,6 +345,15 @@ impl Series {
             let _ = self.reason.remove_label_values(&[peer, reason.as_str()]);
         }
     }
+}
+
+fn by_result(result: Destroyed) -> [(&'static str, u32); 4] {
+    [
+        ("destroyed", result.destroyed),
+        ("spared", result.spared),
+        ("gone", result.gone),
+        ("failed", result.failed),
+    ]
 }
 
 fn set(gauges: &IntGaugeVec, labels: &[&str], is: bool) {

@@ -36,6 +36,13 @@ fn a_published_change_is_rendered_and_a_retracted_peer_leaves_nothing() {
     metrics.state_published(Some(&alive), &dead);
     metrics.state_published(Some(&dead), &dead);
     metrics.state_published(None, &other);
+    let destroyed = Destroyed {
+        destroyed: 4,
+        gone: 1,
+        ..Destroyed::default()
+    };
+    metrics.sockets_destroyed(&dead.peer, destroyed);
+    metrics.sockets_destroyed(&dead.peer, destroyed);
     let text = metrics.render();
     for line in [
         r#"detector_peer_verdict{peer="http://a:1",verdict="dead"} 1"#,
@@ -46,6 +53,10 @@ fn a_published_change_is_rendered_and_a_retracted_peer_leaves_nothing() {
         r#"detector_peer_reason{peer="http://a:1",reason="rto_unanswered"} 1"#,
         r#"detector_transitions_total{from="alive",peer="http://a:1",reason="rto_unanswered",to="dead"} 1"#,
         r#"detector_breaker_transitions_total{from="closed",peer="http://a:1",reason="rto_unanswered",to="open"} 1"#,
+        r#"detector_sockets_destroyed_total{peer="http://a:1",result="destroyed"} 8"#,
+        r#"detector_sockets_destroyed_total{peer="http://a:1",result="gone"} 2"#,
+        r#"detector_sockets_destroyed_total{peer="http://a:1",result="spared"} 0"#,
+        r#"detector_sockets_destroyed_total{peer="http://a:1",result="failed"} 0"#,
         r#"detector_detection_latency_seconds_bucket{le="0.28"} 0"#,
         r#"detector_detection_latency_seconds_bucket{le="0.3"} 1"#,
         "detector_detection_latency_seconds_count 1",
