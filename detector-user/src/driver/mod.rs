@@ -27,7 +27,7 @@ use crate::{
     config::Config,
     core::{Detector, Effect, PeerState, Signal},
     serve::Request,
-    source::{ActiveSource, Source as _, Watched, sock_diag::Reader},
+    source::{ActiveSource, Source as _, Watched, probe::Prober, sock_diag::Reader},
 };
 
 /// Signals that wait for the loop before their senders wait.
@@ -59,6 +59,7 @@ pub async fn run(
     let source = ActiveSource::open(&config)?;
     let reader =
         Reader::spawn(signal_sender.clone()).context("cannot read the kernel's sockets")?;
+    let prober = Prober::start(signal_sender.clone()).context("cannot ask peers by probes")?;
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
@@ -67,6 +68,7 @@ pub async fn run(
         unwatched: false,
         source,
         reader,
+        prober,
         outlets,
     };
     info!(
@@ -92,6 +94,7 @@ struct Driver {
     unwatched: bool,
     source: ActiveSource,
     reader: Reader,
+    prober: Prober,
     outlets: Outlets,
 }
 
@@ -119,6 +122,7 @@ impl Driver {
                         self.watch();
                     }
                     self.outlets.metrics.set_counters(self.source.kind(), self.source.counters());
+                    self.outlets.metrics.set_malformed_answers(self.prober.malformed());
                 }
                 () = stop.recv() => return Ok(()),
             }
@@ -142,9 +146,17 @@ impl Driver {
             Signal::Flow(event) => {
                 debug!(flow = %event.flow, kind = ?event.kind, at = event.at.as_nanos(), "event");
             }
+            Signal::Probe(event) => {
+                debug!(
+                    probe = event.probe.0,
+                    target = %event.target,
+                    outcome = event.outcome.as_str(),
+                    at = event.at.as_nanos(),
+                    "probe"
+                );
+            }
             Signal::SocketsRead { .. }
             | Signal::SocketsUnreadable { .. }
-            | Signal::Probe(_)
             | Signal::Network { .. }
             | Signal::SocketsDestroyed { .. } => {}
         }
@@ -192,7 +204,12 @@ impl Driver {
         while let Some(effect) = self.detector.poll_effect() {
             match effect {
                 Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),
-                Effect::Probe { .. } | Effect::DestroySockets { .. } | Effect::Heard { .. } => {}
+                Effect::Probe {
+                    probe,
+                    target,
+                    give_up_after,
+                } => self.prober.send(probe, target, give_up_after),
+                Effect::DestroySockets { .. } | Effect::Heard { .. } => {}
                 Effect::Publish(state) => self.outlets.publish(state),
                 Effect::Retract { peer, revision } => self.outlets.retract(peer, revision),
                 Effect::ReportEstablished { peer, on } => {
