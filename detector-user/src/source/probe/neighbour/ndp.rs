@@ -78,10 +78,16 @@ mod tests {
     const PEER: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
     const OTHER: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 9);
 
-    /// Captured: a solicited, overriding advertisement of fd77::2 at 5e:30:0f:01:96:a5.
+    /// Captured on a veth pair: fd77::1 asks for fd77::2, which advertises itself.
+    const CAPTURED_SOLICITATION: [u8; 32] = [
+        0x87, 0x00, 0x5a, 0xca, 0x00, 0x00, 0x00, 0x00, 0xfd, 0x77, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x01, 0x01, 0x06, 0x2c, 0x4a, 0x1b,
+        0xd3, 0x98,
+    ];
     const CAPTURED: [u8; 32] = [
-        136, 0, 0x73, 0x0a, 0x60, 0, 0, 0, 0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2,
-        1, 0x5e, 0x30, 0x0f, 0x01, 0x96, 0xa5,
+        0x88, 0x00, 0xe0, 0xf8, 0x60, 0x00, 0x00, 0x00, 0xfd, 0x77, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x02, 0x01, 0x52, 0xfb, 0xf2, 0xc2,
+        0xf6, 0x7f,
     ];
 
     #[test]
@@ -91,15 +97,15 @@ mod tests {
     }
 
     #[test]
-    fn a_solicitation_names_who_asks() {
-        let message = solicitation([2, 0, 0, 0, 0, 1], OTHER);
-        let wanted = [
-            135, 0, 0, 0, 0, 0, 0, 0, 0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 1,
-            2, 0, 0, 0, 0, 1,
-        ];
+    fn a_solicitation_is_the_kernel_s_own_and_names_who_asks() {
+        let message = solicitation([0x06, 0x2c, 0x4a, 0x1b, 0xd3, 0x98], PEER);
+        let mut wanted = CAPTURED_SOLICITATION;
+        // The kernel fills in the checksum.
+        wanted[2..4].fill(0);
         assert_eq!(message, wanted);
-        assert_eq!(sender(&message, PEER, 255), Ok(Some(PEER)));
-        assert_eq!(sender(&message, Ipv6Addr::UNSPECIFIED, 255), Ok(None));
+        assert_eq!(sender(&CAPTURED_SOLICITATION, OTHER, 255), Ok(Some(OTHER)));
+        let unspecified = Ipv6Addr::UNSPECIFIED;
+        assert_eq!(sender(&CAPTURED_SOLICITATION, unspecified, 255), Ok(None));
     }
 
     #[test]
