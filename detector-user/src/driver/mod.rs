@@ -30,7 +30,10 @@ use crate::{
     core::{Detector, Effect, PeerState, Signal},
     effect::destroy::{self, Destroyer},
     serve::Request,
-    source::{ActiveSource, Source as _, Watched, network::NetworkSource, sock_diag::Reader},
+    source::{
+        ActiveSource, Source as _, Watched, network::NetworkSource, probe::Prober,
+        sock_diag::Reader,
+    },
 };
 
 /// Signals that wait for the loop before their senders wait.
@@ -65,6 +68,7 @@ pub async fn run(
     let network = tasks::network(signal_sender.clone());
     let destroyer =
         Destroyer::spawn(signal_sender.clone()).context("cannot destroy the kernel's sockets")?;
+    let prober = Prober::start(signal_sender.clone()).context("cannot ask peers by probes")?;
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
@@ -75,6 +79,7 @@ pub async fn run(
         network,
         reader,
         destroyer,
+        prober,
         outlets,
     };
     info!(
@@ -102,6 +107,7 @@ struct Driver {
     network: Option<NetworkSource>,
     reader: Reader,
     destroyer: Destroyer,
+    prober: Prober,
     outlets: Outlets,
 }
 
@@ -132,6 +138,7 @@ impl Driver {
                     if let Some(network) = &self.network {
                         self.outlets.metrics.set_network_counters(network.counters());
                     }
+                    self.outlets.metrics.set_malformed_answers(self.prober.malformed());
                 }
                 () = stop.recv() => return Ok(()),
             }
@@ -157,9 +164,17 @@ impl Driver {
             Signal::Flow(event) => {
                 debug!(flow = %event.flow, kind = ?event.kind, at = event.at.as_nanos(), "event");
             }
+            Signal::Probe(event) => {
+                debug!(
+                    probe = event.probe.0,
+                    target = %event.target,
+                    outcome = event.outcome.as_str(),
+                    at = event.at.as_nanos(),
+                    "probe"
+                );
+            }
             Signal::SocketsRead { .. }
             | Signal::SocketsUnreadable { .. }
-            | Signal::Probe(_)
             | Signal::Network { .. } => {}
             Signal::SocketsDestroyed { peer, result, .. } => {
                 // One that is no longer watched has no series any more.
@@ -230,7 +245,12 @@ impl Driver {
                     silent_since,
                     sockets,
                 }),
-                Effect::Probe { .. } | Effect::Heard { .. } => {}
+                Effect::Probe {
+                    probe,
+                    target,
+                    give_up_after,
+                } => self.prober.send(probe, target, give_up_after),
+                Effect::Heard { .. } => {}
                 Effect::Publish(state) => self.outlets.publish(state),
                 Effect::Retract { peer, revision } => self.outlets.retract(peer, revision),
                 Effect::ReportEstablished { peer, on } => {

@@ -4,6 +4,7 @@
 pub mod discover;
 pub mod ebpf;
 pub mod network;
+pub mod probe;
 pub mod resolve;
 mod select;
 pub mod sock_diag;

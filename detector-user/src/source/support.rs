@@ -10,7 +10,10 @@ use super::ebpf::{
     SocketLayout, TracefsError, Tracepoint, Tracepoints, VMLINUX, counts_locked_memory,
     mount_point,
 };
-use super::network::{Survey, survey};
+use super::{
+    network::{Survey, survey},
+    probe,
+};
 use crate::netlink::sock_diag::SockDiag;
 
 /// How well something that the daemon wants is served here.
@@ -114,6 +117,7 @@ pub fn checks(peers: &BTreeSet<IpAddr>) -> Vec<Check> {
     checks.push(trial_load());
     checks.push(socket_dump());
     checks.push(rtnetlink(peers));
+    checks.push(neighbour_probes(probe::Access::try_out()));
     checks
 }
 
@@ -377,6 +381,30 @@ fn surveyed(survey: &Survey) -> String {
     }
 }
 
+fn neighbour_probes(access: probe::Access) -> Check {
+    let name = "neighbour probes";
+    let meaning = "ask a silent peer on the same link by ARP or NDP, which its kernel answers \
+                   in microseconds whatever its programs do";
+    let without = "silent peers are asked by TCP connects alone, and a peer that drops these \
+                   cannot be asked; give the daemon CAP_NET_RAW (AmbientCapabilities) and let \
+                   it use AF_PACKET and AF_INET6 (RestrictAddressFamilies)";
+    let (status, found) = match (access.arp, access.ndp) {
+        (Ok(()), Ok(())) => (Status::Ok, "ARP and NDP can be sent".to_owned()),
+        (Ok(()), Err(errno)) => (Status::Degraded, format!("ARP, but no NDP: {errno}")),
+        (Err(errno), Ok(())) => (Status::Degraded, format!("NDP, but no ARP: {errno}")),
+        (Err(arp), Err(ndp)) => (
+            Status::Degraded,
+            format!("neither ARP ({arp}) nor NDP ({ndp}) can be sent"),
+        ),
+    };
+    let meaning = if status == Status::Ok {
+        meaning
+    } else {
+        without
+    };
+    Check::new(name, status, found, meaning)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -444,6 +472,22 @@ mod tests {
     }
 
     #[test]
+    fn neighbour_probes_want_both_kinds() {
+        use nix::errno::Errno::{EAFNOSUPPORT, EPERM};
+        let check = |arp, ndp| neighbour_probes(probe::Access { arp, ndp });
+        assert_eq!(check(Ok(()), Ok(())).status, Status::Ok);
+        for (arp, ndp) in [
+            (Err(EPERM), Err(EPERM)),
+            (Ok(()), Err(EAFNOSUPPORT)),
+            (Err(EPERM), Ok(())),
+        ] {
+            let check = check(arp, ndp);
+            assert_eq!(check.status, Status::Degraded);
+            assert!(check.meaning.contains("CAP_NET_RAW"), "{}", check.meaning);
+        }
+    }
+
+    #[test]
     fn every_check_says_what_it_found_and_means() {
         let checks = checks(&[[127, 0, 0, 1].into()].into());
         for wanted in [
@@ -453,6 +497,7 @@ mod tests {
             "loads and attaches",
             "sock_diag",
             "rtnetlink",
+            "neighbour probes",
         ] {
             assert!(checks.iter().any(|check| check.name == wanted), "{wanted}");
         }

@@ -42,6 +42,8 @@ struct Series {
     sockets_destroyed: IntCounterVec,
     latency: Histogram,
     signals: IntCounterVec,
+    probes: IntCounterVec,
+    malformed_answers: IntCounter,
     ring_drops: IntCounter,
     flows_full: IntCounter,
     retransmits: IntCounter,
@@ -122,8 +124,19 @@ impl Metrics {
             signals: counters(
                 r,
                 "signals_total",
-                "What the sources saw.",
+                "What the sources saw; probes are counted by themselves.",
                 &["source", "kind"],
+            )?,
+            probes: counters(
+                r,
+                "probes_total",
+                "What became of the daemon's own probes: each is sent or failed first.",
+                &["kind", "result"],
+            )?,
+            malformed_answers: counter(
+                r,
+                "probe_malformed_answers_total",
+                "Packets of neighbours that could not be understood and were dropped.",
             )?,
             ring_drops: counter(
                 r,
@@ -258,7 +271,11 @@ impl Metrics {
             Signal::Flow(event) => (event.source, event.kind.as_str()),
             Signal::SocketsRead { source, .. } => (*source, "sockets_read"),
             Signal::SocketsUnreadable { .. } => (SourceKind::SockDiag, "sockets_unreadable"),
-            Signal::Probe(event) => (SourceKind::Probe, event.outcome.as_str()),
+            Signal::Probe(event) => {
+                let labels = [event.target.as_str(), event.outcome.as_str()];
+                self.series.probes.with_label_values(&labels).inc();
+                return;
+            }
             Signal::Network { event, .. } => (SourceKind::Rtnetlink, event.as_str()),
             Signal::SocketsDestroyed { .. } => (SourceKind::SockDiag, "sockets_destroyed"),
             // Said by the operator, not seen.
@@ -266,6 +283,11 @@ impl Metrics {
         };
         let labels = [source.as_str(), kind];
         self.series.signals.with_label_values(&labels).inc();
+    }
+
+    /// How many packets of neighbours could not be understood since the start.
+    pub fn set_malformed_answers(&self, total: u64) {
+        advance(&self.series.malformed_answers, total);
     }
 
     /// What the source in use has counted since it started.

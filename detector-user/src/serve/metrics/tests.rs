@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::core::{FlowEvent, FlowEventKind, FlowId, Mode, Time};
+use crate::core::{
+    Endpoint, FlowEvent, FlowEventKind, FlowId, Mode, ProbeAnswer, ProbeEvent, ProbeId,
+    ProbeOutcome, ProbeTarget, Time,
+};
 
 fn state(peer: &str, verdict: Verdict, breaker: Breaker) -> PeerState {
     PeerState {
@@ -145,4 +148,41 @@ fn what_the_network_source_counts_is_rendered() {
         &text,
         r#"detector_signals_total{kind="link_down",source="rtnetlink"} 1"#,
     );
+}
+
+#[test]
+fn probes_are_counted_by_kind_and_result_and_not_as_signals() {
+    let metrics = Metrics::new().unwrap();
+    let addr = "10.0.0.1".parse().unwrap();
+    let probe = |target, outcome| {
+        metrics.signal(&Signal::Probe(ProbeEvent {
+            at: Time::default(),
+            probe: ProbeId(1),
+            target,
+            outcome,
+        }));
+    };
+    let neighbour = ProbeTarget::Neighbour { addr, link: 2 };
+    let connect = ProbeTarget::Connect(Endpoint { addr, port: 9000 });
+    probe(neighbour, ProbeOutcome::Sent);
+    probe(neighbour, ProbeOutcome::Answered(ProbeAnswer::Neighbour));
+    probe(connect, ProbeOutcome::Sent);
+    probe(connect, ProbeOutcome::Sent);
+    probe(connect, ProbeOutcome::Answered(ProbeAnswer::SynAck));
+    probe(connect, ProbeOutcome::Answered(ProbeAnswer::Reset));
+    probe(connect, ProbeOutcome::Failed { errno: 1 });
+    metrics.set_malformed_answers(3);
+    let text = metrics.render();
+    for line in [
+        r#"detector_probes_total{kind="neighbour",result="sent"} 1"#,
+        r#"detector_probes_total{kind="neighbour",result="neighbour"} 1"#,
+        r#"detector_probes_total{kind="connect",result="sent"} 2"#,
+        r#"detector_probes_total{kind="connect",result="syn_ack"} 1"#,
+        r#"detector_probes_total{kind="connect",result="reset"} 1"#,
+        r#"detector_probes_total{kind="connect",result="failed"} 1"#,
+        "detector_probe_malformed_answers_total 3",
+    ] {
+        has(&text, line);
+    }
+    assert!(!text.contains("detector_signals_total{"), "{text}");
 }
