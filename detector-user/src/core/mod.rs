@@ -15,6 +15,7 @@ mod evidence;
 mod explain;
 mod flow;
 mod look;
+mod nanos;
 mod path;
 mod peer;
 mod settings;
