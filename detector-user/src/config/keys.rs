@@ -70,6 +70,7 @@ pub fn find(name: &str) -> Option<&'static Key> {
 }
 
 const PATIENCE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+const MERCY: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(600);
 const RECOVERY_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(3600);
 const TRIAL_LEASE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
@@ -132,6 +133,12 @@ pub static KEYS: &[Key] = &[
         help: "the shortest silence, with demands unanswered, that makes a peer dead (10ms to 1m)",
         set: |c, v| duration(v, PATIENCE).map(|x| c.core.patience = x),
         get: |c| shown(c.core.patience),
+    },
+    Key {
+        name: "mercy",
+        help: "how long the silence must be before a dead peer's sockets are destroyed (10ms to 10m)",
+        set: |c, v| duration(v, MERCY).map(|x| c.core.mercy = x),
+        get: |c| shown(c.core.mercy),
     },
     Key {
         name: "recovery_timeout",

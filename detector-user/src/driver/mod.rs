@@ -25,7 +25,8 @@ use self::outlets::Outlets;
 use crate::{
     clock,
     config::Config,
-    core::{Detector, Effect, PeerState, Signal},
+    core::{Effect, PeerState, Signal},
+    record::{Recorder, Taped},
     serve::Request,
     source::{ActiveSource, Source as _, Watched, sock_diag::Reader},
 };
@@ -40,7 +41,8 @@ const REQUEST_QUEUE: usize = 256;
 /// peers to the source again.
 const CHORES_EVERY: Duration = Duration::from_secs(1);
 
-/// Runs the daemon until SIGTERM or SIGINT; `printer` is called with each published state.
+/// Runs the daemon until SIGTERM or SIGINT; `printer` is called with each published state,
+/// `recorder` gets what goes into the core.
 ///
 /// # Errors
 ///
@@ -49,6 +51,7 @@ const CHORES_EVERY: Duration = Duration::from_secs(1);
 pub async fn run(
     config: Config,
     printer: impl FnMut(&PeerState) + Send + 'static,
+    recorder: Option<Recorder>,
 ) -> anyhow::Result<()> {
     let mut stop = signals::Shutdown::listen().context("cannot listen for SIGTERM")?;
     let (stopping, stopped) = watch::channel(false);
@@ -62,7 +65,7 @@ pub async fn run(
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
-        detector: Detector::new(config.core.clone()),
+        detector: Taped::new(config.core.clone(), recorder),
         watched: Watched::new(),
         unwatched: false,
         source,
@@ -77,6 +80,7 @@ pub async fn run(
     );
     let result = driver.run(signals, asked, &mut stop).await;
     info!("stopping");
+    driver.detector.finish(clock::now());
     drop(finder);
     drop(driver);
     // Only the servers hold the other end, and all of them may have ended already.
@@ -86,7 +90,7 @@ pub async fn run(
 }
 
 struct Driver {
-    detector: Detector,
+    detector: Taped,
     watched: Watched,
     /// Whether the source has refused `watched` as it is now.
     unwatched: bool,
@@ -192,7 +196,8 @@ impl Driver {
         while let Some(effect) = self.detector.poll_effect() {
             match effect {
                 Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),
-                Effect::Probe { .. } | Effect::DestroySockets { .. } | Effect::Heard { .. } => {}
+                Effect::Probe { .. } | Effect::DestroySockets { .. } => {}
+                Effect::Heard { peer, at } => self.outlets.heard(&peer, at),
                 Effect::Publish(state) => self.outlets.publish(state),
                 Effect::Retract { peer, revision } => self.outlets.retract(peer, revision),
                 Effect::ReportEstablished { peer, on } => {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::core::{FlowEvent, FlowEventKind, FlowId, Mode, Time};
+use crate::core::{FlowEvent, FlowEventKind, FlowId, Mode};
 
 fn state(peer: &str, verdict: Verdict, breaker: Breaker) -> PeerState {
     PeerState {
@@ -110,4 +110,38 @@ fn signals_and_the_sources_counters_are_rendered() {
     ] {
         has(&text, line);
     }
+}
+
+#[test]
+fn isolation_and_the_last_packet_are_rendered_and_end_with_the_peer() {
+    let metrics = Metrics::new().unwrap();
+    let mut state = state("http://a:1", Verdict::Suspect, Breaker::Closed);
+    metrics.state_published(None, &state);
+    has(
+        &metrics.render(),
+        r#"detector_isolated{peer="http://a:1"} 0"#,
+    );
+    let name = "detector_peer_last_heard_timestamp_seconds";
+    assert!(!metrics.render().contains(name), "it was never heard");
+
+    state.isolated = true;
+    state.last_heard = Some(clock::now());
+    metrics.state_published(None, &state);
+    let text = metrics.render();
+    has(&text, r#"detector_isolated{peer="http://a:1"} 1"#);
+    let series = format!("{name}{{peer=\"http://a:1\"}} ");
+    let seconds = |text: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(&series));
+        line.unwrap().parse().unwrap()
+    };
+    let before = seconds(&text);
+    assert!(before > 1.6e9, "{before}");
+    metrics.heard(&state.peer, clock::now() + Duration::from_secs(5));
+    assert!(
+        seconds(&metrics.render()) >= before,
+        "a moment ahead is now"
+    );
+
+    metrics.peer_retracted(&state.peer);
+    assert!(!metrics.render().contains("http://a:1"));
 }
