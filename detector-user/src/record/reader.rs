@@ -65,7 +65,8 @@ pub struct Reader<R> {
     header: Header,
     last: Time,
     ending: Option<Ending>,
-    torn: bool,
+    /// The line that was cut off.
+    torn: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -106,7 +107,7 @@ impl<R: BufRead> Reader<R> {
             last: header.now,
             header,
             ending: None,
-            torn: false,
+            torn: None,
         })
     }
 
@@ -126,7 +127,7 @@ impl<R: BufRead> Reader<R> {
         let entry: Entry = match self.lines.parse(&self.header.detector) {
             // A daemon or a machine that died in the middle of a line leaves half of it.
             Err(_) if !self.lines.buffer.ends_with(b"\n") => {
-                self.torn = true;
+                self.torn = Some(line);
                 return Ok(None);
             }
             entry => entry?,
@@ -152,7 +153,7 @@ impl<R: BufRead> Reader<R> {
 
     /// The number of the last line, if it was cut off in its middle.
     pub fn torn_line(&self) -> Option<u64> {
-        self.torn.then_some(self.lines.number)
+        self.torn
     }
 }
 

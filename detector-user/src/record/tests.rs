@@ -11,8 +11,8 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::core::{
-    Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, PeerName, PeerState,
-    ProbeAnswer, ProbeEvent, ProbeOutcome, Settings, Signal, SourceKind, TcpState, Time,
+    Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, PeerName,
+    PeerState, ProbeAnswer, ProbeEvent, ProbeOutcome, Settings, Signal, SourceKind, TcpState, Time,
 };
 
 const NO_LIMIT: u64 = u64::MAX;
