@@ -56,7 +56,7 @@ fn open(file: &Path) -> anyhow::Result<Input> {
 }
 
 fn next(file: &Path, input: &mut Input) -> anyhow::Result<Option<Entry>> {
-    input.next().with_context(|| cannot(file))
+    input.read().with_context(|| cannot(file))
 }
 
 fn cannot(file: &Path) -> String {

@@ -116,7 +116,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// The next input; `None` at the end, of which [`Self::ending`] then tells.
-    pub fn next(&mut self) -> Result<Option<Entry>, ReadError> {
+    pub fn read(&mut self) -> Result<Option<Entry>, ReadError> {
         if !self.lines.read()? {
             return Ok(None);
         }

@@ -202,7 +202,7 @@ fn replay(
     change(&mut settings);
     let mut replay = Replay::new(reader.header(), settings, timeouts);
     let mut published = Vec::new();
-    while let Some(entry) = reader.next().unwrap() {
+    while let Some(entry) = reader.read().unwrap() {
         replay.step(entry, &mut |at, state| published.push((at, state.clone())));
     }
     published

@@ -23,7 +23,7 @@ use super::{Ending, Entry, Header, Input};
 use crate::core::Time;
 
 /// What may wait for the disk, in memory.
-const QUEUE_BYTES: usize = 64 << 20;
+const QUEUE_BYTES: usize = 32 << 20;
 
 /// The file's room for its last line.
 const END_ROOM: u64 = 128;

@@ -51,13 +51,13 @@ fn a_recording_ends_within_its_limit_and_the_detector_goes_on() {
     assert!(size <= limit && size > limit / 2, "{size} of {limit}");
     let (mut bounded, mut whole) = (open(&bounded), open(&whole));
     loop {
-        let entry = bounded.next().unwrap().unwrap();
+        let entry = bounded.read().unwrap().unwrap();
         if entry.input == Input::End(Ending::Limit) {
             break;
         }
-        assert_eq!(Some(entry), whole.next().unwrap());
+        assert_eq!(Some(entry), whole.read().unwrap());
     }
-    assert_eq!(bounded.next().unwrap(), None);
+    assert_eq!(bounded.read().unwrap(), None);
     assert_eq!(bounded.ending(), Some(Ending::Limit));
 }
 
@@ -119,7 +119,7 @@ fn a_disk_that_is_too_slow_ends_the_recording_and_leaves_no_hole() {
     let mut reader = Reader::new(&bytes[..]).unwrap();
     let mut next = 1;
     let last = loop {
-        let entry = reader.next().unwrap().unwrap();
+        let entry = reader.read().unwrap().unwrap();
         match entry.input {
             Input::End(_) => break entry,
             _ => assert_eq!(entry.now, ms(next), "none is missing before the end"),
@@ -129,7 +129,7 @@ fn a_disk_that_is_too_slow_ends_the_recording_and_leaves_no_hole() {
     assert_eq!(last.input, Input::End(Ending::TooSlow));
     assert_eq!(last.now, ms(next), "it ends where the first is missing");
     assert!(next > 10, "{next}");
-    assert_eq!(reader.next().unwrap(), None);
+    assert_eq!(reader.read().unwrap(), None);
 }
 
 /// Full after so many bytes.
@@ -169,7 +169,7 @@ fn a_full_disk_ends_the_recording_and_the_detector_goes_on() {
     let bytes = out.0.lock().unwrap().clone();
     assert_eq!(bytes.len(), 20_000);
     let mut reader = Reader::new(&bytes[..]).unwrap();
-    while reader.next().unwrap().is_some() {}
+    while reader.read().unwrap().is_some() {}
     assert!(reader.torn_line().is_some());
     assert_eq!(reader.ending(), None);
 

@@ -23,7 +23,7 @@ fn text(lines: &[&str]) -> String {
 fn read(text: &str) -> Result<Vec<Entry>, String> {
     let mut reader = Reader::new(Cursor::new(text)).map_err(|error| error.to_string())?;
     let mut entries = Vec::new();
-    while let Some(entry) = reader.next().map_err(|error| error.to_string())? {
+    while let Some(entry) = reader.read().map_err(|error| error.to_string())? {
         entries.push(entry);
     }
     Ok(entries)
@@ -235,11 +235,11 @@ fn a_last_line_that_was_cut_off_is_told_and_the_rest_is_read() {
     let second = whole.len() - good.len() - 1;
     for length in second..whole.len() {
         let mut reader = Reader::new(Cursor::new(&whole[..length])).unwrap();
-        assert!(reader.next().unwrap().is_some());
-        let last = reader.next().unwrap();
+        assert!(reader.read().unwrap().is_some());
+        let last = reader.read().unwrap();
         // The line is whole without its newline.
         assert_eq!(last.is_some(), length >= whole.len() - 1, "{length}");
-        assert!(reader.next().unwrap().is_none());
+        assert!(reader.read().unwrap().is_none());
         let torn = (length > second && last.is_none()).then_some(3);
         assert_eq!(reader.torn_line(), torn, "{length}");
         assert_eq!(reader.ending(), None);

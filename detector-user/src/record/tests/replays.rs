@@ -73,7 +73,7 @@ fn a_replay_counts_and_explains_any_moment() {
     let mut replay = Replay::new(reader.header(), settings, Timeouts::Recorded);
     let nobody = &mut |_: Time, _: &PeerState| {};
     let mut explained = None;
-    while let Some(entry) = reader.next().unwrap() {
+    while let Some(entry) = reader.read().unwrap() {
         if entry.now > ms(2_000) && explained.is_none() {
             replay.run_until(ms(2_000), nobody);
             assert_eq!(replay.now(), ms(2_000));
