@@ -13,6 +13,7 @@ use super::*;
 use crate::core::{
     Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, PeerName,
     PeerState, ProbeAnswer, ProbeEvent, ProbeOutcome, Settings, Signal, SourceKind, TcpState, Time,
+    TrialOutcome,
 };
 
 const NO_LIMIT: u64 = u64::MAX;
@@ -21,6 +22,7 @@ const FLOWS: u16 = 4;
 const CUT_MS: u64 = 1_000;
 const HEAL_MS: u64 = 4_000;
 const END_MS: u64 = 6_000;
+const TRIAL_MS: u64 = 3_000;
 
 /// A moment of a machine that has been up for some days.
 fn ms(millis: u64) -> Time {
@@ -126,6 +128,13 @@ fn drive_a_cut(taped: &mut Taped, late: Duration) -> Vec<PeerState> {
         }
         for signal in events.remove(&millis).unwrap_or_default() {
             taped.handle_signal(now, signal);
+        }
+        // A client tries, where the breaker is half open by then.
+        if millis == TRIAL_MS
+            && let Ok(trial) = taped.acquire_trial(now, &peer())
+        {
+            let failed = TrialOutcome::Failed;
+            taped.finish_trial(now, &peer(), trial.id, failed).unwrap();
         }
         // Answered in the next millisecond.
         let next = events.entry(millis + 1).or_default();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::core::{Mode, Verdict};
+use crate::core::{Mode, Reason, Verdict};
 
 fn recorded(settings: &Settings, late: Duration) -> (tempfile::TempDir, Vec<PeerState>) {
     let dir = tempfile::tempdir().unwrap();
@@ -35,6 +35,22 @@ fn a_replay_publishes_exactly_what_was_published() {
             assert_eq!(*at, state.changed_at.max(*at), "not before its change");
         }
     }
+}
+
+/// The breaker is half open by a time-out, and open again by a client's failed trial.
+#[test]
+fn time_outs_and_trials_are_replayed_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("r");
+    let settings = Settings {
+        recovery_timeout: Duration::from_millis(900),
+        ..Settings::default()
+    };
+    let before = record_a_cut(&file, &settings, Duration::from_millis(3));
+    let reasons: Vec<_> = before.iter().map(|state| state.reason).collect();
+    let tried = [Reason::RecoveryTimeout, Reason::TrialFailed];
+    assert!(reasons.windows(2).any(|two| two == tried), "{reasons:?}");
+    assert_eq!(states(&replay(&file, Timeouts::Recorded, |_| {})), before);
 }
 
 #[test]
@@ -98,7 +114,7 @@ fn a_replay_counts_and_explains_any_moment() {
         verdicts,
     } = *replay.summary();
     assert_eq!(duration, Duration::from_millis(END_MS));
-    assert_eq!((trials, verdicts), (0, 4));
+    assert_eq!((trials, verdicts), (1, 4));
     assert!(signals > 20 && timeouts > 5, "{signals} {timeouts}");
 }
 
