@@ -38,7 +38,9 @@ Examples:
   detector run --peer http://node2:9000 --peer http://node3:9000
   detector run --mode observe
   detector watch --output json | jq 'select(.verdict == \"dead\")'
-  detector explain http://node4:9000";
+  detector explain http://node4:9000
+  detector run --config /etc/detector/detector.toml --record node1.rec
+  detector replay node1.rec --patience 50ms";
 
 /// Tells which storage peers are dead, from the kernel's own evidence.
 #[derive(Debug, Parser)]

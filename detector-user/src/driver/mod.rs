@@ -10,6 +10,7 @@
 //! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, and
 //! [`Source::next`], which promises it. The loop never waits for anything else: what may
 //! block (dumps, lookups, slow clients) has a thread or task and a bounded queue of its own.
+//! So has a recording ([`Taped`] is the detector, with a copy of every input written down).
 
 mod outlets;
 mod signals;
