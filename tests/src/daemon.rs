@@ -321,6 +321,11 @@ impl Daemon {
         host.exec(&binary()?.to_string_lossy(), &all)
     }
 
+    /// The program, for commands that need no daemon.
+    pub fn program() -> anyhow::Result<Command> {
+        Ok(Command::new(binary()?))
+    }
+
     /// What helps to see why a test failed.
     async fn diagnosis(&self, peer: &str) -> String {
         let mut text = String::from("--- states, with the time to now ---\n");

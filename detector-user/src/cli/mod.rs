@@ -2,12 +2,14 @@
 //! documented code.
 
 mod args;
+mod changes;
 mod client;
 mod config;
 mod doctor;
 mod exit;
 mod json;
 mod lines;
+mod replay;
 mod run;
 mod text;
 mod watch;
@@ -48,7 +50,8 @@ pub fn main() -> ExitCode {
 fn command(cli: &Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
     match command {
-        Command::Run(overrides) => run::run(global, overrides),
+        Command::Run(args) => run::run(global, args),
+        Command::Replay(args) => replay::replay(global, args),
         Command::Peers => block_on(client::peers(global)),
         Command::Watch => block_on(watch::watch(global)),
         Command::Explain { peer } => block_on(client::explain(global, peer)),

@@ -17,6 +17,7 @@ mod explain;
 mod flow;
 mod gateways;
 mod look;
+mod nanos;
 mod network;
 mod path;
 mod pauses;

@@ -12,6 +12,7 @@
 //! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, and
 //! [`Source::next`], which promises it. The loop never waits for anything else: what may
 //! block (dumps, lookups, slow clients) has a thread or task and a bounded queue of its own.
+//! So has a recording ([`Taped`] is the detector, with a copy of every input written down).
 
 mod outlets;
 mod signals;
@@ -27,8 +28,9 @@ use self::outlets::Outlets;
 use crate::{
     clock,
     config::Config,
-    core::{Detector, Effect, PeerState, Signal},
+    core::{Effect, PeerState, Signal},
     effect::destroy::{self, Destroyer},
+    record::{Recorder, Taped},
     serve::Request,
     source::{
         ActiveSource, Source as _, Watched, network::NetworkSource, probe::Prober,
@@ -46,7 +48,8 @@ const REQUEST_QUEUE: usize = 256;
 /// peers to the source again.
 const CHORES_EVERY: Duration = Duration::from_secs(1);
 
-/// Runs the daemon until SIGTERM or SIGINT; `printer` is called with each published state.
+/// Runs the daemon until SIGTERM or SIGINT; `printer` is called with each published state,
+/// `recorder` gets what goes into the core.
 ///
 /// # Errors
 ///
@@ -55,6 +58,7 @@ const CHORES_EVERY: Duration = Duration::from_secs(1);
 pub async fn run(
     config: Config,
     printer: impl FnMut(&PeerState) + Send + 'static,
+    recorder: Option<Recorder>,
 ) -> anyhow::Result<()> {
     let mut stop = signals::Shutdown::listen().context("cannot listen for SIGTERM")?;
     let (stopping, stopped) = watch::channel(false);
@@ -72,7 +76,7 @@ pub async fn run(
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
-        detector: Detector::new(config.core.clone()),
+        detector: Taped::new(config.core.clone(), recorder),
         watched: Watched::new(),
         unwatched: false,
         source,
@@ -90,6 +94,7 @@ pub async fn run(
     );
     let result = driver.run(signals, asked, &mut stop).await;
     info!("stopping");
+    driver.detector.finish(clock::now());
     drop(finder);
     drop(driver);
     // Only the servers hold the other end, and all of them may have ended already.
@@ -99,7 +104,7 @@ pub async fn run(
 }
 
 struct Driver {
-    detector: Detector,
+    detector: Taped,
     watched: Watched,
     /// Whether the source has refused `watched` as it is now.
     unwatched: bool,
@@ -250,7 +255,7 @@ impl Driver {
                     target,
                     give_up_after,
                 } => self.prober.send(probe, target, give_up_after),
-                Effect::Heard { .. } => {}
+                Effect::Heard { peer, at } => self.outlets.heard(&peer, at),
                 Effect::Publish(state) => self.outlets.publish(state),
                 Effect::Retract { peer, revision } => self.outlets.retract(peer, revision),
                 Effect::ReportEstablished { peer, on } => {

@@ -7,15 +7,17 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, core::Collector,
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, core::Collector,
 };
 
 use crate::{
-    core::{Breaker, Destroyed, PeerName, PeerState, Reason, Signal, SourceKind, Verdict},
+    clock,
+    core::{Breaker, Destroyed, PeerName, PeerState, Reason, Signal, SourceKind, Time, Verdict},
     source::{SourceCounters, network::NetworkCounters},
 };
 
@@ -37,6 +39,8 @@ struct Series {
     breaker: IntGaugeVec,
     would_be_breaker: IntGaugeVec,
     reason: IntGaugeVec,
+    isolated: IntGaugeVec,
+    last_heard: GaugeVec,
     transitions: IntCounterVec,
     breaker_transitions: IntCounterVec,
     sockets_destroyed: IntCounterVec,
@@ -92,6 +96,22 @@ impl Metrics {
                 "peer_reason",
                 "1 for why the peer's verdict or breaker is what it is.",
                 &["peer", "reason"],
+            )?,
+            isolated: gauges(
+                r,
+                "isolated",
+                "1 while this node itself may be cut off and the peer's verdict is held.",
+                &["peer"],
+            )?,
+            last_heard: register(
+                r,
+                GaugeVec::new(
+                    Opts::new(
+                        "detector_peer_last_heard_timestamp_seconds",
+                        "When a packet from the peer was last known to arrive, in seconds since 1970.",
+                    ),
+                    &["peer"],
+                )?,
             )?,
             transitions: counters(
                 r,
@@ -212,6 +232,10 @@ impl Metrics {
         }
         series.remove_reasons(peer);
         set(&series.reason, &[peer, state.reason.as_str()], true);
+        set(&series.isolated, &[peer], state.isolated);
+        if let Some(at) = state.last_heard {
+            self.heard(&state.peer, at);
+        }
 
         let Some(previous) = previous else { return };
         if previous.verdict != state.verdict {
@@ -229,6 +253,13 @@ impl Metrics {
                 Transition::Breaker(previous.breaker, state.breaker, state.reason),
             );
         }
+    }
+
+    /// A packet from the peer arrived at `at`, and nothing else changed.
+    pub fn heard(&self, peer: &PeerName, at: Time) {
+        let since_1970 = clock::wall(at).duration_since(SystemTime::UNIX_EPOCH);
+        let last_heard = self.series.last_heard.with_label_values(&[peer.as_str()]);
+        last_heard.set(since_1970.unwrap_or_default().as_secs_f64());
     }
 
     /// The peer is no longer watched: its series end.
@@ -251,6 +282,8 @@ impl Metrics {
                 .sockets_destroyed
                 .remove_label_values(&[name, result]);
         }
+        let _ = series.isolated.remove_label_values(&[name]);
+        let _ = series.last_heard.remove_label_values(&[name]);
         series.remove_reasons(name);
         series.remove_transitions(peer);
     }

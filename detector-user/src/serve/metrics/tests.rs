@@ -186,3 +186,37 @@ fn probes_are_counted_by_kind_and_result_and_not_as_signals() {
     }
     assert!(!text.contains("detector_signals_total{"), "{text}");
 }
+
+#[test]
+fn isolation_and_the_last_packet_are_rendered_and_end_with_the_peer() {
+    let metrics = Metrics::new().unwrap();
+    let mut state = state("http://a:1", Verdict::Suspect, Breaker::Closed);
+    metrics.state_published(None, &state);
+    has(
+        &metrics.render(),
+        r#"detector_isolated{peer="http://a:1"} 0"#,
+    );
+    let name = "detector_peer_last_heard_timestamp_seconds";
+    assert!(!metrics.render().contains(name), "it was never heard");
+
+    state.isolated = true;
+    state.last_heard = Some(clock::now());
+    metrics.state_published(None, &state);
+    let text = metrics.render();
+    has(&text, r#"detector_isolated{peer="http://a:1"} 1"#);
+    let series = format!("{name}{{peer=\"http://a:1\"}} ");
+    let seconds = |text: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(&series));
+        line.unwrap().parse().unwrap()
+    };
+    let before = seconds(&text);
+    assert!(before > 1.6e9, "{before}");
+    metrics.heard(&state.peer, clock::now() + Duration::from_secs(5));
+    assert!(
+        seconds(&metrics.render()) >= before,
+        "a moment ahead is now"
+    );
+
+    metrics.peer_retracted(&state.peer);
+    assert!(!metrics.render().contains("http://a:1"));
+}
