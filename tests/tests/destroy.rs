@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use detector_tests::{Cut, Lab, PEER_PORT, binary, testbed};
+use detector_tests::{Cut, Lab, PEER_PORT, Traffic, binary, peer::Event, testbed};
 use detector_user::{
     clock,
     core::{Destroyed, Endpoint, FlowEventKind, FlowId, PeerName, Signal, TcpState, Time},
@@ -295,6 +295,43 @@ async fn a_connect_that_nobody_answers_returns_too() -> anyhow::Result<()> {
         assert_eq!(told, result(1, 0, 0, 0));
         let returned = connect.join().expect("the thread does not panic")?;
         assert_aborted(returned);
+        Ok(())
+    })
+    .await
+}
+
+/// What a program sees that has no time-outs of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unmodified_program_gets_its_calls_back() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let mut stand = Stand::new()?;
+        let client = Traffic::blocking_client(stand.lab.host(1), stand.lab.host(2), 2).await?;
+        let cut = stand.lab.cut(&[2], Cut::SilentDrop)?;
+        // The request is out, so both wait in read(); then both dial anew, in vain.
+        for (call, state) in [
+            ("read", TcpState::Established),
+            ("connect", TcpState::SynSent),
+        ] {
+            let named = testbed::until("both wait", SOON, async || {
+                let sockets = stand.sockets()?;
+                let waiting = sockets.iter().filter(|s| s.reading.state == state);
+                let named: Vec<_> = waiting.map(|s| (s.reading.id, s.reading.cookie)).collect();
+                Ok((named.len() == 2).then_some(named))
+            })
+            .await?;
+            let told = stand.destroy(clock::now(), &named).await?;
+            assert_eq!(told, result(2, 0, 0, 0), "{call}");
+            for connection in 0..2 {
+                let error = client.event(cut.at_ns, SOON, |event| match event {
+                    Event::Error { channel, error, .. } if *channel == connection => {
+                        error.starts_with(call).then(|| error.clone())
+                    }
+                    _ => None,
+                });
+                let error = error.await?;
+                assert!(error.contains("os error 103"), "{error}");
+            }
+        }
         Ok(())
     })
     .await

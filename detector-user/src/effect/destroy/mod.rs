@@ -9,9 +9,13 @@
 //!
 //! This cannot be taken back, so the thread looks for itself before each batch: should any
 //! socket with the peer's addresses have heard something since, all that are left are spared
-//! ([`rule`]). One dump is that look, and not a question for each socket: it also shows the
-//! sockets that were not to be destroyed, it costs no more from some hundred sockets on, and
-//! the kernel dates what it heard by the jiffy, so that looking more often shows nothing new.
+//! ([`rule`]).
+//!
+//! That look is one dump, and not a question for each socket just before it goes. The dump
+//! costs 0.3 ms more and then the same 1.3 µs a socket (6.18; to destroy one takes 13 to
+//! 50 µs), and it also shows the sockets that were not to be destroyed and gives each its
+//! exact name. A question would come 5 ms later at best, which is the resolution of the
+//! answer: the kernel dates what it heard by the jiffy.
 
 mod proof;
 mod rule;
