@@ -1,13 +1,26 @@
 //! `detector doctor`: what this kernel and these privileges allow.
 
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
 use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
-    args::Output,
+    args::{Global, Output},
+    block_on,
     exit::{Exit, Failure},
     json, print,
 };
-use crate::source::support::{self, Check, Status};
+use crate::{
+    config,
+    source::{
+        resolve::{Lookup as _, SystemLookup},
+        support::{self, Check, Status},
+    },
+};
+
+/// What all names of peers get to resolve: a diagnosis must not hang where DNS does.
+const LOOKUPS: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
 struct CheckLine<'a> {
@@ -28,9 +41,9 @@ impl<'a> From<&'a Check> for CheckLine<'a> {
     }
 }
 
-pub fn doctor(output: Output) -> Result<Exit, Failure> {
-    let checks = support::checks();
-    match output {
+pub fn doctor(global: &Global) -> Result<Exit, Failure> {
+    let checks = support::checks(&block_on(peers(global))?);
+    match global.output {
         Output::Text => print(&text(&checks))?,
         Output::Json => {
             let lines = checks
@@ -40,6 +53,25 @@ pub fn doctor(output: Output) -> Result<Exit, Failure> {
         }
     }
     Ok(verdict(&checks))
+}
+
+/// The addresses of the peers that the file names, so far as they can be had.
+async fn peers(global: &Global) -> Result<BTreeSet<IpAddr>, Failure> {
+    // What is wrong with a file is for `detector config check` to say.
+    let loaded = config::load(global.config.as_deref(), &[]);
+    let deadline = Instant::now() + LOOKUPS;
+    let mut addrs = BTreeSet::new();
+    for peer in loaded.into_iter().flat_map(|loaded| loaded.config.peers) {
+        if !peer.addresses.is_empty() {
+            addrs.extend(peer.addresses);
+            continue;
+        }
+        let lookup = SystemLookup.lookup(&peer.host, peer.port);
+        if let Ok(Ok(found)) = timeout_at(deadline, lookup).await {
+            addrs.extend(found);
+        }
+    }
+    Ok(addrs)
 }
 
 fn verdict(checks: &[Check]) -> Exit {

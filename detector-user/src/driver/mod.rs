@@ -3,6 +3,7 @@
 //! ```text
 //!   kernel ──ring──▶ ActiveSource ─┐                      ┌─▶ Board ──▶ gRPC clients
 //!   sockets ─dump──▶ Reader ───────┤ Signal ▶ Detector ▶ ─┼─▶ Metrics ▶ HTTP
+//!   rtnetlink ─────▶ NetworkSource ┤                      │
 //!   names ─────────▶ Resolver ─────┤                Effect├─▶ printer ▶ stdout
 //!   clients ───────▶ Request ──────┘                      └─▶ Reader (look again)
 //! ```
@@ -29,7 +30,7 @@ use crate::{
     core::{Effect, PeerState, Signal},
     record::{Recorder, Taped},
     serve::Request,
-    source::{ActiveSource, Source as _, Watched, sock_diag::Reader},
+    source::{ActiveSource, Source as _, Watched, network::NetworkSource, sock_diag::Reader},
 };
 
 /// Signals that wait for the loop before their senders wait.
@@ -63,6 +64,7 @@ pub async fn run(
     let source = ActiveSource::open(&config)?;
     let reader =
         Reader::spawn(signal_sender.clone()).context("cannot read the kernel's sockets")?;
+    let network = tasks::network(signal_sender.clone());
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
@@ -70,6 +72,7 @@ pub async fn run(
         watched: Watched::new(),
         unwatched: false,
         source,
+        network,
         reader,
         outlets,
     };
@@ -96,6 +99,7 @@ struct Driver {
     /// Whether the source has refused `watched` as it is now.
     unwatched: bool,
     source: ActiveSource,
+    network: Option<NetworkSource>,
     reader: Reader,
     outlets: Outlets,
 }
@@ -124,6 +128,9 @@ impl Driver {
                         self.watch();
                     }
                     self.outlets.metrics.set_counters(self.source.kind(), self.source.counters());
+                    if let Some(network) = &self.network {
+                        self.outlets.metrics.set_network_counters(network.counters());
+                    }
                 }
                 () = stop.recv() => return Ok(()),
             }
@@ -139,10 +146,12 @@ impl Driver {
             } => {
                 self.watched.insert(peer.clone(), endpoints.clone());
                 self.watch();
+                self.watch_network();
             }
             Signal::PeerRemoved { peer } => {
                 self.watched.remove(peer);
                 self.watch();
+                self.watch_network();
             }
             Signal::Flow(event) => {
                 debug!(flow = %event.flow, kind = ?event.kind, at = event.at.as_nanos(), "event");
@@ -168,6 +177,13 @@ impl Driver {
             );
         }
         self.unwatched = refused.is_some();
+    }
+
+    fn watch_network(&self) {
+        if let Some(network) = &self.network {
+            let endpoints = self.watched.values().flatten();
+            network.watch(endpoints.map(|endpoint| endpoint.addr).collect());
+        }
     }
 
     fn request(&mut self, request: Request) {

@@ -22,7 +22,6 @@ const FLOWS: u16 = 4;
 const CUT_MS: u64 = 1_000;
 const HEAL_MS: u64 = 4_000;
 const END_MS: u64 = 6_000;
-const TRIAL_MS: u64 = 3_000;
 
 /// A moment of a machine that has been up for some days.
 fn ms(millis: u64) -> Time {
@@ -118,7 +117,7 @@ fn kernel_events() -> BTreeMap<u64, Vec<Signal>> {
 
 /// A driver in virtual time, whose kernel lets a peer die and come back. Every time-out is
 /// handled `late` after it was due. Gives what was published.
-fn drive_a_cut(taped: &mut Taped, late: Duration) -> Vec<PeerState> {
+fn drive_a_cut(taped: &mut Taped, late: Duration, mut tries: bool) -> Vec<PeerState> {
     let mut events = kernel_events();
     let mut published = Vec::new();
     for millis in 0..=END_MS {
@@ -129,12 +128,11 @@ fn drive_a_cut(taped: &mut Taped, late: Duration) -> Vec<PeerState> {
         for signal in events.remove(&millis).unwrap_or_default() {
             taped.handle_signal(now, signal);
         }
-        // A client tries, where the breaker is half open by then.
-        if millis == TRIAL_MS
-            && let Ok(trial) = taped.acquire_trial(now, &peer())
-        {
+        // A client tries, and fails, as soon as it may.
+        if tries && let Ok(trial) = taped.acquire_trial(now, &peer()) {
             let failed = TrialOutcome::Failed;
             taped.finish_trial(now, &peer(), trial.id, failed).unwrap();
+            tries = false;
         }
         // Answered in the next millisecond.
         let next = events.entry(millis + 1).or_default();
@@ -188,10 +186,10 @@ fn is_cut(millis: u64) -> bool {
 }
 
 /// Records the cut into a file, and gives what was published.
-fn record_a_cut(file: &Path, settings: &Settings, late: Duration) -> Vec<PeerState> {
+fn record_a_cut(file: &Path, settings: &Settings, late: Duration, tries: bool) -> Vec<PeerState> {
     let recorder = Recorder::create(file, NO_LIMIT, &header(settings)).unwrap();
     let mut taped = Taped::new(settings.clone(), Some(recorder));
-    let published = drive_a_cut(&mut taped, late);
+    let published = drive_a_cut(&mut taped, late, tries);
     taped.finish(ms(END_MS));
     published
 }
@@ -215,4 +213,19 @@ fn replay(
         replay.step(entry, &mut |at, state| published.push((at, state.clone())));
     }
     published
+}
+
+const STORY: [Verdict; 5] = [
+    Verdict::Unknown,
+    Verdict::Alive,
+    Verdict::Suspect,
+    Verdict::Dead,
+    Verdict::Alive,
+];
+
+/// The verdicts, each once.
+fn story(published: &[PeerState]) -> Vec<Verdict> {
+    let mut story: Vec<_> = published.iter().map(|state| state.verdict).collect();
+    story.dedup();
+    story
 }

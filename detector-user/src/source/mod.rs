@@ -3,6 +3,7 @@
 
 pub mod discover;
 pub mod ebpf;
+pub mod network;
 pub mod resolve;
 mod select;
 pub mod sock_diag;

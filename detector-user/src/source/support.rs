@@ -1,7 +1,7 @@
 //! What this kernel and these privileges allow, as typed answers: `detector doctor` prints
 //! them, and a source that cannot start says the same.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, net::IpAddr, path::Path};
 
 use aya::util::KernelVersion;
 
@@ -10,6 +10,7 @@ use super::ebpf::{
     SocketLayout, TracefsError, Tracepoint, Tracepoints, VMLINUX, counts_locked_memory,
     mount_point,
 };
+use super::network::{Survey, survey};
 use super::sock_diag::SockDiag;
 
 /// How well something that the daemon wants is served here.
@@ -97,8 +98,9 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// Lets a process lift its own limits.
 const CAP_SYS_RESOURCE: u32 = 24;
 
-/// Looks at everything, and tries to load the programs.
-pub fn checks() -> Vec<Check> {
+/// Looks at everything, and tries to load the programs. `peers` are the addresses that the
+/// configuration names.
+pub fn checks(peers: &BTreeSet<IpAddr>) -> Vec<Check> {
     let mut checks = vec![kernel(), object(), tracefs()];
     checks.extend(tracepoints());
     checks.extend(btf());
@@ -111,6 +113,7 @@ pub fn checks() -> Vec<Check> {
     }
     checks.push(trial_load());
     checks.push(socket_dump());
+    checks.push(rtnetlink(peers));
     checks
 }
 
@@ -342,9 +345,55 @@ fn socket_dump() -> Check {
     }
 }
 
+fn rtnetlink(peers: &BTreeSet<IpAddr>) -> Check {
+    let name = "rtnetlink";
+    match survey(peers) {
+        Ok(survey) => Check::new(
+            name,
+            Status::Ok,
+            surveyed(&survey),
+            "tells when this host itself is cut off, and which peers can be asked by ARP or \
+             neighbour discovery",
+        ),
+        Err(error) => Check::new(
+            name,
+            Status::Degraded,
+            error.to_string(),
+            "without it a cut of this host itself is not told by its links, and peers are not \
+             asked by ARP or neighbour discovery",
+        ),
+    }
+}
+
+fn surveyed(survey: &Survey) -> String {
+    let mut found = format!("{} links are known", survey.links);
+    for (name, up) in &survey.used {
+        let state = if *up { "up" } else { "DOWN" };
+        found += &format!("; peers are reached by {name}, which is {state}");
+    }
+    match survey.without_route {
+        0 => found,
+        count => found + &format!("; {count} peer addresses are this host's or have no route"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_survey_names_the_links_that_peers_are_reached_by() {
+        let survey = Survey {
+            links: 3,
+            used: [("eth0".to_owned(), true), ("eth1".to_owned(), false)].into(),
+            without_route: 1,
+        };
+        assert_eq!(
+            surveyed(&survey),
+            "3 links are known; peers are reached by eth0, which is up; peers are reached by \
+             eth1, which is DOWN; 1 peer addresses are this host's or have no route"
+        );
+    }
 
     fn statuses(effective: u64) -> Vec<Status> {
         let checks = capabilities(effective);
@@ -396,13 +445,14 @@ mod tests {
 
     #[test]
     fn every_check_says_what_it_found_and_means() {
-        let checks = checks();
+        let checks = checks(&[[127, 0, 0, 1].into()].into());
         for wanted in [
             "kernel",
             "eBPF object",
             "tracefs",
             "loads and attaches",
             "sock_diag",
+            "rtnetlink",
         ] {
             assert!(checks.iter().any(|check| check.name == wanted), "{wanted}");
         }

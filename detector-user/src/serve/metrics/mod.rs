@@ -18,7 +18,7 @@ use prometheus::{
 use crate::{
     clock,
     core::{Breaker, PeerName, PeerState, Reason, Signal, SourceKind, Time, Verdict},
-    source::SourceCounters,
+    source::{SourceCounters, network::NetworkCounters},
 };
 
 /// Around the targets (0.28 s, 0.4 s, 0.6 s, 0.7 s), up to what time-outs take today.
@@ -49,6 +49,8 @@ struct Series {
     flows_full: IntCounter,
     retransmits: IntCounter,
     malformed_records: IntCounter,
+    netlink_resyncs: IntCounter,
+    netlink_malformed: IntCounter,
     flows_tracked: IntGauge,
     source: IntGaugeVec,
     build: IntGaugeVec,
@@ -155,6 +157,16 @@ impl Metrics {
                 r,
                 "malformed_records_total",
                 "Records that could not be decoded.",
+            )?,
+            netlink_resyncs: counter(
+                r,
+                "netlink_resyncs_total",
+                "Times that links, routes and neighbours were read again because the kernel dropped changes.",
+            )?,
+            netlink_malformed: counter(
+                r,
+                "netlink_malformed_total",
+                "Messages about links, routes and neighbours that could not be decoded.",
             )?,
             flows_tracked: register(
                 r,
@@ -279,6 +291,12 @@ impl Metrics {
         advance(&series.malformed_records, counters.malformed_records);
         let flows = i64::try_from(counters.flows_tracked).unwrap_or(i64::MAX);
         series.flows_tracked.set(flows);
+    }
+
+    /// What the source of links, routes and neighbours has counted since it started.
+    pub fn set_network_counters(&self, counters: NetworkCounters) {
+        advance(&self.series.netlink_resyncs, counters.resyncs);
+        advance(&self.series.netlink_malformed, counters.malformed);
     }
 
     /// All metrics in Prometheus' text format.
