@@ -98,7 +98,7 @@ impl Replay {
             let late_from = recorded.poll_timeout().unwrap_or(until);
             let mut earliest = self.now;
             while let Some(due) = self.detector.poll_timeout().map(|at| at.max(earliest)) {
-                let at = if due > late_from { until } else { due };
+                let at = if due >= late_from { until } else { due };
                 if due > until {
                     break;
                 }

@@ -13,7 +13,7 @@ use super::*;
 use crate::core::{
     Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, PeerName,
     PeerState, ProbeAnswer, ProbeEvent, ProbeOutcome, Settings, Signal, SourceKind, TcpState, Time,
-    TrialOutcome,
+    TrialOutcome, Verdict,
 };
 
 const NO_LIMIT: u64 = u64::MAX;
@@ -116,8 +116,9 @@ fn kernel_events() -> BTreeMap<u64, Vec<Signal>> {
 }
 
 /// A driver in virtual time, whose kernel lets a peer die and come back. Every time-out is
-/// handled `late` after it was due. Gives what was published.
-fn drive_a_cut(taped: &mut Taped, late: Duration, mut tries: bool) -> Vec<PeerState> {
+/// handled `late` after it was due. A peer that clients try does not answer probes: only then
+/// is its breaker half open after the recovery time-out. Gives what was published.
+fn drive_a_cut(taped: &mut Taped, late: Duration, tries: bool) -> Vec<PeerState> {
     let mut events = kernel_events();
     let mut published = Vec::new();
     for millis in 0..=END_MS {
@@ -132,14 +133,13 @@ fn drive_a_cut(taped: &mut Taped, late: Duration, mut tries: bool) -> Vec<PeerSt
         if tries && let Ok(trial) = taped.acquire_trial(now, &peer()) {
             let failed = TrialOutcome::Failed;
             taped.finish_trial(now, &peer(), trial.id, failed).unwrap();
-            tries = false;
         }
         // Answered in the next millisecond.
         let next = events.entry(millis + 1).or_default();
         while let Some(effect) = taped.poll_effect() {
             match effect {
                 Effect::Publish(state) => published.push(state),
-                effect => next.extend(carried_out(effect, millis + 1)),
+                effect => next.extend(carried_out(effect, millis + 1, tries)),
             }
         }
     }
@@ -147,7 +147,7 @@ fn drive_a_cut(taped: &mut Taped, late: Duration, mut tries: bool) -> Vec<PeerSt
 }
 
 /// What the kernel answers.
-fn carried_out(effect: Effect, millis: u64) -> Vec<Signal> {
+fn carried_out(effect: Effect, millis: u64, firewalled: bool) -> Vec<Signal> {
     let at = ms(millis);
     match effect {
         Effect::ReadSockets { peer, .. } => vec![Signal::SocketsRead {
@@ -165,7 +165,8 @@ fn carried_out(effect: Effect, millis: u64) -> Vec<Signal> {
                     outcome,
                 })
             };
-            let answer = (!is_cut(millis)).then_some(ProbeOutcome::Answered(ProbeAnswer::SynAck));
+            let answer = (!is_cut(millis) && !firewalled)
+                .then_some(ProbeOutcome::Answered(ProbeAnswer::SynAck));
             let outcomes = std::iter::once(ProbeOutcome::Sent).chain(answer);
             outcomes.map(outcome).collect()
         }
