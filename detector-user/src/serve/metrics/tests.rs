@@ -220,27 +220,3 @@ fn isolation_and_the_last_packet_are_rendered_and_end_with_the_peer() {
     metrics.peer_retracted(&state.peer);
     assert!(!metrics.render().contains("http://a:1"));
 }
-
-#[test]
-fn what_the_network_source_counts_is_rendered() {
-    let metrics = Metrics::new().unwrap();
-    metrics.set_network_counters(NetworkCounters {
-        resyncs: 2,
-        malformed: 1,
-    });
-    metrics.signal(&Signal::Network {
-        at: Time::default(),
-        event: crate::core::NetworkEvent::Link {
-            link: 2,
-            name: "eth0".to_owned(),
-            up: false,
-        },
-    });
-    let text = metrics.render();
-    has(&text, "detector_netlink_resyncs_total 2");
-    has(&text, "detector_netlink_malformed_total 1");
-    has(
-        &text,
-        r#"detector_signals_total{kind="link_down",source="rtnetlink"} 1"#,
-    );
-}
