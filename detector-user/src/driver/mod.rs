@@ -26,7 +26,7 @@ use self::outlets::Outlets;
 use crate::{
     clock,
     config::Config,
-    core::{Detector, Effect, PeerState, Signal},
+    core::{Detector, Effect, PeerState, Signal, Verdict},
     serve::Request,
     source::{ActiveSource, Source as _, Watched, network::NetworkSource, sock_diag::Reader},
 };
@@ -181,6 +181,13 @@ impl Driver {
         }
     }
 
+    /// Is it the peer, or are we cut off? The kernel may be late to tell of a lost carrier.
+    fn check_links(&self, state: &PeerState) {
+        if let (Verdict::Suspect, Some(network)) = (state.verdict, &self.network) {
+            network.check_links();
+        }
+    }
+
     fn request(&mut self, request: Request) {
         let now = clock::now();
         // A client that no longer waits for its answer is no error.
@@ -209,7 +216,10 @@ impl Driver {
             match effect {
                 Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),
                 Effect::Probe { .. } | Effect::DestroySockets { .. } | Effect::Heard { .. } => {}
-                Effect::Publish(state) => self.outlets.publish(state),
+                Effect::Publish(state) => {
+                    self.check_links(&state);
+                    self.outlets.publish(state);
+                }
                 Effect::Retract { peer, revision } => self.outlets.retract(peer, revision),
                 Effect::ReportEstablished { peer, on } => {
                     if let Err(error) = self.source.report_established(&peer, on) {
