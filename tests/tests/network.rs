@@ -212,6 +212,11 @@ async fn routes_by_gateways_rules_and_next_hops() -> anyhow::Result<()> {
         let lab = Lab::new(3)?;
         let (us, router, other) = (lab.host(1), lab.host(2), lab.host(3));
         let eth0 = Eth0::of(us)?;
+        // It would be announced as usable later on, and have every route looked at again.
+        us.exec(
+            "ip",
+            &["-6", "addr", "flush", "dev", "eth0", "scope", "link"],
+        )?;
         let far: IpAddr = "10.99.0.1".parse()?;
         let far6: IpAddr = "fd99::1".parse()?;
         let mut listener = Listener::on(us, 64, ROOM)?;
