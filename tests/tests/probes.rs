@@ -270,11 +270,11 @@ async fn no_syn_is_ever_sent_again() -> anyhow::Result<()> {
 fn counter(host: &Host, name: &str) -> anyhow::Result<u64> {
     let text = host.within(|| fs::read_to_string("/proc/thread-self/net/netstat"))??;
     let lines: Vec<&str> = text.lines().collect();
-    let values = lines.chunks(2).filter_map(|pair| {
+    let mut values = lines.chunks(2).filter_map(|pair| {
         let place = pair[0].split(' ').position(|word| word == name)?;
         pair.get(1)?.split(' ').nth(place)?.parse().ok()
     });
-    values.last().with_context(|| format!("no {name}: {text}"))
+    values.next().with_context(|| format!("no {name}: {text}"))
 }
 
 #[tokio::test]
