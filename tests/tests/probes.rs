@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    process::Command,
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use detector_user::{
     source::probe::Prober,
 };
 use nix::{
-    libc::{EAGAIN, ENETDOWN, ENETUNREACH, ENODEV, EOPNOTSUPP},
+    libc::{EAGAIN, ENETDOWN, ENETUNREACH, ENODEV, EOPNOTSUPP, EPERM},
     net::if_::if_nametoindex,
 };
 use tokio::{
@@ -503,6 +504,42 @@ fn sockets(host: &Host) -> anyhow::Result<Vec<&'static str>> {
         found.extend(text.lines().skip(1).map(|_| table));
     }
     Ok(found)
+}
+
+/// Tells this test program that it runs without the capability.
+const WITHOUT_NET_RAW: &str = "DETECTOR_TEST_WITHOUT_NET_RAW";
+
+/// The program runs itself again without the capability: a thread alone cannot lose it here.
+#[tokio::test]
+async fn without_cap_net_raw_only_connects_are_left() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        if env::var_os(WITHOUT_NET_RAW).is_none() {
+            let test = "without_cap_net_raw_only_connects_are_left";
+            let output = Command::new("setpriv")
+                .args(["--bounding-set=-net_raw", "--inh-caps=-net_raw", "--"])
+                .arg(env::current_exe()?)
+                .args(["--exact", test, "--nocapture"])
+                .env(WITHOUT_NET_RAW, "1")
+                .output()
+                .context("cannot run setpriv: is util-linux installed?")?;
+            let said = String::from_utf8_lossy(&output.stdout);
+            ensure!(output.status.success(), "{said}{output:?}");
+            ensure!(said.contains("1 passed"), "{said}");
+            return Ok(());
+        }
+        let lab = Lab::new(2)?;
+        let peer = lab.host(2);
+        let mut asker = Asker::on(lab.host(1))?;
+        let errno = EPERM as u32;
+        for addr in [IpAddr::from(peer.v4()), peer.v6().into()] {
+            let target = asker.neighbour(addr);
+            assert_eq!(asker.first(target).await?, ProbeOutcome::Failed { errno });
+            let answer = asker.answer(connect(addr, SHUT)).await?;
+            assert_eq!(answer, ProbeAnswer::Reset);
+        }
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
