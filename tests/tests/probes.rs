@@ -90,7 +90,10 @@ impl Asker {
     async fn answer(&mut self, target: ProbeTarget) -> anyhow::Result<ProbeAnswer> {
         let before = clock::now();
         let probe = self.send(target, PATIENT);
-        let (sent, answered) = (self.event().await?, self.event().await?);
+        let sent = self.event().await;
+        let sent = sent.with_context(|| format!("{target} is not sent"))?;
+        let answered = self.event().await;
+        let answered = answered.with_context(|| format!("{target} is not answered"))?;
         ensure!(sent.outcome == ProbeOutcome::Sent, "{sent:?}");
         ensure!(
             (sent.probe, answered.probe) == (probe, probe),
