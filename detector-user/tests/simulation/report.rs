@@ -1,0 +1,139 @@
+//! The long run: what it is asked for by the environment, and what it prints.
+
+use std::{env, fmt::Write as _, time::Duration};
+
+use crate::{
+    checks::{Stats, Violation},
+    scenario::{SCENARIOS, script},
+    script::Script,
+    shrink::shrunk,
+    world::{Watch, run},
+};
+
+/// What `cargo xtask simulate` asks for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The seed of the first run; each after it has the next.
+    pub seed: u64,
+    pub node_hours: f64,
+    /// All where none is named.
+    pub scenario: Option<String>,
+    pub trace: bool,
+}
+
+impl Options {
+    pub fn from_environment() -> Self {
+        let set = |name: &str| env::var(format!("DETECTOR_SIMULATE_{name}")).ok();
+        let number = |name: &str, default: f64| {
+            set(name).map_or(default, |value| {
+                value
+                    .parse()
+                    .unwrap_or_else(|_| panic!("DETECTOR_SIMULATE_{name} is no number: {value}"))
+            })
+        };
+        Self {
+            seed: number("SEED", 1.0) as u64,
+            node_hours: number("NODE_HOURS", 10_000.0),
+            scenario: set("SCENARIO"),
+            trace: set("TRACE").is_some(),
+        }
+    }
+}
+
+/// Runs scripts of this length until there are enough node-hours; every eighth is run again
+/// from what was recorded.
+pub fn long_run(options: &Options, length: Duration) -> Result<(), String> {
+    let names: Vec<&str> = match &options.scenario {
+        Some(name) => vec![name],
+        None => SCENARIOS.iter().map(|(name, _)| *name).collect(),
+    };
+    let started = detector_user::clock::now();
+    let (mut hours, mut stats, mut events, mut runs) = (0.0, Stats::default(), 0, 0);
+    for (seed, name) in (options.seed..).zip(names.iter().cycle()) {
+        if hours >= options.node_hours {
+            break;
+        }
+        let Some(script) = script(name, seed, length) else {
+            let known: Vec<_> = SCENARIOS.iter().map(|(name, _)| *name).collect();
+            return Err(format!(
+                "no scenario {name}; there are {}",
+                known.join(", ")
+            ));
+        };
+        let watch = Watch {
+            replay: seed % 8 == 0,
+            trace: options.trace,
+        };
+        let outcome = run(&script, watch).map_err(|violation| failure(&script, &violation))?;
+        hours += script.node_hours();
+        events += outcome.events;
+        runs += 1;
+        stats.add(&outcome.stats);
+    }
+    let took = detector_user::clock::now().since(started);
+    println!("{}", summary(hours, runs, events, took, stats));
+    Ok(())
+}
+
+/// What broke, the shortest script that breaks it, and how to see it again.
+pub fn failure(script: &Script, violation: &Violation) -> String {
+    let (script, violation) = shrunk(script, violation);
+    let mut text = format!(
+        "scenario {}, seed {}: {violation}\n\nThe least that does it: {} hosts {:#?}\nsettings \
+         {:?}\nfaults:\n",
+        script.scenario,
+        script.seed,
+        script.hosts.len(),
+        script.hosts,
+        script.settings,
+    );
+    for timed in &script.faults {
+        let _ = writeln!(text, "    {timed:?}");
+    }
+    let _ = write!(
+        text,
+        "\nSee it again: cargo xtask simulate --scenario {} --seed {} --node-hours 1 --trace",
+        script.scenario, script.seed
+    );
+    text
+}
+
+fn summary(hours: f64, runs: u64, events: u64, took: Duration, mut stats: Stats) -> String {
+    let seconds = took.as_secs_f64();
+    let mut text = format!(
+        "{hours:.0} node-hours in {runs} clusters, {events} events, in {seconds:.1} s: {:.0} \
+         node-hours a second\n{} cuts, {} deaths; {} had to be found on a clean path, {} on a \
+         bad one; {} returns judged; held {} times\n{} looks, {} probes, {} time-outs\n",
+        hours / seconds,
+        stats.cuts,
+        stats.deaths,
+        stats.judged,
+        stats.judged_lossy,
+        stats.returns,
+        stats.held,
+        stats.looks,
+        stats.probes,
+        stats.turns,
+    );
+    let _ = writeln!(text, "cut to Dead: {}", quantiles(&mut stats.latencies));
+    let _ = write!(
+        text,
+        "return to not Dead: {}",
+        quantiles(&mut stats.recoveries)
+    );
+    text
+}
+
+fn quantiles(sample: &mut [Duration]) -> String {
+    sample.sort_unstable();
+    let at = |share: f64| {
+        let index = (share * sample.len().saturating_sub(1) as f64).round() as usize;
+        sample.get(index).copied().unwrap_or_default().as_millis()
+    };
+    format!(
+        "p50 {} ms, p99 {} ms, worst {} ms",
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    )
+}
