@@ -84,6 +84,11 @@ impl Circuit {
         };
     }
 
+    /// The host is back; whether its programs are, trials will tell.
+    pub(super) fn half_open(&mut self) {
+        self.state = State::HalfOpen { leases: Vec::new() };
+    }
+
     /// When [`Self::handle_timeout`] would do something.
     pub(super) fn timeout(&self) -> Option<Time> {
         match self.state {
@@ -92,9 +97,14 @@ impl Circuit {
         }
     }
 
+    /// Whether it is time to go from Open to HalfOpen.
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        self.timeout().is_some_and(|until| until <= now)
+    }
+
     /// Goes from Open to HalfOpen when it is time; says whether it did.
     pub(super) fn handle_timeout(&mut self, now: Time) -> bool {
-        let due = self.timeout().is_some_and(|until| until <= now);
+        let due = self.is_due(now);
         if due {
             self.state = State::HalfOpen { leases: Vec::new() };
         }

@@ -10,13 +10,19 @@
 //! The same signals at the same times give the same verdicts.
 
 mod breaker;
+mod budget;
 mod detector;
 mod evidence;
 mod explain;
 mod flow;
+mod gateways;
 mod look;
+mod network;
 mod path;
+mod pauses;
 mod peer;
+mod probes;
+mod rhythm;
 mod settings;
 mod signal;
 mod state;
@@ -28,11 +34,12 @@ mod time;
 mod tracked;
 mod vocabulary;
 mod weight;
+mod witness;
 
 pub use self::{
     breaker::{Trial, TrialError, TrialOutcome},
     detector::{Detector, Effect},
-    explain::{EventLine, Explanation, FlowLine, ProbeLine, RouteLine, SilenceLine},
+    explain::{EventLine, EventWhat, Explanation, FlowLine, ProbeLine, RouteLine, SilenceLine},
     flow::{FlowId, FlowReading, TcpState},
     settings::Settings,
     signal::{

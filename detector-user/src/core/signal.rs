@@ -193,6 +193,16 @@ impl NetworkEvent {
     }
 }
 
+impl NetworkEvent {
+    /// What it is about: a link or an address.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Link { name, .. } => name.clone(),
+            Self::Route { addr, .. } | Self::Neighbour { addr, .. } => addr.to_string(),
+        }
+    }
+}
+
 /// What became of sockets that were to be destroyed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Destroyed {

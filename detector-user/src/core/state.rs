@@ -49,3 +49,17 @@ pub struct PeerState {
     /// For a change to Dead: how long after the first unanswered demand it was made.
     pub detection_latency: Option<Duration>,
 }
+
+impl PeerState {
+    /// The same with another breaker.
+    pub(super) fn with_breaker(self, breaker: Breaker) -> Self {
+        Self {
+            breaker: match self.mode {
+                Mode::Enforce => breaker,
+                Mode::Observe => Breaker::Closed,
+            },
+            would_be_breaker: breaker,
+            ..self
+        }
+    }
+}

@@ -64,10 +64,18 @@ impl World {
         }
     }
 
+    /// Time passes, and whatever falls due is done on time.
     fn at(&mut self, millis: u64) {
+        while let Some(due) = self.detector.poll_timeout()
+            && due <= ms(millis)
+        {
+            self.now = due.max(self.now);
+            self.detector.handle_timeout(self.now);
+            self.drain();
+            let next = self.detector.poll_timeout();
+            assert!(next > Some(self.now), "nothing stays due: {next:?}");
+        }
         self.now = ms(millis);
-        self.detector.handle_timeout(self.now);
-        self.drain();
     }
 
     fn event(&mut self, millis: u64, kind: FlowEventKind, reading: FlowReading) {
@@ -95,6 +103,19 @@ impl World {
             peer: peer(),
             flows,
         });
+    }
+
+    /// When the next look is asked for; it is that time then.
+    fn next_look(&mut self) -> u64 {
+        let asked = self.looks_asked;
+        while self.looks_asked == asked {
+            let due = self
+                .detector
+                .poll_timeout()
+                .expect("a look is due some time");
+            self.at(millis(due));
+        }
+        millis(self.now)
     }
 
     /// The transmissions that stand unanswered.
@@ -129,6 +150,10 @@ impl World {
             self.event(214, FlowEventKind::Rto { count: 1 }, established(n, ms(0)));
         }
     }
+}
+
+fn millis(at: Time) -> u64 {
+    at.since(ms(0)).as_millis() as u64
 }
 
 fn peer() -> PeerName {

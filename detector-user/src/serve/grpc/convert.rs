@@ -146,9 +146,9 @@ fn flow(line: &FlowLine, now: Time) -> v1::Flow {
 fn event(line: &EventLine, now: Time) -> v1::Event {
     v1::Event {
         age: Some(duration(now.since(line.at))),
-        kind: line.kind.as_str().to_owned(),
+        kind: line.what.as_str().to_owned(),
         source: line.source.as_str().to_owned(),
-        flow: line.flow.to_string(),
+        flow: line.what.subject(),
     }
 }
 

@@ -22,6 +22,7 @@ use tonic_reflection::pb::v1::{
 };
 
 use super::*;
+use crate::core::EventWhat;
 use crate::{
     clock,
     core::{
@@ -194,8 +195,7 @@ fn explanation() -> Explanation {
         events: vec![EventLine {
             at: now - 60 * MS,
             source: SourceKind::Ebpf,
-            kind: FlowEventKind::Rto { count: 1 },
-            flow: id,
+            what: EventWhat::Flow(FlowEventKind::Rto { count: 1 }, id),
         }],
         probes: Vec::new(),
         routes: Vec::new(),
