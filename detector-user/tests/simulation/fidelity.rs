@@ -24,7 +24,11 @@ fn script(seed: u64, work: Work, fault: Fault, lasts: Duration) -> Script {
         seed,
         scenario: "fidelity",
         length: at + Duration::from_secs(30),
-        settings: Settings::default(),
+        // What the kernel does when nobody interferes.
+        settings: Settings {
+            destroy_sockets: false,
+            ..Settings::default()
+        },
         hosts: vec![HostSpec::near(&[work])],
         gateway: true,
         faults: vec![Timed { at, fault, lasts }],

@@ -84,6 +84,13 @@ impl Host {
         self.off == 0 && self.down == 0 && self.stopped == 0
     }
 
+    /// It lives, and nothing that can be asked of it from elsewhere is answered: no
+    /// neighbour, closed ports that are silent, and nobody who takes a connect.
+    pub fn is_mute(&self) -> bool {
+        let takes_none = self.down > 0 || (self.stopped > 0 && self.queued > self.spec.backlog);
+        self.spec.routed && self.spec.firewalled && takes_none
+    }
+
     pub fn is_well(&self) -> bool {
         self.is_serving() && self.wire.condition.is_clear() && self.slow.is_zero()
     }

@@ -9,6 +9,7 @@ mod driver;
 mod fidelity;
 mod flow;
 mod host;
+mod properties;
 mod queue;
 mod report;
 mod rng;
@@ -37,7 +38,7 @@ fn every_scenario_holds_and_is_the_same_twice() {
                 trace: false,
             };
             let first = run(&script, watch).unwrap_or_else(|violation| {
-                panic!("{}", report::failure(&script, &violation));
+                panic!("{}", report::failure(&script, &violation, report::SHOWN));
             });
             let second = run(&script, Watch::default()).unwrap();
             assert_eq!(first.digest, second.digest, "{name} {seed}");

@@ -10,6 +10,9 @@ use crate::{
     world::{Watch, run},
 };
 
+/// Lines of a trace that are shown where no more are asked for.
+pub const SHOWN: usize = 30;
+
 /// What `cargo xtask simulate` asks for.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -40,6 +43,13 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Lines of a trace that are shown.
+    fn traced(&self) -> usize {
+        if self.trace { 1000 } else { SHOWN }
+    }
+}
+
 /// Runs scripts of this length until there are enough node-hours; every eighth is run again
 /// from what was recorded.
 pub fn long_run(options: &Options, length: Duration) -> Result<(), String> {
@@ -62,9 +72,10 @@ pub fn long_run(options: &Options, length: Duration) -> Result<(), String> {
         };
         let watch = Watch {
             replay: seed % 8 == 0,
-            trace: options.trace,
+            trace: false,
         };
-        let outcome = run(&script, watch).map_err(|violation| failure(&script, &violation))?;
+        let outcome = run(&script, watch)
+            .map_err(|violation| failure(&script, &violation, options.traced()))?;
         hours += script.node_hours();
         events += outcome.events;
         runs += 1;
@@ -76,19 +87,27 @@ pub fn long_run(options: &Options, length: Duration) -> Result<(), String> {
 }
 
 /// What broke, the shortest script that breaks it, and how to see it again.
-pub fn failure(script: &Script, violation: &Violation) -> String {
-    let (script, violation) = shrunk(script, violation);
+pub fn failure(script: &Script, violation: &Violation, traced: usize) -> String {
+    let (least, shortest) = shrunk(script, violation);
     let mut text = format!(
-        "scenario {}, seed {}: {violation}\n\nThe least that does it: {} hosts {:#?}\nsettings \
-         {:?}\nfaults:\n",
-        script.scenario,
-        script.seed,
-        script.hosts.len(),
-        script.hosts,
-        script.settings,
+        "scenario {}, seed {}: {violation}\n",
+        script.scenario, script.seed
     );
-    for timed in &script.faults {
+    let _ = writeln!(
+        text,
+        "\nThe least that does it: {shortest}\n{:?}",
+        least.settings
+    );
+    for spec in &least.hosts {
+        let _ = writeln!(text, "    {spec:?}");
+    }
+    for timed in &least.faults {
         let _ = writeln!(text, "    {timed:?}");
+    }
+    let from = shortest.trace.len().saturating_sub(traced);
+    let _ = writeln!(text, "\nWhat came last of that:");
+    for line in &shortest.trace[from..] {
+        let _ = writeln!(text, "{line}");
     }
     let _ = write!(
         text,

@@ -43,7 +43,7 @@ pub fn script(name: &str, seed: u64, length: Duration) -> Option<Script> {
     let settings = settings(&mut rng);
     let count = 2 + rng.below(7) as usize;
     let hosts: Vec<_> = (0..count).map(|_| host(&mut rng)).collect();
-    let gateway = rng.chance(0.5) || hosts.iter().any(|host| host.routed);
+    let gateway = hosts.iter().any(|host| host.routed);
     let faults = if *scenario == "rolling" {
         rolling(&mut rng, count, length)
     } else {

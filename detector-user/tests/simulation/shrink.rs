@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Runs that shrinking may take.
-const ATTEMPTS: usize = 300;
+const ATTEMPTS: usize = 120;
 
 /// Leaves out faults and work, one after the other, as long as the same rule breaks; with a
 /// trace of the run that is left.
@@ -67,5 +67,20 @@ fn candidates(script: &Script) -> Vec<Script> {
         less.hosts[host].work.remove(work);
         less
     });
-    without_fault.chain(without_work).collect()
+    let last = script.hosts.len() - 1;
+    let unneeded = last > 0
+        && script
+            .faults
+            .iter()
+            .all(|timed| timed.fault.host() != Some(last));
+    let without_host = unneeded.then(|| {
+        let mut less = script.clone();
+        less.hosts.pop();
+        less
+    });
+    without_host
+        .into_iter()
+        .chain(without_fault)
+        .chain(without_work)
+        .collect()
 }

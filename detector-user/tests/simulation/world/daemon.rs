@@ -202,7 +202,8 @@ impl World {
         let Some(host) = self.host_named(&state.peer) else {
             return;
         };
-        self.checks.published(host, self.now, &state);
+        let seems_dead = self.seems_dead_by_our_fault(host) || self.hosts[host].is_mute();
+        self.checks.published(host, self.now, &state, seems_dead);
         if state.verdict != Verdict::Alive || state.breaker != Breaker::Closed {
             self.wake(host);
         }

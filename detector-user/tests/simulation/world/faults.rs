@@ -49,7 +49,14 @@ impl World {
                 step(&mut self.own_link_down);
                 self.own_link(begins);
             }
-            Fault::OwnSwitch => step(&mut self.own_switch_down),
+            Fault::OwnSwitch => {
+                let was_down = self.own_switch_down > 0;
+                step(&mut self.own_switch_down);
+                if begins && !was_down {
+                    self.own_switch.0 = self.now;
+                }
+                self.own_switch.1 = self.now;
+            }
             Fault::Gateway => step(&mut self.gateway_down),
             Fault::Pause if begins => {
                 let until = self.now + self.script.faults[index].lasts;

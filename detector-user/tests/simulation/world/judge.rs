@@ -84,6 +84,29 @@ impl World {
         })
     }
 
+    /// This node's switch is dead, or was just now, and nobody else could have shown it: no
+    /// gateway is known, and no other peer has connections by which it is heard.
+    pub(super) fn seems_dead_by_our_fault(&self, host: usize) -> bool {
+        let (since, until) = self.own_switch;
+        let now = self.now;
+        if since == until || (self.own_switch_down == 0 && now.since(until) > ms(100)) {
+            return false;
+        }
+        let gateway = self.script.gateway && self.gateway_down == 0;
+        let is_probed = !self.script.settings.idle_probe_interval.is_zero();
+        let is_witness = |other: usize| {
+            let open = self.flows.iter().any(|flow| {
+                let lasting = flow.work.kind != Kind::Dials;
+                flow.host == other && lasting && flow.sender.phase == Phase::Open
+            });
+            other != host
+                && is_probed
+                && open
+                && !self.checks.was_cut_since(other, since - ms(10_000))
+        };
+        !gateway && !(0..self.hosts.len()).any(is_witness)
+    }
+
     pub(super) fn must_be_closed_by(&self, host: usize) -> Time {
         let bad = !self.hosts[host].wire.condition.is_clear();
         self.now + if bad { RETURN * 4 } else { RETURN }

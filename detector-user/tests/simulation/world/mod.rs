@@ -172,6 +172,8 @@ pub struct World {
     own_link_down: u32,
     own_switch_down: u32,
     gateway_down: u32,
+    /// Since when this node's switch has been dead, or was the last time, and until when.
+    own_switch: (Time, Time),
     paused_until: Time,
     starved_until: Time,
     /// The hooks' ring keeps its order.
@@ -270,6 +272,7 @@ impl World {
             own_link_down: 0,
             own_switch_down: 0,
             gateway_down: 0,
+            own_switch: (START, START),
             paused_until: START,
             starved_until: START,
             ring_until: START,
