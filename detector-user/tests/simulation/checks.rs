@@ -41,7 +41,7 @@ pub struct Stats {
     pub looks: u64,
     pub probes: u64,
     pub turns: u64,
-    /// From cut to Dead, of those judged on a clean path.
+    /// From cut to Dead, of those judged on a clean path, less the patience.
     pub latencies: Vec<Duration>,
     /// From return to no longer Dead.
     pub recoveries: Vec<Duration>,
@@ -275,16 +275,18 @@ impl Checks {
         let latency = truth.dead_at.map(|at| at.since(since));
         if clean {
             self.stats.judged += 1;
-            self.stats.latencies.extend(latency);
+            let patience = self.settings.patience;
+            let beyond = latency.map(|latency| latency.saturating_sub(patience));
+            self.stats.latencies.extend(beyond);
         } else {
             self.stats.judged_lossy += 1;
         }
     }
 
     /// It had to be found alive by now.
-    pub fn returned(&mut self, host: usize, now: Time, state: &PeerState) {
+    pub fn returned(&mut self, host: usize, now: Time, state: &PeerState, is_open: bool) {
         self.stats.returns += 1;
-        if state.verdict == Verdict::Dead {
+        if is_open {
             let since = self.hosts[host].returned_at.map(|at| now.since(at));
             self.broken(
                 "Open ends when the peer returns",

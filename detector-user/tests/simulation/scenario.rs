@@ -108,7 +108,7 @@ fn faults(
         at += if rng.chance(0.2) {
             rng.between(ms(0), ms(3000))
         } else {
-            lasts + rng.between(Duration::from_secs(30), Duration::from_secs(300))
+            lasts + rng.between(Duration::from_secs(60), Duration::from_secs(600))
         };
     }
     faults

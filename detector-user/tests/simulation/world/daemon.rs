@@ -2,7 +2,7 @@
 
 use detector_user::core::{
     Breaker, Destroyed, Effect, FlowReading, NetworkEvent, PeerState, Route, Signal, SourceKind,
-    Verdict,
+    Time, Verdict,
 };
 
 use super::{Asked, Event, Order, World};
@@ -99,12 +99,18 @@ impl World {
         self.driver.signal(self.now, signal);
     }
 
-    pub(super) fn wake_driver(&mut self, at: detector_user::core::Time) {
+    /// The driver's timer goes off: for a time-out that is still wanted, or for none.
+    pub(super) fn wake_driver(&mut self, at: Time) {
         if self.driver.sleeping_for != Some(at) {
             return;
         }
         self.driver.sleeping_for = None;
         if self.now < self.starved_until {
+            return;
+        }
+        let due = self.driver.detector.poll_timeout();
+        if due.is_none_or(|due| due > self.now) {
+            self.sleep();
             return;
         }
         self.driver.timeout(self.now);
@@ -114,12 +120,12 @@ impl World {
     }
 
     /// Sleeps until the core wants to be called: to the millisecond, and a little longer,
-    /// as tokio's timer does.
+    /// as tokio's timer does. A timer that is queued for earlier does for now.
     fn sleep(&mut self) {
         let Some(at) = self.driver.detector.poll_timeout() else {
             return;
         };
-        if self.driver.sleeping_for == Some(at) {
+        if self.driver.sleeping_for.is_some_and(|queued| queued <= at) {
             return;
         }
         self.driver.sleeping_for = Some(at);
@@ -159,12 +165,12 @@ impl World {
                 give_up_after,
             } => {
                 self.checks.probed(self.now);
-                let asked = Asked {
+                let asked = Box::new(Asked {
                     probe,
                     target,
                     sent: self.now,
                     give_up: self.now + give_up_after,
-                };
+                });
                 let after = self.rng.between(us(20), us(300));
                 self.queue
                     .push(self.now + after, Event::ProbeSent { asked });
@@ -235,7 +241,7 @@ impl World {
             .push(at + after, Event::Deliver(Box::new(signal)));
     }
 
-    fn readings(&mut self, host: usize, received: detector_user::core::Time) -> Vec<FlowReading> {
+    fn readings(&mut self, host: usize, received: Time) -> Vec<FlowReading> {
         self.sync(host);
         self.flows
             .iter()

@@ -358,17 +358,12 @@ impl World {
             .iter()
             .filter(|flow| flow.host == host)
             .all(|flow| {
-                let replied = match flow.work.kind {
-                    Kind::Calls { reply, .. } => {
-                        flow.sender.is_flowing(self.now)
-                            && (reply < ms(50)
-                                || flow.next.since(self.now) < flow.work.every - reply)
-                    }
+                let calm = match flow.work.kind {
                     Kind::Dials => flow.sender.phase == Phase::Closed,
                     _ => flow.sender.is_flowing(self.now),
                 };
                 let current = flow.life == self.hosts[host].life || flow.work.kind == Kind::Dials;
-                replied && current
+                calm && current
             })
     }
 }

@@ -126,9 +126,8 @@ impl World {
             self.queue.push(at, Event::CheckClosed { host, cut });
             return;
         }
-        if state.would_be_breaker == Breaker::Open || state.verdict == Verdict::Dead {
-            self.checks.returned(host, self.now, &state);
-        }
+        let is_open = state.would_be_breaker == Breaker::Open || state.verdict == Verdict::Dead;
+        self.checks.returned(host, self.now, &state, is_open);
     }
 
     fn can_be_noticed(&self, host: usize) -> bool {

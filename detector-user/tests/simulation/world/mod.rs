@@ -71,7 +71,7 @@ enum Event {
         attempt: u32,
     },
     ProbeArrives {
-        asked: Asked,
+        asked: Box<Asked>,
     },
     NeighbourGone {
         host: usize,
@@ -120,10 +120,10 @@ enum Event {
         host: usize,
     },
     ProbeSent {
-        asked: Asked,
+        asked: Box<Asked>,
     },
     ProbeAnswered {
-        event: ProbeEvent,
+        event: Box<ProbeEvent>,
     },
     Destroy {
         host: usize,

@@ -8,7 +8,7 @@ use crate::{host::GATEWAY, ticks::us, wire::Way};
 const ENETDOWN: u32 = 100;
 
 impl World {
-    pub(super) fn probe_sent(&mut self, mut asked: Asked) {
+    pub(super) fn probe_sent(&mut self, mut asked: Box<Asked>) {
         if self.now < self.starved_until {
             // The prober is part of the daemon.
             self.queue
@@ -19,16 +19,16 @@ impl World {
         asked.sent = self.now;
         let on_link = matches!(asked.target, ProbeTarget::Neighbour { .. });
         if on_link && self.own_link_down > 0 {
-            self.tell(asked, self.now, ProbeOutcome::Failed { errno: ENETDOWN });
+            self.tell(&asked, ProbeOutcome::Failed { errno: ENETDOWN });
             return;
         }
-        self.tell(asked, self.now, ProbeOutcome::Sent);
+        self.tell(&asked, ProbeOutcome::Sent);
         if let Some(at) = self.carry_probe(asked.target, Way::Out) {
             self.queue.push(at, Event::ProbeArrives { asked });
         }
     }
 
-    pub(super) fn probe_arrives(&mut self, asked: Asked) {
+    pub(super) fn probe_arrives(&mut self, asked: Box<Asked>) {
         let Some(answer) = self.answer(asked.target) else {
             return;
         };
@@ -36,35 +36,33 @@ impl World {
             return;
         };
         if at <= asked.give_up {
-            let event = ProbeEvent {
+            let event = Box::new(ProbeEvent {
                 at,
                 probe: asked.probe,
                 target: asked.target,
                 outcome: ProbeOutcome::Answered(answer),
-            };
+            });
             self.queue.push(at, Event::ProbeAnswered { event });
         }
     }
 
-    pub(super) fn probe_answered(&mut self, mut event: ProbeEvent) {
+    pub(super) fn probe_answered(&mut self, mut event: Box<ProbeEvent>) {
         // It may have waited for the machine to run again.
         event.at = self.now;
         if let Some(host) = self.host_at(event.target) {
             self.heard(host, true);
         }
-        self.deliver(Signal::Probe(event));
+        self.deliver(Signal::Probe(*event));
     }
 
-    fn tell(&mut self, asked: Asked, at: Time, outcome: ProbeOutcome) {
-        let signal = Signal::Probe(ProbeEvent {
-            at,
+    /// The daemon learns at once what became of what it has just sent.
+    fn tell(&mut self, asked: &Asked, outcome: ProbeOutcome) {
+        self.delivered(Signal::Probe(ProbeEvent {
+            at: self.now,
             probe: asked.probe,
             target: asked.target,
             outcome,
-        });
-        let after = self.rng.between(us(5), us(100));
-        self.queue
-            .push(self.now + after, Event::Deliver(Box::new(signal)));
+        }));
     }
 
     fn host_at(&self, target: ProbeTarget) -> Option<usize> {
