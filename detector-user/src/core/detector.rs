@@ -156,8 +156,9 @@ impl Detector {
             let mut look = None;
             let mut questions = (Vec::new(), Urgency::Routine);
             self.with_peer(now, &name, |peer, around| {
-                let (due, change) = peer.handle_timeout(now, around);
+                // They may have us look.
                 questions = peer.take_questions(now, around);
+                let (due, change) = peer.handle_timeout(now, around);
                 look = due.then(|| peer.addresses());
                 change
             });

@@ -17,6 +17,7 @@ mod explain;
 mod flow;
 mod gateways;
 mod look;
+mod nanos;
 mod network;
 mod path;
 mod pauses;
@@ -48,5 +49,6 @@ pub use self::{
     },
     state::{PeerName, PeerState},
     time::Time,
+    tracked::HEARD_RESOLUTION,
     vocabulary::{Breaker, Mode, Reason, Verdict},
 };

@@ -152,7 +152,8 @@ impl Probes {
     /// A probe was asked for.
     pub(super) fn asked(&mut self, probe: ProbeId, target: ProbeTarget) {
         if self.outstanding.len() == OUTSTANDING_KEPT {
-            self.outstanding.pop_front();
+            // The first shows since when nothing is answered.
+            self.outstanding.remove(1);
         }
         self.outstanding.push_back(Outstanding {
             probe,
@@ -207,12 +208,6 @@ impl Probes {
             .iter()
             .filter(|asked| self.counts(asked.target))
             .find_map(|asked| asked.sent.filter(|&sent| Some(sent) > heard))
-    }
-
-    /// Those that TCP answers.
-    pub(super) fn connects(&self) -> Vec<ProbeTarget> {
-        let is_connect = |t: &ProbeTarget| matches!(t, ProbeTarget::Connect(_));
-        self.all().into_iter().filter(is_connect).collect()
     }
 
     /// Forgets what can no longer be answered. Where the peer was heard since, the answer was

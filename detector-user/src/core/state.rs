@@ -1,10 +1,13 @@
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Breaker, Mode, Reason, Time, Verdict};
 
 /// A peer's name: scheme, host and port, as in `http://node4:9000`. Lower case, no path, no
 /// trailing slash, IPv6 in brackets. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct PeerName(Arc<str>);
 
 impl PeerName {

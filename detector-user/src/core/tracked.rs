@@ -6,7 +6,7 @@ use super::{FlowReading, Reason, TcpState, Time};
 
 /// How far a `last_heard` may lie from the truth: two jiffies at HZ 250 and a rounded
 /// millisecond.
-pub(super) const HEARD_RESOLUTION: Duration = Duration::from_millis(10);
+pub const HEARD_RESOLUTION: Duration = Duration::from_millis(10);
 
 /// What the kernel's timers wait at least, where nobody has tuned them (`TCP_RTO_MIN`).
 const RTO_MIN: Duration = Duration::from_millis(200);

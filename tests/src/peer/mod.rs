@@ -4,6 +4,7 @@
 //! The code is a library so that `lab-peer` (which the tests run) and the interactive
 //! programs, which run themselves as `… peer …`, are the same peers.
 
+mod blocking_client;
 mod event;
 mod grpc_client;
 mod grpc_server;
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use crate::clock;
 
 pub use self::{
+    blocking_client::BlockingClient,
     event::Event,
     grpc_client::{GrpcClient, Kind},
     grpc_server::GrpcServer,
@@ -50,6 +52,8 @@ pub enum Command {
     HttpServer(HttpServer),
     /// Uploads without end over HTTP/1.1, and reconnects after failures.
     HttpClient(HttpClient),
+    /// Sends a request that is never answered and waits for it without a time-out.
+    BlockingClient(BlockingClient),
 }
 
 /// Runs until killed.
@@ -64,6 +68,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::GrpcClient(client) => client.run().await,
             Command::HttpServer(server) => server.run().await,
             Command::HttpClient(client) => client.run().await,
+            Command::BlockingClient(client) => client.run().await,
         }
     })
 }

@@ -127,13 +127,13 @@ impl Peer {
             self.asking.rhythm.next_dead(now);
             return (self.evidence.probes.all(), Urgency::Urgent);
         }
-        if self.awaits_tcp {
-            self.asking.rhythm.next_dead(now);
-            return (self.evidence.probes.connects(), Urgency::Urgent);
-        }
         self.notice_missing_answer(now);
         if self.silence.is_some() || self.asking.in_doubt() {
             return (self.questions_in_doubt(now, around), Urgency::Urgent);
+        }
+        if self.awaits_tcp {
+            self.asking.rhythm.next_dead(now);
+            return (self.evidence.probes.all(), Urgency::Urgent);
         }
         (self.routine_questions(now, around), Urgency::Routine)
     }

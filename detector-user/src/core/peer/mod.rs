@@ -281,7 +281,7 @@ impl Peer {
         self.evidence.read(at, source, readings);
         self.evidence.settle_probes(at);
         self.learn_from_recovery(at);
-        self.silence = self.evidence.silence(at, self.excused(around));
+        self.silence = self.silence_at(at, around);
         self.asking.looked(self.silence.is_some());
         let cut_off = self.notice_cut_off(at, around);
         let mut change = self.judge(at, around);
@@ -427,6 +427,19 @@ impl Peer {
     /// Whether others fell silent with it, and nobody is heard.
     fn is_alone_silent(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {
         around.witnesses.none_but(&self.name, silence.since, at)
+    }
+
+    /// The silence as this look shows it. One that goes on began when it was first seen to,
+    /// even if what showed it then is forgotten.
+    fn silence_at(&self, at: Time, around: Surroundings<'_>) -> Option<Silence> {
+        let excused = self.excused(around);
+        let silence = self.evidence.silence(at, excused)?;
+        let heard = self.evidence.last_heard().unwrap_or_default().max(excused);
+        let since = match self.silence {
+            Some(before) => before.since.max(heard).min(silence.since),
+            None => silence.since,
+        };
+        Some(Silence { since, ..silence })
     }
 
     /// What was sent before is no evidence: this machine stood still, or had no link.

@@ -1,10 +1,14 @@
 //! The rules of the verdict, told as what happens to one peer's sockets over time.
 
 mod always;
+mod asking;
 mod death;
+mod ending;
 mod flows;
+mod isolation;
 mod life;
 mod looks;
+mod pauses;
 mod recovery;
 
 use std::time::Duration;
@@ -21,6 +25,14 @@ struct World {
     published: Vec<PeerState>,
     looks_asked: usize,
     established_reported: Vec<bool>,
+    /// Each probe that was asked for, and when.
+    probed: Vec<(u64, ProbeTarget)>,
+    probes_leave: bool,
+    /// Who answers probes.
+    answers: fn(ProbeTarget) -> Option<ProbeAnswer>,
+    destroyed: Vec<Effect>,
+    last_probe: u64,
+    heard: Vec<Time>,
 }
 
 impl World {
@@ -31,6 +43,12 @@ impl World {
             published: Vec::new(),
             looks_asked: 0,
             established_reported: Vec::new(),
+            probed: Vec::new(),
+            probes_leave: true,
+            answers: |_| None,
+            destroyed: Vec::new(),
+            last_probe: 0,
+            heard: Vec::new(),
         };
         world.signal(Signal::PeerConfigured {
             peer: peer(),
@@ -59,8 +77,33 @@ impl World {
                 Effect::Publish(state) => self.published.push(state),
                 Effect::ReadSockets { .. } => self.looks_asked += 1,
                 Effect::ReportEstablished { on, .. } => self.established_reported.push(on),
-                _ => {}
+                Effect::Retract { .. } => {}
+                Effect::Heard { at, .. } => self.heard.push(at),
+                Effect::Probe { probe, target, .. } => self.probe(probe, target),
+                effect @ Effect::DestroySockets { .. } => self.destroyed.push(effect),
             }
+        }
+    }
+
+    /// A probe leaves, and is answered at once or never.
+    fn probe(&mut self, probe: ProbeId, target: ProbeTarget) {
+        self.probed.push((millis(self.now), target));
+        self.last_probe = probe.0;
+        let outcomes = match self.probes_leave {
+            true => [
+                Some(ProbeOutcome::Sent),
+                (self.answers)(target).map(ProbeOutcome::Answered),
+            ],
+            false => [Some(ProbeOutcome::Failed { errno: 11 }), None],
+        };
+        for outcome in outcomes.into_iter().flatten() {
+            let event = ProbeEvent {
+                at: self.now,
+                probe,
+                target,
+                outcome,
+            };
+            self.detector.handle_signal(self.now, Signal::Probe(event));
         }
     }
 
@@ -113,7 +156,7 @@ impl World {
                 .detector
                 .poll_timeout()
                 .expect("a look is due some time");
-            self.at(millis(due));
+            self.at(due.since(ms(0)).as_nanos().div_ceil(1_000_000) as u64);
         }
         millis(self.now)
     }

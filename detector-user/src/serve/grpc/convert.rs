@@ -101,7 +101,8 @@ pub(super) fn change(change: &Change) -> v1::watch_peers_response::Event {
     }
 }
 
-pub(super) fn explanation(explanation: &Explanation, now: Time) -> v1::ExplainPeerResponse {
+/// The evidence behind a verdict, as of `now`.
+pub fn explanation(explanation: &Explanation, now: Time) -> v1::ExplainPeerResponse {
     v1::ExplainPeerResponse {
         peer: Some(peer_state(&explanation.state)),
         silence: Some(silence(&explanation.silence)),
