@@ -97,6 +97,18 @@ impl Checks {
         self.violation.take()
     }
 
+    /// Why the core did what broke a rule, where one was broken just now.
+    pub fn explain_violation(&mut self, explanation: &Explanation, wire: &dyn fmt::Debug) {
+        if let Some(violation) = &mut self.violation
+            && !violation.what.contains(&explanation.summary)
+        {
+            let Explanation {
+                summary, silence, ..
+            } = explanation;
+            violation.what += &format!("\n{summary}\n{silence:?}\nthe wire: {wire:?}");
+        }
+    }
+
     /// A rule is broken; the first is the one that is told.
     pub fn broken(&mut self, rule: &'static str, what: String) {
         self.violation.get_or_insert(Violation::new(rule, what));

@@ -215,6 +215,8 @@ impl World {
         }
         if let Some(explanation) = self.driver.detector.explain(self.now, &state.peer) {
             self.checks.explained(&explanation);
+            let trouble = self.hosts[host].wire.condition;
+            self.checks.explain_violation(&explanation, &trouble);
         }
         self.states[host] = Some(state);
     }
