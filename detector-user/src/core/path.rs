@@ -20,6 +20,9 @@ const MAX_ROUND_TRIP_LOSS: f64 = 0.8;
 /// A flow seen for the first time tells of its whole life, but weighs no more than this.
 const FIRST_SIGHT_SEGMENTS: f64 = 200.0;
 
+/// What is known weighs no more than so many segments.
+const KEPT_SEGMENTS: f64 = 400.0;
+
 /// What is assumed to have been sent without a loss before anything was seen, so that one
 /// loss among a handful of segments does not pass for a bad path.
 const PRIOR_SEGMENTS: f64 = 20.0;
@@ -110,8 +113,13 @@ impl PathHistory {
 
     fn add(&mut self, now: Time, segments: f64, retransmitted: f64) {
         self.fade(now);
-        self.segments += segments;
-        self.retransmitted += retransmitted;
+        // A path that turns bad sends little: what it sent when it was good must not drown it.
+        let weight = (KEPT_SEGMENTS / segments.max(1.0)).min(1.0);
+        let (segments, retransmitted) = (segments * weight, retransmitted * weight);
+        let room = (KEPT_SEGMENTS - segments).max(0.0);
+        let kept = (room / self.segments.max(1.0)).min(1.0);
+        self.segments = self.segments * kept + segments;
+        self.retransmitted = self.retransmitted * kept + retransmitted;
     }
 
     fn fade(&mut self, now: Time) {

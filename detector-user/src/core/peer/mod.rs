@@ -103,6 +103,8 @@ pub(super) struct Peer {
     silent_since: Option<Time>,
     /// The verdict would be Dead, were it not for what surrounds it.
     held: bool,
+    /// When the verdict was held last: what was sent before is no evidence.
+    held_until: Time,
     /// This host's own links do not reach it.
     cut_off: bool,
     /// It is back from the dead by its neighbour's answer alone: TCP is still to answer.
@@ -134,6 +136,7 @@ impl Peer {
             deaf_since: None,
             silent_since: None,
             held: false,
+            held_until: Time::default(),
             cut_off: false,
             awaits_tcp: false,
             asking: Asking::new(Rhythm::new(now, seed.finish())),
@@ -357,7 +360,9 @@ impl Peer {
 
     /// The peer's sockets were destroyed, or not.
     pub(super) fn destroyed(&mut self, generation: u64, result: Destroyed) {
-        self.ending.ended(generation, result);
+        if generation == self.generation {
+            self.ending.ended(generation, self.silent_since, result);
+        }
     }
 
     /// The rule of the verdict.
@@ -372,6 +377,12 @@ impl Peer {
                     self.held = true;
                     self.deaf_since = Some(silence.since);
                     (Verdict::Suspect, Reason::Isolated)
+                } else if was_held {
+                    // Nobody was heard until just now: the patience begins anew.
+                    self.held_until = at;
+                    self.asking.hold_ended(at);
+                    self.deaf_since = Some(silence.since);
+                    (Verdict::Suspect, silence.reason)
                 } else {
                     self.detection_latency = Some(at.since(silence.since));
                     self.deaf_since = Some(at);
@@ -418,7 +429,8 @@ impl Peer {
     /// how much was sent.
     fn silence_over_pauses(&self, at: Time, around: Surroundings<'_>) -> Option<(Duration, u32)> {
         let usable = around.network.usable_since(&self.evidence.addresses());
-        let silence = self.evidence.silence(at, usable.unwrap_or_default())?;
+        let excused = usable.unwrap_or_default().max(self.held_until);
+        let silence = self.evidence.silence(at, excused)?;
         let paused = around.pauses.within(silence.since, at);
         let silent = at.since(silence.since).saturating_sub(paused);
         Some((silent, silence.transmissions))
@@ -446,7 +458,10 @@ impl Peer {
     fn excused(&self, around: Surroundings<'_>) -> Time {
         let usable = around.network.usable_since(&self.evidence.addresses());
         let paused = around.pauses.last_end();
-        usable.unwrap_or_default().max(paused.unwrap_or_default())
+        usable
+            .unwrap_or_default()
+            .max(paused.unwrap_or_default())
+            .max(self.held_until)
     }
 
     fn notice_cut_off(&mut self, now: Time, around: Surroundings<'_>) -> Change {
