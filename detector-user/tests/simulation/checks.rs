@@ -41,7 +41,7 @@ pub struct Stats {
     pub looks: u64,
     pub probes: u64,
     pub turns: u64,
-    /// From cut to Dead, of those judged on a clean path, less the patience.
+    /// From cut to Dead, of those judged on a clean path with the default settings.
     pub latencies: Vec<Duration>,
     /// From return to no longer Dead.
     pub recoveries: Vec<Duration>,
@@ -287,9 +287,9 @@ impl Checks {
         let latency = truth.dead_at.map(|at| at.since(since));
         if clean {
             self.stats.judged += 1;
-            let patience = self.settings.patience;
-            let beyond = latency.map(|latency| latency.saturating_sub(patience));
-            self.stats.latencies.extend(beyond);
+            if self.settings == Settings::default() {
+                self.stats.latencies.extend(latency);
+            }
         } else {
             self.stats.judged_lossy += 1;
         }

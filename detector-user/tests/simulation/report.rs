@@ -138,7 +138,7 @@ fn summary(hours: f64, runs: u64, events: u64, took: Duration, mut stats: Stats)
     );
     let _ = writeln!(
         text,
-        "patience to Dead: {}",
+        "cut to Dead, clean path and default settings: {}",
         quantiles(&mut stats.latencies)
     );
     let _ = write!(

@@ -60,16 +60,16 @@ pub fn script(name: &str, seed: u64, length: Duration) -> Option<Script> {
     })
 }
 
-/// Mostly as they come; else within what an operator may set.
+/// Half of the time as they come; else within what an operator may set.
 fn settings(rng: &mut Rng) -> Settings {
     let mut settings = Settings::default();
-    if rng.chance(0.7) {
+    if rng.chance(0.5) {
         return settings;
     }
     settings.patience = rng.pick(&[ms(50), ms(100), ms(500), ms(2000)]);
     settings.mercy = settings.patience + rng.pick(&[ms(250), ms(750), ms(3000)]);
     settings.destroy_sockets = rng.chance(0.7);
-    settings.idle_probe_interval = rng.pick(&[ms(0), ms(100), ms(350), ms(2000)]);
+    settings.idle_probe_interval = rng.pick(&[ms(0), ms(200), ms(1000), ms(2000), ms(5000)]);
     settings
 }
 

@@ -175,7 +175,7 @@ impl HostSpec {
 impl Work {
     pub const UPLOAD: Self = Self {
         kind: Kind::Upload { segments: 8 },
-        every: ms(5),
+        every: ms(10),
     };
     /// One segment at a time.
     pub const TRICKLE: Self = Self {
@@ -185,7 +185,7 @@ impl Work {
     /// More than the windows hold.
     pub const BULK: Self = Self {
         kind: Kind::Upload { segments: 60 },
-        every: ms(20),
+        every: ms(200),
     };
     pub const CALLS: Self = Self {
         kind: Kind::Calls {
@@ -211,7 +211,7 @@ impl Work {
     };
     pub const DOWNLOAD: Self = Self {
         kind: Kind::Download,
-        every: ms(10),
+        every: ms(20),
     };
     pub const IDLE: Self = Self {
         kind: Kind::Idle,

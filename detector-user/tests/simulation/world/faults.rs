@@ -47,6 +47,7 @@ impl World {
             }
             Fault::OwnLink => {
                 step(&mut self.own_link_down);
+                self.own_link_back = self.now;
                 self.own_link(begins);
             }
             Fault::OwnSwitch => {

@@ -17,6 +17,9 @@ const BAD_PAST: Duration = Duration::from_secs(20);
 /// A return is noticed by then: probes that are backed off come seldom.
 const RETURN: Duration = ms(2500);
 
+/// Peers that are asked less often than this are no witnesses.
+const WITNESS_INTERVAL: Duration = ms(2000);
+
 /// What the rule may take on a clean path beside the patience: from the cut to the first
 /// demand or idle probe, and from the patience to the look that decides.
 const MARGIN: Duration = ms(450);
@@ -89,11 +92,17 @@ impl World {
     pub(super) fn seems_dead_by_our_fault(&self, host: usize) -> bool {
         let (since, until) = self.own_switch;
         let now = self.now;
-        if since == until || (self.own_switch_down == 0 && now.since(until) > ms(100)) {
+        let over = since == until || now.since(until) > ms(100);
+        if self.own_switch_down == 0 && over {
             return false;
         }
+        // Carrier came back, but nothing is forwarded: nobody was heard for long.
+        if self.own_link_back > since {
+            return true;
+        }
         let gateway = self.script.gateway && self.gateway_down == 0;
-        let is_probed = !self.script.settings.idle_probe_interval.is_zero();
+        let interval = self.script.settings.idle_probe_interval;
+        let is_probed = !interval.is_zero() && interval <= WITNESS_INTERVAL;
         let is_witness = |other: usize| {
             let open = self.flows.iter().any(|flow| {
                 let lasting = flow.work.kind != Kind::Dials;

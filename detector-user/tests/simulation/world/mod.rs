@@ -174,6 +174,8 @@ pub struct World {
     gateway_down: u32,
     /// Since when this node's switch has been dead, or was the last time, and until when.
     own_switch: (Time, Time),
+    /// When this node's link last came back.
+    own_link_back: Time,
     paused_until: Time,
     starved_until: Time,
     /// The hooks' ring keeps its order.
@@ -252,7 +254,9 @@ pub fn recorded(script: &Script) -> Vec<Input> {
 }
 
 impl World {
-    pub fn new(script: Script, watch: Watch) -> Self {
+    pub fn new(mut script: Script, watch: Watch) -> Self {
+        // It is known by the routes that lead through it.
+        script.gateway &= script.hosts.iter().any(|host| host.routed);
         let hosts: Vec<_> = script
             .hosts
             .iter()
@@ -273,6 +277,7 @@ impl World {
             own_switch_down: 0,
             gateway_down: 0,
             own_switch: (START, START),
+            own_link_back: START,
             paused_until: START,
             starved_until: START,
             ring_until: START,
