@@ -77,7 +77,7 @@ impl Asking {
 impl Peer {
     /// Something sent at `at` seems to be unanswered: the peer itself is asked.
     pub(super) fn doubt(&mut self, now: Time, at: Time) {
-        if self.evidence.last_heard() >= Some(at) || self.verdict == Verdict::Dead {
+        if self.evidence.surely_heard() >= Some(at) || self.verdict == Verdict::Dead {
             return;
         }
         self.asking.doubt_since.get_or_insert(now);
@@ -149,7 +149,7 @@ impl Peer {
 
     /// An answer that does not come is a reason to doubt.
     fn notice_missing_answer(&mut self, now: Time) {
-        let heard = self.evidence.last_heard();
+        let heard = self.evidence.surely_heard();
         let Some(sent) = self.evidence.probes.waiting_since(heard) else {
             return;
         };
@@ -169,7 +169,7 @@ impl Peer {
         let path = &self.evidence.path;
         let (patience, required) = (
             path.patience(now, around.settings.patience),
-            path.required_transmissions(),
+            self.required(),
         );
         let lasted = now.since(began);
         let rhythm = &mut self.asking.rhythm;
@@ -190,7 +190,8 @@ impl Peer {
             rhythm.due = now + missing_after;
             return self.evidence.probes.all();
         }
-        if let Some(sent) = self.evidence.probes.waiting_since(heard) {
+        let surely = self.evidence.surely_heard();
+        if let Some(sent) = self.evidence.probes.waiting_since(surely) {
             rhythm.due = sent + missing_after;
             return Vec::new();
         }

@@ -25,6 +25,7 @@ use super::{
     evidence::{Evidence, Replaced, Silence},
     look::Looks,
     network::Network,
+    path::PathHistory,
     pauses::Pauses,
     rhythm::Rhythm,
     weight::Weight,
@@ -411,29 +412,51 @@ impl Peer {
     }
 
     fn is_long_enough(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {
-        let path = &self.evidence.path;
-        let patience = path.patience(at, around.settings.patience);
-        let required = path.required_transmissions();
+        let patience = self.evidence.path.patience(at, around.settings.patience);
         let is_now = at.since(silence.since) >= patience
             && at.since(silence.asked_since) >= patience.mul_f64(ASKED_FOR)
-            && silence.transmissions >= required;
-        is_now
-            || self
-                .silence_over_pauses(at, around)
-                .is_some_and(|(silent, transmissions)| {
-                    silent >= patience * STARVED_FACTOR && transmissions >= required
-                })
+            && self.is_asked_enough(silence);
+        is_now || self.is_long_enough_over_pauses(at, patience, around)
     }
 
-    /// The silence when pauses of this machine excuse nothing but themselves: how long, and
-    /// how much was sent.
-    fn silence_over_pauses(&self, at: Time, around: Surroundings<'_>) -> Option<(Duration, u32)> {
+    /// Whether chance is no explanation for the missing answers.
+    fn is_asked_enough(&self, silence: &Silence) -> bool {
+        self.unanswered(silence) >= self.required()
+    }
+
+    /// How much was asked in vain: where the peer can be asked, at how many moments.
+    fn unanswered(&self, silence: &Silence) -> u32 {
+        match self.can_ask() {
+            true => silence.moments,
+            false => silence.transmissions,
+        }
+    }
+
+    /// How much must be asked in vain.
+    fn required(&self) -> u32 {
+        self.evidence.path.required_transmissions(self.can_ask())
+    }
+
+    fn can_ask(&self) -> bool {
+        !self.discovered && self.evidence.probes.is_answerable()
+    }
+
+    /// The silence when pauses of this machine excuse nothing but themselves.
+    fn is_long_enough_over_pauses(
+        &self,
+        at: Time,
+        patience: Duration,
+        around: Surroundings<'_>,
+    ) -> bool {
         let usable = around.network.usable_since(&self.evidence.addresses());
         let excused = usable.unwrap_or_default().max(self.held_until);
-        let silence = self.evidence.silence(at, excused)?;
+        let moment = PathHistory::moment(around.settings.patience);
+        let Some(silence) = self.evidence.silence(at, excused, moment) else {
+            return false;
+        };
         let paused = around.pauses.within(silence.since, at);
         let silent = at.since(silence.since).saturating_sub(paused);
-        Some((silent, silence.transmissions))
+        silent >= patience * STARVED_FACTOR && self.is_asked_enough(&silence)
     }
 
     /// Whether others fell silent with it, and nobody is heard.
@@ -445,7 +468,8 @@ impl Peer {
     /// even if what showed it then is forgotten.
     fn silence_at(&self, at: Time, around: Surroundings<'_>) -> Option<Silence> {
         let excused = self.excused(around);
-        let silence = self.evidence.silence(at, excused)?;
+        let moment = PathHistory::moment(around.settings.patience);
+        let silence = self.evidence.silence(at, excused, moment)?;
         let heard = self.evidence.last_heard().unwrap_or_default().max(excused);
         let since = match self.silence {
             Some(before) => before.since.max(heard).min(silence.since),
