@@ -52,7 +52,7 @@ impl Options {
     }
 }
 
-/// Runs scripts of this length until there are enough node-hours; every eighth is run again
+/// Runs scripts of this length until there are enough node-hours; every sixteenth is run again
 /// from what was recorded.
 pub fn long_run(options: &Options, length: Duration) -> Result<(), String> {
     let names: Vec<&str> = match &options.scenario {
@@ -73,7 +73,7 @@ pub fn long_run(options: &Options, length: Duration) -> Result<(), String> {
             ));
         };
         let watch = Watch {
-            replay: seed % 8 == 0,
+            replay: seed % 16 == 0,
             trace: false,
         };
         let outcome = run(&script, watch)

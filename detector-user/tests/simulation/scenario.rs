@@ -69,7 +69,7 @@ fn settings(rng: &mut Rng) -> Settings {
     settings.patience = rng.pick(&[ms(50), ms(100), ms(500), ms(2000)]);
     settings.mercy = settings.patience + rng.pick(&[ms(250), ms(750), ms(3000)]);
     settings.destroy_sockets = rng.chance(0.7);
-    settings.idle_probe_interval = rng.pick(&[ms(0), ms(200), ms(1000), ms(2000), ms(5000)]);
+    settings.idle_probe_interval = rng.pick(&[ms(0), ms(500), ms(1000), ms(2000), ms(5000)]);
     settings
 }
 
@@ -108,7 +108,7 @@ fn faults(
         at += if rng.chance(0.2) {
             rng.between(ms(0), ms(3000))
         } else {
-            lasts + rng.between(Duration::from_secs(60), Duration::from_secs(600))
+            lasts + rng.between(Duration::from_secs(90), Duration::from_secs(900))
         };
     }
     faults

@@ -17,6 +17,9 @@ const BAD_PAST: Duration = Duration::from_secs(20);
 /// A return is noticed by then: probes that are backed off come seldom.
 const RETURN: Duration = ms(2500);
 
+/// Who can only be asked by connects that its program has to take is asked more seldom.
+const OPEN_PORT_ONLY: f64 = 10.0;
+
 /// Peers that are asked less often than this are no witnesses.
 const WITNESS_INTERVAL: Duration = ms(2000);
 
@@ -48,10 +51,16 @@ impl World {
         }
         let clean = self.checks.calm_for(host, self.now) >= CLEAN;
         let within = if clean {
-            let idle = settings.idle_probe_interval.mul_f64(1.1);
+            let spec = &self.hosts[host].spec;
+            let seldom = if spec.routed && spec.firewalled {
+                OPEN_PORT_ONLY
+            } else {
+                1.0
+            };
+            let idle = settings.idle_probe_interval.mul_f64(1.1 * seldom);
             settings.patience + idle.max(ms(300)) + MARGIN
         } else {
-            settings.patience * 2 + settings.idle_probe_interval + BAD_PAST
+            settings.patience * 2 + settings.idle_probe_interval * 10 + BAD_PAST
         };
         Some((self.now + within, clean))
     }
