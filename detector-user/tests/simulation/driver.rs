@@ -11,7 +11,7 @@ use detector_user::core::{Detector, Effect, PeerState, Settings, Signal, Time};
 /// What was put into the core, to be put into another.
 #[derive(Clone, Debug)]
 pub enum Input {
-    Signal(Time, Signal),
+    Signal(Time, Box<Signal>),
     Timeout(Time),
 }
 
@@ -43,7 +43,7 @@ impl Driver {
 
     pub fn signal(&mut self, now: Time, signal: Signal) {
         if let Some(recorded) = &mut self.recorded {
-            recorded.push(Input::Signal(now, signal.clone()));
+            recorded.push(Input::Signal(now, Box::new(signal.clone())));
         }
         self.detector.handle_signal(now, signal);
     }
@@ -82,7 +82,7 @@ impl Driver {
         let mut expected = self.published.iter();
         for input in self.recorded.iter().flatten() {
             match input.clone() {
-                Input::Signal(now, signal) => detector.handle_signal(now, signal),
+                Input::Signal(now, signal) => detector.handle_signal(now, *signal),
                 Input::Timeout(now) => detector.handle_timeout(now),
             }
             while let Some(effect) = detector.poll_effect() {

@@ -46,10 +46,11 @@ fn events(script: &Script) -> Vec<(Duration, FlowEvent)> {
     let signals = recorded(script).into_iter();
     signals
         .filter_map(|input| match input {
-            Input::Signal(_, Signal::Flow(event)) if event.at >= since => {
-                Some((event.at.since(since), event))
-            }
-            _ => None,
+            Input::Signal(_, signal) => match *signal {
+                Signal::Flow(event) if event.at >= since => Some((event.at.since(since), event)),
+                _ => None,
+            },
+            Input::Timeout(_) => None,
         })
         .collect()
 }
@@ -185,10 +186,11 @@ fn looks(script: &Script) -> Vec<(Time, detector_user::core::FlowReading)> {
     recorded(script)
         .into_iter()
         .filter_map(|input| match input {
-            Input::Signal(_, Signal::SocketsRead { at, flows, .. }) => {
-                Some((at, flows.into_iter().next()?))
-            }
-            _ => None,
+            Input::Signal(_, signal) => match *signal {
+                Signal::SocketsRead { at, flows, .. } => Some((at, flows.into_iter().next()?)),
+                _ => None,
+            },
+            Input::Timeout(_) => None,
         })
         .collect()
 }

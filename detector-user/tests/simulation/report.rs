@@ -73,7 +73,7 @@ pub fn long_run(options: &Options, length: Duration) -> Result<(), String> {
             ));
         };
         let watch = Watch {
-            replay: seed % 16 == 0,
+            replay: seed.is_multiple_of(16),
             trace: false,
         };
         let outcome = run(&script, watch)

@@ -91,7 +91,11 @@ impl World {
         let (id, cookie) = self.new_socket(host);
         let srtt = self.hosts[host].wire.round_trip();
         let mut outs = std::mem::take(&mut self.outs);
-        let retries = if self.script.seed % 4 == 0 { 5 } else { 15 };
+        let retries = if self.script.seed.is_multiple_of(4) {
+            5
+        } else {
+            15
+        };
         let sender = Sender::connect(self.now, id, cookie, retries, srtt, &mut outs);
         let entry = &mut self.flows[flow];
         entry.sender = sender;

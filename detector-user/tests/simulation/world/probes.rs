@@ -28,7 +28,7 @@ impl World {
         }
     }
 
-    pub(super) fn probe_arrives(&mut self, asked: Box<Asked>) {
+    pub(super) fn probe_arrives(&mut self, asked: &Asked) {
         let Some(answer) = self.answer(asked.target) else {
             return;
         };
@@ -46,13 +46,13 @@ impl World {
         }
     }
 
-    pub(super) fn probe_answered(&mut self, mut event: Box<ProbeEvent>) {
+    pub(super) fn probe_answered(&mut self, mut event: ProbeEvent) {
         // It may have waited for the machine to run again.
         event.at = self.now;
         if let Some(host) = self.host_at(event.target) {
             self.heard(host, true);
         }
-        self.deliver(Signal::Probe(*event));
+        self.deliver(Signal::Probe(event));
     }
 
     /// The daemon learns at once what became of what it has just sent.
