@@ -219,6 +219,7 @@ impl Checks {
         if was_dead && !is_dead {
             if let Some(at) = self.hosts[host].returned_at
                 && !self.is_cut(host)
+                && self.hosts[host].dead_at < Some(at)
             {
                 self.stats.recoveries.push(now.since(at));
             }

@@ -135,11 +135,13 @@ impl World {
         let Some(state) = self.states[host].clone() else {
             return;
         };
-        if !is_back || self.checks.own_trouble_since(self.now - RETURN * 4) {
+        if !is_back {
             return;
         }
-        if !self.can_be_noticed(host) {
-            // Its program is not there, and its kernel says nothing of itself.
+        let excused = self.checks.own_trouble_since(self.now - RETURN * 4);
+        if excused || !self.can_be_noticed(host) {
+            // This node was cut off as well; or the host's program is not there, and its
+            // kernel says nothing of itself.
             let at = self.must_be_closed_by(host);
             self.queue.push(at, Event::CheckClosed { host, cut });
             return;
