@@ -1,9 +1,11 @@
-use std::{env, path::PathBuf, process::Command, time::Duration};
+use std::{env, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context as _, bail};
 
 use crate::{
-    Host, PEER_PORT, Process, clock,
+    Host, PEER_PORT, Process,
+    baseline::{self, Method},
+    clock,
     peer::{Event, Kind},
 };
 
@@ -42,6 +44,59 @@ impl Traffic {
             .await
     }
 
+    /// Serves gRPC on every address of the host, and answers each call this late.
+    pub async fn late_grpc_server(host: &Host, delay_ms: u64) -> anyhow::Result<Self> {
+        let (listen, delay) = (format!("[::]:{PEER_PORT}"), delay_ms.to_string());
+        Self::start(
+            host,
+            &["grpc-server", "--listen", &listen, "--delay-ms", &delay],
+        )?
+        .listening()
+        .await
+    }
+
+    /// Takes HTTP/1.1 uploads, and reads nothing of each for this long.
+    pub async fn stalling_http_server(host: &Host, stall_ms: u64) -> anyhow::Result<Self> {
+        let (listen, stall) = (format!("[::]:{PEER_PORT}"), stall_ms.to_string());
+        Self::start(
+            host,
+            &["http-server", "--listen", &listen, "--stall-ms", &stall],
+        )?
+        .listening()
+        .await
+    }
+
+    /// Answers what the baselines ask of their peer.
+    pub async fn baseline_peer(host: &Host) -> anyhow::Result<Self> {
+        let listen = format!("[::]:{}", baseline::PORT);
+        Self::start(host, &["baseline-peer", "--listen", &listen])?
+            .listening()
+            .await
+    }
+
+    /// Connections from `host` with nothing in flight.
+    pub async fn pool(host: &Host, target: SocketAddr, connections: u32) -> anyhow::Result<Self> {
+        let (target, count) = (target.to_string(), connections.to_string());
+        let args = ["pool", "--target", &target, "--connections", &count];
+        Self::start(host, &args)?.succeeding().await
+    }
+
+    /// A program on `host` that waits in a blocking read.
+    pub async fn blocked_read(host: &Host, target: SocketAddr) -> anyhow::Result<Self> {
+        let target = target.to_string();
+        Self::start(host, &["blocked-read", "--target", &target])?
+            .succeeding()
+            .await
+    }
+
+    /// This many callers on `host` behind one channel, with RustFS's settings.
+    pub async fn queue(host: &Host, url: &str, calls: u32) -> anyhow::Result<Self> {
+        let calls = calls.to_string();
+        Self::start(host, &["queue", "--target", url, "--calls", &calls])?
+            .succeeding()
+            .await
+    }
+
     /// Calls from `host` to the URL: `channels` connections, each with this many calls of
     /// this kind a second, 64 KiB each. Returns once calls succeed.
     pub async fn grpc_client(
@@ -57,6 +112,18 @@ impl Traffic {
         Self::start(host, &args)?.succeeding().await
     }
 
+    /// RustFS's settings but for how long, in seconds, a PING may stay unanswered.
+    pub async fn rustfs_client(
+        host: &Host,
+        url: &str,
+        keepalive_timeout: u32,
+    ) -> anyhow::Result<Self> {
+        let timeout = keepalive_timeout.to_string();
+        let args = ["grpc-client", "--target", url, "--kind", "put"];
+        let args = [&args[..], &["--keepalive-timeout", &timeout]].concat();
+        Self::start(host, &args)?.succeeding().await
+    }
+
     /// One connection with one call, then silence but for HTTP/2's PING every 5 s.
     pub async fn quiet_grpc_client(host: &Host, url: &str) -> anyhow::Result<Self> {
         let args = ["grpc-client", "--target", url, "--quiet"];
@@ -65,7 +132,12 @@ impl Traffic {
 
     /// Uploads from `host` without end.
     pub async fn http_client(host: &Host, server: &Host, uploads: u32) -> anyhow::Result<Self> {
-        let target = format!("{}:{PEER_PORT}", server.v4());
+        Self::uploads(host, (server.v4(), PEER_PORT).into(), uploads).await
+    }
+
+    /// Uploads from `host` to this address without end.
+    pub async fn uploads(host: &Host, target: SocketAddr, uploads: u32) -> anyhow::Result<Self> {
+        let target = target.to_string();
         let uploads = uploads.to_string();
         let args = ["http-client", "--target", &target, "--uploads", &uploads];
         Self::start(host, &args)?.succeeding().await
@@ -126,6 +198,25 @@ impl Traffic {
     ) -> anyhow::Result<(u64, String)> {
         self.event(since_ns, within, |event| match event {
             Event::Error { at_ns, error, .. } => Some((*at_ns, error.clone())),
+            _ => None,
+        })
+        .await
+    }
+
+    /// When the baseline came to believe this, at `since_ns` or later.
+    pub async fn believes(
+        &self,
+        since_ns: u64,
+        method: Method,
+        is_dead: bool,
+        within: Duration,
+    ) -> anyhow::Result<u64> {
+        self.event(since_ns, within, |event| match event {
+            Event::Believed {
+                at_ns,
+                method: m,
+                dead,
+            } if (*m, *dead) == (method, is_dead) => Some(*at_ns),
             _ => None,
         })
         .await

@@ -10,7 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::{
     MAX_MESSAGE_BYTES,
     event::{Event, OkReporter},
-    proto::{GetRequest, PingRequest, PutRequest, store_client::StoreClient},
+    proto::{GetRequest, PingRequest, PutRequest, WaitRequest, store_client::StoreClient},
 };
 use crate::clock;
 
@@ -18,6 +18,9 @@ use crate::clock;
 const REDIAL_PAUSE: Duration = Duration::from_millis(100);
 /// Calls that may hang on one channel; further ones are not made.
 const MAX_IN_FLIGHT: usize = 32;
+
+/// How long a waiting call waits.
+const WAIT_MS: u32 = 10_000;
 
 /// Calls lab.v1.Store. The defaults are what RustFS sets on its peer channels.
 #[derive(Clone, Debug, clap::Args)]
@@ -62,6 +65,8 @@ pub enum Kind {
     Put,
     /// Asks for bytes.
     Get,
+    /// Waits for the reply, ten seconds a call: next to nothing is ever in flight.
+    Wait,
 }
 
 impl Kind {
@@ -71,6 +76,7 @@ impl Kind {
             Self::Ping => "ping",
             Self::Put => "put",
             Self::Get => "get",
+            Self::Wait => "wait",
         }
     }
 }
@@ -117,6 +123,10 @@ impl GrpcClient {
                 let bytes = self.bytes;
                 client.get(GetRequest { bytes }).await.map(|_| ())
             }
+            Kind::Wait => {
+                let milliseconds = WAIT_MS;
+                client.wait(WaitRequest { milliseconds }).await.map(|_| ())
+            }
         }
     }
 }
@@ -158,6 +168,9 @@ impl Worker {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let failed = Arc::new(Notify::new());
+        if self.call.kind == Kind::Wait {
+            return self.wait_forever(client).await;
+        }
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -168,6 +181,21 @@ impl Worker {
             if self.call.quiet {
                 return failed.notified().await;
             }
+        }
+    }
+
+    /// One waiting call after the other, until one fails.
+    async fn wait_forever(&self, mut client: StoreClient<Channel>) {
+        let mut started = clock::now_ns();
+        let mut ended = client.ping(PingRequest {}).await.map(|_| ());
+        while ended.is_ok() {
+            self.reporter.ok(self.number);
+            started = clock::now_ns();
+            ended = self.call.call(&mut client).await;
+        }
+        if let Err(status) = ended {
+            self.reporter.interrupted();
+            Event::error(self.number, started, &status).say();
         }
     }
 
