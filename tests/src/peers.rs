@@ -38,10 +38,7 @@ impl Traffic {
 
     /// Takes HTTP/1.1 uploads.
     pub async fn http_server(host: &Host) -> anyhow::Result<Self> {
-        let listen = format!("[::]:{PEER_PORT}");
-        Self::start(host, &["http-server", "--listen", &listen])?
-            .listening()
-            .await
+        Self::http_server_at(host, PEER_PORT, 0, 0).await
     }
 
     /// Serves gRPC on every address of the host, and answers each call this late.
@@ -55,15 +52,29 @@ impl Traffic {
         .await
     }
 
-    /// Takes HTTP/1.1 uploads, and reads nothing of each for this long.
-    pub async fn stalling_http_server(host: &Host, stall_ms: u64) -> anyhow::Result<Self> {
-        let (listen, stall) = (format!("[::]:{PEER_PORT}"), stall_ms.to_string());
-        Self::start(
-            host,
-            &["http-server", "--listen", &listen, "--stall-ms", &stall],
-        )?
-        .listening()
-        .await
+    /// Takes HTTP/1.1 uploads at this port, answers each so late, and reads nothing of it for
+    /// so long.
+    pub async fn http_server_at(
+        host: &Host,
+        port: u16,
+        delay_ms: u64,
+        stall_ms: u64,
+    ) -> anyhow::Result<Self> {
+        let listen = format!("[::]:{port}");
+        let (delay, stall) = (delay_ms.to_string(), stall_ms.to_string());
+        let args = ["http-server", "--listen", &listen];
+        let late = ["--delay-ms", &delay, "--stall-ms", &stall];
+        Self::start(host, &[&args[..], &late].concat())?
+            .listening()
+            .await
+    }
+
+    /// Small calls from `host`, with more flags of the gRPC client.
+    pub async fn caller(host: &Host, url: &str, flags: &[&str]) -> anyhow::Result<Self> {
+        let args = ["grpc-client", "--target", url];
+        Self::start(host, &[&args[..], flags].concat())?
+            .succeeding()
+            .await
     }
 
     /// Answers what the baselines ask of their peer.

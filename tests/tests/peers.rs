@@ -97,7 +97,7 @@ async fn a_late_server_answers_late_and_a_stalling_one_closes_its_window() -> an
         assert!(clock::between(begun, clock::now_ns()) >= Duration::from_secs(2));
         late.process.kill().await?;
 
-        let _stalling = Traffic::stalling_http_server(peer, 60_000).await?;
+        let _stalling = Traffic::http_server_at(peer, PEER_PORT, 0, 60_000).await?;
         let _uploads = Traffic::http_client(us, peer, 1).await?;
         zero_window(&lab).await
     })

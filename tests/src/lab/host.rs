@@ -59,11 +59,10 @@ impl Host {
     /// Gives it its addresses. No duplicate address detection: fd77::N is usable at once.
     pub(super) fn configure(&self) -> anyhow::Result<()> {
         let (v4, v6) = (self.v4(), self.v6());
-        self.write(
-            "/proc/sys/net/ipv6/conf/eth0/keep_addr_on_down",
-            // Its own link may be cut: IPv4 addresses outlive that, IPv6 ones by this alone.
-            "1",
-        )?;
+        // Its own link may be cut: IPv4 addresses outlive that, IPv6 ones by this alone.
+        self.write("/proc/sys/net/ipv6/conf/eth0/keep_addr_on_down", "1")?;
+        // Link-local addresses, with which neighbours are asked for, are usable at once too.
+        self.write("/proc/sys/net/ipv6/conf/eth0/accept_dad", "0")?;
         command::ip_batch(
             Some(&self.namespace),
             &format!(
@@ -82,7 +81,7 @@ impl Host {
         if self.routed {
             let (v4, v6) = (self.side.v4(ROUTER), self.side.v6(ROUTER));
             lines.push_str(&format!(
-                "route replace default via {v4}\n-6 route replace default via {v6} dev eth0\n"
+                "route replace default via {v4}\nroute replace ::/0 via {v6} dev eth0\n"
             ));
         }
         command::ip_batch(Some(&self.namespace), &lines)

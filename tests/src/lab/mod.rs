@@ -237,6 +237,8 @@ impl Far {
     fn new(router: Host, hosts: &[&Host]) -> anyhow::Result<Self> {
         router.write("/proc/sys/net/ipv4/ip_forward", "1")?;
         router.write("/proc/sys/net/ipv6/conf/all/forwarding", "1")?;
+        // For the far switch, which is an interface of the router's.
+        router.write("/proc/sys/net/ipv6/conf/default/accept_dad", "0")?;
         let switch = wired(router.namespace(), hosts)?;
         let (v4, v6) = (Side::Far.v4(ROUTER), Side::Far.v6(ROUTER));
         command::ip_batch(

@@ -19,12 +19,14 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
+
+use crate::clock;
 
 /// The most frames that are under way; what is beyond is dropped, as a full queue does.
 const MAX_FRAMES: usize = 20_000;
@@ -85,8 +87,9 @@ fn tap(name: &str) -> anyhow::Result<SyncDevice> {
     Ok(tap)
 }
 
-/// A frame under way. The number keeps frames of one moment in order.
-type Late = Reverse<(Instant, u64, usize, Vec<u8>)>;
+/// A frame under way: when it is due in nanoseconds, a number that keeps frames of one moment in
+/// order, and the device it leaves by.
+type Late = Reverse<(u64, u64, usize, Vec<u8>)>;
 
 fn carry(ends: &[SyncDevice; 2], jitter: Duration, stopped: &AtomicBool) -> io::Result<()> {
     let mut late: BinaryHeap<Late> = BinaryHeap::new();
@@ -101,14 +104,15 @@ fn carry(ends: &[SyncDevice; 2], jitter: Duration, stopped: &AtomicBool) -> io::
                 };
                 if late.len() < MAX_FRAMES {
                     number += 1;
-                    let due = Instant::now() + jitter.mul_f64(random.fraction());
+                    let late_by = jitter.mul_f64(random.fraction()).as_nanos() as u64;
+                    let due = clock::now_ns() + late_by;
                     late.push(Reverse((due, number, 1 - from, frame)));
                 }
             }
         }
         while late
             .peek()
-            .is_some_and(|Reverse((due, ..))| *due <= Instant::now())
+            .is_some_and(|Reverse((due, ..))| *due <= clock::now_ns())
         {
             if let Some(Reverse((_, _, to, frame))) = late.pop() {
                 // A device that is down takes none: a cable that is out.
@@ -120,8 +124,8 @@ fn carry(ends: &[SyncDevice; 2], jitter: Duration, stopped: &AtomicBool) -> io::
 }
 
 /// Until a frame comes or one is due.
-fn wait(ends: &[SyncDevice; 2], due: Option<Instant>) -> io::Result<()> {
-    let until_due = due.map(|due| due.saturating_duration_since(Instant::now()));
+fn wait(ends: &[SyncDevice; 2], due_ns: Option<u64>) -> io::Result<()> {
+    let until_due = due_ns.map(|due| clock::between(clock::now_ns(), due));
     let time = until_due.map_or(LOOK_EVERY, |time| time.min(LOOK_EVERY));
     // Rounded up, or the last part of a millisecond would be spent turning.
     let time =

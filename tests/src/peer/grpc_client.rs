@@ -16,8 +16,6 @@ use crate::clock;
 
 /// How long a channel waits before it dials again.
 const REDIAL_PAUSE: Duration = Duration::from_millis(100);
-/// Calls that may hang on one channel; further ones are not made.
-const MAX_IN_FLIGHT: usize = 32;
 
 /// How long a waiting call waits.
 const WAIT_MS: u32 = 10_000;
@@ -40,6 +38,9 @@ pub struct GrpcClient {
     /// How much a put or get carries.
     #[arg(long, default_value_t = 64 * 1024)]
     pub bytes: u32,
+    /// Calls that may hang on one channel; further ones are not made.
+    #[arg(long, default_value_t = 32)]
+    pub max_in_flight: usize,
     /// One call after the connect, then none: only HTTP/2's PING is left.
     #[arg(long)]
     pub quiet: bool,
@@ -92,7 +93,7 @@ impl GrpcClient {
                 number,
                 call: self.clone(),
                 reporter: OkReporter::default(),
-                in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+                in_flight: Arc::new(Semaphore::new(self.max_in_flight)),
             });
             tokio::spawn(worker.run(endpoint.clone(), period));
         }
