@@ -172,6 +172,11 @@ impl Daemon {
         Process::start(&format!("detector on {}", host.name()), command)
     }
 
+    /// The daemon's program, for questions that need no running daemon.
+    pub fn binary() -> anyhow::Result<PathBuf> {
+        binary()
+    }
+
     /// A gRPC client of it.
     pub fn client(&self) -> DetectorClient<Channel> {
         self.client.clone()

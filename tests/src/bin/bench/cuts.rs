@@ -1,0 +1,190 @@
+//! One row of cuts.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Context as _;
+use detector_api::v1::{Breaker, PeerState, Verdict};
+use detector_tests::{Cut, Traffic, baseline::Method, clock, words};
+use serde::Serialize;
+use tokio::time::sleep;
+
+use crate::{
+    baselines::Baselines, options::Options, rows::Row, site::Site, sniff::Sniffer,
+    summary::milliseconds,
+};
+
+/// A cut that is not noticed in this time counts as never noticed.
+const OPEN_WITHIN: Duration = Duration::from_secs(20);
+const CLOSED_WITHIN: Duration = Duration::from_secs(45);
+/// How long every cut lasts at least: what the fast baselines need.
+const CUT_FOR: Duration = Duration::from_millis(2200);
+/// RustFS's settings: PING 5 s and 20 s, or 30 s for a call.
+const BASELINE_WITHIN: Duration = Duration::from_secs(40);
+
+/// What one cut showed, in milliseconds; what never came is absent.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measured {
+    pub kind: &'static str,
+    pub suspect_ms: Option<f64>,
+    pub open_ms: Option<f64>,
+    /// Why the breaker opened.
+    pub reason: Option<String>,
+    /// From the peer's first frame to the Closed breaker.
+    pub closed_ms: Option<f64>,
+    /// From the heal to that frame.
+    pub first_frame_ms: Option<f64>,
+    /// From the kernel's record that made the peer Suspect to the watcher: at most this.
+    pub record_ms: Option<f64>,
+    /// Those that were awaited; one that did not notice in its time is null.
+    pub baselines: BTreeMap<Method, Option<f64>>,
+}
+
+/// All cuts of a row, one after the other.
+pub async fn run(row: &Row, options: &Options) -> anyhow::Result<Vec<Measured>> {
+    let site = Site::new(options, row.setting, &[]).await?;
+    let fast = Baselines::fast(&site).await?;
+    let mut measured = Vec::new();
+    for number in 0..options.cuts {
+        let cut = measure(&site, row, &fast, number, options.is_baseline_cut(number))
+            .await
+            .with_context(|| format!("cut {} of {}", number + 1, options.cuts))?;
+        println!("{}", progress(&row.name, number + 1, options.cuts, &cut));
+        measured.push(cut);
+    }
+    site.daemon.stop().await?;
+    Ok(measured)
+}
+
+async fn measure(
+    site: &Site,
+    row: &Row,
+    fast: &Baselines,
+    number: u32,
+    with_slow: bool,
+) -> anyhow::Result<Measured> {
+    // New connections for each cut: those of the last one may be backed off for seconds.
+    let mut load = row.load.start(site).await?;
+    site.settled().await?;
+    let slow = match with_slow {
+        true => Some(Baselines::slow(site).await?),
+        false => None,
+    };
+    // So that the cuts do not all fall on the same moment of the calls' and PINGs' rhythm.
+    sleep(Duration::from_millis(300 + u64::from(number) * 137 % 700)).await;
+    site.settled().await?;
+
+    let kind = row.cuts[number as usize % row.cuts.len()];
+    let mut measured = cut(site, kind, fast, slow.as_ref()).await?;
+    drop(slow);
+    back(site, &load, &mut measured).await?;
+    load.process.kill().await?;
+    Ok(measured)
+}
+
+/// Cuts the peer off and takes the times until it is noticed.
+async fn cut(
+    site: &Site,
+    kind: Cut,
+    fast: &Baselines,
+    slow: Option<&Baselines>,
+) -> anyhow::Result<Measured> {
+    let cut = site.cut(kind)?;
+    let since_cut = |at_ns: u64| milliseconds(clock::between(cut.at_ns, at_ns));
+    let doubted = |s: &PeerState| matches!(s.verdict(), Verdict::Suspect | Verdict::Dead);
+    let suspect = site.told(cut.at_ns, OPEN_WITHIN, doubted).await;
+    let record_ms = match &suspect {
+        Some((at_ns, state)) => record_latency(site, cut.at_ns, *at_ns, state).await,
+        None => None,
+    };
+    let is_open = |s: &PeerState| s.breaker() == Breaker::Open;
+    let open = site.told(cut.at_ns, OPEN_WITHIN, is_open).await;
+
+    let lasted = clock::between(cut.at_ns, clock::now_ns());
+    let mut noticed = BTreeMap::new();
+    if let Some(slow) = slow {
+        let left = BASELINE_WITHIN.saturating_sub(lasted);
+        noticed.extend(slow.dead_since(cut.at_ns, left).await);
+    }
+    let left = CUT_FOR.saturating_sub(lasted);
+    let fast = fast.dead_since(cut.at_ns, left).await;
+    // Of what takes longer than the cut lasted, nothing is known.
+    noticed.extend(
+        fast.into_iter()
+            .filter(|(m, at)| slow.is_some() || m.is_fast() || at.is_some()),
+    );
+    Ok(Measured {
+        kind: kind.as_str(),
+        suspect_ms: suspect.map(|(at_ns, _)| since_cut(at_ns)),
+        reason: open.as_ref().map(|(_, s)| words::reason(s.reason())),
+        open_ms: open.map(|(at_ns, _)| since_cut(at_ns)),
+        closed_ms: None,
+        first_frame_ms: None,
+        record_ms,
+        baselines: noticed
+            .into_iter()
+            .map(|(method, at_ns)| (method, at_ns.map(since_cut)))
+            .collect(),
+    })
+}
+
+/// Brings the peer back and takes the times until it is Closed.
+async fn back(site: &Site, load: &Traffic, measured: &mut Measured) -> anyhow::Result<()> {
+    let sniffer = Sniffer::start(site.us(), site.peer().ip())?;
+    let heal = site.heal()?;
+    let is_closed = |s: &PeerState| s.breaker() == Breaker::Closed;
+    if measured.open_ms.is_some() {
+        let closed = site.told(heal.at_ns, CLOSED_WITHIN, is_closed).await;
+        let (closed, _) = closed.context("the breaker did not close when the peer was back")?;
+        // The daemon may have had the frame before the sniffer's thread had its turn.
+        let first = sniffer.heard().unwrap_or(heal.at_ns).min(closed);
+        measured.first_frame_ms = Some(milliseconds(clock::between(heal.at_ns, first)));
+        measured.closed_ms = Some(milliseconds(clock::between(first, closed)));
+    }
+    if load.process.stderr().position() > 0 {
+        eprintln!("{}", load.process.stderr_tail(3));
+    }
+    Ok(())
+}
+
+/// The daemon tells how old its records were when it answered. The answer was made after we
+/// asked, so the record is at least so old, and what comes out is at most too long by the time
+/// the question took. Only a record that stands for an unanswered transmission can have raised
+/// Suspect, and only the last one before we were told.
+async fn record_latency(site: &Site, cut_ns: u64, told_ns: u64, state: &PeerState) -> Option<f64> {
+    let reason = words::reason(state.reason());
+    if state.verdict() != Verdict::Suspect
+        || !["tlp_unanswered", "rto_unanswered"].contains(&reason.as_str())
+    {
+        return None;
+    }
+    let asked_ns = clock::now_ns();
+    let explained = site.daemon.explain(&site.url()).await.ok()?;
+    let records = explained
+        .events
+        .iter()
+        .filter(|event| event.source == "ebpf" && ["tlp", "rto"].contains(&event.kind.as_str()));
+    let at_ns = records
+        .filter_map(|event| {
+            let age = Duration::try_from(event.age?).ok()?;
+            asked_ns.checked_sub(age.as_nanos() as u64)
+        })
+        .filter(|at_ns| (cut_ns..=told_ns).contains(at_ns))
+        .max()?;
+    Some(milliseconds(clock::between(at_ns, told_ns)))
+}
+
+fn progress(row: &str, number: u32, cuts: u32, cut: &Measured) -> String {
+    let show = |ms: Option<f64>| ms.map_or("never".to_owned(), |ms| format!("{ms:.1}"));
+    let baselines: String = cut
+        .baselines
+        .iter()
+        .map(|(method, ms)| format!("  {} {}", method.label(), show(*ms)))
+        .collect();
+    format!(
+        "{row:<20} {number:>3}/{cuts}  suspect {:>7}  open {:>7} ({})  closed {:>7}{baselines}",
+        show(cut.suspect_ms),
+        show(cut.open_ms),
+        cut.reason.as_deref().unwrap_or("-"),
+        show(cut.closed_ms),
+    )
+}

@@ -1,0 +1,166 @@
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::Context as _;
+use detector_api::v1::{Breaker, PeerState, Verdict};
+use detector_tests::{Cut, CutMoment, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Traffic};
+
+use crate::{load::at, options::Options};
+
+/// The host with the daemon and the load.
+pub const US: usize = 1;
+/// The host with the baselines.
+pub const OBSERVER: usize = 2;
+/// The host that is cut off.
+pub const PEER: usize = 3;
+/// Where the peer takes HTTP uploads, beside gRPC at its usual port.
+const HTTP_PORT: u16 = PEER_PORT + 1;
+/// Until a peer that has come back is Alive and Closed, before the next cut.
+const SETTLE_WITHIN: Duration = Duration::from_secs(60);
+
+/// What differs between the labs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Setting {
+    /// The peer is behind a router.
+    pub routed: bool,
+    pub v6: bool,
+    /// Patience of 50 ms, and a smallest retransmission time-out of 20 ms.
+    pub tuned: bool,
+    /// The peer answers calls this late.
+    pub delay_ms: u64,
+    /// The peer reads nothing of an upload for this long.
+    pub stall_ms: u64,
+}
+
+/// A lab with a peer that serves, and the daemon that watches it.
+#[derive(Debug)]
+pub struct Site {
+    pub daemon: Daemon,
+    /// What runs on the peer: gRPC, HTTP, and what the baselines ask of it.
+    pub servers: Vec<Traffic>,
+    setting: Setting,
+    pub lab: Lab,
+}
+
+impl Site {
+    pub async fn new(
+        options: &Options,
+        setting: Setting,
+        daemon_args: &[String],
+    ) -> anyhow::Result<Self> {
+        let lab = match setting.routed {
+            true => Lab::routed(2, 1)?,
+            false => Lab::new(3)?,
+        };
+        if setting.tuned {
+            tune(&lab)?;
+        }
+        let peer = lab.host(PEER);
+        let servers = Self::servers(peer, setting).await?;
+        let url = if setting.v6 {
+            peer.url_v6()
+        } else {
+            peer.url()
+        };
+        let mut args = options.detector_args.clone();
+        args.extend(daemon_args.iter().cloned());
+        if setting.tuned {
+            args.extend(["--patience".to_owned(), "50ms".to_owned()]);
+        }
+        let daemon = DaemonOptions {
+            source: options.source.clone(),
+            peers: vec![url],
+            args,
+            show_log: false,
+            ..DaemonOptions::default()
+        };
+        let daemon = Daemon::start(lab.host(US), &daemon).await?;
+        Ok(Self {
+            daemon,
+            servers,
+            setting,
+            lab,
+        })
+    }
+
+    async fn servers(peer: &Host, setting: Setting) -> anyhow::Result<Vec<Traffic>> {
+        Ok(vec![
+            Traffic::late_grpc_server(peer, setting.delay_ms).await?,
+            Traffic::http_server_at(peer, HTTP_PORT, setting.delay_ms, setting.stall_ms).await?,
+            Traffic::baseline_peer(peer).await?,
+        ])
+    }
+
+    /// The peer's processes anew, after they were killed.
+    pub async fn serve_again(&mut self) -> anyhow::Result<()> {
+        self.servers = Self::servers(self.lab.host(PEER), self.setting).await?;
+        Ok(())
+    }
+
+    pub fn us(&self) -> &Host {
+        self.lab.host(US)
+    }
+
+    pub fn observer(&self) -> &Host {
+        self.lab.host(OBSERVER)
+    }
+
+    /// The peer's address, at the port of its gRPC service.
+    pub fn peer(&self) -> SocketAddr {
+        let host = self.lab.host(PEER);
+        match self.setting.v6 {
+            true => (host.v6(), PEER_PORT).into(),
+            false => (host.v4(), PEER_PORT).into(),
+        }
+    }
+
+    /// The peer's name.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.peer())
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        at(&self.peer(), HTTP_PORT)
+    }
+
+    pub fn cut(&self, cut: Cut) -> anyhow::Result<CutMoment> {
+        self.lab.cut(&[PEER], cut)
+    }
+
+    pub fn heal(&self) -> anyhow::Result<CutMoment> {
+        self.lab.heal(&[PEER])
+    }
+
+    /// Waits until the peer is believed to be well.
+    pub async fn settled(&self) -> anyhow::Result<()> {
+        let well = |state: &PeerState| {
+            state.verdict() == Verdict::Alive && state.breaker() == Breaker::Closed
+        };
+        let url = self.url();
+        let settled = self.daemon.await_state(&url, SETTLE_WITHIN, well).await;
+        settled.map(|_| ()).context("the peer is not well again")
+    }
+
+    /// When a state at which `is` holds was received, at `since_ns` or later.
+    pub async fn told(
+        &self,
+        since_ns: u64,
+        within: Duration,
+        is: impl Fn(&PeerState) -> bool,
+    ) -> Option<(u64, PeerState)> {
+        let url = self.url();
+        let seen = self.daemon.watcher().seen();
+        seen.find(within, |seen| {
+            (seen.at_ns >= since_ns && seen.state.peer == url && is(&seen.state))
+                .then(|| (seen.at_ns, seen.state.clone()))
+        })
+        .await
+    }
+}
+
+/// What tuning does to sockets, done by the route: every connection to the peer has this floor
+/// under its retransmission time-out.
+fn tune(lab: &Lab) -> anyhow::Result<()> {
+    let peer = lab.host(PEER).v4().to_string();
+    let route = ["route", "replace", &peer, "dev", "eth0", "rto_min", "20ms"];
+    lab.host(US).exec("ip", &route).map(|_| ())
+}
