@@ -28,10 +28,7 @@ pub struct Traffic {
 impl Traffic {
     /// Serves gRPC on every address of the host, IPv4 as v4-mapped.
     pub async fn grpc_server(host: &Host) -> anyhow::Result<Self> {
-        let listen = format!("[::]:{PEER_PORT}");
-        Self::start(host, &["grpc-server", "--listen", &listen])?
-            .listening()
-            .await
+        Self::grpc_server_at(host, PEER_PORT, 0).await
     }
 
     /// Serves gRPC on the IPv4 addresses alone.
@@ -47,15 +44,11 @@ impl Traffic {
         Self::http_server_at(host, PEER_PORT, 0, 0).await
     }
 
-    /// Serves gRPC on every address of the host, and answers each call this late.
-    pub async fn late_grpc_server(host: &Host, delay_ms: u64) -> anyhow::Result<Self> {
-        let (listen, delay) = (format!("[::]:{PEER_PORT}"), delay_ms.to_string());
-        Self::start(
-            host,
-            &["grpc-server", "--listen", &listen, "--delay-ms", &delay],
-        )?
-        .listening()
-        .await
+    /// Serves gRPC at this port, and answers each call so late.
+    pub async fn grpc_server_at(host: &Host, port: u16, delay_ms: u64) -> anyhow::Result<Self> {
+        let (listen, delay) = (format!("[::]:{port}"), delay_ms.to_string());
+        let args = ["grpc-server", "--listen", &listen, "--delay-ms", &delay];
+        Self::start(host, &args)?.listening().await
     }
 
     /// Takes HTTP/1.1 uploads at this port, answers each so late, and reads nothing of it for

@@ -92,7 +92,7 @@ async fn a_late_server_answers_late_and_a_stalling_one_closes_its_window() -> an
         let lab = Lab::new(2)?;
         let (us, peer) = (lab.host(1), lab.host(2));
         let begun = clock::now_ns();
-        let mut late = Traffic::late_grpc_server(peer, 2000).await?;
+        let mut late = Traffic::grpc_server_at(peer, PEER_PORT, 2000).await?;
         let _client = Traffic::grpc_client(us, &peer.url(), Kind::Ping, 1, 10).await?;
         assert!(clock::between(begun, clock::now_ns()) >= Duration::from_secs(2));
         late.process.kill().await?;

@@ -115,6 +115,7 @@ impl Trouble {
 
     fn setting(self) -> Setting {
         Setting {
+            http: self.load().is_http(),
             delay_ms: if self == Self::Late { 2000 } else { 0 },
             stall_ms: if self == Self::ZeroWindow { 60_000 } else { 0 },
             ..Setting::default()

@@ -17,7 +17,7 @@ use crate::{
 const OPEN_WITHIN: Duration = Duration::from_secs(20);
 const CLOSED_WITHIN: Duration = Duration::from_secs(45);
 /// How long every cut lasts at least: what the fast baselines need.
-const CUT_FOR: Duration = Duration::from_millis(2200);
+const CUT_FOR: Duration = Duration::from_millis(2500);
 /// RustFS's settings: PING 5 s and 20 s, or 30 s for a call.
 const BASELINE_WITHIN: Duration = Duration::from_secs(40);
 
@@ -33,7 +33,10 @@ pub struct Measured {
     pub closed_ms: Option<f64>,
     /// From the heal to that frame.
     pub first_frame_ms: Option<f64>,
-    /// From the kernel's record that made the peer Suspect to the watcher: at most this.
+    /// From the last kernel's record before Suspect to the watcher, at most: the daemon may
+    /// have waited to see more.
+    pub suspect_record_ms: Option<f64>,
+    /// From the kernel's record that closed the breaker to the watcher, at most.
     pub record_ms: Option<f64>,
     /// Those that were awaited; one that did not notice in its time is null.
     pub baselines: BTreeMap<Method, Option<f64>>,
@@ -65,6 +68,7 @@ async fn measure(
     // New connections for each cut: those of the last one may be backed off for seconds.
     let mut load = row.load.start(site).await?;
     site.settled().await?;
+    fast.settled().await?;
     let slow = match with_slow {
         true => Some(Baselines::slow(site).await?),
         false => None,
@@ -92,9 +96,11 @@ async fn cut(
     let since_cut = |at_ns: u64| milliseconds(clock::between(cut.at_ns, at_ns));
     let doubted = |s: &PeerState| matches!(s.verdict(), Verdict::Suspect | Verdict::Dead);
     let suspect = site.told(cut.at_ns, OPEN_WITHIN, doubted).await;
-    let record_ms = match &suspect {
-        Some((at_ns, state)) => record_latency(site, cut.at_ns, *at_ns, state).await,
-        None => None,
+    let suspect_record_ms = match &suspect {
+        Some((at_ns, s)) if s.verdict() == Verdict::Suspect => {
+            record_latency(site, cut.at_ns, *at_ns, s, &SENT_AGAIN).await
+        }
+        _ => None,
     };
     let is_open = |s: &PeerState| s.breaker() == Breaker::Open;
     let open = site.told(cut.at_ns, OPEN_WITHIN, is_open).await;
@@ -107,10 +113,11 @@ async fn cut(
     }
     let left = CUT_FOR.saturating_sub(lasted);
     let fast = fast.dead_since(cut.at_ns, left).await;
-    // Of what takes longer than the cut lasted, nothing is known.
+    // Of what takes longer than the cut lasted, nothing is known: not even when it came early,
+    // for then only the early ones would count.
     noticed.extend(
         fast.into_iter()
-            .filter(|(m, at)| slow.is_some() || m.is_fast() || at.is_some()),
+            .filter(|(method, _)| slow.is_some() || method.is_fast()),
     );
     Ok(Measured {
         kind: kind.as_str(),
@@ -119,7 +126,8 @@ async fn cut(
         open_ms: open.map(|(at_ns, _)| since_cut(at_ns)),
         closed_ms: None,
         first_frame_ms: None,
-        record_ms,
+        suspect_record_ms,
+        record_ms: None,
         baselines: noticed
             .into_iter()
             .map(|(method, at_ns)| (method, at_ns.map(since_cut)))
@@ -134,11 +142,13 @@ async fn back(site: &Site, load: &Traffic, measured: &mut Measured) -> anyhow::R
     let is_closed = |s: &PeerState| s.breaker() == Breaker::Closed;
     if measured.open_ms.is_some() {
         let closed = site.told(heal.at_ns, CLOSED_WITHIN, is_closed).await;
-        let (closed, _) = closed.context("the breaker did not close when the peer was back")?;
-        // The daemon may have had the frame before the sniffer's thread had its turn.
-        let first = sniffer.heard().unwrap_or(heal.at_ns).min(closed);
-        measured.first_frame_ms = Some(milliseconds(clock::between(heal.at_ns, first)));
-        measured.closed_ms = Some(milliseconds(clock::between(first, closed)));
+        if let Some((closed, state)) = closed {
+            measured.record_ms = record_latency(site, heal.at_ns, closed, &state, &HEARD).await;
+            // The daemon may have had the frame before the sniffer's thread had its turn.
+            let first = sniffer.heard().unwrap_or(heal.at_ns).min(closed);
+            measured.first_frame_ms = Some(milliseconds(clock::between(heal.at_ns, first)));
+            measured.closed_ms = Some(milliseconds(clock::between(first, closed)));
+        }
     }
     if load.process.stderr().position() > 0 {
         eprintln!("{}", load.process.stderr_tail(3));
@@ -146,29 +156,45 @@ async fn back(site: &Site, load: &Traffic, measured: &mut Measured) -> anyhow::R
     Ok(())
 }
 
+/// A reason for a change, and the records that give it.
+type Records = [(&'static str, &'static [&'static str])];
+
+const SENT_AGAIN: [(&str, &[&str]); 2] = [
+    ("tlp_unanswered", &["tlp", "rto"]),
+    ("rto_unanswered", &["tlp", "rto"]),
+];
+const HEARD: [(&str, &[&str]); 2] = [
+    ("packet_received", &["recovered"]),
+    ("connect_succeeded", &["established"]),
+];
+
+/// How long the newest record that can have made this change took to be told; none when the
+/// reason for the change is no record.
+///
 /// The daemon tells how old its records were when it answered. The answer was made after we
-/// asked, so the record is at least so old, and what comes out is at most too long by the time
-/// the question took. Only a record that stands for an unanswered transmission can have raised
-/// Suspect, and only the last one before we were told.
-async fn record_latency(site: &Site, cut_ns: u64, told_ns: u64, state: &PeerState) -> Option<f64> {
+/// asked, so the record is at least so old: what comes out is too long by the time that the
+/// question took, at most.
+async fn record_latency(
+    site: &Site,
+    since_ns: u64,
+    told_ns: u64,
+    state: &PeerState,
+    records: &Records,
+) -> Option<f64> {
     let reason = words::reason(state.reason());
-    if state.verdict() != Verdict::Suspect
-        || !["tlp_unanswered", "rto_unanswered"].contains(&reason.as_str())
-    {
-        return None;
-    }
+    let (_, kinds) = records.iter().find(|(r, _)| *r == reason)?;
     let asked_ns = clock::now_ns();
     let explained = site.daemon.explain(&site.url()).await.ok()?;
     let records = explained
         .events
         .iter()
-        .filter(|event| event.source == "ebpf" && ["tlp", "rto"].contains(&event.kind.as_str()));
+        .filter(|event| event.source == "ebpf" && kinds.contains(&event.kind.as_str()));
     let at_ns = records
         .filter_map(|event| {
             let age = Duration::try_from(event.age?).ok()?;
             asked_ns.checked_sub(age.as_nanos() as u64)
         })
-        .filter(|at_ns| (cut_ns..=told_ns).contains(at_ns))
+        .filter(|at_ns| (since_ns..=told_ns).contains(at_ns))
         .max()?;
     Some(milliseconds(clock::between(at_ns, told_ns)))
 }

@@ -36,9 +36,14 @@ impl Load {
         }
     }
 
+    /// Whether it is to an HTTP server.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Idle | Self::Upload(_))
+    }
+
     /// Starts it; returns once it works.
     pub async fn start(self, site: &Site) -> anyhow::Result<Traffic> {
-        let (us, url) = (site.us(), site.url());
+        let (us, url) = (site.us(), site.grpc());
         match self {
             Self::Calls(flows) => {
                 let rate = (CALLS_PER_SECOND / flows).max(1);

@@ -29,7 +29,7 @@ const FONT: &str = "sans-serif";
 struct Curve {
     label: String,
     colour: RGBColor,
-    dashed: bool,
+    ours: bool,
     noticed: Vec<f64>,
     count: usize,
 }
@@ -59,7 +59,7 @@ fn curves(rows: &[CutRow]) -> Vec<Curve> {
             .iter()
             .filter(|row| row.group == group)
             .flat_map(|row| &row.cuts);
-        curve(group.label(), colour, false, cuts.map(|cut| cut.open_ms))
+        curve(group.label(), colour, true, cuts.map(|cut| cut.open_ms))
     });
     let mut of_methods: BTreeMap<Method, Vec<Option<f64>>> = BTreeMap::new();
     for cut in rows.iter().flat_map(|row| &row.cuts) {
@@ -77,7 +77,7 @@ fn curves(rows: &[CutRow]) -> Vec<Curve> {
     ];
     let theirs = of_methods.into_iter().map(|(method, times)| {
         let colour = colours[method as usize % colours.len()];
-        curve(method.label(), colour, true, times)
+        curve(method.label(), colour, false, times)
     });
     ours.chain(theirs).filter(|curve| curve.count > 0).collect()
 }
@@ -85,7 +85,7 @@ fn curves(rows: &[CutRow]) -> Vec<Curve> {
 fn curve(
     label: &str,
     colour: RGBColor,
-    dashed: bool,
+    ours: bool,
     times: impl IntoIterator<Item = Option<f64>>,
 ) -> Curve {
     let times: Vec<Option<f64>> = times.into_iter().collect();
@@ -94,7 +94,7 @@ fn curve(
     Curve {
         label: format!("{label} ({} of {})", noticed.len(), times.len()),
         colour,
-        dashed,
+        ours,
         noticed,
         count: times.len(),
     }
@@ -134,6 +134,8 @@ fn try_draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, curves: &[Curve]) -
     };
     chart
         .configure_mesh()
+        .light_line_style(BLACK.mix(0.04))
+        .bold_line_style(BLACK.mix(0.15))
         .x_desc("time after the cut")
         .y_desc("share of cuts")
         .x_label_formatter(&time)
@@ -142,7 +144,7 @@ fn try_draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, curves: &[Curve]) -
         .axis_desc_style((FONT, 18))
         .draw()?;
     for curve in curves {
-        let width = if curve.dashed { 1 } else { 3 };
+        let width = if curve.ours { 4 } else { 2 };
         let style = curve.colour.stroke_width(width);
         chart
             .draw_series(LineSeries::new(steps(curve), style))?
@@ -151,7 +153,7 @@ fn try_draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, curves: &[Curve]) -
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
+        .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.3))
         .label_font((FONT, 15))
@@ -165,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_was_not_noticed_keeps_the_line_below_the_top() {
-        let curve = curve("x", BLACK, false, [Some(100.0), None, Some(50.0), None]);
+        let curve = curve("x", BLACK, true, [Some(100.0), None, Some(50.0), None]);
         let steps = steps(&curve);
         assert_eq!(steps.first(), Some(&(FROM_MS, 0.0)));
         assert!(steps.contains(&(100.0, 50.0)));

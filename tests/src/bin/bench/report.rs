@@ -43,6 +43,7 @@ struct RowSummary {
     suspect: Option<Summary>,
     open: Option<Summary>,
     closed: Option<Summary>,
+    suspect_record: Option<Summary>,
     record: Option<Summary>,
     baselines: BTreeMap<Method, Summary>,
 }
@@ -126,7 +127,9 @@ impl Report {
                 "closed",
                 "p99",
                 "max",
-                "record p50",
+                "record → suspect",
+                "p99",
+                "record → closed",
                 "p99",
             ],
         );
@@ -137,8 +140,11 @@ impl Report {
             cells.push(row.open.map_or(0, |s| s.never).to_string());
             let closed = percentiles(row.closed);
             cells.extend([&closed[0], &closed[2], &closed[3]].map(Clone::clone));
-            let record = row.record;
-            cells.extend([record.and_then(|s| s.p50_ms), record.and_then(|s| s.p99_ms)].map(fine));
+            for record in [row.suspect_record, row.record] {
+                cells.extend(
+                    [record.and_then(|s| s.p50_ms), record.and_then(|s| s.p99_ms)].map(fine),
+                );
+            }
             table.row(&row.row, cells);
         }
         table.text()
@@ -274,7 +280,14 @@ impl RowSummary {
             group: row.group,
             suspect: of(|cut| cut.suspect_ms),
             open: of(|cut| cut.open_ms),
-            closed: some(|cut| cut.closed_ms),
+            // Of the cuts that opened it.
+            closed: Summary::new(
+                row.cuts
+                    .iter()
+                    .filter(|cut| cut.open_ms.is_some())
+                    .map(|cut| cut.closed_ms),
+            ),
+            suspect_record: some(|cut| cut.suspect_record_ms),
             record: some(|cut| cut.record_ms),
             baselines: baselines.collect(),
         }

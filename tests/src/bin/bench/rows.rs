@@ -159,6 +159,10 @@ fn row(name: String, load: Load, cuts: Vec<Cut>, setting: Setting) -> Row {
         Load::Segment => Group::OneSegment,
         Load::Waiting | Load::Quiet | Load::Idle => Group::Nothing,
     };
+    let setting = Setting {
+        http: load.is_http(),
+        ..setting
+    };
     Row {
         name,
         load,

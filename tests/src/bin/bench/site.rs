@@ -12,8 +12,8 @@ pub const US: usize = 1;
 pub const OBSERVER: usize = 2;
 /// The host that is cut off.
 pub const PEER: usize = 3;
-/// Where the peer takes HTTP uploads, beside gRPC at its usual port.
-const HTTP_PORT: u16 = PEER_PORT + 1;
+/// What is not the load's server is here: the daemon watches the peer's usual port.
+const OTHER_PORT: u16 = PEER_PORT + 1;
 /// Until a peer that has come back is Alive and Closed, before the next cut.
 const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -25,6 +25,8 @@ pub struct Setting {
     pub v6: bool,
     /// Patience of 50 ms, and a smallest retransmission time-out of 20 ms.
     pub tuned: bool,
+    /// At its usual port the peer serves HTTP, and not gRPC.
+    pub http: bool,
     /// The peer answers calls this late.
     pub delay_ms: u64,
     /// The peer reads nothing of an upload for this long.
@@ -83,9 +85,11 @@ impl Site {
     }
 
     async fn servers(peer: &Host, setting: Setting) -> anyhow::Result<Vec<Traffic>> {
+        let (grpc, http) = ports(setting);
+        let (delay, stall) = (setting.delay_ms, setting.stall_ms);
         Ok(vec![
-            Traffic::late_grpc_server(peer, setting.delay_ms).await?,
-            Traffic::http_server_at(peer, HTTP_PORT, setting.delay_ms, setting.stall_ms).await?,
+            Traffic::grpc_server_at(peer, grpc, delay).await?,
+            Traffic::http_server_at(peer, http, delay, stall).await?,
             Traffic::baseline_peer(peer).await?,
         ])
     }
@@ -104,7 +108,7 @@ impl Site {
         self.lab.host(OBSERVER)
     }
 
-    /// The peer's address, at the port of its gRPC service.
+    /// The peer's address, at the port that is watched.
     pub fn peer(&self) -> SocketAddr {
         let host = self.lab.host(PEER);
         match self.setting.v6 {
@@ -118,8 +122,14 @@ impl Site {
         format!("http://{}", self.peer())
     }
 
+    /// Where it serves gRPC.
+    pub fn grpc(&self) -> String {
+        format!("http://{}", at(&self.peer(), ports(self.setting).0))
+    }
+
+    /// Where it takes HTTP uploads.
     pub fn http(&self) -> SocketAddr {
-        at(&self.peer(), HTTP_PORT)
+        at(&self.peer(), ports(self.setting).1)
     }
 
     pub fn cut(&self, cut: Cut) -> anyhow::Result<CutMoment> {
@@ -154,6 +164,14 @@ impl Site {
                 .then(|| (seen.at_ns, seen.state.clone()))
         })
         .await
+    }
+}
+
+/// Where gRPC is served, and where HTTP.
+fn ports(setting: Setting) -> (u16, u16) {
+    match setting.http {
+        true => (OTHER_PORT, PEER_PORT),
+        false => (PEER_PORT, OTHER_PORT),
     }
 }
 
