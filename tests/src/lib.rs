@@ -28,7 +28,7 @@ mod watcher;
 pub mod words;
 
 pub use self::{
-    daemon::{Daemon, DaemonOptions, Via},
+    daemon::{Daemon, DaemonOptions, Via, binary},
     http::get,
     lab::{Cut, CutMoment, Host, Lab, Loss},
     log::Log,

@@ -91,14 +91,6 @@ impl Traffic {
         Self::start(host, &args)?.succeeding().await
     }
 
-    /// A program on `host` that waits in a blocking read.
-    pub async fn blocked_read(host: &Host, target: SocketAddr) -> anyhow::Result<Self> {
-        let target = target.to_string();
-        Self::start(host, &["blocked-read", "--target", &target])?
-            .succeeding()
-            .await
-    }
-
     /// This many callers on `host` behind one channel, with RustFS's settings.
     pub async fn queue(host: &Host, url: &str, calls: u32) -> anyhow::Result<Self> {
         let calls = calls.to_string();
@@ -151,6 +143,34 @@ impl Traffic {
         let uploads = uploads.to_string();
         let args = ["http-client", "--target", &target, "--uploads", &uploads];
         Self::start(host, &args)?.succeeding().await
+    }
+
+    /// `connections` blocking connections to the server, each of which waits for an answer
+    /// that never comes. Returns once all of them do.
+    pub async fn blocking_client(
+        host: &Host,
+        server: &Host,
+        connections: u32,
+    ) -> anyhow::Result<Self> {
+        let target = format!("{}:{PEER_PORT}", server.v4());
+        let number = connections.to_string();
+        let args = [
+            "blocking-client",
+            "--target",
+            &target,
+            "--connections",
+            &number,
+        ];
+        let client = Self::start(host, &args)?;
+        for connection in 0..connections {
+            client
+                .event(0, START_WITHIN, |event| match event {
+                    Event::Ok { channel, .. } => (*channel == connection).then_some(()),
+                    _ => None,
+                })
+                .await?;
+        }
+        Ok(client)
     }
 
     /// Starts a peer with these arguments of `lab-peer`.

@@ -153,31 +153,6 @@ async fn waiting_callers_and_pools_have_nothing_in_flight() -> anyhow::Result<()
 }
 
 #[tokio::test]
-async fn a_blocked_reader_is_woken_by_a_reset_and_connects_anew() -> anyhow::Result<()> {
-    testbed::run(LIMIT, async {
-        let lab = Lab::new(2)?;
-        let (us, peer) = (lab.host(1), lab.host(2));
-        let mut server = Traffic::http_server(peer).await?;
-        let reader = Traffic::blocked_read(us, (peer.v4(), PEER_PORT).into()).await?;
-        let killed = clock::now_ns();
-        server.process.kill().await?;
-        let ok = reader
-            .event(killed, SOON, |event| match event {
-                Event::Call { ok, .. } => Some(*ok),
-                _ => None,
-            })
-            .await?;
-        assert!(!ok, "nothing was answered");
-        let (_, error) = reader.error_since(killed, SOON).await?;
-        assert!(error.contains("refused"), "{error}");
-        let _server = Traffic::http_server(peer).await?;
-        reader.ok_since(clock::now_ns(), SOON).await?;
-        Ok(())
-    })
-    .await
-}
-
-#[tokio::test]
 async fn callers_behind_one_channel_all_wait_through_a_pause() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let lab = Lab::new(2)?;

@@ -35,6 +35,11 @@ pub(super) fn number(value: &Value, range: RangeInclusive<u32>) -> Result<u32, S
     }
 }
 
+/// Spelled alike in the file and on the command line.
+pub(super) fn on_off(value: &Value) -> Result<bool, String> {
+    word(value, &[true, false], |on| if *on { "on" } else { "off" })
+}
+
 fn out_of_bounds(value: impl Display, low: impl Display, high: impl Display) -> String {
     format!("{value} is out of bounds; the least is {low}, the most {high}")
 }
@@ -58,6 +63,17 @@ pub(super) fn duration(value: &Value, range: RangeInclusive<Duration>) -> Result
         show(*range.start()),
         show(*range.end()),
     ))
+}
+
+/// A duration, or `off` for none.
+pub(super) fn duration_or_off(
+    value: &Value,
+    range: RangeInclusive<Duration>,
+) -> Result<Duration, String> {
+    match value {
+        Value::Text(text) if text.trim() == "off" => Ok(Duration::ZERO),
+        value => duration(value, range).map_err(|error| format!("{error}; or write \"off\"")),
+    }
 }
 
 pub(super) fn word<T: Copy>(

@@ -27,6 +27,12 @@ const PRIOR_SEGMENTS: f64 = 20.0;
 /// A silence must be longer than the worst one the peer recovered from by this factor.
 const WORST_STALL_FACTOR: f64 = 1.5;
 
+/// An answer to a probe is missing after this time at least.
+const MIN_ANSWER_GRACE: Duration = Duration::from_millis(5);
+
+/// Answers may take longer than the slowest one yet, by this factor.
+const ANSWER_FACTOR: f64 = 2.0;
+
 /// The longest recovered stall that is learnt from; it bounds the patience.
 const MAX_LEARNT_STALL: Duration = Duration::from_secs(4);
 
@@ -36,6 +42,8 @@ pub(super) struct PathHistory {
     segments: f64,
     retransmitted: f64,
     worst_stall: Duration,
+    /// The longest that the answer to a probe took.
+    worst_answer: Duration,
     as_of: Time,
 }
 
@@ -45,6 +53,7 @@ impl PathHistory {
             segments: 0.0,
             retransmitted: 0.0,
             worst_stall: Duration::ZERO,
+            worst_answer: Duration::ZERO,
             as_of: now,
         }
     }
@@ -66,6 +75,18 @@ impl PathHistory {
         self.worst_stall = self.worst_stall.max(silence.min(MAX_LEARNT_STALL));
     }
 
+    /// A probe was answered after this time.
+    pub(super) fn answered(&mut self, now: Time, after: Duration) {
+        self.add(now, 1.0, 0.0);
+        self.worst_answer = self.worst_answer.max(after);
+    }
+
+    /// How long an answer to a probe may take before it counts as missing.
+    pub(super) fn answer_grace(&self, now: Time) -> Duration {
+        let worst = self.worst_answer.mul_f64(self.fading(now));
+        MIN_ANSWER_GRACE + worst.mul_f64(ANSWER_FACTOR)
+    }
+
     /// Probability that a transmission or its answer is lost.
     pub(super) fn round_trip_loss(&self) -> f64 {
         // An ACK that is lost leaves no trace of its own, so both ways are taken to lose
@@ -82,7 +103,9 @@ impl PathHistory {
     /// How long a silence must be, given the operator's `patience` and the peer's past.
     pub(super) fn patience(&self, now: Time, patience: Duration) -> Duration {
         let worst = self.worst_stall.mul_f64(self.fading(now));
-        patience.max(worst.mul_f64(WORST_STALL_FACTOR))
+        patience
+            .max(worst.mul_f64(WORST_STALL_FACTOR))
+            .max(self.answer_grace(now))
     }
 
     fn add(&mut self, now: Time, segments: f64, retransmitted: f64) {
@@ -96,6 +119,7 @@ impl PathHistory {
         self.segments *= factor;
         self.retransmitted *= factor;
         self.worst_stall = self.worst_stall.mul_f64(factor);
+        self.worst_answer = self.worst_answer.mul_f64(factor);
         self.as_of = self.as_of.max(now);
     }
 

@@ -3,13 +3,16 @@
 //! ```text
 //!   kernel ──ring──▶ ActiveSource ─┐                      ┌─▶ Board ──▶ gRPC clients
 //!   sockets ─dump──▶ Reader ───────┤ Signal ▶ Detector ▶ ─┼─▶ Metrics ▶ HTTP
+//!   rtnetlink ─────▶ NetworkSource ┤                      │
 //!   names ─────────▶ Resolver ─────┤                Effect├─▶ printer ▶ stdout
-//!   clients ───────▶ Request ──────┘                      └─▶ Reader (look again)
+//!   clients ───────▶ Request ──────┤                      ├─▶ Reader (look again)
+//!   what it did ───▶ Destroyer ────┘                      └─▶ Destroyer (free what is stuck)
 //! ```
 //!
 //! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, and
 //! [`Source::next`], which promises it. The loop never waits for anything else: what may
 //! block (dumps, lookups, slow clients) has a thread or task and a bounded queue of its own.
+//! So has a recording ([`Taped`] is the detector, with a copy of every input written down).
 
 mod outlets;
 mod signals;
@@ -25,9 +28,14 @@ use self::outlets::Outlets;
 use crate::{
     clock,
     config::Config,
-    core::{Detector, Effect, PeerState, Signal},
+    core::{Effect, PeerState, Signal},
+    effect::destroy::{self, Destroyer},
+    record::{Recorder, Taped},
     serve::Request,
-    source::{ActiveSource, Source as _, Watched, sock_diag::Reader},
+    source::{
+        ActiveSource, Source as _, Watched, network::NetworkSource, probe::Prober,
+        sock_diag::Reader,
+    },
 };
 
 /// Signals that wait for the loop before their senders wait.
@@ -40,7 +48,8 @@ const REQUEST_QUEUE: usize = 256;
 /// peers to the source again.
 const CHORES_EVERY: Duration = Duration::from_secs(1);
 
-/// Runs the daemon until SIGTERM or SIGINT; `printer` is called with each published state.
+/// Runs the daemon until SIGTERM or SIGINT; `printer` is called with each published state,
+/// `recorder` gets what goes into the core.
 ///
 /// # Errors
 ///
@@ -49,6 +58,7 @@ const CHORES_EVERY: Duration = Duration::from_secs(1);
 pub async fn run(
     config: Config,
     printer: impl FnMut(&PeerState) + Send + 'static,
+    recorder: Option<Recorder>,
 ) -> anyhow::Result<()> {
     let mut stop = signals::Shutdown::listen().context("cannot listen for SIGTERM")?;
     let (stopping, stopped) = watch::channel(false);
@@ -59,14 +69,21 @@ pub async fn run(
     let source = ActiveSource::open(&config)?;
     let reader =
         Reader::spawn(signal_sender.clone()).context("cannot read the kernel's sockets")?;
+    let network = tasks::network(signal_sender.clone());
+    let destroyer =
+        Destroyer::spawn(signal_sender.clone()).context("cannot destroy the kernel's sockets")?;
+    let prober = Prober::start(signal_sender.clone()).context("cannot ask peers by probes")?;
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
-        detector: Detector::new(config.core.clone()),
+        detector: Taped::new(config.core.clone(), recorder),
         watched: Watched::new(),
         unwatched: false,
         source,
+        network,
         reader,
+        destroyer,
+        prober,
         outlets,
     };
     info!(
@@ -77,6 +94,7 @@ pub async fn run(
     );
     let result = driver.run(signals, asked, &mut stop).await;
     info!("stopping");
+    driver.detector.finish(clock::now());
     drop(finder);
     drop(driver);
     // Only the servers hold the other end, and all of them may have ended already.
@@ -86,12 +104,15 @@ pub async fn run(
 }
 
 struct Driver {
-    detector: Detector,
+    detector: Taped,
     watched: Watched,
     /// Whether the source has refused `watched` as it is now.
     unwatched: bool,
     source: ActiveSource,
+    network: Option<NetworkSource>,
     reader: Reader,
+    destroyer: Destroyer,
+    prober: Prober,
     outlets: Outlets,
 }
 
@@ -119,6 +140,10 @@ impl Driver {
                         self.watch();
                     }
                     self.outlets.metrics.set_counters(self.source.kind(), self.source.counters());
+                    if let Some(network) = &self.network {
+                        self.outlets.metrics.set_network_counters(network.counters());
+                    }
+                    self.outlets.metrics.set_malformed_answers(self.prober.malformed());
                 }
                 () = stop.recv() => return Ok(()),
             }
@@ -134,19 +159,34 @@ impl Driver {
             } => {
                 self.watched.insert(peer.clone(), endpoints.clone());
                 self.watch();
+                self.watch_network();
             }
             Signal::PeerRemoved { peer } => {
                 self.watched.remove(peer);
                 self.watch();
+                self.watch_network();
             }
             Signal::Flow(event) => {
                 debug!(flow = %event.flow, kind = ?event.kind, at = event.at.as_nanos(), "event");
             }
+            Signal::Probe(event) => {
+                debug!(
+                    probe = event.probe.0,
+                    target = %event.target,
+                    outcome = event.outcome.as_str(),
+                    at = event.at.as_nanos(),
+                    "probe"
+                );
+            }
             Signal::SocketsRead { .. }
             | Signal::SocketsUnreadable { .. }
-            | Signal::Probe(_)
-            | Signal::Network { .. }
-            | Signal::SocketsDestroyed { .. } => {}
+            | Signal::Network { .. } => {}
+            Signal::SocketsDestroyed { peer, result, .. } => {
+                // One that is no longer watched has no series any more.
+                if self.watched.contains_key(peer) {
+                    self.outlets.metrics.sockets_destroyed(peer, *result);
+                }
+            }
         }
         self.detector.handle_signal(clock::now(), signal);
     }
@@ -163,6 +203,13 @@ impl Driver {
             );
         }
         self.unwatched = refused.is_some();
+    }
+
+    fn watch_network(&self) {
+        if let Some(network) = &self.network {
+            let endpoints = self.watched.values().flatten();
+            network.watch(endpoints.map(|endpoint| endpoint.addr).collect());
+        }
     }
 
     fn request(&mut self, request: Request) {
@@ -192,7 +239,23 @@ impl Driver {
         while let Some(effect) = self.detector.poll_effect() {
             match effect {
                 Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),
-                Effect::Probe { .. } | Effect::DestroySockets { .. } | Effect::Heard { .. } => {}
+                Effect::DestroySockets {
+                    peer,
+                    generation,
+                    silent_since,
+                    sockets,
+                } => self.destroyer.request(destroy::Request {
+                    peer,
+                    generation,
+                    silent_since,
+                    sockets,
+                }),
+                Effect::Probe {
+                    probe,
+                    target,
+                    give_up_after,
+                } => self.prober.send(probe, target, give_up_after),
+                Effect::Heard { peer, at } => self.outlets.heard(&peer, at),
                 Effect::Publish(state) => self.outlets.publish(state),
                 Effect::Retract { peer, revision } => self.outlets.retract(peer, revision),
                 Effect::ReportEstablished { peer, on } => {

@@ -4,13 +4,15 @@
 //! The code is a library so that `lab-peer` (which the tests run) and the interactive
 //! programs, which run themselves as `… peer …`, are the same peers.
 
+mod blocking_client;
 mod event;
 mod grpc_client;
 mod grpc_server;
 mod http_client;
 mod http_server;
+mod pool;
 mod queue;
-mod raw;
+
 mod spin;
 
 use std::net::SocketAddr;
@@ -22,13 +24,14 @@ use tokio::net::TcpListener;
 use crate::{baseline, clock};
 
 pub use self::{
+    blocking_client::BlockingClient,
     event::Event,
     grpc_client::{GrpcClient, Kind},
     grpc_server::GrpcServer,
     http_client::HttpClient,
     http_server::HttpServer,
+    pool::Pool,
     queue::Queue,
-    raw::{BlockedRead, Pool},
     spin::Spin,
 };
 
@@ -58,8 +61,6 @@ pub enum Command {
     HttpClient(HttpClient),
     /// Keeps connections with nothing in flight.
     Pool(Pool),
-    /// Waits in a blocking read, as a program that was never changed does; then connects anew.
-    BlockedRead(BlockedRead),
     /// Many callers behind one channel that connects by itself, with RustFS's settings.
     Queue(Queue),
     /// Keeps a processor busy.
@@ -68,6 +69,8 @@ pub enum Command {
     Baseline(baseline::Watch),
     /// What the baselines ask of the peer: echoes and a sink.
     BaselinePeer(baseline::Peer),
+    /// Sends a request that is never answered and waits for it without a time-out.
+    BlockingClient(BlockingClient),
 }
 
 /// Runs until killed.
@@ -83,11 +86,11 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::HttpServer(server) => server.run().await,
             Command::HttpClient(client) => client.run().await,
             Command::Pool(pool) => pool.run().await,
-            Command::BlockedRead(reader) => reader.run(),
             Command::Queue(queue) => queue.run().await,
             Command::Spin(spin) => spin.run(),
             Command::Baseline(watch) => watch.run().await,
             Command::BaselinePeer(peer) => peer.run().await,
+            Command::BlockingClient(client) => client.run().await,
         }
     })
 }

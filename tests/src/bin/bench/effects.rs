@@ -100,7 +100,7 @@ pub async fn run(effect: Effect, options: &Options) -> anyhow::Result<Vec<Freed>
 
 /// Whether the daemon knows the flag.
 fn protects() -> anyhow::Result<bool> {
-    let binary = detector_tests::Daemon::binary()?;
+    let binary = detector_tests::binary()?;
     let help = std::process::Command::new(&binary)
         .args(["run", "--help"])
         .output()
@@ -118,7 +118,7 @@ async fn measure(
     let (us, url, http) = (site.us(), site.grpc(), site.http().to_string());
     let calls = CALLERS.to_string();
     let args: &[&str] = match effect {
-        Effect::BlockedRead => &["blocked-read", "--target", &http],
+        Effect::BlockedRead => &["blocking-client", "--target", &http],
         Effect::Queue => &["queue", "--target", &url, "--calls", &calls],
     };
     let mut program = Traffic::start_in(us, cgroup, args)?.succeeding().await?;
@@ -171,9 +171,15 @@ fn events(program: &Traffic) -> Vec<Event> {
 /// When the read that hung at the cut returned, if it did before the peer was back.
 fn returned(events: &[Event], cut_ns: u64, until_ns: u64) -> Option<u64> {
     events.iter().find_map(|event| match event {
-        Event::Call {
-            at_ns, started_ns, ..
-        } => (*started_ns < cut_ns && (cut_ns..until_ns).contains(at_ns)).then_some(*at_ns),
+        Event::Error {
+            at_ns,
+            started_ns,
+            error,
+            ..
+        } => {
+            let is_in_time = *started_ns < cut_ns && (cut_ns..until_ns).contains(at_ns);
+            (is_in_time && error.starts_with("read")).then_some(*at_ns)
+        }
         _ => None,
     })
 }
@@ -182,9 +188,11 @@ fn slowest_connect(events: &[Event], open_ns: u64, until_ns: u64) -> Option<f64>
     let from = open_ns + AFTER_OPEN.as_nanos() as u64;
     let connects = events.iter().filter_map(|event| match event {
         Event::Error {
-            at_ns, started_ns, ..
-        } => (from..until_ns)
-            .contains(started_ns)
+            at_ns,
+            started_ns,
+            error,
+            ..
+        } => ((from..until_ns).contains(started_ns) && error.starts_with("connect"))
             .then(|| milliseconds(clock::between(*started_ns, *at_ns))),
         _ => None,
     });

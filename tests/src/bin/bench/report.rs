@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, ensure};
-use detector_tests::{Daemon, baseline::Method};
+use detector_tests::{baseline::Method, binary};
 use serde::Serialize;
 
 use crate::{
@@ -243,7 +243,7 @@ impl Environment {
     fn new() -> anyhow::Result<Self> {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")
             .context("cannot read the kernel's release")?;
-        let version = std::process::Command::new(Daemon::binary()?)
+        let version = std::process::Command::new(binary()?)
             .arg("--version")
             .output()
             .context("cannot ask the daemon for its version")?;
