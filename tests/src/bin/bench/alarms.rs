@@ -1,8 +1,11 @@
 //! What must never be called dead, and how often each method does.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use detector_api::v1::{Breaker, Verdict};
+use detector_api::v1::{Breaker, PeerState, Verdict};
 use detector_tests::{Cut, Loss, Starvation, Traffic, baseline::Method, clock, words};
 use nix::{sys::signal::Signal, unistd::Pid};
 use serde::Serialize;
@@ -105,6 +108,11 @@ impl Trouble {
         matches!(self, Self::StarvedDaemon | Self::StarvedPeer)
     }
 
+    /// Whether it is we who are cut off.
+    fn is_our_own(self) -> bool {
+        matches!(self, Self::OwnLink | Self::OwnSwitch)
+    }
+
     fn load(self) -> Load {
         match self {
             Self::Loss { flows, .. } => Load::Calls(flows),
@@ -116,6 +124,7 @@ impl Trouble {
     fn setting(self) -> Setting {
         Setting {
             http: self.load().is_http(),
+            others: if self.is_our_own() { 2 } else { 0 },
             delay_ms: if self == Self::Late { 2000 } else { 0 },
             stall_ms: if self == Self::ZeroWindow { 60_000 } else { 0 },
             ..Setting::default()
@@ -264,21 +273,23 @@ fn signal(programs: &[Traffic], signal: Signal) -> anyhow::Result<()> {
     programs.iter().try_for_each(|p| p.process.signal(signal))
 }
 
-/// How often a watcher was told that the peer is dead or its breaker Open, and why.
+/// How often a watcher was told that a peer is dead or its breaker not closed, and why.
 fn our_alarms(site: &Site, since_ns: u64, until_ns: u64) -> (u32, Vec<String>) {
-    let seen = site.daemon.watcher().seen().all();
-    let states = seen
-        .iter()
-        .filter(|seen| (since_ns..until_ns).contains(&seen.at_ns));
-    let is_dead =
-        |verdict: Verdict, breaker: Breaker| verdict == Verdict::Dead || breaker != Breaker::Closed;
-    let mut reasons: Vec<String> = states
-        .clone()
-        .filter(|seen| seen.state.verdict() == Verdict::Dead)
-        .map(|seen| words::reason(seen.state.reason()))
+    let mut by_peer: BTreeMap<String, Vec<PeerState>> = BTreeMap::new();
+    for seen in site.daemon.watcher().seen().all() {
+        if (since_ns..until_ns).contains(&seen.at_ns) {
+            let states = by_peer.entry(seen.state.peer.clone()).or_default();
+            states.push(seen.state);
+        }
+    }
+    let is_dead = |s: &PeerState| s.verdict() == Verdict::Dead || s.breaker() != Breaker::Closed;
+    let states = by_peer.values().flatten();
+    let reasons: BTreeSet<String> = states
+        .filter(|state| is_dead(state))
+        .map(|state| words::reason(state.reason()))
         .collect();
-    reasons.sort_unstable();
-    reasons.dedup();
-    let count = episodes(states.map(|seen| is_dead(seen.state.verdict(), seen.state.breaker())));
-    (count, reasons)
+    let counts = by_peer
+        .values()
+        .map(|states| episodes(states.iter().map(is_dead)));
+    (counts.sum(), reasons.into_iter().collect())
 }

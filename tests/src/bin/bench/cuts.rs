@@ -36,7 +36,8 @@ pub struct Measured {
     /// From the last kernel's record before Suspect to the watcher, at most: the daemon may
     /// have waited to see more.
     pub suspect_record_ms: Option<f64>,
-    /// From the kernel's record that closed the breaker to the watcher, at most.
+    /// From the kernel's record, or the probe's answer, that closed the breaker to the
+    /// watcher, at most.
     pub record_ms: Option<f64>,
     /// Those that were awaited; one that did not notice in its time is null.
     pub baselines: BTreeMap<Method, Option<f64>>,
@@ -163,9 +164,10 @@ const SENT_AGAIN: [(&str, &[&str]); 2] = [
     ("tlp_unanswered", &["tlp", "rto"]),
     ("rto_unanswered", &["tlp", "rto"]),
 ];
-const HEARD: [(&str, &[&str]); 2] = [
+const HEARD: [(&str, &[&str]); 3] = [
     ("packet_received", &["recovered"]),
     ("connect_succeeded", &["established"]),
+    ("probe_answered", &["neighbour", "syn_ack", "reset"]),
 ];
 
 /// How long the newest record that can have made this change took to be told; none when the
@@ -188,7 +190,8 @@ async fn record_latency(
     let records = explained
         .events
         .iter()
-        .filter(|event| event.source == "ebpf" && kinds.contains(&event.kind.as_str()));
+        .filter(|event| ["ebpf", "probe"].contains(&event.source.as_str()))
+        .filter(|event| kinds.contains(&event.kind.as_str()));
     let at_ns = records
         .filter_map(|event| {
             let age = Duration::try_from(event.age?).ok()?;

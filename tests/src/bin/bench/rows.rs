@@ -79,7 +79,7 @@ pub enum Metric {
     Open,
     /// From the peer's first frame to a Closed breaker at a watcher.
     Closed,
-    /// From the kernel's record that made the peer Suspect to the watcher.
+    /// From the kernel's record, or the probe's answer, that closed the breaker to the watcher.
     Record,
 }
 

@@ -2,7 +2,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use detector_api::v1::{Breaker, PeerState, Verdict};
-use detector_tests::{Cut, CutMoment, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Traffic};
+use detector_tests::{
+    Cut, CutMoment, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Traffic, peer::Kind,
+};
 
 use crate::{load::at, options::Options};
 
@@ -27,6 +29,9 @@ pub struct Setting {
     pub tuned: bool,
     /// At its usual port the peer serves HTTP, and not gRPC.
     pub http: bool,
+    /// So many further peers are watched and called: whether it is we who are cut off can
+    /// be seen by several only.
+    pub others: usize,
     /// The peer answers calls this late.
     pub delay_ms: u64,
     /// The peer reads nothing of an upload for this long.
@@ -39,6 +44,7 @@ pub struct Site {
     pub daemon: Daemon,
     /// What runs on the peer: gRPC, HTTP, and what the baselines ask of it.
     pub servers: Vec<Traffic>,
+    _others: Vec<Traffic>,
     setting: Setting,
     pub lab: Lab,
 }
@@ -51,13 +57,14 @@ impl Site {
     ) -> anyhow::Result<Self> {
         let lab = match setting.routed {
             true => Lab::routed(2, 1)?,
-            false => Lab::new(3)?,
+            false => Lab::new(PEER + setting.others)?,
         };
         if setting.tuned {
             tune(&lab)?;
         }
         let peer = lab.host(PEER);
         let servers = Self::servers(peer, setting).await?;
+        let others = Self::others(&lab).await?;
         let url = if setting.v6 {
             peer.url_v6()
         } else {
@@ -70,7 +77,10 @@ impl Site {
         }
         let daemon = DaemonOptions {
             source: options.source.clone(),
-            peers: vec![url],
+            peers: [url]
+                .into_iter()
+                .chain(lab.hosts()[PEER..].iter().map(Host::url))
+                .collect(),
             args,
             show_log: false,
             ..DaemonOptions::default()
@@ -79,9 +89,20 @@ impl Site {
         Ok(Self {
             daemon,
             servers,
+            _others: others,
             setting,
             lab,
         })
+    }
+
+    /// A server on each further peer, and calls to it.
+    async fn others(lab: &Lab) -> anyhow::Result<Vec<Traffic>> {
+        let mut all = Vec::new();
+        for host in &lab.hosts()[PEER..] {
+            all.push(Traffic::grpc_server(host).await?);
+            all.push(Traffic::grpc_client(lab.host(US), &host.url(), Kind::Put, 2, 20).await?);
+        }
+        Ok(all)
     }
 
     async fn servers(peer: &Host, setting: Setting) -> anyhow::Result<Vec<Traffic>> {
