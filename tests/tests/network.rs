@@ -57,13 +57,22 @@ impl Listener {
 
     /// Takes events until there is this one.
     async fn hears(&mut self, wanted: NetworkEvent) -> anyhow::Result<()> {
+        let heard = self.hears_one(|event| *event == wanted).await;
+        heard.with_context(|| format!("not heard: {wanted:?}"))
+    }
+
+    /// Takes events until there is such a one.
+    async fn hears_one(&mut self, is: impl Fn(&NetworkEvent) -> bool) -> anyhow::Result<()> {
         let heard = async {
-            while self.next().await? != wanted {}
+            while !is(&self.next().await?) {}
             Ok(())
         };
         match tokio::time::timeout(SOON, heard).await {
             Ok(heard) => heard,
-            Err(_) => anyhow::bail!("not heard: {wanted:?}\nbut: {:#?}", self.told),
+            Err(_) => {
+                let last = self.told.len().saturating_sub(20);
+                anyhow::bail!("told was at last: {:#?}", &self.told[last..])
+            }
         }
     }
 
@@ -203,6 +212,11 @@ async fn routes_by_gateways_rules_and_next_hops() -> anyhow::Result<()> {
         let lab = Lab::new(3)?;
         let (us, router, other) = (lab.host(1), lab.host(2), lab.host(3));
         let eth0 = Eth0::of(us)?;
+        // It would be announced as usable later on, and have every route looked at again.
+        us.exec(
+            "ip",
+            &["-6", "addr", "flush", "dev", "eth0", "scope", "link"],
+        )?;
         let far: IpAddr = "10.99.0.1".parse()?;
         let far6: IpAddr = "fd99::1".parse()?;
         let mut listener = Listener::on(us, 64, ROOM)?;
@@ -323,6 +337,52 @@ async fn neighbours_that_answer_and_that_do_not() -> anyhow::Result<()> {
     .await
 }
 
+/// Of a plain link, such as a bridge or a network card, the kernel tells a change up to a
+/// second late when another went just before (net/core/link_watch.c). Who asks is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_of_the_links_does_not_wait_for_the_kernel() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let lab = Lab::new(1)?;
+        let us = lab.host(1);
+        let lines = "link add br9 type bridge stp_state 0 forward_delay 0\n\
+                     link add va type veth peer name vb\n\
+                     link set va master br9 up\nlink set vb up\nlink set br9 up\n\
+                     addr add 10.88.0.1/24 dev br9\n";
+        ip_batch(us, lines)?;
+        let peer: IpAddr = "10.88.0.2".parse()?;
+        let mut listener = Listener::on(us, 64, ROOM)?;
+        listener.watch([peer]);
+        let turned = |up| {
+            move |event: &NetworkEvent| {
+                matches!(event, NetworkEvent::Link { name, up: now, .. } if name == "br9" && *now == up)
+            }
+        };
+        listener.hears_one(turned(true)).await?;
+        let mut late = Duration::ZERO;
+        for round in 0..4 {
+            let ask = round % 2 == 1;
+            let begun = clock::now_ns();
+            ip(us, "link set vb down")?;
+            if ask {
+                listener.source.check_links();
+            }
+            listener.hears_one(turned(false)).await?;
+            let after = clock::between(begun, clock::now_ns());
+            println!("carrier lost, asked: {ask}: told after {after:?}");
+            match ask {
+                true => assert!(after < Duration::from_millis(300), "{after:?}"),
+                false => late = late.max(after),
+            }
+            ip(us, "link set vb up")?;
+            listener.source.check_links();
+            listener.hears_one(turned(true)).await?;
+        }
+        println!("without asking it took up to {late:?}");
+        Ok(())
+    })
+    .await
+}
+
 /// The kernel drops what it cannot keep for a reader that is held up. What is told afterwards
 /// is right all the same.
 #[tokio::test(flavor = "multi_thread")]
@@ -333,7 +393,7 @@ async fn lost_changes_are_made_up_for() -> anyhow::Result<()> {
         let eth0 = Eth0::of(us)?;
         let v4 = IpAddr::from(peer.v4());
         // Nothing is taken from a queue of one: the source's thread waits for us.
-        let mut listener = Listener::on(us, 1, 64 * 1024)?;
+        let mut listener = Listener::on(us, 1, 256 * 1024)?;
         listener.watch([v4]);
         listener.hears_route(v4, eth0.on_link()).await?;
         let flaps = "link set eth0 down\nlink set eth0 up\n".repeat(4);

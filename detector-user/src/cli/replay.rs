@@ -220,6 +220,13 @@ fn summary(args: &ReplayArgs, input: &Input, replay: &Replay, settings: &Setting
         done.trials,
         done.verdicts,
     );
+    if let Some(at) = done.first_to_destroy {
+        text += &format!(
+            "{} sockets of dead peers to be destroyed, the first at {}\n",
+            done.to_destroy,
+            text::optional(input.header().wall(at), text::time),
+        );
+    }
     match differences(recorded, settings) {
         differences if differences.is_empty() => text += "settings: as recorded\n",
         differences => {

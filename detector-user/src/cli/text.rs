@@ -300,12 +300,13 @@ fn breaker(state: &PeerState) -> String {
     format!("{} (would be {})", state.breaker, state.would_be_breaker)
 }
 
-fn optional<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
+/// What is there, or a dash.
+pub fn optional<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map_or("-".to_owned(), show)
 }
 
 /// To the millisecond, in UTC.
-fn time(at: Timestamp) -> String {
+pub fn time(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 

@@ -62,6 +62,8 @@ pub(super) struct Silence {
     /// before and is still unanswered does not count: the peer has answered others since,
     /// so that one flow's trouble is not the peer's.
     pub transmissions: u32,
+    /// The moments at which that was sent: what was sent at once may be lost at once.
+    pub moments: u32,
     pub reason: Reason,
 }
 
@@ -275,13 +277,19 @@ impl Evidence {
         }
     }
 
-    /// The silence now, where a demand stands. What was sent before `excused` does not count.
-    pub(super) fn silence(&self, now: Time, excused: Time) -> Option<Silence> {
+    /// Since when the peer was surely not heard, or might just not have been: a reading's
+    /// clock is coarse.
+    pub(super) fn surely_heard(&self) -> Option<Time> {
+        let coarse = self.last_heard.map(|heard| heard - HEARD_RESOLUTION);
+        coarse.max(self.heard_exactly)
+    }
+
+    /// The silence now, where a demand stands. What was sent before `excused` does not
+    /// count, and what lies closer together than `moment` counts as one moment.
+    pub(super) fn silence(&self, now: Time, excused: Time, moment: Duration) -> Option<Silence> {
         let heard = self.last_heard.unwrap_or_default().max(excused);
         // In doubt it was sent before the peer was heard, and the silence began late.
-        let floor = (heard - HEARD_RESOLUTION)
-            .max(self.heard_exactly.unwrap_or_default())
-            .max(excused);
+        let floor = self.surely_heard().unwrap_or_default().max(excused);
         let counts = |sent: &Sent| sent.earliest > floor;
         let all = self.demands(now).filter(|(sent, _)| counts(sent));
         let silence = all.fold(None, |silence: Option<Silence>, (sent, reason)| {
@@ -289,6 +297,7 @@ impl Evidence {
                 since: sent.latest,
                 asked_since: now,
                 transmissions: 0,
+                moments: 0,
                 reason,
             });
             Some(Silence {
@@ -298,10 +307,12 @@ impl Evidence {
                 ..silence
             })
         })?;
-        let again = self.asked_again(now).filter(counts).map(|sent| sent.latest);
+        let again = self.asked_again(now).map(|sent| sent.latest);
+        let all = self.demands(now).filter(|(sent, _)| counts(sent));
         Some(Silence {
             since: silence.since.max(heard),
-            asked_since: again.min().unwrap_or(now).max(heard),
+            asked_since: again.filter(|sent| *sent > heard).min().unwrap_or(now),
+            moments: moments(all.map(|(sent, _)| sent.latest).collect(), moment),
             ..silence
         })
     }
@@ -491,6 +502,7 @@ impl Evidence {
 
     fn heard_anything(&mut self, at: Time) {
         self.last_heard = self.last_heard.max(Some(at));
+        self.probes.heard(at);
         self.orphans.retain(|orphan| orphan.sent.earliest > at);
         self.neighbour_failed = self.neighbour_failed.filter(|failed| *failed > at);
     }
@@ -522,6 +534,20 @@ impl Evidence {
             flow.counted = Some(total);
         }
     }
+}
+
+/// How many moments these are, where what follows within `apart` is the same moment.
+fn moments(mut times: Vec<Time>, apart: Duration) -> u32 {
+    times.sort_unstable();
+    let mut last = None;
+    let is_another = |at: &&Time| {
+        let another = last.is_none_or(|last: Time| at.since(last) >= apart);
+        if another {
+            last = Some(**at);
+        }
+        another
+    };
+    u32::try_from(times.iter().filter(is_another).count()).unwrap_or(u32::MAX)
 }
 
 /// The timer expiry that a reading shows.

@@ -24,6 +24,9 @@ pub(super) const GIVE_UP_AFTER: Duration = Duration::from_millis(900);
 /// no longer counts.
 const MAX_MISSES: u32 = 8;
 
+/// A peer that is heard this soon after a question it does not answer could have answered.
+const CONTRADICTED_WITHIN: Duration = Duration::from_millis(50);
+
 /// The most questions that are remembered at a time: more than any path asks for.
 const OUTSTANDING_KEPT: usize = 128;
 
@@ -46,6 +49,8 @@ struct Outstanding {
     target: ProbeTarget,
     /// When it left; `None` while that is not known yet.
     sent: Option<Time>,
+    /// The peer was heard otherwise just after it left.
+    contradicted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -127,6 +132,13 @@ impl Probes {
             .map_or_else(|| self.all(), |target| vec![target.target])
     }
 
+    /// Whether even the gentlest question is a connect to an open port.
+    pub(super) fn disturbs(&self) -> bool {
+        let mut counting = self.targets.iter().filter(|t| t.counts()).peekable();
+        let is_open = |t: &Target| matches!(t.last_answer, Some((_, ProbeAnswer::SynAck)));
+        counting.peek().is_some() && counting.all(is_open)
+    }
+
     /// Each one that is known to answer in its turn; all of them while none is.
     pub(super) fn next_in_turn(&mut self) -> Vec<ProbeTarget> {
         let counting: Vec<_> = self.targets.iter().filter(|t| t.counts()).collect();
@@ -159,6 +171,7 @@ impl Probes {
             probe,
             target,
             sent: None,
+            contradicted: false,
         });
     }
 
@@ -210,8 +223,18 @@ impl Probes {
             .find_map(|asked| asked.sent.filter(|&sent| Some(sent) > heard))
     }
 
-    /// Forgets what can no longer be answered. Where the peer was heard since, the answer was
-    /// lost on the way: the path learns of it, unless the probe left before `learn_from`.
+    /// The peer was heard at `at`, by an answer or otherwise.
+    pub(super) fn heard(&mut self, at: Time) {
+        for asked in &mut self.outstanding {
+            asked.contradicted |= asked
+                .sent
+                .is_some_and(|sent| sent <= at && at.since(sent) <= CONTRADICTED_WITHIN);
+        }
+    }
+
+    /// Forgets what can no longer be answered. Where the peer was heard just after, the
+    /// answer was lost on the way: the path learns of it, unless the probe left before
+    /// `learn_from`.
     pub(super) fn settle(
         &mut self,
         now: Time,
@@ -223,7 +246,7 @@ impl Probes {
         self.outstanding.retain(|asked| {
             let Some(sent) = asked.sent else { return true };
             let settled = now.since(sent) > GIVE_UP_AFTER && heard > Some(sent);
-            if settled && sent >= learn_from {
+            if settled && asked.contradicted && sent >= learn_from {
                 let target = targets.iter_mut().find(|t| t.target == asked.target);
                 if let Some(target) = target
                     && target.counts()

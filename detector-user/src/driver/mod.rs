@@ -28,7 +28,7 @@ use self::outlets::Outlets;
 use crate::{
     clock,
     config::Config,
-    core::{Effect, PeerState, Signal},
+    core::{Effect, PeerState, Signal, Verdict},
     effect::destroy::{self, Destroyer},
     record::{Recorder, Taped},
     serve::Request,
@@ -212,6 +212,13 @@ impl Driver {
         }
     }
 
+    /// Is it the peer, or are we cut off? The kernel may be late to tell of a lost carrier.
+    fn check_links(&self, state: &PeerState) {
+        if let (Verdict::Suspect, Some(network)) = (state.verdict, &self.network) {
+            network.check_links();
+        }
+    }
+
     fn request(&mut self, request: Request) {
         let now = clock::now();
         // A client that no longer waits for its answer is no error.
@@ -256,7 +263,10 @@ impl Driver {
                     give_up_after,
                 } => self.prober.send(probe, target, give_up_after),
                 Effect::Heard { peer, at } => self.outlets.heard(&peer, at),
-                Effect::Publish(state) => self.outlets.publish(state),
+                Effect::Publish(state) => {
+                    self.check_links(&state);
+                    self.outlets.publish(state);
+                }
                 Effect::Retract { peer, revision } => self.outlets.retract(peer, revision),
                 Effect::ReportEstablished { peer, on } => {
                     if let Err(error) = self.source.report_established(&peer, on) {

@@ -14,6 +14,7 @@
 
 mod ending;
 mod format;
+mod questions;
 mod reader;
 mod replay;
 mod taped;

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Entry, Header, Input};
-use crate::core::{Detector, Effect, Explanation, PeerName, PeerState, Settings, Time, Verdict};
+use super::{Entry, Header, Input, questions::Questions};
+use crate::core::{
+    Detector, Effect, Explanation, PeerName, PeerState, Settings, Signal, Time, Verdict,
+};
 
 /// The virtual clock's least step between two time-outs that the core asks for.
 const STEP: Duration = Duration::from_micros(1);
@@ -22,6 +24,9 @@ pub enum Timeouts {
 #[derive(Debug)]
 pub struct Replay {
     detector: Detector,
+    /// With time-outs of its own: what the recorded detector was, to know when it was late.
+    recorded: Option<Detector>,
+    questions: Questions,
     timeouts: Timeouts,
     now: Time,
     verdicts: BTreeMap<PeerName, Verdict>,
@@ -40,6 +45,10 @@ pub struct Summary {
     pub trials: u64,
     /// Changes of a peer's verdict.
     pub verdicts: u64,
+    /// Sockets of dead peers that were, or would have been, to be destroyed.
+    pub to_destroy: u64,
+    /// When the first of them were.
+    pub first_to_destroy: Option<Time>,
 }
 
 impl Replay {
@@ -47,6 +56,8 @@ impl Replay {
     pub fn new(header: &Header, settings: Settings, timeouts: Timeouts) -> Self {
         Self {
             detector: Detector::new(settings),
+            recorded: (timeouts == Timeouts::Own).then(|| Detector::new(header.settings.clone())),
+            questions: Questions::default(),
             timeouts,
             now: header.now,
             verdicts: BTreeMap::new(),
@@ -59,41 +70,36 @@ impl Replay {
     pub fn step(&mut self, entry: Entry, publish: &mut impl FnMut(Time, &PeerState)) {
         let Entry { now, input } = entry;
         self.run_until(now, publish);
-        match input {
-            Input::Signal(signal) => {
-                self.summary.signals += 1;
-                self.detector.handle_signal(now, signal);
-            }
-            Input::Timeout => {
-                self.summary.timeouts += 1;
-                if self.timeouts == Timeouts::Recorded {
-                    self.detector.handle_timeout(now);
-                }
-            }
-            // With other settings a trial may not be given, or not taken back.
-            Input::AcquireTrial { peer } => {
-                self.summary.trials += 1;
-                let _ = self.detector.acquire_trial(now, &peer);
-            }
-            Input::FinishTrial {
-                peer,
-                trial,
-                outcome,
-            } => {
-                self.summary.trials += 1;
-                let _ = self.detector.finish_trial(now, &peer, trial, outcome);
-            }
+        match &input {
+            Input::Signal(_) => self.summary.signals += 1,
+            Input::Timeout => self.summary.timeouts += 1,
+            Input::AcquireTrial { .. } | Input::FinishTrial { .. } => self.summary.trials += 1,
             Input::End(_) => {}
         }
+        if let Some(recorded) = &mut self.recorded {
+            tell(recorded, now, input.clone());
+            while recorded.poll_effect().is_some() {}
+        }
+        let input = match (self.timeouts, input) {
+            (Timeouts::Own, Input::Timeout) => return,
+            (Timeouts::Own, Input::Signal(Signal::Probe(event))) => {
+                Input::Signal(Signal::Probe(self.questions.own(event)))
+            }
+            (_, input) => input,
+        };
+        tell(&mut self.detector, now, input);
         self.drain(publish);
     }
 
-    /// Lets the time pass, with what the core wanted to do in it.
+    /// Lets the time pass, with what the core wanted to do in it. While the recorded loop was
+    /// late, this one is as well: the machine may have stood still.
     pub fn run_until(&mut self, until: Time, publish: &mut impl FnMut(Time, &PeerState)) {
-        if self.timeouts == Timeouts::Own {
+        if let Some(recorded) = &self.recorded {
+            let late_from = recorded.poll_timeout().unwrap_or(until);
             let mut earliest = self.now;
-            while let Some(at) = self.detector.poll_timeout().map(|at| at.max(earliest)) {
-                if at > until {
+            while let Some(due) = self.detector.poll_timeout().map(|at| at.max(earliest)) {
+                let at = if due >= late_from { until } else { due };
+                if due > until {
                     break;
                 }
                 self.pass(at);
@@ -141,8 +147,34 @@ impl Replay {
                 Effect::Retract { peer, .. } => {
                     self.verdicts.remove(&peer);
                 }
+                Effect::Probe { probe, target, .. } => {
+                    self.questions.asked(self.now, probe, target);
+                }
+                Effect::DestroySockets { sockets, .. } => {
+                    self.summary.to_destroy += sockets.len() as u64;
+                    self.summary.first_to_destroy.get_or_insert(self.now);
+                }
                 _ => {}
             }
         }
+    }
+}
+
+fn tell(detector: &mut Detector, now: Time, input: Input) {
+    match input {
+        Input::Signal(signal) => detector.handle_signal(now, signal),
+        Input::Timeout => detector.handle_timeout(now),
+        // With other settings a trial may not be given, or not taken back.
+        Input::AcquireTrial { peer } => {
+            let _ = detector.acquire_trial(now, &peer);
+        }
+        Input::FinishTrial {
+            peer,
+            trial,
+            outcome,
+        } => {
+            let _ = detector.finish_trial(now, &peer, trial, outcome);
+        }
+        Input::End(_) => {}
     }
 }

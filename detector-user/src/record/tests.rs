@@ -13,7 +13,7 @@ use super::*;
 use crate::core::{
     Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, PeerName,
     PeerState, ProbeAnswer, ProbeEvent, ProbeOutcome, Settings, Signal, SourceKind, TcpState, Time,
-    TrialOutcome,
+    TrialOutcome, Verdict,
 };
 
 const NO_LIMIT: u64 = u64::MAX;
@@ -22,7 +22,6 @@ const FLOWS: u16 = 4;
 const CUT_MS: u64 = 1_000;
 const HEAL_MS: u64 = 4_000;
 const END_MS: u64 = 6_000;
-const TRIAL_MS: u64 = 3_000;
 
 /// A moment of a machine that has been up for some days.
 fn ms(millis: u64) -> Time {
@@ -117,8 +116,9 @@ fn kernel_events() -> BTreeMap<u64, Vec<Signal>> {
 }
 
 /// A driver in virtual time, whose kernel lets a peer die and come back. Every time-out is
-/// handled `late` after it was due. Gives what was published.
-fn drive_a_cut(taped: &mut Taped, late: Duration) -> Vec<PeerState> {
+/// handled `late` after it was due. A peer that clients try does not answer probes: only then
+/// is its breaker half open after the recovery time-out. Gives what was published.
+fn drive_a_cut(taped: &mut Taped, late: Duration, tries: bool) -> Vec<PeerState> {
     let mut events = kernel_events();
     let mut published = Vec::new();
     for millis in 0..=END_MS {
@@ -129,10 +129,8 @@ fn drive_a_cut(taped: &mut Taped, late: Duration) -> Vec<PeerState> {
         for signal in events.remove(&millis).unwrap_or_default() {
             taped.handle_signal(now, signal);
         }
-        // A client tries, where the breaker is half open by then.
-        if millis == TRIAL_MS
-            && let Ok(trial) = taped.acquire_trial(now, &peer())
-        {
+        // A client tries, and fails, as soon as it may.
+        if tries && let Ok(trial) = taped.acquire_trial(now, &peer()) {
             let failed = TrialOutcome::Failed;
             taped.finish_trial(now, &peer(), trial.id, failed).unwrap();
         }
@@ -141,7 +139,7 @@ fn drive_a_cut(taped: &mut Taped, late: Duration) -> Vec<PeerState> {
         while let Some(effect) = taped.poll_effect() {
             match effect {
                 Effect::Publish(state) => published.push(state),
-                effect => next.extend(carried_out(effect, millis + 1)),
+                effect => next.extend(carried_out(effect, millis + 1, tries)),
             }
         }
     }
@@ -149,7 +147,7 @@ fn drive_a_cut(taped: &mut Taped, late: Duration) -> Vec<PeerState> {
 }
 
 /// What the kernel answers.
-fn carried_out(effect: Effect, millis: u64) -> Vec<Signal> {
+fn carried_out(effect: Effect, millis: u64, firewalled: bool) -> Vec<Signal> {
     let at = ms(millis);
     match effect {
         Effect::ReadSockets { peer, .. } => vec![Signal::SocketsRead {
@@ -167,7 +165,8 @@ fn carried_out(effect: Effect, millis: u64) -> Vec<Signal> {
                     outcome,
                 })
             };
-            let answer = (!is_cut(millis)).then_some(ProbeOutcome::Answered(ProbeAnswer::SynAck));
+            let answer = (!is_cut(millis) && !firewalled)
+                .then_some(ProbeOutcome::Answered(ProbeAnswer::SynAck));
             let outcomes = std::iter::once(ProbeOutcome::Sent).chain(answer);
             outcomes.map(outcome).collect()
         }
@@ -188,10 +187,10 @@ fn is_cut(millis: u64) -> bool {
 }
 
 /// Records the cut into a file, and gives what was published.
-fn record_a_cut(file: &Path, settings: &Settings, late: Duration) -> Vec<PeerState> {
+fn record_a_cut(file: &Path, settings: &Settings, late: Duration, tries: bool) -> Vec<PeerState> {
     let recorder = Recorder::create(file, NO_LIMIT, &header(settings)).unwrap();
     let mut taped = Taped::new(settings.clone(), Some(recorder));
-    let published = drive_a_cut(&mut taped, late);
+    let published = drive_a_cut(&mut taped, late, tries);
     taped.finish(ms(END_MS));
     published
 }
@@ -215,4 +214,19 @@ fn replay(
         replay.step(entry, &mut |at, state| published.push((at, state.clone())));
     }
     published
+}
+
+const STORY: [Verdict; 5] = [
+    Verdict::Unknown,
+    Verdict::Alive,
+    Verdict::Suspect,
+    Verdict::Dead,
+    Verdict::Alive,
+];
+
+/// The verdicts, each once.
+fn story(published: &[PeerState]) -> Vec<Verdict> {
+    let mut story: Vec<_> = published.iter().map(|state| state.verdict).collect();
+    story.dedup();
+    story
 }

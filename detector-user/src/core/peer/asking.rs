@@ -12,6 +12,9 @@ use std::time::Duration;
 /// How long a look may take to come back before the peer is asked all the same.
 const LOOK_RETURNS: Duration = Duration::from_millis(10);
 
+/// Where nothing but an open port is known to answer, it is asked less often by this factor.
+const DISTURBING_FACTOR: u32 = 10;
+
 /// A peer behind a link that is down, or one that cannot be asked, is thought of again after
 /// this time.
 const ASK_LATER: Duration = Duration::from_secs(1);
@@ -57,6 +60,12 @@ impl Asking {
         self.rhythm.died(now);
     }
 
+    /// The verdict is no longer held: the peer is asked anew.
+    pub(super) fn hold_ended(&mut self, now: Time) {
+        self.doubt_since = Some(now);
+        self.rhythm.soon(now);
+    }
+
     /// A look came back.
     pub(super) fn looked(&mut self, is_silent: bool) {
         if !is_silent {
@@ -68,7 +77,7 @@ impl Asking {
 impl Peer {
     /// Something sent at `at` seems to be unanswered: the peer itself is asked.
     pub(super) fn doubt(&mut self, now: Time, at: Time) {
-        if self.evidence.last_heard() >= Some(at) || self.verdict == Verdict::Dead {
+        if self.evidence.surely_heard() >= Some(at) || self.verdict == Verdict::Dead {
             return;
         }
         self.asking.doubt_since.get_or_insert(now);
@@ -140,7 +149,7 @@ impl Peer {
 
     /// An answer that does not come is a reason to doubt.
     fn notice_missing_answer(&mut self, now: Time) {
-        let heard = self.evidence.last_heard();
+        let heard = self.evidence.surely_heard();
         let Some(sent) = self.evidence.probes.waiting_since(heard) else {
             return;
         };
@@ -160,7 +169,7 @@ impl Peer {
         let path = &self.evidence.path;
         let (patience, required) = (
             path.patience(now, around.settings.patience),
-            path.required_transmissions(),
+            self.required(),
         );
         let lasted = now.since(began);
         let rhythm = &mut self.asking.rhythm;
@@ -181,11 +190,17 @@ impl Peer {
             rhythm.due = now + missing_after;
             return self.evidence.probes.all();
         }
-        if let Some(sent) = self.evidence.probes.waiting_since(heard) {
+        let surely = self.evidence.surely_heard();
+        if let Some(sent) = self.evidence.probes.waiting_since(surely) {
             rhythm.due = sent + missing_after;
             return Vec::new();
         }
         let is_connected = self.evidence.is_connected();
+        // A program has to take each of these connects, and its queue may be full of them.
+        let interval = match self.evidence.probes.disturbs() {
+            true => interval * DISTURBING_FACTOR,
+            false => interval,
+        };
         if interval.is_zero() || !is_connected || !self.evidence.probes.is_answerable() {
             rhythm.due = rhythm.survey_due;
             return Vec::new();

@@ -44,8 +44,12 @@ impl Ending {
     }
 
     /// The answer to an order.
-    pub(super) fn ended(&mut self, generation: u64, result: Destroyed) {
+    pub(super) fn ended(&mut self, generation: u64, silent_since: Option<Time>, result: Destroyed) {
         self.result = Some((generation, result));
+        // Heard after all, it was said. Should the next look not show so, it is tried again.
+        if result.spared > 0 {
+            self.pending = silent_since.map(|since| (generation, since));
+        }
     }
 
     pub(super) fn result(&self) -> Option<Destroyed> {

@@ -25,6 +25,7 @@ use super::{
     evidence::{Evidence, Replaced, Silence},
     look::Looks,
     network::Network,
+    path::PathHistory,
     pauses::Pauses,
     rhythm::Rhythm,
     weight::Weight,
@@ -103,6 +104,8 @@ pub(super) struct Peer {
     silent_since: Option<Time>,
     /// The verdict would be Dead, were it not for what surrounds it.
     held: bool,
+    /// When the verdict was held last: what was sent before is no evidence.
+    held_until: Time,
     /// This host's own links do not reach it.
     cut_off: bool,
     /// It is back from the dead by its neighbour's answer alone: TCP is still to answer.
@@ -134,6 +137,7 @@ impl Peer {
             deaf_since: None,
             silent_since: None,
             held: false,
+            held_until: Time::default(),
             cut_off: false,
             awaits_tcp: false,
             asking: Asking::new(Rhythm::new(now, seed.finish())),
@@ -357,7 +361,9 @@ impl Peer {
 
     /// The peer's sockets were destroyed, or not.
     pub(super) fn destroyed(&mut self, generation: u64, result: Destroyed) {
-        self.ending.ended(generation, result);
+        if generation == self.generation {
+            self.ending.ended(generation, self.silent_since, result);
+        }
     }
 
     /// The rule of the verdict.
@@ -372,6 +378,12 @@ impl Peer {
                     self.held = true;
                     self.deaf_since = Some(silence.since);
                     (Verdict::Suspect, Reason::Isolated)
+                } else if was_held {
+                    // Nobody was heard until just now: the patience begins anew.
+                    self.held_until = at;
+                    self.asking.hold_ended(at);
+                    self.deaf_since = Some(silence.since);
+                    (Verdict::Suspect, silence.reason)
                 } else {
                     self.detection_latency = Some(at.since(silence.since));
                     self.deaf_since = Some(at);
@@ -400,28 +412,51 @@ impl Peer {
     }
 
     fn is_long_enough(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {
-        let path = &self.evidence.path;
-        let patience = path.patience(at, around.settings.patience);
-        let required = path.required_transmissions();
+        let patience = self.evidence.path.patience(at, around.settings.patience);
         let is_now = at.since(silence.since) >= patience
             && at.since(silence.asked_since) >= patience.mul_f64(ASKED_FOR)
-            && silence.transmissions >= required;
-        is_now
-            || self
-                .silence_over_pauses(at, around)
-                .is_some_and(|(silent, transmissions)| {
-                    silent >= patience * STARVED_FACTOR && transmissions >= required
-                })
+            && self.is_asked_enough(silence);
+        is_now || self.is_long_enough_over_pauses(at, patience, around)
     }
 
-    /// The silence when pauses of this machine excuse nothing but themselves: how long, and
-    /// how much was sent.
-    fn silence_over_pauses(&self, at: Time, around: Surroundings<'_>) -> Option<(Duration, u32)> {
+    /// Whether chance is no explanation for the missing answers.
+    fn is_asked_enough(&self, silence: &Silence) -> bool {
+        self.unanswered(silence) >= self.required()
+    }
+
+    /// How much was asked in vain: where the peer can be asked, at how many moments.
+    fn unanswered(&self, silence: &Silence) -> u32 {
+        match self.can_ask() {
+            true => silence.moments,
+            false => silence.transmissions,
+        }
+    }
+
+    /// How much must be asked in vain.
+    fn required(&self) -> u32 {
+        self.evidence.path.required_transmissions(self.can_ask())
+    }
+
+    fn can_ask(&self) -> bool {
+        !self.discovered && self.evidence.probes.is_answerable()
+    }
+
+    /// The silence when pauses of this machine excuse nothing but themselves.
+    fn is_long_enough_over_pauses(
+        &self,
+        at: Time,
+        patience: Duration,
+        around: Surroundings<'_>,
+    ) -> bool {
         let usable = around.network.usable_since(&self.evidence.addresses());
-        let silence = self.evidence.silence(at, usable.unwrap_or_default())?;
+        let excused = usable.unwrap_or_default().max(self.held_until);
+        let moment = PathHistory::moment(around.settings.patience);
+        let Some(silence) = self.evidence.silence(at, excused, moment) else {
+            return false;
+        };
         let paused = around.pauses.within(silence.since, at);
         let silent = at.since(silence.since).saturating_sub(paused);
-        Some((silent, silence.transmissions))
+        silent >= patience * STARVED_FACTOR && self.is_asked_enough(&silence)
     }
 
     /// Whether others fell silent with it, and nobody is heard.
@@ -433,7 +468,8 @@ impl Peer {
     /// even if what showed it then is forgotten.
     fn silence_at(&self, at: Time, around: Surroundings<'_>) -> Option<Silence> {
         let excused = self.excused(around);
-        let silence = self.evidence.silence(at, excused)?;
+        let moment = PathHistory::moment(around.settings.patience);
+        let silence = self.evidence.silence(at, excused, moment)?;
         let heard = self.evidence.last_heard().unwrap_or_default().max(excused);
         let since = match self.silence {
             Some(before) => before.since.max(heard).min(silence.since),
@@ -446,7 +482,10 @@ impl Peer {
     fn excused(&self, around: Surroundings<'_>) -> Time {
         let usable = around.network.usable_since(&self.evidence.addresses());
         let paused = around.pauses.last_end();
-        usable.unwrap_or_default().max(paused.unwrap_or_default())
+        usable
+            .unwrap_or_default()
+            .max(paused.unwrap_or_default())
+            .max(self.held_until)
     }
 
     fn notice_cut_off(&mut self, now: Time, around: Surroundings<'_>) -> Change {

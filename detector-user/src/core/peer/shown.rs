@@ -55,13 +55,13 @@ impl Peer {
 
     pub(in crate::core) fn explain(&self, now: Time, around: Surroundings<'_>) -> Explanation {
         let settings = around.settings;
-        let silence = self.evidence.silence(now, self.excused(around));
+        let silence = self.silence_at(now, around);
         let line = SilenceLine {
             duration: silence.map_or(Duration::ZERO, |s| now.since(s.since)),
             patience: self.evidence.path.patience(now, settings.patience),
-            unanswered_transmissions: silence.map_or(0, |s| s.transmissions),
-            required_transmissions: self.evidence.path.required_transmissions(),
-            loss_estimate: self.evidence.path.round_trip_loss(),
+            unanswered_transmissions: silence.map_or(0, |s| self.unanswered(&s)),
+            required_transmissions: self.required(),
+            loss_estimate: self.evidence.path.round_trip_loss(self.can_ask()),
         };
         let grace = self.evidence.path.answer_grace(now);
         let probes = self

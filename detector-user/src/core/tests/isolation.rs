@@ -305,3 +305,20 @@ fn a_peer_that_was_dead_already_is_no_witness() {
         "nobody else was there to ask"
     );
 }
+
+/// What was sent while nobody could answer is no evidence once somebody does.
+#[test]
+fn a_switch_that_comes_back_gives_everyone_the_patience_anew() {
+    let mut cluster = Cluster::new(None);
+    cluster.busy = vec![4, 5, 6];
+    cluster.run(1000);
+    cluster.silence(&NODES);
+    cluster.run(20_000);
+    // One is heard before the other two are asked again.
+    cluster.alive = vec![5];
+    cluster.run(200);
+    cluster.alive = NODES.to_vec();
+    cluster.run(5000);
+    assert!(!cluster.ever_dead);
+    assert!(NODES.iter().all(|n| cluster.verdict(*n) == Verdict::Alive));
+}

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Destroyer, MAX_PENDING, Request, Shared, count,
-    work::{Table, Worker},
+    work::{LOOKS, Table, Worker},
 };
 use crate::{
     core::{Destroyed, FlowId, FlowReading, PeerName, Signal, TcpState, Time},
@@ -27,8 +27,10 @@ struct FakeTable {
     /// What the kernel says to the next requests; then it does what it is asked.
     answers: VecDeque<Result<(), DestroyError>>,
     looks: u32,
-    /// At this look and from then on, the socket with this cookie has just heard something.
+    /// At this look and from then on, the socket with this cookie has heard something.
     heard: Option<(u32, u64)>,
+    /// So many looks date everything too late.
+    late: u32,
     is_unreadable: bool,
     destroyed: Vec<SocketKey>,
 }
@@ -60,7 +62,13 @@ impl Table for FakeTable {
             .filter(wanted)
             .map(|flow| Socket {
                 key: SocketKey::of_flow(flow),
-                reading: flow.clone(),
+                reading: FlowReading {
+                    last_heard: match self.looks <= self.late {
+                        true => Some(after(50)),
+                        false => flow.last_heard,
+                    },
+                    ..flow.clone()
+                },
             })
             .collect())
     }
@@ -153,6 +161,19 @@ fn one_that_heard_spares_them_all() {
     assert_eq!(table.destroyed, []);
 }
 
+#[test]
+fn a_look_that_came_late_spares_nobody() {
+    let late = |late| FakeTable {
+        sockets: flows(1..=2),
+        late,
+        ..FakeTable::default()
+    };
+    let (told, _) = carry_out(late(LOOKS - 1), &request(&flows([1, 2])));
+    assert_eq!(told, result(2, 0, 0, 0));
+    let (told, _) = carry_out(late(LOOKS), &request(&flows([1, 2])));
+    assert_eq!(told, result(0, 2, 0, 0));
+}
+
 /// A new connection: the peer is back, though none of the old ones has noticed.
 #[test]
 fn another_socket_of_the_peer_that_heard_spares_them_too() {
@@ -174,7 +195,7 @@ fn a_peer_that_is_heard_between_two_batches_keeps_the_rest() {
     };
     let (told, table) = carry_out(table, &request(&flows(1..=600)));
     assert_eq!(told, result(256, 344, 0, 0));
-    assert_eq!(table.looks, 2);
+    assert_eq!(table.looks, 1 + LOOKS);
 }
 
 #[test]

@@ -11,12 +11,17 @@ use super::{
     rule::{self, Unfit},
 };
 use crate::{
-    core::{Destroyed, FlowId, PeerName},
+    core::{Destroyed, FlowId, PeerName, Time},
     netlink::sock_diag::{DestroyError, SockDiag, SockDiagError, Socket, SocketKey},
 };
 
 /// Sockets that are destroyed between two looks: about 5 ms of work.
 const BATCH: usize = 256;
+
+/// Looks that have to agree that the peer was heard. One that came late, because this thread
+/// had to wait for a processor, dates everything too late; never too early, so that one look
+/// which shows silence is enough.
+pub(super) const LOOKS: u32 = 3;
 
 /// The kernel's sockets.
 pub(super) trait Table {
@@ -164,8 +169,8 @@ impl<T: Table> Worker<T> {
         left: &mut Vec<(FlowId, u64)>,
         result: &mut Destroyed,
     ) -> Ending {
-        let look = match self.table.sockets(addrs) {
-            Ok(look) => look,
+        let (look, heard) = match self.look(request, addrs) {
+            Ok(found) => found,
             Err(error) => {
                 warn!(peer = %request.peer, %error, "no last look, so nothing is destroyed");
                 return Ending::NoAnswer;
@@ -179,9 +184,7 @@ impl<T: Table> Worker<T> {
         left.retain(|(_, cookie)| there.contains_key(cookie));
         result.gone += count(before - left.len());
 
-        let heard = look.iter().map(|socket| socket.reading.last_heard);
-        let resolution = self.table.resolution();
-        if let Some(at) = rule::heard_since(heard, request.silent_since, resolution) {
+        if let Some(at) = heard {
             let after = at.since(request.silent_since);
             debug!(peer = %request.peer, ?after, "heard since it was called silent");
             return Ending::Heard;
@@ -200,6 +203,25 @@ impl<T: Table> Worker<T> {
             }
         }
         Ending::Silent
+    }
+
+    /// All of the peer's sockets, and when it was heard, if it was since it was called silent.
+    fn look(
+        &mut self,
+        request: &Request,
+        addrs: &BTreeSet<IpAddr>,
+    ) -> Result<(Vec<Socket>, Option<Time>), SockDiagError> {
+        let mut looks = 0;
+        loop {
+            let look = self.table.sockets(addrs)?;
+            looks += 1;
+            let times = look.iter().map(|socket| socket.reading.last_heard);
+            let resolution = self.table.resolution();
+            let heard = rule::heard_since(times, request.silent_since, resolution);
+            if heard.is_none() || looks == LOOKS {
+                return Ok((look, heard));
+            }
+        }
     }
 
     /// Destroys one socket; anything but [`Ending::Silent`] speaks of all that are left, too.

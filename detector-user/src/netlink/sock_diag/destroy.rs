@@ -1,8 +1,9 @@
 //! Ending single sockets: `SOCK_DESTROY`, Linux 4.5 (`tcp_diag_destroy` of net/ipv4/tcp_diag.c).
 //!
 //! `tcp_abort` of net/ipv4/tcp.c ends the socket at once: whoever waits on it gets
-//! ECONNABORTED, a RST goes out where the state asks for one. Before 6.12 (and its stable
-//! backports) it leaves orphans, which no program waits for, to their own timers.
+//! ECONNABORTED, a RST goes out where the state asks for one. Orphans, which no program waits
+//! for, end as well on 6.18; kernels without "tcp: fix forever orphan socket caused by
+//! tcp_abort" (2024) say so too, but leave them to their own timers.
 
 use std::{collections::BTreeSet, io, net::IpAddr, time::Duration};
 

@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::TrialOutcome;
 
 /// Something that happens after some time.
 #[derive(Clone, Debug)]

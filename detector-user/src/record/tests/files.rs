@@ -16,7 +16,7 @@ use super::*;
 fn a_recording_is_a_new_file_for_its_owner_only() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("r");
-    record_a_cut(&file, &Settings::default(), Duration::ZERO);
+    record_a_cut(&file, &Settings::default(), Duration::ZERO, false);
     let mode = fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
@@ -38,14 +38,14 @@ fn a_recording_ends_within_its_limit_and_the_detector_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let (bounded, whole) = (dir.path().join("bounded"), dir.path().join("whole"));
     let settings = Settings::default();
-    record_a_cut(&whole, &settings, Duration::ZERO);
+    record_a_cut(&whole, &settings, Duration::ZERO, false);
     let limit = fs::metadata(&whole).unwrap().len() / 2;
 
     let recorder = Recorder::create(&bounded, limit, &header(&settings)).unwrap();
     let mut taped = Taped::new(settings, Some(recorder));
-    let published = drive_a_cut(&mut taped, Duration::ZERO);
+    let published = drive_a_cut(&mut taped, Duration::ZERO, false);
     taped.finish(ms(END_MS));
-    assert_eq!(published.len(), 5, "the whole story");
+    assert_eq!(story(&published), STORY);
 
     let size = fs::metadata(&bounded).unwrap().len();
     assert!(size <= limit && size > limit / 2, "{size} of {limit}");
@@ -163,7 +163,8 @@ fn a_full_disk_ends_the_recording_and_the_detector_goes_on() {
     let name = Path::new("r");
     let recorder = Recorder::to(disk, name, NO_LIMIT, usize::MAX, &header(&settings)).unwrap();
     let mut taped = Taped::new(settings.clone(), Some(recorder));
-    assert_eq!(drive_a_cut(&mut taped, Duration::ZERO).len(), 5);
+    let published = drive_a_cut(&mut taped, Duration::ZERO, false);
+    assert_eq!(story(&published), STORY);
     taped.finish(ms(END_MS));
 
     let bytes = out.0.lock().unwrap().clone();

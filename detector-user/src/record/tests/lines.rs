@@ -3,9 +3,7 @@
 use std::io::Cursor;
 
 use super::*;
-use crate::core::{
-    NeighbourState, NetworkEvent, ProbeId, ProbeTarget, Route, TrialOutcome, Verdict,
-};
+use crate::core::{NeighbourState, NetworkEvent, ProbeId, ProbeTarget, Route};
 
 const HEADER: &str = r#"{"detector_recording":1,"detector":"0.1.0","kernel":"6.18.0","started_at":"2023-11-14T22:13:20Z","now":987654321000000,"settings":"#;
 

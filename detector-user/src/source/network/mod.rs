@@ -14,9 +14,12 @@
 //!
 //! What it cannot see: routes that differ by socket (marks, VRFs, source addresses, uids other
 //! than the daemon's); of several equal ways it names the one that the kernel names.
-//! The kernel tells of a lost carrier at once, but of no more than one change a second
-//! for a link that changed less than a second ago (net/core/link_watch.c; links
-//! that are a part of another, and those of virtual machines' hosts, are exempt).
+//!
+//! The kernel tells of a lost carrier at once, unless it told of a change of any link of the
+//! machine less than a second ago: then it waits for that second to end (`linkwatch_nextevent`
+//! of net/core/link_watch.c; a veth or VLAN, and a bond and its ports, are exempt). A flapping
+//! port, or a host of containers, would so be told of too late.
+//! [`NetworkSource::check_links`] asks.
 //!
 //! It sees one network namespace: that of the thread which started it.
 
@@ -38,7 +41,7 @@ use std::{
     os::unix::net::UnixStream,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
 };
@@ -147,6 +150,13 @@ impl NetworkSource {
         let _ = (&self.wake).write(&[0]);
     }
 
+    /// Reads the links that routes leave by, now: to be called when a peer falls silent, for
+    /// the kernel may be late to tell. Never blocks; calls that come together are one.
+    pub fn check_links(&self) {
+        self.shared.check.store(true, Ordering::Release);
+        let _ = (&self.wake).write(&[0]);
+    }
+
     /// What the source has counted since it started.
     pub fn counters(&self) -> NetworkCounters {
         NetworkCounters {
@@ -159,6 +169,8 @@ impl NetworkSource {
 #[derive(Debug, Default)]
 struct Shared {
     wanted: Mutex<Option<BTreeSet<IpAddr>>>,
+    /// Whether the links are to be read now.
+    check: AtomicBool,
     resyncs: AtomicU64,
     malformed: AtomicU64,
 }

@@ -18,6 +18,13 @@ pub(super) fn links(sequence: u32) -> Vec<u8> {
     bytes(request, NLM_F_DUMP, sequence)
 }
 
+/// One link.
+pub(super) fn link(index: u32, sequence: u32) -> Vec<u8> {
+    let mut request = LinkMessage::default();
+    request.header.index = index;
+    bytes(RouteNetlinkMessage::GetLink(request), 0, sequence)
+}
+
 /// All neighbours.
 pub(super) fn neighbours(sequence: u32) -> Vec<u8> {
     let request = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());

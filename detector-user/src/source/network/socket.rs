@@ -31,7 +31,7 @@ const BUFFER: usize = 64 * 1024;
 /// the thread.
 const RECEIVE_TIMEOUT_SECONDS: i64 = 1;
 
-/// Routes that are asked for with one system call. All answers wait in the socket at once:
+/// Routes or links that are asked for with one system call. All answers wait in the socket at once:
 /// they must fit in the smallest default receive buffer (208 KiB), at below 5 KiB each.
 pub(super) const BATCH: usize = 32;
 
@@ -189,21 +189,47 @@ impl Requests {
         addrs: &[IpAddr],
         mut each: impl FnMut(IpAddr, Result<Option<Route>, i32>),
     ) -> Result<(), NetworkError> {
+        self.batch(addrs, request::route, |addr, message| {
+            each(addr, decode::route(message)?);
+            Ok(())
+        })
+    }
+
+    /// These links, [`BATCH`] at most. Asked for one, the kernel looks at its carrier now
+    /// (`rtnl_getlink` of net/core/rtnetlink.c).
+    pub(super) fn these_links(
+        &mut self,
+        links: &[u32],
+        mut each: impl FnMut(&Message<'_>),
+    ) -> Result<(), NetworkError> {
+        self.batch(links, request::link, |_, message| {
+            each(message);
+            Ok(())
+        })
+    }
+
+    /// Asks for several things with one system call, and hands over the answer for each.
+    fn batch<T: Copy>(
+        &mut self,
+        questions: &[T],
+        request: fn(T, u32) -> Vec<u8>,
+        mut each: impl FnMut(T, &Message<'_>) -> Result<(), NetworkError>,
+    ) -> Result<(), NetworkError> {
         let first = self.sequence.wrapping_add(1);
         let mut batch = Vec::new();
-        for &addr in addrs {
+        for &question in questions {
             self.sequence = self.sequence.wrapping_add(1);
-            batch.extend(request::route(addr, self.sequence));
+            batch.extend(request(question, self.sequence));
         }
         self.send(&batch)?;
-        let mut awaited = addrs.len();
+        let mut awaited = questions.len();
         while awaited > 0 {
             let length = receive(&self.socket, &mut self.buffer, 0)?;
             for message in decode::messages(&self.buffer[..length]) {
                 let message = message?;
                 let number = message.sequence.wrapping_sub(first) as usize;
-                if let Some(&addr) = addrs.get(number) {
-                    each(addr, decode::route(&message)?);
+                if let Some(&question) = questions.get(number) {
+                    each(question, &message)?;
                     awaited = awaited.saturating_sub(1);
                 }
             }

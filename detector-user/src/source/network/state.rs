@@ -118,6 +118,11 @@ impl State {
         self.all_due
     }
 
+    /// The links that were told: those that routes leave by, or left by.
+    pub(super) fn told_links(&self, most: usize) -> Vec<u32> {
+        self.told_links.keys().copied().take(most).collect()
+    }
+
     /// How many routes are to be looked up.
     pub(super) fn due(&self) -> usize {
         match self.all_due {

@@ -4,7 +4,7 @@ use std::{
     io::{self, Read as _},
     net::IpAddr,
     os::{fd::AsFd as _, unix::net::UnixStream},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
 };
@@ -28,6 +28,9 @@ use crate::{
 /// Datagrams that are taken before anything else has its turn.
 const MOST_AT_ONCE: usize = 256;
 
+/// Between two checks of the links: a thousand peers may fall silent one after the other.
+const CHECKS_APART: Duration = Duration::from_millis(10);
+
 /// Between two looks at a socket that only gives errors.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
@@ -48,6 +51,9 @@ pub(super) struct Worker {
     drained: bool,
     /// Whether there are next hops whose neighbour entries were not read.
     new_next_hops: bool,
+    /// When the links are to be checked, and when they were.
+    check: Option<Time>,
+    checked: Time,
     tell: Vec<Told>,
     /// What went wrong last: said once, not each time.
     failure: Option<String>,
@@ -75,6 +81,8 @@ impl Worker {
             resync: false,
             drained: true,
             new_next_hops: false,
+            check: None,
+            checked: Time::default(),
             tell: Vec::new(),
             failure: None,
         };
@@ -94,6 +102,9 @@ impl Worker {
         self.wait();
         self.woken()?;
         self.hear()?;
+        if self.check.is_some_and(|at| at <= clock::now()) {
+            self.check_links()?;
+        }
         if self.drained && self.pace.due() <= clock::now() {
             self.look()?;
         }
@@ -102,7 +113,8 @@ impl Worker {
 
     /// Until there is something to hear, to do, or it is time.
     fn wait(&self) {
-        let left = self.pace.due().since(clock::now());
+        let due = self.pace.due();
+        let left = self.check.map_or(due, |at| at.min(due)).since(clock::now());
         // Rounded up: a look must not be waited for in circles.
         let millis = left.as_nanos().div_ceil(1_000_000).min(60_000);
         let timeout = PollTimeout::try_from(millis as i32).unwrap_or(PollTimeout::ZERO);
@@ -129,6 +141,9 @@ impl Worker {
             && self.state.watch(addrs)
         {
             self.pace.at_once(clock::now());
+        }
+        if self.shared.check.swap(false, Ordering::Acquire) {
+            self.check = Some(clock::now().max(self.checked + CHECKS_APART));
         }
         Ok(())
     }
@@ -169,6 +184,31 @@ impl Worker {
             self.tell()?;
         }
         Ok(())
+    }
+
+    /// Asks for the links that matter, one by one.
+    fn check_links(&mut self) -> Result<(), Ended> {
+        self.check = None;
+        let links = self.state.told_links(BATCH);
+        let mut found = Vec::new();
+        let shared = Arc::clone(&self.shared);
+        let asked = self.ask(|requests| {
+            requests.these_links(&links, |message| match decode::change(message) {
+                Ok(change) => found.extend(change),
+                Err(error) => shared.malformed(&error),
+            })
+        });
+        if let Err(error) = asked {
+            self.say(&error);
+        }
+        let now = clock::now();
+        for change in found {
+            if take_in(&mut self.state, now, change, &mut self.tell) {
+                self.pace.changed(now);
+            }
+        }
+        self.checked = now;
+        self.tell()
     }
 
     /// Changes were lost: everything is to be read again.

@@ -198,3 +198,45 @@ impl Shared {
 fn errno_of(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::core::Endpoint;
+
+    #[test]
+    fn one_too_many_for_the_queue_has_failed() {
+        let (signals, mut told) = mpsc::channel(16);
+        // No thread takes what is queued.
+        let prober = Prober {
+            shared: Arc::new(Shared {
+                queue: Mutex::default(),
+                wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap(),
+                malformed: AtomicU64::new(0),
+            }),
+            signals,
+        };
+        let target = ProbeTarget::Connect(Endpoint {
+            addr: "10.0.0.1".parse().unwrap(),
+            port: 9000,
+        });
+        let send = |probe| prober.send(ProbeId(probe), target, Duration::from_secs(1));
+        (0..MAX_PROBES as u64).for_each(send);
+        assert!(told.try_recv().is_err());
+        send(7777);
+        let Ok(Signal::Probe(event)) = told.try_recv() else {
+            panic!("nothing is told");
+        };
+        let errno = Errno::EAGAIN as u32;
+        assert_eq!(event.probe, ProbeId(7777));
+        assert_eq!(event.outcome, ProbeOutcome::Failed { errno });
+        assert_eq!(prober.shared.take().len(), MAX_PROBES);
+        assert_eq!(
+            prober.shared.wake.read(),
+            Ok(1),
+            "woken once for all of them"
+        );
+    }
+}

@@ -45,6 +45,7 @@ impl Cost {
 pub struct Idle {
     kind: String,
     peers: u16,
+    unanswered: u64,
     probes_per_second: f64,
     packets_per_second: f64,
     cpu_percent: f64,
@@ -57,6 +58,7 @@ impl Idle {
         kind: &str,
         peers: u16,
         probes: u64,
+        unanswered: u64,
         packets: u64,
         cpu: Cpu,
         took: Duration,
@@ -66,6 +68,7 @@ impl Idle {
         Self {
             kind: kind.to_owned(),
             peers,
+            unanswered,
             probes_per_second: probes as f64 / seconds,
             packets_per_second: packets as f64 / seconds,
             cpu_percent: percent(cpu.user + cpu.system),
@@ -101,24 +104,26 @@ impl Report {
         }
         let _infallible = writeln!(
             table,
-            "\n{:<28}{:>8}{:>10}{:>10}{:>10}{:>10}",
+            "\n{:<28}{:>8}{:>10}{:>10}{:>10}{:>10}{:>12}",
             format!("each every {} ms", self.interval_ms),
             "peers",
             "probes/s",
             "packets/s",
             "CPU %",
-            "thread %"
+            "thread %",
+            "unanswered"
         );
         for i in &self.idle {
             let _infallible = writeln!(
                 table,
-                "{:<28}{:>8}{:>10.0}{:>10.0}{:>10.2}{:>10.2}",
+                "{:<28}{:>8}{:>10.0}{:>10.0}{:>10.2}{:>10.2}{:>12}",
                 i.kind,
                 i.peers,
                 i.probes_per_second,
                 i.packets_per_second,
                 i.cpu_percent,
-                i.thread_percent
+                i.thread_percent,
+                i.unanswered
             );
         }
         table.push_str(
