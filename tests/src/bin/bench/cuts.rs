@@ -29,6 +29,9 @@ pub struct Measured {
     pub open_ms: Option<f64>,
     /// Why the breaker opened.
     pub reason: Option<String>,
+    /// The silence and the unanswered transmissions that Dead needed, as explained when it was
+    /// told.
+    pub needed: Option<Needed>,
     /// From the peer's first frame to the Closed breaker.
     pub closed_ms: Option<f64>,
     /// From the heal to that frame.
@@ -41,6 +44,14 @@ pub struct Measured {
     pub record_ms: Option<f64>,
     /// Those that were awaited; one that did not notice in its time is null.
     pub baselines: BTreeMap<Method, Option<f64>>,
+}
+
+/// What the daemon asks for before it calls a peer dead.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Needed {
+    pub silence_ms: f64,
+    pub transmissions: u32,
+    pub loss_estimate: f64,
 }
 
 /// All cuts of a row, one after the other.
@@ -106,6 +117,11 @@ async fn cut(
     let is_open = |s: &PeerState| s.breaker() == Breaker::Open;
     let open = site.told(cut.at_ns, OPEN_WITHIN, is_open).await;
 
+    let needed = match open {
+        Some(_) => needed(site).await,
+        None => None,
+    };
+
     let lasted = clock::between(cut.at_ns, clock::now_ns());
     let mut noticed = BTreeMap::new();
     if let Some(slow) = slow {
@@ -125,6 +141,7 @@ async fn cut(
         suspect_ms: suspect.map(|(at_ns, _)| since_cut(at_ns)),
         reason: open.as_ref().map(|(_, s)| words::reason(s.reason())),
         open_ms: open.map(|(at_ns, _)| since_cut(at_ns)),
+        needed,
         closed_ms: None,
         first_frame_ms: None,
         suspect_record_ms,
@@ -155,6 +172,16 @@ async fn back(site: &Site, load: &Traffic, measured: &mut Measured) -> anyhow::R
         eprintln!("{}", load.process.stderr_tail(3));
     }
     Ok(())
+}
+
+async fn needed(site: &Site) -> Option<Needed> {
+    let explained = site.daemon.explain(&site.url()).await.ok()?;
+    let silence = explained.silence?;
+    Some(Needed {
+        silence_ms: milliseconds(Duration::try_from(silence.patience?).ok()?),
+        transmissions: silence.required_transmissions,
+        loss_estimate: silence.loss_estimate,
+    })
 }
 
 /// A reason for a change, and the records that give it.
@@ -209,8 +236,14 @@ fn progress(row: &str, number: u32, cuts: u32, cut: &Measured) -> String {
         .iter()
         .map(|(method, ms)| format!("  {} {}", method.label(), show(*ms)))
         .collect();
+    let needed = cut.needed.map_or(String::new(), |needed| {
+        format!(
+            ", needed {:.0} ms and {}",
+            needed.silence_ms, needed.transmissions
+        )
+    });
     format!(
-        "{row:<20} {number:>3}/{cuts}  suspect {:>7}  open {:>7} ({})  closed {:>7}{baselines}",
+        "{row:<20} {number:>3}/{cuts}  suspect {:>7}  open {:>7} ({}{needed})  closed {:>7}{baselines}",
         show(cut.suspect_ms),
         show(cut.open_ms),
         cut.reason.as_deref().unwrap_or("-"),
