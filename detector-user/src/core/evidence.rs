@@ -154,7 +154,11 @@ impl Evidence {
     /// Takes in what became of a probe; says whether it was answered.
     pub(super) fn probe(&mut self, event: &ProbeEvent) -> Option<ProbeAnswer> {
         let answered = self.probes.event(event)?;
-        if let Some(after) = answered.after {
+        // A connect to a dead peer waits in this host for the neighbour's address, and is
+        // answered late when the peer is back.
+        if let Some(after) = answered.after
+            && event.at - after >= self.learn_from
+        {
             self.path.answered(event.at, after);
         }
         match answered.answer {
@@ -507,12 +511,13 @@ impl Evidence {
         self.neighbour_failed = self.neighbour_failed.filter(|failed| *failed > at);
     }
 
-    /// The peer was found dead: until it returns nothing is learnt of the path.
+    /// The peer was found dead, or would be if the verdict were not held: until it returns
+    /// nothing is learnt of the path.
     pub(super) fn died(&mut self) {
         self.learn_from = Time::from_nanos(u64::MAX);
     }
 
-    /// The peer is back from the dead.
+    /// The peer is back from the dead, or the verdict is no longer held.
     pub(super) fn returned(&mut self, at: Time) {
         self.learn_from = at + RETURN_SETTLES;
     }

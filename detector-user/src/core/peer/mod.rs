@@ -402,6 +402,11 @@ impl Peer {
             }
             None => self.without_demand(at),
         };
+        if self.held && !was_held {
+            self.evidence.died();
+        } else if was_held && !self.held {
+            self.evidence.returned(at);
+        }
         let change = self.set_verdict(at, verdict, reason, around.settings);
         if change == Change::None && was_held != self.held {
             self.reason = reason;

@@ -348,3 +348,26 @@ fn a_neighbour_that_the_kernel_could_not_find_counts() {
     });
     assert_eq!(world.unanswered(), 0);
 }
+
+/// A connect to a dead peer waits for the neighbour's address, and leaves when it is back.
+#[test]
+fn how_long_a_dead_peer_took_to_answer_is_not_learnt() {
+    let mut world = asked(Settings::default());
+    world.look(1000, vec![idle(0, 0)]);
+    world.answers = NONE;
+    let dead = dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    world.at(dead + 500);
+    let (sent, target) = *world.probed.last().expect("it is asked");
+    let probe = ProbeId(world.last_probe);
+    world.now = ms(sent + 800);
+    let event = ProbeEvent {
+        at: world.now,
+        probe,
+        target,
+        outcome: ProbeOutcome::Answered(ProbeAnswer::SynAck),
+    };
+    world.signal(Signal::Probe(event));
+    assert_eq!(world.state().verdict, Verdict::Alive);
+    let patience = world.explain().silence.patience;
+    assert_eq!(patience, Duration::from_millis(250));
+}
