@@ -90,7 +90,10 @@ impl Asker {
     async fn answer(&mut self, target: ProbeTarget) -> anyhow::Result<ProbeAnswer> {
         let before = clock::now();
         let probe = self.send(target, PATIENT);
-        let (sent, answered) = (self.event().await?, self.event().await?);
+        let sent = self.event().await;
+        let sent = sent.with_context(|| format!("{target} is not sent"))?;
+        let answered = self.event().await;
+        let answered = answered.with_context(|| format!("{target} is not answered"))?;
         ensure!(sent.outcome == ProbeOutcome::Sent, "{sent:?}");
         ensure!(
             (sent.probe, answered.probe) == (probe, probe),
@@ -123,6 +126,20 @@ impl Asker {
             Ok(signal) => anyhow::bail!("told {signal:?}"),
         }
     }
+}
+
+/// A lab whose links are in use: the kernel sees a carrier on its own time, and until then
+/// takes frames and drops them.
+async fn ready(hosts: usize) -> anyhow::Result<Lab> {
+    let lab = Lab::new(hosts)?;
+    for host in lab.hosts() {
+        testbed::until("the link is up", PATIENT, async || {
+            let shown = host.exec("ip", &["-o", "link", "show", "dev", "eth0"])?;
+            Ok(shown.contains("state UP").then_some(()))
+        })
+        .await?;
+    }
+    Ok(lab)
 }
 
 fn connect(addr: impl Into<IpAddr>, port: u16) -> ProbeTarget {
@@ -161,7 +178,7 @@ fn wanted(target: ProbeTarget) -> ProbeAnswer {
 #[tokio::test]
 async fn a_living_host_answers_every_probe_and_its_programs_notice_nothing() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let lab = Lab::new(2)?;
+        let lab = ready(2).await?;
         let (us, peer) = (lab.host(1), lab.host(2));
         let listeners = listen(peer)?;
         let mut asker = Asker::on(us)?;
@@ -185,7 +202,7 @@ async fn a_living_host_answers_every_probe_and_its_programs_notice_nothing() -> 
 #[tokio::test]
 async fn this_host_itself_can_be_asked() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let lab = Lab::new(1)?;
+        let lab = ready(1).await?;
         let us = lab.host(1);
         let _listeners = listen(us)?;
         let mut asker = Asker::on(us)?;
@@ -207,7 +224,7 @@ async fn this_host_itself_can_be_asked() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_cut_host_answers_nothing_until_it_is_back() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let lab = Lab::new(2)?;
+        let lab = ready(2).await?;
         let (us, peer) = (lab.host(1), lab.host(2));
         let _listeners = listen(peer)?;
         let mut asker = Asker::on(us)?;
@@ -230,7 +247,7 @@ async fn a_cut_host_answers_nothing_until_it_is_back() -> anyhow::Result<()> {
 #[tokio::test]
 async fn an_answer_after_giving_up_is_not_reported() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let lab = Lab::new(2)?;
+        let lab = ready(2).await?;
         let (us, peer) = (lab.host(1), lab.host(2));
         let _listeners = listen(peer)?;
         let mut asker = Asker::on(us)?;
@@ -248,7 +265,7 @@ async fn an_answer_after_giving_up_is_not_reported() -> anyhow::Result<()> {
 #[tokio::test]
 async fn no_syn_is_ever_sent_again() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let lab = Lab::new(2)?;
+        let lab = ready(2).await?;
         let (us, peer) = (lab.host(1), lab.host(2));
         let mut asker = Asker::on(us)?;
         for addr in [IpAddr::from(peer.v4()), peer.v6().into()] {
@@ -281,7 +298,7 @@ fn counter(host: &Host, name: &str) -> anyhow::Result<u64> {
 #[tokio::test]
 async fn what_cannot_be_sent_has_failed() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let lab = Lab::new(2)?;
+        let lab = ready(2).await?;
         let (us, peer) = (lab.host(1), lab.host(2));
         let mut asker = Asker::on(us)?;
         let failed = |errno: i32| ProbeOutcome::Failed {
@@ -358,7 +375,7 @@ async fn fails_with(
 #[tokio::test]
 async fn a_request_of_the_peer_s_own_is_an_answer() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let lab = Lab::new(2)?;
+        let lab = ready(2).await?;
         let (us, peer) = (lab.host(1), lab.host(2));
         // From now on it answers no ARP.
         peer.within(|| fs::write("/proc/sys/net/ipv4/conf/all/arp_ignore", "8"))??;
@@ -392,7 +409,7 @@ fn reject(host: &Host, hook: &str, what: &str) -> anyhow::Result<()> {
 async fn what_others_say_for_the_peer_is_no_answer_and_what_it_says_itself_is() -> anyhow::Result<()>
 {
     testbed::run(LIMIT, async {
-        let lab = Lab::new(2)?;
+        let lab = ready(2).await?;
         let (us, peer) = (lab.host(1), lab.host(2));
         let mut asker = Asker::on(us)?;
         let targets = [connect(peer.v4(), OPEN), connect(peer.v6(), OPEN)];
@@ -427,7 +444,7 @@ async fn what_others_say_for_the_peer_is_no_answer_and_what_it_says_itself_is() 
 async fn what_waits_is_bounded() -> anyhow::Result<()> {
     const AT_MOST: usize = 4096;
     testbed::run(LIMIT, async {
-        let lab = Lab::new(2)?;
+        let lab = ready(2).await?;
         let (peer, mut asker) = (lab.host(2), Asker::on(lab.host(1))?);
         lab.cut(&[2], Cut::SilentDrop)?;
         for target in [asker.neighbour(peer.v4()), connect(peer.v4(), OPEN)] {
@@ -467,7 +484,7 @@ async fn what_waits_is_bounded() -> anyhow::Result<()> {
 #[tokio::test]
 async fn nothing_is_left() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let lab = Lab::new(2)?;
+        let lab = ready(2).await?;
         let (us, peer) = (lab.host(1), lab.host(2));
         let listeners = listen(peer)?;
         let mut asker = Asker::on(us)?;
@@ -527,7 +544,7 @@ async fn without_cap_net_raw_only_connects_are_left() -> anyhow::Result<()> {
             ensure!(said.contains("1 passed"), "{said}");
             return Ok(());
         }
-        let lab = Lab::new(2)?;
+        let lab = ready(2).await?;
         let peer = lab.host(2);
         let mut asker = Asker::on(lab.host(1))?;
         let errno = EPERM as u32;
@@ -545,7 +562,7 @@ async fn without_cap_net_raw_only_connects_are_left() -> anyhow::Result<()> {
 #[tokio::test]
 async fn the_loop_s_delay_loses_no_word() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let lab = Lab::new(2)?;
+        let lab = ready(2).await?;
         let (us, peer) = (lab.host(1), lab.host(2));
         let (sender, mut signals) = channel(1);
         let prober = us.within(move || Prober::start(sender))??;
