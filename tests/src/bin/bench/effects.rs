@@ -12,11 +12,11 @@ use tokio::time::sleep;
 use crate::{
     cgroup::Cgroup,
     options::Options,
-    report::Verdict,
     run::EffectRow,
     site::{Setting, Site},
     summary::{Summary, milliseconds},
     table::Table,
+    verdicts::Verdict,
 };
 
 /// What happens to whom.

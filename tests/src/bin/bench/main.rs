@@ -25,6 +25,7 @@ mod site;
 mod sniff;
 mod summary;
 mod table;
+mod verdicts;
 
 use anyhow::Context as _;
 use clap::Parser;
