@@ -21,6 +21,7 @@ fn assert_silence_killed_it(state: &PeerState) {
         Reason::RtoUnanswered,
         Reason::ConnectUnanswered,
         Reason::ErrorReported,
+        Reason::ProbeUnanswered,
     ];
     assert!(reasons.contains(&state.reason()), "{state:?}");
 }

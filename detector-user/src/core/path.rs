@@ -23,7 +23,7 @@ const MIN_LOSS_UNASKED: f64 = 0.05;
 const MOMENTS_IN_PATIENCE: u32 = 50;
 
 /// A peer that was not asked for longer than this part of the patience may have been there.
-const GAPS_IN_PATIENCE: u32 = 5;
+const GAPS_IN_PATIENCE: u32 = 12;
 
 /// However long the patience, what is further apart than this is not lost together.
 const MOMENT_AT_MOST: Duration = Duration::from_millis(5);

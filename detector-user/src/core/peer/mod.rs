@@ -37,7 +37,7 @@ const SUSPECT_AFTER: Duration = Duration::from_millis(20);
 
 /// The part of the patience for which the peer must have been asked again and again: data
 /// that was lost once, and asked about late, is no long silence.
-const ASKED_FOR: f64 = 0.8;
+const ASKED_FOR: f64 = 0.9;
 
 /// A silence that is longer than the patience by this factor, pauses of this machine left
 /// out, is one even if the daemon was never on time.

@@ -25,6 +25,9 @@ fn a_look_is_asked_for_at_the_moment_of_decision() {
     world.cut(3);
     world.look(216, all_stalled(3, 1));
     world.look(226, all_stalled(3, 1));
+    // 0.9 of the patience after it was asked again.
+    assert_eq!(world.next_look(), 236);
+    world.look(236, all_stalled(3, 1));
     let before = world.looks_asked;
     world.at(259);
     assert_eq!(world.looks_asked, before);
@@ -164,9 +167,9 @@ fn what_was_sent_just_before_the_last_packet_counts_and_the_silence_is_shorter()
     assert_eq!(world.unanswered(), 9);
     assert_eq!(world.state().verdict, Verdict::Suspect);
     // The time-outs at 214 ms are the first that surely came after it.
-    world.look(413, coarse(1));
+    world.look(438, coarse(1));
     assert_eq!(world.state().verdict, Verdict::Suspect);
-    world.look(414, coarse(1));
+    world.look(439, coarse(1));
     assert_eq!(world.state().verdict, Verdict::Dead);
 }
 

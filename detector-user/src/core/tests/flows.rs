@@ -132,9 +132,9 @@ fn a_demand_first_seen_by_a_look_is_as_young_as_it_may_be() {
     let mut world = World::alive(3);
     world.look(1000, all_stalled(3, 1));
     assert_eq!(world.state().verdict, Verdict::Suspect);
-    world.look(1199, all_stalled(3, 1));
+    world.look(1224, all_stalled(3, 1));
     assert_eq!(world.state().verdict, Verdict::Suspect);
-    world.look(1200, all_stalled(3, 1));
+    world.look(1225, all_stalled(3, 1));
     assert_eq!(world.state().verdict, Verdict::Dead);
 }
 
