@@ -89,6 +89,10 @@ pub struct Overrides {
     /// none, peers are discovered from established connections, and only observed.
     #[arg(long = "peer", value_name = "URL")]
     pub peers: Vec<String>,
+    /// A service to protect, by systemd unit or cgroup; may be repeated. Its connects to dead
+    /// peers are refused, its connections with a dead peer destroyed, its new ones tuned.
+    #[arg(long = "protect", value_name = "UNIT|CGROUP")]
+    pub protected: Vec<String>,
     #[arg(long, value_name = "enforce|observe", help = describe("mode"))]
     pub mode: Option<String>,
     #[arg(long, value_name = "DURATION", help = describe("patience"))]
@@ -116,6 +120,7 @@ impl Overrides {
             ("--log or DETECTOR_LOG", "log", self.log.as_deref()),
         ];
         let peers = self.peers.iter().cloned().map(Flag::Peer);
+        let protected = self.protected.iter().cloned().map(Flag::Protect);
         let no_btf = self.no_btf.then_some(Flag::Key {
             flag: "--no-btf",
             key: "btf",
@@ -125,7 +130,7 @@ impl Overrides {
             let value = keys::Value::Text(text?.to_owned());
             Some(Flag::Key { flag, key, value })
         });
-        peers.chain(texts).chain(no_btf).collect()
+        peers.chain(texts).chain(no_btf).chain(protected).collect()
     }
 }
 
@@ -206,13 +211,14 @@ mod tests {
     #[test]
     fn every_flag_stands_for_a_key() {
         let line = "detector run --peer a:1 --peer b:2 --mode observe --patience 50ms \
-                    --source ebpf --no-btf --metrics off --log debug --socket /s";
+                    --source ebpf --no-btf --metrics off --log debug --socket /s \
+                    --protect a.service";
         let cli = parse(line).expect("parses");
         let Command::Run(overrides) = &cli.command else {
             panic!("{cli:?}")
         };
         let flags = overrides.flags(cli.global.socket.as_deref());
-        assert_eq!(flags.len(), 9);
+        assert_eq!(flags.len(), 10);
         let config = crate::config::load(Some("/dev/null".as_ref()), &flags)
             .expect("all are valid")
             .config;
@@ -224,5 +230,7 @@ mod tests {
         assert_eq!(config.metrics, None);
         assert_eq!(config.log, "debug");
         assert_eq!(config.socket, std::path::Path::new("/s"));
+        assert_eq!(config.refuse_connects.len(), 1);
+        assert_eq!(config.tune_sockets.len(), 1);
     }
 }
