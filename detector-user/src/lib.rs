@@ -2,7 +2,7 @@
 //!
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The
 //! driver is the one loop that joins them. Imports run one way too:
-//! `main → cli → driver → { source, effect, serve } → { core, the ABI, detector-api }`.
+//! `main → cli → driver → { source, effect, serve } → { core, object, the ABI, detector-api }`.
 
 #![forbid(unsafe_code)]
 
@@ -12,5 +12,6 @@ pub mod config;
 pub mod core;
 pub mod driver;
 pub mod effect;
+pub mod object;
 pub mod serve;
 pub mod source;

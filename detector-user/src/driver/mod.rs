@@ -4,7 +4,8 @@
 //!   kernel ──ring──▶ ActiveSource ─┐                      ┌─▶ Board ──▶ gRPC clients
 //!   sockets ─dump──▶ Reader ───────┤ Signal ▶ Detector ▶ ─┼─▶ Metrics ▶ HTTP
 //!   names ─────────▶ Resolver ─────┤                Effect├─▶ printer ▶ stdout
-//!   clients ───────▶ Request ──────┘                      └─▶ Reader (look again)
+//!   clients ───────▶ Request ──────┘                      ├─▶ Protection ▶ cgroups
+//!                                                         └─▶ Reader (look again)
 //! ```
 //!
 //! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, and
@@ -26,6 +27,7 @@ use crate::{
     clock,
     config::Config,
     core::{Detector, Effect, PeerState, Signal},
+    effect::protect::Protection,
     serve::Request,
     source::{ActiveSource, Source as _, Watched, sock_diag::Reader},
 };
@@ -59,6 +61,9 @@ pub async fn run(
     let source = ActiveSource::open(&config)?;
     let reader =
         Reader::spawn(signal_sender.clone()).context("cannot read the kernel's sockets")?;
+    let protection = Protection::load(&config).context(
+        "services are to be protected (refuse_connects, tune_sockets, --protect) and cannot be",
+    )?;
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
@@ -67,6 +72,7 @@ pub async fn run(
         unwatched: false,
         source,
         reader,
+        protection,
         outlets,
     };
     info!(
@@ -92,6 +98,7 @@ struct Driver {
     unwatched: bool,
     source: ActiveSource,
     reader: Reader,
+    protection: Protection,
     outlets: Outlets,
 }
 
@@ -114,16 +121,21 @@ impl Driver {
                 Some(signal) = signals.recv() => self.signal(signal),
                 Some(request) = requests.recv() => self.request(request),
                 () = sleep_until(timeout) => self.detector.handle_timeout(clock::now()),
-                _ = chores.tick() => {
-                    if self.unwatched {
-                        self.watch();
-                    }
-                    self.outlets.metrics.set_counters(self.source.kind(), self.source.counters());
-                }
+                _ = chores.tick() => self.chores(),
                 () = stop.recv() => return Ok(()),
             }
             self.carry_out();
         }
+    }
+
+    fn chores(&mut self) {
+        if self.unwatched {
+            self.watch();
+        }
+        self.protection.chores();
+        let metrics = &self.outlets.metrics;
+        metrics.set_counters(self.source.kind(), self.source.counters());
+        metrics.set_protection(&self.protection.refused(), self.protection.sockets_tuned());
     }
 
     fn signal(&mut self, signal: Signal) {
@@ -152,6 +164,7 @@ impl Driver {
     }
 
     fn watch(&mut self) {
+        self.protection.watch(&self.watched);
         let refused = self.source.watch(&self.watched).err();
         // Said once, not with each attempt.
         if let Some(error) = &refused
@@ -193,8 +206,15 @@ impl Driver {
             match effect {
                 Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),
                 Effect::Probe { .. } | Effect::DestroySockets { .. } | Effect::Heard { .. } => {}
-                Effect::Publish(state) => self.outlets.publish(state),
-                Effect::Retract { peer, revision } => self.outlets.retract(peer, revision),
+                Effect::Publish(state) => {
+                    // First: it is what frees programs that listen to nobody.
+                    self.protection.publish(&state);
+                    self.outlets.publish(state);
+                }
+                Effect::Retract { peer, revision } => {
+                    self.protection.retract(&peer);
+                    self.outlets.retract(peer, revision);
+                }
                 Effect::ReportEstablished { peer, on } => {
                     if let Err(error) = self.source.report_established(&peer, on) {
                         warn!(%peer, error = format!("{error:#}"), "a returning peer is noticed later");

@@ -1,3 +1,4 @@
 //! What effects do.
 
 pub mod board;
+pub mod protect;

@@ -6,11 +6,11 @@ use std::{fs, path::Path};
 use aya::util::KernelVersion;
 
 use super::ebpf::{
-    CONG_STATE_SET, ERROR_REPORT, EbpfOptions, Loaded, OBJECT, RETRANSMIT_SKB, SOCK_SET_STATE,
-    SocketLayout, TracefsError, Tracepoint, Tracepoints, VMLINUX, counts_locked_memory,
-    mount_point,
+    CONG_STATE_SET, ERROR_REPORT, EbpfOptions, Loaded, RETRANSMIT_SKB, SOCK_SET_STATE,
+    SocketLayout, TracefsError, Tracepoint, Tracepoints, VMLINUX, mount_point,
 };
 use super::sock_diag::SockDiag;
+use crate::object::{OBJECT, counts_locked_memory};
 
 /// How well something that the daemon wants is served here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

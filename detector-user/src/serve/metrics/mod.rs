@@ -46,6 +46,8 @@ struct Series {
     retransmits: IntCounter,
     malformed_records: IntCounter,
     flows_tracked: IntGauge,
+    connects_refused: IntCounterVec,
+    sockets_tuned: IntGauge,
     source: IntGaugeVec,
     build: IntGaugeVec,
     /// The transitions that have a series, to be removed with their peer.
@@ -143,6 +145,19 @@ impl Metrics {
                     "Flows with watched peers that are tracked now.",
                 )?,
             )?,
+            connects_refused: counters(
+                r,
+                "connects_refused_total",
+                "Connects of protected services that were refused while the peer's breaker was open.",
+                &["peer"],
+            )?,
+            sockets_tuned: register(
+                r,
+                IntGauge::new(
+                    "detector_sockets_tuned",
+                    "Open connections of protected services that were tuned, up to 4096.",
+                )?,
+            )?,
             source: gauges(r, "source_info", "1 for the source in use.", &["source"])?,
             build: gauges(
                 r,
@@ -215,6 +230,7 @@ impl Metrics {
             let _ = series.would_be_breaker.remove_label_values(&labels);
         }
         series.remove_reasons(name);
+        let _ = series.connects_refused.remove_label_values(&[name]);
         series.remove_transitions(peer);
     }
 
@@ -246,6 +262,18 @@ impl Metrics {
         advance(&series.malformed_records, counters.malformed_records);
         let flows = i64::try_from(counters.flows_tracked).unwrap_or(i64::MAX);
         series.flows_tracked.set(flows);
+    }
+
+    /// What protects services has counted: refused connects by peer since the peer is
+    /// watched, and the tuned sockets that are open.
+    pub fn set_protection(&self, refused: &[(PeerName, u64)], sockets_tuned: usize) {
+        let series = &self.series;
+        for (peer, total) in refused {
+            let labels = [peer.as_str()];
+            advance(&series.connects_refused.with_label_values(&labels), *total);
+        }
+        let sockets = i64::try_from(sockets_tuned).unwrap_or(i64::MAX);
+        series.sockets_tuned.set(sockets);
     }
 
     /// All metrics in Prometheus' text format.
