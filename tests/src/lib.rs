@@ -10,6 +10,7 @@
 //! that program (a storage peer that speaks gRPC or HTTP), [`Daemon`] runs the real
 //! detector on a host and records what it tells a gRPC watcher, with the time of receipt.
 
+mod cgroup;
 pub mod clock;
 mod daemon;
 mod http;
@@ -25,11 +26,12 @@ mod watcher;
 pub mod words;
 
 pub use self::{
+    cgroup::{Cgroup, Joined},
     daemon::{Daemon, DaemonOptions, Via},
     http::get,
     lab::{Cut, CutMoment, Host, Lab},
     log::Log,
-    peers::Traffic,
+    peers::{Traffic, dial},
     process::Process,
     scene::{Scene, SceneOptions},
     watcher::{Observed, Watcher},

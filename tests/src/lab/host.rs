@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow};
 use nix::sched::{CloneFlags, setns};
 
 use super::command;
+use crate::Cgroup;
 
 /// A host of the lab: a network namespace with one interface, eth0.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Host {
     number: u8,
     namespace: String,
     port: String,
+    /// The file that takes the ids of processes which are to be in a cgroup.
+    procs: Option<PathBuf>,
 }
 
 impl Host {
@@ -25,6 +28,7 @@ impl Host {
             number,
             namespace: format!("{prefix}-h{number}"),
             port: format!("p{number}"),
+            procs: None,
         }
     }
 
@@ -83,7 +87,18 @@ impl Host {
 
     /// A command that runs on this host, with this machine's own view of the file system.
     pub fn command(&self, program: &str) -> Command {
-        command::in_namespace(&self.namespace, program)
+        match &self.procs {
+            Some(procs) => command::in_cgroup(procs, &self.namespace, program),
+            None => command::in_namespace(&self.namespace, program),
+        }
+    }
+
+    /// The same host, with what runs on it in a cgroup.
+    pub fn in_cgroup(&self, cgroup: &Cgroup) -> Self {
+        Self {
+            procs: Some(cgroup.procs()),
+            ..self.clone()
+        }
     }
 
     /// Runs a command on this host to its end.

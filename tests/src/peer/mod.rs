@@ -4,6 +4,7 @@
 //! The code is a library so that `lab-peer` (which the tests run) and the interactive
 //! programs, which run themselves as `… peer …`, are the same peers.
 
+mod dial;
 mod event;
 mod grpc_client;
 mod grpc_server;
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use crate::clock;
 
 pub use self::{
+    dial::{Dial, Dialed},
     event::Event,
     grpc_client::{GrpcClient, Kind},
     grpc_server::GrpcServer,
@@ -50,9 +52,11 @@ pub enum Command {
     HttpServer(HttpServer),
     /// Uploads without end over HTTP/1.1, and reconnects after failures.
     HttpClient(HttpClient),
+    /// Connects once, and says how it ended.
+    Dial(Dial),
 }
 
-/// Runs until killed.
+/// Runs until killed, but for a dial.
 pub fn run(command: Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -64,6 +68,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::GrpcClient(client) => client.run().await,
             Command::HttpServer(server) => server.run().await,
             Command::HttpClient(client) => client.run().await,
+            Command::Dial(dial) => dial.run(),
         }
     })
 }
