@@ -169,27 +169,27 @@ fn set_option(ctx: &SockOpsContext, level: i32, name: i32, value: u32) -> bool {
 }
 
 /// Both ends, canonical; `None` for a family that TCP over IP is not.
+///
+/// All addresses are read, whatever the family, for the kernel lets them all be: of reads in
+/// branches the compiler makes one at a computed offset, which the verifier refuses.
 #[inline(always)]
 fn tuple(ctx: &SockOpsContext) -> Option<Tuple> {
+    let (local_v4, remote_v4) = (field!(ctx, local_ip4), field!(ctx, remote_ip4));
+    let local_v6 = [
+        field!(ctx, local_ip6[0]),
+        field!(ctx, local_ip6[1]),
+        field!(ctx, local_ip6[2]),
+        field!(ctx, local_ip6[3]),
+    ];
+    let remote_v6 = [
+        field!(ctx, remote_ip6[0]),
+        field!(ctx, remote_ip6[1]),
+        field!(ctx, remote_ip6[2]),
+        field!(ctx, remote_ip6[3]),
+    ];
     let (local, remote) = match field!(ctx, family) {
-        AF_INET => (
-            mapped(field!(ctx, local_ip4)),
-            mapped(field!(ctx, remote_ip4)),
-        ),
-        AF_INET6 => (
-            [
-                field!(ctx, local_ip6[0]),
-                field!(ctx, local_ip6[1]),
-                field!(ctx, local_ip6[2]),
-                field!(ctx, local_ip6[3]),
-            ],
-            [
-                field!(ctx, remote_ip6[0]),
-                field!(ctx, remote_ip6[1]),
-                field!(ctx, remote_ip6[2]),
-                field!(ctx, remote_ip6[3]),
-            ],
-        ),
+        AF_INET => (mapped(local_v4), mapped(remote_v4)),
+        AF_INET6 => (local_v6, remote_v6),
         _ => return None,
     };
     Some(Tuple {

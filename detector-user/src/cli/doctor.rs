@@ -7,7 +7,11 @@ use super::{
     exit::{Exit, Failure},
     json, print,
 };
-use crate::source::support::{self, Check, Status};
+use crate::{
+    check::{Check, Status},
+    effect::protect,
+    source::support,
+};
 
 #[derive(Serialize)]
 struct CheckLine<'a> {
@@ -29,7 +33,8 @@ impl<'a> From<&'a Check> for CheckLine<'a> {
 }
 
 pub fn doctor(output: Output) -> Result<Exit, Failure> {
-    let checks = support::checks();
+    let mut checks = support::checks();
+    checks.extend(protect::support::checks());
     match output {
         Output::Text => print(&text(&checks))?,
         Output::Json => {

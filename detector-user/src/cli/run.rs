@@ -71,7 +71,7 @@ pub fn run(global: &Global, overrides: &Overrides) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn start_log(filter: &str) -> anyhow::Result<()> {
+pub(super) fn start_log(filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::builder()
         .parse(filter)
         .with_context(|| format!("log: {filter:?} is no filter"))?;

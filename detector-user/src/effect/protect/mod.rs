@@ -14,6 +14,7 @@ mod cgroup;
 mod follow;
 mod load;
 mod refuse;
+pub mod support;
 mod tune;
 
 use std::collections::BTreeMap;

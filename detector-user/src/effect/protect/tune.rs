@@ -119,6 +119,7 @@ impl Tuner {
     }
 
     fn bring_to(&mut self, desired: BTreeSet<KeyBytes>) -> Result<(), MapError> {
+        let flags = &0;
         let mut outcome = Ok(());
         // Removals first, so that a full map has room.
         for key in self.in_force.clone().difference(&desired) {
@@ -133,7 +134,7 @@ impl Tuner {
             if self.in_force.contains(key) {
                 continue;
             }
-            match self.watched.insert(key, &0, 0) {
+            match self.watched.insert(key, flags, 0) {
                 Ok(()) => {
                     self.in_force.insert(*key);
                 }
