@@ -6,14 +6,20 @@
 //! does not come to connect4 again.
 //! <https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/cgroup.c#L67>
 //!
+//! The daemon renews a lease. Should it hang, the lease ends and everything passes, as without
+//! it; when its process ends, the programs go.
+//!
 //! The daemon's own connects are its probes and pass, whatever cgroup it is in. Datagrams
 //! pass: nobody hangs in sending one.
 
 use aya_ebpf::{
     bindings::{bpf_pidns_info, bpf_sock_addr},
-    helpers::generated::{bpf_get_current_pid_tgid, bpf_get_ns_current_pid_tgid, bpf_set_retval},
+    helpers::{
+        bpf_ktime_get_ns,
+        generated::{bpf_get_current_pid_tgid, bpf_get_ns_current_pid_tgid, bpf_set_retval},
+    },
     macros::{cgroup_sock_addr, map},
-    maps::{HashMap, PerCpuArray},
+    maps::{Array, HashMap, PerCpuArray},
     programs::SockAddrContext,
 };
 use detector_ebpf::{MAX_DEAD, RefuseConfig, refuse_flag};
@@ -35,6 +41,10 @@ static DEAD: HashMap<Address, u32> = HashMap::with_max_entries(MAX_DEAD, NO_PREA
 /// Connects that were refused, by peer. User space sets the size.
 #[map]
 static REFUSALS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Until when the daemon answers for `DEAD`, in nanoseconds of `CLOCK_MONOTONIC`.
+#[map]
+static LEASE: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Replaced before the programs are loaded.
 #[unsafe(no_mangle)]
@@ -86,7 +96,7 @@ fn verdict(ctx: *const bpf_sock_addr, addr: Address) -> i32 {
     let Some(&peer) = (unsafe { DEAD.get(&addr) }) else {
         return ALLOWED;
     };
-    if is_daemon() {
+    if is_daemon() || has_expired() {
         return ALLOWED;
     }
     if let Some(refusals) = REFUSALS.get_ptr_mut(peer) {
@@ -98,6 +108,14 @@ fn verdict(ctx: *const bpf_sock_addr, addr: Address) -> i32 {
         unsafe { bpf_set_retval(-EHOSTUNREACH) };
     }
     REFUSED
+}
+
+/// Whether the daemon has not been heard of for too long.
+#[inline(always)]
+fn has_expired() -> bool {
+    // SAFETY: the helper takes nothing and cannot fail.
+    let now = unsafe { bpf_ktime_get_ns() };
+    LEASE.get(0).is_none_or(|&until| until < now)
 }
 
 /// Whether the process that connects is the daemon.

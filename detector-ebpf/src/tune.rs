@@ -6,7 +6,9 @@
 //! and `TCP_BPF_DELACK_MAX` are in 5.10, keepalive and user time-out in 5.9).
 //! <https://github.com/torvalds/linux/blob/v5.10/net/core/filter.c#L4764>
 //!
-//! An accepted socket belongs to the cgroup of the one that listens.
+//! An accepted socket belongs to the cgroup of the one that listens. Its handshake is measured
+//! before the program is called, with the kernel's RTO min: its time-out comes down from there
+//! over the first round trips (`tcp_rtt_estimator` in net/ipv4/tcp_input.c).
 
 use aya_ebpf::{
     EbpfContext as _,

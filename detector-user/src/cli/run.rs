@@ -51,6 +51,11 @@ pub fn run(global: &Global, overrides: &Overrides) -> Result<Exit, Failure> {
             ),
         }
     }
+    if config.peers.is_empty() && !config.refuse_connects.is_empty() {
+        warn!(
+            "peers that are only observed are never refused: name them, to have connects refused"
+        );
+    }
     let (mut lines, written) = Lines::to(io::stdout())?;
     let mut changes = Changes::new(config.core.max_peers);
     let output = global.output;

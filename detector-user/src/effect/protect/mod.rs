@@ -59,6 +59,7 @@ impl Protection {
             let maps = DeadMaps {
                 dead: programs.take_map("DEAD")?,
                 refusals: programs.take_map("REFUSALS")?,
+                lease: programs.take_map("LEASE")?,
             };
             protection.refuser = Some(Refuser::new(maps, peers));
             let follower = Follower::new(tree.clone(), programs, &config.refuse_connects);
@@ -105,7 +106,8 @@ impl Protection {
         }
     }
 
-    /// Once a second: tries again what the kernel refused.
+    /// Once a second: renews the refusals, which end by themselves three seconds later, and
+    /// tries again what the kernel did not take.
     pub fn chores(&mut self) {
         if let Some(refuser) = &mut self.refuser {
             refuser.chores();

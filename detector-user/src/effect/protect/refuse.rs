@@ -3,13 +3,21 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    time::Duration,
 };
 
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use detector_ebpf::canonical;
 use tracing::{info, warn};
 
-use crate::core::{Breaker, PeerName, PeerState};
+use crate::{
+    clock,
+    core::{Breaker, PeerName, PeerState},
+};
+
+/// How long the kernel side refuses without hearing from this one, which renews it every
+/// second: a daemon that hangs must not keep a service from a peer that is back.
+const LEASE: Duration = Duration::from_secs(3);
 
 /// An address as the kernel side knows it.
 pub type Address = [u8; 16];
@@ -19,6 +27,9 @@ pub trait Dead {
     /// Refuses connects to the address, counted for this slot; with none, lets them pass.
     fn put(&mut self, address: &Address, slot: Option<u32>) -> Result<(), MapError>;
 
+    /// Lets refusals stand for another while.
+    fn renew(&mut self) -> Result<(), MapError>;
+
     /// How many were refused for the slot.
     fn refused(&self, slot: u32) -> u64;
 }
@@ -27,6 +38,7 @@ pub trait Dead {
 pub struct DeadMaps {
     pub dead: HashMap<MapData, Address, u32>,
     pub refusals: PerCpuArray<MapData, u64>,
+    pub lease: Array<MapData, u64>,
 }
 
 impl fmt::Debug for DeadMaps {
@@ -44,6 +56,11 @@ impl Dead for DeadMaps {
                 removed => removed,
             },
         }
+    }
+
+    fn renew(&mut self) -> Result<(), MapError> {
+        let until = (clock::now() + LEASE).as_nanos();
+        self.lease.set(0, &until, 0)
     }
 
     fn refused(&self, slot: u32) -> u64 {
@@ -125,9 +142,19 @@ impl<D: Dead> Refuser<D> {
         }
     }
 
+    fn renew(&mut self) {
+        if let Err(error) = self.dead.renew() {
+            warn!(%error, "refusals cannot be renewed: connects to dead peers pass");
+        }
+    }
+
     /// Refuses the peer's addresses or lets them pass, as its breaker says.
     pub fn publish(&mut self, state: &PeerState) {
         let is_open = state.breaker == Breaker::Open;
+        if is_open && self.in_force.is_empty() {
+            // The first chores may be to come.
+            self.renew();
+        }
         let addresses = state.addresses.iter().copied().map(canonical).collect();
         let peer = self.peers.entry(state.peer.clone()).or_default();
         if peer.is_open == is_open && peer.addresses == addresses {
@@ -156,8 +183,9 @@ impl<D: Dead> Refuser<D> {
         }
     }
 
-    /// Tries again what the kernel's map did not take.
+    /// Once a second: renews the lease, and tries again what the kernel's map did not take.
     pub fn chores(&mut self) {
+        self.renew();
         let unsettled = std::mem::take(&mut self.unsettled);
         // Said when it was first refused.
         let _again = self.settle_quietly(unsettled);
@@ -259,6 +287,7 @@ mod tests {
         map: BTreeMap<Address, u32>,
         counts: BTreeMap<u32, u64>,
         is_broken: bool,
+        renewed: u32,
     }
 
     impl Dead for Fake {
@@ -270,6 +299,11 @@ mod tests {
                 Some(slot) => self.map.insert(*address, slot),
                 None => self.map.remove(address),
             };
+            Ok(())
+        }
+
+        fn renew(&mut self) -> Result<(), MapError> {
+            self.renewed += 1;
             Ok(())
         }
 
@@ -389,6 +423,15 @@ mod tests {
         }
         assert_eq!(refuser.slots.free.len(), 2);
         assert!(refuser.sharing.is_empty() && refuser.in_force.is_empty());
+    }
+
+    #[test]
+    fn refusals_stand_from_the_first_on_and_while_chores_are_done() {
+        let mut refuser = refuser();
+        refuser.publish(&state(A, Breaker::Open, &["10.0.0.1"]));
+        assert_eq!(refuser.dead.renewed, 1);
+        refuser.chores();
+        assert_eq!(refuser.dead.renewed, 2);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
     check::{Check, Status},
     config::{Target, Tuning},
     core::{Endpoint, PeerName},
+    object::chain,
 };
 
 /// Looks at everything, loads the programs, and tunes a connection of its own.
@@ -105,7 +106,7 @@ fn tune() -> Check {
         Err(error) => Check::new(
             name,
             Status::Degraded,
-            format!("{error:#}"),
+            chain(error.as_ref()),
             "connections keep the kernel's least retransmission time-out of 200 ms; a route's \
              rto_min does the same for all",
         ),
