@@ -60,7 +60,7 @@ impl Dead for DeadMaps {
 
     fn renew(&mut self) -> Result<(), MapError> {
         let until = (clock::now() + LEASE).as_nanos();
-        self.lease.set(0, &until, 0)
+        self.lease.set(0, until, 0)
     }
 
     fn refused(&self, slot: u32) -> u64 {
