@@ -3,13 +3,11 @@
 
 use std::{
     fs::{self, File},
-    io,
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
 };
 
 use aya::{
-    Ebpf, EbpfError,
+    Ebpf,
     maps::{Map, MapError},
     programs::{
         CgroupAttachMode, CgroupSockAddr, ProgramError, ProgramType, SockOps,
@@ -20,12 +18,11 @@ use aya::{
 };
 use detector_ebpf::{REFUSE_NAME, RefuseConfig, TUNE_NAME, TuneConfig, refuse_flag};
 use nix::sys::stat::{major, minor};
-use thiserror::Error;
 use tracing::{debug, warn};
 use zerocopy::IntoBytes;
 
-use super::follow::Attach;
-use crate::object::{self, Cause, OBJECT, Part, chain, end_of};
+use super::{ProtectError, follow::Attach};
+use crate::object::{self, OBJECT, Part, chain};
 
 /// Names of the programs in the object.
 const CONNECT: [&str; 2] = ["refuse_connect4", "refuse_connect6"];
@@ -39,77 +36,6 @@ const MINOR_BITS: u32 = 20;
 /// Asked for with a link, for which the kernel takes no flags: a link's program runs beside
 /// others' whatever the mode (`cgroup_bpf_link_attach` in kernel/bpf/cgroup.c).
 const BESIDE_OTHERS: CgroupAttachMode = CgroupAttachMode::Single;
-
-/// Why services cannot be protected here.
-#[derive(Debug, Error)]
-pub enum ProtectError {
-    #[error(
-        "this daemon was built without the eBPF object; \
-         run `cargo xtask build-ebpf` and build it again"
-    )]
-    NoObject,
-    #[error(
-        "no cgroup v2 tree is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified"
-    )]
-    NoTree,
-    #[error("cannot look for the cgroup v2 tree in /proc/self/mountinfo: {0}")]
-    Mounts(#[source] io::Error),
-    #[error(
-        "this kernel cannot attach a program to a cgroup so that it goes with the daemon \
-         (bpf_link, 5.7 and later), and leaving one behind would refuse connects for good"
-    )]
-    NoLinks,
-    #[error(
-        "not permitted to {what}: {source}; needs CAP_BPF and CAP_NET_ADMIN (CAP_SYS_ADMIN \
-         before 5.8)"
-    )]
-    NotPermitted { what: String, source: io::Error },
-    #[error(
-        "not permitted to {what}: {source}; before kernel 5.11 maps count against \
-         RLIMIT_MEMLOCK: set LimitMEMLOCK=infinity in the unit, or `ulimit -l unlimited`"
-    )]
-    MemoryLocked { what: String, source: io::Error },
-    #[error("the kernel's verifier refused program {program}: {source}; its log ends:\n{log_end}")]
-    Refused {
-        program: &'static str,
-        source: io::Error,
-        log_end: String,
-    },
-    #[error("cannot {what}: {}", chain(source))]
-    Failed {
-        what: String,
-        #[source]
-        source: Box<EbpfError>,
-    },
-    #[error("cannot open cgroup {}: {source}", path.display())]
-    Cgroup { path: PathBuf, source: io::Error },
-    #[error("cannot start the thread that follows the cgroups: {0}")]
-    Thread(#[source] io::Error),
-}
-
-impl ProtectError {
-    fn of(what: String, error: EbpfError) -> Self {
-        match object::cause(error) {
-            Cause::NotPermitted(source) => Self::NotPermitted { what, source },
-            Cause::MemoryLocked(source) => Self::MemoryLocked { what, source },
-            Cause::Other(source) => Self::Failed { what, source },
-        }
-    }
-
-    fn program(name: &'static str, error: ProgramError) -> Self {
-        match error {
-            ProgramError::LoadError {
-                io_error,
-                verifier_log,
-            } if io_error.raw_os_error() != Some(nix::libc::EPERM) => Self::Refused {
-                program: name,
-                source: io_error,
-                log_end: end_of(&verifier_log.to_string()),
-            },
-            error => Self::of(format!("load program {name}"), error.into()),
-        }
-    }
-}
 
 /// Whether the kernel has bpf_link for cgroups (`BPF_LINK_CREATE`, 5.7).
 pub fn check_links() -> Result<(), ProtectError> {

@@ -11,6 +11,7 @@
 //! service asks for it. They go with the process, however it ends.
 
 mod cgroup;
+mod error;
 mod follow;
 mod load;
 mod refuse;
@@ -23,7 +24,8 @@ use tracing::debug;
 
 pub use self::{
     cgroup::Tree,
-    load::{ProtectError, RefusePrograms, TuneProgram, check_links},
+    error::ProtectError,
+    load::{RefusePrograms, TuneProgram, check_links},
     tune::{Tuned, tune_config},
 };
 use self::{
