@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use crate::core::Time;
@@ -21,6 +22,11 @@ pub fn wall(at: Time) -> SystemTime {
     )]
     let wall = SystemTime::now();
     wall - now().since(at)
+}
+
+/// As [`wall`], for people to read.
+pub fn timestamp(at: Time) -> Option<Timestamp> {
+    Timestamp::try_from(wall(at)).ok()
 }
 
 /// The length of a jiffy: the resolution of the coarse clock, which the kernel defines as

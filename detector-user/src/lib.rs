@@ -2,7 +2,8 @@
 //!
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The
 //! driver is the one loop that joins them. Imports run one way too:
-//! `main → cli → driver → { source, effect, serve } → { core, object, the ABI, detector-api }`.
+//! `main → cli → driver → { source, effect, serve, record } → { netlink, object } → { core, the
+//! ABI, detector-api }`.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,8 @@ pub mod config;
 pub mod core;
 pub mod driver;
 pub mod effect;
+pub mod netlink;
 pub mod object;
+pub mod record;
 pub mod serve;
 pub mod source;

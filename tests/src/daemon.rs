@@ -326,6 +326,11 @@ impl Daemon {
         host.exec(&binary()?.to_string_lossy(), &all)
     }
 
+    /// The program, for commands that need no daemon.
+    pub fn program() -> anyhow::Result<Command> {
+        Ok(Command::new(binary()?))
+    }
+
     /// What helps to see why a test failed.
     async fn diagnosis(&self, peer: &str) -> String {
         let mut text = String::from("--- states, with the time to now ---\n");
@@ -388,7 +393,8 @@ impl Drop for Daemon {
     }
 }
 
-fn binary() -> anyhow::Result<PathBuf> {
+/// The detector's own program, which the tests run.
+pub fn binary() -> anyhow::Result<PathBuf> {
     let binary = match env::var_os(BINARY) {
         Some(binary) => PathBuf::from(binary),
         None => beside("detector")?,

@@ -27,7 +27,7 @@ pub mod words;
 
 pub use self::{
     cgroup::{Cgroup, Joined},
-    daemon::{Daemon, DaemonOptions, METRICS, Via},
+    daemon::{Daemon, DaemonOptions, METRICS, Via, binary},
     http::get,
     lab::{Cut, CutMoment, Host, Lab},
     log::Log,

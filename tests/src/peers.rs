@@ -71,6 +71,34 @@ impl Traffic {
         Self::start(host, &args)?.succeeding().await
     }
 
+    /// `connections` blocking connections to the server, each of which waits for an answer
+    /// that never comes. Returns once all of them do.
+    pub async fn blocking_client(
+        host: &Host,
+        server: &Host,
+        connections: u32,
+    ) -> anyhow::Result<Self> {
+        let target = format!("{}:{PEER_PORT}", server.v4());
+        let number = connections.to_string();
+        let args = [
+            "blocking-client",
+            "--target",
+            &target,
+            "--connections",
+            &number,
+        ];
+        let client = Self::start(host, &args)?;
+        for connection in 0..connections {
+            client
+                .event(0, START_WITHIN, |event| match event {
+                    Event::Ok { channel, .. } => (*channel == connection).then_some(()),
+                    _ => None,
+                })
+                .await?;
+        }
+        Ok(client)
+    }
+
     /// Starts a peer with these arguments of `lab-peer`.
     pub fn start(host: &Host, args: &[&str]) -> anyhow::Result<Self> {
         let name = format!("{} on {}", args.first().unwrap_or(&"peer"), host.name());

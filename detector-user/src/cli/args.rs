@@ -1,10 +1,11 @@
 //! What the command line takes. Defaults and meanings come from the configuration's table
 //! of keys, so that `--help` cannot disagree with it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use jiff::Timestamp;
 
 use crate::config::{Config, DEFAULT_FILE, Flag, keys};
 
@@ -17,12 +18,29 @@ Exit codes:
   4  no such peer
   5  doctor: something is missing";
 
+const REPLAY_HELP: &str = "\
+With the recorded settings the verdicts are exactly the recorded ones. With others it shows
+what they would have said of the same signals. What the kernel and the peers would have
+answered had the daemon looked or probed at other moments cannot be known: it sees what was
+seen then, when it was seen. Nothing is probed, destroyed or refused.
+
+Times are those of the recording's beginning, counted on; a wall clock that was set during
+the recording does not show.
+
+Examples:
+  detector replay node1.rec
+  detector replay node1.rec --patience 50ms
+  detector replay node1.rec --explain http://node4:9000 --at +12.5
+  zcat node1.rec.gz | detector replay - --output json";
+
 const EXAMPLES: &str = "\
 Examples:
   detector run --peer http://node2:9000 --peer http://node3:9000
   detector run --mode observe
   detector watch --output json | jq 'select(.verdict == \"dead\")'
-  detector explain http://node4:9000";
+  detector explain http://node4:9000
+  detector run --config /etc/detector/detector.toml --record node1.rec
+  detector replay node1.rec --patience 50ms";
 
 /// Tells which storage peers are dead, from the kernel's own evidence.
 #[derive(Debug, Parser)]
@@ -55,7 +73,10 @@ pub enum Output {
 pub enum Command {
     /// Watch the peers, serve the verdicts, and print them as they change.
     #[command(after_help = EXIT_CODES)]
-    Run(Overrides),
+    Run(RunArgs),
+    /// Run a recording through the detector again, and print the verdicts as `run` does.
+    #[command(after_help = REPLAY_HELP)]
+    Replay(ReplayArgs),
     /// List the peers and their verdicts.
     Peers,
     /// Print the peers, then every change, until Ctrl-C; outlives restarts of the daemon.
@@ -85,6 +106,87 @@ pub enum ConfigCommand {
     Show(Overrides),
 }
 
+#[derive(Debug, Default, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// Write everything the verdicts are made from to a new file, for `detector replay`. It
+    /// has the addresses of the peers and their connections.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// The most bytes that are recorded; the recording ends there, the daemon goes on.
+    #[arg(long, value_name = "BYTES", default_value = "1GiB", requires = "record", value_parser = bytes)]
+    pub record_limit: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The recording; - is stdin.
+    pub file: PathBuf,
+    /// Another mode than the recorded one.
+    #[arg(long, value_name = "enforce|observe")]
+    pub mode: Option<String>,
+    /// Another patience than the recorded one.
+    #[arg(long, value_name = "DURATION")]
+    pub patience: Option<String>,
+    /// Another mercy than the recorded one; shows in the count of sockets to be destroyed.
+    #[arg(long, value_name = "DURATION")]
+    pub mercy: Option<String>,
+    /// Another value of any setting of the verdict, named as in the configuration file; may
+    /// be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Print the evidence behind this peer's verdict instead, as `detector explain` does.
+    #[arg(long, value_name = "PEER")]
+    pub explain: Option<String>,
+    /// The moment of the explanation: a time as in 2026-01-31T12:00:00Z, or seconds from the
+    /// beginning as in +12.5 [default: the end]
+    #[arg(long, value_name = "TIME|+SECONDS", requires = "explain", value_parser = at)]
+    pub at: Option<At>,
+}
+
+/// A moment of a recording.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum At {
+    After(Duration),
+    Wall(Timestamp),
+}
+
+fn at(text: &str) -> Result<At, String> {
+    if let Some(seconds) = text.strip_prefix('+') {
+        let seconds = seconds.parse().ok();
+        let after = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        return after.map(At::After).ok_or_else(|| {
+            "a number of seconds from the beginning is expected, as in +12.5".to_owned()
+        });
+    }
+    let wall = text.parse();
+    wall.map(At::Wall)
+        .map_err(|error| format!("neither +SECONDS nor a time as in 2026-01-31T12:00:00Z: {error}"))
+}
+
+/// The least that a recording is bounded to: room for its header.
+const MIN_RECORD_BYTES: u64 = 64 << 10;
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match &text[digits.len()..] {
+        "" | "B" => 0,
+        "K" | "KiB" => 10,
+        "M" | "MiB" => 20,
+        "G" | "GiB" => 30,
+        other => return Err(format!("{other:?} is no unit; KiB, MiB and GiB are")),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "a number of bytes is expected, as in 512MiB".to_owned())?;
+    match number.checked_mul(1 << unit) {
+        Some(bytes) if bytes >= MIN_RECORD_BYTES => Ok(bytes),
+        Some(_) => Err("the least is 64KiB".to_owned()),
+        None => Err("that is more than any disk has".to_owned()),
+    }
+}
+
 /// Flags that win over the file.
 #[derive(Debug, Default, Args)]
 pub struct Overrides {
@@ -93,13 +195,18 @@ pub struct Overrides {
     #[arg(long = "peer", value_name = "URL")]
     pub peers: Vec<String>,
     /// A service to protect, by systemd unit or cgroup; may be repeated. Its connects to dead
-    /// peers are refused, its connections with a dead peer destroyed, its new ones tuned.
+    /// peers are refused, its connections with a dead peer destroyed (unless
+    /// --destroy-sockets off), its new ones tuned.
     #[arg(long = "protect", value_name = "UNIT|CGROUP")]
     pub protected: Vec<String>,
     #[arg(long, value_name = "enforce|observe", help = describe("mode"))]
     pub mode: Option<String>,
     #[arg(long, value_name = "DURATION", help = describe("patience"))]
     pub patience: Option<String>,
+    #[arg(long, value_name = "DURATION", help = describe("mercy"))]
+    pub mercy: Option<String>,
+    #[arg(long, value_name = "on|off", help = describe("destroy_sockets"))]
+    pub destroy_sockets: Option<String>,
     #[arg(long, value_name = "auto|ebpf|sock-diag", help = describe("source"))]
     pub source: Option<String>,
     /// Behave as on a kernel without BTF: retransmissions are only counted.
@@ -173,6 +280,12 @@ impl Overrides {
             ("--socket or DETECTOR_SOCKET", "socket", socket),
             ("--mode", "mode", self.mode.as_deref()),
             ("--patience", "patience", self.patience.as_deref()),
+            ("--mercy", "mercy", self.mercy.as_deref()),
+            (
+                "--destroy-sockets",
+                "destroy_sockets",
+                self.destroy_sockets.as_deref(),
+            ),
             ("--source", "source", self.source.as_deref()),
             ("--metrics", "metrics", self.metrics.as_deref()),
             ("--log or DETECTOR_LOG", "log", self.log.as_deref()),
@@ -188,7 +301,8 @@ impl Overrides {
             let value = keys::Value::Text(text?.to_owned());
             Some(Flag::Key { flag, key, value })
         });
-        peers.chain(texts).chain(no_btf).chain(protected).collect()
+        // What is said of one key by its own flag wins over what --protect says of several.
+        peers.chain(protected).chain(texts).chain(no_btf).collect()
     }
 }
 
@@ -229,7 +343,15 @@ mod tests {
             .render_long_help()
             .to_string();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        for default in ["enforce", "250ms", "auto", "127.0.0.1:9464", "info"] {
+        for default in [
+            "enforce",
+            "250ms",
+            "1s",
+            "on",
+            "auto",
+            "127.0.0.1:9464",
+            "info",
+        ] {
             assert!(
                 help.contains(&format!("[default: {default}]")),
                 "{default}: {help}"
@@ -255,6 +377,13 @@ mod tests {
             ("detector completions tcsh", 2),
             ("detector tune", 2),
             ("detector tune --help", 0),
+            ("detector replay", 2),
+            ("detector replay f --at +1", 2),
+            ("detector replay f --explain a:1 --at 12.5", 2),
+            ("detector replay f --explain a:1 --at +-1", 2),
+            ("detector run --record-limit 1GiB", 2),
+            ("detector run --record f --record-limit 1TB", 2),
+            ("detector run --record f --record-limit 1KiB", 2),
         ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
             assert_eq!(error.exit_code(), exit, "{line}");
@@ -299,20 +428,23 @@ mod tests {
     #[test]
     fn every_flag_stands_for_a_key() {
         let line = "detector run --peer a:1 --peer b:2 --mode observe --patience 50ms \
-                    --source ebpf --no-btf --metrics off --log debug --socket /s \
-                    --protect a.service";
+                    --mercy 2s --destroy-sockets off --source ebpf --no-btf --metrics off --log debug \
+                    --socket /s --protect a.service";
         let cli = parse(line).expect("parses");
-        let Command::Run(overrides) = &cli.command else {
+        let Command::Run(args) = &cli.command else {
             panic!("{cli:?}")
         };
-        let flags = overrides.flags(cli.global.socket.as_deref());
-        assert_eq!(flags.len(), 10);
+        assert_eq!((&args.record, args.record_limit), (&None, 1 << 30));
+        let flags = args.overrides.flags(cli.global.socket.as_deref());
+        assert_eq!(flags.len(), 12);
         let config = crate::config::load(Some("/dev/null".as_ref()), &flags)
             .expect("all are valid")
             .config;
         assert_eq!(config.peers.len(), 2);
         assert_eq!(config.core.mode, crate::core::Mode::Observe);
         assert_eq!(config.core.patience, std::time::Duration::from_millis(50));
+        assert_eq!(config.core.mercy, std::time::Duration::from_secs(2));
+        assert!(!config.core.destroy_sockets);
         assert_eq!(config.source, crate::config::SourceChoice::Ebpf);
         assert!(!config.btf);
         assert_eq!(config.metrics, None);
@@ -320,5 +452,23 @@ mod tests {
         assert_eq!(config.socket, std::path::Path::new("/s"));
         assert_eq!(config.refuse_connects.len(), 1);
         assert_eq!(config.tune_sockets.len(), 1);
+    }
+
+    #[test]
+    fn sizes_and_moments_are_read() {
+        for (text, expected) in [
+            ("65536", 1 << 16),
+            ("64K", 1 << 16),
+            ("512MiB", 512 << 20),
+            ("2G", 2 << 30),
+        ] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in ["", "GiB", "-1", "1.5GiB", "99999999999G"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+        assert_eq!(at("+12.5"), Ok(At::After(Duration::from_millis(12_500))));
+        let wall = Timestamp::new(1_700_000_000, 0).unwrap();
+        assert_eq!(at("2023-11-14T22:13:20Z"), Ok(At::Wall(wall)));
     }
 }

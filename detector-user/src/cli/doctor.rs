@@ -1,17 +1,32 @@
 //! `detector doctor`: what this kernel and these privileges allow.
 
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
 use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
-    args::Output,
+    args::{Global, Output},
+    block_on,
     exit::{Exit, Failure},
     json, print,
 };
 use crate::{
     check::{Check, Status},
-    effect::protect,
-    source::support,
+    config,
+    effect::{
+        destroy::{self, ProofError},
+        protect,
+    },
+    netlink::sock_diag::DestroyError,
+    source::{
+        resolve::{Lookup as _, SystemLookup},
+        support,
+    },
 };
+
+/// What all names of peers get to resolve: a diagnosis must not hang where DNS does.
+const LOOKUPS: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
 struct CheckLine<'a> {
@@ -32,10 +47,11 @@ impl<'a> From<&'a Check> for CheckLine<'a> {
     }
 }
 
-pub fn doctor(output: Output) -> Result<Exit, Failure> {
-    let mut checks = support::checks();
+pub fn doctor(global: &Global) -> Result<Exit, Failure> {
+    let mut checks = support::checks(&block_on(peers(global))?);
+    checks.push(destroy_sockets(&destroy::prove()));
     checks.extend(protect::support::checks());
-    match output {
+    match global.output {
         Output::Text => print(&text(&checks))?,
         Output::Json => {
             let lines = checks
@@ -45,6 +61,53 @@ pub fn doctor(output: Output) -> Result<Exit, Failure> {
         }
     }
     Ok(verdict(&checks))
+}
+
+/// The addresses of the peers that the file names, so far as they can be had.
+async fn peers(global: &Global) -> Result<BTreeSet<IpAddr>, Failure> {
+    // What is wrong with a file is for `detector config check` to say.
+    let loaded = config::load(global.config.as_deref(), &[]);
+    let deadline = Instant::now() + LOOKUPS;
+    let mut addrs = BTreeSet::new();
+    for peer in loaded.into_iter().flat_map(|loaded| loaded.config.peers) {
+        if !peer.addresses.is_empty() {
+            addrs.extend(peer.addresses);
+            continue;
+        }
+        let lookup = SystemLookup.lookup(&peer.host, peer.port);
+        if let Ok(Ok(found)) = timeout_at(deadline, lookup).await {
+            addrs.extend(found);
+        }
+    }
+    Ok(addrs)
+}
+
+/// Verdicts do without it: what is stuck stays stuck then.
+fn destroy_sockets(proof: &Result<(), ProofError>) -> Check {
+    let name = "destroy sockets";
+    let without = "blocked calls to a dead peer return only when their own time-outs end them";
+    match proof {
+        Ok(()) => Check::new(
+            name,
+            Status::Ok,
+            "a connection of my own over 127.0.0.1 was destroyed, and its read returned \
+             ECONNABORTED",
+            "calls that are blocked on a dead peer return after mercy",
+        ),
+        Err(error) => {
+            let remedy = match error {
+                ProofError::Destroy(DestroyError::Unsupported) => {
+                    "; this takes another kernel, most distributions' have it"
+                }
+                ProofError::Destroy(DestroyError::NotPermitted) => {
+                    "; run as root, or give the service CAP_NET_ADMIN"
+                }
+                _ => "",
+            };
+            let meaning = format!("{without}{remedy}");
+            Check::new(name, Status::Degraded, error.to_string(), meaning)
+        }
+    }
 }
 
 fn verdict(checks: &[Check]) -> Exit {
@@ -88,6 +151,18 @@ mod tests {
             found: "not there".to_owned(),
             meaning: "Less evidence.\nUse a newer kernel.".to_owned(),
         }
+    }
+
+    #[test]
+    fn sockets_that_cannot_be_destroyed_are_explained() {
+        let told = |error: DestroyError| {
+            let check = destroy_sockets(&Err(ProofError::Destroy(error)));
+            assert_eq!(check.status, Status::Degraded);
+            format!("{} {}", check.found, check.meaning)
+        };
+        assert!(told(DestroyError::Unsupported).contains("CONFIG_INET_DIAG_DESTROY"));
+        assert!(told(DestroyError::NotPermitted).contains("CAP_NET_ADMIN"));
+        assert_eq!(destroy_sockets(&Ok(())).status, Status::Ok);
     }
 
     #[test]

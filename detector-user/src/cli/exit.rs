@@ -35,12 +35,21 @@ pub enum Failure {
     Timeout { limit: Duration },
     #[error("no peer {0} is watched; `detector peers` lists those that are")]
     NoSuchPeer(String),
+    #[error("no peer {peer} is in the recording at that moment; {}", listed(.known))]
+    NotRecorded { peer: String, known: Vec<String> },
     #[error("the daemon refused ({code:?}): {message}")]
     Refused { code: Code, message: String },
     #[error("cannot write the output")]
     Output(#[from] io::Error),
     #[error(transparent)]
     Other(#[from] anyhow::Error),
+}
+
+fn listed(peers: &[String]) -> String {
+    match peers.is_empty() {
+        true => "none is".to_owned(),
+        false => format!("these are: {}", peers.join(", ")),
+    }
 }
 
 impl Failure {
@@ -50,7 +59,7 @@ impl Failure {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Config(_) | Self::PeerName(_) => Exit::BadUsage,
             Self::Connect(_) | Self::Lost(_) | Self::Timeout { .. } => Exit::NotReachable,
-            Self::NoSuchPeer(_) => Exit::NoSuchPeer,
+            Self::NoSuchPeer(_) | Self::NotRecorded { .. } => Exit::NoSuchPeer,
             Self::Refused { .. } | Self::Output(_) | Self::Other(_) => Exit::Failed,
         }
     }
@@ -115,6 +124,13 @@ mod tests {
             (ConnectError::NotRunning { path, cause }.into(), 3),
             (tonic::Status::unavailable("gone").into(), 3),
             (Failure::NoSuchPeer("http://a:1".into()), 4),
+            (
+                Failure::NotRecorded {
+                    peer: "http://a:1".into(),
+                    known: Vec::new(),
+                },
+                4,
+            ),
             (tonic::Status::internal("x").into(), 1),
             (anyhow::anyhow!("x").into(), 1),
             (io_error(io::ErrorKind::StorageFull).into(), 1),

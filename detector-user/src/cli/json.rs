@@ -8,7 +8,7 @@ use detector_api::v1;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{clock, core};
+use crate::core::{self, Time};
 
 /// `detector.v1.PeerState`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -26,6 +26,9 @@ pub struct PeerState {
     pub changed_at: Option<Timestamp>,
     #[serde(serialize_with = "seconds")]
     pub silence: Option<Duration>,
+    pub isolated: bool,
+    #[serde(serialize_with = "seconds")]
+    pub last_heard_age: Option<Duration>,
 }
 
 /// `detector.v1.WatchPeersResponse.Removed`, told apart by `removed`.
@@ -44,6 +47,9 @@ pub struct Explanation {
     pub flows: Vec<Flow>,
     pub events: Vec<Event>,
     pub summary: String,
+    pub probes: Vec<Probe>,
+    pub routes: Vec<Route>,
+    pub destroyed: Option<Destroyed>,
 }
 
 /// `detector.v1.Silence`.
@@ -89,6 +95,39 @@ pub struct Event {
     pub flow: String,
 }
 
+/// `detector.v1.Probe`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Probe {
+    pub kind: String,
+    pub target: String,
+    pub known_to_answer: bool,
+    pub sent: u64,
+    pub answered: u64,
+    pub unanswered: u32,
+    #[serde(serialize_with = "seconds")]
+    pub last_answer_age: Option<Duration>,
+    pub last_answer: String,
+}
+
+/// `detector.v1.Route`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Route {
+    pub address: String,
+    pub link: u32,
+    pub gateway: String,
+    pub link_up: bool,
+    pub neighbour: String,
+}
+
+/// `detector.v1.Destroyed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Destroyed {
+    pub destroyed: u32,
+    pub spared: u32,
+    pub gone: u32,
+    pub failed: u32,
+}
+
 impl From<v1::PeerState> for PeerState {
     fn from(state: v1::PeerState) -> Self {
         Self {
@@ -105,12 +144,19 @@ impl From<v1::PeerState> for PeerState {
                 .changed_at
                 .and_then(|at| Timestamp::new(at.seconds, at.nanos).ok()),
             silence: duration(state.silence),
+            isolated: state.isolated,
+            last_heard_age: duration(state.last_heard_age),
         }
     }
 }
 
-impl From<&core::PeerState> for PeerState {
-    fn from(state: &core::PeerState) -> Self {
+impl PeerState {
+    /// What is published at `now`; `wall` gives the wall-clock time.
+    pub fn published(
+        state: &core::PeerState,
+        now: Time,
+        wall: impl Fn(Time) -> Option<Timestamp>,
+    ) -> Self {
         Self {
             peer: state.peer.to_string(),
             verdict: state.verdict.to_string(),
@@ -121,8 +167,10 @@ impl From<&core::PeerState> for PeerState {
             mode: state.mode.to_string(),
             would_be_breaker: state.would_be_breaker.to_string(),
             addresses: state.addresses.iter().map(ToString::to_string).collect(),
-            changed_at: Timestamp::try_from(clock::wall(state.changed_at)).ok(),
-            silence: state.last_heard.map(|at| clock::now().since(at)),
+            changed_at: wall(state.changed_at),
+            silence: state.last_heard.map(|at| state.changed_at.since(at)),
+            isolated: state.isolated,
+            last_heard_age: state.last_heard.map(|at| now.since(at)),
         }
     }
 }
@@ -145,6 +193,47 @@ impl From<v1::ExplainPeerResponse> for Explanation {
             flows: explanation.flows.into_iter().map(Into::into).collect(),
             events: explanation.events.into_iter().map(Into::into).collect(),
             summary: explanation.summary,
+            probes: explanation.probes.into_iter().map(Into::into).collect(),
+            routes: explanation.routes.into_iter().map(Into::into).collect(),
+            destroyed: explanation.destroyed.map(Into::into),
+        }
+    }
+}
+
+impl From<v1::Probe> for Probe {
+    fn from(probe: v1::Probe) -> Self {
+        Self {
+            kind: probe.kind,
+            target: probe.target,
+            known_to_answer: probe.known_to_answer,
+            sent: probe.sent,
+            answered: probe.answered,
+            unanswered: probe.unanswered,
+            last_answer_age: duration(probe.last_answer_age),
+            last_answer: probe.last_answer,
+        }
+    }
+}
+
+impl From<v1::Route> for Route {
+    fn from(route: v1::Route) -> Self {
+        Self {
+            address: route.address,
+            link: route.link,
+            gateway: route.gateway,
+            link_up: route.link_up,
+            neighbour: route.neighbour,
+        }
+    }
+}
+
+impl From<v1::Destroyed> for Destroyed {
+    fn from(destroyed: v1::Destroyed) -> Self {
+        Self {
+            destroyed: destroyed.destroyed,
+            spared: destroyed.spared,
+            gone: destroyed.gone,
+            failed: destroyed.failed,
         }
     }
 }
@@ -295,6 +384,10 @@ mod tests {
         assert_eq!(json_fields(&explanation.silence), proto_fields("Silence"));
         assert_eq!(json_fields(&explanation.flows[0]), proto_fields("Flow"));
         assert_eq!(json_fields(&explanation.events[0]), proto_fields("Event"));
+        assert_eq!(json_fields(&explanation.probes[0]), proto_fields("Probe"));
+        assert_eq!(json_fields(&explanation.routes[0]), proto_fields("Route"));
+        let destroyed = explanation.destroyed.unwrap();
+        assert_eq!(json_fields(&destroyed), proto_fields("Destroyed"));
         let removed = Removed::from(v1::watch_peers_response::Removed::default());
         let mut expected = proto_fields("Removed");
         expected.insert("removed".to_owned());
@@ -349,7 +442,8 @@ mod tests {
                 r#"{"peer":"http://node4:9000","verdict":"dead","breaker":"half_open","#,
                 r#""reason":"unspecified","generation":0,"revision":0,"mode":"unspecified","#,
                 r#""would_be_breaker":"unspecified","addresses":[],"#,
-                r#""changed_at":"2023-11-14T22:13:20.123Z","silence":"0.253s"}"#,
+                r#""changed_at":"2023-11-14T22:13:20.123Z","silence":"0.253s","#,
+                r#""isolated":false,"last_heard_age":null}"#,
                 "\n"
             )
         );

@@ -2,12 +2,14 @@
 //! documented code.
 
 mod args;
+mod changes;
 mod client;
 mod config;
 mod doctor;
 mod exit;
 mod json;
 mod lines;
+mod replay;
 mod run;
 mod text;
 mod tune;
@@ -49,12 +51,13 @@ pub fn main() -> ExitCode {
 fn command(cli: &Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
     match command {
-        Command::Run(overrides) => run::run(global, overrides),
+        Command::Run(args) => run::run(global, args),
+        Command::Replay(args) => replay::replay(global, args),
         Command::Peers => block_on(client::peers(global)),
         Command::Watch => block_on(watch::watch(global)),
         Command::Explain { peer } => block_on(client::explain(global, peer)),
         Command::Tune(args) => block_on(tune::tune(global, args)),
-        Command::Doctor => doctor::doctor(global.output),
+        Command::Doctor => doctor::doctor(global),
         Command::Config(command) => config::config(global, command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -66,7 +69,7 @@ fn command(cli: &Cli) -> Result<Exit, Failure> {
 }
 
 /// Runs a client command: one thread is enough for one question.
-fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
 
-use super::json::{Event, Explanation, Flow, PeerState, Removed};
+use super::json::{Destroyed, Event, Explanation, Flow, PeerState, Probe, Removed, Route, Silence};
 
 /// A table with a header, each column as wide as its widest cell.
 #[derive(Debug)]
@@ -51,17 +51,17 @@ pub fn peers(states: &[PeerState]) -> String {
         "BREAKER",
         "REASON",
         "SINCE",
-        "SILENCE",
+        "HEARD",
         "ADDRESSES",
     ]);
     for state in states {
         table.row([
             state.peer.clone(),
-            state.verdict.clone(),
+            verdict(state),
             breaker(state),
             state.reason.clone(),
             optional(state.changed_at, time),
-            optional(state.silence, duration),
+            optional(state.last_heard_age, duration),
             addresses(state),
         ]);
     }
@@ -70,16 +70,16 @@ pub fn peers(states: &[PeerState]) -> String {
 
 /// One change on a line.
 pub fn change(at: Option<Timestamp>, state: &PeerState) -> String {
-    let silence = state
-        .silence
-        .map_or("never heard from".to_owned(), |silence| {
-            format!("silence {}", duration(silence))
+    let heard = state
+        .last_heard_age
+        .map_or("never heard from".to_owned(), |age| {
+            format!("heard {} ago", duration(age))
         });
     format!(
-        "{} {:<24} {:<8} {:<10} {:<20} {silence}\n",
+        "{} {:<24} {:<8} {:<10} {:<20} {heard}\n",
         optional(at, time),
         state.peer,
-        state.verdict,
+        verdict(state),
         breaker(state),
         state.reason,
     )
@@ -101,12 +101,22 @@ pub fn explanation(explanation: &Explanation) -> String {
         }
         out.push('\n');
     }
-    out + &flows(&explanation.flows) + "\n" + &events(&explanation.events)
+    out += &flows(&explanation.flows);
+    for table in [
+        probes(&explanation.probes),
+        routes(&explanation.routes),
+        events(&explanation.events),
+    ] {
+        if !table.is_empty() {
+            out.push('\n');
+            out += &table;
+        }
+    }
+    out
 }
 
 fn facts(peer: &PeerState) -> Vec<(&'static str, String)> {
     let PeerState {
-        verdict,
         reason,
         mode,
         generation,
@@ -114,24 +124,48 @@ fn facts(peer: &PeerState) -> Vec<(&'static str, String)> {
         ..
     } = peer;
     vec![
-        ("verdict", format!("{verdict} ({reason})")),
+        ("verdict", format!("{} ({reason})", verdict(peer))),
         ("since", optional(peer.changed_at, time)),
         ("breaker", format!("{}, mode {mode}", breaker(peer))),
         ("generation", format!("{generation}, revision {revision}")),
         ("addresses", addresses(peer)),
+        ("heard", heard(peer)),
     ]
 }
 
+fn heard(peer: &PeerState) -> String {
+    match peer.last_heard_age {
+        Some(age) => format!("{} ago", duration(age)),
+        None => "never".to_owned(),
+    }
+}
+
 fn numbers(explanation: &Explanation) -> Vec<(&'static str, String)> {
-    let Some(silence) = &explanation.silence else {
-        return Vec::new();
-    };
+    let silence = explanation.silence.as_ref().map(silence);
+    let destroyed = explanation.destroyed.as_ref().map(destroyed);
+    silence.into_iter().flatten().chain(destroyed).collect()
+}
+
+fn destroyed(destroyed: &Destroyed) -> (&'static str, String) {
+    let Destroyed {
+        destroyed,
+        spared,
+        gone,
+        failed,
+    } = destroyed;
+    (
+        "destroyed",
+        format!("{destroyed} sockets ({spared} spared, {gone} gone before, {failed} failed)"),
+    )
+}
+
+fn silence(silence: &Silence) -> [(&'static str, String); 2] {
     let lasted = optional(silence.duration, duration);
     let patience = optional(silence.patience, duration);
     let unanswered = silence.unanswered_transmissions;
     let required = silence.required_transmissions;
     let loss = silence.loss_estimate * 100.0;
-    vec![
+    [
         ("silence", format!("{lasted}; dead from {patience}")),
         (
             "unanswered",
@@ -165,6 +199,63 @@ fn events(events: &[Event]) -> String {
     table.render()
 }
 
+/// Nothing where there are none: an older daemon has no probes.
+fn probes(probes: &[Probe]) -> String {
+    if probes.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new([
+        "PROBE",
+        "TARGET",
+        "ANSWERS",
+        "SENT",
+        "ANSWERED",
+        "UNANSWERED",
+        "LAST ANSWER",
+    ]);
+    for probe in probes {
+        let answer = match probe.last_answer_age {
+            Some(age) => format!("{} {} ago", probe.last_answer, duration(age)),
+            None => "-".to_owned(),
+        };
+        table.row([
+            probe.kind.clone(),
+            probe.target.clone(),
+            yes(probe.known_to_answer),
+            probe.sent.to_string(),
+            probe.answered.to_string(),
+            probe.unanswered.to_string(),
+            answer,
+        ]);
+    }
+    table.render()
+}
+
+fn routes(routes: &[Route]) -> String {
+    if routes.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(["ROUTE", "LINK", "GATEWAY", "CARRIER", "NEIGHBOUR"]);
+    for route in routes {
+        table.row([
+            route.address.clone(),
+            route.link.to_string(),
+            given(&route.gateway),
+            if route.link_up { "up" } else { "down" }.to_owned(),
+            given(&route.neighbour),
+        ]);
+    }
+    table.render()
+}
+
+fn yes(is: bool) -> String {
+    if is { "yes" } else { "-" }.to_owned()
+}
+
+fn given(text: &str) -> String {
+    if text.is_empty() { "-" } else { text }.to_owned()
+}
+
 fn flows(flows: &[Flow]) -> String {
     if flows.is_empty() {
         return "no flows\n".to_owned();
@@ -178,7 +269,7 @@ fn flows(flows: &[Flow]) -> String {
             flow.local.clone(),
             flow.remote.clone(),
             flow.state.clone(),
-            if flow.demand { "yes" } else { "-" }.to_owned(),
+            yes(flow.demand),
             flow.rto_count.to_string(),
             flow.backoff.to_string(),
             flow.unacked_bytes.to_string(),
@@ -193,6 +284,14 @@ fn flows(flows: &[Flow]) -> String {
     table.render()
 }
 
+/// The verdict, and whether this node itself may be cut off.
+fn verdict(state: &PeerState) -> String {
+    match state.isolated {
+        true => format!("{} (held: isolated)", state.verdict),
+        false => state.verdict.clone(),
+    }
+}
+
 /// The breaker; in observe mode, also what it would have been.
 fn breaker(state: &PeerState) -> String {
     if state.breaker == state.would_be_breaker || state.would_be_breaker == "unspecified" {
@@ -201,12 +300,13 @@ fn breaker(state: &PeerState) -> String {
     format!("{} (would be {})", state.breaker, state.would_be_breaker)
 }
 
-fn optional<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
+/// What is there, or a dash.
+pub fn optional<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map_or("-".to_owned(), show)
 }
 
 /// To the millisecond, in UTC.
-fn time(at: Timestamp) -> String {
+pub fn time(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
@@ -225,7 +325,6 @@ pub fn duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::json::Silence;
 
     fn state() -> PeerState {
         PeerState {
@@ -240,6 +339,8 @@ mod tests {
             addresses: vec!["10.0.0.4".to_owned()],
             changed_at: Some(Timestamp::new(1_700_000_000, 123_456_789).unwrap()),
             silence: Some(Duration::from_millis(253)),
+            isolated: false,
+            last_heard_age: Some(Duration::from_millis(254)),
         }
     }
 
@@ -249,16 +350,24 @@ mod tests {
         assert_eq!(
             change(dead.changed_at, &dead),
             "2023-11-14T22:13:20.123Z http://node4:9000        dead     open       \
-             rto_unanswered       silence 253ms\n"
+             rto_unanswered       heard 254ms ago\n"
         );
         let observed = PeerState {
             breaker: "closed".to_owned(),
-            silence: None,
+            last_heard_age: None,
             ..state()
         };
         let line = change(None, &observed);
         assert!(line.contains("closed (would be open)"), "{line}");
         assert!(line.ends_with("never heard from\n"), "{line}");
+        let held = PeerState {
+            verdict: "suspect".to_owned(),
+            isolated: true,
+            ..state()
+        };
+        let line = change(None, &held);
+        assert!(line.contains("suspect (held: isolated) open"), "{line}");
+        assert!(peers(&[held]).contains("suspect (held: isolated)  open"));
     }
 
     #[test]
@@ -294,6 +403,41 @@ mod tests {
                 flow: "10.0.0.1:40000 -> 10.0.0.4:9000".to_owned(),
             }],
             summary: "silent for 253 ms with 3 transmissions unanswered".to_owned(),
+            probes: vec![
+                Probe {
+                    kind: "neighbour".to_owned(),
+                    target: "10.0.0.4%2".to_owned(),
+                    known_to_answer: true,
+                    sent: 9,
+                    answered: 4,
+                    unanswered: 5,
+                    last_answer_age: Some(Duration::from_secs(3)),
+                    last_answer: "neighbour".to_owned(),
+                },
+                Probe {
+                    kind: "connect".to_owned(),
+                    target: "10.0.0.4:9000".to_owned(),
+                    known_to_answer: false,
+                    sent: 1,
+                    answered: 0,
+                    unanswered: 1,
+                    last_answer_age: None,
+                    last_answer: String::new(),
+                },
+            ],
+            routes: vec![Route {
+                address: "10.0.0.4".to_owned(),
+                link: 2,
+                gateway: String::new(),
+                link_up: true,
+                neighbour: "failed".to_owned(),
+            }],
+            destroyed: Some(Destroyed {
+                destroyed: 12,
+                spared: 1,
+                gone: 2,
+                failed: 0,
+            }),
         };
         let text = explanation(&explained);
         let expected = "\
@@ -304,11 +448,20 @@ since         2023-11-14T22:13:20.123Z
 breaker       open, mode enforce
 generation    3, revision 9
 addresses     10.0.0.4
+heard         254ms ago
 silence       253ms; dead from 250ms
 unanswered    3 transmissions; dead from 2 (estimated loss 1.25 %)
+destroyed     12 sockets (1 spared, 2 gone before, 0 failed)
 
 LOCAL           REMOTE         STATE        DEMAND  RTOS  BACKOFF  UNACKED  WINDOW  HEARD  SRTT  RTO    NETNS       COOKIE
 10.0.0.1:40000  10.0.0.4:9000  established  yes     1     1        4096     65535   253ms  80us  408ms  4026531840  77
+
+PROBE      TARGET         ANSWERS  SENT  ANSWERED  UNANSWERED  LAST ANSWER
+neighbour  10.0.0.4%2     yes      9     4         5           neighbour 3.0s ago
+connect    10.0.0.4:9000  -        1     0         1           -
+
+ROUTE     LINK  GATEWAY  CARRIER  NEIGHBOUR
+10.0.0.4  2     -        up       failed
 
 AGE   EVENT  SOURCE  FLOW
 40ms  rto    ebpf    10.0.0.1:40000 -> 10.0.0.4:9000
@@ -317,6 +470,8 @@ AGE   EVENT  SOURCE  FLOW
         let nothing = Explanation {
             flows: Vec::new(),
             events: Vec::new(),
+            probes: Vec::new(),
+            routes: Vec::new(),
             ..explained
         };
         assert!(explanation(&nothing).ends_with("\nno flows\n\nno events\n"));

@@ -5,8 +5,8 @@ use std::{ops::RangeInclusive, time::Duration};
 use super::{
     Config, SourceChoice, Target,
     values::{
-        boolean, duration, duration_or_off, group, log, metrics, number, ring_bytes, socket,
-        targets, whole_seconds, word,
+        boolean, duration, duration_or_off, group, log, metrics, number, on_off, ring_bytes,
+        socket, targets, whole_seconds, word,
     },
 };
 use crate::core::Mode;
@@ -82,6 +82,9 @@ pub fn find(name: &str) -> Option<&'static Key> {
 }
 
 const PATIENCE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+const MERCY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
+const IDLE_PROBE_INTERVAL: RangeInclusive<Duration> =
+    Duration::from_millis(50)..=Duration::from_secs(60);
 const RECOVERY_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(3600);
 const TRIAL_LEASE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
@@ -150,6 +153,43 @@ pub static KEYS: &[Key] = &[
         help: "the shortest silence, with demands unanswered, that makes a peer dead (10ms to 1m)",
         set: |c, v| duration(v, PATIENCE).map(|x| c.core.patience = x),
         get: |c| shown(c.core.patience),
+    },
+    Key {
+        name: "destroy_sockets",
+        help: "whether the sockets of a dead peer are destroyed, so that blocked calls return: on or off",
+        set: |c, v| on_off(v).map(|x| c.core.destroy_sockets = x),
+        get: |c| Value::Text(if c.core.destroy_sockets { "on" } else { "off" }.to_owned()),
+    },
+    Key {
+        name: "mercy",
+        help: "how long the silence must be before that; not less than patience (100ms to 10m)",
+        set: |c, v| duration(v, MERCY).map(|x| c.core.mercy = x),
+        get: |c| shown(c.core.mercy),
+    },
+    Key {
+        name: "idle_probe_interval",
+        help: "how often a peer that was not heard from lately is probed; off, or 50ms to 1m",
+        set: |c, v| {
+            let interval = duration_or_off(v, IDLE_PROBE_INTERVAL)?;
+            c.core.idle_probe_interval = interval.unwrap_or(Duration::ZERO);
+            Ok(())
+        },
+        get: |c| match c.core.idle_probe_interval {
+            Duration::ZERO => Value::Text("off".to_owned()),
+            interval => shown(interval),
+        },
+    },
+    Key {
+        name: "idle_probe_jitter_percent",
+        help: "by how much that interval varies at random, in percent of it, either way (0 to 50)",
+        set: |c, v| number(v, 0..=50).map(|x| c.core.idle_probe_jitter_percent = x),
+        get: |c| Value::Integer(c.core.idle_probe_jitter_percent.into()),
+    },
+    Key {
+        name: "max_probes_per_second",
+        help: "the most probes that are sent in a second, to all peers together (1 to 100000)",
+        set: |c, v| number(v, 1..=100_000).map(|x| c.core.max_probes_per_second = x),
+        get: |c| Value::Integer(c.core.max_probes_per_second.into()),
     },
     Key {
         name: "recovery_timeout",

@@ -24,6 +24,8 @@ pub const PEER_FLAG: &str = "--peer";
 /// The flag that protects a service in every way.
 pub const PROTECT_FLAG: &str = "--protect";
 
+const PROTECTED: Place = Place::Flag { flag: PROTECT_FLAG };
+
 /// The keys that it adds to.
 const PROTECT_KEYS: [&str; 2] = ["refuse_connects", "tune_sockets"];
 
@@ -133,7 +135,8 @@ pub(super) fn join(file: Option<(&Path, &str)>, flags: &[Flag]) -> Result<Loaded
     for flag in flags {
         joiner.flag(flag);
     }
-    joiner.check_together();
+    joiner.check_max_peers();
+    joiner.check_mercy();
     joiner.finish(file.map(|(path, _)| path.to_owned()))
 }
 
@@ -192,10 +195,10 @@ impl Joiner {
             if let Err(message) = key.set(&mut self.config, &Value::List(targets)) {
                 return self.flag_error(PROTECT_FLAG, message);
             }
-            let flag = PROTECT_FLAG;
-            self.places.insert(key.name, Place::Flag { flag });
+            self.places.insert(key.name, PROTECTED);
         }
         self.config.core.destroy_sockets = true;
+        self.places.insert("destroy_sockets", PROTECTED);
     }
 
     fn flag_error(&mut self, flag: &'static str, message: String) {
@@ -221,7 +224,7 @@ impl Joiner {
         known.addresses.truncate(super::MAX_ADDRESSES);
     }
 
-    fn check_together(&mut self) {
+    fn check_max_peers(&mut self) {
         let (peers, max_peers) = (self.config.peers.len(), self.config.core.max_peers);
         if peers > max_peers {
             let key = "max_peers";
@@ -231,6 +234,27 @@ impl Joiner {
                 message: format!("{peers} peers are named, and {max_peers} is the most"),
             });
         }
+    }
+
+    /// A peer's sockets cannot be destroyed before it is dead.
+    fn check_mercy(&mut self) {
+        let core = &self.config.core;
+        if !core.destroy_sockets || core.mercy >= core.patience {
+            return;
+        }
+        let show = humantime::format_duration;
+        let (mercy, patience) = (show(core.mercy), show(core.patience));
+        let key = "mercy";
+        let place = self.places.get(key).or_else(|| self.places.get("patience"));
+        let error = ConfigError {
+            place: place.cloned().unwrap_or(Place::Together),
+            key: Some(key.to_owned()),
+            message: format!(
+                "mercy is {mercy} and patience {patience}: a dead peer's sockets are destroyed \
+                 no sooner than it is dead; make mercy {patience} or more, or patience less"
+            ),
+        };
+        self.errors.push(error);
     }
 
     fn finish(mut self, file: Option<PathBuf>) -> Result<Loaded, ConfigErrors> {

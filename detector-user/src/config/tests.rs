@@ -38,6 +38,11 @@ socket = "/tmp/d.sock"
 socket_group = "rustfs"
 metrics = "off"
 patience = "1s 500ms"
+destroy_sockets = "off"
+mercy = "2s"
+idle_probe_interval = "off"
+idle_probe_jitter_percent = 50
+max_probes_per_second = 100_000
 ring_bytes = 65_536
 
 [[peer]]
@@ -56,6 +61,11 @@ addresses = ["::ffff:10.0.0.5", "10.0.0.5", "fd00::5"]
     assert_eq!(config.socket_group.as_deref(), Some("rustfs"));
     assert_eq!(config.metrics, None);
     assert_eq!(config.core.patience, Duration::from_millis(1500));
+    assert!(!config.core.destroy_sockets);
+    assert_eq!(config.core.mercy, Duration::from_secs(2));
+    assert_eq!(config.core.idle_probe_interval, Duration::ZERO);
+    assert_eq!(config.core.idle_probe_jitter_percent, 50);
+    assert_eq!(config.core.max_probes_per_second, 100_000);
     assert_eq!(config.ring_bytes, 65_536);
     let names: Vec<_> = config.peers.iter().map(|p| p.name.as_str()).collect();
     assert_eq!(names, ["http://node4:9000", "https://[fd00::5]:9000"]);
@@ -112,6 +122,45 @@ addresses = ["node4", 7]
 }
 
 #[test]
+fn the_hands_settings_say_what_they_take() {
+    let text = r#"destroy_sockets = "no"
+mercy = "50ms"
+idle_probe_interval = "10ms"
+idle_probe_jitter_percent = 51
+max_probes_per_second = 0
+"#;
+    assert_eq!(
+        file(text).unwrap_err(),
+        [
+            r#"d.toml:1:19: destroy_sockets: "no" is none of on, off"#,
+            "d.toml:2:9: mercy: 50ms is out of bounds; the least is 100ms, the most 10m",
+            r#"d.toml:3:23: idle_probe_interval: 10ms is out of bounds; the least is 50ms, the most 1m; or write "off""#,
+            "d.toml:4:29: idle_probe_jitter_percent: 51 is out of bounds; the least is 0, the most 50",
+            "d.toml:5:25: max_probes_per_second: 0 is out of bounds; the least is 1, the most 100000",
+        ]
+    );
+}
+
+#[test]
+fn mercy_is_not_less_than_patience() {
+    let both = "patience = \"2s\"\nmercy = \"1500ms\"\n";
+    let complaint = "mercy is 1s 500ms and patience 2s: a dead peer's sockets are destroyed no \
+                     sooner than it is dead; make mercy 2s or more, or patience less";
+    assert_eq!(
+        file(both).unwrap_err(),
+        [format!("d.toml:2:9: mercy: {complaint}")]
+    );
+    // Where mercy is not set, what is too long for its default is pointed at.
+    let errors = with_flags("", &[flag("--patience", "patience", "2s")]).unwrap_err();
+    assert!(
+        errors[0].starts_with("--patience: mercy: mercy is 1s and patience 2s"),
+        "{errors:?}"
+    );
+    assert!(file("patience = \"2s\"\nmercy = \"2s\"\n").is_ok());
+    assert!(file("patience = \"2s\"\ndestroy_sockets = \"off\"\n").is_ok());
+}
+
+#[test]
 fn syntax_errors_are_reported_beside_the_others_and_once_a_line() {
     let errors = file("mode = enforce\npatience = \"5s\nsourc = \"ebpf\"\n").unwrap_err();
     let places: Vec<_> = errors
@@ -148,7 +197,7 @@ fn a_peer_table_in_single_brackets_is_explained() {
 #[test]
 fn flags_win_and_peers_are_the_union() {
     let text = r#"
-patience = "1s"
+patience = "500ms"
 mode = "observe"
 [[peer]]
 url = "http://node1:9000"
@@ -240,7 +289,7 @@ fn what_is_tuned_can_be_left_off() {
     assert_eq!(
         errors,
         [
-            "d.toml:1:16: tune_rto_min: 1ms is out of bounds; the least is 2ms, the most 200ms",
+            "d.toml:1:16: tune_rto_min: 1ms is out of bounds; the least is 2ms, the most 200ms; or write \"off\"",
             "d.toml:2:27: tune_keepalive_interval: 1s 500ms is no whole number of seconds, and TCP \
              takes no other",
         ]
@@ -249,7 +298,7 @@ fn what_is_tuned_can_be_left_off() {
 
 #[test]
 fn protect_refuses_tunes_and_destroys() {
-    let text = "refuse_connects = [\"a.service\"]\n";
+    let text = "refuse_connects = [\"a.service\"]\ndestroy_sockets = \"off\"\n";
     let protect = |target: &str| Flag::Protect(target.to_owned());
     let flags = [protect("b.service"), protect("c/d")];
     let loaded = join(Some((Path::new("d.toml"), text)), &flags).unwrap();
@@ -262,10 +311,13 @@ fn protect_refuses_tunes_and_destroys() {
     assert_eq!(shown(&config.tune_sockets), ["b.service", "c/d"]);
     assert!(config.core.destroy_sockets);
     let flag = PROTECT_FLAG;
-    assert_eq!(
-        loaded.origin("tune_sockets"),
-        Origin::Set(Place::Flag { flag })
-    );
+    for key in ["refuse_connects", "tune_sockets", "destroy_sockets"] {
+        assert_eq!(
+            loaded.origin(key),
+            Origin::Set(Place::Flag { flag }),
+            "{key}"
+        );
+    }
     assert_eq!(
         with_flags(text, &[protect("a/../b")]).unwrap_err(),
         ["--protect: \"a/../b\": write the cgroup's path without \"..\""]

@@ -35,6 +35,11 @@ pub(super) fn number(value: &Value, range: RangeInclusive<u32>) -> Result<u32, S
     }
 }
 
+/// Spelled alike in the file and on the command line.
+pub(super) fn on_off(value: &Value) -> Result<bool, String> {
+    word(value, &[true, false], |on| if *on { "on" } else { "off" })
+}
+
 fn out_of_bounds(value: impl Display, low: impl Display, high: impl Display) -> String {
     format!("{value} is out of bounds; the least is {low}, the most {high}")
 }
@@ -68,7 +73,9 @@ pub(super) fn duration_or_off(
     match value {
         Value::Text(text) if matches!(text.trim(), "off" | "0" | "0s" | "0ms") => Ok(None),
         Value::Integer(0) => Ok(None),
-        value => duration(value, range).map(Some),
+        value => duration(value, range)
+            .map(Some)
+            .map_err(|error| format!("{error}; or write \"off\"")),
     }
 }
 

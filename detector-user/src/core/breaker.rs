@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Breaker, Settings, Time};
@@ -14,7 +15,8 @@ pub struct Trial {
 }
 
 /// How a trial call went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TrialOutcome {
     Succeeded,
     Failed,
@@ -84,6 +86,11 @@ impl Circuit {
         };
     }
 
+    /// The host is back; whether its programs are, trials will tell.
+    pub(super) fn half_open(&mut self) {
+        self.state = State::HalfOpen { leases: Vec::new() };
+    }
+
     /// When [`Self::handle_timeout`] would do something.
     pub(super) fn timeout(&self) -> Option<Time> {
         match self.state {
@@ -92,9 +99,14 @@ impl Circuit {
         }
     }
 
+    /// Whether it is time to go from Open to HalfOpen.
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        self.timeout().is_some_and(|until| until <= now)
+    }
+
     /// Goes from Open to HalfOpen when it is time; says whether it did.
     pub(super) fn handle_timeout(&mut self, now: Time) -> bool {
-        let due = self.timeout().is_some_and(|until| until <= now);
+        let due = self.is_due(now);
         if due {
             self.state = State::HalfOpen { leases: Vec::new() };
         }

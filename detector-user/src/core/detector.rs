@@ -5,10 +5,23 @@ use std::{
 };
 
 use super::{
-    Endpoint, Explanation, FlowEvent, FlowId, PeerName, PeerState, ProbeId, ProbeTarget, Settings,
-    Signal, Time, Trial, TrialError, TrialOutcome, Verdict,
-    peer::{Change, Peer},
+    Breaker, Endpoint, Explanation, FlowEvent, FlowId, NeighbourState, NetworkEvent, PeerName,
+    PeerState, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Settings, Signal, Time, Trial,
+    TrialError, TrialOutcome, Verdict,
+    budget::{Budget, Urgency},
+    gateways::Gateways,
+    network::Network,
+    pauses::Pauses,
+    peer::{Change, Peer, Surroundings},
+    probes::GIVE_UP_AFTER,
+    witness::{Witness, Witnesses},
 };
+
+/// While someone is suspected, witnesses are asked this often.
+const WITNESSES_EVERY: Duration = Duration::from_millis(20);
+
+/// How many peers are asked to bear witness, beside the gateways.
+const WITNESSES: usize = 3;
 
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +65,14 @@ pub struct Detector {
     peers: BTreeMap<PeerName, Peer>,
     by_address: HashMap<IpAddr, BTreeSet<PeerName>>,
     timeouts: BTreeSet<(Time, PeerName)>,
+    network: Network,
+    gateways: Gateways,
+    witnesses: Witnesses,
+    /// When witnesses may be asked again.
+    witnesses_due: Time,
+    pauses: Pauses,
+    budget: Budget,
+    next_probe: u64,
     effects: VecDeque<Effect>,
     revision: u64,
 }
@@ -60,6 +81,13 @@ impl Detector {
     /// A detector that knows no peers.
     pub fn new(settings: Settings) -> Self {
         Self {
+            network: Network::default(),
+            gateways: Gateways::default(),
+            witnesses: Witnesses::default(),
+            witnesses_due: Time::default(),
+            pauses: Pauses::default(),
+            budget: Budget::new(settings.max_probes_per_second),
+            next_probe: 1,
             settings,
             peers: BTreeMap::new(),
             by_address: HashMap::new(),
@@ -71,6 +99,7 @@ impl Detector {
 
     /// Takes in one thing that a source saw. What is about no known peer is ignored.
     pub fn handle_signal(&mut self, now: Time, signal: Signal) {
+        self.notice_pause(now);
         match signal {
             Signal::PeerConfigured {
                 peer,
@@ -84,24 +113,39 @@ impl Detector {
                 source,
                 peer,
                 flows,
-            } => self.with_peer(now, &peer, |peer, settings| {
-                peer.sockets(now, at, source, flows, settings)
+            } => self.with_peer(now, &peer, |peer, around| {
+                peer.sockets(now, at, source, flows, around)
             }),
             Signal::SocketsUnreadable { peer } => self.with_peer(now, &peer, |peer, _| {
                 peer.sockets_unreadable(now);
                 Change::None
             }),
-            Signal::Probe(_) | Signal::Network { .. } | Signal::SocketsDestroyed { .. } => {}
+            Signal::Probe(event) => self.probe(now, &event),
+            Signal::Network { at, event } => self.network(now, at, &event),
+            Signal::SocketsDestroyed {
+                peer,
+                generation,
+                result,
+                ..
+            } => self.with_peer(now, &peer, |peer, _| {
+                peer.destroyed(generation, result);
+                Change::None
+            }),
         }
     }
 
     /// When [`Self::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.timeouts.first().map(|(at, _)| *at)
+        let peers = self.timeouts.first().map(|(at, _)| *at);
+        [peers, self.gateways.timeout()].into_iter().flatten().min()
     }
 
     /// To be called when [`Self::poll_timeout`] has passed; harmless at any other time.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.notice_pause(now);
+        for target in self.gateways.take_due(now) {
+            self.ask(now, None, target, Urgency::Routine);
+        }
         let due: Vec<_> = self
             .timeouts
             .iter()
@@ -110,11 +154,17 @@ impl Detector {
             .collect();
         for name in due {
             let mut look = None;
-            self.with_peer(now, &name, |peer, _| {
-                let (due, change) = peer.handle_timeout(now);
+            let mut questions = (Vec::new(), Urgency::Routine);
+            self.with_peer(now, &name, |peer, around| {
+                // They may have us look.
+                questions = peer.take_questions(now, around);
+                let (due, change) = peer.handle_timeout(now, around);
                 look = due.then(|| peer.addresses());
                 change
             });
+            for target in questions.0 {
+                self.ask(now, Some(&name), target, questions.1);
+            }
             if let Some(addresses) = look {
                 self.effects.push_back(Effect::ReadSockets {
                     peer: name,
@@ -131,7 +181,7 @@ impl Detector {
 
     /// Why the peer's verdict is what it is; `None` when it is not watched.
     pub fn explain(&self, now: Time, peer: &PeerName) -> Option<Explanation> {
-        Some(self.peers.get(peer)?.explain(now, &self.settings))
+        Some(self.peers.get(peer)?.explain(now, self.surroundings()))
     }
 
     /// Leases one of a HalfOpen peer's trials.
@@ -151,8 +201,8 @@ impl Detector {
         outcome: TrialOutcome,
     ) -> Result<(), TrialError> {
         let mut finished = Err(TrialError::UnknownPeer);
-        self.with_peer(now, peer, |peer, settings| {
-            finished = peer.finish_trial(now, trial, outcome, settings);
+        self.with_peer(now, peer, |peer, around| {
+            finished = peer.finish_trial(now, trial, outcome, around.settings);
             match finished {
                 Ok(()) => Change::State,
                 Err(_) => Change::None,
@@ -178,8 +228,8 @@ impl Detector {
                 .or_default()
                 .insert(name.clone());
         }
-        self.with_peer(now, &name, |peer, _| {
-            match peer.configure(now, endpoints, discovered) {
+        self.with_peer(now, &name, |peer, around| {
+            match peer.configure(now, endpoints, discovered, around) {
                 Change::None if !known => Change::State,
                 change => change,
             }
@@ -192,6 +242,7 @@ impl Detector {
         };
         self.timeouts.remove(&(peer.timeout(), name.clone()));
         self.forget_addresses(name);
+        self.recall_witnesses();
         self.revision += 1;
         self.effects.push_back(Effect::Retract {
             peer: name.clone(),
@@ -221,39 +272,223 @@ impl Detector {
         }
     }
 
+    fn probe(&mut self, now: Time, event: &ProbeEvent) {
+        let addr = event.target.addr();
+        if let ProbeOutcome::Answered(_) = event.outcome
+            && self.gateways.heard(addr, event.at)
+        {
+            self.witnesses.heard(&Witness::Gateway(addr), event.at);
+        }
+        for name in self.by_address.get(&addr).cloned().unwrap_or_default() {
+            self.with_peer(now, &name, |peer, _| peer.probe(now, event));
+        }
+    }
+
+    fn network(&mut self, now: Time, at: Time, event: &NetworkEvent) {
+        if let NetworkEvent::Neighbour {
+            addr,
+            state: NeighbourState::Reachable,
+            ..
+        } = event
+            && self.gateways.heard(*addr, at)
+        {
+            self.witnesses.heard(&Witness::Gateway(*addr), at);
+        }
+        let is_new = self.network.event(at, event);
+        let concerned: Vec<_> = match event {
+            NetworkEvent::Link { .. } if !is_new => return,
+            NetworkEvent::Link { .. } => self.peers.keys().cloned().collect(),
+            NetworkEvent::Route { .. } if !is_new => return,
+            NetworkEvent::Route { addr, .. } | NetworkEvent::Neighbour { addr, .. } => {
+                let names = self.by_address.get(addr);
+                names.into_iter().flatten().cloned().collect()
+            }
+        };
+        if let NetworkEvent::Route { .. } = event {
+            self.gateways.set(now, self.network.gateways());
+        }
+        for name in concerned {
+            self.with_peer(now, &name, |peer, around| {
+                peer.network(now, at, event, around)
+            });
+        }
+    }
+
+    /// Sends a probe, where the budget allows it. An answer is the peer's, if it is one's.
+    fn ask(&mut self, now: Time, peer: Option<&PeerName>, target: ProbeTarget, urgency: Urgency) {
+        if !self.budget.take(now, urgency) {
+            return;
+        }
+        let probe = ProbeId(self.next_probe);
+        self.next_probe += 1;
+        if let Some(peer) = peer {
+            self.with_peer(now, peer, |peer, _| {
+                peer.asked(now, probe, target);
+                Change::None
+            });
+        }
+        self.effects.push_back(Effect::Probe {
+            probe,
+            target,
+            give_up_after: GIVE_UP_AFTER,
+        });
+    }
+
+    /// Someone is suspected: those who live are asked whether this host is cut off.
+    fn ask_witnesses(&mut self, now: Time) {
+        if self.witnesses_due > now {
+            return;
+        }
+        self.witnesses_due = now + WITNESSES_EVERY;
+        let mut able: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.can_witness())
+            .map(|(name, peer)| (peer.last_heard(), name.clone()))
+            .collect();
+        able.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, name) in able.into_iter().take(WITNESSES) {
+            let questions = self.peers.get(&name).map(Peer::witness_question);
+            for target in questions.into_iter().flatten() {
+                self.ask(now, Some(&name), target, Urgency::Urgent);
+            }
+        }
+        for target in self.gateways.all() {
+            self.ask(now, None, target, Urgency::Urgent);
+        }
+    }
+
+    /// Those who are believed to live are witnesses, and no others.
+    fn recall_witnesses(&mut self) {
+        let living = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.verdict() != Verdict::Dead)
+            .filter_map(|(name, peer)| Some((peer.last_heard()?, Witness::Peer(name.clone()))));
+        let gateways = self
+            .gateways
+            .last_heard()
+            .map(|(at, addr)| (at, Witness::Gateway(addr)));
+        self.witnesses.reset(living.chain(gateways));
+    }
+
+    /// A call that comes later than it was asked for shows that this machine, or the loop,
+    /// stood still.
+    fn notice_pause(&mut self, now: Time) {
+        let due = self.poll_timeout();
+        self.pauses.called(due, now, self.settings.patience);
+    }
+
+    fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings {
+            settings: &self.settings,
+            network: &self.network,
+            witnesses: &self.witnesses,
+            pauses: &self.pauses,
+        }
+    }
+
     /// Does something to a peer, then what follows from it: publishing and new deadlines.
     fn with_peer(
         &mut self,
         now: Time,
         name: &PeerName,
-        act: impl FnOnce(&mut Peer, &Settings) -> Change,
+        act: impl FnOnce(&mut Peer, Surroundings<'_>) -> Change,
     ) {
         let Some(peer) = self.peers.get_mut(name) else {
             return;
         };
-        let timeout_before = peer.timeout();
-        let was_dead = peer.verdict() == Verdict::Dead;
-        let change = act(peer, &self.settings);
-        let is_dead = peer.verdict() == Verdict::Dead;
-        if peer.timeout() != timeout_before {
-            self.timeouts.remove(&(timeout_before, name.clone()));
+        let around = Surroundings {
+            settings: &self.settings,
+            network: &self.network,
+            witnesses: &self.witnesses,
+            pauses: &self.pauses,
+        };
+        let before = Before {
+            timeout: peer.timeout(),
+            is_dead: peer.verdict() == Verdict::Dead,
+            heard: peer.last_heard(),
+        };
+        let change = act(peer, around);
+        if peer.timeout() != before.timeout {
+            self.timeouts.remove(&(before.timeout, name.clone()));
             self.timeouts.insert((peer.timeout(), name.clone()));
         }
-        match change {
-            Change::None => {}
-            Change::State => {
-                self.revision += 1;
-                peer.revision = self.revision;
-                self.effects
-                    .push_back(Effect::Publish(peer.state(&self.settings)));
+        self.publish(name, change);
+        self.follow_up(now, name, before);
+        debug_assert!(self.timeouts.len() == self.peers.len(), "{now:?}");
+    }
+
+    fn publish(&mut self, name: &PeerName, change: Change) {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        if change == Change::None {
+            return;
+        }
+        let mut publish = |peer: &mut Peer, breaker: Option<Breaker>| {
+            self.revision += 1;
+            peer.revision = self.revision;
+            let state = peer.state(&self.settings);
+            self.effects.push_back(Effect::Publish(match breaker {
+                Some(breaker) => state.with_breaker(breaker),
+                None => state,
+            }));
+        };
+        if change == Change::Closing {
+            publish(peer, Some(Breaker::HalfOpen));
+        }
+        publish(peer, None);
+        peer.told(peer.last_heard());
+    }
+
+    fn follow_up(&mut self, now: Time, name: &PeerName, before: Before) {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        let is_dead = peer.verdict() == Verdict::Dead;
+        let heard = peer.last_heard();
+        let suspect = peer.needs_witnesses();
+        if let Some(at) = peer.take_news_of_hearing() {
+            self.effects.push_back(Effect::Heard {
+                peer: name.clone(),
+                at,
+            });
+        }
+        if let Some(order) = peer.take_order() {
+            self.effects.push_back(Effect::DestroySockets {
+                peer: name.clone(),
+                generation: order.generation,
+                silent_since: order.silent_since,
+                sockets: order.sockets,
+            });
+        }
+        if let Some(at) = heard
+            && heard > before.heard
+            && !is_dead
+        {
+            self.witnesses.heard(&Witness::Peer(name.clone()), at);
+            for addr in peer.addresses() {
+                self.network.heard(addr, at);
             }
         }
-        if was_dead != is_dead {
+        if before.is_dead != is_dead {
+            self.recall_witnesses();
             self.effects.push_back(Effect::ReportEstablished {
                 peer: name.clone(),
                 on: is_dead,
             });
         }
-        debug_assert!(self.timeouts.len() == self.peers.len(), "{now:?}");
+        if suspect {
+            self.ask_witnesses(now);
+        }
     }
+}
+
+/// What a peer was like before something was done to it.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    timeout: Time,
+    is_dead: bool,
+    heard: Option<Time>,
 }

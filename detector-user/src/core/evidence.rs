@@ -7,9 +7,10 @@ use std::{
 };
 
 use super::{
-    Endpoint, EventLine, FlowEvent, FlowEventKind, FlowId, FlowReading, Reason, SourceKind,
-    TcpState, Time,
+    Endpoint, EventLine, EventWhat, FlowEvent, FlowEventKind, FlowId, FlowReading, NetworkEvent,
+    ProbeAnswer, ProbeEvent, Reason, Route, SourceKind, TcpState, Time,
     path::PathHistory,
+    probes::Probes,
     tracked::{HEARD_RESOLUTION, Sent, TrackedFlow},
     weight::{Weight, gave_up, weigh},
 };
@@ -46,15 +47,23 @@ struct Orphan {
     reason: Reason,
 }
 
+/// What the kernel asks before it gives up on a neighbour (`ucast_probes` and
+/// `mcast_probes`, net/ipv4/arp.c and net/ipv6/ndisc.c), the latest of them counted.
+const NEIGHBOUR_PROBES: usize = 3;
+
 /// The silence of a peer while something stands unanswered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Silence {
     /// Since the last segment from the peer, or the first transmission after it.
     pub since: Time,
+    /// Since when it has been asked again: by a retransmission, or by a probe.
+    pub asked_since: Time,
     /// What was sent to the peer since it was last heard, over all flows. What was sent
     /// before and is still unanswered does not count: the peer has answered others since,
     /// so that one flow's trouble is not the peer's.
     pub transmissions: u32,
+    /// The moments at which that was sent: what was sent at once may be lost at once.
+    pub moments: u32,
     pub reason: Reason,
 }
 
@@ -64,6 +73,12 @@ pub(super) struct Evidence {
     endpoints: Vec<Endpoint>,
     flows: BTreeMap<FlowId, TrackedFlow>,
     last_heard: Option<Time>,
+    /// The same, of what is known to the microsecond.
+    heard_exactly: Option<Time>,
+    /// The same, of what TCP heard.
+    heard_by_tcp: Option<Time>,
+    /// When the kernel gave up asking for the neighbour's address.
+    neighbour_failed: Option<Time>,
     /// `last_heard` when the path was last told what flows have sent.
     counted_at: Option<Time>,
     /// What was sent before is not loss: the peer was dead.
@@ -71,6 +86,7 @@ pub(super) struct Evidence {
     orphans: VecDeque<Orphan>,
     events: VecDeque<EventLine>,
     pub path: PathHistory,
+    pub probes: Probes,
 }
 
 impl Evidence {
@@ -80,11 +96,15 @@ impl Evidence {
             endpoints: Vec::new(),
             flows: BTreeMap::new(),
             last_heard: None,
+            heard_exactly: None,
+            heard_by_tcp: None,
+            neighbour_failed: None,
             counted_at: None,
             learn_from: now,
             orphans: VecDeque::new(),
             events: VecDeque::with_capacity(EVENTS_KEPT),
             path: PathHistory::new(now),
+            probes: Probes::default(),
         }
     }
 
@@ -104,6 +124,8 @@ impl Evidence {
             return Replaced::Endpoints;
         }
         (self.last_heard, self.counted_at) = (None, None);
+        (self.heard_exactly, self.heard_by_tcp) = (None, None);
+        self.neighbour_failed = None;
         self.path = PathHistory::new(now);
         Replaced::Host
     }
@@ -117,6 +139,58 @@ impl Evidence {
 
     pub(super) fn last_heard(&self) -> Option<Time> {
         self.last_heard
+    }
+
+    /// When a segment last arrived from the peer: a program of its may be there.
+    pub(super) fn heard_by_tcp(&self) -> Option<Time> {
+        self.heard_by_tcp
+    }
+
+    /// How the ways to the peer are known: whom it can be asked by.
+    pub(super) fn set_routes(&mut self, route: impl Fn(IpAddr) -> Option<Route>) {
+        self.probes.set_targets(&self.endpoints, route);
+    }
+
+    /// Takes in what became of a probe; says whether it was answered.
+    pub(super) fn probe(&mut self, event: &ProbeEvent) -> Option<ProbeAnswer> {
+        let answered = self.probes.event(event)?;
+        // A connect to a dead peer waits in this host for the neighbour's address, and is
+        // answered late when the peer is back.
+        if let Some(after) = answered.after
+            && event.at - after >= self.learn_from
+        {
+            self.path.answered(event.at, after);
+        }
+        match answered.answer {
+            ProbeAnswer::Neighbour => self.heard_neighbour(event.at),
+            ProbeAnswer::SynAck | ProbeAnswer::Reset => self.heard_segment(event.at),
+        }
+        Some(answered.answer)
+    }
+
+    /// The kernel gave up asking for the neighbour's address.
+    pub(super) fn neighbour_failed(&mut self, at: Time) {
+        self.neighbour_failed = Some(at);
+    }
+
+    /// When a segment last arrived on one of the flows, as of the last look.
+    pub(super) fn heard_on_flows(&self) -> Option<Time> {
+        self.flows
+            .values()
+            .filter_map(|flow| flow.reading.last_heard)
+            .max()
+    }
+
+    /// Whether there is a connection with one of the peer's endpoints.
+    pub(super) fn is_connected(&self) -> bool {
+        self.watched_flows()
+            .any(|flow| flow.reading.state != TcpState::SynSent)
+    }
+
+    /// The flows with the peer's endpoints.
+    pub(super) fn watched_flows(&self) -> impl Iterator<Item = &TrackedFlow> {
+        self.flows()
+            .filter(|flow| self.is_watched(&flow.reading.id))
     }
 
     pub(super) fn flows(&self) -> impl Iterator<Item = &TrackedFlow> {
@@ -142,8 +216,7 @@ impl Evidence {
         self.note(EventLine {
             at: event.at,
             source: event.source,
-            kind: event.kind,
-            flow: event.flow,
+            what: EventWhat::Flow(event.kind, event.flow),
         });
         if event.flow.netns == 0 && !self.flows.contains_key(&self.known_id(event.flow)) {
             // It may be another namespace's flow with another host of the same address:
@@ -156,7 +229,7 @@ impl Evidence {
         }
         let weight = weigh(event.kind);
         if let Weight::Heard(_) = weight {
-            self.heard(event.at);
+            self.heard_segment(event.at);
         }
         if let FlowEventKind::ConnectFailed { .. } | FlowEventKind::Closed { .. } = event.kind {
             self.flow_gone(event);
@@ -188,8 +261,7 @@ impl Evidence {
                 self.note(EventLine {
                     at,
                     source,
-                    kind,
-                    flow: id,
+                    what: EventWhat::Flow(kind, id),
                 });
             }
             self.flows.insert(id, flow);
@@ -209,41 +281,108 @@ impl Evidence {
         }
     }
 
-    /// The silence now, where a demand stands.
-    pub(super) fn silence(&self, now: Time) -> Option<Silence> {
-        let heard = self.last_heard.unwrap_or_default();
-        let floor = heard - HEARD_RESOLUTION;
-        let standing = self
-            .flows
-            .values()
-            .filter(|flow| self.is_watched(&flow.reading.id))
-            .filter_map(|flow| Some((flow.demand()?, flow)))
-            .flat_map(|(reason, flow)| flow.transmissions().map(move |sent| (sent, reason)));
-        let orphans = self
-            .orphans
-            .iter()
-            .map(|orphan| (orphan.sent, orphan.reason))
-            .filter(|(sent, _)| now.since(sent.latest) < ORPHAN_LIFE);
+    /// Since when the peer was surely not heard, or might just not have been: a reading's
+    /// clock is coarse.
+    pub(super) fn surely_heard(&self) -> Option<Time> {
+        let coarse = self.last_heard.map(|heard| heard - HEARD_RESOLUTION);
+        coarse.max(self.heard_exactly)
+    }
+
+    /// The silence now, where a demand stands. What was sent before `excused` does not
+    /// count, and what lies closer together than `moment` counts as one moment.
+    pub(super) fn silence(&self, now: Time, excused: Time, moment: Duration) -> Option<Silence> {
+        let heard = self.last_heard.unwrap_or_default().max(excused);
         // In doubt it was sent before the peer was heard, and the silence began late.
-        standing
-            .chain(orphans)
-            .filter(|(sent, _)| sent.earliest > floor)
-            .fold(None, |silence: Option<Silence>, (sent, reason)| {
-                let silence = silence.unwrap_or(Silence {
-                    since: sent.latest,
-                    transmissions: 0,
-                    reason,
-                });
-                Some(Silence {
-                    since: silence.since.min(sent.latest),
-                    transmissions: silence.transmissions.saturating_add(1),
-                    reason: stronger(silence.reason, reason),
-                })
-            })
-            .map(|silence| Silence {
-                since: silence.since.max(heard),
+        let floor = self.surely_heard().unwrap_or_default().max(excused);
+        let counts = |sent: &Sent| sent.earliest > floor;
+        let all = self.demands(now).filter(|(sent, _)| counts(sent));
+        let silence = all.fold(None, |silence: Option<Silence>, (sent, reason)| {
+            let silence = silence.unwrap_or(Silence {
+                since: sent.latest,
+                asked_since: now,
+                transmissions: 0,
+                moments: 0,
+                reason,
+            });
+            Some(Silence {
+                since: silence.since.min(sent.latest),
+                transmissions: silence.transmissions.saturating_add(1),
+                reason: stronger(silence.reason, reason),
                 ..silence
             })
+        })?;
+        let again = self.asked_again(now).map(|sent| sent.latest);
+        let all = self.demands(now).filter(|(sent, _)| counts(sent));
+        Some(Silence {
+            since: silence.since.max(heard),
+            asked_since: again.filter(|sent| *sent > heard).min().unwrap_or(now),
+            moments: moments(all.map(|(sent, _)| sent.latest).collect(), moment),
+            ..silence
+        })
+    }
+
+    /// Everything that was sent to the peer and is not answered, and what it says.
+    fn demands(&self, now: Time) -> impl Iterator<Item = (Sent, Reason)> + '_ {
+        let standing = self
+            .standing()
+            .flat_map(|(reason, flow)| flow.transmissions().map(move |sent| (sent, reason)));
+        let orphans = self.orphans(now).map(|orphan| (orphan.sent, orphan.reason));
+        let probes = self
+            .unanswered_probes(now)
+            .map(|sent| (sent, Reason::ProbeUnanswered));
+        let neighbour = self.neighbour_failed.into_iter().flat_map(|at| {
+            std::iter::repeat_n((Sent::at(at), Reason::NeighbourFailed), NEIGHBOUR_PROBES)
+        });
+        standing.chain(orphans).chain(probes).chain(neighbour)
+    }
+
+    /// Of those, what was not the first to be sent.
+    fn asked_again(&self, now: Time) -> impl Iterator<Item = Sent> + '_ {
+        let resent = self.standing().flat_map(|(_, flow)| flow.resent());
+        let orphans = self.orphans(now).map(|orphan| orphan.sent);
+        let neighbour = self.neighbour_failed.map(Sent::at);
+        resent
+            .chain(orphans)
+            .chain(self.unanswered_probes(now))
+            .chain(neighbour)
+    }
+
+    fn standing(&self) -> impl Iterator<Item = (Reason, &TrackedFlow)> {
+        self.watched_flows()
+            .filter_map(|flow| Some((flow.demand()?, flow)))
+    }
+
+    fn orphans(&self, now: Time) -> impl Iterator<Item = &Orphan> {
+        let is_young = move |orphan: &&Orphan| now.since(orphan.sent.latest) < ORPHAN_LIFE;
+        self.orphans.iter().filter(is_young)
+    }
+
+    fn unanswered_probes(&self, now: Time) -> impl Iterator<Item = Sent> + '_ {
+        self.probes.unanswered(now, self.path.answer_grace(now))
+    }
+
+    /// Forgets probes that can no longer be answered.
+    pub(super) fn settle_probes(&mut self, now: Time) {
+        self.probes
+            .settle(now, self.last_heard, self.learn_from, &mut self.path);
+    }
+
+    /// What a probe came to, where it says something.
+    pub(super) fn note_probe(&mut self, event: &ProbeEvent) {
+        self.note(EventLine {
+            at: event.at,
+            source: SourceKind::Probe,
+            what: EventWhat::Probe(event.target, event.outcome),
+        });
+    }
+
+    /// What this host's network did.
+    pub(super) fn note_network(&mut self, at: Time, event: &NetworkEvent) {
+        self.note(EventLine {
+            at,
+            source: SourceKind::Rtnetlink,
+            what: EventWhat::Network(event.clone()),
+        });
     }
 
     fn note(&mut self, event: EventLine) {
@@ -347,18 +486,38 @@ impl Evidence {
         self.orphans.push_back(orphan);
     }
 
-    /// A segment from the peer arrived at `at`.
+    /// A segment from the peer arrived at `at`, by the kernel's coarse clock.
     pub(super) fn heard(&mut self, at: Time) {
-        self.last_heard = self.last_heard.max(Some(at));
-        self.orphans.retain(|orphan| orphan.sent.earliest > at);
+        self.heard_by_tcp = self.heard_by_tcp.max(Some(at));
+        self.heard_anything(at);
     }
 
-    /// The peer was found dead: until it returns nothing is learnt of the path.
+    /// A segment from the peer arrived at `at`, exactly.
+    pub(super) fn heard_segment(&mut self, at: Time) {
+        self.heard_exactly = self.heard_exactly.max(Some(at));
+        self.heard(at);
+    }
+
+    /// The peer's kernel answered on the link at `at`, exactly.
+    pub(super) fn heard_neighbour(&mut self, at: Time) {
+        self.heard_exactly = self.heard_exactly.max(Some(at));
+        self.heard_anything(at);
+    }
+
+    fn heard_anything(&mut self, at: Time) {
+        self.last_heard = self.last_heard.max(Some(at));
+        self.probes.heard(at);
+        self.orphans.retain(|orphan| orphan.sent.earliest > at);
+        self.neighbour_failed = self.neighbour_failed.filter(|failed| *failed > at);
+    }
+
+    /// The peer was found dead, or would be if the verdict were not held: until it returns
+    /// nothing is learnt of the path.
     pub(super) fn died(&mut self) {
         self.learn_from = Time::from_nanos(u64::MAX);
     }
 
-    /// The peer is back from the dead.
+    /// The peer is back from the dead, or the verdict is no longer held.
     pub(super) fn returned(&mut self, at: Time) {
         self.learn_from = at + RETURN_SETTLES;
     }
@@ -382,6 +541,20 @@ impl Evidence {
     }
 }
 
+/// How many moments these are, where what follows within `apart` is the same moment.
+fn moments(mut times: Vec<Time>, apart: Duration) -> u32 {
+    times.sort_unstable();
+    let mut last = None;
+    let is_another = |at: &&Time| {
+        let another = last.is_none_or(|last: Time| at.since(last) >= apart);
+        if another {
+            last = Some(**at);
+        }
+        another
+    };
+    u32::try_from(times.iter().filter(is_another).count()).unwrap_or(u32::MAX)
+}
+
 /// The timer expiry that a reading shows.
 fn expiry(reading: &FlowReading) -> FlowEventKind {
     let count = reading.rto_count;
@@ -403,9 +576,11 @@ fn bounded(mut readings: Vec<FlowReading>, limit: usize) -> (Vec<FlowReading>, V
 /// The reason that says more about why a peer is not answering.
 fn stronger(a: Reason, b: Reason) -> Reason {
     let strength = |reason| match reason {
-        Reason::RtoUnanswered => 4,
-        Reason::ConnectUnanswered => 3,
-        Reason::ErrorReported => 2,
+        Reason::RtoUnanswered => 6,
+        Reason::ConnectUnanswered => 5,
+        Reason::ErrorReported => 4,
+        Reason::NeighbourFailed => 3,
+        Reason::ProbeUnanswered => 2,
         Reason::TlpUnanswered => 1,
         _ => 0,
     };

@@ -1,8 +1,8 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::{
-    Destroyed, FlowEventKind, FlowId, FlowReading, NeighbourState, PeerState, ProbeAnswer,
-    ProbeTarget, Route, SourceKind, Time,
+    Destroyed, FlowEventKind, FlowId, FlowReading, NeighbourState, NetworkEvent, PeerState,
+    ProbeAnswer, ProbeOutcome, ProbeTarget, Route, SourceKind, Time,
 };
 
 /// Why a peer's verdict is what it is, as data.
@@ -67,12 +67,39 @@ pub struct FlowLine {
 }
 
 /// One signal of the peer's recent past.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EventLine {
     pub at: Time,
     pub source: SourceKind,
-    pub kind: FlowEventKind,
-    pub flow: FlowId,
+    pub what: EventWhat,
+}
+
+/// What was seen, and of what.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventWhat {
+    Flow(FlowEventKind, FlowId),
+    Probe(ProbeTarget, ProbeOutcome),
+    Network(NetworkEvent),
+}
+
+impl EventWhat {
+    /// The word for it, in lower snake case.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Flow(kind, _) => kind.as_str(),
+            Self::Probe(_, outcome) => outcome.as_str(),
+            Self::Network(event) => event.as_str(),
+        }
+    }
+
+    /// What it was seen on: a flow, a probe's target, a link, an address.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Flow(_, flow) => flow.to_string(),
+            Self::Probe(target, _) => target.to_string(),
+            Self::Network(event) => event.subject(),
+        }
+    }
 }
 
 /// One sentence for a person.

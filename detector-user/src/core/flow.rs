@@ -1,10 +1,13 @@
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use super::Time;
+use serde::{Deserialize, Serialize};
+
+use super::{Time, nanos};
 
 /// Which connection: its addresses and the network namespace they belong to. Addresses are
 /// canonical (no v4-mapped IPv6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FlowId {
     /// Inode of the network namespace; 0 when the source cannot tell.
     pub netns: u32,
@@ -19,7 +22,8 @@ impl fmt::Display for FlowId {
 }
 
 /// The TCP states that matter to a verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TcpState {
     /// A connect that has not been answered.
     SynSent,
@@ -40,7 +44,8 @@ impl TcpState {
 }
 
 /// One flow as a source read it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FlowReading {
     pub id: FlowId,
     /// The socket cookie; 0 when the source cannot tell.
@@ -58,8 +63,10 @@ pub struct FlowReading {
     pub send_window_bytes: u32,
     /// When a segment last arrived on this flow; `None` when none ever did.
     pub last_heard: Option<Time>,
+    #[serde(with = "nanos")]
     pub srtt: Duration,
     /// The retransmission timeout now in force, backed off.
+    #[serde(with = "nanos")]
     pub rto: Duration,
     /// Data segments sent over the flow's life, retransmissions included.
     pub segments_sent: u64,

@@ -10,13 +10,20 @@
 //! The same signals at the same times give the same verdicts.
 
 mod breaker;
+mod budget;
 mod detector;
 mod evidence;
 mod explain;
 mod flow;
+mod gateways;
 mod look;
+mod nanos;
+mod network;
 mod path;
+mod pauses;
 mod peer;
+mod probes;
+mod rhythm;
 mod settings;
 mod signal;
 mod state;
@@ -28,11 +35,12 @@ mod time;
 mod tracked;
 mod vocabulary;
 mod weight;
+mod witness;
 
 pub use self::{
     breaker::{Trial, TrialError, TrialOutcome},
     detector::{Detector, Effect},
-    explain::{EventLine, Explanation, FlowLine, ProbeLine, RouteLine, SilenceLine},
+    explain::{EventLine, EventWhat, Explanation, FlowLine, ProbeLine, RouteLine, SilenceLine},
     flow::{FlowId, FlowReading, TcpState},
     settings::Settings,
     signal::{
@@ -41,5 +49,6 @@ pub use self::{
     },
     state::{PeerName, PeerState},
     time::Time,
+    tracked::HEARD_RESOLUTION,
     vocabulary::{Breaker, Mode, Reason, Verdict},
 };

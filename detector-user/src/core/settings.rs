@@ -1,30 +1,38 @@
 use std::time::Duration;
 
-use super::Mode;
+use serde::{Deserialize, Serialize};
+
+use super::{Mode, nanos};
 
 /// What an operator may change about the verdict. The defaults live here and nowhere else.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Whether breakers are acted on.
     pub mode: Mode,
     /// The shortest silence, with demands unanswered, that makes a peer Dead.
+    #[serde(with = "nanos")]
     pub patience: Duration,
     /// How long the silence must be before a dead peer's sockets are destroyed.
+    #[serde(with = "nanos")]
     pub mercy: Duration,
     /// Whether they are destroyed at all.
     pub destroy_sockets: bool,
     /// How often a peer that has connections and was not heard from lately is probed; zero
     /// probes none while nothing stands unanswered.
+    #[serde(with = "nanos")]
     pub idle_probe_interval: Duration,
     /// By how much that interval varies at random, in percent of it, either way.
     pub idle_probe_jitter_percent: u32,
     /// The most probes that are sent in a second, to all peers together.
     pub max_probes_per_second: u32,
     /// How long a breaker stays Open with no evidence either way before it is HalfOpen.
+    #[serde(with = "nanos")]
     pub recovery_timeout: Duration,
     /// How many trials a HalfOpen breaker admits at once.
     pub half_open_trials: u32,
     /// How long a trial is leased for; an unreturned lease counts as no evidence.
+    #[serde(with = "nanos")]
     pub trial_lease: Duration,
     /// The most peers that are kept.
     pub max_peers: usize,
@@ -41,7 +49,7 @@ impl Default for Settings {
             destroy_sockets: true,
             idle_probe_interval: Duration::from_millis(350),
             idle_probe_jitter_percent: 10,
-            max_probes_per_second: 2000,
+            max_probes_per_second: 10_000,
             recovery_timeout: Duration::from_secs(30),
             half_open_trials: 3,
             trial_lease: Duration::from_secs(5),

@@ -3,10 +3,13 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{FlowId, FlowReading, PeerName, Time};
 
 /// Which source saw it: for explanations and metrics, never for the verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SourceKind {
     Ebpf,
     SockDiag,
@@ -29,18 +32,21 @@ impl SourceKind {
 }
 
 /// An address and port of a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Endpoint {
     pub addr: IpAddr,
     pub port: u16,
 }
 
 /// Names one probe; never used twice by a detector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct ProbeId(pub u64);
 
 /// Whom a probe asks, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProbeTarget {
     /// An ARP request (RFC 826) or a neighbour solicitation (RFC 4861) on this link.
     Neighbour { addr: IpAddr, link: u32 },
@@ -76,7 +82,8 @@ impl fmt::Display for ProbeTarget {
 }
 
 /// How a probe was answered: each shows a living host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProbeAnswer {
     /// An ARP reply or a neighbour advertisement.
     Neighbour,
@@ -99,7 +106,8 @@ impl ProbeAnswer {
 
 /// What became of a probe. One is [`Sent`](Self::Sent) or [`Failed`](Self::Failed) first;
 /// that nothing else follows says that it is unanswered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProbeOutcome {
     /// It left this host, as far as this host can tell.
     Sent,
@@ -122,7 +130,8 @@ impl ProbeOutcome {
 }
 
 /// Something that happened to one probe, at its own time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProbeEvent {
     pub at: Time,
     pub probe: ProbeId,
@@ -131,7 +140,8 @@ pub struct ProbeEvent {
 }
 
 /// The way to an address, as the kernel routes it now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Route {
     /// Index of the link it leaves by.
     pub link: u32,
@@ -140,7 +150,8 @@ pub struct Route {
 }
 
 /// What the kernel believes of a neighbour, where it says something of the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum NeighbourState {
     /// It answered, or TCP heard from it.
     Reachable,
@@ -159,7 +170,8 @@ impl NeighbourState {
 }
 
 /// What the network of this host looks like has changed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum NetworkEvent {
     /// A link can carry traffic (carrier, administratively up), or cannot.
     Link { link: u32, name: String, up: bool },
@@ -193,8 +205,19 @@ impl NetworkEvent {
     }
 }
 
+impl NetworkEvent {
+    /// What it is about: a link or an address.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Link { name, .. } => name.clone(),
+            Self::Route { addr, .. } | Self::Neighbour { addr, .. } => addr.to_string(),
+        }
+    }
+}
+
 /// What became of sockets that were to be destroyed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Destroyed {
     pub destroyed: u32,
     /// Heard from after all, at the last look.
@@ -206,7 +229,8 @@ pub struct Destroyed {
 }
 
 /// What happened to a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FlowEventKind {
     /// A tail loss probe was sent.
     Tlp,
@@ -243,7 +267,8 @@ impl FlowEventKind {
 }
 
 /// Something that happened to one flow, at its own time.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FlowEvent {
     pub at: Time,
     pub source: SourceKind,
@@ -254,11 +279,8 @@ pub struct FlowEvent {
 }
 
 /// What a source saw.
-#[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large variant is the frequent one; signals are moved, not kept"
-)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Signal {
     /// A peer is to be watched under these endpoints; replaces what was known of it.
     /// `discovered` peers are only ever observed.

@@ -1,10 +1,13 @@
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Breaker, Mode, Reason, Time, Verdict};
 
 /// A peer's name: scheme, host and port, as in `http://node4:9000`. Lower case, no path, no
 /// trailing slash, IPv6 in brackets. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct PeerName(Arc<str>);
 
 impl PeerName {
@@ -48,4 +51,18 @@ pub struct PeerState {
     pub last_heard: Option<Time>,
     /// For a change to Dead: how long after the first unanswered demand it was made.
     pub detection_latency: Option<Duration>,
+}
+
+impl PeerState {
+    /// The same with another breaker.
+    pub(super) fn with_breaker(self, breaker: Breaker) -> Self {
+        Self {
+            breaker: match self.mode {
+                Mode::Enforce => breaker,
+                Mode::Observe => Breaker::Closed,
+            },
+            would_be_breaker: breaker,
+            ..self
+        }
+    }
 }

@@ -15,7 +15,7 @@ pub(super) fn endpoint() -> Endpoint {
     }
 }
 
-/// The `n`th flow to the endpoint, with one segment in flight.
+/// The `n`th flow to the endpoint, with two segments in flight.
 pub(super) fn established(n: u16, last_heard: Time) -> FlowReading {
     FlowReading {
         id: FlowId {
@@ -28,7 +28,7 @@ pub(super) fn established(n: u16, last_heard: Time) -> FlowReading {
         rto_count: 0,
         backoff: 0,
         probes_out: 0,
-        unacked_segments: 1,
+        unacked_segments: 2,
         unacked_bytes: 100,
         send_window_bytes: 65_535,
         last_heard: Some(last_heard),

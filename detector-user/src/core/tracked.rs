@@ -6,7 +6,10 @@ use super::{FlowReading, Reason, TcpState, Time};
 
 /// How far a `last_heard` may lie from the truth: two jiffies at HZ 250 and a rounded
 /// millisecond.
-pub(super) const HEARD_RESOLUTION: Duration = Duration::from_millis(10);
+pub const HEARD_RESOLUTION: Duration = Duration::from_millis(10);
+
+/// What the kernel's timers wait at least, where nobody has tuned them (`TCP_RTO_MIN`).
+const RTO_MIN: Duration = Duration::from_millis(200);
 
 /// Retransmissions whose times are kept; the kernel itself gives up after 15 (`tcp_retries2`).
 const RESENT_KEPT: usize = 16;
@@ -101,7 +104,11 @@ impl TrackedFlow {
             // Told before: a source that lost events tells the latest of each flow again.
             return;
         }
-        self.original = self.original.or(Some(at));
+        // The timer of a lone segment allows for a delayed ACK, and starts with the segment
+        // (tcp_schedule_loss_probe, net/ipv4/tcp_output.c).
+        let is_lone = self.reading.unacked_segments == 1 && self.reading.rto >= RTO_MIN;
+        let sent = if is_lone { at - RTO_MIN } else { at };
+        self.original = self.original.or(Some(sent));
         self.push(Sent::at(at));
         self.settle();
     }
@@ -168,7 +175,12 @@ impl TrackedFlow {
     /// When what stands unanswered was sent: the first time, then each time again.
     pub(super) fn transmissions(&self) -> impl Iterator<Item = Sent> {
         let original = self.original.map(Sent::at);
-        original.into_iter().chain(self.resent.iter().copied())
+        original.into_iter().chain(self.resent())
+    }
+
+    /// When what stands unanswered was sent again.
+    pub(super) fn resent(&self) -> impl Iterator<Item = Sent> {
+        self.resent.iter().copied()
     }
 
     /// Data waits, the window is closed: the peer's kernel is there, its program is not. A

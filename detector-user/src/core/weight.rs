@@ -55,3 +55,28 @@ pub(super) fn gave_up(kind: FlowEventKind) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A destroyed socket is reported as closed with ECONNABORTED: that was us.
+    #[test]
+    fn what_we_destroyed_ourselves_is_no_evidence() {
+        const ECONNABORTED: u32 = 103;
+        for kind in [
+            FlowEventKind::ConnectFailed {
+                errno: ECONNABORTED,
+            },
+            FlowEventKind::Closed {
+                errno: ECONNABORTED,
+            },
+            FlowEventKind::ErrorReport {
+                errno: ECONNABORTED,
+            },
+        ] {
+            assert_eq!(weigh(kind), Weight::Neutral, "{kind:?}");
+            assert!(!gave_up(kind), "{kind:?}");
+        }
+    }
+}

@@ -3,14 +3,17 @@
 //! ```text
 //!   kernel ──ring──▶ ActiveSource ─┐                      ┌─▶ Board ──▶ gRPC clients
 //!   sockets ─dump──▶ Reader ───────┤ Signal ▶ Detector ▶ ─┼─▶ Metrics ▶ HTTP
+//!   rtnetlink ─────▶ NetworkSource ┤                      │
 //!   names ─────────▶ Resolver ─────┤                Effect├─▶ printer ▶ stdout
-//!   clients ───────▶ Request ──────┘                      ├─▶ Protection ▶ cgroups
-//!                                                         └─▶ Reader (look again)
+//!   clients ───────▶ Request ──────┤                      ├─▶ Protection ▶ cgroups
+//!   what it did ───▶ Destroyer ────┘                      ├─▶ Reader (look again)
+//!                                                         └─▶ Destroyer (free what is stuck)
 //! ```
 //!
 //! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, and
 //! [`Source::next`], which promises it. The loop never waits for anything else: what may
 //! block (dumps, lookups, slow clients) has a thread or task and a bounded queue of its own.
+//! So has a recording ([`Taped`] is the detector, with a copy of every input written down).
 
 mod outlets;
 mod signals;
@@ -26,10 +29,17 @@ use self::outlets::Outlets;
 use crate::{
     clock,
     config::Config,
-    core::{Detector, Effect, PeerState, Signal},
-    effect::protect::Protection,
+    core::{Effect, PeerState, Signal, Verdict},
+    effect::{
+        destroy::{self, Destroyer},
+        protect::Protection,
+    },
+    record::{Recorder, Taped},
     serve::Request,
-    source::{ActiveSource, Source as _, Watched, sock_diag::Reader},
+    source::{
+        ActiveSource, Source as _, Watched, network::NetworkSource, probe::Prober,
+        sock_diag::Reader,
+    },
 };
 
 /// Signals that wait for the loop before their senders wait.
@@ -42,7 +52,8 @@ const REQUEST_QUEUE: usize = 256;
 /// peers to the source again.
 const CHORES_EVERY: Duration = Duration::from_secs(1);
 
-/// Runs the daemon until SIGTERM or SIGINT; `printer` is called with each published state.
+/// Runs the daemon until SIGTERM or SIGINT; `printer` is called with each published state,
+/// `recorder` gets what goes into the core.
 ///
 /// # Errors
 ///
@@ -51,6 +62,7 @@ const CHORES_EVERY: Duration = Duration::from_secs(1);
 pub async fn run(
     config: Config,
     printer: impl FnMut(&PeerState) + Send + 'static,
+    recorder: Option<Recorder>,
 ) -> anyhow::Result<()> {
     let mut stop = signals::Shutdown::listen().context("cannot listen for SIGTERM")?;
     let (stopping, stopped) = watch::channel(false);
@@ -64,15 +76,22 @@ pub async fn run(
     let protection = Protection::load(&config).context(
         "services are to be protected (refuse_connects, tune_sockets, --protect) and cannot be",
     )?;
+    let network = tasks::network(signal_sender.clone());
+    let destroyer =
+        Destroyer::spawn(signal_sender.clone()).context("cannot destroy the kernel's sockets")?;
+    let prober = Prober::start(signal_sender.clone()).context("cannot ask peers by probes")?;
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
-        detector: Detector::new(config.core.clone()),
+        detector: Taped::new(config.core.clone(), recorder),
         watched: Watched::new(),
         unwatched: false,
         source,
+        network,
         reader,
         protection,
+        destroyer,
+        prober,
         outlets,
     };
     info!(
@@ -83,6 +102,7 @@ pub async fn run(
     );
     let result = driver.run(signals, asked, &mut stop).await;
     info!("stopping");
+    driver.detector.finish(clock::now());
     drop(finder);
     drop(driver);
     // Only the servers hold the other end, and all of them may have ended already.
@@ -92,13 +112,16 @@ pub async fn run(
 }
 
 struct Driver {
-    detector: Detector,
+    detector: Taped,
     watched: Watched,
     /// Whether the source has refused `watched` as it is now.
     unwatched: bool,
     source: ActiveSource,
+    network: Option<NetworkSource>,
     reader: Reader,
     protection: Protection,
+    destroyer: Destroyer,
+    prober: Prober,
     outlets: Outlets,
 }
 
@@ -135,6 +158,10 @@ impl Driver {
         self.protection.chores();
         let metrics = &self.outlets.metrics;
         metrics.set_counters(self.source.kind(), self.source.counters());
+        if let Some(network) = &self.network {
+            metrics.set_network_counters(network.counters());
+        }
+        metrics.set_malformed_answers(self.prober.malformed());
         metrics.set_protection(&self.protection.refused(), self.protection.sockets_tuned());
     }
 
@@ -146,19 +173,34 @@ impl Driver {
             } => {
                 self.watched.insert(peer.clone(), endpoints.clone());
                 self.watch();
+                self.watch_network();
             }
             Signal::PeerRemoved { peer } => {
                 self.watched.remove(peer);
                 self.watch();
+                self.watch_network();
             }
             Signal::Flow(event) => {
                 debug!(flow = %event.flow, kind = ?event.kind, at = event.at.as_nanos(), "event");
             }
+            Signal::Probe(event) => {
+                debug!(
+                    probe = event.probe.0,
+                    target = %event.target,
+                    outcome = event.outcome.as_str(),
+                    at = event.at.as_nanos(),
+                    "probe"
+                );
+            }
             Signal::SocketsRead { .. }
             | Signal::SocketsUnreadable { .. }
-            | Signal::Probe(_)
-            | Signal::Network { .. }
-            | Signal::SocketsDestroyed { .. } => {}
+            | Signal::Network { .. } => {}
+            Signal::SocketsDestroyed { peer, result, .. } => {
+                // One that is no longer watched has no series any more.
+                if self.watched.contains_key(peer) {
+                    self.outlets.metrics.sockets_destroyed(peer, *result);
+                }
+            }
         }
         self.detector.handle_signal(clock::now(), signal);
     }
@@ -176,6 +218,20 @@ impl Driver {
             );
         }
         self.unwatched = refused.is_some();
+    }
+
+    fn watch_network(&self) {
+        if let Some(network) = &self.network {
+            let endpoints = self.watched.values().flatten();
+            network.watch(endpoints.map(|endpoint| endpoint.addr).collect());
+        }
+    }
+
+    /// Is it the peer, or are we cut off? The kernel may be late to tell of a lost carrier.
+    fn check_links(&self, state: &PeerState) {
+        if let (Verdict::Suspect, Some(network)) = (state.verdict, &self.network) {
+            network.check_links();
+        }
     }
 
     fn request(&mut self, request: Request) {
@@ -205,10 +261,27 @@ impl Driver {
         while let Some(effect) = self.detector.poll_effect() {
             match effect {
                 Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),
-                Effect::Probe { .. } | Effect::DestroySockets { .. } | Effect::Heard { .. } => {}
+                Effect::DestroySockets {
+                    peer,
+                    generation,
+                    silent_since,
+                    sockets,
+                } => self.destroyer.request(destroy::Request {
+                    peer,
+                    generation,
+                    silent_since,
+                    sockets,
+                }),
+                Effect::Probe {
+                    probe,
+                    target,
+                    give_up_after,
+                } => self.prober.send(probe, target, give_up_after),
+                Effect::Heard { peer, at } => self.outlets.heard(&peer, at),
                 Effect::Publish(state) => {
                     // First: it is what frees programs that listen to nobody.
                     self.protection.publish(&state);
+                    self.check_links(&state);
                     self.outlets.publish(state);
                 }
                 Effect::Retract { peer, revision } => {

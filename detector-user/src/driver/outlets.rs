@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use tracing::{debug, info};
 
 use crate::{
-    core::{PeerName, PeerState},
+    core::{PeerName, PeerState, Time},
     effect::board::Board,
     serve::Metrics,
 };
@@ -45,6 +45,12 @@ impl Outlets {
         self.metrics.state_published(previous.as_ref(), &state);
         (self.printer)(&state);
         self.board.publish(state);
+    }
+
+    /// Heard, and nothing else changed: for those who ask.
+    pub(super) fn heard(&self, peer: &PeerName, at: Time) {
+        self.metrics.heard(peer, at);
+        self.board.heard(peer, at);
     }
 
     pub(super) fn retract(&mut self, peer: PeerName, revision: u64) {

@@ -19,6 +19,7 @@ use crate::{
     serve::{Metrics, Request, grpc, http},
     source::{
         discover::Discoverer,
+        network::NetworkSource,
         resolve::{Resolver, SystemLookup},
     },
 };
@@ -93,6 +94,19 @@ pub(super) fn find_peers(
         }
     });
     Ok(PeerFinder::Resolver(forward))
+}
+
+/// Starts what tells of links, routes and neighbours. Without it the daemon does with less.
+pub(super) fn network(signals: mpsc::Sender<Signal>) -> Option<NetworkSource> {
+    NetworkSource::start(signals)
+        .inspect_err(|error| {
+            warn!(
+                %error,
+                "doing without links, routes and neighbours: a cut of this host itself is not \
+                 told by its links, and peers are not asked by ARP or neighbour discovery"
+            );
+        })
+        .ok()
 }
 
 /// Finds peers until it is dropped.

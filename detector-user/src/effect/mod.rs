@@ -1,4 +1,5 @@
 //! What effects do.
 
 pub mod board;
+pub mod destroy;
 pub mod protect;

@@ -12,8 +12,10 @@ use std::{
 use tokio::sync::mpsc::Sender;
 use tracing::warn;
 
-use super::sock_diag::{SockDiag, SockDiagError};
-use crate::core::{Endpoint, FlowReading, PeerName, Signal, TcpState};
+use crate::{
+    core::{Endpoint, FlowReading, PeerName, Signal, TcpState},
+    netlink::sock_diag::{SockDiag, SockDiagError},
+};
 
 /// How often new peers are looked for.
 const DISCOVER_EVERY: Duration = Duration::from_secs(5);

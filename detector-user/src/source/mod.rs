@@ -3,6 +3,8 @@
 
 pub mod discover;
 pub mod ebpf;
+pub mod network;
+pub mod probe;
 pub mod resolve;
 mod select;
 pub mod sock_diag;

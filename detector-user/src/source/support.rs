@@ -1,7 +1,7 @@
 //! What this kernel and these privileges allow, as typed answers: `detector doctor` prints
 //! them, and a source that cannot start says the same.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, net::IpAddr, path::Path};
 
 use aya::util::KernelVersion;
 
@@ -9,9 +9,13 @@ use super::ebpf::{
     CONG_STATE_SET, ERROR_REPORT, EbpfOptions, Loaded, RETRANSMIT_SKB, SOCK_SET_STATE,
     SocketLayout, TracefsError, Tracepoint, Tracepoints, VMLINUX, mount_point,
 };
-use super::sock_diag::SockDiag;
+use super::{
+    network::{Survey, survey},
+    probe,
+};
 use crate::{
     check::{Check, Status},
+    netlink::sock_diag::SockDiag,
     object::{OBJECT, counts_locked_memory},
 };
 
@@ -50,8 +54,9 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// Lets a process lift its own limits.
 const CAP_SYS_RESOURCE: u32 = 24;
 
-/// Looks at everything, and tries to load the programs.
-pub fn checks() -> Vec<Check> {
+/// Looks at everything, and tries to load the programs. `peers` are the addresses that the
+/// configuration names.
+pub fn checks(peers: &BTreeSet<IpAddr>) -> Vec<Check> {
     let mut checks = vec![kernel(), object(), tracefs()];
     checks.extend(tracepoints());
     checks.extend(btf());
@@ -64,6 +69,8 @@ pub fn checks() -> Vec<Check> {
     }
     checks.push(trial_load());
     checks.push(socket_dump());
+    checks.push(rtnetlink(peers));
+    checks.push(neighbour_probes(probe::Access::try_out()));
     checks
 }
 
@@ -295,9 +302,79 @@ fn socket_dump() -> Check {
     }
 }
 
+fn rtnetlink(peers: &BTreeSet<IpAddr>) -> Check {
+    let name = "rtnetlink";
+    match survey(peers) {
+        Ok(survey) => Check::new(
+            name,
+            Status::Ok,
+            surveyed(&survey),
+            "tells when this host itself is cut off, and which peers can be asked by ARP or \
+             neighbour discovery",
+        ),
+        Err(error) => Check::new(
+            name,
+            Status::Degraded,
+            error.to_string(),
+            "without it a cut of this host itself is not told by its links, and peers are not \
+             asked by ARP or neighbour discovery",
+        ),
+    }
+}
+
+fn surveyed(survey: &Survey) -> String {
+    let mut found = format!("{} links are known", survey.links);
+    for (name, up) in &survey.used {
+        let state = if *up { "up" } else { "DOWN" };
+        found += &format!("; peers are reached by {name}, which is {state}");
+    }
+    match survey.without_route {
+        0 => found,
+        count => found + &format!("; {count} peer addresses are this host's or have no route"),
+    }
+}
+
+fn neighbour_probes(access: probe::Access) -> Check {
+    let name = "neighbour probes";
+    let meaning = "ask a silent peer on the same link by ARP or NDP, which its kernel answers \
+                   in microseconds whatever its programs do";
+    let without = "silent peers are asked by TCP connects alone, and a peer that drops these \
+                   cannot be asked; give the daemon CAP_NET_RAW (AmbientCapabilities) and let \
+                   it use AF_PACKET and AF_INET6 (RestrictAddressFamilies)";
+    let (status, found) = match (access.arp, access.ndp) {
+        (Ok(()), Ok(())) => (Status::Ok, "ARP and NDP can be sent".to_owned()),
+        (Ok(()), Err(errno)) => (Status::Degraded, format!("ARP, but no NDP: {errno}")),
+        (Err(errno), Ok(())) => (Status::Degraded, format!("NDP, but no ARP: {errno}")),
+        (Err(arp), Err(ndp)) => (
+            Status::Degraded,
+            format!("neither ARP ({arp}) nor NDP ({ndp}) can be sent"),
+        ),
+    };
+    let meaning = if status == Status::Ok {
+        meaning
+    } else {
+        without
+    };
+    Check::new(name, status, found, meaning)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_survey_names_the_links_that_peers_are_reached_by() {
+        let survey = Survey {
+            links: 3,
+            used: [("eth0".to_owned(), true), ("eth1".to_owned(), false)].into(),
+            without_route: 1,
+        };
+        assert_eq!(
+            surveyed(&survey),
+            "3 links are known; peers are reached by eth0, which is up; peers are reached by \
+             eth1, which is DOWN; 1 peer addresses are this host's or have no route"
+        );
+    }
 
     fn statuses(effective: u64) -> Vec<Status> {
         let checks = capabilities(effective);
@@ -348,14 +425,32 @@ mod tests {
     }
 
     #[test]
+    fn neighbour_probes_want_both_kinds() {
+        use nix::errno::Errno::{EAFNOSUPPORT, EPERM};
+        let check = |arp, ndp| neighbour_probes(probe::Access { arp, ndp });
+        assert_eq!(check(Ok(()), Ok(())).status, Status::Ok);
+        for (arp, ndp) in [
+            (Err(EPERM), Err(EPERM)),
+            (Ok(()), Err(EAFNOSUPPORT)),
+            (Err(EPERM), Ok(())),
+        ] {
+            let check = check(arp, ndp);
+            assert_eq!(check.status, Status::Degraded);
+            assert!(check.meaning.contains("CAP_NET_RAW"), "{}", check.meaning);
+        }
+    }
+
+    #[test]
     fn every_check_says_what_it_found_and_means() {
-        let checks = checks();
+        let checks = checks(&[[127, 0, 0, 1].into()].into());
         for wanted in [
             "kernel",
             "eBPF object",
             "tracefs",
             "loads and attaches",
             "sock_diag",
+            "rtnetlink",
+            "neighbour probes",
         ] {
             assert!(checks.iter().any(|check| check.name == wanted), "{wanted}");
         }

@@ -4,6 +4,7 @@
 //! The code is a library so that `lab-peer` (which the tests run) and the interactive
 //! programs, which run themselves as `… peer …`, are the same peers.
 
+mod blocking_client;
 mod dial;
 mod event;
 mod grpc_client;
@@ -20,6 +21,7 @@ use tokio::net::TcpListener;
 use crate::clock;
 
 pub use self::{
+    blocking_client::BlockingClient,
     dial::{Dial, Dialed},
     event::Event,
     grpc_client::{GrpcClient, Kind},
@@ -54,6 +56,8 @@ pub enum Command {
     HttpClient(HttpClient),
     /// Connects once, and says how it ended.
     Dial(Dial),
+    /// Sends a request that is never answered and waits for it without a time-out.
+    BlockingClient(BlockingClient),
 }
 
 /// Runs until killed, but for a dial.
@@ -69,6 +73,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::HttpServer(server) => server.run().await,
             Command::HttpClient(client) => client.run().await,
             Command::Dial(dial) => dial.run(),
+            Command::BlockingClient(client) => client.run().await,
         }
     })
 }

@@ -163,7 +163,10 @@ fn what_was_sent_just_before_the_last_packet_counts_and_the_silence_is_shorter()
     world.look(263, coarse(1));
     assert_eq!(world.unanswered(), 9);
     assert_eq!(world.state().verdict, Verdict::Suspect);
-    world.look(264, coarse(1));
+    // The time-outs at 214 ms are the first that surely came after it.
+    world.look(413, coarse(1));
+    assert_eq!(world.state().verdict, Verdict::Suspect);
+    world.look(414, coarse(1));
     assert_eq!(world.state().verdict, Verdict::Dead);
 }
 
@@ -230,5 +233,5 @@ fn loss_is_learnt_from_what_was_answered_only() {
     assert!((after - lossy).abs() < 0.01, "{after}, {lossy}");
     world.look(1020, vec![sent(1020, 2100, 100)]);
     let better = world.explain().silence.loss_estimate;
-    assert!(better < lossy / 2.0 && better > clean, "{better}");
+    assert!(better < lossy && better > clean, "{better}");
 }

@@ -126,15 +126,15 @@ fn a_look_that_events_overtook_takes_nothing_away() {
 }
 
 /// Time-outs that no event told of may have been as early as one reading allows or as late:
-/// the patience runs from the latest.
+/// the patience runs from the latest, and most of it from when the peer was asked again.
 #[test]
 fn a_demand_first_seen_by_a_look_is_as_young_as_it_may_be() {
     let mut world = World::alive(3);
     world.look(1000, all_stalled(3, 1));
     assert_eq!(world.state().verdict, Verdict::Suspect);
-    world.look(1045, all_stalled(3, 1));
+    world.look(1199, all_stalled(3, 1));
     assert_eq!(world.state().verdict, Verdict::Suspect);
-    world.look(1046, all_stalled(3, 1));
+    world.look(1200, all_stalled(3, 1));
     assert_eq!(world.state().verdict, Verdict::Dead);
 }
 

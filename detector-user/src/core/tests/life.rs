@@ -165,9 +165,9 @@ fn an_idle_flow_keeps_a_peer_alive_and_none_forgets_it() {
     world.look(3_600_000, vec![idle(0, 0)]);
     assert_eq!(world.state().verdict, Verdict::Alive);
     world.look(3_700_000, vec![idle(0, 3_690_000)]);
-    world.look(3_749_000, Vec::new());
+    world.look(3_779_000, Vec::new());
     assert_eq!(world.state().verdict, Verdict::Alive);
-    world.look(3_750_000, Vec::new());
+    world.look(3_780_000, Vec::new());
     assert_eq!(world.state().verdict, Verdict::Unknown);
 }
 

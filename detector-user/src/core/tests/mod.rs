@@ -1,10 +1,14 @@
 //! The rules of the verdict, told as what happens to one peer's sockets over time.
 
 mod always;
+mod asking;
 mod death;
+mod ending;
 mod flows;
+mod isolation;
 mod life;
 mod looks;
+mod pauses;
 mod recovery;
 
 use std::time::Duration;
@@ -21,6 +25,14 @@ struct World {
     published: Vec<PeerState>,
     looks_asked: usize,
     established_reported: Vec<bool>,
+    /// Each probe that was asked for, and when.
+    probed: Vec<(u64, ProbeTarget)>,
+    probes_leave: bool,
+    /// Who answers probes.
+    answers: fn(ProbeTarget) -> Option<ProbeAnswer>,
+    destroyed: Vec<Effect>,
+    last_probe: u64,
+    heard: Vec<Time>,
 }
 
 impl World {
@@ -31,6 +43,12 @@ impl World {
             published: Vec::new(),
             looks_asked: 0,
             established_reported: Vec::new(),
+            probed: Vec::new(),
+            probes_leave: true,
+            answers: |_| None,
+            destroyed: Vec::new(),
+            last_probe: 0,
+            heard: Vec::new(),
         };
         world.signal(Signal::PeerConfigured {
             peer: peer(),
@@ -59,15 +77,48 @@ impl World {
                 Effect::Publish(state) => self.published.push(state),
                 Effect::ReadSockets { .. } => self.looks_asked += 1,
                 Effect::ReportEstablished { on, .. } => self.established_reported.push(on),
-                _ => {}
+                Effect::Retract { .. } => {}
+                Effect::Heard { at, .. } => self.heard.push(at),
+                Effect::Probe { probe, target, .. } => self.probe(probe, target),
+                effect @ Effect::DestroySockets { .. } => self.destroyed.push(effect),
             }
         }
     }
 
+    /// A probe leaves, and is answered at once or never.
+    fn probe(&mut self, probe: ProbeId, target: ProbeTarget) {
+        self.probed.push((millis(self.now), target));
+        self.last_probe = probe.0;
+        let outcomes = match self.probes_leave {
+            true => [
+                Some(ProbeOutcome::Sent),
+                (self.answers)(target).map(ProbeOutcome::Answered),
+            ],
+            false => [Some(ProbeOutcome::Failed { errno: 11 }), None],
+        };
+        for outcome in outcomes.into_iter().flatten() {
+            let event = ProbeEvent {
+                at: self.now,
+                probe,
+                target,
+                outcome,
+            };
+            self.detector.handle_signal(self.now, Signal::Probe(event));
+        }
+    }
+
+    /// Time passes, and whatever falls due is done on time.
     fn at(&mut self, millis: u64) {
+        while let Some(due) = self.detector.poll_timeout()
+            && due <= ms(millis)
+        {
+            self.now = due.max(self.now);
+            self.detector.handle_timeout(self.now);
+            self.drain();
+            let next = self.detector.poll_timeout();
+            assert!(next > Some(self.now), "nothing stays due: {next:?}");
+        }
         self.now = ms(millis);
-        self.detector.handle_timeout(self.now);
-        self.drain();
     }
 
     fn event(&mut self, millis: u64, kind: FlowEventKind, reading: FlowReading) {
@@ -95,6 +146,19 @@ impl World {
             peer: peer(),
             flows,
         });
+    }
+
+    /// When the next look is asked for; it is that time then.
+    fn next_look(&mut self) -> u64 {
+        let asked = self.looks_asked;
+        while self.looks_asked == asked {
+            let due = self
+                .detector
+                .poll_timeout()
+                .expect("a look is due some time");
+            self.at(due.since(ms(0)).as_nanos().div_ceil(1_000_000) as u64);
+        }
+        millis(self.now)
     }
 
     /// The transmissions that stand unanswered.
@@ -129,6 +193,10 @@ impl World {
             self.event(214, FlowEventKind::Rto { count: 1 }, established(n, ms(0)));
         }
     }
+}
+
+fn millis(at: Time) -> u64 {
+    at.since(ms(0)).as_millis() as u64
 }
 
 fn peer() -> PeerName {

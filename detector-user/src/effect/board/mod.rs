@@ -15,7 +15,7 @@ use std::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::core::{PeerName, PeerState};
+use crate::core::{PeerName, PeerState, Time};
 
 /// The changes that a watcher may lag behind, and that a client may resume over.
 const LOG_CAPACITY: usize = 4096;
@@ -98,6 +98,18 @@ impl Board {
         self.record(Change::Changed(Arc::clone(&state)), |peers| {
             peers.insert(state.peer.clone(), state);
         });
+    }
+
+    /// Notes that the peer was heard, and nothing else changed: whoever asks is told, no
+    /// watcher is.
+    pub fn heard(&self, peer: &PeerName, at: Time) {
+        let mut contents = self.contents();
+        if let Some(state) = contents.peers.get_mut(peer)
+            && state.last_heard < Some(at)
+        {
+            // The log keeps the state as it was published.
+            Arc::make_mut(state).last_heard = Some(at);
+        }
     }
 
     /// Publishes that the peer is no longer watched.

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::core::{Breaker, Mode, Reason, Time, Verdict};
+use crate::core::{Breaker, Mode, Reason, Verdict};
 
 /// The future's value if it has one already.
 fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
@@ -132,4 +132,23 @@ fn an_older_revision_changes_nothing() {
     let mut watch = board.watch("one", 0);
     assert_eq!(poll(&mut watch), Some(Ok(changed("a", 2))));
     assert_eq!(poll(&mut watch), None);
+}
+
+#[test]
+fn a_peer_that_was_only_heard_is_told_to_those_who_ask_and_to_no_watcher() {
+    let board = Board::new("one");
+    let second = |n: u64| Some(Time::from_nanos(n * 1_000_000_000));
+    let heard = |n: u64| board.heard(&peer("a"), second(n).unwrap());
+    heard(1);
+    assert_eq!(board.get(&peer("a")), None, "it is not watched");
+    board.publish(state("a", 1));
+    let mut watch = board.watch("one", 1);
+    heard(5);
+    heard(4);
+    let told = board.get(&peer("a")).unwrap();
+    assert_eq!((told.last_heard, told.revision), (second(5), 1));
+    assert_eq!(board.snapshot().peers[0].last_heard, second(5));
+    assert_eq!(poll(&mut watch), None);
+    let missed = poll(&mut board.watch("one", 0));
+    assert_eq!(missed, Some(Ok(changed("a", 1))), "as it was published");
 }

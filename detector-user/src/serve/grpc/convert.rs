@@ -101,7 +101,8 @@ pub(super) fn change(change: &Change) -> v1::watch_peers_response::Event {
     }
 }
 
-pub(super) fn explanation(explanation: &Explanation, now: Time) -> v1::ExplainPeerResponse {
+/// The evidence behind a verdict, as of `now`.
+pub fn explanation(explanation: &Explanation, now: Time) -> v1::ExplainPeerResponse {
     v1::ExplainPeerResponse {
         peer: Some(peer_state(&explanation.state)),
         silence: Some(silence(&explanation.silence)),
@@ -146,9 +147,9 @@ fn flow(line: &FlowLine, now: Time) -> v1::Flow {
 fn event(line: &EventLine, now: Time) -> v1::Event {
     v1::Event {
         age: Some(duration(now.since(line.at))),
-        kind: line.kind.as_str().to_owned(),
+        kind: line.what.as_str().to_owned(),
         source: line.source.as_str().to_owned(),
-        flow: line.flow.to_string(),
+        flow: line.what.subject(),
     }
 }
 

@@ -22,6 +22,7 @@ use tonic_reflection::pb::v1::{
 };
 
 use super::*;
+use crate::core::EventWhat;
 use crate::{
     clock,
     core::{
@@ -194,8 +195,7 @@ fn explanation() -> Explanation {
         events: vec![EventLine {
             at: now - 60 * MS,
             source: SourceKind::Ebpf,
-            kind: FlowEventKind::Rto { count: 1 },
-            flow: id,
+            what: EventWhat::Flow(FlowEventKind::Rto { count: 1 }, id),
         }],
         probes: Vec::new(),
         routes: Vec::new(),
@@ -204,10 +204,37 @@ fn explanation() -> Explanation {
     }
 }
 
-/// Without the time of change, which is reckoned from two clocks and so varies by some ns.
+/// Without the time of change, which is reckoned from two clocks and so varies by some ns,
+/// and the age of the last packet, which is that of the answer.
 fn timeless(mut state: v1::PeerState) -> v1::PeerState {
     assert!(state.changed_at.take().unwrap().seconds > 1_600_000_000);
+    assert!(age(&state) >= age_at_change(&state));
+    state.last_heard_age = None;
     state
+}
+
+fn age(state: &v1::PeerState) -> Duration {
+    state.last_heard_age.unwrap().try_into().unwrap()
+}
+
+fn age_at_change(state: &v1::PeerState) -> Duration {
+    state.silence.unwrap().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_packet_that_changed_nothing_is_told_to_those_who_ask() {
+    let rig = Rig::start().await;
+    rig.board.publish(alive(1));
+    let get = || v1::GetPeerRequest { peer: PEER.into() };
+    let before = rig.client().get_peer(get()).await.unwrap().into_inner();
+    let before = before.peer.unwrap();
+    // So far ahead that it is this very moment, however slow the test.
+    let ahead = clock::now() + Duration::from_secs(60);
+    rig.board.heard(&PeerName::from_canonical(PEER), ahead);
+    let after = rig.client().get_peer(get()).await.unwrap().into_inner();
+    let after = after.peer.unwrap();
+    assert!(age(&after) < age_at_change(&before), "{after:?}");
+    assert_eq!(after.revision, before.revision);
 }
 
 fn code<T: std::fmt::Debug>(result: Result<T, tonic::Status>) -> Code {

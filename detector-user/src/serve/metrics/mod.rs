@@ -7,16 +7,18 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, core::Collector,
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, core::Collector,
 };
 
 use crate::{
-    core::{Breaker, PeerName, PeerState, Reason, Signal, SourceKind, Verdict},
-    source::SourceCounters,
+    clock,
+    core::{Breaker, Destroyed, PeerName, PeerState, Reason, Signal, SourceKind, Time, Verdict},
+    source::{SourceCounters, network::NetworkCounters},
 };
 
 /// Around the targets (0.28 s, 0.4 s, 0.6 s, 0.7 s), up to what time-outs take today.
@@ -37,14 +39,21 @@ struct Series {
     breaker: IntGaugeVec,
     would_be_breaker: IntGaugeVec,
     reason: IntGaugeVec,
+    isolated: IntGaugeVec,
+    last_heard: GaugeVec,
     transitions: IntCounterVec,
     breaker_transitions: IntCounterVec,
+    sockets_destroyed: IntCounterVec,
     latency: Histogram,
     signals: IntCounterVec,
+    probes: IntCounterVec,
+    malformed_answers: IntCounter,
     ring_drops: IntCounter,
     flows_full: IntCounter,
     retransmits: IntCounter,
     malformed_records: IntCounter,
+    netlink_resyncs: IntCounter,
+    netlink_malformed: IntCounter,
     flows_tracked: IntGauge,
     connects_refused: IntCounterVec,
     sockets_tuned: IntGauge,
@@ -90,6 +99,22 @@ impl Metrics {
                 "1 for why the peer's verdict or breaker is what it is.",
                 &["peer", "reason"],
             )?,
+            isolated: gauges(
+                r,
+                "isolated",
+                "1 while this node itself may be cut off and the peer's verdict is held.",
+                &["peer"],
+            )?,
+            last_heard: register(
+                r,
+                GaugeVec::new(
+                    Opts::new(
+                        "detector_peer_last_heard_timestamp_seconds",
+                        "When a packet from the peer was last known to arrive, in seconds since 1970.",
+                    ),
+                    &["peer"],
+                )?,
+            )?,
             transitions: counters(
                 r,
                 "transitions_total",
@@ -101,6 +126,12 @@ impl Metrics {
                 "breaker_transitions_total",
                 "Changes of a peer's breaker.",
                 &["peer", "from", "to", "reason"],
+            )?,
+            sockets_destroyed: counters(
+                r,
+                "sockets_destroyed_total",
+                "Sockets of the dead peer that were to be destroyed, by what became of them.",
+                &["peer", "result"],
             )?,
             latency: register(
                 r,
@@ -115,8 +146,19 @@ impl Metrics {
             signals: counters(
                 r,
                 "signals_total",
-                "What the sources saw.",
+                "What the sources saw; probes are counted by themselves.",
                 &["source", "kind"],
+            )?,
+            probes: counters(
+                r,
+                "probes_total",
+                "What became of the daemon's own probes: each is sent or failed first.",
+                &["kind", "result"],
+            )?,
+            malformed_answers: counter(
+                r,
+                "probe_malformed_answers_total",
+                "Packets of neighbours that could not be understood and were dropped.",
             )?,
             ring_drops: counter(
                 r,
@@ -137,6 +179,16 @@ impl Metrics {
                 r,
                 "malformed_records_total",
                 "Records that could not be decoded.",
+            )?,
+            netlink_resyncs: counter(
+                r,
+                "netlink_resyncs_total",
+                "Times that links, routes and neighbours were read again because the kernel dropped changes.",
+            )?,
+            netlink_malformed: counter(
+                r,
+                "netlink_malformed_total",
+                "Messages about links, routes and neighbours that could not be decoded.",
             )?,
             flows_tracked: register(
                 r,
@@ -195,6 +247,10 @@ impl Metrics {
         }
         series.remove_reasons(peer);
         set(&series.reason, &[peer, state.reason.as_str()], true);
+        set(&series.isolated, &[peer], state.isolated);
+        if let Some(at) = state.last_heard {
+            self.heard(&state.peer, at);
+        }
 
         let Some(previous) = previous else { return };
         if previous.verdict != state.verdict {
@@ -214,6 +270,13 @@ impl Metrics {
         }
     }
 
+    /// A packet from the peer arrived at `at`, and nothing else changed.
+    pub fn heard(&self, peer: &PeerName, at: Time) {
+        let since_1970 = clock::wall(at).duration_since(SystemTime::UNIX_EPOCH);
+        let last_heard = self.series.last_heard.with_label_values(&[peer.as_str()]);
+        last_heard.set(since_1970.unwrap_or_default().as_secs_f64());
+    }
+
     /// The peer is no longer watched: its series end.
     pub fn peer_retracted(&self, peer: &PeerName) {
         let series = &self.series;
@@ -229,9 +292,26 @@ impl Metrics {
             let _ = series.breaker.remove_label_values(&labels);
             let _ = series.would_be_breaker.remove_label_values(&labels);
         }
+        for (result, _) in by_result(Destroyed::default()) {
+            let _ = series
+                .sockets_destroyed
+                .remove_label_values(&[name, result]);
+        }
+        let _ = series.isolated.remove_label_values(&[name]);
+        let _ = series.last_heard.remove_label_values(&[name]);
         series.remove_reasons(name);
         let _ = series.connects_refused.remove_label_values(&[name]);
         series.remove_transitions(peer);
+    }
+
+    /// Sockets of a peer that is watched were to be destroyed.
+    pub fn sockets_destroyed(&self, peer: &PeerName, result: Destroyed) {
+        for (result, sockets) in by_result(result) {
+            self.series
+                .sockets_destroyed
+                .with_label_values(&[peer.as_str(), result])
+                .inc_by(sockets.into());
+        }
     }
 
     /// A source saw something.
@@ -240,7 +320,11 @@ impl Metrics {
             Signal::Flow(event) => (event.source, event.kind.as_str()),
             Signal::SocketsRead { source, .. } => (*source, "sockets_read"),
             Signal::SocketsUnreadable { .. } => (SourceKind::SockDiag, "sockets_unreadable"),
-            Signal::Probe(event) => (SourceKind::Probe, event.outcome.as_str()),
+            Signal::Probe(event) => {
+                let labels = [event.target.as_str(), event.outcome.as_str()];
+                self.series.probes.with_label_values(&labels).inc();
+                return;
+            }
             Signal::Network { event, .. } => (SourceKind::Rtnetlink, event.as_str()),
             Signal::SocketsDestroyed { .. } => (SourceKind::SockDiag, "sockets_destroyed"),
             // Said by the operator, not seen.
@@ -248,6 +332,11 @@ impl Metrics {
         };
         let labels = [source.as_str(), kind];
         self.series.signals.with_label_values(&labels).inc();
+    }
+
+    /// How many packets of neighbours could not be understood since the start.
+    pub fn set_malformed_answers(&self, total: u64) {
+        advance(&self.series.malformed_answers, total);
     }
 
     /// What the source in use has counted since it started.
@@ -274,6 +363,12 @@ impl Metrics {
         }
         let sockets = i64::try_from(sockets_tuned).unwrap_or(i64::MAX);
         series.sockets_tuned.set(sockets);
+    }
+
+    /// What the source of links, routes and neighbours has counted since it started.
+    pub fn set_network_counters(&self, counters: NetworkCounters) {
+        advance(&self.series.netlink_resyncs, counters.resyncs);
+        advance(&self.series.netlink_malformed, counters.malformed);
     }
 
     /// All metrics in Prometheus' text format.
@@ -333,6 +428,15 @@ impl Series {
             let _ = self.reason.remove_label_values(&[peer, reason.as_str()]);
         }
     }
+}
+
+fn by_result(result: Destroyed) -> [(&'static str, u32); 4] {
+    [
+        ("destroyed", result.destroyed),
+        ("spared", result.spared),
+        ("gone", result.gone),
+        ("failed", result.failed),
+    ]
 }
 
 fn set(gauges: &IntGaugeVec, labels: &[&str], is: bool) {

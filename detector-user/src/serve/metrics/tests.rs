@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::core::{FlowEvent, FlowEventKind, FlowId, Mode, Time};
+use crate::core::{
+    Endpoint, FlowEvent, FlowEventKind, FlowId, Mode, ProbeAnswer, ProbeEvent, ProbeId,
+    ProbeOutcome, ProbeTarget, Time,
+};
 
 fn state(peer: &str, verdict: Verdict, breaker: Breaker) -> PeerState {
     PeerState {
@@ -38,6 +41,13 @@ fn a_published_change_is_rendered_and_a_retracted_peer_leaves_nothing() {
     metrics.state_published(None, &other);
     metrics.set_protection(&[(dead.peer.clone(), 2)], 0);
     metrics.set_protection(&[(dead.peer.clone(), 3)], 5);
+    let destroyed = Destroyed {
+        destroyed: 4,
+        gone: 1,
+        ..Destroyed::default()
+    };
+    metrics.sockets_destroyed(&dead.peer, destroyed);
+    metrics.sockets_destroyed(&dead.peer, destroyed);
     let text = metrics.render();
     for line in [
         r#"detector_connects_refused_total{peer="http://a:1"} 3"#,
@@ -50,6 +60,10 @@ fn a_published_change_is_rendered_and_a_retracted_peer_leaves_nothing() {
         r#"detector_peer_reason{peer="http://a:1",reason="rto_unanswered"} 1"#,
         r#"detector_transitions_total{from="alive",peer="http://a:1",reason="rto_unanswered",to="dead"} 1"#,
         r#"detector_breaker_transitions_total{from="closed",peer="http://a:1",reason="rto_unanswered",to="open"} 1"#,
+        r#"detector_sockets_destroyed_total{peer="http://a:1",result="destroyed"} 8"#,
+        r#"detector_sockets_destroyed_total{peer="http://a:1",result="gone"} 2"#,
+        r#"detector_sockets_destroyed_total{peer="http://a:1",result="spared"} 0"#,
+        r#"detector_sockets_destroyed_total{peer="http://a:1",result="failed"} 0"#,
         r#"detector_detection_latency_seconds_bucket{le="0.28"} 0"#,
         r#"detector_detection_latency_seconds_bucket{le="0.3"} 1"#,
         "detector_detection_latency_seconds_count 1",
@@ -114,4 +128,99 @@ fn signals_and_the_sources_counters_are_rendered() {
     ] {
         has(&text, line);
     }
+}
+
+#[test]
+fn what_the_network_source_counts_is_rendered() {
+    let metrics = Metrics::new().unwrap();
+    metrics.set_network_counters(NetworkCounters {
+        resyncs: 2,
+        malformed: 1,
+    });
+    metrics.signal(&Signal::Network {
+        at: Time::default(),
+        event: crate::core::NetworkEvent::Link {
+            link: 2,
+            name: "eth0".to_owned(),
+            up: false,
+        },
+    });
+    let text = metrics.render();
+    has(&text, "detector_netlink_resyncs_total 2");
+    has(&text, "detector_netlink_malformed_total 1");
+    has(
+        &text,
+        r#"detector_signals_total{kind="link_down",source="rtnetlink"} 1"#,
+    );
+}
+
+#[test]
+fn probes_are_counted_by_kind_and_result_and_not_as_signals() {
+    let metrics = Metrics::new().unwrap();
+    let addr = "10.0.0.1".parse().unwrap();
+    let probe = |target, outcome| {
+        metrics.signal(&Signal::Probe(ProbeEvent {
+            at: Time::default(),
+            probe: ProbeId(1),
+            target,
+            outcome,
+        }));
+    };
+    let neighbour = ProbeTarget::Neighbour { addr, link: 2 };
+    let connect = ProbeTarget::Connect(Endpoint { addr, port: 9000 });
+    probe(neighbour, ProbeOutcome::Sent);
+    probe(neighbour, ProbeOutcome::Answered(ProbeAnswer::Neighbour));
+    probe(connect, ProbeOutcome::Sent);
+    probe(connect, ProbeOutcome::Sent);
+    probe(connect, ProbeOutcome::Answered(ProbeAnswer::SynAck));
+    probe(connect, ProbeOutcome::Answered(ProbeAnswer::Reset));
+    probe(connect, ProbeOutcome::Failed { errno: 1 });
+    metrics.set_malformed_answers(3);
+    let text = metrics.render();
+    for line in [
+        r#"detector_probes_total{kind="neighbour",result="sent"} 1"#,
+        r#"detector_probes_total{kind="neighbour",result="neighbour"} 1"#,
+        r#"detector_probes_total{kind="connect",result="sent"} 2"#,
+        r#"detector_probes_total{kind="connect",result="syn_ack"} 1"#,
+        r#"detector_probes_total{kind="connect",result="reset"} 1"#,
+        r#"detector_probes_total{kind="connect",result="failed"} 1"#,
+        "detector_probe_malformed_answers_total 3",
+    ] {
+        has(&text, line);
+    }
+    assert!(!text.contains("detector_signals_total{"), "{text}");
+}
+
+#[test]
+fn isolation_and_the_last_packet_are_rendered_and_end_with_the_peer() {
+    let metrics = Metrics::new().unwrap();
+    let mut state = state("http://a:1", Verdict::Suspect, Breaker::Closed);
+    metrics.state_published(None, &state);
+    has(
+        &metrics.render(),
+        r#"detector_isolated{peer="http://a:1"} 0"#,
+    );
+    let name = "detector_peer_last_heard_timestamp_seconds";
+    assert!(!metrics.render().contains(name), "it was never heard");
+
+    state.isolated = true;
+    state.last_heard = Some(clock::now());
+    metrics.state_published(None, &state);
+    let text = metrics.render();
+    has(&text, r#"detector_isolated{peer="http://a:1"} 1"#);
+    let series = format!("{name}{{peer=\"http://a:1\"}} ");
+    let seconds = |text: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(&series));
+        line.unwrap().parse().unwrap()
+    };
+    let before = seconds(&text);
+    assert!(before > 1.6e9, "{before}");
+    metrics.heard(&state.peer, clock::now() + Duration::from_secs(5));
+    assert!(
+        seconds(&metrics.render()) >= before,
+        "a moment ahead is now"
+    );
+
+    metrics.peer_retracted(&state.peer);
+    assert!(!metrics.render().contains("http://a:1"));
 }

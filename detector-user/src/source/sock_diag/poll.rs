@@ -14,9 +14,10 @@ use anyhow::{Context as _, anyhow};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::{SockDiag, SockDiagError, all_addresses, reader::unreadable};
+use super::{all_addresses, reader::unreadable, signals};
 use crate::{
     core::{PeerName, Signal},
+    netlink::sock_diag::{SockDiag, SockDiagError},
     source::{Source, SourceCounters, Watched},
 };
 
@@ -134,12 +135,12 @@ impl Poller {
     }
 
     fn poll(&mut self, peers: &BTreeMap<PeerName, Vec<IpAddr>>) -> Vec<Signal> {
-        match self.sock_diag.read(Some(&all_addresses(peers))) {
+        match self.sock_diag.read_peers(&all_addresses(peers)) {
             Ok(reading) => {
                 self.failing = false;
                 let flows = reading.flows.len() as u64;
                 self.counters.flows.store(flows, Ordering::Relaxed);
-                reading.into_signals(peers)
+                signals(reading, peers)
             }
             Err(error) => {
                 if matches!(error, SockDiagError::Malformed(_)) {

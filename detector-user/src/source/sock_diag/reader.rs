@@ -8,8 +8,11 @@ use std::{
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, warn};
 
-use super::{SockDiag, SockDiagError, all_addresses};
-use crate::core::{PeerName, Signal};
+use super::{all_addresses, signals};
+use crate::{
+    core::{PeerName, Signal},
+    netlink::sock_diag::{SockDiag, SockDiagError},
+};
 
 /// The most peers that can wait for an answer: as many as there can be peers, and some.
 const MAX_PENDING: usize = 4096;
@@ -118,10 +121,10 @@ impl Worker {
     }
 
     fn read(&mut self, peers: &BTreeMap<PeerName, Vec<IpAddr>>) -> Vec<Signal> {
-        match self.sock_diag.read(Some(&all_addresses(peers))) {
+        match self.sock_diag.read_peers(&all_addresses(peers)) {
             Ok(reading) => {
                 self.failure = None;
-                reading.into_signals(peers)
+                signals(reading, peers)
             }
             Err(error) => {
                 // Peers are asked for ten times a second: a kernel without tcp_diag would

@@ -12,15 +12,17 @@ use netlink_packet_sock_diag::{
 use super::SockDiagError;
 use crate::core::{FlowId, FlowReading, TcpState, Time};
 
-/// One socket of the dump.
+/// One socket of a dump.
 pub(super) type Response = netlink_packet_sock_diag::inet::InetResponse;
 
-/// How far a dump has come.
+/// How far an answer has come.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     More,
     Done,
-    /// The kernel ended the dump with this errno.
+    /// What was asked for is done: the answer to a request that is no dump.
+    Acknowledged,
+    /// The kernel ended the dump, or answered the request, with this errno.
     Refused(i32),
 }
 
@@ -66,7 +68,7 @@ pub(super) fn datagram(
             NetlinkPayload::Done(_) => return Ok(Progress::Done),
             NetlinkPayload::Error(error) => match error.code {
                 Some(code) => return Ok(Progress::Refused(code.get().saturating_abs())),
-                None => return Err(malformed("an acknowledgement that was not asked for")),
+                None => return Ok(Progress::Acknowledged),
             },
             NetlinkPayload::Overrun(_) => return Err(SockDiagError::Overrun),
             NetlinkPayload::Noop => {}
@@ -84,7 +86,7 @@ fn align(length: usize) -> usize {
     length.saturating_add(3) & !3
 }
 
-fn malformed(what: impl ToString) -> SockDiagError {
+pub(super) fn malformed(what: impl ToString) -> SockDiagError {
     SockDiagError::Malformed(what.to_string())
 }
 

@@ -1,4 +1,4 @@
-//! The netlink socket: one dump at a time, which can neither hang nor grow.
+//! The netlink socket: one dump or request at a time, which can neither hang nor grow.
 
 use std::{fs, io, net::IpAddr, os::unix::fs::MetadataExt as _};
 
@@ -13,8 +13,8 @@ use nix::{
 };
 
 use super::{
-    SockDiagError,
-    decode::{self, Progress, Response},
+    SockDiagError, SocketKey,
+    decode::{self, Progress, Response, malformed},
     request,
 };
 use crate::{clock, core::Time};
@@ -22,7 +22,7 @@ use crate::{clock, core::Time};
 /// The kernel fills at most 32 KiB at a time (`netlink_dump` of net/netlink/af_netlink.c).
 const RECEIVE_BUFFER: usize = 64 * 1024;
 
-/// The kernel answers a dump from within the system call; this only keeps a broken one from
+/// The kernel answers from within the system call; this only keeps a broken one from
 /// stopping the thread.
 const RECEIVE_TIMEOUT_SECONDS: i64 = 1;
 
@@ -71,18 +71,20 @@ impl Link {
         only: &[IpAddr],
         mut each: impl FnMut(&Response, Time) -> Result<(), SockDiagError>,
     ) -> Result<(), SockDiagError> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let request = request::dump(family, states, only, self.sequence);
-        self.socket.send(&request, 0).map_err(SockDiagError::Send)?;
+        let sequence = self.next_sequence();
+        self.send(&request::dump(family, states, only, sequence))?;
         loop {
             let length = self.receive()?;
             let received = clock::now();
-            let progress = decode::datagram(&self.buffer[..length], self.sequence, |response| {
+            let progress = decode::datagram(&self.buffer[..length], sequence, |response| {
                 each(response, received)
             })?;
             match progress {
                 Progress::More => {}
                 Progress::Done => return Ok(()),
+                Progress::Acknowledged => {
+                    return Err(malformed("an acknowledgement that was not asked for"));
+                }
                 // A kernel without IPv6 has no such sockets.
                 Progress::Refused(ENOENT) if family == AF_INET6 => return Ok(()),
                 Progress::Refused(errno) => {
@@ -93,6 +95,37 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// Destroys one socket; the kernel's errno where it does not. After an error the answer
+    /// may still come: drop the link.
+    pub(super) fn destroy(&mut self, socket: &SocketKey) -> Result<Option<i32>, SockDiagError> {
+        let sequence = self.next_sequence();
+        self.send(&request::destroy(socket, sequence))?;
+        loop {
+            let length = self.receive()?;
+            let no_socket = |_: &Response| Err(malformed("a socket that was not asked for"));
+            match decode::datagram(&self.buffer[..length], sequence, no_socket)? {
+                Progress::More => {}
+                Progress::Acknowledged => return Ok(None),
+                Progress::Refused(errno) => return Ok(Some(errno)),
+                Progress::Done => {
+                    return Err(malformed("the end of a dump that was not asked for"));
+                }
+            }
+        }
+    }
+
+    fn next_sequence(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
+    fn send(&mut self, request: &[u8]) -> Result<(), SockDiagError> {
+        self.socket
+            .send(request, 0)
+            .map(|_| ())
+            .map_err(SockDiagError::Send)
     }
 
     fn receive(&mut self) -> Result<usize, SockDiagError> {

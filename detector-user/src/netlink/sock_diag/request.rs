@@ -1,14 +1,18 @@
-//! What the kernel is asked: the dump request, and the filter it runs over each socket.
+//! What the kernel is asked: the dump, with the filter it runs over each socket, and the end of
+//! one socket.
 
 use std::net::IpAddr;
 
 use netlink_packet_core::{
-    Emitable as _, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    Emitable as _, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_sock_diag::{
-    AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage,
+    AF_INET, AF_INET6, IPPROTO_TCP, SockDiagDestroy, SockDiagMessage,
     inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
 };
+
+use super::SocketKey;
 
 /// `INET_DIAG_REQ_BYTECODE` of `include/uapi/linux/inet_diag.h`.
 const REQ_BYTECODE: u16 = 1;
@@ -46,25 +50,48 @@ pub(super) fn dump(family: u8, states: StateFlags, only: &[IpAddr], sequence: u3
             _ => SocketId::new_v4(),
         },
     };
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    header.sequence_number = sequence;
-    let payload = NetlinkPayload::from(SockDiagMessage::InetRequest(request));
-    let mut message = NetlinkMessage::new(header, payload);
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-
+    let message = SockDiagMessage::InetRequest(request);
+    let (mut header, mut bytes) = message_of(message, NLM_F_DUMP, sequence);
     if !only.is_empty() {
         // The codec knows no request attributes; this one follows the fixed part.
         let filter = bytecode(only);
         bytes.extend(((OP_LEN + filter.len()) as u16).to_ne_bytes());
         bytes.extend(REQ_BYTECODE.to_ne_bytes());
         bytes.extend(filter);
-        message.header.length = bytes.len() as u32;
-        message.header.emit(&mut bytes);
+        header.length = bytes.len() as u32;
+        header.emit(&mut bytes);
     }
     bytes
+}
+
+/// A request to destroy this socket and no other. The acknowledgement is asked for: without
+/// it a success would be silent.
+pub(super) fn destroy(socket: &SocketKey, sequence: u32) -> Vec<u8> {
+    let request = InetRequest {
+        family: socket.family,
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::empty(),
+        // Only dumps look at it.
+        states: StateFlags::all(),
+        socket_id: socket.id.clone(),
+    };
+    let message = SockDiagDestroy::new(SockDiagMessage::InetRequest(request));
+    message_of(message, NLM_F_ACK, sequence).1
+}
+
+/// A whole request, and its header for changes.
+fn message_of<M>(message: M, flags: u16, sequence: u32) -> (NetlinkHeader, Vec<u8>)
+where
+    M: NetlinkSerializable + Into<NetlinkPayload<M>>,
+{
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | flags;
+    header.sequence_number = sequence;
+    let mut message = NetlinkMessage::new(header, message.into());
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    (message.header, bytes)
 }
 
 /// A program that accepts a socket whose remote address is one of `addrs`, in the form that

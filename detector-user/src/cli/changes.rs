@@ -1,0 +1,127 @@
+//! The lines that `run` and `replay` print: changes of a verdict or a breaker.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use super::{args::Output, json, text};
+use crate::core::{Breaker, PeerName, PeerState, Time, Verdict};
+
+/// The line for a state that is published at `now`; `wall` gives the wall-clock time.
+pub fn line(
+    state: &PeerState,
+    now: Time,
+    wall: impl Fn(Time) -> Option<Timestamp>,
+    output: Output,
+) -> String {
+    let state = json::PeerState::published(state, now, &wall);
+    match output {
+        Output::Json => json::line(&state),
+        Output::Text => text::change(wall(now), &state),
+    }
+}
+
+/// What is worth a line.
+type Shown = (Verdict, Breaker, Breaker, bool);
+
+/// Tells changes of the verdict, the breaker or isolation from everything else that is published.
+#[derive(Debug)]
+pub struct Changes {
+    printed: HashMap<PeerName, Shown>,
+    limit: usize,
+}
+
+impl Changes {
+    pub fn new(limit: usize) -> Self {
+        Self {
+            printed: HashMap::new(),
+            limit,
+        }
+    }
+
+    pub fn is_one(&mut self, state: &PeerState) -> bool {
+        let shown = (
+            state.verdict,
+            state.breaker,
+            state.would_be_breaker,
+            state.isolated,
+        );
+        if self.printed.len() >= self.limit && !self.printed.contains_key(&state.peer) {
+            // Discovered peers come and go: forgetting costs a repeated line at worst.
+            self.printed.clear();
+        }
+        self.printed.insert(state.peer.clone(), shown) != Some(shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Mode, Reason, Time};
+
+    fn state(peer: &str, verdict: Verdict, revision: u64) -> PeerState {
+        PeerState {
+            peer: PeerName::from_canonical(peer),
+            verdict,
+            breaker: Breaker::Closed,
+            would_be_breaker: Breaker::Closed,
+            reason: Reason::NoEvidence,
+            isolated: false,
+            generation: 1,
+            revision,
+            mode: Mode::Enforce,
+            addresses: Vec::new(),
+            changed_at: Time::default(),
+            last_heard: None,
+            detection_latency: None,
+        }
+    }
+
+    #[test]
+    fn only_changes_of_verdict_or_breaker_are_printed() {
+        let mut changes = Changes::new(2);
+        assert!(changes.is_one(&state("a", Verdict::Unknown, 1)));
+        assert!(!changes.is_one(&state("a", Verdict::Unknown, 2)));
+        assert!(changes.is_one(&state("a", Verdict::Alive, 3)));
+        let half_open = PeerState {
+            would_be_breaker: Breaker::HalfOpen,
+            ..state("a", Verdict::Alive, 4)
+        };
+        assert!(changes.is_one(&half_open));
+        let isolated = PeerState {
+            isolated: true,
+            ..half_open
+        };
+        assert!(changes.is_one(&isolated));
+        assert!(!changes.is_one(&isolated));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut changes = Changes::new(2);
+        for i in 0..10 {
+            assert!(changes.is_one(&state(&i.to_string(), Verdict::Alive, i)));
+            assert!(changes.printed.len() <= 2);
+        }
+    }
+
+    #[test]
+    fn json_lines_use_the_core_s_words() {
+        let dead = PeerState {
+            last_heard: Some(Time::from_nanos(2_000_000_000)),
+            changed_at: Time::from_nanos(2_250_000_000),
+            ..state("http://a:1", Verdict::Dead, 7)
+        };
+        let now = Time::from_nanos(2_251_000_000);
+        let wall = |at: Time| Timestamp::from_nanosecond(at.as_nanos().into()).ok();
+        let line = line(&dead, now, wall, Output::Json);
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(json["peer"], "http://a:1");
+        assert_eq!(json["verdict"], "dead");
+        assert_eq!(json["mode"], "enforce");
+        assert_eq!(json["revision"], 7);
+        assert_eq!(json["silence"], "0.250s");
+        assert_eq!(json["last_heard_age"], "0.251s");
+        assert_eq!(json["changed_at"], "1970-01-01T00:00:02.25Z");
+    }
+}

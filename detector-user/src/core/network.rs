@@ -1,0 +1,205 @@
+//! This host's own links, routes and neighbours: whether a silence may be our own fault.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use super::{NeighbourState, NetworkEvent, Route, RouteLine, Time};
+
+/// After a link came up, a switch may take this long to forward (spanning tree, 802.1D).
+const LINK_SETTLES: Duration = Duration::from_secs(5);
+
+/// The most links, and the most addresses, that are kept.
+const KEPT: usize = 65_536;
+
+#[derive(Debug, Default)]
+pub(super) struct Network {
+    links: BTreeMap<u32, Link>,
+    routes: BTreeMap<IpAddr, Option<Route>>,
+    neighbours: BTreeMap<(IpAddr, u32), NeighbourState>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    up: bool,
+    /// When it came up or went down; `None` for what was so from the start.
+    changed: Option<Time>,
+    /// When anything was last heard by it.
+    heard: Option<Time>,
+}
+
+impl Network {
+    /// Takes in an event; says whether it changed anything.
+    pub(super) fn event(&mut self, at: Time, event: &NetworkEvent) -> bool {
+        match event {
+            NetworkEvent::Link { link, up, .. } => self.link(at, *link, *up),
+            NetworkEvent::Route { addr, route } => {
+                self.routes.len() < KEPT && self.routes.insert(*addr, *route) != Some(*route)
+            }
+            NetworkEvent::Neighbour { addr, link, state } => {
+                let key = (*addr, *link);
+                self.neighbours.len() < KEPT && self.neighbours.insert(key, *state) != Some(*state)
+            }
+        }
+    }
+
+    /// How an address is reached, as far as is known.
+    pub(super) fn route(&self, addr: IpAddr) -> Option<Route> {
+        self.routes.get(&addr).copied().flatten()
+    }
+
+    /// Something was heard from this address.
+    pub(super) fn heard(&mut self, addr: IpAddr, at: Time) {
+        if let Some(route) = self.route(addr)
+            && let Some(link) = self.links.get_mut(&route.link)
+        {
+            link.heard = link.heard.max(Some(at));
+        }
+    }
+
+    /// Whether none of these addresses can be reached, for reasons on this host: their links
+    /// are down, or came up just now and nothing was heard by them yet.
+    pub(super) fn is_cut_off(&self, addrs: &[IpAddr], now: Time) -> bool {
+        let mut routes = addrs.iter().filter_map(|addr| self.route(*addr)).peekable();
+        routes.peek().is_some() && routes.all(|route| !self.carries(route.link, now))
+    }
+
+    /// Whether every link to these addresses is down.
+    pub(super) fn is_link_down(&self, addrs: &[IpAddr]) -> bool {
+        let mut routes = addrs.iter().filter_map(|addr| self.route(*addr)).peekable();
+        let is_down = |route: Route| self.links.get(&route.link).is_some_and(|link| !link.up);
+        routes.peek().is_some() && routes.all(is_down)
+    }
+
+    /// Since when the links to these addresses can be used, where they could not before.
+    pub(super) fn usable_since(&self, addrs: &[IpAddr]) -> Option<Time> {
+        let links = addrs.iter().filter_map(|addr| self.route(*addr));
+        links
+            .filter_map(|route| self.links.get(&route.link))
+            .filter(|link| link.up)
+            .filter_map(|link| link.changed)
+            .max()
+    }
+
+    pub(super) fn lines(&self, addrs: &[IpAddr]) -> Vec<RouteLine> {
+        let line = |&addr: &IpAddr| {
+            let route = self.route(addr)?;
+            Some(RouteLine {
+                addr,
+                route,
+                link_up: self.links.get(&route.link).is_none_or(|link| link.up),
+                neighbour: self.neighbours.get(&(addr, route.link)).copied(),
+            })
+        };
+        addrs.iter().filter_map(line).collect()
+    }
+
+    /// The next hops that stand between this host and its peers, with their links.
+    pub(super) fn gateways(&self) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
+        let gateway = |route: &Option<Route>| {
+            let route = (*route)?;
+            Some((route.gateway?, route.link))
+        };
+        self.routes.values().filter_map(gateway)
+    }
+
+    fn link(&mut self, at: Time, link: u32, up: bool) -> bool {
+        let known = self.links.get(&link).copied();
+        if known.is_some_and(|known| known.up == up) || self.links.len() >= KEPT {
+            return false;
+        }
+        // A link that is told of for the first time has been so before, unless it is down.
+        let changed = (known.is_some() || !up).then_some(at);
+        self.links.insert(
+            link,
+            Link {
+                up,
+                changed,
+                heard: None,
+            },
+        );
+        true
+    }
+
+    fn carries(&self, link: u32, now: Time) -> bool {
+        self.links.get(&link).is_none_or(|link| {
+            let settling = link
+                .changed
+                .is_some_and(|changed| now.since(changed) < LINK_SETTLES && link.heard.is_none());
+            link.up && !settling
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::ms;
+
+    fn addr(n: u8) -> IpAddr {
+        [10, 0, 0, n].into()
+    }
+
+    fn network() -> Network {
+        let mut network = Network::default();
+        let route = Some(Route {
+            link: 2,
+            gateway: None,
+        });
+        network.event(ms(0), &link(true));
+        for n in [4, 5] {
+            let event = NetworkEvent::Route {
+                addr: addr(n),
+                route,
+            };
+            assert!(network.event(ms(0), &event));
+            assert!(!network.event(ms(0), &event));
+        }
+        network
+    }
+
+    fn link(up: bool) -> NetworkEvent {
+        NetworkEvent::Link {
+            link: 2,
+            name: "eth0".to_owned(),
+            up,
+        }
+    }
+
+    #[test]
+    fn a_link_that_is_down_cuts_off_what_is_behind_it() {
+        let mut network = network();
+        assert!(!network.is_cut_off(&[addr(4)], ms(0)));
+        network.event(ms(10), &link(false));
+        assert!(network.is_cut_off(&[addr(4)], ms(10)));
+        // Nothing is known of the way to this one.
+        assert!(!network.is_cut_off(&[addr(9)], ms(10)));
+        assert!(!network.lines(&[addr(4)])[0].link_up);
+    }
+
+    #[test]
+    fn a_link_settles_once_something_is_heard_by_it_or_after_a_time() {
+        let mut network = network();
+        network.event(ms(10), &link(false));
+        network.event(ms(1000), &link(true));
+        assert!(network.is_cut_off(&[addr(4)], ms(5999)));
+        assert!(!network.is_cut_off(&[addr(4)], ms(6000)));
+        assert_eq!(network.usable_since(&[addr(4)]), Some(ms(1000)));
+        network.heard(addr(5), ms(1200));
+        assert!(!network.is_cut_off(&[addr(4)], ms(1200)));
+    }
+
+    #[test]
+    fn gateways_are_found_in_the_routes() {
+        let mut network = network();
+        assert_eq!(network.gateways().count(), 0);
+        let route = Some(Route {
+            link: 2,
+            gateway: Some(addr(1)),
+        });
+        let event = NetworkEvent::Route {
+            addr: [10, 9, 0, 4].into(),
+            route,
+        };
+        network.event(ms(0), &event);
+        assert_eq!(network.gateways().collect::<Vec<_>>(), [(addr(1), 2)]);
+    }
+}

@@ -1,0 +1,96 @@
+//! What is done to the sockets of a dead peer: at mercy, once for each time it is found
+//! Dead, they are to be destroyed.
+
+use super::{Peer, Surroundings};
+use crate::core::{Breaker, Destroyed, FlowId, Settings, Time, Verdict};
+
+/// The most sockets that are destroyed at a time; programs that have more make new ones.
+const SOCKETS_AT_MOST: usize = 65_536;
+
+#[derive(Debug, Default)]
+pub(in crate::core) struct Ending {
+    /// The generation that is to end, and since when the peer is silent.
+    pending: Option<(u64, Time)>,
+    /// The sockets to destroy now, until the detector takes them.
+    order: Option<Order>,
+    result: Option<(u64, Destroyed)>,
+}
+
+/// Sockets that are to be destroyed now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::core) struct Order {
+    pub generation: u64,
+    pub silent_since: Time,
+    pub sockets: Vec<(FlowId, u64)>,
+}
+
+impl Ending {
+    /// When the sockets are to be destroyed.
+    pub(super) fn due(&self, settings: &Settings) -> Option<Time> {
+        let (_, silent_since) = self.pending?;
+        settings
+            .destroy_sockets
+            .then(|| silent_since + settings.mercy)
+    }
+
+    pub(super) fn died(&mut self, generation: u64, silent_since: Time) {
+        self.pending = Some((generation, silent_since));
+        self.result = None;
+    }
+
+    pub(super) fn called_off(&mut self) {
+        self.pending = None;
+        self.order = None;
+    }
+
+    /// The answer to an order.
+    pub(super) fn ended(&mut self, generation: u64, silent_since: Option<Time>, result: Destroyed) {
+        self.result = Some((generation, result));
+        // Heard after all, it was said. Should the next look not show so, it is tried again.
+        if result.spared > 0 {
+            self.pending = silent_since.map(|since| (generation, since));
+        }
+    }
+
+    pub(super) fn result(&self) -> Option<Destroyed> {
+        self.result.map(|(_, result)| result)
+    }
+}
+
+impl Peer {
+    /// After a look: whether it is time.
+    pub(super) fn end_sockets(&mut self, at: Time, around: Surroundings<'_>) {
+        let is_open =
+            self.verdict == Verdict::Dead && self.state(around.settings).breaker == Breaker::Open;
+        let Some((generation, silent_since)) = self.ending.pending else {
+            return;
+        };
+        let is_due = self
+            .ending
+            .due(around.settings)
+            .is_some_and(|due| due <= at);
+        if !is_due || !is_open || self.cut_off {
+            return;
+        }
+        self.ending.pending = None;
+        let sockets: Vec<_> = self
+            .evidence
+            .watched_flows()
+            .filter(|flow| flow.reading.cookie != 0)
+            .map(|flow| (flow.reading.id, flow.reading.cookie))
+            .take(SOCKETS_AT_MOST)
+            .collect();
+        if !sockets.is_empty() {
+            self.ending.order = Some(Order {
+                generation,
+                silent_since,
+                sockets,
+            });
+        }
+    }
+
+    /// What is to be destroyed now.
+    pub(in crate::core) fn take_order(&mut self) -> Option<Order> {
+        self.ending.order.take()
+    }
+}

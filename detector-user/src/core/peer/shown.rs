@@ -1,0 +1,91 @@
+//! What is published about the peer, and how its verdict is explained.
+
+use std::time::Duration;
+
+use super::{Peer, Surroundings};
+use crate::core::{
+    Breaker, EventLine, Explanation, FlowLine, Mode, PeerState, Settings, SilenceLine, Time,
+    explain,
+};
+
+/// How often it is told that the peer was heard, where nothing else changes.
+const HEARD_TOLD_EVERY: Duration = Duration::from_secs(1);
+
+impl Peer {
+    /// When the peer was last heard has been told.
+    pub(in crate::core) fn told(&mut self, heard: Option<Time>) {
+        self.told_heard = heard;
+    }
+
+    /// When the peer was last heard, if that is news.
+    pub(in crate::core) fn take_news_of_hearing(&mut self) -> Option<Time> {
+        let heard = self.evidence.last_heard()?;
+        let is_news = self
+            .told_heard
+            .is_none_or(|told| heard.since(told) >= HEARD_TOLD_EVERY);
+        is_news.then(|| {
+            self.told_heard = Some(heard);
+            heard
+        })
+    }
+
+    pub(in crate::core) fn state(&self, settings: &Settings) -> PeerState {
+        let mode = if self.discovered {
+            Mode::Observe
+        } else {
+            settings.mode
+        };
+        let closed = PeerState {
+            peer: self.name.clone(),
+            verdict: self.verdict,
+            breaker: Breaker::Closed,
+            would_be_breaker: Breaker::Closed,
+            reason: self.reason,
+            isolated: self.held || self.cut_off,
+            generation: self.generation,
+            revision: self.revision,
+            mode,
+            addresses: self.evidence.addresses(),
+            changed_at: self.changed_at,
+            last_heard: self.evidence.last_heard(),
+            detection_latency: self.detection_latency,
+        };
+        closed.with_breaker(self.circuit.breaker())
+    }
+
+    pub(in crate::core) fn explain(&self, now: Time, around: Surroundings<'_>) -> Explanation {
+        let settings = around.settings;
+        let silence = self.silence_at(now, around);
+        let line = SilenceLine {
+            duration: silence.map_or(Duration::ZERO, |s| now.since(s.since)),
+            patience: self.evidence.path.patience(now, settings.patience),
+            unanswered_transmissions: silence.map_or(0, |s| self.unanswered(&s)),
+            required_transmissions: self.required(),
+            loss_estimate: self.evidence.path.round_trip_loss(self.can_ask()),
+        };
+        let grace = self.evidence.path.answer_grace(now);
+        let probes = self
+            .evidence
+            .probes
+            .lines(now, self.evidence.last_heard(), grace);
+        let flows: Vec<_> = self
+            .evidence
+            .flows()
+            .map(|flow| FlowLine {
+                reading: flow.reading.clone(),
+                demand: flow.demand().is_some(),
+            })
+            .collect();
+        let state = self.state(settings);
+        Explanation {
+            summary: explain::summary(now, &state, &line, flows.len()),
+            state,
+            silence: line,
+            flows,
+            events: self.evidence.events().cloned().collect::<Vec<EventLine>>(),
+            probes,
+            routes: around.network.lines(&self.evidence.addresses()),
+            destroyed: self.ending.result(),
+        }
+    }
+}

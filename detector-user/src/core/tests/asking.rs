@@ -1,0 +1,373 @@
+//! Whom the daemon asks, when, and what a missing answer says.
+
+use super::*;
+
+const ALL: fn(ProbeTarget) -> Option<ProbeAnswer> = |target| {
+    Some(match target {
+        ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour,
+        ProbeTarget::Connect(Endpoint { port: 9000, .. }) => ProbeAnswer::SynAck,
+        ProbeTarget::Connect(_) => ProbeAnswer::Reset,
+    })
+};
+const NONE: fn(ProbeTarget) -> Option<ProbeAnswer> = |_| None;
+
+fn route(world: &mut World, gateway: Option<std::net::IpAddr>) {
+    let route = Some(Route { link: 2, gateway });
+    world.signal(Signal::Network {
+        at: world.now,
+        event: NetworkEvent::Route {
+            addr: endpoint().addr,
+            route,
+        },
+    });
+}
+
+/// A peer on the link that answers everything, with one idle connection.
+fn asked(settings: Settings) -> World {
+    let mut world = World::new(settings);
+    world.answers = ALL;
+    route(&mut world, None);
+    world.at(1);
+    world.look(2, vec![idle(0, 0)]);
+    assert_eq!(world.state().verdict, Verdict::Alive);
+    world
+}
+
+/// Looks are answered with these flows for as long as this; says when the verdict became
+/// Dead.
+fn dead_at(world: &mut World, until: u64, flows: impl Fn(u64) -> Vec<FlowReading>) -> Option<u64> {
+    world.look(millis(world.now) + 1, flows(millis(world.now) + 1));
+    loop {
+        let at = world.next_look();
+        if at > until {
+            return None;
+        }
+        world.look(at, flows(at));
+        if world.state().verdict == Verdict::Dead {
+            return Some(at);
+        }
+    }
+}
+
+#[test]
+fn an_idle_connection_is_asked_about_at_a_low_rate_by_what_disturbs_least() {
+    let mut world = asked(Settings::default());
+    world.probed.clear();
+    while millis(world.now) < 9000 {
+        let at = world.next_look().min(9000);
+        world.look(at, vec![idle(0, 0)]);
+    }
+    let neighbour = ProbeTarget::Neighbour {
+        addr: endpoint().addr,
+        link: 2,
+    };
+    assert!(world.probed.iter().all(|(_, target)| *target == neighbour));
+    let count = world.probed.len();
+    assert!((23..=29).contains(&count), "{count} in 9 s at 350 ms");
+    assert!(world.state().verdict == Verdict::Alive);
+}
+
+#[test]
+fn without_a_connection_or_with_the_interval_at_zero_there_are_only_surveys() {
+    let off = Settings {
+        idle_probe_interval: Duration::ZERO,
+        ..Settings::default()
+    };
+    for (settings, flows) in [(Settings::default(), Vec::new()), (off, vec![idle(0, 0)])] {
+        let mut world = asked(settings);
+        world.look(3, flows.clone());
+        world.probed.clear();
+        world.answers = ALL;
+        while millis(world.now) < 40_000 {
+            let at = world.next_look();
+            world.look(at, flows.clone());
+        }
+        assert_eq!(world.probed, []);
+        world.at(55_000);
+        assert_eq!(world.probed.len(), 3);
+    }
+}
+
+#[test]
+fn a_peer_whose_packets_flow_is_looked_at_and_not_asked() {
+    let mut world = asked(Settings::default());
+    world.look(100, vec![idle(0, 100)]);
+    world.probed.clear();
+    let looks = world.looks_asked;
+    while millis(world.now) < 5000 {
+        let at = world.next_look();
+        world.look(at, vec![idle(0, at)]);
+    }
+    assert_eq!(world.probed, []);
+    let looks = world.looks_asked - looks;
+    assert!((10..=18).contains(&looks), "{looks}");
+}
+
+#[test]
+fn a_silent_idle_peer_is_dead_a_patience_after_the_first_missing_answer() {
+    let mut world = asked(Settings::default());
+    world.look(1000, vec![idle(0, 0)]);
+    world.probed.clear();
+    world.answers = NONE;
+    let dead = dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    let first = world.probed[0].0;
+    assert!(
+        (first + 250..=first + 260).contains(&dead),
+        "{first} {dead}"
+    );
+    assert_eq!(world.state().reason, Reason::ProbeUnanswered);
+    assert!(dead - 1000 < 700, "{dead}");
+}
+
+#[test]
+fn one_segment_in_flight_is_dead_a_patience_after_it_was_sent_if_probes_say_so() {
+    let mut world = asked(Settings {
+        idle_probe_interval: Duration::ZERO,
+        ..Settings::default()
+    });
+    world.answers = NONE;
+    let lone = |rto_count| FlowReading {
+        unacked_segments: 1,
+        last_heard: Some(ms(999)),
+        ..stalled(0, rto_count)
+    };
+    world.look(1000, vec![idle(0, 999)]);
+    world.event(1210, FlowEventKind::Tlp, lone(0));
+    let dead = dead_at(&mut world, 3000, |_| vec![lone(0)]);
+    let dead = dead.unwrap_or_else(|| panic!("{:#?}", world.explain()));
+    // 0.8 of the patience after the probe that was the first to ask again.
+    assert!((1410..1420).contains(&dead), "{dead}");
+}
+
+#[test]
+fn a_stuck_flow_of_a_peer_that_answers_is_not_a_dead_peer() {
+    let mut world = asked(Settings::default());
+    for (at, count) in [(1000, 1), (1408, 2), (2224, 3), (3856, 4), (7120, 5)] {
+        world.event(at, FlowEventKind::Rto { count }, stalled(0, count - 1));
+        let dead = dead_at(&mut world, at + 390, |_| vec![stalled(0, count)]);
+        assert_eq!(dead, None);
+    }
+    assert_eq!(world.state().verdict, Verdict::Alive);
+}
+
+#[test]
+fn who_never_answered_does_not_count_when_silent() {
+    let mut world = World::new(Settings::default());
+    route(&mut world, None);
+    world.at(1);
+    assert_eq!(world.probed.len(), 3);
+    world.look(2, vec![idle(0, 0)]);
+    world.cut(1);
+    let dead = dead_at(&mut world, 2000, |_| all_stalled(1, 1));
+    assert_eq!(dead, None);
+    let lines = world.explain().probes;
+    assert!(lines.iter().all(|line| !line.known_to_answer));
+    assert!(lines.iter().any(|line| line.sent > 5));
+}
+
+#[test]
+fn who_stops_answering_while_the_peer_is_heard_does_not_count() {
+    let mut world = asked(Settings::default());
+    // The process is stopped: its kernel answers, its full queue takes no connects.
+    world.answers = |target| match target {
+        ProbeTarget::Connect(Endpoint { port: 9000, .. }) => None,
+        other => ALL(other),
+    };
+    for second in 1..1000 {
+        world.at(second * 1000);
+        world.look(second * 1000, vec![idle(0, 0)]);
+        assert_ne!(world.state().verdict, Verdict::Dead);
+    }
+    let lines = world.explain().probes;
+    for line in &lines {
+        let is_open = line.target == ProbeTarget::Connect(endpoint());
+        assert_eq!(line.known_to_answer, !is_open, "{line:?}");
+    }
+}
+
+#[test]
+fn a_probe_that_was_not_sent_is_no_evidence() {
+    let mut world = asked(Settings::default());
+    world.look(1000, vec![idle(0, 0)]);
+    world.probes_leave = false;
+    let before = world.probed.len();
+    let dead = dead_at(&mut world, 60_000, |_| vec![idle(0, 0)]);
+    assert!(world.probed.len() > before);
+    assert_eq!(dead, None);
+    assert_eq!(world.state().verdict, Verdict::Alive);
+}
+
+#[test]
+fn behind_a_router_the_neighbour_is_not_the_peer() {
+    let mut world = World::new(Settings::default());
+    world.answers = ALL;
+    route(&mut world, Some([10, 0, 0, 1].into()));
+    world.at(1);
+    let asked_peer = |(_, target): &&(u64, ProbeTarget)| target.addr() == endpoint().addr;
+    let is_neighbour = |(_, t): &(u64, ProbeTarget)| matches!(t, ProbeTarget::Neighbour { .. });
+    assert!(!world.probed.iter().filter(asked_peer).any(is_neighbour));
+    assert!(world.probed.iter().any(is_neighbour), "the router is asked");
+}
+
+#[test]
+fn a_dead_peer_that_answers_tcp_is_closed_at_once_through_half_open() {
+    let mut world = asked(Settings::default());
+    world.look(1000, vec![idle(0, 0)]);
+    world.answers = NONE;
+    let dead = dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    world.answers = ALL;
+    world.at(dead + 600);
+    let breakers: Vec<_> = world.published.iter().rev().map(|s| s.breaker).collect();
+    assert_eq!(
+        breakers[..3],
+        [Breaker::Closed, Breaker::HalfOpen, Breaker::Open]
+    );
+    assert_eq!(world.state().verdict, Verdict::Alive);
+}
+
+#[test]
+fn a_neighbour_s_answer_alone_half_opens_and_tcp_s_closes() {
+    let mut world = asked(Settings::default());
+    world.look(1000, vec![idle(0, 0)]);
+    world.answers = NONE;
+    let dead = dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    world.answers = |target| match target {
+        ProbeTarget::Neighbour { .. } => Some(ProbeAnswer::Neighbour),
+        ProbeTarget::Connect(_) => None,
+    };
+    world.at(dead + 600);
+    assert_eq!(world.state().breaker, Breaker::HalfOpen);
+    assert_eq!(world.state().verdict, Verdict::Alive);
+    world.answers = ALL;
+    world.at(dead + 1200);
+    assert_eq!(world.state().breaker, Breaker::Closed);
+}
+
+#[test]
+fn a_dead_peer_that_could_answer_stays_open_beyond_the_recovery_timeout() {
+    let mut world = asked(Settings::default());
+    world.look(1000, vec![idle(0, 0)]);
+    world.answers = NONE;
+    dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    world.probed.clear();
+    world.at(100_000);
+    assert_eq!(world.state().breaker, Breaker::Open);
+    // Three targets, twice a second.
+    let count = world.probed.len();
+    assert!((580..=600).contains(&count), "{count}");
+}
+
+#[test]
+fn probes_are_bounded_by_the_ceiling() {
+    let mut world = asked(Settings {
+        max_probes_per_second: 10,
+        ..Settings::default()
+    });
+    world.look(1000, vec![idle(0, 0)]);
+    world.probed.clear();
+    world.answers = NONE;
+    world.at(11_000);
+    assert!(world.probed.len() <= 101, "{}", world.probed.len());
+}
+
+#[test]
+fn slow_answers_make_for_patience() {
+    let mut world = asked(Settings::default());
+    // An answer that took 300 ms: the next may take twice that.
+    let target = ProbeTarget::Connect(endpoint());
+    let probe = ProbeId(1_000_000);
+    world.at(1000);
+    world.detector.handle_signal(
+        ms(1000),
+        Signal::Probe(ProbeEvent {
+            at: ms(1000),
+            probe,
+            target,
+            outcome: ProbeOutcome::Answered(ProbeAnswer::SynAck),
+        }),
+    );
+    let before = world.explain().silence.patience;
+    assert_eq!(before, Duration::from_millis(250), "it was not ours");
+    world.answers = NONE;
+    let asked = world.probed.len();
+    world.look(1001, vec![idle(0, 0)]);
+    while world.probed.len() == asked {
+        world.at(millis(world.now) + 1);
+    }
+    let sent = millis(world.now);
+    let last = ProbeId(world.last_probe);
+    world.now = ms(sent + 300);
+    world.detector.handle_signal(
+        world.now,
+        Signal::Probe(ProbeEvent {
+            at: ms(sent + 300),
+            probe: last,
+            target: world.probed[asked].1,
+            outcome: ProbeOutcome::Answered(ProbeAnswer::Neighbour),
+        }),
+    );
+    let patience = world.explain().silence.patience;
+    assert!(patience >= Duration::from_millis(600), "{patience:?}");
+}
+
+#[test]
+fn it_is_told_now_and_then_that_the_peer_was_heard() {
+    let mut world = asked(Settings::default());
+    world.heard.clear();
+    let published = world.published.len();
+    for second in 1..=20 {
+        world.look(second * 500, vec![idle(0, second * 500)]);
+    }
+    assert_eq!(world.published.len(), published);
+    assert!((9..=11).contains(&world.heard.len()), "{:?}", world.heard);
+}
+
+#[test]
+fn a_neighbour_that_the_kernel_could_not_find_counts() {
+    let mut world = World::alive(1);
+    route(&mut world, None);
+    world.cut(1);
+    let before = world.unanswered();
+    world.look(300, all_stalled(1, 1));
+    world.signal(Signal::Network {
+        at: ms(300),
+        event: NetworkEvent::Neighbour {
+            addr: endpoint().addr,
+            link: 2,
+            state: NeighbourState::Failed,
+        },
+    });
+    assert_eq!(world.unanswered(), before + 3);
+    world.signal(Signal::Network {
+        at: ms(301),
+        event: NetworkEvent::Neighbour {
+            addr: endpoint().addr,
+            link: 2,
+            state: NeighbourState::Reachable,
+        },
+    });
+    assert_eq!(world.unanswered(), 0);
+}
+
+/// A connect to a dead peer waits for the neighbour's address, and leaves when it is back.
+#[test]
+fn how_long_a_dead_peer_took_to_answer_is_not_learnt() {
+    let mut world = asked(Settings::default());
+    world.look(1000, vec![idle(0, 0)]);
+    world.answers = NONE;
+    let dead = dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    world.at(dead + 500);
+    let (sent, target) = *world.probed.last().expect("it is asked");
+    let probe = ProbeId(world.last_probe);
+    world.now = ms(sent + 800);
+    let event = ProbeEvent {
+        at: world.now,
+        probe,
+        target,
+        outcome: ProbeOutcome::Answered(ProbeAnswer::SynAck),
+    };
+    world.signal(Signal::Probe(event));
+    assert_eq!(world.state().verdict, Verdict::Alive);
+    let patience = world.explain().silence.patience;
+    assert_eq!(patience, Duration::from_millis(250));
+}

@@ -1,0 +1,119 @@
+//! What is done to a dead peer's sockets.
+
+use super::*;
+
+/// A world whose peer is Dead since 260 ms, silent since 10 ms.
+fn dead(settings: Settings) -> World {
+    let mut world = World::new(settings);
+    world.look(0, (0..3).map(|n| idle(n, 0)).collect());
+    world.cut(3);
+    world.look(260, all_stalled(3, 1));
+    assert_eq!(world.state().verdict, Verdict::Dead);
+    world
+}
+
+fn look_until(world: &mut World, until: u64) {
+    loop {
+        let at = world.next_look();
+        if at > until {
+            return;
+        }
+        world.look(at, all_stalled(3, 1));
+    }
+}
+
+#[test]
+fn sockets_are_destroyed_at_mercy_once() {
+    let mut world = dead(Settings::default());
+    world.look(1009, all_stalled(3, 1));
+    assert_eq!(world.destroyed, []);
+    let at = world.next_look();
+    assert_eq!(at, 1019, "one look's spacing after the last");
+    world.look(at, all_stalled(3, 1));
+    let sockets = (0..3).map(|n| (stalled(n, 1).id, stalled(n, 1).cookie));
+    let expected = Effect::DestroySockets {
+        peer: peer(),
+        generation: world.state().generation,
+        silent_since: ms(10),
+        sockets: sockets.collect(),
+    };
+    assert_eq!(world.destroyed, [expected]);
+    look_until(&mut world, 20_000);
+    assert_eq!(world.destroyed.len(), 1);
+    let result = Destroyed {
+        destroyed: 3,
+        ..Destroyed::default()
+    };
+    world.signal(Signal::SocketsDestroyed {
+        at: world.now,
+        peer: peer(),
+        generation: world.state().generation,
+        result,
+    });
+    assert_eq!(world.explain().destroyed, Some(result));
+}
+
+#[test]
+fn a_peer_that_returns_before_mercy_keeps_its_sockets() {
+    let mut world = dead(Settings::default());
+    world.look(900, (0..3).map(|n| idle(n, 890)).collect());
+    assert_eq!(world.state().verdict, Verdict::Alive);
+    world.look(1100, all_stalled(3, 1));
+    assert_eq!(world.destroyed, []);
+}
+
+#[test]
+fn nothing_is_destroyed_when_switched_off_or_only_observing() {
+    for settings in [
+        Settings {
+            destroy_sockets: false,
+            ..Settings::default()
+        },
+        Settings {
+            mode: Mode::Observe,
+            ..Settings::default()
+        },
+    ] {
+        let mut world = dead(settings);
+        look_until(&mut world, 5000);
+        assert_eq!(world.destroyed, []);
+    }
+}
+
+#[test]
+fn flows_on_other_ports_are_left_alone() {
+    let mut world = dead(Settings::default());
+    let mut other = stalled(7, 1);
+    other.id.remote.set_port(22);
+    let mut flows = all_stalled(3, 1);
+    flows.push(other);
+    world.look(1020, flows);
+    let [Effect::DestroySockets { sockets, .. }] = &world.destroyed[..] else {
+        panic!("{:?}", world.destroyed)
+    };
+    assert!(sockets.iter().all(|(flow, _)| flow.remote.port() == 9000));
+}
+
+#[test]
+fn each_death_is_an_occasion_of_its_own() {
+    let mut world = dead(Settings::default());
+    world.look(1020, all_stalled(3, 1));
+    assert_eq!(world.destroyed.len(), 1);
+    world.look(30_000, (0..3).map(|n| idle(n, 29_999)).collect());
+    assert_eq!(world.state().verdict, Verdict::Alive);
+    let silent = |n, rto_count| FlowReading {
+        last_heard: Some(ms(39_999)),
+        ..stalled(n, rto_count)
+    };
+    world.look(40_000, (0..3).map(|n| idle(n, 39_999)).collect());
+    for n in 0..3 {
+        world.event(40_010, FlowEventKind::Tlp, silent(n, 0));
+    }
+    for n in 0..3 {
+        world.event(40_214, FlowEventKind::Rto { count: 1 }, silent(n, 0));
+    }
+    for at in [40_300, 41_020] {
+        world.look(at, (0..3).map(|n| silent(n, 1)).collect());
+    }
+    assert_eq!(world.destroyed.len(), 2);
+}

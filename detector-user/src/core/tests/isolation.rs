@@ -1,0 +1,324 @@
+//! When this host itself may be cut off.
+
+use super::*;
+
+/// A detector with three peers on one link, at 10.0.0.4, .5 and .6.
+struct Cluster {
+    detector: Detector,
+    now: Time,
+    states: std::collections::BTreeMap<PeerName, PeerState>,
+    ever_dead: bool,
+    /// Who answers probes, and is heard at looks.
+    alive: Vec<u8>,
+    /// Who has something in flight.
+    busy: Vec<u8>,
+    heard: std::collections::BTreeMap<u8, Time>,
+    events: Vec<(Time, Signal)>,
+}
+
+const NODES: [u8; 3] = [4, 5, 6];
+
+fn name(n: u8) -> PeerName {
+    PeerName::from_canonical(&format!("http://node{n}:9000"))
+}
+
+fn at_node(n: u8) -> Endpoint {
+    Endpoint {
+        addr: [10, 0, 0, n].into(),
+        port: 9000,
+    }
+}
+
+impl Cluster {
+    fn new(gateway: Option<u8>) -> Self {
+        let mut cluster = Self {
+            detector: Detector::new(Settings::default()),
+            now: ms(0),
+            states: Default::default(),
+            ever_dead: false,
+            alive: NODES.to_vec(),
+            busy: Vec::new(),
+            heard: NODES.iter().map(|&n| (n, ms(0))).collect(),
+            events: Vec::new(),
+        };
+        cluster.alive.extend(gateway);
+        cluster.link(true);
+        for n in NODES {
+            cluster.signal(Signal::PeerConfigured {
+                peer: name(n),
+                endpoints: vec![at_node(n)],
+                discovered: false,
+            });
+            cluster.network(NetworkEvent::Route {
+                addr: at_node(n).addr,
+                route: Some(Route {
+                    link: 2,
+                    gateway: gateway.map(|g| at_node(g).addr),
+                }),
+            });
+        }
+        cluster.run(2000);
+        assert!(NODES.iter().all(|n| cluster.verdict(*n) == Verdict::Alive));
+        cluster
+    }
+
+    fn link(&mut self, up: bool) {
+        let name = "eth0".to_owned();
+        self.network(NetworkEvent::Link { link: 2, name, up });
+    }
+
+    fn network(&mut self, event: NetworkEvent) {
+        let at = self.now;
+        self.signal(Signal::Network { at, event });
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        self.detector.handle_signal(self.now, signal);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(effect) = self.detector.poll_effect() {
+            match effect {
+                Effect::Publish(state) => {
+                    self.ever_dead |= state.verdict == Verdict::Dead;
+                    self.states.insert(state.peer.clone(), state);
+                }
+                Effect::ReadSockets { peer, .. } => self.look(peer),
+                Effect::Probe { probe, target, .. } => self.probe(probe, target),
+                _ => {}
+            }
+        }
+    }
+
+    fn look(&mut self, peer: PeerName) {
+        let n = NODES.into_iter().find(|n| name(*n) == peer).unwrap();
+        let (busy, alive) = (self.busy.contains(&n), self.alive.contains(&n));
+        if busy && alive {
+            self.heard.insert(n, self.now);
+        }
+        let heard = self.heard[&n];
+        let stalls = busy && !alive;
+        let flow = |k: u16| FlowReading {
+            id: FlowId {
+                remote: (at_node(n).addr, 9000).into(),
+                ..established(k, heard).id
+            },
+            rto_count: u32::from(stalls && self.now.since(heard) > Duration::from_millis(204)),
+            unacked_bytes: u32::from(stalls) * 100,
+            unacked_segments: u32::from(stalls) * 2,
+            ..established(k, heard)
+        };
+        let signal = Signal::SocketsRead {
+            at: self.now,
+            source: SourceKind::SockDiag,
+            peer,
+            flows: (0..4).map(flow).collect(),
+        };
+        self.events.push((self.now, signal));
+    }
+
+    fn probe(&mut self, probe: ProbeId, target: ProbeTarget) {
+        let std::net::IpAddr::V4(addr) = target.addr() else {
+            return;
+        };
+        let answer = match target {
+            ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour,
+            ProbeTarget::Connect(Endpoint { port: 9000, .. }) => ProbeAnswer::SynAck,
+            ProbeTarget::Connect(_) => ProbeAnswer::Reset,
+        };
+        let answered = self.alive.contains(&addr.octets()[3]);
+        let outcomes = [
+            Some(ProbeOutcome::Sent),
+            answered.then_some(ProbeOutcome::Answered(answer)),
+        ];
+        for outcome in outcomes.into_iter().flatten() {
+            let at = self.now;
+            let event = ProbeEvent {
+                at,
+                probe,
+                target,
+                outcome,
+            };
+            self.events.push((at, Signal::Probe(event)));
+        }
+    }
+
+    /// Lets so many milliseconds pass.
+    fn run(&mut self, millis: u64) {
+        let until = self.now + Duration::from_millis(millis);
+        loop {
+            while !self.events.is_empty() {
+                let (_, signal) = self.events.remove(0);
+                self.signal(signal);
+            }
+            let due = self.detector.poll_timeout().unwrap();
+            if due > until {
+                break;
+            }
+            self.now = due.max(self.now);
+            self.detector.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = until;
+    }
+
+    /// These fall silent; tail loss probes follow where something is in flight.
+    fn silence(&mut self, nodes: &[u8]) {
+        self.alive.retain(|n| !nodes.contains(n));
+        let now = self.now;
+        for n in nodes {
+            self.heard.insert(*n, now);
+        }
+        self.run(10);
+        for &n in nodes.iter().filter(|n| NODES.contains(n)) {
+            if self.busy.contains(&n) {
+                let mut reading = established(0, now);
+                reading.id.remote = (at_node(n).addr, 9000).into();
+                self.signal(Signal::Flow(FlowEvent {
+                    at: self.now,
+                    source: SourceKind::Ebpf,
+                    flow: reading.id,
+                    kind: FlowEventKind::Tlp,
+                    reading: Some(reading),
+                }));
+            }
+        }
+    }
+
+    fn verdict(&self, n: u8) -> Verdict {
+        self.states[&name(n)].verdict
+    }
+
+    fn isolated(&self, n: u8) -> bool {
+        self.states[&name(n)].isolated
+    }
+}
+
+#[test]
+fn one_peer_that_dies_while_all_others_are_idle_is_dead() {
+    let mut cluster = Cluster::new(None);
+    cluster.busy = vec![4];
+    cluster.run(1000);
+    cluster.silence(&[4]);
+    cluster.run(280);
+    assert_eq!(cluster.verdict(4), Verdict::Dead);
+    assert!([5, 6].iter().all(|n| cluster.verdict(*n) == Verdict::Alive));
+}
+
+#[test]
+fn two_of_three_that_die_together_are_dead() {
+    let mut cluster = Cluster::new(None);
+    cluster.busy = vec![4, 5];
+    cluster.run(1000);
+    cluster.silence(&[4, 5]);
+    cluster.run(400);
+    assert_eq!(
+        (cluster.verdict(4), cluster.verdict(5)),
+        (Verdict::Dead, Verdict::Dead)
+    );
+}
+
+#[test]
+fn when_everyone_falls_silent_nobody_is_dead_and_it_is_said() {
+    for busy in [vec![4], vec![4, 5, 6], vec![]] {
+        let mut cluster = Cluster::new(None);
+        cluster.busy = busy.clone();
+        cluster.run(1000);
+        cluster.silence(&NODES);
+        cluster.run(3000);
+        assert!(!cluster.ever_dead, "{busy:?}");
+        assert!(NODES.iter().all(|n| cluster.isolated(*n)), "{busy:?}");
+        assert_eq!(cluster.states[&name(4)].reason, Reason::Isolated);
+        assert_eq!(cluster.states[&name(4)].breaker, Breaker::Closed);
+        cluster.run(60_000);
+        assert!(!cluster.ever_dead, "{busy:?}");
+        cluster.alive = NODES.to_vec();
+        cluster.run(2000);
+        assert!(NODES.iter().all(|n| cluster.verdict(*n) == Verdict::Alive));
+        assert!(!NODES.iter().any(|n| cluster.isolated(*n)));
+    }
+}
+
+#[test]
+fn a_switch_that_comes_back_without_one_peer_shows_that_it_is_dead() {
+    let mut cluster = Cluster::new(None);
+    cluster.busy = vec![4, 5, 6];
+    cluster.run(1000);
+    cluster.silence(&NODES);
+    cluster.run(3000);
+    cluster.alive = vec![5, 6];
+    cluster.run(1000);
+    assert_eq!(cluster.verdict(4), Verdict::Dead);
+    assert_eq!(cluster.verdict(5), Verdict::Alive);
+}
+
+#[test]
+fn a_gateway_that_answers_shows_that_we_are_not_cut_off() {
+    let mut cluster = Cluster::new(Some(1));
+    cluster.run(6000);
+    cluster.silence(&NODES);
+    cluster.run(1500);
+    assert!(NODES.iter().all(|n| cluster.verdict(*n) == Verdict::Dead));
+    let mut cluster = Cluster::new(Some(1));
+    cluster.run(6000);
+    cluster.silence(&[4, 5, 6, 1]);
+    cluster.run(5000);
+    assert!(!cluster.ever_dead);
+}
+
+#[test]
+fn our_own_link_down_holds_every_verdict_at_once() {
+    let mut cluster = Cluster::new(None);
+    cluster.busy = vec![4, 5];
+    cluster.run(1000);
+    cluster.link(false);
+    assert!(NODES.iter().all(|n| cluster.isolated(*n)));
+    cluster.silence(&NODES);
+    cluster.run(60_000);
+    assert!(!cluster.ever_dead);
+    // It comes up, and the switch takes its time to forward.
+    cluster.link(true);
+    cluster.run(3000);
+    assert!(!cluster.ever_dead);
+    cluster.alive = vec![4, 6];
+    cluster.run(3000);
+    assert_eq!(cluster.verdict(4), Verdict::Alive);
+    assert_eq!(cluster.verdict(5), Verdict::Dead, "it died meanwhile");
+    assert!(!NODES.iter().any(|n| cluster.isolated(*n)));
+}
+
+/// A peer that was dead before cannot bear witness for this host's own troubles.
+#[test]
+fn a_peer_that_was_dead_already_is_no_witness() {
+    let mut cluster = Cluster::new(None);
+    cluster.busy = vec![4, 5, 6];
+    cluster.run(1000);
+    cluster.silence(&[5, 6]);
+    cluster.run(1000);
+    assert_eq!(cluster.verdict(5), Verdict::Dead);
+    cluster.silence(&[4]);
+    cluster.run(400);
+    assert_eq!(
+        cluster.verdict(4),
+        Verdict::Dead,
+        "nobody else was there to ask"
+    );
+}
+
+/// What was sent while nobody could answer is no evidence once somebody does.
+#[test]
+fn a_switch_that_comes_back_gives_everyone_the_patience_anew() {
+    let mut cluster = Cluster::new(None);
+    cluster.busy = vec![4, 5, 6];
+    cluster.run(1000);
+    cluster.silence(&NODES);
+    cluster.run(20_000);
+    // One is heard before the other two are asked again.
+    cluster.alive = vec![5];
+    cluster.run(200);
+    cluster.alive = NODES.to_vec();
+    cluster.run(5000);
+    assert!(!cluster.ever_dead);
+    assert!(NODES.iter().all(|n| cluster.verdict(*n) == Verdict::Alive));
+}

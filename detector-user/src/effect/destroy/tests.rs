@@ -1,0 +1,354 @@
+//! The worker against a table that is made up; the kernel's own is in the lab's tests.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::IpAddr,
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    Destroyer, MAX_PENDING, Request, Shared, count,
+    work::{LOOKS, Table, Worker},
+};
+use crate::{
+    core::{Destroyed, FlowId, FlowReading, PeerName, Signal, TcpState, Time},
+    netlink::sock_diag::{DestroyError, SockDiagError, Socket, SocketKey},
+};
+
+const NETNS: u32 = 7;
+const SILENT_SINCE: Time = Time::from_nanos(5_000_000_000);
+
+/// Sockets that can be destroyed, and what happens meanwhile.
+#[derive(Default)]
+struct FakeTable {
+    sockets: Vec<FlowReading>,
+    /// What the kernel says to the next requests; then it does what it is asked.
+    answers: VecDeque<Result<(), DestroyError>>,
+    looks: u32,
+    /// At this look and from then on, the socket with this cookie has heard something.
+    heard: Option<(u32, u64)>,
+    /// So many looks date everything too late.
+    late: u32,
+    is_unreadable: bool,
+    destroyed: Vec<SocketKey>,
+}
+
+impl Table for FakeTable {
+    fn netns(&self) -> u32 {
+        NETNS
+    }
+
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(9)
+    }
+
+    fn sockets(&mut self, addrs: &BTreeSet<IpAddr>) -> Result<Vec<Socket>, SockDiagError> {
+        if self.is_unreadable {
+            return Err(SockDiagError::Overrun);
+        }
+        self.looks += 1;
+        if let Some((look, cookie)) = self.heard
+            && self.looks == look
+        {
+            let heard = self.sockets.iter_mut().find(|flow| flow.cookie == cookie);
+            heard.expect("still there").last_heard = Some(after(1000));
+        }
+        let wanted = |flow: &&FlowReading| addrs.contains(&flow.id.remote.ip());
+        Ok(self
+            .sockets
+            .iter()
+            .filter(wanted)
+            .map(|flow| Socket {
+                key: SocketKey::of_flow(flow),
+                reading: FlowReading {
+                    last_heard: match self.looks <= self.late {
+                        true => Some(after(50)),
+                        false => flow.last_heard,
+                    },
+                    ..flow.clone()
+                },
+            })
+            .collect())
+    }
+
+    fn destroy(&mut self, socket: &SocketKey) -> Result<(), DestroyError> {
+        self.answers.pop_front().unwrap_or(Ok(()))?;
+        self.sockets
+            .retain(|flow| SocketKey::of_flow(flow) != *socket);
+        self.destroyed.push(socket.clone());
+        Ok(())
+    }
+}
+
+fn after(ms: u64) -> Time {
+    SILENT_SINCE + Duration::from_millis(ms)
+}
+
+/// Flow number `n` has cookie `n`.
+fn flow(n: u64) -> FlowReading {
+    FlowReading {
+        id: FlowId {
+            netns: NETNS,
+            local: format!("10.0.0.1:{}", 10_000 + n).parse().unwrap(),
+            remote: "10.0.0.2:9000".parse().unwrap(),
+        },
+        cookie: n,
+        state: TcpState::Established,
+        rto_count: 3,
+        backoff: 3,
+        probes_out: 0,
+        unacked_segments: 1,
+        unacked_bytes: 100,
+        send_window_bytes: 65535,
+        last_heard: Some(SILENT_SINCE),
+        srtt: Duration::ZERO,
+        rto: Duration::from_millis(1600),
+        segments_sent: 4,
+        segments_retransmitted: 3,
+    }
+}
+
+fn flows(numbers: impl IntoIterator<Item = u64>) -> Vec<FlowReading> {
+    numbers.into_iter().map(flow).collect()
+}
+
+fn request(flows: &[FlowReading]) -> Request {
+    Request {
+        peer: PeerName::from_canonical("http://a:9000"),
+        generation: 1,
+        silent_since: SILENT_SINCE,
+        sockets: flows.iter().map(|flow| (flow.id, flow.cookie)).collect(),
+    }
+}
+
+fn carry_out(table: FakeTable, request: &Request) -> (Destroyed, FakeTable) {
+    let mut worker = Worker::new(table);
+    let result = worker.carry_out(request, || false).expect("not stopped");
+    (result, worker.into_table())
+}
+
+fn result(destroyed: u32, spared: u32, gone: u32, failed: u32) -> Destroyed {
+    Destroyed {
+        destroyed,
+        spared,
+        gone,
+        failed,
+    }
+}
+
+#[test]
+fn what_was_asked_for_is_destroyed_and_nothing_else() {
+    let table = FakeTable {
+        sockets: flows(1..=5),
+        ..FakeTable::default()
+    };
+    let (told, table) = carry_out(table, &request(&flows([1, 2, 4])));
+    assert_eq!(told, result(3, 0, 0, 0));
+    assert_eq!(table.sockets, flows([3, 5]));
+}
+
+#[test]
+fn one_that_heard_spares_them_all() {
+    let table = FakeTable {
+        sockets: flows(1..=4),
+        heard: Some((1, 3)),
+        ..FakeTable::default()
+    };
+    let (told, table) = carry_out(table, &request(&flows([1, 2, 3, 9])));
+    assert_eq!(told, result(0, 3, 1, 0));
+    assert_eq!(table.destroyed, []);
+}
+
+#[test]
+fn a_look_that_came_late_spares_nobody() {
+    let late = |late| FakeTable {
+        sockets: flows(1..=2),
+        late,
+        ..FakeTable::default()
+    };
+    let (told, _) = carry_out(late(LOOKS - 1), &request(&flows([1, 2])));
+    assert_eq!(told, result(2, 0, 0, 0));
+    let (told, _) = carry_out(late(LOOKS), &request(&flows([1, 2])));
+    assert_eq!(told, result(0, 2, 0, 0));
+}
+
+/// A new connection: the peer is back, though none of the old ones has noticed.
+#[test]
+fn another_socket_of_the_peer_that_heard_spares_them_too() {
+    let table = FakeTable {
+        sockets: flows(1..=4),
+        heard: Some((1, 4)),
+        ..FakeTable::default()
+    };
+    let (told, _) = carry_out(table, &request(&flows([1, 2, 3])));
+    assert_eq!(told, result(0, 3, 0, 0));
+}
+
+#[test]
+fn a_peer_that_is_heard_between_two_batches_keeps_the_rest() {
+    let table = FakeTable {
+        sockets: flows(1..=600),
+        heard: Some((2, 1)),
+        ..FakeTable::default()
+    };
+    let (told, table) = carry_out(table, &request(&flows(1..=600)));
+    assert_eq!(told, result(256, 344, 0, 0));
+    assert_eq!(table.looks, 1 + LOOKS);
+}
+
+#[test]
+fn each_batch_has_its_own_look() {
+    let table = FakeTable {
+        sockets: flows(1..=600),
+        ..FakeTable::default()
+    };
+    let (told, table) = carry_out(table, &request(&flows(1..=600)));
+    assert_eq!(told, result(600, 0, 0, 0));
+    assert_eq!(table.looks, 3);
+}
+
+#[test]
+fn what_is_gone_before_or_at_the_last_moment_is_told() {
+    let table = FakeTable {
+        sockets: flows(1..=3),
+        answers: [Err(DestroyError::Gone)].into(),
+        ..FakeTable::default()
+    };
+    // A cookie that the dump does not have is another connection's.
+    let (told, _) = carry_out(table, &request(&flows([1, 2, 3, 4, 5])));
+    assert_eq!(told, result(2, 0, 3, 0));
+}
+
+#[test]
+fn without_a_cookie_or_from_another_namespace_nothing_is_tried() {
+    let foreign = FlowReading {
+        id: FlowId {
+            netns: NETNS + 1,
+            ..flow(2).id
+        },
+        ..flow(2)
+    };
+    let unnamed = |cookie| FlowReading { cookie, ..flow(3) };
+    let table = FakeTable {
+        sockets: vec![flow(1), flow(2), unnamed(0), unnamed(u64::MAX)],
+        ..FakeTable::default()
+    };
+    let asked = [flow(1), foreign, unnamed(0), unnamed(u64::MAX)];
+    let (told, table) = carry_out(table, &request(&asked));
+    assert_eq!(told, result(1, 0, 0, 3));
+    assert_eq!(table.destroyed, [SocketKey::of_flow(&flow(1))]);
+}
+
+#[test]
+fn a_kernel_that_refuses_is_not_asked_again() {
+    for refusal in [DestroyError::NotPermitted, DestroyError::Unsupported] {
+        let table = FakeTable {
+            sockets: flows(1..=300),
+            answers: [Err(refusal)].into(),
+            ..FakeTable::default()
+        };
+        let (told, table) = carry_out(table, &request(&flows(1..=300)));
+        assert_eq!(told, result(0, 0, 0, 300));
+        assert_eq!(table.destroyed, []);
+    }
+}
+
+#[test]
+fn one_socket_that_is_refused_does_not_keep_the_others() {
+    let refused = std::io::Error::from_raw_os_error(nix::libc::EINVAL);
+    let table = FakeTable {
+        sockets: flows(1..=3),
+        answers: [Err(DestroyError::Refused(refused))].into(),
+        ..FakeTable::default()
+    };
+    let (told, _) = carry_out(table, &request(&flows(1..=3)));
+    assert_eq!(told, result(2, 0, 0, 1));
+}
+
+#[test]
+fn without_a_last_look_nothing_is_destroyed() {
+    let table = FakeTable {
+        sockets: flows(1..=3),
+        is_unreadable: true,
+        ..FakeTable::default()
+    };
+    let (told, table) = carry_out(table, &request(&flows(1..=3)));
+    assert_eq!(told, result(0, 0, 0, 3));
+    assert_eq!(table.destroyed, []);
+}
+
+#[test]
+fn it_can_be_stopped_between_two_batches() {
+    let mut worker = Worker::new(FakeTable {
+        sockets: flows(1..=600),
+        ..FakeTable::default()
+    });
+    let asked = std::cell::Cell::new(0);
+    let stopped = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 1
+    };
+    assert_eq!(worker.carry_out(&request(&flows(1..=600)), stopped), None);
+    assert_eq!(worker.into_table().destroyed.len(), 256);
+}
+
+fn of_peer(peer: &str, generation: u64) -> Request {
+    Request {
+        peer: PeerName::from_canonical(peer),
+        generation,
+        ..request(&flows([1]))
+    }
+}
+
+#[test]
+fn one_request_a_peer_waits_and_the_newest_generation_wins() {
+    let queue = Shared::default();
+    for (peer, generation) in [("a", 2), ("b", 1), ("a", 3), ("a", 1)] {
+        assert_eq!(queue.put(of_peer(peer, generation)), None);
+    }
+    assert_eq!(queue.take(), Some(of_peer("a", 3)));
+    assert_eq!(queue.take(), Some(of_peer("b", 1)));
+    queue.lock().stopped = true;
+    assert_eq!(queue.take(), None);
+}
+
+#[test]
+fn the_queue_is_bounded() {
+    let queue = Shared::default();
+    for n in 0..MAX_PENDING {
+        assert_eq!(queue.put(of_peer(&n.to_string(), 1)), None);
+    }
+    let late = of_peer("late", 1);
+    assert_eq!(queue.put(late.clone()), Some(late));
+    assert_eq!(queue.put(of_peer("0", 2)), None, "this one has its place");
+    assert_eq!(queue.lock().pending.len(), MAX_PENDING);
+}
+
+#[tokio::test]
+async fn every_request_is_answered_until_the_thread_ends() {
+    let (sender, mut signals) = mpsc::channel(8);
+    let destroyer = Destroyer::spawn(sender).unwrap();
+    // Nothing has such a cookie: nothing is destroyed.
+    let mut request = request(&[FlowReading {
+        cookie: u64::MAX - 1,
+        ..flow(1)
+    }]);
+    request.sockets[0].0.netns = 0;
+    destroyer.request(request.clone());
+    let answer = signals.recv().await.unwrap();
+    let Signal::SocketsDestroyed {
+        peer,
+        generation,
+        result: told,
+        ..
+    } = answer
+    else {
+        panic!("{answer:?}")
+    };
+    assert_eq!((peer, generation), (request.peer, 1));
+    assert_eq!(told, result(0, 0, count(1), 0));
+    drop(destroyer);
+    assert_eq!(signals.recv().await, None, "the thread has ended");
+}

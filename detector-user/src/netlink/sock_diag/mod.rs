@@ -1,0 +1,198 @@
+//! The kernel's socket dump (`sock_diag(7)`), which anyone may read.
+//!
+//! It shows one network namespace: that of the thread which opened the socket.
+
+mod decode;
+mod destroy;
+mod link;
+mod request;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeSet, io, net::IpAddr, time::Duration};
+
+use netlink_packet_sock_diag::{AF_INET, AF_INET6, inet::StateFlags};
+use thiserror::Error;
+
+pub use self::destroy::{DestroyError, Socket, SocketKey};
+use self::{
+    decode::{ReadAt, Response},
+    link::Link,
+};
+use crate::{
+    clock,
+    core::{FlowReading, Time},
+};
+
+/// The most sockets that one dump may hand over. More than this many connections with
+/// watched peers is beyond what the daemon is sized for.
+const MAX_FLOWS: usize = 1 << 18;
+
+/// With more addresses than this the kernel's filter, which compares them one by one for
+/// each socket, costs more than copying the sockets that are not wanted.
+const MAX_FILTERED_IN_KERNEL: usize = 16;
+
+/// How often a dump that the kernel calls inconsistent is taken again.
+const ATTEMPTS: u32 = 3;
+
+/// Why the socket dump could not be read. Nothing of a failed dump is used.
+#[derive(Debug, Error)]
+pub enum SockDiagError {
+    #[error("cannot open a netlink socket for sock_diag: {0}; is AF_NETLINK allowed here?")]
+    Open(#[source] io::Error),
+    #[error("cannot tell the network namespace from /proc/thread-self/ns/net: {0}")]
+    Namespace(#[source] io::Error),
+    #[error("cannot ask the kernel for its sockets: {0}")]
+    Send(#[source] io::Error),
+    #[error("cannot read the kernel's socket dump: {0}")]
+    Receive(#[source] io::Error),
+    #[error(
+        "the kernel refused to dump its {family} TCP sockets: {source}; \
+         ENOENT means that the module tcp_diag is missing"
+    )]
+    Refused {
+        family: &'static str,
+        source: io::Error,
+    },
+    #[error("the kernel lost part of the socket dump (NLMSG_OVERRUN)")]
+    Overrun,
+    #[error("a part of the socket dump has {length} bytes, the buffer only {capacity}")]
+    Truncated { length: usize, capacity: usize },
+    #[error("the sockets changed during each of {ATTEMPTS} dumps (NLM_F_DUMP_INTR)")]
+    Interrupted,
+    #[error("the socket dump is malformed: {0}")]
+    Malformed(String),
+    #[error("more than {MAX_FLOWS} connections match; name fewer peers")]
+    TooManyFlows,
+    #[error("cannot start the thread that reads the socket dump: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// Reads the kernel's TCP sockets.
+#[derive(Debug)]
+pub struct SockDiag {
+    /// `None` after a failed dump: what remains of it in the socket is thrown away with it.
+    link: Option<Link>,
+    /// The resolution of the ages that the kernel reports.
+    jiffy: Duration,
+    /// Inode of the namespace whose sockets are seen.
+    netns: u32,
+}
+
+impl SockDiag {
+    /// Opens the socket, in the calling thread's network namespace.
+    pub fn open() -> Result<Self, SockDiagError> {
+        let link = Link::open()?;
+        Ok(Self {
+            netns: link.netns(),
+            link: Some(link),
+            jiffy: clock::jiffy(),
+        })
+    }
+
+    /// All TCP flows that can carry evidence: every state but LISTEN, TIME_WAIT and
+    /// half-accepted.
+    pub fn read_all(&mut self) -> Result<Vec<FlowReading>, SockDiagError> {
+        Ok(self.read(None, |flow, _| flow)?.flows)
+    }
+
+    /// The flows whose remote address is one of `addrs`, which are canonical.
+    pub fn read_peers(&mut self, addrs: &BTreeSet<IpAddr>) -> Result<Reading, SockDiagError> {
+        self.read(Some(addrs), |flow, _| flow)
+    }
+
+    /// The ports that something here accepts connections on.
+    pub fn listening_ports(&mut self) -> Result<BTreeSet<u16>, SockDiagError> {
+        let mut ports = BTreeSet::new();
+        self.dump(StateFlags::LISTEN, &[], |response, _| {
+            ports.insert(response.header.socket_id.source_port);
+            Ok(())
+        })?;
+        Ok(ports)
+    }
+
+    /// What `make` makes of each flow and the kernel's own words for it.
+    fn read<T>(
+        &mut self,
+        wanted: Option<&BTreeSet<IpAddr>>,
+        make: impl Fn(FlowReading, &Response) -> T,
+    ) -> Result<Reading<T>, SockDiagError> {
+        if wanted.is_some_and(BTreeSet::is_empty) {
+            return Ok(Reading {
+                at: clock::now(),
+                flows: Vec::new(),
+            });
+        }
+        let in_kernel: Vec<IpAddr> = wanted
+            .filter(|wanted| wanted.len() <= MAX_FILTERED_IN_KERNEL)
+            .map(|wanted| wanted.iter().copied().collect())
+            .unwrap_or_default();
+        let mut attempts = 1;
+        loop {
+            match self.read_once(wanted, &in_kernel, &make) {
+                Err(SockDiagError::Interrupted) if attempts < ATTEMPTS => attempts += 1,
+                result => return result,
+            }
+        }
+    }
+
+    fn read_once<T>(
+        &mut self,
+        wanted: Option<&BTreeSet<IpAddr>>,
+        in_kernel: &[IpAddr],
+        make: impl Fn(FlowReading, &Response) -> T,
+    ) -> Result<Reading<T>, SockDiagError> {
+        let mut flows = Vec::new();
+        let at = self.dump(request::flow_states(), in_kernel, |response, read_at| {
+            let remote = response.header.socket_id.destination_address.to_canonical();
+            if wanted.is_some_and(|wanted| !wanted.contains(&remote)) {
+                return Ok(());
+            }
+            if flows.len() == MAX_FLOWS {
+                return Err(SockDiagError::TooManyFlows);
+            }
+            let flow = decode::reading(response, read_at)?;
+            flows.extend(flow.map(|flow| make(flow, response)));
+            Ok(())
+        })?;
+        Ok(Reading { at, flows })
+    }
+
+    /// Dumps both families and returns when it began: nothing that came before is missing.
+    fn dump(
+        &mut self,
+        states: StateFlags,
+        only: &[IpAddr],
+        mut each: impl FnMut(&Response, ReadAt) -> Result<(), SockDiagError>,
+    ) -> Result<Time, SockDiagError> {
+        let mut link = self.take_link()?;
+        let (netns, jiffy) = (self.netns, self.jiffy);
+        let begun = clock::now();
+        for family in [AF_INET, AF_INET6] {
+            link.dump(family, states.clone(), only, |response, received| {
+                let read_at = ReadAt {
+                    received,
+                    jiffy,
+                    netns,
+                };
+                each(response, read_at)
+            })?;
+        }
+        self.link = Some(link);
+        Ok(begun)
+    }
+
+    /// Whoever takes it puts it back unless something went wrong.
+    fn take_link(&mut self) -> Result<Link, SockDiagError> {
+        self.link.take().map_or_else(Link::open, Ok)
+    }
+}
+
+/// One complete dump.
+#[derive(Debug)]
+pub struct Reading<T = FlowReading> {
+    /// When it began. Of the packets that came while it lasted, some may be missing.
+    pub at: Time,
+    pub flows: Vec<T>,
+}

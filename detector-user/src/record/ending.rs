@@ -1,0 +1,25 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a recording ends where it does; its last line, where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Ending {
+    /// The daemon stopped.
+    Stopped,
+    /// The file had reached its limit.
+    Limit,
+    /// The disk was slower than the signals.
+    TooSlow,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stopped => "the daemon was stopped",
+            Self::Limit => "the file had reached its limit (--record-limit)",
+            Self::TooSlow => "the disk was slower than the signals",
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! The lines of a recording. Moments are nanoseconds of `CLOCK_MONOTONIC`, durations
+//! nanoseconds.
+
+use std::{fs, mem::size_of};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Ending;
+use crate::{
+    clock,
+    core::{FlowReading, PeerName, Settings, Signal, Time, TrialOutcome},
+};
+
+/// Rises with each change after which an older recording would be misread.
+pub(super) const FORMAT: u32 = 1;
+
+/// The first line: what is needed to understand the others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// The version of the format.
+    pub detector_recording: u32,
+    /// The version of the detector that recorded.
+    pub detector: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The wall-clock time, RFC 3339, at the monotonic moment `now`.
+    #[serde(with = "rfc3339")]
+    pub started_at: Timestamp,
+    pub now: Time,
+    /// The settings that the core had.
+    pub settings: Settings,
+}
+
+impl Header {
+    /// A recording by this detector, on this machine, that begins now.
+    pub fn here(settings: &Settings) -> Self {
+        let now = clock::now();
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Self {
+            detector_recording: FORMAT,
+            detector: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: kernel.trim().to_owned(),
+            started_at: Timestamp::try_from(clock::wall(now)).unwrap_or_default(),
+            now,
+            settings: settings.clone(),
+        }
+    }
+
+    /// The wall-clock time of a recorded moment. The wall clock may have been set since the
+    /// recording began, and the monotonic one stands still while a machine is suspended.
+    pub fn wall(&self, at: Time) -> Option<Timestamp> {
+        let after = self.started_at.checked_add(at.since(self.now)).ok()?;
+        after.checked_sub(self.now.since(at)).ok()
+    }
+
+    /// The recorded moment of a wall-clock time; the beginning for any before it.
+    pub fn moment(&self, at: Timestamp) -> Time {
+        let after = at.duration_since(self.started_at);
+        self.now + after.try_into().unwrap_or_default()
+    }
+}
+
+/// Any line after the first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The time that the core was told; never earlier than in the line before.
+    pub now: Time,
+    #[serde(rename = "in")]
+    pub input: Input,
+}
+
+/// One call of the core, or the end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large variant is the frequent one"
+)]
+pub enum Input {
+    /// [`Detector::handle_signal`](crate::core::Detector::handle_signal).
+    Signal(Signal),
+    /// [`Detector::handle_timeout`](crate::core::Detector::handle_timeout).
+    Timeout,
+    /// [`Detector::acquire_trial`](crate::core::Detector::acquire_trial).
+    AcquireTrial {
+        peer: PeerName,
+    },
+    /// [`Detector::finish_trial`](crate::core::Detector::finish_trial).
+    FinishTrial {
+        peer: PeerName,
+        trial: u64,
+        outcome: TrialOutcome,
+    },
+    End(Ending),
+}
+
+impl Entry {
+    /// About how much memory it takes.
+    pub(super) fn weight(&self) -> usize {
+        let more = match &self.input {
+            Input::Signal(Signal::SocketsRead { flows, .. }) => {
+                flows.len() * size_of::<FlowReading>()
+            }
+            Input::Signal(Signal::PeerConfigured { endpoints, .. }) => size_of_val(&**endpoints),
+            _ => 0,
+        };
+        size_of::<Self>() + more
+    }
+}
+
+mod rfc3339 {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(at)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}

@@ -1,0 +1,32 @@
+//! Recordings: everything that went into the core, to be run through it again.
+//!
+//! The core is pure: the same inputs at the same times give the same verdicts. So a file of
+//! its inputs shows what happened on somebody else's machine, and what other settings would
+//! have made of it.
+//!
+//! ```text
+//!   driver ─▶ Taped ─▶ Detector
+//!               └─ copy ─▶ Recorder ─bounded queue─▶ thread ─▶ FILE ─▶ Reader ─▶ Replay ─▶ Detector
+//! ```
+//!
+//! The file is JSON Lines: a [`Header`], then an [`Entry`] for each input, then an
+//! [`Ending`]. It is read strictly, for a recording that is misread is worse than none.
+
+mod ending;
+mod format;
+mod questions;
+mod reader;
+mod replay;
+mod taped;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use self::{
+    ending::Ending,
+    format::{Entry, Header, Input},
+    reader::{ReadError, Reader},
+    replay::{Replay, Summary, Timeouts},
+    taped::Taped,
+    writer::{CreateError, Recorder},
+};

@@ -1,0 +1,112 @@
+//! The core names its probes itself. With other settings it asks at other moments, so that a
+//! recorded answer goes by another name.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::core::{ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
+
+/// The most questions of each kind that are remembered; the oldest are forgotten.
+const KEPT: usize = 8192;
+
+/// No detector comes to this one: nothing is known of such a question, but an answer to it
+/// shows a living host.
+const NOBODY_S: ProbeId = ProbeId(u64::MAX);
+
+/// Which of the core's own questions a recorded one stands for.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    /// Asked, and not taken for a recorded one yet; oldest first.
+    asked: VecDeque<(Time, ProbeId, ProbeTarget)>,
+    /// By the recorded name.
+    own: BTreeMap<ProbeId, ProbeId>,
+}
+
+impl Questions {
+    pub(super) fn asked(&mut self, now: Time, probe: ProbeId, target: ProbeTarget) {
+        if self.asked.len() == KEPT {
+            self.asked.pop_front();
+        }
+        self.asked.push_back((now, probe, target));
+    }
+
+    /// The event as that of the core's own question of the same target that was asked last
+    /// before it.
+    pub(super) fn own(&mut self, event: ProbeEvent) -> ProbeEvent {
+        let known = self.own.get(&event.probe).copied();
+        let probe = known.unwrap_or_else(|| self.take(&event));
+        match event.outcome {
+            ProbeOutcome::Sent => {
+                if self.own.len() == KEPT {
+                    self.own.pop_first();
+                }
+                self.own.insert(event.probe, probe);
+            }
+            ProbeOutcome::Answered(_) | ProbeOutcome::Failed { .. } => {
+                self.own.remove(&event.probe);
+            }
+        }
+        ProbeEvent { probe, ..event }
+    }
+
+    fn take(&mut self, event: &ProbeEvent) -> ProbeId {
+        let same = |asked: &(Time, ProbeId, ProbeTarget)| asked.2 == event.target;
+        match self.asked.iter().rposition(same) {
+            Some(place) => {
+                let taken = self.asked.remove(place);
+                taken.map_or(NOBODY_S, |(_, probe, _)| probe)
+            }
+            None => NOBODY_S,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Endpoint, ProbeAnswer};
+
+    fn target(last: u8) -> ProbeTarget {
+        ProbeTarget::Connect(Endpoint {
+            addr: [10, 0, 0, last].into(),
+            port: 9000,
+        })
+    }
+
+    fn event(probe: u64, last: u8, outcome: ProbeOutcome) -> ProbeEvent {
+        ProbeEvent {
+            at: Time::default(),
+            probe: ProbeId(probe),
+            target: target(last),
+            outcome,
+        }
+    }
+
+    #[test]
+    fn a_recorded_question_stands_for_the_last_own_one_to_the_same_target() {
+        let mut questions = Questions::default();
+        for (probe, last) in [(1, 4), (2, 4), (3, 5)] {
+            questions.asked(Time::default(), ProbeId(probe), target(last));
+        }
+        let answered = ProbeOutcome::Answered(ProbeAnswer::SynAck);
+        let sent = |probe, last| event(probe, last, ProbeOutcome::Sent);
+        assert_eq!(questions.own(sent(70, 4)).probe, ProbeId(2));
+        assert_eq!(questions.own(sent(71, 5)).probe, ProbeId(3));
+        assert_eq!(questions.own(sent(72, 6)).probe, NOBODY_S, "never asked");
+        assert_eq!(questions.own(event(70, 4, answered)).probe, ProbeId(2));
+        assert_eq!(questions.own(event(72, 6, answered)).probe, NOBODY_S);
+        let failed = ProbeOutcome::Failed { errno: 1 };
+        assert_eq!(questions.own(event(73, 4, failed)).probe, ProbeId(1));
+        assert_eq!(questions.own(sent(73, 4)).probe, NOBODY_S, "all are taken");
+        assert!(questions.asked.is_empty());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut questions = Questions::default();
+        for n in 0..2 * KEPT as u64 {
+            questions.asked(Time::default(), ProbeId(n), target(4));
+            questions.own(event(n, 5, ProbeOutcome::Sent));
+        }
+        assert_eq!((questions.asked.len(), questions.own.len()), (KEPT, KEPT));
+    }
+}

@@ -1,0 +1,84 @@
+use super::{Entry, Input, Recorder};
+use crate::core::{
+    Detector, Effect, Explanation, PeerName, Settings, Signal, Time, Trial, TrialError,
+    TrialOutcome,
+};
+
+/// The detector, with every input written down where a recording is wanted.
+#[derive(Debug)]
+pub struct Taped {
+    detector: Detector,
+    recorder: Option<Recorder>,
+}
+
+impl Taped {
+    pub fn new(settings: Settings, recorder: Option<Recorder>) -> Self {
+        Self {
+            detector: Detector::new(settings),
+            recorder,
+        }
+    }
+
+    /// [`Detector::handle_signal`].
+    pub fn handle_signal(&mut self, now: Time, signal: Signal) {
+        self.record(now, || Input::Signal(signal.clone()));
+        self.detector.handle_signal(now, signal);
+    }
+
+    /// [`Detector::handle_timeout`].
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.record(now, || Input::Timeout);
+        self.detector.handle_timeout(now);
+    }
+
+    /// [`Detector::acquire_trial`].
+    pub fn acquire_trial(&mut self, now: Time, peer: &PeerName) -> Result<Trial, TrialError> {
+        self.record(now, || Input::AcquireTrial { peer: peer.clone() });
+        self.detector.acquire_trial(now, peer)
+    }
+
+    /// [`Detector::finish_trial`].
+    pub fn finish_trial(
+        &mut self,
+        now: Time,
+        peer: &PeerName,
+        trial: u64,
+        outcome: TrialOutcome,
+    ) -> Result<(), TrialError> {
+        self.record(now, || Input::FinishTrial {
+            peer: peer.clone(),
+            trial,
+            outcome,
+        });
+        self.detector.finish_trial(now, peer, trial, outcome)
+    }
+
+    /// [`Detector::poll_timeout`].
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.detector.poll_timeout()
+    }
+
+    /// [`Detector::poll_effect`].
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.detector.poll_effect()
+    }
+
+    /// [`Detector::explain`].
+    pub fn explain(&self, now: Time, peer: &PeerName) -> Option<Explanation> {
+        self.detector.explain(now, peer)
+    }
+
+    /// Ends the recording, if there is one.
+    pub fn finish(&mut self, now: Time) {
+        if let Some(recorder) = self.recorder.take() {
+            recorder.finish(now);
+        }
+    }
+
+    fn record(&mut self, now: Time, input: impl FnOnce() -> Input) {
+        if let Some(recorder) = self.recorder.as_mut().filter(|r| !r.is_over()) {
+            let input = input();
+            recorder.record(Entry { now, input });
+        }
+    }
+}

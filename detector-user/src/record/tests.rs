@@ -1,0 +1,232 @@
+//! Recordings of a hand-made cut and of arbitrary inputs, written, read and replayed.
+
+mod arbitrary;
+mod files;
+mod lines;
+mod replays;
+
+use std::{collections::BTreeMap, fs::File, io::BufReader, path::Path, time::Duration};
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::core::{
+    Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, PeerName,
+    PeerState, ProbeAnswer, ProbeEvent, ProbeOutcome, Settings, Signal, SourceKind, TcpState, Time,
+    TrialOutcome, Verdict,
+};
+
+const NO_LIMIT: u64 = u64::MAX;
+const FLOWS: u16 = 4;
+/// When the power goes, and when it is back.
+const CUT_MS: u64 = 1_000;
+const HEAL_MS: u64 = 4_000;
+const END_MS: u64 = 6_000;
+
+/// A moment of a machine that has been up for some days.
+fn ms(millis: u64) -> Time {
+    Time::from_nanos(987_654_321_000_000 + millis * 1_000_000)
+}
+
+fn peer() -> PeerName {
+    PeerName::from_canonical("http://node4:9000")
+}
+
+fn header(settings: &Settings) -> Header {
+    Header {
+        detector_recording: 1,
+        detector: "0.1.0".to_owned(),
+        kernel: "6.18.0".to_owned(),
+        started_at: Timestamp::new(1_700_000_000, 0).unwrap(),
+        now: ms(0),
+        settings: settings.clone(),
+    }
+}
+
+fn flow(n: u16) -> FlowId {
+    FlowId {
+        netns: 4_026_531_840,
+        local: ([10, 0, 0, 1], 40_000 + n).into(),
+        remote: ([10, 0, 0, 4], 9000).into(),
+    }
+}
+
+/// The `n`th flow as the kernel would show it.
+fn reading(n: u16, millis: u64) -> FlowReading {
+    let dead = is_cut(millis);
+    let silent = if dead { millis - CUT_MS } else { 0 };
+    let rto_count = [214, 626, 1_460, 3_120]
+        .iter()
+        .filter(|&&at| at <= silent)
+        .count() as u32;
+    FlowReading {
+        id: flow(n),
+        cookie: u64::from(n) + 1,
+        state: TcpState::Established,
+        rto_count,
+        backoff: rto_count,
+        probes_out: 0,
+        unacked_segments: u32::from(dead) * 2,
+        unacked_bytes: u32::from(dead) * 200,
+        send_window_bytes: 65_535,
+        last_heard: Some(ms(millis - silent)),
+        srtt: Duration::from_micros(200),
+        rto: Duration::from_millis(204 << rto_count),
+        segments_sent: 1_000 + millis,
+        segments_retransmitted: u64::from(rto_count),
+    }
+}
+
+fn event(n: u16, millis: u64, kind: FlowEventKind) -> Signal {
+    Signal::Flow(FlowEvent {
+        at: ms(millis),
+        source: SourceKind::Ebpf,
+        flow: flow(n),
+        kind,
+        reading: Some(reading(n, millis)),
+    })
+}
+
+fn configured() -> Signal {
+    Signal::PeerConfigured {
+        peer: peer(),
+        endpoints: vec![Endpoint {
+            addr: [10, 0, 0, 4].into(),
+            port: 9000,
+        }],
+        discovered: false,
+    }
+}
+
+/// What the kernel tells of the cut by itself.
+fn kernel_events() -> BTreeMap<u64, Vec<Signal>> {
+    let mut events: BTreeMap<u64, Vec<Signal>> = BTreeMap::new();
+    let mut all = |after: u64, kind| {
+        let at = CUT_MS + after;
+        let signals = (0..FLOWS).map(|n| event(n, at, kind));
+        events.entry(at).or_default().extend(signals);
+    };
+    all(10, FlowEventKind::Tlp);
+    for (count, after) in [(1, 214), (2, 626), (3, 1_460)] {
+        all(after, FlowEventKind::Rto { count });
+    }
+    all(HEAL_MS - CUT_MS, FlowEventKind::Recovered);
+    events.insert(0, vec![configured()]);
+    events
+}
+
+/// A driver in virtual time, whose kernel lets a peer die and come back. Every time-out is
+/// handled `late` after it was due. A peer that clients try does not answer probes: only then
+/// is its breaker half open after the recovery time-out. Gives what was published.
+fn drive_a_cut(taped: &mut Taped, late: Duration, tries: bool) -> Vec<PeerState> {
+    let mut events = kernel_events();
+    let mut published = Vec::new();
+    for millis in 0..=END_MS {
+        let now = ms(millis);
+        if taped.poll_timeout().is_some_and(|due| due + late <= now) {
+            taped.handle_timeout(now);
+        }
+        for signal in events.remove(&millis).unwrap_or_default() {
+            taped.handle_signal(now, signal);
+        }
+        // A client tries, and fails, as soon as it may.
+        if tries && let Ok(trial) = taped.acquire_trial(now, &peer()) {
+            let failed = TrialOutcome::Failed;
+            taped.finish_trial(now, &peer(), trial.id, failed).unwrap();
+        }
+        // Answered in the next millisecond.
+        let next = events.entry(millis + 1).or_default();
+        while let Some(effect) = taped.poll_effect() {
+            match effect {
+                Effect::Publish(state) => published.push(state),
+                effect => next.extend(carried_out(effect, millis + 1, tries)),
+            }
+        }
+    }
+    published
+}
+
+/// What the kernel answers.
+fn carried_out(effect: Effect, millis: u64, firewalled: bool) -> Vec<Signal> {
+    let at = ms(millis);
+    match effect {
+        Effect::ReadSockets { peer, .. } => vec![Signal::SocketsRead {
+            at,
+            source: SourceKind::SockDiag,
+            peer,
+            flows: (0..FLOWS).map(|n| reading(n, millis)).collect(),
+        }],
+        Effect::Probe { probe, target, .. } => {
+            let outcome = |outcome| {
+                Signal::Probe(ProbeEvent {
+                    at,
+                    probe,
+                    target,
+                    outcome,
+                })
+            };
+            let answer = (!is_cut(millis) && !firewalled)
+                .then_some(ProbeOutcome::Answered(ProbeAnswer::SynAck));
+            let outcomes = std::iter::once(ProbeOutcome::Sent).chain(answer);
+            outcomes.map(outcome).collect()
+        }
+        Effect::DestroySockets {
+            peer, generation, ..
+        } => vec![Signal::SocketsDestroyed {
+            at,
+            peer,
+            generation,
+            result: Destroyed::default(),
+        }],
+        _ => Vec::new(),
+    }
+}
+
+fn is_cut(millis: u64) -> bool {
+    (CUT_MS..HEAL_MS).contains(&millis)
+}
+
+/// Records the cut into a file, and gives what was published.
+fn record_a_cut(file: &Path, settings: &Settings, late: Duration, tries: bool) -> Vec<PeerState> {
+    let recorder = Recorder::create(file, NO_LIMIT, &header(settings)).unwrap();
+    let mut taped = Taped::new(settings.clone(), Some(recorder));
+    let published = drive_a_cut(&mut taped, late, tries);
+    taped.finish(ms(END_MS));
+    published
+}
+
+fn open(file: &Path) -> Reader<BufReader<File>> {
+    Reader::new(BufReader::new(File::open(file).unwrap())).unwrap()
+}
+
+/// Replays all that can be read, and gives what is published, and when.
+fn replay(
+    file: &Path,
+    timeouts: Timeouts,
+    change: impl FnOnce(&mut Settings),
+) -> Vec<(Time, PeerState)> {
+    let mut reader = open(file);
+    let mut settings = reader.header().settings.clone();
+    change(&mut settings);
+    let mut replay = Replay::new(reader.header(), settings, timeouts);
+    let mut published = Vec::new();
+    while let Some(entry) = reader.read().unwrap() {
+        replay.step(entry, &mut |at, state| published.push((at, state.clone())));
+    }
+    published
+}
+
+const STORY: [Verdict; 5] = [
+    Verdict::Unknown,
+    Verdict::Alive,
+    Verdict::Suspect,
+    Verdict::Dead,
+    Verdict::Alive,
+];
+
+/// The verdicts, each once.
+fn story(published: &[PeerState]) -> Vec<Verdict> {
+    let mut story: Vec<_> = published.iter().map(|state| state.verdict).collect();
+    story.dedup();
+    story
+}

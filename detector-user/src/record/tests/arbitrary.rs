@@ -1,0 +1,107 @@
+//! Any inputs at all, at any pace: the replay publishes the same.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Something that happens after some time.
+#[derive(Clone, Debug)]
+enum Step {
+    Configure,
+    Remove,
+    Event(u16, FlowEventKind),
+    Look { flows: u16, as_at_ms: u64 },
+    Unreadable,
+    Timeout,
+    Acquire,
+    Finish(u64, TrialOutcome),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let flow = 0..FLOWS;
+    let kind = prop_oneof![
+        Just(FlowEventKind::Tlp),
+        (1..5_u32).prop_map(|count| FlowEventKind::Rto { count }),
+        Just(FlowEventKind::Recovered),
+        Just(FlowEventKind::Established),
+        Just(FlowEventKind::ErrorReport { errno: 110 }),
+        Just(FlowEventKind::Closed { errno: 0 }),
+    ];
+    let outcome = prop_oneof![Just(TrialOutcome::Succeeded), Just(TrialOutcome::Failed)];
+    prop_oneof![
+        1 => Just(Step::Configure),
+        1 => Just(Step::Remove),
+        8 => (flow, kind).prop_map(|(flow, kind)| Step::Event(flow, kind)),
+        12 => (0..=FLOWS, 0..END_MS).prop_map(|(flows, as_at_ms)| Step::Look { flows, as_at_ms }),
+        1 => Just(Step::Unreadable),
+        8 => Just(Step::Timeout),
+        2 => Just(Step::Acquire),
+        2 => (0..4_u64, outcome).prop_map(|(trial, outcome)| Step::Finish(trial, outcome)),
+    ]
+}
+
+fn take(taped: &mut Taped, millis: u64, step: &Step) {
+    let now = ms(millis);
+    let signal = match step {
+        Step::Configure => configured(),
+        Step::Remove => Signal::PeerRemoved { peer: peer() },
+        Step::Event(n, kind) => event(*n, millis, *kind),
+        Step::Look { flows, as_at_ms } => Signal::SocketsRead {
+            at: now,
+            source: SourceKind::SockDiag,
+            peer: peer(),
+            flows: (0..*flows)
+                .map(|n| FlowReading {
+                    last_heard: Some(ms(millis.min(*as_at_ms))),
+                    ..reading(n, *as_at_ms)
+                })
+                .collect(),
+        },
+        Step::Unreadable => Signal::SocketsUnreadable { peer: peer() },
+        Step::Timeout => return taped.handle_timeout(now),
+        Step::Acquire => {
+            let _ = taped.acquire_trial(now, &peer());
+            return;
+        }
+        Step::Finish(trial, outcome) => {
+            let _ = taped.finish_trial(now, &peer(), *trial, *outcome);
+            return;
+        }
+    };
+    taped.handle_signal(now, signal);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_replay_publishes_what_any_inputs_published(
+        steps in prop::collection::vec((0..400_u64, step()), 1..60)
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("r");
+        let settings = Settings {
+            recovery_timeout: Duration::from_millis(500),
+            ..Settings::default()
+        };
+        let recorder = Recorder::create(&file, NO_LIMIT, &header(&settings)).unwrap();
+        let mut taped = Taped::new(settings, Some(recorder));
+        taped.handle_signal(ms(0), configured());
+        let mut millis = 0;
+        let mut published = Vec::new();
+        for (gap, step) in &steps {
+            millis += gap;
+            take(&mut taped, millis, step);
+            while let Some(effect) = taped.poll_effect() {
+                if let Effect::Publish(state) = effect {
+                    published.push((ms(millis), state));
+                }
+            }
+        }
+        taped.finish(ms(millis));
+        let mut replayed = replay(&file, Timeouts::Recorded, |_| {});
+        // Published by the first input, before the steps began.
+        replayed[0].0 = published[0].0;
+        prop_assert_eq!(replayed, published);
+    }
+}

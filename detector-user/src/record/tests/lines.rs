@@ -1,0 +1,252 @@
+//! The format, line by line.
+
+use std::io::Cursor;
+
+use super::*;
+use crate::core::{NeighbourState, NetworkEvent, ProbeId, ProbeTarget, Route};
+
+const HEADER: &str = r#"{"detector_recording":1,"detector":"0.1.0","kernel":"6.18.0","started_at":"2023-11-14T22:13:20Z","now":987654321000000,"settings":"#;
+
+fn text(lines: &[&str]) -> String {
+    let settings = serde_json::to_string(&Settings::default()).unwrap();
+    let mut text = format!("{HEADER}{settings}}}\n");
+    for line in lines {
+        text += line;
+        text += "\n";
+    }
+    text
+}
+
+/// All entries, or the first error.
+fn read(text: &str) -> Result<Vec<Entry>, String> {
+    let mut reader = Reader::new(Cursor::new(text)).map_err(|error| error.to_string())?;
+    let mut entries = Vec::new();
+    while let Some(entry) = reader.read().map_err(|error| error.to_string())? {
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+fn entry(input: Input) -> Entry {
+    let now = Time::from_nanos(987_654_321_000_009);
+    Entry { now, input }
+}
+
+/// A change here is another format: `FORMAT` is to rise, or older recordings to be read as well.
+#[test]
+fn the_format_is_what_it_was() {
+    let at = Time::from_nanos(7);
+    let addr = [10, 0, 0, 4].into();
+    let signal = Input::Signal;
+    let network = |event| signal(Signal::Network { at, event });
+    let probe = |target, outcome| {
+        let probe = ProbeId(5);
+        signal(Signal::Probe(ProbeEvent {
+            at,
+            probe,
+            target,
+            outcome,
+        }))
+    };
+    let connect = ProbeTarget::Connect(Endpoint { addr, port: 9000 });
+    let route = Route {
+        link: 2,
+        gateway: None,
+    };
+    let trial = Input::FinishTrial {
+        peer: peer(),
+        trial: 3,
+        outcome: TrialOutcome::Succeeded,
+    };
+    let rto = FlowEvent {
+        at,
+        source: SourceKind::Ebpf,
+        flow: flow(0),
+        kind: FlowEventKind::Rto { count: 1 },
+        reading: Some(FlowReading {
+            last_heard: Some(at),
+            ..reading(0, CUT_MS + 214)
+        }),
+    };
+    for (input, line) in [
+        (Input::Timeout, r#""timeout""#),
+        (Input::End(Ending::TooSlow), r#"{"end":"too_slow"}"#),
+        (
+            Input::AcquireTrial { peer: peer() },
+            r#"{"acquire_trial":{"peer":"http://node4:9000"}}"#,
+        ),
+        (
+            trial,
+            r#"{"finish_trial":{"peer":"http://node4:9000","trial":3,"outcome":"succeeded"}}"#,
+        ),
+        (
+            signal(configured()),
+            r#"{"signal":{"peer_configured":{"peer":"http://node4:9000","endpoints":[{"addr":"10.0.0.4","port":9000}],"discovered":false}}}"#,
+        ),
+        (
+            signal(Signal::PeerRemoved { peer: peer() }),
+            r#"{"signal":{"peer_removed":{"peer":"http://node4:9000"}}}"#,
+        ),
+        (
+            signal(Signal::SocketsUnreadable { peer: peer() }),
+            r#"{"signal":{"sockets_unreadable":{"peer":"http://node4:9000"}}}"#,
+        ),
+        (
+            signal(Signal::Flow(rto)),
+            r#"{"signal":{"flow":{"at":7,"source":"ebpf","flow":{"netns":4026531840,"local":"10.0.0.1:40000","remote":"10.0.0.4:9000"},"kind":{"rto":{"count":1}},"reading":{"id":{"netns":4026531840,"local":"10.0.0.1:40000","remote":"10.0.0.4:9000"},"cookie":1,"state":"established","rto_count":1,"backoff":1,"probes_out":0,"unacked_segments":2,"unacked_bytes":200,"send_window_bytes":65535,"last_heard":7,"srtt":200000,"rto":408000000,"segments_sent":2214,"segments_retransmitted":1}}}}"#,
+        ),
+        (
+            signal(Signal::SocketsRead {
+                at,
+                source: SourceKind::SockDiag,
+                peer: peer(),
+                flows: Vec::new(),
+            }),
+            r#"{"signal":{"sockets_read":{"at":7,"source":"sock_diag","peer":"http://node4:9000","flows":[]}}}"#,
+        ),
+        (
+            probe(connect, ProbeOutcome::Answered(ProbeAnswer::SynAck)),
+            r#"{"signal":{"probe":{"at":7,"probe":5,"target":{"connect":{"addr":"10.0.0.4","port":9000}},"outcome":{"answered":"syn_ack"}}}}"#,
+        ),
+        (
+            probe(ProbeTarget::Neighbour { addr, link: 2 }, ProbeOutcome::Sent),
+            r#"{"signal":{"probe":{"at":7,"probe":5,"target":{"neighbour":{"addr":"10.0.0.4","link":2}},"outcome":"sent"}}}"#,
+        ),
+        (
+            network(NetworkEvent::Route {
+                addr,
+                route: Some(route),
+            }),
+            r#"{"signal":{"network":{"at":7,"event":{"route":{"addr":"10.0.0.4","route":{"link":2,"gateway":null}}}}}}"#,
+        ),
+        (
+            network(NetworkEvent::Link {
+                link: 2,
+                name: "eth0".to_owned(),
+                up: false,
+            }),
+            r#"{"signal":{"network":{"at":7,"event":{"link":{"link":2,"name":"eth0","up":false}}}}}"#,
+        ),
+        (
+            network(NetworkEvent::Neighbour {
+                addr,
+                link: 2,
+                state: NeighbourState::Failed,
+            }),
+            r#"{"signal":{"network":{"at":7,"event":{"neighbour":{"addr":"10.0.0.4","link":2,"state":"failed"}}}}}"#,
+        ),
+        (
+            signal(Signal::SocketsDestroyed {
+                at,
+                peer: peer(),
+                generation: 4,
+                result: Destroyed::default(),
+            }),
+            r#"{"signal":{"sockets_destroyed":{"at":7,"peer":"http://node4:9000","generation":4,"result":{"destroyed":0,"spared":0,"gone":0,"failed":0}}}}"#,
+        ),
+    ] {
+        let entry = entry(input);
+        let line = format!(r#"{{"now":987654321000009,"in":{line}}}"#);
+        assert_eq!(serde_json::to_string(&entry).unwrap(), line);
+        assert_eq!(read(&text(&[&line])), Ok(vec![entry]));
+    }
+    let header = serde_json::to_string(&header(&Settings::default())).unwrap();
+    assert_eq!(header + "\n", text(&[]));
+}
+
+#[test]
+fn the_words_are_those_of_the_api() {
+    for verdict in Verdict::ALL {
+        let json = serde_json::to_value(verdict).unwrap();
+        assert_eq!(json, verdict.as_str());
+    }
+}
+
+#[test]
+fn what_is_not_known_is_an_error_with_its_line() {
+    let good = r#"{"now":987654321000009,"in":"timeout"}"#;
+    let before = r#"{"now":987654321000008,"in":"timeout"}"#;
+    let end = r#"{"now":987654321000009,"in":{"end":"stopped"}}"#;
+    for (lines, expected) in [
+        (
+            &[good, r#"{"now":987654321000009,"in":"rest"}"#][..],
+            "line 3, column 34: unknown variant `rest`",
+        ),
+        (
+            &[r#"{"now":987654321000009,"in":"timeout","why":1}"#],
+            "line 2, column 43: unknown field `why`",
+        ),
+        (
+            &[r#"{"now":987654321000009,"in":{"signal":{"peer_removed":{"peer":"x","so":1}}}}"#],
+            "line 2, column 70: unknown field `so`",
+        ),
+        (
+            &[good, "", good],
+            "line 3, column 0: EOF while parsing a value",
+        ),
+        (
+            &[good, before],
+            "line 3: its time, 987654321000008, is before that of the line above, 987654321000009",
+        ),
+        (
+            &[r#"{"now":1,"in":"timeout"}"#],
+            "line 2: its time, 1, is before",
+        ),
+        (&[end, good], "line 3: the recording goes on after its end"),
+    ] {
+        let error = read(&text(lines)).unwrap_err();
+        assert!(error.starts_with(expected), "{expected}: {error}");
+    }
+}
+
+#[test]
+fn what_is_no_recording_or_another_version_s_is_said_to_be_so() {
+    for (text, expected) in [
+        ("", "no recording of `detector run --record`: EOF"),
+        ("[]\n", "no recording of `detector run --record`: "),
+        ("{\"peer\":1}\n", "missing field `detector_recording`"),
+        (
+            "{\"detector_recording\":2,\"detector\":\"9.1.0\",\"new\":0}\n",
+            "version 2, and this detector (0.1.0) reads version 1: replay it with the detector that recorded it (9.1.0)",
+        ),
+        (
+            "{\"detector_recording\":1,\"detector\":\"9.1.0\",\"new\":0}\n",
+            "column 48: unknown field `new`",
+        ),
+    ] {
+        let error = read(text).unwrap_err();
+        assert!(error.starts_with("line 1"), "{error}");
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+    let newer = text(&[]).replace("\"0.1.0\"", "\"0.2.0\"") + "{}\n";
+    let error = read(&newer).unwrap_err();
+    assert!(
+        error.ends_with("(recorded by detector 0.2.0; this is 0.1.0)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_last_line_that_was_cut_off_is_told_and_the_rest_is_read() {
+    let good = r#"{"now":987654321000009,"in":"timeout"}"#;
+    let whole = text(&[good, good]);
+    let second = whole.len() - good.len() - 1;
+    for length in second..whole.len() {
+        let mut reader = Reader::new(Cursor::new(&whole[..length])).unwrap();
+        assert!(reader.read().unwrap().is_some());
+        let last = reader.read().unwrap();
+        // The line is whole without its newline.
+        assert_eq!(last.is_some(), length >= whole.len() - 1, "{length}");
+        assert!(reader.read().unwrap().is_none());
+        let torn = (length > second && last.is_none()).then_some(3);
+        assert_eq!(reader.torn_line(), torn, "{length}");
+        assert_eq!(reader.ending(), None);
+    }
+    // As some file systems leave it after a power cut.
+    let zeros = text(&[good]) + "\0\0\0\0";
+    assert_eq!(read(&zeros).unwrap().len(), 1);
+    // In the middle of the file it is no accident.
+    let middle = text(&[&good[..10], good]);
+    let error = read(&middle).unwrap_err();
+    assert!(error.starts_with("line 2, column "), "{error}");
+}

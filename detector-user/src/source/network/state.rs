@@ -1,0 +1,242 @@
+//! What is known of the network and what of it was told: pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use super::decode::{Link, Neighbour};
+use super::neighbour::evidence;
+use crate::core::{NeighbourState, NetworkEvent, Route, Time};
+
+/// Peers that stand at every address they may have, twice over. What goes beyond is not
+/// asked about.
+pub(super) const MAX_ADDRESSES: usize = 1 << 15;
+
+/// If a change covers more watched addresses than this, all are looked up.
+const FEW: usize = 64;
+
+/// Told to the core: when it happened, and what.
+pub(super) type Told = (Time, NetworkEvent);
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// All links of this host, for a route may move to any of them: name and whether it is up.
+    links: BTreeMap<u32, (String, bool)>,
+    /// Links as they were told. One that was told once stays told.
+    told_links: BTreeMap<u32, (String, bool)>,
+    watched: BTreeSet<IpAddr>,
+    /// Routes as they were told.
+    routes: BTreeMap<IpAddr, Option<Route>>,
+    /// Addresses whose routes are to be looked up.
+    due: BTreeSet<IpAddr>,
+    /// All of them are.
+    all_due: bool,
+    /// Whose neighbour entries matter: the watched addresses that are on a link, and the
+    /// gateways of the others.
+    next_hops: BTreeSet<(u32, IpAddr)>,
+    /// Neighbours as they were told.
+    neighbours: BTreeMap<(u32, IpAddr), NeighbourState>,
+}
+
+impl State {
+    /// Replaces the addresses of interest; whether any is new.
+    pub(super) fn watch(&mut self, addrs: BTreeSet<IpAddr>) -> bool {
+        let new: Vec<_> = addrs.difference(&self.watched).copied().collect();
+        self.watched = addrs;
+        let watched = &self.watched;
+        self.routes.retain(|addr, _| watched.contains(addr));
+        self.due.retain(|addr| watched.contains(addr));
+        self.due.extend(&new);
+        self.find_next_hops();
+        !new.is_empty()
+    }
+
+    /// A link is there, or has changed; whether that may change routes. (Those of a new link
+    /// come with messages of their own; those of one that goes down may not.)
+    pub(super) fn link(&mut self, at: Time, link: Link, tell: &mut Vec<Told>) -> bool {
+        let known = self.links.get(&link.index);
+        let name = match (link.name, known) {
+            (Some(name), _) => name,
+            (None, Some((name, _))) => name.clone(),
+            (None, None) => format!("if{}", link.index),
+        };
+        let turned = known.is_some_and(|(_, up)| *up != link.up);
+        self.links.insert(link.index, (name, link.up));
+        if self.told_links.contains_key(&link.index) || self.is_used(link.index) {
+            self.tell_link(at, link.index, tell);
+        }
+        turned
+    }
+
+    /// A link is gone; whether that may change routes.
+    pub(super) fn link_gone(&mut self, at: Time, index: u32, tell: &mut Vec<Told>) -> bool {
+        let known = self.links.remove(&index).is_some();
+        if let Some((name, true)) = self.told_links.remove(&index) {
+            let event = NetworkEvent::Link {
+                link: index,
+                name,
+                up: false,
+            };
+            tell.push((at, event));
+        }
+        known
+    }
+
+    /// These are all the links.
+    pub(super) fn all_links(&mut self, at: Time, links: Vec<Link>, tell: &mut Vec<Told>) {
+        let there: BTreeSet<u32> = links.iter().map(|link| link.index).collect();
+        let known = self.links.keys().chain(self.told_links.keys());
+        let gone: BTreeSet<u32> = known.filter(|i| !there.contains(i)).copied().collect();
+        for index in gone {
+            self.link_gone(at, index, tell);
+        }
+        for link in links {
+            self.link(at, link, tell);
+        }
+    }
+
+    /// Routes to these addresses may have changed; whether that matters. Cheap, for a routing
+    /// daemon may change thousands at a time.
+    pub(super) fn routes_changed(&mut self, first: IpAddr, last: IpAddr) -> bool {
+        if self.all_due {
+            return true;
+        }
+        let mut covered = self.watched.range(first..=last);
+        let few: Vec<_> = covered.by_ref().take(FEW).copied().collect();
+        if covered.next().is_some() {
+            return self.all_routes_changed();
+        }
+        let matters = !few.is_empty();
+        self.due.extend(few);
+        matters
+    }
+
+    /// Any route may have changed; whether that matters.
+    pub(super) fn all_routes_changed(&mut self) -> bool {
+        self.all_due = !self.watched.is_empty();
+        self.all_due
+    }
+
+    /// The links that were told: those that routes leave by, or left by.
+    pub(super) fn told_links(&self, most: usize) -> Vec<u32> {
+        self.told_links.keys().copied().take(most).collect()
+    }
+
+    /// How many routes are to be looked up.
+    pub(super) fn due(&self) -> usize {
+        match self.all_due {
+            true => self.watched.len(),
+            false => self.due.len(),
+        }
+    }
+
+    /// Takes some of the addresses whose routes are to be looked up.
+    pub(super) fn take_due(&mut self, most: usize) -> Vec<IpAddr> {
+        if std::mem::take(&mut self.all_due) {
+            self.due.clone_from(&self.watched);
+        }
+        let taken: Vec<_> = self.due.iter().copied().take(most).collect();
+        for addr in &taken {
+            self.due.remove(addr);
+        }
+        taken
+    }
+
+    /// The kernel could not be asked about these.
+    pub(super) fn still_due(&mut self, addrs: &[IpAddr]) {
+        let watched = addrs.iter().filter(|addr| self.watched.contains(addr));
+        self.due.extend(watched);
+    }
+
+    /// The kernel's answer for one address. A link that is new to the core is told first.
+    pub(super) fn route(
+        &mut self,
+        at: Time,
+        addr: IpAddr,
+        route: Option<Route>,
+        tell: &mut Vec<Told>,
+    ) {
+        if !self.watched.contains(&addr) || self.routes.get(&addr) == Some(&route) {
+            return;
+        }
+        self.routes.insert(addr, route);
+        if let Some(route) = route {
+            self.tell_link(at, route.link, tell);
+        }
+        tell.push((at, NetworkEvent::Route { addr, route }));
+    }
+
+    /// To be called after a round of lookups: whether there are new neighbours to ask about.
+    pub(super) fn find_next_hops(&mut self) -> bool {
+        let found: BTreeSet<_> = self
+            .routes
+            .iter()
+            .filter_map(|(addr, route)| {
+                route.map(|route| (route.link, route.gateway.unwrap_or(*addr)))
+            })
+            .collect();
+        let new = !found.is_subset(&self.next_hops);
+        self.neighbours.retain(|hop, _| found.contains(hop));
+        self.next_hops = found;
+        new
+    }
+
+    /// A neighbour entry changed.
+    pub(super) fn neighbour(&mut self, received: Time, entry: &Neighbour, tell: &mut Vec<Told>) {
+        let hop = (entry.link, entry.addr);
+        if !self.next_hops.contains(&hop) {
+            return;
+        }
+        if let Some((at, state)) = evidence(entry, received) {
+            self.neighbours.insert(hop, state);
+            let event = NetworkEvent::Neighbour {
+                addr: entry.addr,
+                link: entry.link,
+                state,
+            };
+            tell.push((at, event));
+        }
+    }
+
+    /// A neighbour entry as a dump shows it: told if it is not what was told last.
+    pub(super) fn neighbour_there(
+        &mut self,
+        received: Time,
+        entry: &Neighbour,
+        tell: &mut Vec<Told>,
+    ) {
+        let told = self.neighbours.get(&(entry.link, entry.addr)).copied();
+        let shown = evidence(entry, received).map(|(_, state)| state);
+        if shown != told {
+            self.neighbour(received, entry, tell);
+        }
+    }
+
+    fn tell_link(&mut self, at: Time, index: u32, tell: &mut Vec<Told>) {
+        let Some(link) = self.links.get(&index) else {
+            // Its own message is still to come.
+            return;
+        };
+        if self.told_links.get(&index) == Some(link) {
+            return;
+        }
+        self.told_links.insert(index, link.clone());
+        let (name, up) = link.clone();
+        let event = NetworkEvent::Link {
+            link: index,
+            name,
+            up,
+        };
+        tell.push((at, event));
+    }
+
+    /// Whether a route leaves by it.
+    fn is_used(&self, index: u32) -> bool {
+        let mut routes = self.routes.values().flatten();
+        routes.any(|route| route.link == index)
+    }
+}
+
+#[cfg(test)]
+mod tests;

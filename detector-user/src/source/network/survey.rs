@@ -1,0 +1,51 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use super::{
+    NetworkError,
+    decode::{self, Change},
+    socket::{BATCH, Events, Requests},
+};
+use crate::core::Route;
+
+/// What the source would start from, for `detector doctor`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// How many links there are.
+    pub links: usize,
+    /// The links that the routes leave by, and whether they are up.
+    pub used: BTreeMap<String, bool>,
+    /// Addresses that no route leads to: this host's own among them.
+    pub without_route: usize,
+}
+
+/// Looks once, in the caller's network namespace.
+pub fn survey(addrs: &BTreeSet<IpAddr>) -> Result<Survey, NetworkError> {
+    // Only to see that it can be had.
+    Events::open(BATCH)?;
+    let mut requests = Requests::open()?;
+    let mut links = BTreeMap::new();
+    requests.links(|message| {
+        if let Ok(Some(Change::Link(link))) = decode::change(message) {
+            links.insert(link.index, (link.name, link.up));
+        }
+    })?;
+    let mut survey = Survey {
+        links: links.len(),
+        ..Survey::default()
+    };
+    let addrs: Vec<IpAddr> = addrs.iter().map(IpAddr::to_canonical).collect();
+    for batch in addrs.chunks(BATCH) {
+        requests.routes(batch, |_, route| match route {
+            Ok(Some(Route { link, .. })) => {
+                let (name, up) = links.get(&link).cloned().unwrap_or_default();
+                let name = name.unwrap_or_else(|| format!("if{link}"));
+                survey.used.insert(name, up);
+            }
+            _ => survey.without_route += 1,
+        })?;
+    }
+    Ok(survey)
+}

@@ -1,0 +1,403 @@
+//! The thread: hears, asks, tells.
+
+use std::{
+    io::{self, Read as _},
+    net::IpAddr,
+    os::{fd::AsFd as _, unix::net::UnixStream},
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::sync::mpsc::Sender;
+use tracing::{debug, warn};
+
+use super::{
+    NetworkError, Shared,
+    decode::{self, Change, Link, Malformed},
+    pace::Pace,
+    socket::{BATCH, Events, Heard, Requests},
+    state::{State, Told},
+};
+use crate::{
+    clock,
+    core::{Signal, Time},
+};
+
+/// Datagrams that are taken before anything else has its turn.
+const MOST_AT_ONCE: usize = 256;
+
+/// Between two checks of the links: a thousand peers may fall silent one after the other.
+const CHECKS_APART: Duration = Duration::from_millis(10);
+
+/// Between two looks at a socket that only gives errors.
+const AFTER_ERROR: Duration = Duration::from_millis(100);
+
+pub(super) struct Worker {
+    events: Events,
+    /// `None` after a failed request: what remains of it in the socket is thrown away with it.
+    requests: Option<Requests>,
+    shared: Arc<Shared>,
+    wake: UnixStream,
+    signals: Sender<Signal>,
+    state: State,
+    pace: Pace,
+    /// Whether the links and neighbours are to be read again, for changes were lost.
+    resync: bool,
+    /// Whether the socket was found empty since. Until then the kernel drops all that comes
+    /// and says nothing of it (`NETLINK_S_CONGESTED`, net/netlink/af_netlink.c): what is
+    /// read before that may be overtaken unseen.
+    drained: bool,
+    /// Whether there are next hops whose neighbour entries were not read.
+    new_next_hops: bool,
+    /// When the links are to be checked, and when they were.
+    check: Option<Time>,
+    checked: Time,
+    tell: Vec<Told>,
+    /// What went wrong last: said once, not each time.
+    failure: Option<String>,
+}
+
+/// Nobody takes the signals any more, or nobody wants them.
+struct Ended;
+
+impl Worker {
+    /// Reads the links, which shows that the kernel can be asked.
+    pub(super) fn new(
+        events: Events,
+        shared: Arc<Shared>,
+        wake: UnixStream,
+        signals: Sender<Signal>,
+    ) -> Result<Self, NetworkError> {
+        let mut worker = Self {
+            events,
+            requests: None,
+            shared,
+            wake,
+            signals,
+            state: State::default(),
+            pace: Pace::default(),
+            resync: false,
+            drained: true,
+            new_next_hops: false,
+            check: None,
+            checked: Time::default(),
+            tell: Vec::new(),
+            failure: None,
+        };
+        worker.read_links()?;
+        Ok(worker)
+    }
+
+    pub(super) fn run(mut self) {
+        // Everything was just read: there is nothing to do until there is something to watch.
+        let now = clock::now();
+        self.pace.end(now, now, true);
+        while self.turn().is_ok() {}
+        debug!("links, routes and neighbours are no longer looked at");
+    }
+
+    fn turn(&mut self) -> Result<(), Ended> {
+        self.wait();
+        self.woken()?;
+        self.hear()?;
+        if self.check.is_some_and(|at| at <= clock::now()) {
+            self.check_links()?;
+        }
+        if self.drained && self.pace.due() <= clock::now() {
+            self.look()?;
+        }
+        Ok(())
+    }
+
+    /// Until there is something to hear, to do, or it is time.
+    fn wait(&self) {
+        let due = self.pace.due();
+        let left = self.check.map_or(due, |at| at.min(due)).since(clock::now());
+        // Rounded up: a look must not be waited for in circles.
+        let millis = left.as_nanos().div_ceil(1_000_000).min(60_000);
+        let timeout = PollTimeout::try_from(millis as i32).unwrap_or(PollTimeout::ZERO);
+        let mut fds = [
+            PollFd::new(self.events.socket.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+        ];
+        // An error shows again in what is done next; EINTR is none.
+        let _ = poll(&mut fds, timeout);
+    }
+
+    /// What the owner wants.
+    fn woken(&mut self) -> Result<(), Ended> {
+        loop {
+            match self.wake.read(&mut [0; 64]) {
+                Ok(0) => return Err(Ended),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return Err(Ended),
+            }
+        }
+        if let Some(addrs) = self.shared.take_wanted()
+            && self.state.watch(addrs)
+        {
+            self.pace.at_once(clock::now());
+        }
+        if self.shared.check.swap(false, Ordering::Acquire) {
+            self.check = Some(clock::now().max(self.checked + CHECKS_APART));
+        }
+        Ok(())
+    }
+
+    /// Takes in what changed, and tells of links and neighbours at once.
+    fn hear(&mut self) -> Result<(), Ended> {
+        for _ in 0..MOST_AT_ONCE {
+            let heard = self.events.receive();
+            let now = clock::now();
+            match heard {
+                Ok(Heard::Datagram(bytes)) => {
+                    for message in decode::messages(bytes) {
+                        let change = message.and_then(|message| decode::change(&message));
+                        match change {
+                            Ok(None) => {}
+                            Ok(Some(change)) => {
+                                if take_in(&mut self.state, now, change, &mut self.tell) {
+                                    self.pace.changed(now);
+                                }
+                            }
+                            Err(error) => self.shared.malformed(&error),
+                        }
+                    }
+                }
+                Ok(Heard::Nothing) => {
+                    self.drained = true;
+                    return Ok(());
+                }
+                Ok(Heard::Overrun) => self.lost(now),
+                Err(error) => {
+                    self.say(&error);
+                    self.lost(now);
+                    thread::sleep(AFTER_ERROR);
+                    self.drained = true;
+                    return Ok(());
+                }
+            }
+            self.tell()?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the links that matter, one by one.
+    fn check_links(&mut self) -> Result<(), Ended> {
+        self.check = None;
+        let links = self.state.told_links(BATCH);
+        let mut found = Vec::new();
+        let shared = Arc::clone(&self.shared);
+        let asked = self.ask(|requests| {
+            requests.these_links(&links, |message| match decode::change(message) {
+                Ok(change) => found.extend(change),
+                Err(error) => shared.malformed(&error),
+            })
+        });
+        if let Err(error) = asked {
+            self.say(&error);
+        }
+        let now = clock::now();
+        for change in found {
+            if take_in(&mut self.state, now, change, &mut self.tell) {
+                self.pace.changed(now);
+            }
+        }
+        self.checked = now;
+        self.tell()
+    }
+
+    /// Changes were lost: everything is to be read again.
+    fn lost(&mut self, now: Time) {
+        if !self.resync {
+            self.shared.resync();
+            debug!("changes were lost; links, routes and neighbours are read again");
+        }
+        self.resync = true;
+        self.drained = false;
+        self.state.all_routes_changed();
+        self.pace.at_once(now);
+    }
+
+    /// Reads what is due.
+    fn look(&mut self) -> Result<(), Ended> {
+        let begun = clock::now();
+        let everything = self.pace.is_stale(begun) || self.resync;
+        if everything {
+            self.state.all_routes_changed();
+        }
+        self.pace.begin();
+        match self.read() {
+            Ok(()) => {
+                self.failure = None;
+                self.pace.end(begun, clock::now(), everything);
+            }
+            Err(Stop::Ended) => return Err(Ended),
+            Err(Stop::Failed(error)) => {
+                self.say(&error);
+                self.pace.failed(clock::now());
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<(), Stop> {
+        if self.resync {
+            self.read_links()?;
+            self.tell()?;
+            self.resync = false;
+            self.new_next_hops = true;
+        }
+        // What becomes due meanwhile is for the next look.
+        let mut left = self.state.due();
+        while left > 0 {
+            let batch = self.state.take_due(left.min(BATCH));
+            if batch.is_empty() {
+                break;
+            }
+            left -= batch.len();
+            self.read_routes(&batch)?;
+            self.tell()?;
+            // A link's carrier does not wait for a thousand routes.
+            self.hear()?;
+        }
+        self.new_next_hops |= self.state.find_next_hops();
+        if self.new_next_hops {
+            self.read_neighbours()?;
+            self.tell()?;
+            self.new_next_hops = false;
+        }
+        Ok(())
+    }
+
+    fn read_links(&mut self) -> Result<(), NetworkError> {
+        let mut links: Vec<Link> = Vec::new();
+        let shared = Arc::clone(&self.shared);
+        self.ask(|requests| {
+            requests.links(|message| match decode::change(message) {
+                Ok(Some(Change::Link(link))) => links.push(link),
+                Ok(_) => {}
+                Err(error) => shared.malformed(&error),
+            })
+        })?;
+        self.state.all_links(clock::now(), links, &mut self.tell);
+        Ok(())
+    }
+
+    fn read_neighbours(&mut self) -> Result<(), NetworkError> {
+        let mut entries = Vec::new();
+        let shared = Arc::clone(&self.shared);
+        self.ask(|requests| {
+            requests.neighbours(|message| match decode::change(message) {
+                Ok(Some(Change::Neighbour(mut entry))) => {
+                    // Of a dump, everything bears the port that asked for it.
+                    entry.by_request = false;
+                    entries.push((clock::now(), entry));
+                }
+                Ok(_) => {}
+                Err(error) => shared.malformed(&error),
+            })
+        })?;
+        for (received, entry) in entries {
+            self.state.neighbour_there(received, &entry, &mut self.tell);
+        }
+        Ok(())
+    }
+
+    fn read_routes(&mut self, addrs: &[IpAddr]) -> Result<(), NetworkError> {
+        let mut answers = Vec::new();
+        let asked = self
+            .ask(|requests| requests.routes(addrs, |addr, answer| answers.push((addr, answer))));
+        let now = clock::now();
+        for (addr, answer) in answers {
+            match answer {
+                Ok(route) => self.state.route(now, addr, route, &mut self.tell),
+                // What was told before stands until everything is looked at again.
+                Err(errno) => debug!(%addr, errno, "the kernel does not tell the route"),
+            }
+        }
+        if asked.is_err() {
+            self.state.still_due(addrs);
+        }
+        asked
+    }
+
+    fn ask(
+        &mut self,
+        question: impl FnOnce(&mut Requests) -> Result<(), NetworkError>,
+    ) -> Result<(), NetworkError> {
+        let mut requests = match self.requests.take() {
+            Some(requests) => requests,
+            None => Requests::open()?,
+        };
+        question(&mut requests)?;
+        self.requests = Some(requests);
+        Ok(())
+    }
+
+    fn tell(&mut self) -> Result<(), Ended> {
+        for (at, event) in self.tell.drain(..) {
+            debug!(?event, at = at.as_nanos(), "network");
+            // A loop that is late holds this thread back; what is lost by that is read again.
+            self.signals
+                .blocking_send(Signal::Network { at, event })
+                .map_err(|_| Ended)?;
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, error: &NetworkError) {
+        let failure = error.to_string();
+        if self.failure.as_ref() != Some(&failure) {
+            warn!(
+                error = failure,
+                "links, routes or neighbours could not be read; not told again while it stays so"
+            );
+            self.failure = Some(failure);
+        }
+    }
+}
+
+/// Why a look did not come to its end.
+enum Stop {
+    Ended,
+    Failed(NetworkError),
+}
+
+impl From<Ended> for Stop {
+    fn from(_: Ended) -> Self {
+        Self::Ended
+    }
+}
+
+impl From<NetworkError> for Stop {
+    fn from(error: NetworkError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Whether routes are to be looked at again.
+fn take_in(state: &mut State, now: Time, change: Change, tell: &mut Vec<Told>) -> bool {
+    match change {
+        Change::Link(link) => state.link(now, link, tell) && state.all_routes_changed(),
+        Change::LinkGone(index) => state.link_gone(now, index, tell) && state.all_routes_changed(),
+        Change::Neighbour(entry) => {
+            state.neighbour(now, &entry, tell);
+            false
+        }
+        Change::Routes(first, last) => state.routes_changed(first, last),
+        Change::AllRoutes => state.all_routes_changed(),
+    }
+}
+
+impl Shared {
+    fn malformed(&self, error: &Malformed) {
+        if self.count_malformed() {
+            warn!(%error, "left out; more of them are only counted");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! TCP connects that are taken back as soon as they are answered.
+//!
+//! The handshake is never finished: with `TCP_QUICKACK` off, the kernel delays the ACK of
+//! the SYN-ACK (`tcp_rcv_synsent_state_process` in net/ipv4/tcp_input.c, up to 200 ms), and
+//! closing with a linger time of zero sends a RST in its place. The peer's program is not
+//! even told of the connection, and no side keeps anything in `TIME_WAIT`.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        epoll::{Epoll, EpollEvent, EpollFlags},
+        resource::{Resource, getrlimit},
+        socket::{setsockopt, sockopt},
+    },
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tracing::debug;
+
+use super::{MAX_PROBES, Order, errno_of, refusal, report::Report, waiting::Waiting};
+use crate::{
+    clock,
+    core::{Endpoint, ProbeAnswer, ProbeId, ProbeTarget, Time},
+};
+
+/// A SYN is sent again after one second (`TCP_TIMEOUT_INIT` in include/net/tcp.h), which the
+/// sources would take for evidence about the peer. No connect lives to see it.
+const CLOSED_AFTER: Duration = Duration::from_millis(900);
+
+/// The connects that wait for an answer.
+#[derive(Debug)]
+pub(super) struct Connects {
+    waiting: Waiting<Connecting>,
+    max: usize,
+}
+
+#[derive(Debug)]
+struct Connecting {
+    socket: Socket,
+    probe: ProbeId,
+    target: ProbeTarget,
+}
+
+impl Connects {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: Waiting::new(),
+            max: max_sockets(getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)),
+        }
+    }
+
+    /// Sends the SYN. An error says that it was not sent.
+    pub(super) fn send(
+        &mut self,
+        epoll: &Epoll,
+        order: &Order,
+        endpoint: Endpoint,
+        report: &mut Report,
+    ) -> Result<(), Errno> {
+        if self.waiting.len() >= self.max {
+            return Err(Errno::EAGAIN);
+        }
+        let addr = endpoint.addr.to_canonical();
+        let socket = open(addr).map_err(|error| errno_of(&error))?;
+        let sent_at = clock::now();
+        let connected = socket.connect(&SocketAddr::new(addr, endpoint.port).into());
+        match connected.as_ref().map_err(errno_of) {
+            Err(Errno::EINPROGRESS) => {
+                // Added after the connect: a socket that does nothing yet is "hung up".
+                let event = EpollEvent::new(EpollFlags::EPOLLOUT, self.waiting.next_token());
+                epoll.add(&socket, event)?;
+                report.sent(sent_at, order);
+                let deadline = sent_at + order.give_up_after.min(CLOSED_AFTER);
+                self.waiting.insert(
+                    deadline,
+                    Connecting {
+                        socket,
+                        probe: order.probe,
+                        target: order.target,
+                    },
+                );
+            }
+            // Answered before connect() returned, as only this host itself can.
+            Ok(()) => {
+                report.sent(sent_at, order);
+                let answer = ProbeAnswer::SynAck;
+                report.answered(clock::now(), order.probe, order.target, answer);
+            }
+            Err(errno @ (Errno::ECONNREFUSED | Errno::ECONNRESET)) => {
+                report.sent(sent_at, order);
+                if let Some(answer) = refusal::answer(&socket, addr, Some(errno)) {
+                    report.answered(clock::now(), order.probe, order.target, answer);
+                }
+            }
+            Err(errno) => return Err(errno),
+        }
+        Ok(())
+    }
+
+    /// The connect of this token has come to its end.
+    pub(super) fn ready(&mut self, token: u64, flags: EpollFlags, at: Time, report: &mut Report) {
+        let Some(connecting) = self.waiting.answer(token, at) else {
+            return;
+        };
+        let Connecting {
+            socket,
+            probe,
+            target,
+        } = connecting;
+        let is_error = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
+        let answer = if is_error {
+            let error = socket.take_error().ok().flatten();
+            let errno = error.as_ref().map(errno_of);
+            let answer = refusal::answer(&socket, target.addr().to_canonical(), errno);
+            if answer.is_none() {
+                debug!(%target, ?error, "a probe came to nothing; the peer did not say so itself");
+            }
+            answer
+        } else {
+            Some(ProbeAnswer::SynAck)
+        };
+        if let Some(answer) = answer {
+            report.answered(at, probe, target, answer);
+        }
+    }
+
+    /// Closes what was not answered in time.
+    pub(super) fn give_up(&mut self, now: Time) {
+        while self.waiting.pop_expired(now).is_some() {}
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.waiting.deadline()
+    }
+}
+
+/// A socket that leaves nothing behind.
+fn open(addr: IpAddr) -> io::Result<Socket> {
+    let domain = match addr {
+        IpAddr::V4(_) => Domain::IPV4,
+        IpAddr::V6(_) => Domain::IPV6,
+    };
+    let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket.set_tcp_quickack(false)?;
+    // Who said it, should the network refuse the connect: see `refusal`.
+    match addr {
+        IpAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
+        IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
+    }
+    Ok(socket)
+}
+
+/// Half of the files that the process may open are left to everything else.
+fn max_sockets(limit: u64) -> usize {
+    usize::try_from(limit / 2).map_or(MAX_PROBES, |half| half.min(MAX_PROBES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_files_are_left_to_others() {
+        assert_eq!(max_sockets(1024), 512);
+        assert_eq!(max_sockets(1 << 20), MAX_PROBES);
+        assert_eq!(max_sockets(u64::MAX), MAX_PROBES);
+    }
+}

@@ -1,0 +1,242 @@
+//! The daemon's own questions: is this host there? A [`Prober`] carries out
+//! [`Effect::Probe`](crate::core::Effect::Probe) and answers with [`Signal::Probe`].
+//!
+//! One thread does it all, woken by the answers themselves, so that a probe's times do not
+//! depend on how busy the loop is:
+//!
+//! ```text
+//!   send() → queue → worker ─┬─ connect     a TCP connect, taken back before it is finished
+//!                            └─ neighbour   an ARP request or a neighbour solicitation
+//! ```
+//!
+//! Everything is asked from the network namespace of the thread that called
+//! [`Prober::start`]. What is not answered in time is forgotten, and what this host or a
+//! router says by itself ("no route", "unreachable") is never taken for an answer.
+
+mod connect;
+mod neighbour;
+mod refusal;
+mod report;
+mod waiting;
+mod worker;
+
+pub use self::neighbour::Access;
+
+use std::{
+    io, mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags},
+        eventfd::{EfdFlags, EventFd},
+    },
+};
+use thiserror::Error;
+use tokio::sync::mpsc::Sender;
+use tracing::warn;
+
+use self::worker::Worker;
+use crate::{
+    clock,
+    core::{ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
+};
+
+/// Probes that may wait for the thread, and that may wait for an answer, each kind by
+/// itself. One too many fails with `EAGAIN`.
+const MAX_PROBES: usize = 4096;
+
+/// Why probes cannot be sent at all.
+#[derive(Debug, Error)]
+pub enum ProbeError {
+    #[error("cannot make an epoll instance for probes: {0}; is the limit of open files reached?")]
+    Epoll(#[source] io::Error),
+    #[error("cannot make an eventfd for probes: {0}; is the limit of open files reached?")]
+    Wake(#[source] io::Error),
+    #[error("cannot start the thread that sends probes: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// Sends probes on a thread of its own. Dropping it ends the thread, with every probe that
+/// still waits.
+#[derive(Debug)]
+pub struct Prober {
+    shared: Arc<Shared>,
+    signals: Sender<Signal>,
+}
+
+/// One probe that is to be sent.
+#[derive(Clone, Copy, Debug)]
+struct Order {
+    probe: ProbeId,
+    target: ProbeTarget,
+    give_up_after: Duration,
+}
+
+/// What the thread and its owner share.
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Written when something is queued; it is never read, each write is an edge.
+    wake: EventFd,
+    malformed: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    orders: Vec<Order>,
+    stopped: bool,
+}
+
+impl Prober {
+    /// Starts the thread, in the caller's network namespace. Sockets for neighbour probes
+    /// are opened when the first one is sent.
+    pub fn start(signals: Sender<Signal>) -> Result<Self, ProbeError> {
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map_err(|errno| ProbeError::Wake(errno.into()))?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(|errno| ProbeError::Epoll(errno.into()))?;
+        let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        epoll
+            .add(&wake, EpollEvent::new(edge, worker::WAKE))
+            .map_err(|errno| ProbeError::Epoll(errno.into()))?;
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake,
+            malformed: AtomicU64::new(0),
+        });
+        let worker = Worker::new(epoll, Arc::clone(&shared), signals.clone());
+        thread::Builder::new()
+            .name("probe".into())
+            .spawn(move || worker.run())
+            .map_err(ProbeError::Thread)?;
+        Ok(Self { shared, signals })
+    }
+
+    /// Sends a probe and reports what becomes of it. Never blocks: one too many fails.
+    pub fn send(&self, probe: ProbeId, target: ProbeTarget, give_up_after: Duration) {
+        let order = Order {
+            probe,
+            target,
+            give_up_after,
+        };
+        let mut queue = self.shared.lock();
+        let was_empty = queue.orders.is_empty();
+        let is_full = queue.orders.len() >= MAX_PROBES;
+        if !is_full {
+            queue.orders.push(order);
+        }
+        drop(queue);
+        if is_full {
+            self.refuse(order);
+        } else if was_empty {
+            self.shared.wake();
+        }
+    }
+
+    /// Answers to neighbour probes that could not be understood, since the start.
+    pub fn malformed(&self) -> u64 {
+        self.shared.malformed.load(Ordering::Relaxed)
+    }
+
+    fn refuse(&self, order: Order) {
+        let failed = Signal::Probe(ProbeEvent {
+            at: clock::now(),
+            probe: order.probe,
+            target: order.target,
+            outcome: ProbeOutcome::Failed {
+                errno: Errno::EAGAIN as u32,
+            },
+        });
+        if self.signals.try_send(failed).is_err() {
+            // Without `Sent` it is no evidence: losing the word costs nothing but a count.
+            warn!(target = %order.target, "{MAX_PROBES} probes wait to be sent; this one is not");
+        }
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.wake();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // A queue is whole after each statement under the lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        // The one way to fail is a counter at its maximum, which wakes as well.
+        let _ = self.wake.write(1);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
+    /// What has been queued since the last time.
+    fn take(&self) -> Vec<Order> {
+        mem::take(&mut self.lock().orders)
+    }
+
+    fn count_malformed(&self) {
+        self.malformed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What the kernel said; `EIO` for an error that is not its own.
+fn errno_of(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::core::Endpoint;
+
+    #[test]
+    fn one_too_many_for_the_queue_has_failed() {
+        let (signals, mut told) = mpsc::channel(16);
+        // No thread takes what is queued.
+        let prober = Prober {
+            shared: Arc::new(Shared {
+                queue: Mutex::default(),
+                wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap(),
+                malformed: AtomicU64::new(0),
+            }),
+            signals,
+        };
+        let target = ProbeTarget::Connect(Endpoint {
+            addr: "10.0.0.1".parse().unwrap(),
+            port: 9000,
+        });
+        let send = |probe| prober.send(ProbeId(probe), target, Duration::from_secs(1));
+        (0..MAX_PROBES as u64).for_each(send);
+        assert!(told.try_recv().is_err());
+        send(7777);
+        let Ok(Signal::Probe(event)) = told.try_recv() else {
+            panic!("nothing is told");
+        };
+        let errno = Errno::EAGAIN as u32;
+        assert_eq!(event.probe, ProbeId(7777));
+        assert_eq!(event.outcome, ProbeOutcome::Failed { errno });
+        assert_eq!(prober.shared.take().len(), MAX_PROBES);
+        assert_eq!(
+            prober.shared.wake.read(),
+            Ok(1),
+            "woken once for all of them"
+        );
+    }
+}

@@ -1,0 +1,112 @@
+use std::{sync::Arc, time::Duration};
+
+use nix::{
+    errno::Errno,
+    sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout},
+};
+use tokio::sync::mpsc::Sender;
+use tracing::error;
+
+use super::{MAX_PROBES, Order, Shared, connect::Connects, neighbour::Neighbours, report::Report};
+use crate::{
+    clock,
+    core::{ProbeTarget, Signal, Time},
+};
+
+/// What woke the thread: the queue, one of the two sockets for neighbours, or, below them,
+/// the connect of that token.
+pub(super) const WAKE: u64 = u64::MAX;
+pub(super) const ARP: u64 = u64::MAX - 1;
+pub(super) const NDP: u64 = u64::MAX - 2;
+
+/// What is taken from the kernel at a time.
+const EVENTS: usize = 256;
+
+/// How soon to offer again what the loop had no room for.
+const OFFER_AGAIN: Duration = Duration::from_millis(1);
+
+/// The thread: waits for answers, orders and deadlines, and for nothing else.
+#[derive(Debug)]
+pub(super) struct Worker {
+    epoll: Epoll,
+    shared: Arc<Shared>,
+    report: Report,
+    connects: Connects,
+    neighbours: Neighbours,
+}
+
+impl Worker {
+    pub(super) fn new(epoll: Epoll, shared: Arc<Shared>, signals: Sender<Signal>) -> Self {
+        Self {
+            epoll,
+            report: Report::new(signals),
+            connects: Connects::new(),
+            neighbours: Neighbours::new(Arc::clone(&shared)),
+            shared,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut events = [EpollEvent::empty(); EVENTS];
+        while !self.shared.is_stopped() && !self.report.is_closed() {
+            let ready = match self.epoll.wait(&mut events, self.timeout()) {
+                Ok(ready) => ready,
+                Err(Errno::EINTR) => 0,
+                Err(errno) => {
+                    error!(%errno, "cannot wait for answers: no more probes are sent");
+                    return;
+                }
+            };
+            let at = clock::now();
+            for event in &events[..ready] {
+                self.ready(event.data(), event.events(), at);
+            }
+            self.report.flush();
+            // What is not taken fills the queue, and from there on fails.
+            if self.report.behind() < MAX_PROBES {
+                for order in self.shared.take() {
+                    self.send(&order);
+                }
+            }
+            let now = clock::now();
+            self.connects.give_up(now);
+            self.neighbours.give_up(now);
+        }
+    }
+
+    fn ready(&mut self, token: u64, flags: EpollFlags, at: Time) {
+        match token {
+            WAKE => {}
+            ARP | NDP => self.neighbours.receive(token, at, &mut self.report),
+            token => self.connects.ready(token, flags, at, &mut self.report),
+        }
+    }
+
+    fn send(&mut self, order: &Order) {
+        let sent = match order.target {
+            ProbeTarget::Connect(endpoint) => {
+                self.connects
+                    .send(&self.epoll, order, endpoint, &mut self.report)
+            }
+            ProbeTarget::Neighbour { addr, link } => {
+                self.neighbours
+                    .send(&self.epoll, order, addr, link, &mut self.report)
+            }
+        };
+        if let Err(errno) = sent {
+            self.report.failed(order, errno);
+        }
+    }
+
+    /// Until the next deadline, rounded up: one that has not passed would wake in vain.
+    fn timeout(&self) -> EpollTimeout {
+        let now = clock::now();
+        let deadlines = [self.connects.deadline(), self.neighbours.deadline()];
+        let offer = (self.report.behind() > 0).then(|| now + OFFER_AGAIN);
+        let Some(next) = deadlines.into_iter().chain([offer]).flatten().min() else {
+            return EpollTimeout::NONE;
+        };
+        let wait = next.since(now) + Duration::from_millis(1);
+        EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
+    }
+}
