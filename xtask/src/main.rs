@@ -18,6 +18,7 @@ mod pins;
 mod plan;
 mod proof;
 mod setup;
+mod simulate;
 mod step;
 mod test;
 mod workspace;
@@ -41,8 +42,10 @@ enum Task {
     BuildEbpf,
     /// Build the daemon and start it on this host, printing verdicts.
     Run(Passed),
-    /// Run every test: unit tests, lab tests, alert rules.
+    /// Run every test: unit tests, the simulation, lab tests, alert rules.
     Test(test::Options),
+    /// A cluster on a virtual clock, against what must always hold: as long as you like.
+    Simulate(simulate::Options),
     /// A three-host lab to play with: start, cut, heal, watch.
     Lab(Passed),
     /// The story in a minute: traffic, cut, verdict, recovery.
@@ -98,7 +101,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Bench {
             bench: Bench::Detect(passed),
         } => passed.take_dry_run(),
-        Task::Setup | Task::BuildEbpf | Task::Test(_) => false,
+        Task::Setup | Task::BuildEbpf | Task::Test(_) | Task::Simulate(_) => false,
     } || dry_run;
     let runner = Runner {
         dry_run,
@@ -112,6 +115,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::BuildEbpf => commands::build_ebpf(&runner, &workspace),
         Task::Run(passed) => commands::run(&runner, &workspace, &passed.args),
         Task::Test(options) => test::run(&runner, &workspace, &options),
+        Task::Simulate(options) => simulate::run(&runner, &options),
         Task::Lab(passed) => commands::lab_program(&runner, &workspace, "lab", &passed.args),
         Task::Demo(passed) => {
             let mut args = passed.args;

@@ -8,7 +8,7 @@ use crate::{
     commands::{build_host, build_object},
     invocation::Invocation,
     plan::Needs,
-    setup,
+    setup, simulate,
     step::{Runner, Step, Stopwatch, seconds},
     workspace::{Profile, Workspace},
 };
@@ -56,6 +56,11 @@ fn stages_in_order(
     }
     if unit {
         stages.run("unit tests", || unit_tests(runner, &options.filters))?;
+    }
+    if unit && lab && options.filters.is_empty() {
+        stages.run("simulation", || {
+            simulate::run(runner, &simulate::Options::default())
+        })?;
     }
     if lab {
         stages.run("build of the lab", || build_lab(runner))?;

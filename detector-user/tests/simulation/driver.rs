@@ -1,0 +1,103 @@
+//! The driver's loop around the core, as driver/mod.rs has it: one thing at a time, then all
+//! effects; late when it is not run.
+
+use std::{
+    collections::VecDeque,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use detector_user::core::{Detector, Effect, PeerState, Settings, Signal, Time};
+
+/// What was put into the core, to be put into another.
+#[derive(Clone, Debug)]
+pub enum Input {
+    Signal(Time, Box<Signal>),
+    Timeout(Time),
+}
+
+#[derive(Debug)]
+pub struct Driver {
+    pub detector: Detector,
+    settings: Settings,
+    /// Which timeout is slept for: of others nothing comes.
+    pub sleeping_for: Option<Time>,
+    /// What was sent to it while it was not run.
+    pub backlog: VecDeque<Signal>,
+    recorded: Option<Vec<Input>>,
+    published: Vec<PeerState>,
+    digest: DefaultHasher,
+}
+
+impl Driver {
+    pub fn new(settings: Settings, record: bool) -> Self {
+        Self {
+            detector: Detector::new(settings.clone()),
+            settings,
+            sleeping_for: None,
+            backlog: VecDeque::new(),
+            recorded: record.then(Vec::new),
+            published: Vec::new(),
+            digest: DefaultHasher::new(),
+        }
+    }
+
+    pub fn signal(&mut self, now: Time, signal: Signal) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(Input::Signal(now, Box::new(signal.clone())));
+        }
+        self.detector.handle_signal(now, signal);
+    }
+
+    pub fn timeout(&mut self, now: Time) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(Input::Timeout(now));
+        }
+        self.detector.handle_timeout(now);
+    }
+
+    /// The next effect; what is published is kept to be compared.
+    pub fn effect(&mut self) -> Option<Effect> {
+        let effect = self.detector.poll_effect()?;
+        if let Effect::Publish(state) = &effect {
+            format!("{state:?}").hash(&mut self.digest);
+            if self.recorded.is_some() {
+                self.published.push(state.clone());
+            }
+        }
+        Some(effect)
+    }
+
+    /// Stands for all that was published.
+    pub fn digest(&self) -> u64 {
+        self.digest.finish()
+    }
+
+    pub fn into_recorded(self) -> Vec<Input> {
+        self.recorded.unwrap_or_default()
+    }
+
+    /// Puts the same into a fresh core; an error says where it published something else.
+    pub fn replay(&self) -> Result<(), String> {
+        let mut detector = Detector::new(self.settings.clone());
+        let mut expected = self.published.iter();
+        for input in self.recorded.iter().flatten() {
+            match input.clone() {
+                Input::Signal(now, signal) => detector.handle_signal(now, *signal),
+                Input::Timeout(now) => detector.handle_timeout(now),
+            }
+            while let Some(effect) = detector.poll_effect() {
+                let Effect::Publish(state) = effect else {
+                    continue;
+                };
+                let before = expected.next();
+                if before != Some(&state) {
+                    return Err(format!("replayed {state:?}, but it was {before:?}"));
+                }
+            }
+        }
+        match expected.next() {
+            Some(missing) => Err(format!("not replayed: {missing:?}")),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! A cluster on a virtual clock, which drives the pure core with TCP as it behaves: what may
+//! happen to hosts, links and this machine, over thousands of hours, against what must hold.
+//!
+//! A run depends on its script alone, and a script on its scenario and seed. The command
+//! `cargo xtask simulate` runs as many as are asked for and shows how to run one again.
+
+mod checks;
+mod driver;
+mod fidelity;
+mod flow;
+mod host;
+mod properties;
+mod queue;
+mod report;
+mod rng;
+mod scenario;
+mod script;
+mod shrink;
+mod tcp;
+mod ticks;
+mod wire;
+mod world;
+
+use std::time::Duration;
+
+use crate::world::{Watch, run};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Every scenario with a few seeds, each twice and once more from what was recorded.
+#[test]
+fn every_scenario_holds_and_is_the_same_twice() {
+    for (name, _) in scenario::SCENARIOS {
+        for seed in 1..=2 {
+            let script = scenario::script(name, seed, Duration::from_secs(150)).unwrap();
+            let watch = Watch {
+                replay: true,
+                trace: false,
+            };
+            let first = run(&script, watch).unwrap_or_else(|violation| {
+                panic!("{}", report::failure(&script, &violation, report::SHOWN));
+            });
+            let second = run(&script, Watch::default()).unwrap();
+            assert_eq!(first.digest, second.digest, "{name} {seed}");
+        }
+    }
+}
+
+/// As many node-hours as the environment asks for: `cargo xtask simulate`.
+#[test]
+#[ignore = "takes minutes; cargo xtask simulate runs it in release mode"]
+fn simulate() {
+    if let Err(failure) = report::long_run(&report::Options::from_environment(), HOUR) {
+        panic!("{failure}");
+    }
+}

@@ -1,0 +1,551 @@
+//! The near end of a flow: what it sends again and when, and what the hooks see of that.
+
+use std::{collections::VecDeque, time::Duration};
+
+use detector_user::core::{FlowEventKind, FlowId, FlowReading, TcpState, Time};
+
+use super::Ack;
+use crate::ticks::{JIFFY, expiry, in_jiffies, jiffy, ms, us};
+
+/// `TCP_RTO_MIN` (include/net/tcp.h).
+const RTO_MIN: Duration = ms(200);
+/// `TCP_TIMEOUT_MIN_US` (include/net/tcp.h).
+const TIMEOUT_MIN: Duration = ms(2);
+/// `TCP_TIMEOUT_INIT`, and `TCP_RTO_MAX` in jiffies.
+const TIMEOUT_INIT: Duration = Duration::from_secs(1);
+const RTO_MAX: u64 = 120 * 250;
+/// `tcp_syn_linear_timeouts` (6.5+), and `tcp_syn_retries`.
+const SYN_LINEAR: u32 = 4;
+const SYN_RETRIES: u32 = 6;
+/// Bytes in a segment.
+const MSS: u32 = 1448;
+const CONGESTION_WINDOW: u64 = 40;
+const ETIMEDOUT: u32 = 110;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    SynSent,
+    Open,
+    /// A FIN is out.
+    Closing,
+    Closed,
+}
+
+/// What the sender does.
+#[derive(Clone, Debug)]
+pub enum Out {
+    Syn,
+    Segment(u64),
+    /// A zero-window probe.
+    WindowProbe,
+    /// A hook fires.
+    Event(FlowEventKind, Box<FlowReading>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    Syn,
+    LossProbe,
+    Retransmit,
+    Persist,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    sent: Time,
+    resent: bool,
+    sacked: bool,
+    lost: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Sender {
+    pub id: FlowId,
+    pub cookie: u64,
+    pub phase: Phase,
+    /// First segment unacknowledged, next to be sent, end of what the program wrote.
+    pub una: u64,
+    pub nxt: u64,
+    pub end: u64,
+    pub heard: Option<Time>,
+    segments: VecDeque<Segment>,
+    window: u32,
+    rto_count: u32,
+    backoff: u32,
+    probes_out: u32,
+    srtt: Duration,
+    /// In jiffies, backed off.
+    rto: u64,
+    /// In the Loss state until this is acknowledged.
+    lossy: Option<u64>,
+    /// In the Recovery state until this is acknowledged.
+    recovering: Option<u64>,
+    /// A tail loss probe is out; it is answered once this is acknowledged.
+    loss_probe: Option<u64>,
+    timer: Option<(Time, Timer)>,
+    sent: u64,
+    resent: u64,
+    /// Whether the kernel side keeps the flow, and whether its last record was a demand.
+    pub tracked: bool,
+    stalled: bool,
+    /// `tcp_retries2`.
+    retries: u32,
+}
+
+impl Sender {
+    pub fn connect(
+        now: Time,
+        id: FlowId,
+        cookie: u64,
+        retries: u32,
+        srtt: Duration,
+        out: &mut Vec<Out>,
+    ) -> Self {
+        let rto = in_jiffies(TIMEOUT_INIT);
+        out.push(Out::Syn);
+        Self {
+            id,
+            cookie,
+            phase: Phase::SynSent,
+            una: 0,
+            nxt: 0,
+            end: 0,
+            heard: None,
+            segments: VecDeque::new(),
+            window: 0,
+            rto_count: 0,
+            backoff: 0,
+            probes_out: 0,
+            srtt,
+            rto,
+            lossy: None,
+            recovering: None,
+            loss_probe: None,
+            timer: Some((expiry(now, rto), Timer::Syn)),
+            sent: 0,
+            resent: 0,
+            tracked: false,
+            stalled: false,
+            retries,
+        }
+    }
+
+    /// When [`Self::timeout`] is due.
+    pub fn timer(&self) -> Option<Time> {
+        self.timer.map(|(at, _)| at)
+    }
+
+    /// The handshake was answered; `told` when all such are reported.
+    pub fn established(&mut self, now: Time, window: u32, told: bool, out: &mut Vec<Out>) {
+        if self.phase != Phase::SynSent {
+            return;
+        }
+        (self.phase, self.heard, self.window) = (Phase::Open, Some(now), window);
+        (self.rto_count, self.backoff, self.timer) = (0, 0, None);
+        self.rto = self.fresh_rto();
+        if self.tracked || told {
+            self.event(now, FlowEventKind::Established, 0, out);
+        }
+        self.stalled = false;
+        self.push(now, out);
+    }
+
+    /// The program writes.
+    pub fn write(&mut self, now: Time, segments: u64, out: &mut Vec<Out>) {
+        if matches!(self.phase, Phase::Open | Phase::SynSent) {
+            self.end += segments;
+            self.push(now, out);
+        }
+    }
+
+    /// The program closes: a FIN takes its place in the stream.
+    pub fn close(&mut self, now: Time, out: &mut Vec<Out>) {
+        if self.phase == Phase::Open {
+            self.end += 1;
+            self.phase = Phase::Closing;
+            self.push(now, out);
+        }
+    }
+
+    /// The socket is gone: reset, given up, destroyed or never answered.
+    pub fn end(&mut self, now: Time, errno: u32, out: &mut Vec<Out>) {
+        let connecting = self.phase == Phase::SynSent;
+        let count = self.rto_count;
+        if connecting {
+            let kind = FlowEventKind::ConnectFailed { errno };
+            self.event(now, kind, count, out);
+        } else if self.tracked && self.phase != Phase::Closed {
+            self.event(now, FlowEventKind::Closed { errno }, count, out);
+        }
+        (self.phase, self.timer) = (Phase::Closed, None);
+    }
+
+    pub fn timeout(&mut self, now: Time, out: &mut Vec<Out>) {
+        let Some((at, timer)) = self.timer else {
+            return;
+        };
+        if at > now {
+            return;
+        }
+        self.timer = None;
+        match timer {
+            Timer::Syn => self.syn_timeout(now, out),
+            Timer::LossProbe => self.send_loss_probe(now, out),
+            Timer::Retransmit => self.retransmit_timeout(now, out),
+            Timer::Persist => self.probe_window(now, out),
+        }
+    }
+
+    /// `tcp_ack` in net/ipv4/tcp_input.c.
+    pub fn ack(&mut self, now: Time, ack: Ack, out: &mut Vec<Out>) {
+        if matches!(self.phase, Phase::SynSent | Phase::Closed) || ack.next > self.nxt {
+            return;
+        }
+        self.heard = Some(now);
+        self.probes_out = 0;
+        if ack.next < self.una {
+            return;
+        }
+        self.window = ack.window;
+        let newest = self.take(now, &ack);
+        let advanced = ack.next > self.una;
+        if advanced {
+            let acked = (ack.next - self.una) as usize;
+            self.segments.drain(..acked);
+            self.una = ack.next;
+            (self.rto_count, self.backoff) = (0, 0);
+            self.rto = self.fresh_rto();
+        }
+        self.leave_states(now, ack.sacked, out);
+        self.resend_lost(now, newest, out);
+        if advanced || self.una == self.nxt {
+            self.timer = None;
+        }
+        self.push(now, out);
+        self.arm(now);
+        if self.phase == Phase::Closing && self.una == self.end {
+            self.end(now, 0, out);
+        }
+    }
+
+    /// Nothing went wrong of late, and what is owed is not old.
+    pub fn is_flowing(&self, now: Time) -> bool {
+        let fresh = |segment: &Segment| now.since(segment.sent) < ms(50) && !segment.resent;
+        self.phase == Phase::Open
+            && self.rto_count == 0
+            && self.window > 0
+            && self.lossy.is_none()
+            && self.recovering.is_none()
+            && self.loss_probe.is_none()
+            && self.segments.iter().all(fresh)
+    }
+
+    /// So many more segments were sent and acknowledged, the last at `heard`.
+    pub fn advance(&mut self, segments: u64, heard: Time) {
+        self.sent += segments;
+        self.catch_up();
+        (self.una, self.nxt, self.end) = (
+            self.una + segments,
+            self.una + segments,
+            self.una + segments,
+        );
+        self.heard = self.heard.max(Some(heard));
+    }
+
+    /// What is in flight has arrived.
+    pub fn catch_up(&mut self) {
+        self.sent += self.end - self.nxt;
+        self.segments.clear();
+        (self.una, self.nxt, self.timer) = (self.end, self.end, None);
+    }
+
+    /// The socket as a dump shows it, `received` at that time: ages in whole jiffies, of
+    /// which the reader takes one and a millisecond off (source/sock_diag/decode.rs).
+    pub fn reading(&self, received: Time) -> FlowReading {
+        let heard = self.heard.filter(|_| self.phase != Phase::SynSent);
+        let last_heard = heard.map(|heard| {
+            let age = JIFFY * (jiffy(received).saturating_sub(jiffy(heard))) as u32;
+            received - age.saturating_sub(JIFFY + ms(1))
+        });
+        FlowReading {
+            last_heard,
+            segments_sent: self.sent,
+            segments_retransmitted: self.resent,
+            send_window_bytes: match self.phase {
+                Phase::SynSent => u32::MAX,
+                _ => self.window * MSS,
+            },
+            unacked_bytes: match self.phase {
+                Phase::SynSent => 0,
+                _ => self.in_flight() * MSS,
+            },
+            ..self.raw_reading()
+        }
+    }
+
+    fn raw_reading(&self) -> FlowReading {
+        let connecting = self.phase == Phase::SynSent;
+        FlowReading {
+            id: self.id,
+            cookie: self.cookie,
+            state: match self.phase {
+                Phase::SynSent => TcpState::SynSent,
+                Phase::Open => TcpState::Established,
+                Phase::Closing | Phase::Closed => TcpState::Closing,
+            },
+            rto_count: self.rto_count,
+            backoff: self.backoff,
+            probes_out: self.probes_out,
+            unacked_segments: if connecting { 1 } else { self.in_flight() },
+            unacked_bytes: if connecting {
+                1
+            } else {
+                self.in_flight() * MSS
+            },
+            send_window_bytes: self.window * MSS,
+            last_heard: None,
+            srtt: self.srtt,
+            rto: JIFFY * self.rto as u32,
+            segments_sent: 0,
+            segments_retransmitted: 0,
+        }
+    }
+
+    /// A hook fires; the reading is as source/ebpf/decode.rs gives it.
+    fn event(&mut self, now: Time, kind: FlowEventKind, count: u32, out: &mut Vec<Out>) {
+        let age = |heard| JIFFY * (jiffy(now) - jiffy(heard)) as u32;
+        let reading = FlowReading {
+            rto_count: count,
+            last_heard: self.heard.map(|heard| now - age(heard)),
+            ..self.raw_reading()
+        };
+        self.tracked |= !matches!(kind, FlowEventKind::Established);
+        out.push(Out::Event(kind, Box::new(reading)));
+    }
+
+    fn in_flight(&self) -> u32 {
+        (self.nxt - self.una) as u32
+    }
+
+    /// `srtt` and its variance, which is never taken for less than RTO_MIN
+    /// (`tcp_rtt_estimator` and `__tcp_set_rto`).
+    fn fresh_rto(&self) -> u64 {
+        in_jiffies(self.srtt + RTO_MIN.max(self.srtt / 2)).min(RTO_MAX)
+    }
+
+    /// Sends what the windows allow.
+    fn push(&mut self, now: Time, out: &mut Vec<Out>) {
+        if !matches!(self.phase, Phase::Open | Phase::Closing) {
+            return;
+        }
+        let before = self.nxt;
+        // After a time-out one segment at a time: the lost ones go first.
+        let limit = if self.lossy.is_some() {
+            2
+        } else {
+            CONGESTION_WINDOW
+        };
+        let limit = limit.min(u64::from(self.window));
+        while self.nxt < self.end && u64::from(self.in_flight()) < limit {
+            self.send_new(now, out);
+        }
+        if self.nxt > before && !matches!(self.timer, Some((_, Timer::Retransmit))) {
+            self.timer = None;
+        }
+        self.arm(now);
+    }
+
+    fn send_new(&mut self, now: Time, out: &mut Vec<Out>) {
+        self.segments.push_back(Segment {
+            sent: now,
+            resent: false,
+            sacked: false,
+            lost: false,
+        });
+        out.push(Out::Segment(self.nxt));
+        self.nxt += 1;
+        self.sent += 1;
+    }
+
+    fn resend(&mut self, now: Time, number: u64, out: &mut Vec<Out>) {
+        if let Some(segment) = self.segments.get_mut((number - self.una) as usize) {
+            (segment.sent, segment.resent, segment.lost) = (now, true, false);
+            self.resent += 1;
+            self.sent += 1;
+            out.push(Out::Segment(number));
+        }
+    }
+
+    /// Arms the timer that is due next, unless one runs.
+    fn arm(&mut self, now: Time) {
+        if self.timer.is_some() {
+            return;
+        }
+        if self.una == self.nxt {
+            if self.end > self.nxt && self.window == 0 {
+                // `tcp_probe0_when`.
+                let jiffies = (self.rto << self.backoff.min(16)).min(RTO_MAX);
+                self.timer = Some((expiry(now, jiffies), Timer::Persist));
+            }
+            return;
+        }
+        let calm = self.lossy.is_none() && self.recovering.is_none() && self.loss_probe.is_none();
+        let sacked = self.segments.iter().any(|segment| segment.sacked);
+        if calm && !sacked && self.rto_count == 0 {
+            // `tcp_schedule_loss_probe` in net/ipv4/tcp_output.c.
+            let extra = if self.in_flight() == 1 {
+                RTO_MIN
+            } else {
+                TIMEOUT_MIN
+            };
+            let jiffies = in_jiffies(self.srtt * 2 + extra).min(self.rto);
+            self.timer = Some((expiry(now, jiffies), Timer::LossProbe));
+        } else {
+            self.timer = Some((expiry(now, self.rto), Timer::Retransmit));
+        }
+    }
+
+    /// `tcp_send_loss_probe`: new data where there is any, else the last segment again.
+    fn send_loss_probe(&mut self, now: Time, out: &mut Vec<Out>) {
+        if self.nxt < self.end && self.in_flight() < self.window {
+            self.send_new(now, out);
+        } else {
+            let count = self.rto_count;
+            self.event(now, FlowEventKind::Tlp, count, out);
+            self.stalled = true;
+            self.resend(now, self.nxt - 1, out);
+        }
+        self.loss_probe = Some(self.nxt);
+        self.timer = Some((expiry(now, self.rto), Timer::Retransmit));
+    }
+
+    /// `tcp_retransmit_timer` in net/ipv4/tcp_timer.c.
+    fn retransmit_timeout(&mut self, now: Time, out: &mut Vec<Out>) {
+        if self.una == self.nxt {
+            return;
+        }
+        // The receiver has taken back its window: our retransmissions become probes, and
+        // do not count.
+        let shrunk = self.window == 0;
+        if !shrunk && self.rto_count >= self.retries {
+            self.end(now, ETIMEDOUT, out);
+            return;
+        }
+        let count = self.rto_count + 1;
+        self.event(now, FlowEventKind::Rto { count }, count, out);
+        self.stalled = true;
+        if !shrunk {
+            self.rto_count = count;
+        }
+        (self.lossy, self.recovering, self.loss_probe) = (Some(self.nxt), None, None);
+        for segment in &mut self.segments {
+            segment.lost = !segment.sacked;
+        }
+        self.resend(now, self.una, out);
+        self.backoff += 1;
+        self.rto = (self.rto * 2).min(RTO_MAX);
+        self.timer = Some((expiry(now, self.rto), Timer::Retransmit));
+    }
+
+    fn syn_timeout(&mut self, now: Time, out: &mut Vec<Out>) {
+        if self.rto_count >= SYN_RETRIES {
+            self.end(now, ETIMEDOUT, out);
+            return;
+        }
+        let count = self.rto_count + 1;
+        self.event(now, FlowEventKind::SynRetransmit { count }, count, out);
+        self.stalled = true;
+        self.rto_count = count;
+        if count > SYN_LINEAR {
+            self.backoff += 1;
+            self.rto *= 2;
+        }
+        out.push(Out::Syn);
+        self.timer = Some((expiry(now, self.rto), Timer::Syn));
+    }
+
+    /// `tcp_send_probe0`.
+    fn probe_window(&mut self, now: Time, out: &mut Vec<Out>) {
+        self.probes_out += 1;
+        self.backoff += 1;
+        out.push(Out::WindowProbe);
+        self.arm(now);
+    }
+
+    /// Marks what has arrived and takes the round trip; the time at which the newest of it
+    /// was sent.
+    fn take(&mut self, now: Time, ack: &Ack) -> Option<Time> {
+        let una = self.una;
+        let mut newest = None;
+        let mut sample = None;
+        for (offset, segment) in self.segments.iter_mut().enumerate() {
+            let number = una + offset as u64;
+            let beyond = number.checked_sub(ack.next + 1).filter(|bit| *bit < 64);
+            let acked = number < ack.next;
+            if acked || beyond.is_some_and(|bit| ack.sacked >> bit & 1 == 1) {
+                if !segment.sacked {
+                    newest = newest.max(Some(segment.sent));
+                    if !segment.resent && acked {
+                        sample = Some(now.since(segment.sent));
+                    }
+                }
+                (segment.sacked, segment.lost) = (true, false);
+            }
+        }
+        if let Some(sample) = sample {
+            self.srtt = (self.srtt * 7 + sample.max(us(20))) / 8;
+        }
+        newest
+    }
+
+    /// `tcp_fastretrans_alert`: which states the acknowledgement ends or begins. Each
+    /// change away from Loss or to another is seen by the hook, which tells of it when a
+    /// demand was the last thing told.
+    fn leave_states(&mut self, now: Time, sacked: u64, out: &mut Vec<Out>) {
+        let una = self.una;
+        let passed = |mark: Option<u64>| mark.is_some_and(|mark| una >= mark);
+        let mut changed = false;
+        if passed(self.lossy) {
+            (self.lossy, changed) = (None, true);
+        }
+        if passed(self.recovering) {
+            (self.recovering, changed) = (None, true);
+        }
+        if passed(self.loss_probe) {
+            self.loss_probe = None;
+            // Had the probe been needless, a DSACK would say so and no state would change.
+            changed = true;
+        }
+        if sacked != 0 && self.recovering.is_none() && self.lossy.is_none() {
+            self.recovering = Some(self.nxt);
+            changed = true;
+        }
+        if changed && self.stalled {
+            self.stalled = false;
+            self.event(now, FlowEventKind::Recovered, 0, out);
+        }
+    }
+
+    /// RACK (net/ipv4/tcp_recovery.c): what was sent a quarter of a round trip before
+    /// something that has arrived is lost. After a time-out two segments go with each ACK.
+    fn resend_lost(&mut self, now: Time, newest: Option<Time>, out: &mut Vec<Out>) {
+        let window = self.srtt / 4;
+        if let Some(newest) = newest
+            && self.recovering.is_some()
+        {
+            for segment in &mut self.segments {
+                segment.lost |= !segment.sacked && segment.sent + window < newest;
+            }
+        }
+        let budget = if self.lossy.is_some() { 2 } else { usize::MAX };
+        let lost = self.segments.iter().enumerate();
+        let lost: Vec<u64> = lost
+            .filter(|(_, segment)| segment.lost)
+            .map(|(offset, _)| self.una + offset as u64)
+            .take(budget)
+            .collect();
+        for number in lost {
+            self.resend(now, number, out);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The kernel's clock of timers: jiffies at HZ 250, and the wheel that rounds them up.
+
+use std::time::Duration;
+
+use detector_user::core::Time;
+
+pub const JIFFY: Duration = Duration::from_millis(4);
+
+pub const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub const fn us(micros: u64) -> Duration {
+    Duration::from_micros(micros)
+}
+
+/// The jiffy that a moment lies in.
+pub fn jiffy(at: Time) -> u64 {
+    at.as_nanos() / JIFFY.as_nanos() as u64
+}
+
+/// A span in jiffies, rounded up as `usecs_to_jiffies` does.
+pub fn in_jiffies(span: Duration) -> u64 {
+    span.as_nanos().div_ceil(JIFFY.as_nanos()) as u64
+}
+
+/// When a timer goes off that is armed now for so many jiffies: never early, and the later
+/// the coarser, eight times with each level of the wheel (`calc_index` and
+/// `calc_wheel_index` in kernel/time/timer.c, since 4.8; the extra tick since 5.9).
+pub fn expiry(now: Time, jiffies: u64) -> Time {
+    let mut shift = 0;
+    while jiffies >= 63 << shift && shift < 21 {
+        shift += 3;
+    }
+    let expires = (((jiffy(now) + jiffies) >> shift) + 1) << shift;
+    Time::from_nanos(expires * JIFFY.as_nanos() as u64)
+}

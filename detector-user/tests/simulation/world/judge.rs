@@ -1,0 +1,159 @@
+//! When a cut has to be found, and a return: bounds that the cluster's state sets.
+
+use std::time::Duration;
+
+use detector_user::core::{Breaker, Time, Verdict};
+
+use super::{Event, World};
+use crate::{script::Kind, tcp::Phase, ticks::ms};
+
+/// Nothing was wrong for so long: the path's past weighs nothing.
+const CLEAN: Duration = Duration::from_secs(150);
+
+/// The longest that a bad past may make a decision take: patience up to 6 s, and the
+/// transmissions that the loss asks for.
+const BAD_PAST: Duration = Duration::from_secs(20);
+
+/// A return is noticed by then: probes that are backed off come seldom.
+const RETURN: Duration = ms(2500);
+
+/// Who can only be asked by connects that its program has to take is asked more seldom.
+const OPEN_PORT_ONLY: f64 = 10.0;
+
+/// Peers that are asked less often than this are no witnesses.
+const WITNESS_INTERVAL: Duration = ms(2000);
+
+/// What the rule may take on a clean path beside the patience: from the cut to the first
+/// demand or idle probe, and from the patience to the look that decides.
+const MARGIN: Duration = ms(450);
+
+impl World {
+    /// By when the host has to be found dead, now that it is cut off; `None` when nothing
+    /// would ask for it.
+    pub(super) fn must_be_dead_by(&self, host: usize) -> Option<(Time, bool)> {
+        let settings = &self.script.settings;
+        let idle = !settings.idle_probe_interval.is_zero();
+        let is_open = |phase| phase == Phase::Open;
+        let mut flows = self.flows.iter().filter(|flow| flow.host == host);
+        let asked = flows.any(|flow| {
+            let busy = match flow.work.kind {
+                Kind::Upload { .. } => true,
+                Kind::Calls { .. } => flow.work.every <= ms(100),
+                Kind::Download | Kind::Idle | Kind::Dials => false,
+            };
+            is_open(flow.sender.phase) && (busy || idle)
+        });
+        let alive = self.states[host]
+            .as_ref()
+            .is_some_and(|state| state.verdict == Verdict::Alive && !state.isolated);
+        if !asked || !alive {
+            return None;
+        }
+        let clean = self.checks.calm_for(host, self.now) >= CLEAN;
+        let within = if clean {
+            let spec = &self.hosts[host].spec;
+            let seldom = if spec.routed && spec.firewalled {
+                OPEN_PORT_ONLY
+            } else {
+                1.0
+            };
+            let idle = settings.idle_probe_interval.mul_f64(1.1 * seldom);
+            settings.patience + idle.max(ms(300)) + MARGIN
+        } else {
+            settings.patience * 2 + settings.idle_probe_interval * 10 + BAD_PAST
+        };
+        Some((self.now + within, clean))
+    }
+
+    pub(super) fn check_dead(&mut self, host: usize, cut: u32, clean: bool) {
+        if !self.checks.is_this_cut(host, cut) {
+            return;
+        }
+        let since = self.checks.cut_since(host).unwrap_or(self.now);
+        // Held, paused, or heard after all (a cut of one way lets the other through).
+        let excused = self.checks.own_trouble_since(since - ms(2000))
+            || self.checks.heard_since(host, since + ms(50));
+        if excused || (!self.checks.found_dead(host) && !self.has_witness(host, since)) {
+            return;
+        }
+        let name = self.hosts[host].name.clone();
+        self.checks.judged(host, self.now, clean, &name);
+    }
+
+    /// Whether somebody else shows that it is not this node that is cut off.
+    fn has_witness(&self, host: usize, since: Time) -> bool {
+        if self.script.gateway && self.gateway_down == 0 {
+            return true;
+        }
+        (0..self.hosts.len()).any(|other| {
+            let is_alive = self.states[other]
+                .as_ref()
+                .is_some_and(|state| state.verdict == Verdict::Alive);
+            other != host
+                && is_alive
+                && self.hosts[other].is_reachable()
+                && !self.checks.was_cut_since(other, since - ms(5000))
+        })
+    }
+
+    /// This node's switch is dead, or was just now, and nobody else could have shown it: no
+    /// gateway is known, and no other peer has connections by which it is heard.
+    pub(super) fn seems_dead_by_our_fault(&self, host: usize) -> bool {
+        let (since, until) = self.own_switch;
+        let now = self.now;
+        let over = since == until || now.since(until) > ms(100);
+        if self.own_switch_down == 0 && over {
+            return false;
+        }
+        // Carrier came back, but nothing is forwarded: nobody was heard for long.
+        if self.own_link_back > since {
+            return true;
+        }
+        let gateway = self.script.gateway && self.gateway_down == 0;
+        let interval = self.script.settings.idle_probe_interval;
+        let is_probed = !interval.is_zero() && interval <= WITNESS_INTERVAL;
+        let is_witness = |other: usize| {
+            let open = self.flows.iter().any(|flow| {
+                let lasting = flow.work.kind != Kind::Dials;
+                flow.host == other && lasting && flow.sender.phase == Phase::Open
+            });
+            other != host
+                && is_probed
+                && open
+                && !self.checks.was_cut_since(other, since - ms(10_000))
+        };
+        !gateway && !(0..self.hosts.len()).any(is_witness)
+    }
+
+    pub(super) fn must_be_closed_by(&self, host: usize) -> Time {
+        let bad = !self.hosts[host].wire.condition.is_clear();
+        self.now + if bad { RETURN * 4 } else { RETURN }
+    }
+
+    pub(super) fn check_closed(&mut self, host: usize, cut: u32) {
+        let is_back = self.hosts[host].is_reachable() && self.checks.cuts(host) == cut;
+        let Some(state) = self.states[host].clone() else {
+            return;
+        };
+        if !is_back {
+            return;
+        }
+        let excused = self.checks.own_trouble_since(self.now - RETURN * 4);
+        if excused || !self.can_be_noticed(host) {
+            // This node was cut off as well; or the host's program is not there, and its
+            // kernel says nothing of itself.
+            let at = self.must_be_closed_by(host);
+            self.queue.push(at, Event::CheckClosed { host, cut });
+            return;
+        }
+        let is_open = state.would_be_breaker == Breaker::Open || state.verdict == Verdict::Dead;
+        self.checks.returned(host, self.now, &state, is_open);
+    }
+
+    fn can_be_noticed(&self, host: usize) -> bool {
+        let state = &self.hosts[host];
+        let served = self.now.since(state.serving_since) >= RETURN;
+        let talks = !state.spec.routed || !state.spec.firewalled;
+        talks || (state.is_serving() && served)
+    }
+}

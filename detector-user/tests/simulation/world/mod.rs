@@ -1,0 +1,394 @@
+//! The cluster: one observer with the detector, its peers, and the time between them.
+
+mod daemon;
+mod faults;
+mod judge;
+mod net;
+mod probes;
+
+use std::{collections::VecDeque, time::Duration};
+
+use detector_user::core::{
+    Destroyed, FlowId, PeerState, ProbeEvent, ProbeId, ProbeTarget, Signal, Time,
+};
+
+use crate::{
+    checks::{Checks, Violation},
+    driver::{Driver, Input},
+    flow::Flow,
+    host::Host,
+    queue::Queue,
+    rng::Rng,
+    script::Script,
+    tcp::{Ack, Out},
+    ticks::{ms, us},
+};
+
+/// The observer has been up for a while when a run begins.
+pub const START: Time = Time::from_nanos(5_000_000_000_000);
+
+/// Lines of a trace that are kept.
+const TRACE_KEPT: usize = 400;
+
+/// What can happen. That which happens on the observer's machine waits while it is paused.
+#[derive(Debug)]
+enum Event {
+    // On the hosts and between them.
+    Fault {
+        index: usize,
+        begins: bool,
+    },
+    Flap {
+        index: usize,
+        down: bool,
+    },
+    Start {
+        host: usize,
+    },
+    Settle {
+        host: usize,
+    },
+    SynArrives {
+        flow: usize,
+        epoch: u32,
+    },
+    SegmentArrives {
+        flow: usize,
+        epoch: u32,
+        number: u64,
+    },
+    WindowProbeArrives {
+        flow: usize,
+        epoch: u32,
+    },
+    DelayedAck {
+        flow: usize,
+        epoch: u32,
+    },
+    Reply {
+        flow: usize,
+        epoch: u32,
+        attempt: u32,
+    },
+    ProbeArrives {
+        asked: Box<Asked>,
+    },
+    NeighbourGone {
+        host: usize,
+        cut: u32,
+    },
+    CheckDead {
+        host: usize,
+        cut: u32,
+        clean: bool,
+    },
+    CheckClosed {
+        host: usize,
+        cut: u32,
+    },
+    // On the observer's machine.
+    Work {
+        flow: usize,
+        epoch: u32,
+    },
+    Dial {
+        flow: usize,
+        epoch: u32,
+    },
+    GiveUp {
+        flow: usize,
+        epoch: u32,
+    },
+    Timer {
+        flow: usize,
+        epoch: u32,
+    },
+    SynAckArrives {
+        flow: usize,
+        epoch: u32,
+    },
+    ResetArrives {
+        flow: usize,
+        epoch: u32,
+    },
+    AckArrives {
+        flow: usize,
+        epoch: u32,
+        ack: Ack,
+    },
+    Look {
+        host: usize,
+    },
+    ProbeSent {
+        asked: Box<Asked>,
+    },
+    ProbeAnswered {
+        event: Box<ProbeEvent>,
+    },
+    Destroy {
+        host: usize,
+        order: Box<Order>,
+    },
+    Deliver(Box<Signal>),
+    Wake {
+        at: Time,
+    },
+    CatchUp,
+}
+
+/// A probe on its way.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    probe: ProbeId,
+    target: ProbeTarget,
+    sent: Time,
+    give_up: Time,
+}
+
+/// Sockets to be destroyed.
+#[derive(Debug)]
+struct Order {
+    generation: u64,
+    silent_since: Time,
+    sockets: Vec<(FlowId, u64)>,
+    done: Destroyed,
+}
+
+#[derive(Debug)]
+pub struct World {
+    pub script: Script,
+    pub now: Time,
+    queue: Queue<Event>,
+    rng: Rng,
+    pub hosts: Vec<Host>,
+    pub flows: Vec<Flow>,
+    pub driver: Driver,
+    pub checks: Checks,
+    /// What was published last of each host.
+    pub states: Vec<Option<PeerState>>,
+    /// Faults that are on, and flaps that are down.
+    active: Vec<bool>,
+    flapped: Vec<bool>,
+    own_link_down: u32,
+    own_switch_down: u32,
+    gateway_down: u32,
+    /// Since when this node's switch has been dead, or was the last time, and until when.
+    own_switch: (Time, Time),
+    /// When this node's link last came back.
+    own_link_back: Time,
+    paused_until: Time,
+    starved_until: Time,
+    /// The hooks' ring keeps its order.
+    ring_until: Time,
+    outs: Vec<Out>,
+    cookies: u64,
+    next_port: u16,
+    trace: Option<VecDeque<String>>,
+    pub events: u64,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub digest: u64,
+    pub events: u64,
+    pub stats: crate::checks::Stats,
+}
+
+/// How closely to look at a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watch {
+    /// Keep what went into the core and put it into a fresh one in the end.
+    pub replay: bool,
+    /// Keep the last lines of what happened.
+    pub trace: bool,
+}
+
+/// Runs a script to its end, or to the first rule that is broken.
+pub fn run(script: &Script, watch: Watch) -> Result<Outcome, Violation> {
+    let mut world = World::new(script.clone(), watch);
+    let end = START + script.length;
+    while let Some((at, event)) = world.queue.pop() {
+        if at > end {
+            break;
+        }
+        world.now = world.now.max(at);
+        world.events += 1;
+        world.happens(event);
+        if let Some(mut violation) = world.checks.take_violation() {
+            violation.after = world.now.since(START);
+            violation.trace = world.trace.take().unwrap_or_default().into();
+            return Err(violation);
+        }
+    }
+    if watch.replay
+        && let Err(difference) = world.driver.replay()
+    {
+        return Err(Violation::new(
+            "the same signals gave other verdicts",
+            difference,
+        ));
+    }
+    Ok(Outcome {
+        digest: world.driver.digest(),
+        events: world.events,
+        stats: world.checks.stats.clone(),
+    })
+}
+
+/// What went into the core over a run, whatever rule it broke.
+pub fn recorded(script: &Script) -> Vec<Input> {
+    let watch = Watch {
+        replay: true,
+        trace: false,
+    };
+    let mut world = World::new(script.clone(), watch);
+    while let Some((at, event)) = world.queue.pop() {
+        if at > START + script.length {
+            break;
+        }
+        world.now = world.now.max(at);
+        world.happens(event);
+    }
+    world.driver.into_recorded()
+}
+
+impl World {
+    pub fn new(mut script: Script, watch: Watch) -> Self {
+        // It is known by the routes that lead through it.
+        script.gateway &= script.hosts.iter().any(|host| host.routed);
+        let hosts: Vec<_> = script
+            .hosts
+            .iter()
+            .cloned()
+            .enumerate()
+            .map(|(number, spec)| Host::new(number, spec))
+            .collect();
+        let mut world = Self {
+            now: START,
+            queue: Queue::new(),
+            rng: Rng::new(script.seed ^ 0xdead),
+            driver: Driver::new(script.settings.clone(), watch.replay),
+            checks: Checks::new(hosts.len(), &script.settings),
+            states: vec![None; hosts.len()],
+            active: vec![false; script.faults.len()],
+            flapped: vec![false; script.faults.len()],
+            own_link_down: 0,
+            own_switch_down: 0,
+            gateway_down: 0,
+            own_switch: (START, START),
+            own_link_back: START,
+            paused_until: START,
+            starved_until: START,
+            ring_until: START,
+            outs: Vec::new(),
+            cookies: 0,
+            next_port: 30_000,
+            trace: watch.trace.then(VecDeque::new),
+            events: 0,
+            flows: Vec::new(),
+            hosts,
+            script,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for (index, timed) in self.script.faults.iter().enumerate() {
+            let (at, begins) = (START + timed.at, true);
+            self.queue.push(at, Event::Fault { index, begins });
+            let (at, begins) = (at + timed.lasts, false);
+            self.queue.push(at, Event::Fault { index, begins });
+        }
+        self.start_daemon();
+        for host in 0..self.hosts.len() {
+            for work in self.hosts[host].spec.work.clone() {
+                self.add_flow(host, work);
+            }
+            self.queue.push(self.now + ms(1000), Event::Settle { host });
+        }
+    }
+
+    fn happens(&mut self, event: Event) {
+        if self.now < self.paused_until
+            && let Some(after) = event.waits_while_paused()
+        {
+            self.queue.push(self.paused_until + after, event);
+            return;
+        }
+        match event {
+            Event::Fault { index, begins } => self.fault(index, begins),
+            Event::Flap { index, down } => self.flap(index, down),
+            Event::Start { host } => self.program_starts(host),
+            Event::Settle { host } => self.settle(host),
+            Event::CheckDead { host, cut, clean } => self.check_dead(host, cut, clean),
+            Event::CheckClosed { host, cut } => self.check_closed(host, cut),
+            Event::NeighbourGone { host, cut } => self.neighbour_gone(host, cut),
+            Event::SynArrives { flow, epoch } => self.syn_arrives(flow, epoch),
+            Event::SegmentArrives {
+                flow,
+                epoch,
+                number,
+            } => self.segment_arrives(flow, epoch, number),
+            Event::WindowProbeArrives { flow, epoch } => self.window_probe_arrives(flow, epoch),
+            Event::DelayedAck { flow, epoch } => self.delayed_ack(flow, epoch),
+            Event::Reply {
+                flow,
+                epoch,
+                attempt,
+            } => self.reply(flow, epoch, attempt),
+            Event::Work { flow, epoch } => self.work(flow, epoch),
+            Event::Dial { flow, epoch } => self.dial(flow, epoch),
+            Event::GiveUp { flow, epoch } => self.give_up(flow, epoch),
+            Event::Timer { flow, epoch } => self.timer(flow, epoch),
+            Event::SynAckArrives { flow, epoch } => self.syn_ack_arrives(flow, epoch),
+            Event::ResetArrives { flow, epoch } => self.reset_arrives(flow, epoch),
+            Event::AckArrives { flow, epoch, ack } => self.ack_arrives(flow, epoch, ack),
+            Event::ProbeSent { asked } => self.probe_sent(asked),
+            Event::ProbeArrives { asked } => self.probe_arrives(&asked),
+            Event::ProbeAnswered { event } => self.probe_answered(*event),
+            Event::Look { host } => self.look(host),
+            Event::Destroy { host, order } => self.destroy(host, *order),
+            Event::Deliver(signal) => self.delivered(*signal),
+            Event::Wake { at } => self.wake_driver(at),
+            Event::CatchUp => self.catch_up(),
+        }
+    }
+
+    /// Notes a line where a trace is kept.
+    fn trace(&mut self, line: impl FnOnce() -> String) {
+        let at = self.now.since(START);
+        if let Some(trace) = &mut self.trace {
+            if trace.len() == TRACE_KEPT {
+                trace.pop_front();
+            }
+            trace.push_back(format!("{:>14.6} {}", at.as_secs_f64(), line()));
+        }
+    }
+}
+
+impl Event {
+    /// How long after a pause of the observer's machine it happens; `None` when it happens
+    /// elsewhere. Overdue timers run before the packets that have queued up: TIMER_SOFTIRQ
+    /// comes before NET_RX_SOFTIRQ (include/linux/interrupt.h). Programs come last.
+    fn waits_while_paused(&self) -> Option<Duration> {
+        match self {
+            Self::Timer { .. } => Some(Duration::ZERO),
+            Self::SynAckArrives { .. }
+            | Self::ResetArrives { .. }
+            | Self::AckArrives { .. }
+            | Self::ProbeAnswered { .. } => Some(us(100)),
+            Self::Work { .. }
+            | Self::Dial { .. }
+            | Self::GiveUp { .. }
+            | Self::Look { .. }
+            | Self::ProbeSent { .. }
+            | Self::Destroy { .. }
+            | Self::Deliver(_)
+            | Self::Wake { .. }
+            | Self::CatchUp => Some(us(200)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! `cargo xtask simulate`: the cluster on a virtual clock, for as long as is asked.
+//!
+//! The simulation is an integration test of `detector-user`; this runs its long test in
+//! release mode, with what is asked for in its environment.
+
+use anyhow::Result;
+
+use crate::{
+    invocation::Invocation,
+    step::{Runner, Step},
+};
+
+const SEED: u64 = 1;
+/// What every change has to pass.
+const NODE_HOURS: u32 = 10_000;
+
+/// What to simulate.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Seed of the first run; each one after it has the next.
+    #[arg(long, value_name = "N", default_value_t = SEED)]
+    seed: u64,
+    /// Nodes times hours to simulate.
+    #[arg(long, value_name = "H", default_value_t = NODE_HOURS)]
+    node_hours: u32,
+    /// Only this scenario; an unknown name lists them.
+    #[arg(long, value_name = "NAME")]
+    scenario: Option<String>,
+    /// Show all that is kept of what came before a failure.
+    #[arg(long)]
+    trace: bool,
+}
+
+impl Default for Options {
+    /// What `cargo xtask test` runs.
+    fn default() -> Self {
+        Self {
+            seed: SEED,
+            node_hours: NODE_HOURS,
+            scenario: None,
+            trace: false,
+        }
+    }
+}
+
+/// Runs it; the first rule that is broken ends it, with the shortest script that breaks it.
+pub fn run(runner: &Runner, options: &Options) -> Result<()> {
+    runner.heading("simulation");
+    runner.run(&Step::new(
+        format!("simulate {} node-hours", options.node_hours),
+        "hosts, links and pauses on a virtual clock, against what must always hold",
+        invocation(options),
+    ))
+}
+
+fn invocation(options: &Options) -> Invocation {
+    let cargo = Invocation::cargo()
+        .args(["test", "--release", "--package", "detector-user"])
+        .args(["--test", "simulation", "--"])
+        .args(["simulate", "--exact", "--ignored", "--nocapture"])
+        .env("DETECTOR_SIMULATE_SEED", options.seed.to_string())
+        .env(
+            "DETECTOR_SIMULATE_NODE_HOURS",
+            options.node_hours.to_string(),
+        );
+    let cargo = match &options.scenario {
+        Some(name) => cargo.env("DETECTOR_SIMULATE_SCENARIO", name),
+        None => cargo,
+    };
+    if options.trace {
+        cargo.env("DETECTOR_SIMULATE_TRACE", "1")
+    } else {
+        cargo
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_reaches_the_test() {
+        let options = Options {
+            seed: 7,
+            scenario: Some("cuts".to_owned()),
+            trace: true,
+            ..Options::default()
+        };
+        let shown = invocation(&options).display(false);
+        for word in [
+            "DETECTOR_SIMULATE_SEED=7",
+            "DETECTOR_SIMULATE_NODE_HOURS=10000",
+            "DETECTOR_SIMULATE_SCENARIO=cuts",
+            "DETECTOR_SIMULATE_TRACE=1",
+            "--release",
+        ] {
+            assert!(shown.contains(word), "{shown}");
+        }
+        let shown = invocation(&Options::default()).display(false);
+        assert!(!shown.contains("SCENARIO") && !shown.contains("TRACE"));
+    }
+}
