@@ -1,15 +1,17 @@
-//! The network-namespace lab: what the end-to-end tests, `lab`, and `bench-detect` stand on.
+//! The network-namespace lab: what the end-to-end tests, `lab` and `bench` stand on.
 //!
 //! ```text
 //!   h1 ──┐                    each host is a network namespace
 //!   h2 ──┼── switch           with 10.77.0.N/24 and fd77::N/64;
-//!   h3 ──┘                    the switch is a bridge in one more
+//!   h3 ──┘                    the switch is a bridge in one more;
+//!                             behind a router there may be h4, … in 10.78.0.N/24
 //! ```
 //!
 //! [`Lab`] makes and cuts the network, [`Process`] runs a program on a host, [`peer`] is
 //! that program (a storage peer that speaks gRPC or HTTP), [`Daemon`] runs the real
 //! detector on a host and records what it tells a gRPC watcher, with the time of receipt.
 
+pub mod baseline;
 mod cgroup;
 pub mod clock;
 mod daemon;
@@ -20,6 +22,7 @@ pub mod peer;
 mod peers;
 mod process;
 mod scene;
+mod starve;
 pub mod stats;
 pub mod testbed;
 mod watcher;
@@ -29,11 +32,12 @@ pub use self::{
     cgroup::{Cgroup, Joined},
     daemon::{Daemon, DaemonOptions, METRICS, Via, binary},
     http::get,
-    lab::{Cut, CutMoment, Host, Lab},
+    lab::{Cut, CutMoment, Host, Lab, Loss},
     log::Log,
     peers::{Traffic, dial},
     process::Process,
     scene::{Scene, SceneOptions},
+    starve::Starvation,
     watcher::{Observed, Watcher},
 };
 

@@ -1,9 +1,17 @@
-use std::{env, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use std::{
+    env,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 
 use crate::{
-    Host, PEER_PORT, Process, clock,
+    Host, PEER_PORT, Process,
+    baseline::{self, Method},
+    clock,
     peer::{Dialed, Event, Kind},
 };
 
@@ -20,10 +28,7 @@ pub struct Traffic {
 impl Traffic {
     /// Serves gRPC on every address of the host, IPv4 as v4-mapped.
     pub async fn grpc_server(host: &Host) -> anyhow::Result<Self> {
-        let listen = format!("[::]:{PEER_PORT}");
-        Self::start(host, &["grpc-server", "--listen", &listen])?
-            .listening()
-            .await
+        Self::grpc_server_at(host, PEER_PORT, 0).await
     }
 
     /// Serves gRPC on the IPv4 addresses alone.
@@ -36,9 +41,61 @@ impl Traffic {
 
     /// Takes HTTP/1.1 uploads.
     pub async fn http_server(host: &Host) -> anyhow::Result<Self> {
-        let listen = format!("[::]:{PEER_PORT}");
-        Self::start(host, &["http-server", "--listen", &listen])?
+        Self::http_server_at(host, PEER_PORT, 0, 0).await
+    }
+
+    /// Serves gRPC at this port, and answers each call so late.
+    pub async fn grpc_server_at(host: &Host, port: u16, delay_ms: u64) -> anyhow::Result<Self> {
+        let (listen, delay) = (format!("[::]:{port}"), delay_ms.to_string());
+        let args = ["grpc-server", "--listen", &listen, "--delay-ms", &delay];
+        Self::start(host, &args)?.listening().await
+    }
+
+    /// Takes HTTP/1.1 uploads at this port, answers each so late, and reads nothing of it for
+    /// so long.
+    pub async fn http_server_at(
+        host: &Host,
+        port: u16,
+        delay_ms: u64,
+        stall_ms: u64,
+    ) -> anyhow::Result<Self> {
+        let listen = format!("[::]:{port}");
+        let (delay, stall) = (delay_ms.to_string(), stall_ms.to_string());
+        let args = ["http-server", "--listen", &listen];
+        let late = ["--delay-ms", &delay, "--stall-ms", &stall];
+        Self::start(host, &[&args[..], &late].concat())?
             .listening()
+            .await
+    }
+
+    /// Small calls from `host`, with more flags of the gRPC client.
+    pub async fn caller(host: &Host, url: &str, flags: &[&str]) -> anyhow::Result<Self> {
+        let args = ["grpc-client", "--target", url];
+        Self::start(host, &[&args[..], flags].concat())?
+            .succeeding()
+            .await
+    }
+
+    /// Answers what the baselines ask of their peer.
+    pub async fn baseline_peer(host: &Host) -> anyhow::Result<Self> {
+        let listen = format!("[::]:{}", baseline::PORT);
+        Self::start(host, &["baseline-peer", "--listen", &listen])?
+            .listening()
+            .await
+    }
+
+    /// Connections from `host` with nothing in flight.
+    pub async fn pool(host: &Host, target: SocketAddr, connections: u32) -> anyhow::Result<Self> {
+        let (target, count) = (target.to_string(), connections.to_string());
+        let args = ["pool", "--target", &target, "--connections", &count];
+        Self::start(host, &args)?.succeeding().await
+    }
+
+    /// This many callers on `host` behind one channel, with RustFS's settings.
+    pub async fn queue(host: &Host, url: &str, calls: u32) -> anyhow::Result<Self> {
+        let calls = calls.to_string();
+        Self::start(host, &["queue", "--target", url, "--calls", &calls])?
+            .succeeding()
             .await
     }
 
@@ -57,6 +114,18 @@ impl Traffic {
         Self::start(host, &args)?.succeeding().await
     }
 
+    /// RustFS's settings but for how long, in seconds, a PING may stay unanswered.
+    pub async fn rustfs_client(
+        host: &Host,
+        url: &str,
+        keepalive_timeout: u32,
+    ) -> anyhow::Result<Self> {
+        let timeout = keepalive_timeout.to_string();
+        let args = ["grpc-client", "--target", url, "--kind", "put"];
+        let args = [&args[..], &["--keepalive-timeout", &timeout]].concat();
+        Self::start(host, &args)?.succeeding().await
+    }
+
     /// One connection with one call, then silence but for HTTP/2's PING every 5 s.
     pub async fn quiet_grpc_client(host: &Host, url: &str) -> anyhow::Result<Self> {
         let args = ["grpc-client", "--target", url, "--quiet"];
@@ -65,7 +134,12 @@ impl Traffic {
 
     /// Uploads from `host` without end.
     pub async fn http_client(host: &Host, server: &Host, uploads: u32) -> anyhow::Result<Self> {
-        let target = format!("{}:{PEER_PORT}", server.v4());
+        Self::uploads(host, (server.v4(), PEER_PORT).into(), uploads).await
+    }
+
+    /// Uploads from `host` to this address without end.
+    pub async fn uploads(host: &Host, target: SocketAddr, uploads: u32) -> anyhow::Result<Self> {
+        let target = target.to_string();
         let uploads = uploads.to_string();
         let args = ["http-client", "--target", &target, "--uploads", &uploads];
         Self::start(host, &args)?.succeeding().await
@@ -101,10 +175,27 @@ impl Traffic {
 
     /// Starts a peer with these arguments of `lab-peer`.
     pub fn start(host: &Host, args: &[&str]) -> anyhow::Result<Self> {
-        let name = format!("{} on {}", args.first().unwrap_or(&"peer"), host.name());
         let (program, first) = program()?;
         let mut command: Command = host.command(&program.to_string_lossy());
         command.args(first).args(args);
+        Self::run(host, args, command)
+    }
+
+    /// The same in a cgroup, from its first instruction on.
+    pub fn start_in(host: &Host, cgroup: &Path, args: &[&str]) -> anyhow::Result<Self> {
+        let (program, first) = program()?;
+        let mut command: Command = host.command("sh");
+        command
+            .args(["-c", "echo $$ >\"$0\" && exec \"$@\""])
+            .arg(cgroup.join("cgroup.procs"))
+            .arg(program)
+            .args(first)
+            .args(args);
+        Self::run(host, args, command)
+    }
+
+    fn run(host: &Host, args: &[&str], command: Command) -> anyhow::Result<Self> {
+        let name = format!("{} on {}", args.first().unwrap_or(&"peer"), host.name());
         let process = Process::start(&name, command)?;
         Ok(Self { process, name })
     }
@@ -159,6 +250,25 @@ impl Traffic {
         .await
     }
 
+    /// When the baseline came to believe this, at `since_ns` or later.
+    pub async fn believes(
+        &self,
+        since_ns: u64,
+        method: Method,
+        is_dead: bool,
+        within: Duration,
+    ) -> anyhow::Result<u64> {
+        self.event(since_ns, within, |event| match event {
+            Event::Believed {
+                at_ns,
+                method: m,
+                dead,
+            } if (*m, *dead) == (method, is_dead) => Some(*at_ns),
+            _ => None,
+        })
+        .await
+    }
+
     async fn listening(self) -> anyhow::Result<Self> {
         self.event(0, START_WITHIN, |event| {
             matches!(event, Event::Listening { .. }).then_some(())
@@ -167,7 +277,8 @@ impl Traffic {
         Ok(self)
     }
 
-    async fn succeeding(self) -> anyhow::Result<Self> {
+    /// Waits until work succeeds.
+    pub async fn succeeding(self) -> anyhow::Result<Self> {
         let now = clock::now_ns();
         self.ok_since(now, START_WITHIN).await?;
         Ok(self)

@@ -50,17 +50,8 @@ enum Task {
     Lab(Passed),
     /// The story in a minute: traffic, cut, verdict, recovery.
     Demo(Passed),
-    /// Measure: `bench detect`.
-    Bench {
-        #[command(subcommand)]
-        bench: Bench,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum Bench {
-    /// Time from a power cut to an Open breaker, next to what RustFS's own settings take.
-    Detect(Passed),
+    /// Measure: cuts, what they free, and what must not be taken for one, beside other methods.
+    Bench(Passed),
 }
 
 /// Arguments for the program behind a task.
@@ -97,10 +88,9 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     let Cli { dry_run, mut task } = cli;
     let dry_run = match &mut task {
-        Task::Run(passed) | Task::Lab(passed) | Task::Demo(passed) => passed.take_dry_run(),
-        Task::Bench {
-            bench: Bench::Detect(passed),
-        } => passed.take_dry_run(),
+        Task::Run(passed) | Task::Lab(passed) | Task::Demo(passed) | Task::Bench(passed) => {
+            passed.take_dry_run()
+        }
         Task::Setup | Task::BuildEbpf | Task::Test(_) | Task::Simulate(_) => false,
     } || dry_run;
     let runner = Runner {
@@ -122,9 +112,7 @@ fn run(cli: Cli) -> Result<()> {
             args.push("demo".to_owned());
             commands::lab_program(&runner, &workspace, "lab", &args)
         }
-        Task::Bench {
-            bench: Bench::Detect(passed),
-        } => commands::lab_program(&runner, &workspace, "bench-detect", &passed.args),
+        Task::Bench(passed) => commands::lab_program(&runner, &workspace, "bench", &passed.args),
     }
 }
 
@@ -134,10 +122,7 @@ mod tests {
 
     fn passed(words: &[&str]) -> Passed {
         match Cli::parse_from([&["cargo xtask"], words].concat()).task {
-            Task::Run(passed)
-            | Task::Bench {
-                bench: Bench::Detect(passed),
-            } => passed,
+            Task::Run(passed) | Task::Bench(passed) => passed,
             other => panic!("{other:?} passes nothing on"),
         }
     }
@@ -148,8 +133,8 @@ mod tests {
         assert_eq!(passed(&[&["run", "--"], &peer[..]].concat()).args, peer);
         assert_eq!(passed(&[&["run"], &peer[..]].concat()).args, peer);
         assert_eq!(
-            passed(&["bench", "detect", "--cuts", "3"]).args,
-            ["--cuts", "3"]
+            passed(&["bench", "cuts", "--cuts", "3"]).args,
+            ["cuts", "--cuts", "3"]
         );
     }
 

@@ -56,8 +56,8 @@ const NEIGHBOUR_PROBES: usize = 3;
 pub(super) struct Silence {
     /// Since the last segment from the peer, or the first transmission after it.
     pub since: Time,
-    /// Since when it has been asked again: by a retransmission, or by a probe.
-    pub asked_since: Time,
+    /// For how long it has been asked again and again: by retransmissions, by probes.
+    pub asked_for: Duration,
     /// What was sent to the peer since it was last heard, over all flows. What was sent
     /// before and is still unanswered does not count: the peer has answered others since,
     /// so that one flow's trouble is not the peer's.
@@ -65,6 +65,15 @@ pub(super) struct Silence {
     /// The moments at which that was sent: what was sent at once may be lost at once.
     pub moments: u32,
     pub reason: Reason,
+}
+
+/// How questions count that lie close together or far apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spacing {
+    /// What follows within this time is the same moment: it may be lost with the other.
+    pub apart: Duration,
+    /// A question speaks for this long after it at most: nobody was asked beyond.
+    pub gap: Duration,
 }
 
 #[derive(Debug)]
@@ -289,8 +298,8 @@ impl Evidence {
     }
 
     /// The silence now, where a demand stands. What was sent before `excused` does not
-    /// count, and what lies closer together than `moment` counts as one moment.
-    pub(super) fn silence(&self, now: Time, excused: Time, moment: Duration) -> Option<Silence> {
+    /// count.
+    pub(super) fn silence(&self, now: Time, excused: Time, spacing: Spacing) -> Option<Silence> {
         let heard = self.last_heard.unwrap_or_default().max(excused);
         // In doubt it was sent before the peer was heard, and the silence began late.
         let floor = self.surely_heard().unwrap_or_default().max(excused);
@@ -299,7 +308,7 @@ impl Evidence {
         let silence = all.fold(None, |silence: Option<Silence>, (sent, reason)| {
             let silence = silence.unwrap_or(Silence {
                 since: sent.latest,
-                asked_since: now,
+                asked_for: Duration::ZERO,
                 transmissions: 0,
                 moments: 0,
                 reason,
@@ -315,8 +324,8 @@ impl Evidence {
         let all = self.demands(now).filter(|(sent, _)| counts(sent));
         Some(Silence {
             since: silence.since.max(heard),
-            asked_since: again.filter(|sent| *sent > heard).min().unwrap_or(now),
-            moments: moments(all.map(|(sent, _)| sent.latest).collect(), moment),
+            asked_for: spacing.asked_for(again.filter(|sent| *sent > heard).collect(), now),
+            moments: spacing.moments(all.map(|(sent, _)| sent.latest).collect()),
             ..silence
         })
     }
@@ -541,18 +550,28 @@ impl Evidence {
     }
 }
 
-/// How many moments these are, where what follows within `apart` is the same moment.
-fn moments(mut times: Vec<Time>, apart: Duration) -> u32 {
-    times.sort_unstable();
-    let mut last = None;
-    let is_another = |at: &&Time| {
-        let another = last.is_none_or(|last: Time| at.since(last) >= apart);
-        if another {
-            last = Some(**at);
-        }
-        another
-    };
-    u32::try_from(times.iter().filter(is_another).count()).unwrap_or(u32::MAX)
+impl Spacing {
+    /// How many moments these are.
+    fn moments(self, mut times: Vec<Time>) -> u32 {
+        times.sort_unstable();
+        let mut last = None;
+        let is_another = |at: &&Time| {
+            let another = last.is_none_or(|last: Time| at.since(last) >= self.apart);
+            if another {
+                last = Some(**at);
+            }
+            another
+        };
+        u32::try_from(times.iter().filter(is_another).count()).unwrap_or(u32::MAX)
+    }
+
+    /// For how long the peer was asked, at these times.
+    fn asked_for(self, mut times: Vec<Time>, now: Time) -> Duration {
+        times.sort_unstable();
+        times.push(now);
+        let gap = |pair: &[Time]| pair[1].since(pair[0]).min(self.gap);
+        times.windows(2).map(gap).sum()
+    }
 }
 
 /// The timer expiry that a reading shows.

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use super::{NeighbourState, NetworkEvent, Route, RouteLine, Time};
 
-/// After a link came up, a switch may take this long to forward (spanning tree, 802.1D).
-const LINK_SETTLES: Duration = Duration::from_secs(5);
+/// After a link came up, a switch may take this long to forward (spanning tree, 802.1D,
+/// twice over); what is heard by the link ends the wait.
+const LINK_SETTLES: Duration = Duration::from_secs(60);
 
 /// The most links, and the most addresses, that are kept.
 const KEPT: usize = 65_536;
@@ -180,8 +181,8 @@ mod tests {
         let mut network = network();
         network.event(ms(10), &link(false));
         network.event(ms(1000), &link(true));
-        assert!(network.is_cut_off(&[addr(4)], ms(5999)));
-        assert!(!network.is_cut_off(&[addr(4)], ms(6000)));
+        assert!(network.is_cut_off(&[addr(4)], ms(60_999)));
+        assert!(!network.is_cut_off(&[addr(4)], ms(61_000)));
         assert_eq!(network.usable_since(&[addr(4)]), Some(ms(1000)));
         network.heard(addr(5), ms(1200));
         assert!(!network.is_cut_off(&[addr(4)], ms(1200)));

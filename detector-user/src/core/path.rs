@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Time;
+use super::{Time, evidence::Spacing};
 
 /// How fast old observations fade: half of the weight is gone after this time.
 const HALF_LIFE: Duration = Duration::from_secs(30);
@@ -21,6 +21,9 @@ const MIN_LOSS_UNASKED: f64 = 0.05;
 /// Transmissions closer to each other than this part of the patience are lost together as
 /// likely as not, and count once.
 const MOMENTS_IN_PATIENCE: u32 = 50;
+
+/// A peer that was not asked for longer than this part of the patience may have been there.
+const GAPS_IN_PATIENCE: u32 = 5;
 
 /// However long the patience, what is further apart than this is not lost together.
 const MOMENT_AT_MOST: Duration = Duration::from_millis(5);
@@ -105,9 +108,17 @@ impl PathHistory {
         MIN_ANSWER_GRACE + worst.mul_f64(ANSWER_FACTOR)
     }
 
-    /// How far apart transmissions are that count as two.
-    pub(super) fn moment(patience: Duration) -> Duration {
-        (patience / MOMENTS_IN_PATIENCE).min(MOMENT_AT_MOST)
+    /// How transmissions count that lie close together or far apart, by the operator's
+    /// patience and by whether the peer can be asked at will.
+    pub(super) fn spacing(patience: Duration, can_ask: bool) -> Spacing {
+        Spacing {
+            apart: (patience / MOMENTS_IN_PATIENCE).min(MOMENT_AT_MOST),
+            gap: if can_ask {
+                patience / GAPS_IN_PATIENCE
+            } else {
+                Duration::MAX
+            },
+        }
     }
 
     /// Probability that a transmission or its answer is lost: what was seen, or what is

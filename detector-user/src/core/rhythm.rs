@@ -14,6 +14,10 @@ const DEAD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_m
 /// it lasts long.
 const DOUBT: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(25));
 
+/// A doubt that has lasted for so many patiences is not about to be decided: it is asked
+/// about more and more seldom.
+const DECIDED_WITHIN: u32 = 4;
+
 /// However long a doubt lasts, probes are no further apart than this.
 const LONG_DOUBT: Duration = Duration::from_millis(500);
 
@@ -98,7 +102,8 @@ impl Rhythm {
         required: u32,
     ) {
         let spacing = (patience / required.saturating_mul(2).max(1)).clamp(DOUBT.0, DOUBT.1);
-        let slowed = (lasted / 20).min(LONG_DOUBT);
+        let beyond = lasted.saturating_sub(patience * DECIDED_WITHIN);
+        let slowed = (beyond / 20).min(LONG_DOUBT);
         self.due = now + spacing.max(slowed);
     }
 
@@ -153,7 +158,8 @@ mod tests {
         };
         assert_eq!(next(0, 5), Duration::from_millis(25));
         assert_eq!(next(0, 25), Duration::from_millis(5));
-        assert_eq!(next(4000, 5), Duration::from_millis(200));
+        assert_eq!(next(1000, 5), Duration::from_millis(25));
+        assert_eq!(next(5000, 5), Duration::from_millis(200));
         assert_eq!(next(100_000, 5), LONG_DOUBT);
     }
 }

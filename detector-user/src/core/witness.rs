@@ -55,12 +55,18 @@ impl Witnesses {
     /// Whether the silence of `peer` from `since` to `now` may be this host's own: others
     /// were heard shortly before it began, and none of them lately. What arrived as it began
     /// proves nothing, so that a witness must be heard in its second half.
-    pub(super) fn none_but(&self, peer: &PeerName, since: Time, now: Time) -> bool {
+    pub(super) fn none_but(
+        &self,
+        peer: &PeerName,
+        since: Time,
+        now: Time,
+        idle_interval: Duration,
+    ) -> bool {
         let Some(heard) = self.other_than(peer) else {
             return false;
         };
         let window = (now.since(since) / 2).min(HEARD_WITHIN);
-        let was_active = heard + RECENTLY >= since;
+        let was_active = heard + RECENTLY.max(idle_interval * 3) >= since;
         was_active && heard < now - window
     }
 
@@ -93,36 +99,39 @@ mod tests {
     #[test]
     fn a_lone_peer_has_no_witnesses() {
         let witnesses = witnesses(&[(1, 0), (1, 10)]);
-        assert!(!witnesses.none_but(&name(1), ms(0), ms(250)));
+        assert!(!witnesses.none_but(&name(1), ms(0), ms(250), Duration::ZERO));
     }
 
     #[test]
     fn others_that_fell_silent_too_make_it_our_own_fault() {
         for heard in [[(1, 5), (2, 8)], [(2, 8), (1, 5)], [(2, 5), (1, 8)]] {
             let witnesses = witnesses(&heard);
-            assert!(witnesses.none_but(&name(1), ms(10), ms(260)), "{heard:?}");
+            assert!(
+                witnesses.none_but(&name(1), ms(10), ms(260), Duration::ZERO),
+                "{heard:?}"
+            );
         }
     }
 
     #[test]
     fn a_witness_must_be_heard_in_the_second_half() {
         let early = witnesses(&[(1, 0), (2, 100)]);
-        assert!(early.none_but(&name(1), ms(0), ms(250)));
+        assert!(early.none_but(&name(1), ms(0), ms(250), Duration::ZERO));
         let late = witnesses(&[(1, 0), (2, 130), (3, 1)]);
-        assert!(!late.none_but(&name(1), ms(0), ms(250)));
+        assert!(!late.none_but(&name(1), ms(0), ms(250), Duration::ZERO));
     }
 
     #[test]
     fn who_was_silent_long_before_is_no_witness() {
         let witnesses = witnesses(&[(2, 0), (1, 20_000)]);
-        assert!(!witnesses.none_but(&name(1), ms(20_000), ms(20_250)));
+        assert!(!witnesses.none_but(&name(1), ms(20_000), ms(20_250), Duration::ZERO));
     }
 
     #[test]
     fn a_gateway_is_a_witness_as_well() {
         let mut witnesses = witnesses(&[(1, 0)]);
         witnesses.heard(&Witness::Gateway([10, 0, 0, 1].into()), ms(200));
-        assert!(!witnesses.none_but(&name(1), ms(0), ms(250)));
+        assert!(!witnesses.none_but(&name(1), ms(0), ms(250), Duration::ZERO));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use std::{
-    fs::File,
+    fs::{self, File},
     net::{Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     process::Command,
@@ -12,10 +12,36 @@ use nix::sched::{CloneFlags, setns};
 use super::command;
 use crate::Cgroup;
 
+/// The number of the router, and with it its place in both networks.
+pub(super) const ROUTER: u8 = 254;
+
+/// Which side of the router a host is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// 10.77.0.0/24, fd77::/64
+    Near,
+    /// 10.78.0.0/24, fd78::/64
+    Far,
+}
+
+impl Side {
+    pub(super) fn v4(self, number: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, if self == Self::Near { 77 } else { 78 }, 0, number)
+    }
+
+    pub(super) fn v6(self, number: u8) -> Ipv6Addr {
+        let net = if self == Self::Near { 0xfd77 } else { 0xfd78 };
+        Ipv6Addr::new(net, 0, 0, 0, 0, 0, 0, number.into())
+    }
+}
+
 /// A host of the lab: a network namespace with one interface, eth0.
 #[derive(Clone, Debug)]
 pub struct Host {
     number: u8,
+    side: Side,
+    /// Whether there is a way to the other side of the router.
+    routed: bool,
     namespace: String,
     port: String,
     /// The file that takes the ids of processes which are to be in a cgroup.
@@ -23,9 +49,11 @@ pub struct Host {
 }
 
 impl Host {
-    pub(super) fn new(prefix: &str, number: u8) -> Self {
+    pub(super) fn new(prefix: &str, number: u8, side: Side, routed: bool) -> Self {
         Self {
             number,
+            side,
+            routed,
             namespace: format!("{prefix}-h{number}"),
             port: format!("p{number}"),
             procs: None,
@@ -35,16 +63,44 @@ impl Host {
     /// Gives it its addresses. No duplicate address detection: fd77::N is usable at once.
     pub(super) fn configure(&self) -> anyhow::Result<()> {
         let (v4, v6) = (self.v4(), self.v6());
+        // Its own link may be cut: IPv4 addresses outlive that, IPv6 ones by this alone.
+        self.write("/proc/sys/net/ipv6/conf/eth0/keep_addr_on_down", "1")?;
+        // Link-local addresses, with which neighbours are asked for, are usable at once too.
+        self.write("/proc/sys/net/ipv6/conf/eth0/accept_dad", "0")?;
         command::ip_batch(
             Some(&self.namespace),
             &format!(
                 "link set lo up\n\
                  addr add {v4}/24 dev eth0\n\
-                 addr add {v6}/64 dev eth0 nodad\n\
-                 link set eth0 up\n"
+                 addr add {v6}/64 dev eth0 nodad\n"
             ),
         )
-        .with_context(|| format!("cannot configure {}", self.name()))
+        .with_context(|| format!("cannot configure {}", self.name()))?;
+        self.link_up()
+    }
+
+    /// Brings eth0 up, with the routes that are lost when it goes down.
+    pub(super) fn link_up(&self) -> anyhow::Result<()> {
+        let mut lines = "link set eth0 up\n".to_owned();
+        if self.routed {
+            let (v4, v6) = (self.side.v4(ROUTER), self.side.v6(ROUTER));
+            lines.push_str(&format!(
+                "route replace default via {v4}\nroute replace ::/0 via {v6} dev eth0\n"
+            ));
+        }
+        command::ip_batch(Some(&self.namespace), &lines)
+            .with_context(|| format!("cannot bring up the link of {}", self.name()))
+    }
+
+    pub(super) fn link_down(&self) -> anyhow::Result<()> {
+        command::ip_batch(Some(&self.namespace), "link set eth0 down\n")
+            .with_context(|| format!("cannot take down the link of {}", self.name()))
+    }
+
+    /// Writes a setting of its own network (/proc/sys/net is the reader's namespace's).
+    pub(super) fn write(&self, file: &str, value: &str) -> anyhow::Result<()> {
+        self.within(|| fs::write(file, value))?
+            .with_context(|| format!("cannot write {value} to {file} on {}", self.name()))
     }
 
     /// Its number, from 1.
@@ -58,11 +114,11 @@ impl Host {
     }
 
     pub fn v4(&self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 77, 0, self.number)
+        self.side.v4(self.number)
     }
 
     pub fn v6(&self) -> Ipv6Addr {
-        Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, self.number.into())
+        self.side.v6(self.number)
     }
 
     /// Its IPv4 service, named as the detector names peers.
@@ -83,6 +139,11 @@ impl Host {
     /// The name of its port at the switch.
     pub(super) fn port(&self) -> &str {
         &self.port
+    }
+
+    /// Whether it is behind the router.
+    pub(super) fn is_far(&self) -> bool {
+        self.side == Side::Far
     }
 
     /// A command that runs on this host, with this machine's own view of the file system.
@@ -109,15 +170,22 @@ impl Host {
     /// Calls `work` on a thread that is in this host's network namespace: sockets made
     /// there belong to the host, wherever they are used afterwards.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
-        let path = PathBuf::from(command::NETNS).join(&self.namespace);
-        let enter = || -> anyhow::Result<T> {
-            let namespace =
-                File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-            setns(namespace, CloneFlags::CLONE_NEWNET)
-                .with_context(|| format!("cannot enter {}", path.display()))?;
-            Ok(work())
-        };
-        thread::scope(|scope| scope.spawn(enter).join())
-            .map_err(|_| anyhow!("the thread on {} panicked", self.name()))?
+        within(&self.namespace, work)
     }
+}
+
+/// Calls `work` on a thread that is in this network namespace.
+pub(super) fn within<T: Send>(
+    namespace: &str,
+    work: impl FnOnce() -> T + Send,
+) -> anyhow::Result<T> {
+    let path = PathBuf::from(command::NETNS).join(namespace);
+    let enter = || -> anyhow::Result<T> {
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        setns(file, CloneFlags::CLONE_NEWNET)
+            .with_context(|| format!("cannot enter {}", path.display()))?;
+        Ok(work())
+    };
+    thread::scope(|scope| scope.spawn(enter).join())
+        .map_err(|_| anyhow!("the thread in {namespace} panicked"))?
 }

@@ -2,25 +2,31 @@
 
 mod command;
 mod host;
+mod relay;
 mod sweep;
 mod switch;
 
 use std::{
     process,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
 
-use self::switch::Switch;
 pub use self::{
     host::Host,
-    switch::{Cut, CutMoment},
+    switch::{Cut, CutMoment, Loss},
 };
+use self::{
+    host::{ROUTER, Side},
+    switch::Switch,
+};
+use crate::clock;
 
 /// Begins the name of every namespace made here; the owner's process id follows.
 const PREFIX: &str = "dtl-";
-/// What fits beside the switch in 10.77.0.0/24, and more than any test needs.
+/// What fits beside the router in 10.77.0.0/24, and more than any test needs.
 const MAX_HOSTS: usize = 64;
 
 /// A network of hosts. Dropping it kills what runs in it and removes it.
@@ -28,8 +34,16 @@ const MAX_HOSTS: usize = 64;
 pub struct Lab {
     hosts: Vec<Host>,
     switch: Switch,
-    // Last: the namespaces go after the switch's own helper has been stopped.
+    far: Option<Far>,
+    // Last: the namespaces go after the switches' own helpers have been stopped.
     namespaces: Namespaces,
+}
+
+/// A router, and the switch behind it.
+#[derive(Debug)]
+struct Far {
+    router: Host,
+    switch: Switch,
 }
 
 impl Lab {
@@ -38,9 +52,21 @@ impl Lab {
     /// Needs root, the `ip` command (package iproute2), `nft` (nftables) and `nsenter`
     /// (util-linux).
     pub fn new(hosts: usize) -> anyhow::Result<Self> {
+        Self::make(hosts, 0)
+    }
+
+    /// As [`Self::new`], with `far` more hosts, in 10.78.0.0/24 and fd78::/64, behind a router
+    /// that is everyone's gateway. They are numbered on from the near ones.
+    pub fn routed(near: usize, far: usize) -> anyhow::Result<Self> {
+        ensure!(far > 0, "a lab with a router has hosts behind it");
+        Self::make(near, far)
+    }
+
+    fn make(near: usize, far: usize) -> anyhow::Result<Self> {
+        let count = near + far;
         ensure!(
-            (1..=MAX_HOSTS).contains(&hosts),
-            "a lab has 1 to {MAX_HOSTS} hosts, {hosts} were asked for"
+            near > 0 && count <= MAX_HOSTS,
+            "a lab has 1 to {MAX_HOSTS} hosts, {count} were asked for, {near} of them near"
         );
         ensure!(
             nix::unistd::geteuid().is_root(),
@@ -50,30 +76,33 @@ impl Lab {
         static LABS: AtomicU32 = AtomicU32::new(1);
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{PREFIX}{}-{number}", process::id());
-        let hosts: Vec<Host> = (1..=hosts).map(|n| Host::new(&prefix, n as u8)).collect();
+        let host = |n: usize, side| Host::new(&prefix, n as u8, side, far > 0);
+        let hosts: Vec<Host> = (1..=count)
+            .map(|n| host(n, if n <= near { Side::Near } else { Side::Far }))
+            .collect();
+        let router = (far > 0).then(|| Host::new(&prefix, ROUTER, Side::Near, false));
         let switch_namespace = format!("{prefix}-sw");
 
         // Owns the names before they exist, so that a failure half-way removes them.
         let namespaces = Namespaces(
             hosts
                 .iter()
+                .chain(&router)
                 .map(|host| host.namespace().to_owned())
                 .chain([switch_namespace.clone()])
                 .collect(),
         );
         namespaces.add()?;
-        command::ip_batch(Some(&switch_namespace), &wiring(&hosts))
-            .context("cannot wire the lab's hosts to its switch")?;
-        for host in &hosts {
-            host.configure()?;
-        }
-        let switch = Switch::new(&switch_namespace)?;
-        for host in &hosts {
-            switch.await_forwarding(host.port())?;
-        }
+        let (near, far) = hosts.split_at(near);
+        let near: Vec<&Host> = near.iter().chain(&router).collect();
+        let switch = wired(&switch_namespace, &near)?;
+        let far = router
+            .map(|router| Far::new(router, &far.iter().collect::<Vec<_>>()))
+            .transpose()?;
         Ok(Self {
             hosts,
             switch,
+            far,
             namespaces,
         })
     }
@@ -91,22 +120,110 @@ impl Lab {
         &self.hosts
     }
 
-    /// Cuts the hosts off, all with one write to a process that stands ready.
+    /// The router, which is 10.77.0.254 and 10.78.0.254, where there is one.
+    pub fn router(&self) -> Option<&Host> {
+        self.far.as_ref().map(|far| &far.router)
+    }
+
+    /// Cuts the hosts off, all with one write to a process that stands ready (one for each
+    /// side of a router). A host behind the router is cut off there: the router stays.
     pub fn cut(&self, hosts: &[usize], cut: Cut) -> anyhow::Result<CutMoment> {
-        let ports: Vec<&str> = hosts.iter().map(|&n| self.host(n).port()).collect();
-        self.switch.cut(&ports, cut)
+        self.at_switches(hosts, |switch, ports| switch.cut(ports, cut))
     }
 
     /// Undoes any cut of the hosts; returns when the switch forwards for them again.
     pub fn heal(&self, hosts: &[usize]) -> anyhow::Result<CutMoment> {
-        let ports: Vec<&str> = hosts.iter().map(|&n| self.host(n).port()).collect();
-        self.switch.heal(&ports)
+        self.at_switches(hosts, Switch::heal)
+    }
+
+    /// Cuts the router off from the near hosts, or brings it back.
+    pub fn cut_router(&self, cut: Option<Cut>) -> anyhow::Result<CutMoment> {
+        let router = self.router().context("this lab has no router")?;
+        match cut {
+            Some(cut) => self.switch.cut(&[router.port()], cut),
+            None => self.switch.heal(&[router.port()]),
+        }
+    }
+
+    /// The whole switch of the near hosts fails: every port keeps its carrier and nothing
+    /// passes, or `PortDown`, the carrier goes as well.
+    pub fn cut_switch(&self, cut: Cut) -> anyhow::Result<CutMoment> {
+        self.switch.cut(&self.near_ports(), cut)
+    }
+
+    /// Undoes [`Self::cut_switch`].
+    pub fn heal_switch(&self) -> anyhow::Result<CutMoment> {
+        self.switch.heal(&self.near_ports())
+    }
+
+    /// Takes the host's own eth0 down in its namespace, or brings it up again with its routes.
+    pub fn own_link(&self, host: usize, up: bool) -> anyhow::Result<CutMoment> {
+        let host = self.host(host);
+        let at_ns = clock::now_ns();
+        if up {
+            host.link_up()?;
+            self.switch_of(host).await_forwarding(host.port())?;
+        } else {
+            host.link_down()?;
+        }
+        Ok(CutMoment {
+            at_ns,
+            took: clock::between(at_ns, clock::now_ns()),
+        })
     }
 
     /// From now on, drops this share of the frames to the host and of those from it,
     /// picked at random. 0 ends it.
     pub fn loss(&self, host: usize, percent: u8) -> anyhow::Result<()> {
-        self.switch.loss(self.host(host).port(), percent)
+        self.drops(host, (percent > 0).then_some(Loss::Random(percent)))
+    }
+
+    /// From now on, drops these of the frames to the host and of those from it; `None` ends it.
+    pub fn drops(&self, host: usize, what: Option<Loss>) -> anyhow::Result<()> {
+        let host = self.host(host);
+        self.switch_of(host).loss(host.port(), what)
+    }
+
+    /// From now on, each frame to the host and from it is late by up to this, at random, so that
+    /// frames overtake each other. Zero ends it. A hand over from or to that loses what is under
+    /// way.
+    pub fn jitter(&self, host: usize, jitter: Duration) -> anyhow::Result<()> {
+        let host = self.host(host);
+        self.switch_of(host).jitter(host.port(), jitter)
+    }
+
+    fn switch_of(&self, host: &Host) -> &Switch {
+        match &self.far {
+            Some(far) if host.is_far() => &far.switch,
+            _ => &self.switch,
+        }
+    }
+
+    fn near_ports(&self) -> Vec<&str> {
+        let near = self.hosts.iter().filter(|host| !host.is_far());
+        near.chain(self.router()).map(Host::port).collect()
+    }
+
+    fn at_switches(
+        &self,
+        hosts: &[usize],
+        change: impl Fn(&Switch, &[&str]) -> anyhow::Result<CutMoment>,
+    ) -> anyhow::Result<CutMoment> {
+        let at_ns = clock::now_ns();
+        let (far, near): (Vec<&Host>, Vec<&Host>) = hosts
+            .iter()
+            .map(|&n| self.host(n))
+            .partition(|host| host.is_far());
+        for side in [near, far] {
+            if let Some(first) = side.first() {
+                let ports: Vec<&str> = side.iter().map(|host| host.port()).collect();
+                change(self.switch_of(first), &ports)?;
+            }
+        }
+        Ok(CutMoment {
+            at_ns,
+            took: clock::between(at_ns, clock::now_ns()),
+        })
     }
 
     /// The namespaces, hosts first; they exist until the lab is dropped.
@@ -115,8 +232,40 @@ impl Lab {
     }
 }
 
+impl Far {
+    /// The router forwards; its far side is a switch of its own, in the same namespace.
+    fn new(router: Host, hosts: &[&Host]) -> anyhow::Result<Self> {
+        router.write("/proc/sys/net/ipv4/ip_forward", "1")?;
+        router.write("/proc/sys/net/ipv6/conf/all/forwarding", "1")?;
+        // For the far switch, which is an interface of the router's.
+        router.write("/proc/sys/net/ipv6/conf/default/accept_dad", "0")?;
+        let switch = wired(router.namespace(), hosts)?;
+        let (v4, v6) = (Side::Far.v4(ROUTER), Side::Far.v6(ROUTER));
+        command::ip_batch(
+            Some(router.namespace()),
+            &format!("addr add {v4}/24 dev br0\naddr add {v6}/64 dev br0 nodad\n"),
+        )
+        .context("cannot give the router its far address")?;
+        Ok(Self { router, switch })
+    }
+}
+
+/// A switch in this namespace, with these hosts behind it.
+fn wired(namespace: &str, hosts: &[&Host]) -> anyhow::Result<Switch> {
+    command::ip_batch(Some(namespace), &wiring(hosts))
+        .context("cannot wire the lab's hosts to their switch")?;
+    for host in hosts {
+        host.configure()?;
+    }
+    let switch = Switch::new(namespace)?;
+    for host in hosts {
+        switch.await_forwarding(host.port())?;
+    }
+    Ok(switch)
+}
+
 /// The lines for `ip -batch` that make the bridge and a veth pair for each host.
-fn wiring(hosts: &[Host]) -> String {
+fn wiring(hosts: &[&Host]) -> String {
     let mut lines = String::new();
     let mut line = |text: String| {
         lines.push_str(&text);

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::command;
+use super::{command, host::within, relay::Relay};
 use crate::clock;
 
 /// How a host loses the network.
@@ -66,8 +66,39 @@ const FORWARDING: &str = "state forwarding";
 pub(super) struct Switch {
     namespace: String,
     ip: Mutex<Ip>,
-    /// Loss in percent, by port.
-    loss: Mutex<BTreeMap<String, u8>>,
+    /// What is dropped, by port.
+    loss: Mutex<BTreeMap<String, Loss>>,
+    /// The ports whose frames are late.
+    relays: Mutex<BTreeMap<String, Relay>>,
+}
+
+/// Which frames are dropped, of those to a host and of those from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// This share, in percent, each frame by itself.
+    Random(u8),
+    /// The first `lost` of every `of` frames, in one row.
+    Burst { lost: u32, of: u32 },
+}
+
+impl Loss {
+    fn validate(self) -> anyhow::Result<()> {
+        match self {
+            Self::Random(percent) => ensure!(percent <= 100, "loss of {percent} %: at most 100"),
+            Self::Burst { lost, of } => {
+                ensure!(lost < of, "loss of {lost} frames of {of}: no burst")
+            }
+        }
+        Ok(())
+    }
+
+    /// The match of an nft rule. `numgen inc` counts the frames that come to it.
+    fn matching(self) -> String {
+        match self {
+            Self::Random(percent) => format!("numgen random mod 100 < {percent}"),
+            Self::Burst { lost, of } => format!("numgen inc mod {of} < {lost}"),
+        }
+    }
 }
 
 impl Switch {
@@ -76,6 +107,7 @@ impl Switch {
             namespace: namespace.to_owned(),
             ip: Mutex::new(Ip::start(namespace)?),
             loss: Mutex::default(),
+            relays: Mutex::default(),
         })
     }
 
@@ -91,7 +123,8 @@ impl Switch {
     pub(super) fn heal(&self, ports: &[&str]) -> anyhow::Result<CutMoment> {
         let at_ns = clock::now_ns();
         for port in ports {
-            let line = format!("link set dev {port} master br0 up\n");
+            let master = self.master(port);
+            let line = format!("link set dev {port} master {master} up\n");
             self.ip().change(&line, &[port])?;
             self.await_forwarding(port)?;
         }
@@ -116,16 +149,67 @@ impl Switch {
         }
     }
 
-    pub(super) fn loss(&self, port: &str, percent: u8) -> anyhow::Result<()> {
-        ensure!(percent <= 100, "loss of {percent} %: at most 100");
+    /// Sets what is dropped at the port; `None` ends it.
+    pub(super) fn loss(&self, port: &str, what: Option<Loss>) -> anyhow::Result<()> {
         let mut loss = lock(&self.loss);
-        loss.insert(port.to_owned(), percent);
+        match what {
+            Some(what) => {
+                what.validate()?;
+                loss.insert(port.to_owned(), what);
+            }
+            None => {
+                loss.remove(port);
+            }
+        }
         command::run(
             command::in_namespace(&self.namespace, "nft").args(["-f", "-"]),
             &loss_rules(&loss),
         )
         .context("cannot set the loss at the switch")?;
         Ok(())
+    }
+
+    /// Delays each frame to and from the port by up to `jitter`; zero ends it.
+    pub(super) fn jitter(&self, port: &str, jitter: Duration) -> anyhow::Result<()> {
+        let mut relays = lock(&self.relays);
+        if relays.remove(port).is_some() {
+            // Its devices have gone with it.
+            let back = format!(
+                "link set dev {port} master br0\nlink del {}\n",
+                own_bridge(port)
+            );
+            command::ip_batch(Some(&self.namespace), &back)?;
+        }
+        if jitter > Duration::ZERO {
+            let (bridge, [host_end, switch_end]) = (own_bridge(port), relay_ends(port));
+            let relay = within(&self.namespace, || {
+                Relay::start([&host_end, &switch_end], jitter)
+            })??;
+            let lines = format!(
+                "link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n\
+                 link set {bridge} up\n\
+                 link set {host_end} master {bridge} up\n\
+                 link set {switch_end} master br0 up\n\
+                 link set dev {port} master {bridge}\n"
+            );
+            command::ip_batch(Some(&self.namespace), &lines)?;
+            relays.insert(port.to_owned(), relay);
+            drop(relays);
+            self.await_forwarding(&host_end)?;
+            self.await_forwarding(&switch_end)?;
+        } else {
+            drop(relays);
+        }
+        self.await_forwarding(port)
+    }
+
+    /// The bridge that the port belongs to when it is not cut.
+    fn master(&self, port: &str) -> String {
+        if lock(&self.relays).contains_key(port) {
+            own_bridge(port)
+        } else {
+            "br0".to_owned()
+        }
     }
 
     fn ip(&self) -> MutexGuard<'_, Ip> {
@@ -138,17 +222,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The bridge that only a port with a relay is in.
+fn own_bridge(port: &str) -> String {
+    format!("br{port}")
+}
+
+/// The relay's two devices: towards the host, and towards the switch.
+fn relay_ends(port: &str) -> [String; 2] {
+    [format!("{port}-host"), format!("{port}-net")]
+}
+
 /// The whole ruleset, for `nft` applies a file as one transaction. Every frame between two
 /// hosts passes the forward hook once, with the port it came in by and the one it leaves by.
-fn loss_rules(loss: &BTreeMap<String, u8>) -> String {
+fn loss_rules(loss: &BTreeMap<String, Loss>) -> String {
     let mut rules = String::from(
         "table bridge lab\ndelete table bridge lab\ntable bridge lab {\n\
          chain loss {\n type filter hook forward priority 0; policy accept;\n",
     );
-    for (port, percent) in loss.iter().filter(|(_, percent)| **percent > 0) {
+    for (port, loss) in loss {
+        let matching = loss.matching();
         for direction in ["iifname", "oifname"] {
             rules.push_str(&format!(
-                " {direction} \"{port}\" numgen random mod 100 < {percent} counter drop\n"
+                " {direction} \"{port}\" {matching} counter drop\n"
             ));
         }
     }
@@ -231,13 +326,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loss_applies_to_both_directions_and_zero_to_none() {
+    fn loss_applies_to_both_directions() {
         let rules = loss_rules(&BTreeMap::from([
-            ("p1".to_owned(), 30),
-            ("p2".to_owned(), 0),
+            ("p1".to_owned(), Loss::Random(30)),
+            ("p2".to_owned(), Loss::Burst { lost: 5, of: 100 }),
         ]));
-        assert!(rules.contains("iifname \"p1\" numgen random mod 100 < 30 counter drop"));
-        assert!(rules.contains("oifname \"p1\" numgen random mod 100 < 30 counter drop"));
-        assert!(!rules.contains("p2"));
+        for rule in [
+            "iifname \"p1\" numgen random mod 100 < 30 counter drop",
+            "oifname \"p1\" numgen random mod 100 < 30 counter drop",
+            "iifname \"p2\" numgen inc mod 100 < 5 counter drop",
+        ] {
+            assert!(rules.contains(rule), "{rules}");
+        }
     }
 }

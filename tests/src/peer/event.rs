@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
+use crate::{baseline::Method, clock};
 
 /// What a peer says, one JSON object a line. Times are `CLOCK_MONOTONIC` nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,19 @@ pub enum Event {
         channel: u32,
         error: String,
     },
+    /// A call that took long, or failed, has ended.
+    Call {
+        at_ns: u64,
+        started_ns: u64,
+        channel: u32,
+        ok: bool,
+    },
+    /// A baseline has come to believe that its peer is dead, or that it is not.
+    Believed {
+        at_ns: u64,
+        method: Method,
+        dead: bool,
+    },
 }
 
 impl Event {
@@ -36,11 +49,13 @@ impl Event {
             Self::Listening { at_ns, .. }
             | Self::Connected { at_ns, .. }
             | Self::Ok { at_ns, .. }
-            | Self::Error { at_ns, .. } => *at_ns,
+            | Self::Error { at_ns, .. }
+            | Self::Call { at_ns, .. }
+            | Self::Believed { at_ns, .. } => *at_ns,
         }
     }
 
-    pub(super) fn error(
+    pub(crate) fn error(
         channel: u32,
         started_ns: u64,
         error: &(dyn std::error::Error + 'static),
@@ -54,7 +69,7 @@ impl Event {
     }
 
     /// Prints it at once. A reader that went away is no reason to stop the traffic.
-    pub(super) fn say(&self) {
+    pub(crate) fn say(&self) {
         if let Ok(mut line) = serde_json::to_vec(self) {
             line.push(b'\n');
             let mut out = std::io::stdout().lock();

@@ -10,14 +10,15 @@ use tonic::transport::{Channel, Endpoint};
 use super::{
     MAX_MESSAGE_BYTES,
     event::{Event, OkReporter},
-    proto::{GetRequest, PingRequest, PutRequest, store_client::StoreClient},
+    proto::{GetRequest, PingRequest, PutRequest, WaitRequest, store_client::StoreClient},
 };
 use crate::clock;
 
 /// How long a channel waits before it dials again.
 const REDIAL_PAUSE: Duration = Duration::from_millis(100);
-/// Calls that may hang on one channel; further ones are not made.
-const MAX_IN_FLIGHT: usize = 32;
+
+/// How long a waiting call waits.
+const WAIT_MS: u32 = 10_000;
 
 /// Calls lab.v1.Store. The defaults are what RustFS sets on its peer channels.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,6 +38,9 @@ pub struct GrpcClient {
     /// How much a put or get carries.
     #[arg(long, default_value_t = 64 * 1024)]
     pub bytes: u32,
+    /// Calls that may hang on one channel; further ones are not made.
+    #[arg(long, default_value_t = 32)]
+    pub max_in_flight: usize,
     /// One call after the connect, then none: only HTTP/2's PING is left.
     #[arg(long)]
     pub quiet: bool,
@@ -62,6 +66,8 @@ pub enum Kind {
     Put,
     /// Asks for bytes.
     Get,
+    /// Waits for the reply, ten seconds a call: next to nothing is ever in flight.
+    Wait,
 }
 
 impl Kind {
@@ -71,6 +77,7 @@ impl Kind {
             Self::Ping => "ping",
             Self::Put => "put",
             Self::Get => "get",
+            Self::Wait => "wait",
         }
     }
 }
@@ -86,7 +93,7 @@ impl GrpcClient {
                 number,
                 call: self.clone(),
                 reporter: OkReporter::default(),
-                in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+                in_flight: Arc::new(Semaphore::new(self.max_in_flight)),
             });
             tokio::spawn(worker.run(endpoint.clone(), period));
         }
@@ -116,6 +123,10 @@ impl GrpcClient {
             Kind::Get => {
                 let bytes = self.bytes;
                 client.get(GetRequest { bytes }).await.map(|_| ())
+            }
+            Kind::Wait => {
+                let milliseconds = WAIT_MS;
+                client.wait(WaitRequest { milliseconds }).await.map(|_| ())
             }
         }
     }
@@ -158,6 +169,9 @@ impl Worker {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let failed = Arc::new(Notify::new());
+        if self.call.kind == Kind::Wait {
+            return self.wait_forever(client).await;
+        }
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -168,6 +182,21 @@ impl Worker {
             if self.call.quiet {
                 return failed.notified().await;
             }
+        }
+    }
+
+    /// One waiting call after the other, until one fails.
+    async fn wait_forever(&self, mut client: StoreClient<Channel>) {
+        let mut started = clock::now_ns();
+        let mut ended = client.ping(PingRequest {}).await.map(|_| ());
+        while ended.is_ok() {
+            self.reporter.ok(self.number);
+            started = clock::now_ns();
+            ended = self.call.call(&mut client).await;
+        }
+        if let Err(status) = ended {
+            self.reporter.interrupted();
+            Event::error(self.number, started, &status).say();
         }
     }
 

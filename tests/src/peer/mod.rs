@@ -11,6 +11,10 @@ mod grpc_client;
 mod grpc_server;
 mod http_client;
 mod http_server;
+mod pool;
+mod queue;
+
+mod spin;
 
 use std::net::SocketAddr;
 
@@ -18,7 +22,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use tokio::net::TcpListener;
 
-use crate::clock;
+use crate::{baseline, clock};
 
 pub use self::{
     blocking_client::BlockingClient,
@@ -28,6 +32,9 @@ pub use self::{
     grpc_server::GrpcServer,
     http_client::HttpClient,
     http_server::HttpServer,
+    pool::Pool,
+    queue::Queue,
+    spin::Spin,
 };
 
 /// The protocol between the lab's peers.
@@ -56,6 +63,16 @@ pub enum Command {
     HttpClient(HttpClient),
     /// Connects once, and says how it ended.
     Dial(Dial),
+    /// Keeps connections with nothing in flight.
+    Pool(Pool),
+    /// Many callers behind one channel that connects by itself, with RustFS's settings.
+    Queue(Queue),
+    /// Keeps a processor busy.
+    Spin(Spin),
+    /// Other ways to tell that a peer is dead, for comparison.
+    Baseline(baseline::Watch),
+    /// What the baselines ask of the peer: echoes and a sink.
+    BaselinePeer(baseline::Peer),
     /// Sends a request that is never answered and waits for it without a time-out.
     BlockingClient(BlockingClient),
 }
@@ -73,13 +90,18 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::HttpServer(server) => server.run().await,
             Command::HttpClient(client) => client.run().await,
             Command::Dial(dial) => dial.run(),
+            Command::Pool(pool) => pool.run().await,
+            Command::Queue(queue) => queue.run().await,
+            Command::Spin(spin) => spin.run(),
+            Command::Baseline(watch) => watch.run().await,
+            Command::BaselinePeer(peer) => peer.run().await,
             Command::BlockingClient(client) => client.run().await,
         }
     })
 }
 
 /// Listens, and says so.
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}"))?;

@@ -164,8 +164,7 @@ impl Peer {
     }
 
     fn questions_in_doubt(&mut self, now: Time, around: Surroundings<'_>) -> Vec<ProbeTarget> {
-        let silent_since = self.silence.map(|silence| silence.since);
-        let began = silent_since.or(self.asking.doubt_since).unwrap_or(now);
+        let began = *self.asking.doubt_since.get_or_insert(now);
         let path = &self.evidence.path;
         let (patience, required) = (
             path.patience(now, around.settings.patience),

@@ -419,7 +419,7 @@ impl Peer {
     fn is_long_enough(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {
         let patience = self.evidence.path.patience(at, around.settings.patience);
         let is_now = at.since(silence.since) >= patience
-            && at.since(silence.asked_since) >= patience.mul_f64(ASKED_FOR)
+            && silence.asked_for >= patience.mul_f64(ASKED_FOR)
             && self.is_asked_enough(silence);
         is_now || self.is_long_enough_over_pauses(at, patience, around)
     }
@@ -455,8 +455,8 @@ impl Peer {
     ) -> bool {
         let usable = around.network.usable_since(&self.evidence.addresses());
         let excused = usable.unwrap_or_default().max(self.held_until);
-        let moment = PathHistory::moment(around.settings.patience);
-        let Some(silence) = self.evidence.silence(at, excused, moment) else {
+        let spacing = PathHistory::spacing(around.settings.patience, self.can_ask());
+        let Some(silence) = self.evidence.silence(at, excused, spacing) else {
             return false;
         };
         let paused = around.pauses.within(silence.since, at);
@@ -466,15 +466,18 @@ impl Peer {
 
     /// Whether others fell silent with it, and nobody is heard.
     fn is_alone_silent(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {
-        around.witnesses.none_but(&self.name, silence.since, at)
+        let idle = around.settings.idle_probe_interval;
+        around
+            .witnesses
+            .none_but(&self.name, silence.since, at, idle)
     }
 
     /// The silence as this look shows it. One that goes on began when it was first seen to,
     /// even if what showed it then is forgotten.
     fn silence_at(&self, at: Time, around: Surroundings<'_>) -> Option<Silence> {
         let excused = self.excused(around);
-        let moment = PathHistory::moment(around.settings.patience);
-        let silence = self.evidence.silence(at, excused, moment)?;
+        let spacing = PathHistory::spacing(around.settings.patience, self.can_ask());
+        let silence = self.evidence.silence(at, excused, spacing)?;
         let heard = self.evidence.last_heard().unwrap_or_default().max(excused);
         let since = match self.silence {
             Some(before) => before.since.max(heard).min(silence.since),
@@ -633,7 +636,9 @@ impl Peer {
         [
             silence.since + SUSPECT_AFTER,
             silence.since + patience,
-            silence.asked_since + patience.mul_f64(ASKED_FOR),
+            at + patience
+                .mul_f64(ASKED_FOR)
+                .saturating_sub(silence.asked_for),
         ]
         .into_iter()
         .filter(|&moment| moment > at)

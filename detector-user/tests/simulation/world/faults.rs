@@ -47,7 +47,6 @@ impl World {
             }
             Fault::OwnLink => {
                 step(&mut self.own_link_down);
-                self.own_link_back = self.now;
                 self.own_link(begins);
             }
             Fault::OwnSwitch => {

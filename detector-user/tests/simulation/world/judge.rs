@@ -105,10 +105,6 @@ impl World {
         if self.own_switch_down == 0 && over {
             return false;
         }
-        // Carrier came back, but nothing is forwarded: nobody was heard for long.
-        if self.own_link_back > since {
-            return true;
-        }
         let gateway = self.script.gateway && self.gateway_down == 0;
         let interval = self.script.settings.idle_probe_interval;
         let is_probed = !interval.is_zero() && interval <= WITNESS_INTERVAL;

@@ -175,7 +175,6 @@ pub struct World {
     /// Since when this node's switch has been dead, or was the last time, and until when.
     own_switch: (Time, Time),
     /// When this node's link last came back.
-    own_link_back: Time,
     paused_until: Time,
     starved_until: Time,
     /// The hooks' ring keeps its order.
@@ -277,7 +276,6 @@ impl World {
             own_switch_down: 0,
             gateway_down: 0,
             own_switch: (START, START),
-            own_link_back: START,
             paused_until: START,
             starved_until: START,
             ring_until: START,

@@ -1,0 +1,75 @@
+//! The benchmark: cuts, what they free, and what must not be taken for one; the detector beside
+//! the ways that others have, on the same cuts.
+//!
+//! ```text
+//!   h1  the daemon, the load, the retransmit counter ──┐
+//!   h2  the other baselines                          ──┼── h3  the peer that is cut off
+//! ```
+//!
+//! The baselines have a host of their own, so that their traffic is no evidence for the
+//! detector. [`rows`] says what is measured, [`cuts`], [`effects`] and [`alarms`] measure one row
+//! each, [`run`] spreads the rows over labs, [`report`] and [`plot`] say what came of it.
+
+mod alarms;
+mod baselines;
+mod cgroup;
+mod cuts;
+mod effects;
+mod load;
+mod options;
+mod plot;
+mod report;
+mod rows;
+mod run;
+mod site;
+mod sniff;
+mod summary;
+mod table;
+mod verdicts;
+
+use anyhow::Context as _;
+use clap::Parser;
+use detector_tests::peer;
+
+use crate::options::Options;
+
+/// Power cuts in the lab: how soon they are noticed, what that frees, and what is mistaken for one.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+}
+
+/// One of the lab's storage peers; the benchmark starts them itself.
+#[derive(Debug, Parser)]
+struct PeerCli {
+    #[command(subcommand)]
+    command: peer::Command,
+}
+
+fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args_os();
+    if args.nth(1).is_some_and(|first| first == "peer") {
+        return peer::run(PeerCli::parse_from(std::env::args_os().skip(1)).command);
+    }
+    let options = Cli::parse().options.checked()?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    runtime.block_on(async {
+        // Leaving by Ctrl-C drops the labs, which removes them.
+        tokio::select! {
+            ended = bench(&options) => ended,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.context("cannot wait for Ctrl-C")?;
+                anyhow::bail!("interrupted")
+            }
+        }
+    })
+}
+
+async fn bench(options: &Options) -> anyhow::Result<()> {
+    let report = report::Report::new(options, run::run(options).await?)?;
+    print!("{}", report.text());
+    report.write(&options.out)?;
+    report.check(options)
+}

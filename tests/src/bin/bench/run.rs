@@ -1,0 +1,203 @@
+//! Spreads the rows over labs.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use detector_tests::clock;
+use serde::Serialize;
+use tokio::{runtime::Handle, sync::watch, task::JoinSet};
+
+use crate::{
+    alarms::{self, Alarms, Trouble},
+    cuts,
+    effects::{self, Effect, Freed},
+    options::{Options, Part},
+    rows::{self, Group, Row},
+};
+
+/// What is left to do.
+#[derive(Debug)]
+enum Job {
+    Cuts(Row),
+    Effects(Effect),
+    Alarms(Trouble),
+}
+
+/// All that was measured.
+#[derive(Debug, Default, Serialize)]
+pub struct Results {
+    pub cuts: Vec<CutRow>,
+    pub effects: Vec<EffectRow>,
+    pub alarms: Vec<Alarms>,
+    pub failures: Vec<Failure>,
+    pub took_s: f64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct CutRow {
+    pub row: String,
+    pub group: Group,
+    pub cuts: Vec<cuts::Measured>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct EffectRow {
+    pub effect: Effect,
+    pub cuts: Vec<Freed>,
+}
+
+/// A row that could not be measured.
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    pub row: String,
+    pub error: String,
+}
+
+impl Job {
+    fn name(&self) -> String {
+        match self {
+            Self::Cuts(row) => row.name.clone(),
+            Self::Effects(effect) => effect.as_str().to_owned(),
+            Self::Alarms(trouble) => trouble.name(),
+        }
+    }
+
+    /// Whether it disturbs what is measured beside it.
+    fn is_exclusive(&self) -> bool {
+        matches!(self, Self::Alarms(trouble) if trouble.is_exclusive())
+    }
+
+    async fn run(&self, options: &Options, results: &Mutex<Results>) -> anyhow::Result<()> {
+        match self {
+            Self::Cuts(row) => {
+                let measured = cuts::run(row, options).await?;
+                locked(results).cuts.push(CutRow {
+                    row: row.name.clone(),
+                    group: row.group,
+                    cuts: measured,
+                });
+            }
+            Self::Effects(effect) => {
+                let measured = effects::run(*effect, options).await?;
+                locked(results).effects.push(EffectRow {
+                    effect: *effect,
+                    cuts: measured,
+                });
+            }
+            Self::Alarms(trouble) => {
+                let alarms = alarms::run(*trouble, options).await?;
+                locked(results).alarms.push(alarms);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is wanted. A row that fails is told and does not keep others from being
+/// measured.
+pub async fn run(options: &Options) -> anyhow::Result<Results> {
+    let all = jobs(options);
+    if options.rows.iter().any(|row| row == "list") || all.is_empty() {
+        anyhow::bail!("the rows are: {}", names().join(", "));
+    }
+    println!("{} rows on {} labs at once", all.len(), options.jobs);
+    let order: Vec<String> = all.iter().map(Job::name).collect();
+    let begun = clock::now_ns();
+    let (alone, together): (Vec<Job>, Vec<Job>) = all.into_iter().partition(Job::is_exclusive);
+    let shared = Arc::new(Shared {
+        options: options.clone(),
+        results: Mutex::default(),
+        queue: Mutex::default(),
+    });
+    for (jobs, labs) in [(together, options.jobs), (alone, 1)] {
+        locked(&shared.queue).extend(jobs);
+        work(&shared, labs).await?;
+    }
+
+    let mut results = std::mem::take(&mut *locked(&shared.results));
+    let place = |name: &str| order.iter().position(|row| row == name);
+    results.cuts.sort_by_key(|row| place(&row.row));
+    results
+        .effects
+        .sort_by_key(|row| place(row.effect.as_str()));
+    results.alarms.sort_by_key(|row| place(&row.row));
+    results.took_s = clock::between(begun, clock::now_ns()).as_secs_f64().round();
+    Ok(results)
+}
+
+/// What the workers have in common.
+#[derive(Debug)]
+struct Shared {
+    options: Options,
+    results: Mutex<Results>,
+    queue: Mutex<VecDeque<Job>>,
+}
+
+fn jobs(options: &Options) -> Vec<Job> {
+    let cuts = rows::all()
+        .into_iter()
+        .map(|row| (Part::Cuts, Job::Cuts(row)));
+    let effects = Effect::ALL.map(|effect| (Part::Effects, Job::Effects(effect)));
+    let alarms = Trouble::all()
+        .into_iter()
+        .map(|t| (Part::Alarms, Job::Alarms(t)));
+    cuts.chain(effects)
+        .chain(alarms)
+        .filter(|(part, job)| options.wants(*part, &job.name()))
+        .map(|(_, job)| job)
+        .collect()
+}
+
+fn names() -> Vec<String> {
+    let rows = rows::all().into_iter().map(|row| row.name);
+    let effects = Effect::ALL.map(|effect| effect.as_str().to_owned());
+    rows.chain(effects)
+        .chain(Trouble::all().iter().map(Trouble::name))
+        .collect()
+}
+
+/// Works the queue off on so many labs at once, each on a thread of its own: making a lab
+/// blocks. Dropped, it has the threads drop their labs.
+async fn work(shared: &Arc<Shared>, labs: usize) -> anyhow::Result<()> {
+    let (_goes_on, stop) = watch::channel(());
+    let mut workers = JoinSet::new();
+    for number in 0..labs {
+        let (shared, stop) = (shared.clone(), stop.clone());
+        let runtime = Handle::current();
+        workers.spawn_blocking(move || runtime.block_on(worker(&shared, number, stop)));
+    }
+    while let Some(ended) = workers.join_next().await {
+        ended?;
+    }
+    Ok(())
+}
+
+async fn worker(shared: &Shared, number: usize, mut stop: watch::Receiver<()>) {
+    // Labs that are made at once would cut at once too.
+    tokio::time::sleep(Duration::from_millis(700) * number as u32).await;
+    loop {
+        let Some(job) = locked(&shared.queue).pop_front() else {
+            return;
+        };
+        let name = job.name();
+        let ended = tokio::select! {
+            ended = job.run(&shared.options, &shared.results) => ended,
+            _ = stop.changed() => return,
+        };
+        if let Err(error) = ended {
+            println!("{name}: FAILED: {error:#}");
+            let error = format!("{error:#}");
+            let failure = Failure { row: name, error };
+            locked(&shared.results).failures.push(failure);
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

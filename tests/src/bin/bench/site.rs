@@ -1,0 +1,205 @@
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::Context as _;
+use detector_api::v1::{Breaker, PeerState, Verdict};
+use detector_tests::{
+    Cut, CutMoment, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Traffic, peer::Kind,
+};
+
+use crate::{load::at, options::Options};
+
+/// The host with the daemon and the load.
+pub const US: usize = 1;
+/// The host with the baselines.
+pub const OBSERVER: usize = 2;
+/// The host that is cut off.
+pub const PEER: usize = 3;
+/// What is not the load's server is here: the daemon watches the peer's usual port.
+const OTHER_PORT: u16 = PEER_PORT + 1;
+/// Until a peer that has come back is Alive and Closed, before the next cut.
+const SETTLE_WITHIN: Duration = Duration::from_secs(60);
+
+/// What differs between the labs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Setting {
+    /// The peer is behind a router.
+    pub routed: bool,
+    pub v6: bool,
+    /// Patience of 50 ms, and a smallest retransmission time-out of 20 ms.
+    pub tuned: bool,
+    /// At its usual port the peer serves HTTP, and not gRPC.
+    pub http: bool,
+    /// So many further peers are watched and called: whether it is we who are cut off can
+    /// be seen by several only.
+    pub others: usize,
+    /// The peer answers calls this late.
+    pub delay_ms: u64,
+    /// The peer reads nothing of an upload for this long.
+    pub stall_ms: u64,
+}
+
+/// A lab with a peer that serves, and the daemon that watches it.
+#[derive(Debug)]
+pub struct Site {
+    pub daemon: Daemon,
+    /// What runs on the peer: gRPC, HTTP, and what the baselines ask of it.
+    pub servers: Vec<Traffic>,
+    _others: Vec<Traffic>,
+    setting: Setting,
+    pub lab: Lab,
+}
+
+impl Site {
+    pub async fn new(
+        options: &Options,
+        setting: Setting,
+        daemon_args: &[String],
+    ) -> anyhow::Result<Self> {
+        let lab = match setting.routed {
+            true => Lab::routed(2, 1)?,
+            false => Lab::new(PEER + setting.others)?,
+        };
+        if setting.tuned {
+            tune(&lab)?;
+        }
+        let peer = lab.host(PEER);
+        let servers = Self::servers(peer, setting).await?;
+        let others = Self::others(&lab).await?;
+        let url = if setting.v6 {
+            peer.url_v6()
+        } else {
+            peer.url()
+        };
+        let mut args = options.detector_args.clone();
+        args.extend(daemon_args.iter().cloned());
+        if setting.tuned {
+            args.extend(["--patience".to_owned(), "50ms".to_owned()]);
+        }
+        let daemon = DaemonOptions {
+            source: options.source.clone(),
+            peers: [url]
+                .into_iter()
+                .chain(lab.hosts()[PEER..].iter().map(Host::url))
+                .collect(),
+            args,
+            show_log: false,
+            ..DaemonOptions::default()
+        };
+        let daemon = Daemon::start(lab.host(US), &daemon).await?;
+        Ok(Self {
+            daemon,
+            servers,
+            _others: others,
+            setting,
+            lab,
+        })
+    }
+
+    /// A server on each further peer, and calls to it.
+    async fn others(lab: &Lab) -> anyhow::Result<Vec<Traffic>> {
+        let mut all = Vec::new();
+        for host in &lab.hosts()[PEER..] {
+            all.push(Traffic::grpc_server(host).await?);
+            all.push(Traffic::grpc_client(lab.host(US), &host.url(), Kind::Put, 2, 20).await?);
+        }
+        Ok(all)
+    }
+
+    async fn servers(peer: &Host, setting: Setting) -> anyhow::Result<Vec<Traffic>> {
+        let (grpc, http) = ports(setting);
+        let (delay, stall) = (setting.delay_ms, setting.stall_ms);
+        Ok(vec![
+            Traffic::grpc_server_at(peer, grpc, delay).await?,
+            Traffic::http_server_at(peer, http, delay, stall).await?,
+            Traffic::baseline_peer(peer).await?,
+        ])
+    }
+
+    /// The peer's processes anew, after they were killed.
+    pub async fn serve_again(&mut self) -> anyhow::Result<()> {
+        self.servers = Self::servers(self.lab.host(PEER), self.setting).await?;
+        Ok(())
+    }
+
+    pub fn us(&self) -> &Host {
+        self.lab.host(US)
+    }
+
+    pub fn observer(&self) -> &Host {
+        self.lab.host(OBSERVER)
+    }
+
+    /// The peer's address, at the port that is watched.
+    pub fn peer(&self) -> SocketAddr {
+        let host = self.lab.host(PEER);
+        match self.setting.v6 {
+            true => (host.v6(), PEER_PORT).into(),
+            false => (host.v4(), PEER_PORT).into(),
+        }
+    }
+
+    /// The peer's name.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.peer())
+    }
+
+    /// Where it serves gRPC.
+    pub fn grpc(&self) -> String {
+        format!("http://{}", at(&self.peer(), ports(self.setting).0))
+    }
+
+    /// Where it takes HTTP uploads.
+    pub fn http(&self) -> SocketAddr {
+        at(&self.peer(), ports(self.setting).1)
+    }
+
+    pub fn cut(&self, cut: Cut) -> anyhow::Result<CutMoment> {
+        self.lab.cut(&[PEER], cut)
+    }
+
+    pub fn heal(&self) -> anyhow::Result<CutMoment> {
+        self.lab.heal(&[PEER])
+    }
+
+    /// Waits until the peer is believed to be well.
+    pub async fn settled(&self) -> anyhow::Result<()> {
+        let well = |state: &PeerState| {
+            state.verdict() == Verdict::Alive && state.breaker() == Breaker::Closed
+        };
+        let url = self.url();
+        let settled = self.daemon.await_state(&url, SETTLE_WITHIN, well).await;
+        settled.map(|_| ()).context("the peer is not well again")
+    }
+
+    /// When a state at which `is` holds was received, at `since_ns` or later.
+    pub async fn told(
+        &self,
+        since_ns: u64,
+        within: Duration,
+        is: impl Fn(&PeerState) -> bool,
+    ) -> Option<(u64, PeerState)> {
+        let url = self.url();
+        let seen = self.daemon.watcher().seen();
+        seen.find(within, |seen| {
+            (seen.at_ns >= since_ns && seen.state.peer == url && is(&seen.state))
+                .then(|| (seen.at_ns, seen.state.clone()))
+        })
+        .await
+    }
+}
+
+/// Where gRPC is served, and where HTTP.
+fn ports(setting: Setting) -> (u16, u16) {
+    match setting.http {
+        true => (OTHER_PORT, PEER_PORT),
+        false => (PEER_PORT, OTHER_PORT),
+    }
+}
+
+/// What tuning does to sockets, done by the route: every connection to the peer has this floor
+/// under its retransmission time-out.
+fn tune(lab: &Lab) -> anyhow::Result<()> {
+    let peer = lab.host(PEER).v4().to_string();
+    let route = ["route", "replace", &peer, "dev", "eth0", "rto_min", "20ms"];
+    lab.host(US).exec("ip", &route).map(|_| ())
+}

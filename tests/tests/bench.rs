@@ -1,0 +1,58 @@
+//! The benchmark works: what it measures is its own business, that it measures is this test's.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use detector_tests::{binary, testbed};
+use serde_json::Value;
+use tokio::process::Command;
+
+const LIMIT: Duration = Duration::from_secs(240);
+
+#[tokio::test]
+async fn a_quick_run_writes_every_cut_and_its_plots() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let out = tempfile::tempdir()?;
+        let run = Command::new(env!("CARGO_BIN_EXE_bench"))
+            .args(["--quick", "--rows", "calls-3-drop,process-killed"])
+            .arg("--out")
+            .arg(out.path())
+            .env("DETECTOR_BIN", binary()?)
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("cannot run the benchmark")?;
+        let said = String::from_utf8_lossy(&run.stdout);
+        ensure!(
+            run.status.success(),
+            "{said}{}",
+            String::from_utf8_lossy(&run.stderr)
+        );
+
+        let json = fs::read_to_string(out.path().join("bench.json"))?;
+        let report: Value = serde_json::from_str(&json)?;
+        let row = &report["results"]["cuts"][0];
+        assert_eq!(row["row"], "calls-3-drop");
+        let cuts = row["cuts"].as_array().context("no cuts")?;
+        assert_eq!(cuts.len(), 2);
+        for cut in cuts {
+            assert_eq!(cut["kind"], "silent_drop");
+            let times = ["suspect_ms", "open_ms", "closed_ms"].map(|key| cut[key].as_f64());
+            let [Some(suspect), Some(open), Some(_)] = times else {
+                anyhow::bail!("not all was measured: {cut}");
+            };
+            assert!(suspect <= open, "{cut}");
+            assert!(cut["baselines"].get("phi").is_some(), "{cut}");
+        }
+        assert_eq!(report["summaries"][0]["open"]["count"], 2);
+        let alarms = &report["results"]["alarms"][0];
+        assert_eq!(alarms["row"], "process-killed");
+        assert_eq!(alarms["ours"], 0, "{alarms}");
+        for name in ["latency.svg", "latency.png", "bench.txt"] {
+            assert!(out.path().join(name).metadata()?.len() > 100, "{name}");
+        }
+        assert!(said.contains("targets met"), "{said}");
+        Ok(())
+    })
+    .await
+}
