@@ -51,6 +51,7 @@ impl Network {
     pub(super) fn heard(&mut self, addr: IpAddr, at: Time) {
         if let Some(route) = self.route(addr)
             && let Some(link) = self.links.get_mut(&route.link)
+            && Some(at) > link.changed
         {
             link.heard = link.heard.max(Some(at));
         }
@@ -184,6 +185,8 @@ mod tests {
         assert!(network.is_cut_off(&[addr(4)], ms(60_999)));
         assert!(!network.is_cut_off(&[addr(4)], ms(61_000)));
         assert_eq!(network.usable_since(&[addr(4)]), Some(ms(1000)));
+        network.heard(addr(5), ms(999));
+        assert!(network.is_cut_off(&[addr(4)], ms(1100)), "heard before");
         network.heard(addr(5), ms(1200));
         assert!(!network.is_cut_off(&[addr(4)], ms(1200)));
     }

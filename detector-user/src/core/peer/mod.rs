@@ -55,7 +55,7 @@ const LOOK_SLOW: Duration = Duration::from_secs(1);
 /// How often a peer is looked at while all is well: keeps the path's history.
 const LOOK_IDLE: Duration = Duration::from_secs(10);
 
-/// How often a peer is looked at of which nothing is known.
+/// How often a peer is looked at of which nothing is known, or that has no connection.
 const LOOK_UNKNOWN: Duration = Duration::from_secs(1);
 
 /// Without a flow, a peer heard this long ago is no longer known to be alive. Longer than
@@ -624,6 +624,8 @@ impl Peer {
             (_, Some(silence)) => self.until_decision(at, &silence, around.settings),
             (Verdict::Slow, None) => LOOK_SLOW,
             (Verdict::Unknown, None) => LOOK_UNKNOWN,
+            // A new connection is to be known before it can be cut.
+            (_, None) if !self.evidence.is_connected() => LOOK_UNKNOWN,
             (_, None) => LOOK_IDLE,
         }
     }
