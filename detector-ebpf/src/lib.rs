@@ -9,10 +9,15 @@
 #![no_std]
 
 mod config;
+mod protect;
 
 pub use config::{
     ABSENT, CONFIG_NAME, Config, CongStateOffsets, ErrorReportOffsets, RetransmitOffsets,
     SetStateOffsets, SocketOffsets, TupleOffsets, config_flag,
+};
+pub use protect::{
+    MAX_DEAD, MAX_TUNED, REFUSE_NAME, RefuseConfig, TUNE_NAME, TuneConfig, TunedSocket, canonical,
+    refuse_flag, tune_counter, tuned_option,
 };
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

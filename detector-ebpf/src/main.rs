@@ -5,10 +5,14 @@
 //! tcp:tcp_retransmit_skb     TLP; SYN and RTO on 5.10         retransmit
 //! sock:inet_sock_set_state   established, failed, closed      set_state
 //! sock:inet_sk_error_report  an error on a watched address    error_report
+//!
+//! cgroup/connect4, connect6  a connect to a dead peer         refuse
+//! sockops                    options for a new connection     tune
 //! ```
 //!
-//! Each hook reads the addresses, drops what is not watched, and hands what happened to
-//! [`flow`], which keeps the state in `FLOWS` and rings the doorbell. None runs per packet.
+//! Each tracepoint's program reads the addresses, drops what is not watched, and hands what
+//! happened to [`flow`], which keeps the state in `FLOWS` and rings the doorbell. None runs
+//! per packet. The programs for cgroups are loaded only where a service is to be protected.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -22,11 +26,15 @@ mod globals;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod refuse;
+#[cfg(target_arch = "bpf")]
 mod retransmit;
 #[cfg(target_arch = "bpf")]
 mod set_state;
 #[cfg(target_arch = "bpf")]
 mod socket;
+#[cfg(target_arch = "bpf")]
+mod tune;
 #[cfg(target_arch = "bpf")]
 mod tuple;
 

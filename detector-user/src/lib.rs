@@ -2,11 +2,12 @@
 //!
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The
 //! driver is the one loop that joins them. Imports run one way too:
-//! `main → cli → driver → { source, effect, serve, record } → netlink → { core, the ABI,
-//! detector-api }`.
+//! `main → cli → driver → { source, effect, serve, record } → { netlink, object } → { core, the
+//! ABI, detector-api }`.
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod core;
 pub mod driver;
 pub mod effect;
 pub mod netlink;
+pub mod object;
 pub mod record;
 pub mod serve;
 pub mod source;

@@ -172,6 +172,11 @@ impl Daemon {
         Process::start(&format!("detector on {}", host.name()), command)
     }
 
+    /// The program on a host, for its other commands.
+    pub fn command(host: &Host) -> anyhow::Result<Command> {
+        Ok(host.command(&binary()?.to_string_lossy()))
+    }
+
     /// A gRPC client of it.
     pub fn client(&self) -> DetectorClient<Channel> {
         self.client.clone()

@@ -12,6 +12,7 @@
 //! detector on a host and records what it tells a gRPC watcher, with the time of receipt.
 
 pub mod baseline;
+mod cgroup;
 pub mod clock;
 mod daemon;
 mod http;
@@ -28,11 +29,12 @@ mod watcher;
 pub mod words;
 
 pub use self::{
-    daemon::{Daemon, DaemonOptions, Via, binary},
+    cgroup::{Cgroup, Joined},
+    daemon::{Daemon, DaemonOptions, METRICS, Via, binary},
     http::get,
     lab::{Cut, CutMoment, Host, Lab, Loss},
     log::Log,
-    peers::Traffic,
+    peers::{Traffic, dial},
     process::Process,
     scene::{Scene, SceneOptions},
     starve::Starvation,

@@ -12,7 +12,7 @@ use crate::{
     Host, PEER_PORT, Process,
     baseline::{self, Method},
     clock,
-    peer::{Event, Kind},
+    peer::{Dialed, Event, Kind},
 };
 
 /// How long a peer may take to start and to have its first success.
@@ -283,6 +283,17 @@ impl Traffic {
         self.ok_since(now, START_WITHIN).await?;
         Ok(self)
     }
+}
+
+/// Connects from the host, once, in a process of its own.
+pub fn dial(host: &Host, target: SocketAddr, args: &[&str]) -> anyhow::Result<Dialed> {
+    let (program, first) = program()?;
+    let target = target.to_string();
+    let mut all = first.to_vec();
+    all.extend(["dial", "--target", &target]);
+    all.extend(args);
+    let said = host.exec(&program.to_string_lossy(), &all)?;
+    serde_json::from_str(&said).with_context(|| format!("a dial said {said:?}"))
 }
 
 /// The peers' program and its first arguments. Tests have `lab-peer` built beside them;

@@ -86,6 +86,9 @@ pub enum Command {
         /// The peer, as in http://node4:9000; a path is ignored.
         peer: String,
     },
+    /// Tune a service's new connections with peers until Ctrl-C, and print each; needs root.
+    #[command(after_help = EXIT_CODES)]
+    Tune(TuneArgs),
     /// Check what this kernel and these privileges allow, and what it means.
     Doctor,
     /// Check or show the configuration.
@@ -191,6 +194,11 @@ pub struct Overrides {
     /// none, peers are discovered from established connections, and only observed.
     #[arg(long = "peer", value_name = "URL")]
     pub peers: Vec<String>,
+    /// A service to protect, by systemd unit or cgroup; may be repeated. Its connects to dead
+    /// peers are refused, its connections with a dead peer destroyed (unless
+    /// --destroy-sockets off), its new ones tuned.
+    #[arg(long = "protect", value_name = "UNIT|CGROUP")]
+    pub protected: Vec<String>,
     #[arg(long, value_name = "enforce|observe", help = describe("mode"))]
     pub mode: Option<String>,
     #[arg(long, value_name = "DURATION", help = describe("patience"))]
@@ -208,6 +216,61 @@ pub struct Overrides {
     pub metrics: Option<String>,
     #[arg(long, value_name = "LEVEL", env = "DETECTOR_LOG", hide_env_values = true, help = describe("log"))]
     pub log: Option<String>,
+}
+
+/// What `detector tune` takes.
+#[derive(Debug, Args)]
+pub struct TuneArgs {
+    /// The service, by systemd unit or cgroup, as in rustfs.service.
+    #[arg(value_name = "UNIT|CGROUP")]
+    pub target: String,
+    /// A peer, as in http://node4:9000; may be repeated, adds to the file's.
+    #[arg(long = "peer", value_name = "URL")]
+    pub peers: Vec<String>,
+    #[arg(long, value_name = "DURATION|off", help = describe("tune_rto_min"))]
+    pub rto_min: Option<String>,
+    #[arg(long, value_name = "DURATION|off", help = describe("tune_keepalive_idle"))]
+    pub keepalive_idle: Option<String>,
+    #[arg(long, value_name = "DURATION", help = describe("tune_keepalive_interval"))]
+    pub keepalive_interval: Option<String>,
+    #[arg(long, value_name = "COUNT", help = describe("tune_keepalive_count"))]
+    pub keepalive_count: Option<i64>,
+    #[arg(long, value_name = "DURATION|off", help = describe("tune_user_timeout"))]
+    pub user_timeout: Option<String>,
+    #[arg(long, value_name = "LEVEL", env = "DETECTOR_LOG", hide_env_values = true, help = describe("log"))]
+    pub log: Option<String>,
+}
+
+impl TuneArgs {
+    /// What is set, in the configuration's terms.
+    pub fn flags(&self) -> Vec<Flag> {
+        let texts = [
+            ("--rto-min", "tune_rto_min", &self.rto_min),
+            (
+                "--keepalive-idle",
+                "tune_keepalive_idle",
+                &self.keepalive_idle,
+            ),
+            (
+                "--keepalive-interval",
+                "tune_keepalive_interval",
+                &self.keepalive_interval,
+            ),
+            ("--user-timeout", "tune_user_timeout", &self.user_timeout),
+            ("--log or DETECTOR_LOG", "log", &self.log),
+        ];
+        let peers = self.peers.iter().cloned().map(Flag::Peer);
+        let texts = texts.into_iter().filter_map(|(flag, key, text)| {
+            let value = keys::Value::Text(text.clone()?);
+            Some(Flag::Key { flag, key, value })
+        });
+        let count = self.keepalive_count.map(|count| Flag::Key {
+            flag: "--keepalive-count",
+            key: "tune_keepalive_count",
+            value: keys::Value::Integer(count),
+        });
+        peers.chain(texts).chain(count).collect()
+    }
 }
 
 impl Overrides {
@@ -228,6 +291,7 @@ impl Overrides {
             ("--log or DETECTOR_LOG", "log", self.log.as_deref()),
         ];
         let peers = self.peers.iter().cloned().map(Flag::Peer);
+        let protected = self.protected.iter().cloned().map(Flag::Protect);
         let no_btf = self.no_btf.then_some(Flag::Key {
             flag: "--no-btf",
             key: "btf",
@@ -237,7 +301,8 @@ impl Overrides {
             let value = keys::Value::Text(text?.to_owned());
             Some(Flag::Key { flag, key, value })
         });
-        peers.chain(texts).chain(no_btf).collect()
+        // What is said of one key by its own flag wins over what --protect says of several.
+        peers.chain(protected).chain(texts).chain(no_btf).collect()
     }
 }
 
@@ -310,6 +375,8 @@ mod tests {
             ("detector --output xml peers", 2),
             ("detector config", 2),
             ("detector completions tcsh", 2),
+            ("detector tune", 2),
+            ("detector tune --help", 0),
             ("detector replay", 2),
             ("detector replay f --at +1", 2),
             ("detector replay f --explain a:1 --at 12.5", 2),
@@ -331,16 +398,45 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_of_tune_stands_for_a_key() {
+        let line = "detector tune a.service --peer b:2 --rto-min 30ms --keepalive-idle off \
+                    --keepalive-interval 2s --keepalive-count 9 --user-timeout 10s --log off";
+        let cli = parse(line).expect("parses");
+        let Command::Tune(args) = &cli.command else {
+            panic!("{cli:?}")
+        };
+        let flags = args.flags();
+        assert_eq!(flags.len(), 7);
+        let config = crate::config::load(Some("/dev/null".as_ref()), &flags)
+            .expect("all are valid")
+            .config;
+        let seconds = std::time::Duration::from_secs;
+        assert_eq!(config.peers.len(), 1);
+        assert_eq!(config.log, "off");
+        assert_eq!(
+            config.tune,
+            crate::config::Tuning {
+                rto_min: Some(std::time::Duration::from_millis(30)),
+                keepalive_idle: None,
+                keepalive_interval: seconds(2),
+                keepalive_count: 9,
+                user_timeout: Some(seconds(10)),
+            }
+        );
+    }
+
+    #[test]
     fn every_flag_stands_for_a_key() {
         let line = "detector run --peer a:1 --peer b:2 --mode observe --patience 50ms \
-                    --mercy 2s --destroy-sockets off --source ebpf --no-btf --metrics off --log debug --socket /s";
+                    --mercy 2s --destroy-sockets off --source ebpf --no-btf --metrics off --log debug \
+                    --socket /s --protect a.service";
         let cli = parse(line).expect("parses");
         let Command::Run(args) = &cli.command else {
             panic!("{cli:?}")
         };
         assert_eq!((&args.record, args.record_limit), (&None, 1 << 30));
         let flags = args.overrides.flags(cli.global.socket.as_deref());
-        assert_eq!(flags.len(), 11);
+        assert_eq!(flags.len(), 12);
         let config = crate::config::load(Some("/dev/null".as_ref()), &flags)
             .expect("all are valid")
             .config;
@@ -354,6 +450,8 @@ mod tests {
         assert_eq!(config.metrics, None);
         assert_eq!(config.log, "debug");
         assert_eq!(config.socket, std::path::Path::new("/s"));
+        assert_eq!(config.refuse_connects.len(), 1);
+        assert_eq!(config.tune_sockets.len(), 1);
     }
 
     #[test]

@@ -124,6 +124,7 @@ fn object(loaded: &Loaded) -> serde_json::Value {
         Value::Text(text) => json!(text),
         Value::Integer(integer) => json!(integer),
         Value::Boolean(boolean) => json!(boolean),
+        Value::List(items) => json!(items),
     };
     let config = &loaded.config;
     let mut object: Map<_, _> = KEYS

@@ -12,12 +12,16 @@ use super::{
     json, print,
 };
 use crate::{
+    check::{Check, Status},
     config,
-    effect::destroy::{self, ProofError},
+    effect::{
+        destroy::{self, ProofError},
+        protect,
+    },
     netlink::sock_diag::DestroyError,
     source::{
         resolve::{Lookup as _, SystemLookup},
-        support::{self, Check, Status},
+        support,
     },
 };
 
@@ -46,6 +50,7 @@ impl<'a> From<&'a Check> for CheckLine<'a> {
 pub fn doctor(global: &Global) -> Result<Exit, Failure> {
     let mut checks = support::checks(&block_on(peers(global))?);
     checks.push(destroy_sockets(&destroy::prove()));
+    checks.extend(protect::support::checks());
     match global.output {
         Output::Text => print(&text(&checks))?,
         Output::Json => {

@@ -12,6 +12,7 @@ mod lines;
 mod replay;
 mod run;
 mod text;
+mod tune;
 mod watch;
 
 use std::{
@@ -55,6 +56,7 @@ fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Peers => block_on(client::peers(global)),
         Command::Watch => block_on(watch::watch(global)),
         Command::Explain { peer } => block_on(client::explain(global, peer)),
+        Command::Tune(args) => block_on(tune::tune(global, args)),
         Command::Doctor => doctor::doctor(global),
         Command::Config(command) => config::config(global, command),
         Command::Completions { shell } => {

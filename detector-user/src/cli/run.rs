@@ -49,6 +49,11 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
             ),
         }
     }
+    if config.peers.is_empty() && !config.refuse_connects.is_empty() {
+        warn!(
+            "peers that are only observed are never refused: name them, to have connects refused"
+        );
+    }
     let recorder = match &args.record {
         Some(file) => {
             let header = Header::here(&config.core);
@@ -77,7 +82,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn start_log(filter: &str) -> anyhow::Result<()> {
+pub(super) fn start_log(filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::builder()
         .parse(filter)
         .with_context(|| format!("log: {filter:?} is no filter"))?;

@@ -232,6 +232,14 @@ fn plain(value: &DeValue<'_>) -> Result<Value, String> {
         DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
             .map(Value::Integer)
             .map_err(|_| format!("{integer} is out of bounds")),
+        DeValue::Array(items) => items
+            .iter()
+            .map(|item| match item.get_ref() {
+                DeValue::String(text) => Ok(text.to_string()),
+                other => Err(format!("expected a list of strings, found {}", kind(other))),
+            })
+            .collect::<Result<_, _>>()
+            .map(Value::List),
         other => Err(format!("expected a single value, found {}", kind(other))),
     }
 }

@@ -3,10 +3,10 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
-    Config, SourceChoice,
+    Config, SourceChoice, Target,
     values::{
         boolean, duration, duration_or_off, group, log, metrics, number, on_off, ring_bytes,
-        socket, word,
+        socket, targets, whole_seconds, word,
     },
 };
 use crate::core::Mode;
@@ -17,6 +17,8 @@ pub enum Value {
     Text(String),
     Integer(i64),
     Boolean(bool),
+    /// Strings in brackets.
+    List(Vec<String>),
 }
 
 impl Value {
@@ -25,6 +27,7 @@ impl Value {
             Self::Text(_) => "a string",
             Self::Integer(_) => "an integer",
             Self::Boolean(_) => "a boolean",
+            Self::List(_) => "a list",
         }
     }
 
@@ -34,6 +37,10 @@ impl Value {
             Self::Text(text) => toml::Value::String(text.clone()).to_string(),
             Self::Integer(integer) => integer.to_string(),
             Self::Boolean(boolean) => boolean.to_string(),
+            Self::List(items) => {
+                let items = items.iter().cloned().map(toml::Value::String);
+                toml::Value::Array(items.collect()).to_string()
+            }
         }
     }
 
@@ -41,6 +48,8 @@ impl Value {
     pub fn to_plain(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
+            Self::List(items) if items.is_empty() => "none".to_owned(),
+            Self::List(items) => items.join(", "),
             other => other.to_toml(),
         }
     }
@@ -82,6 +91,12 @@ const TRIAL_LEASE: RangeInclusive<Duration> = Duration::from_millis(100)..=Durat
 const POLL_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 const RESOLVE_INTERVAL: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(86_400);
+/// The kernel's least is two jiffies, its most TCP_RTO_MIN (`bpf_sol_tcp_setsockopt`).
+const RTO_MIN: RangeInclusive<Duration> = Duration::from_millis(2)..=Duration::from_millis(200);
+/// TCP takes whole seconds, up to MAX_TCP_KEEPIDLE.
+const KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
+const USER_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3600);
 
 /// Every key but `[[peer]]`, in the order in which they are shown.
 pub static KEYS: &[Key] = &[
@@ -154,7 +169,11 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "idle_probe_interval",
         help: "how often a peer that was not heard from lately is probed; off, or 50ms to 1m",
-        set: |c, v| duration_or_off(v, IDLE_PROBE_INTERVAL).map(|x| c.core.idle_probe_interval = x),
+        set: |c, v| {
+            let interval = duration_or_off(v, IDLE_PROBE_INTERVAL)?;
+            c.core.idle_probe_interval = interval.unwrap_or(Duration::ZERO);
+            Ok(())
+        },
         get: |c| match c.core.idle_probe_interval {
             Duration::ZERO => Value::Text("off".to_owned()),
             interval => shown(interval),
@@ -232,10 +251,70 @@ pub static KEYS: &[Key] = &[
         set: |c, v| duration(v, RESOLVE_INTERVAL).map(|x| c.resolve_interval = x),
         get: |c| shown(c.resolve_interval),
     },
+    Key {
+        name: "refuse_connects",
+        help: "the services, by systemd unit or cgroup, whose connects to dead peers are refused at once",
+        set: |c, v| targets(v).map(|x| c.refuse_connects = x),
+        get: |c| list(&c.refuse_connects),
+    },
+    Key {
+        name: "tune_sockets",
+        help: "the services, by systemd unit or cgroup, whose new connections with peers are tuned",
+        set: |c, v| targets(v).map(|x| c.tune_sockets = x),
+        get: |c| list(&c.tune_sockets),
+    },
+    Key {
+        name: "tune_rto_min",
+        help: "the least retransmission time-out of tuned connections (2ms to 200ms), or off",
+        set: |c, v| duration_or_off(v, RTO_MIN).map(|x| c.tune.rto_min = x),
+        get: |c| shown_or_off(c.tune.rto_min),
+    },
+    Key {
+        name: "tune_keepalive_idle",
+        help: "how long a tuned connection is idle before it is probed (1s to 9h), or off",
+        set: |c, v| {
+            let idle = duration_or_off(v, KEEPALIVE)?;
+            idle.map_or(Ok(()), whole_seconds)?;
+            c.tune.keepalive_idle = idle;
+            Ok(())
+        },
+        get: |c| shown_or_off(c.tune.keepalive_idle),
+    },
+    Key {
+        name: "tune_keepalive_interval",
+        help: "how long between two such probes (1s to 9h)",
+        set: |c, v| {
+            let interval = duration(v, KEEPALIVE)?;
+            whole_seconds(interval)?;
+            c.tune.keepalive_interval = interval;
+            Ok(())
+        },
+        get: |c| shown(c.tune.keepalive_interval),
+    },
+    Key {
+        name: "tune_keepalive_count",
+        help: "how many such probes go unanswered before a tuned connection fails (1 to 127)",
+        set: |c, v| number(v, 1..=127).map(|x| c.tune.keepalive_count = x),
+        get: |c| Value::Integer(c.tune.keepalive_count.into()),
+    },
+    Key {
+        name: "tune_user_timeout",
+        help: "how long a tuned connection's data may stay unacknowledged (100ms to 1h), or off",
+        set: |c, v| duration_or_off(v, USER_TIMEOUT).map(|x| c.tune.user_timeout = x),
+        get: |c| shown_or_off(c.tune.user_timeout),
+    },
 ];
 
 fn shown(duration: Duration) -> Value {
     Value::Text(humantime::format_duration(duration).to_string())
+}
+
+fn shown_or_off(duration: Option<Duration>) -> Value {
+    duration.map_or(Value::Text("off".to_owned()), shown)
+}
+
+fn list(targets: &[Target]) -> Value {
+    Value::List(targets.iter().map(Target::to_string).collect())
 }
 
 fn count(number: usize) -> Value {

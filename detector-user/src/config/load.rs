@@ -21,6 +21,14 @@ pub const DEFAULT_FILE: &str = "/etc/detector/detector.toml";
 /// The flag that names a peer.
 pub const PEER_FLAG: &str = "--peer";
 
+/// The flag that protects a service in every way.
+pub const PROTECT_FLAG: &str = "--protect";
+
+const PROTECTED: Place = Place::Flag { flag: PROTECT_FLAG };
+
+/// The keys that it adds to.
+const PROTECT_KEYS: [&str; 2] = ["refuse_connects", "tune_sockets"];
+
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// What a flag sets.
@@ -28,6 +36,9 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 pub enum Flag {
     /// `--peer URL`.
     Peer(String),
+    /// `--protect UNIT|CGROUP`: its connects are refused, its sockets tuned, and those with
+    /// a dead peer destroyed.
+    Protect(String),
     /// A flag that stands for a key of the file.
     Key {
         flag: &'static str,
@@ -157,6 +168,7 @@ impl Joiner {
                 Ok(spec) => self.add_peer(spec),
                 Err(error) => self.flag_error(PEER_FLAG, error.to_string()),
             },
+            Flag::Protect(target) => self.protect(target),
             Flag::Key { flag, key, value } => match keys::find(key) {
                 Some(key) => {
                     if let Err(message) = key.set(&mut self.config, value) {
@@ -168,6 +180,25 @@ impl Joiner {
                 None => self.flag_error(flag, format!("stands for {key}, which is no key")),
             },
         }
+    }
+
+    /// Adds to what the file names.
+    fn protect(&mut self, target: &str) {
+        for name in PROTECT_KEYS {
+            let Some(key) = keys::find(name) else {
+                continue;
+            };
+            let Value::List(mut targets) = key.get(&self.config) else {
+                continue;
+            };
+            targets.push(target.to_owned());
+            if let Err(message) = key.set(&mut self.config, &Value::List(targets)) {
+                return self.flag_error(PROTECT_FLAG, message);
+            }
+            self.places.insert(key.name, PROTECTED);
+        }
+        self.config.core.destroy_sockets = true;
+        self.places.insert("destroy_sockets", PROTECTED);
     }
 
     fn flag_error(&mut self, flag: &'static str, message: String) {

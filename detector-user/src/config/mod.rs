@@ -11,6 +11,7 @@ pub mod keys;
 mod load;
 mod name;
 mod suggest;
+mod target;
 mod values;
 
 #[cfg(test)]
@@ -24,8 +25,9 @@ use std::{
 
 pub use self::{
     error::{ConfigError, ConfigErrors, Place},
-    load::{DEFAULT_FILE, Flag, Loaded, Origin, PEER_FLAG, load},
+    load::{DEFAULT_FILE, Flag, Loaded, Origin, PEER_FLAG, PROTECT_FLAG, load},
     name::{PeerNameError, parse_peer_name},
+    target::{MAX_TARGETS, Target},
 };
 use crate::core::{PeerName, Settings};
 
@@ -64,6 +66,12 @@ pub struct Config {
     pub log: String,
     /// Whether the eBPF programs log, for debugging.
     pub ebpf_log: bool,
+    /// The services whose connects to dead peers are refused.
+    pub refuse_connects: Vec<Target>,
+    /// The services whose connections with peers are tuned.
+    pub tune_sockets: Vec<Target>,
+    /// What is set on them.
+    pub tune: Tuning,
 }
 
 impl Default for Config {
@@ -83,6 +91,40 @@ impl Default for Config {
             discover_limit: 64,
             log: "info".to_owned(),
             ebpf_log: false,
+            refuse_connects: Vec::new(),
+            tune_sockets: Vec::new(),
+            tune: Tuning::default(),
+        }
+    }
+}
+
+/// What is set on the connections of a service that is tuned; of each, `None` leaves it as it
+/// is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// The least retransmission time-out. How long our own ACKs are held back follows it, so
+    /// that two tuned ends never take each other's delayed ACK for a loss.
+    pub rto_min: Option<Duration>,
+    /// How long a connection is idle before it is probed; without it, nothing of keepalive
+    /// is set.
+    pub keepalive_idle: Option<Duration>,
+    /// How long between two such probes.
+    pub keepalive_interval: Duration,
+    /// How many of them go unanswered before the connection fails.
+    pub keepalive_count: u32,
+    /// How long data may stay unacknowledged, or the peer's window shut, before the
+    /// connection fails. It fails with a peer that is merely stopped as well: off by default.
+    pub user_timeout: Option<Duration>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            rto_min: Some(Duration::from_millis(20)),
+            keepalive_idle: Some(Duration::from_secs(5)),
+            keepalive_interval: Duration::from_secs(1),
+            keepalive_count: 3,
+            user_timeout: None,
         }
     }
 }

@@ -106,7 +106,7 @@ addresses = ["node4", 7]
             r#"d.toml:4:12: patience: a duration needs a unit; write "250ms" or "250s""#,
             "d.toml:5:20: recovery_timeout: 2h is out of bounds; the least is 100ms, the most 1h",
             "d.toml:6:20: half_open_trials: 0 is out of bounds; the least is 1, the most 1000",
-            "d.toml:7:10: socket: expected a single value, found a list",
+            r#"d.toml:7:10: socket: expected a string, as in "/run/detector/detector.sock", found a list"#,
             r#"d.toml:8:11: metrics: "localhost" is not an address and port; write 127.0.0.1:9464, [::1]:9464 or off"#,
             r#"d.toml:9:7: log: "inof" is none of off, error, warn, info, debug, trace; did you mean "info"?"#,
             "d.toml:10:7: btf: expected true or false, found a string",
@@ -257,6 +257,74 @@ fn peers_and_addresses_are_bounded() {
 }
 
 #[test]
+fn targets_are_lists_of_strings() {
+    let config = file(r#"refuse_connects = ["a.service", "/x/y", "a.service"]"#).unwrap();
+    let target = |text| Target::parse(text).unwrap();
+    assert_eq!(
+        config.refuse_connects,
+        [target("a.service"), target("/x/y")]
+    );
+    assert_eq!(
+        file("refuse_connects = \"a.service\"\ntune_sockets = [7]\n").unwrap_err(),
+        [
+            r#"d.toml:1:19: refuse_connects: expected a list, as in ["rustfs.service"], found a string"#,
+            "d.toml:2:16: tune_sockets: expected a list of strings, found an integer",
+        ]
+    );
+    let many: Vec<_> = (0..65).map(|i| format!("\"{i}.service\"")).collect();
+    let errors = file(&format!("tune_sockets = [{}]\n", many.join(","))).unwrap_err();
+    assert_eq!(
+        errors,
+        ["d.toml:1:16: tune_sockets: 65 are named, and 64 is the most"]
+    );
+}
+
+#[test]
+fn what_is_tuned_can_be_left_off() {
+    let config = file("tune_rto_min = \"off\"\ntune_keepalive_idle = 0\n").unwrap();
+    assert_eq!(config.tune.rto_min, None);
+    assert_eq!(config.tune.keepalive_idle, None);
+    let errors =
+        file("tune_rto_min = \"1ms\"\ntune_keepalive_interval = \"1500ms\"\n").unwrap_err();
+    assert_eq!(
+        errors,
+        [
+            "d.toml:1:16: tune_rto_min: 1ms is out of bounds; the least is 2ms, the most 200ms; or write \"off\"",
+            "d.toml:2:27: tune_keepalive_interval: 1s 500ms is no whole number of seconds, and TCP \
+             takes no other",
+        ]
+    );
+}
+
+#[test]
+fn protect_refuses_tunes_and_destroys() {
+    let text = "refuse_connects = [\"a.service\"]\ndestroy_sockets = \"off\"\n";
+    let protect = |target: &str| Flag::Protect(target.to_owned());
+    let flags = [protect("b.service"), protect("c/d")];
+    let loaded = join(Some((Path::new("d.toml"), text)), &flags).unwrap();
+    let shown = |targets: &[Target]| targets.iter().map(Target::to_string).collect::<Vec<_>>();
+    let config = &loaded.config;
+    assert_eq!(
+        shown(&config.refuse_connects),
+        ["a.service", "b.service", "c/d"]
+    );
+    assert_eq!(shown(&config.tune_sockets), ["b.service", "c/d"]);
+    assert!(config.core.destroy_sockets);
+    let flag = PROTECT_FLAG;
+    for key in ["refuse_connects", "tune_sockets", "destroy_sockets"] {
+        assert_eq!(
+            loaded.origin(key),
+            Origin::Set(Place::Flag { flag }),
+            "{key}"
+        );
+    }
+    assert_eq!(
+        with_flags(text, &[protect("a/../b")]).unwrap_err(),
+        ["--protect: \"a/../b\": write the cgroup's path without \"..\""]
+    );
+}
+
+#[test]
 fn a_named_file_must_be_there_and_flags_are_checked_all_the_same() {
     let missing = Path::new("/nonexistent/d.toml");
     let ConfigErrors(errors) = load(Some(missing), &[flag("--mode", "mode", "x")]).unwrap_err();
@@ -272,7 +340,7 @@ fn a_refused_value_changes_nothing() {
         let bad = match key.get(&config) {
             Value::Boolean(_) => Value::Integer(1),
             Value::Integer(_) => Value::Integer(-1),
-            Value::Text(_) => Value::Boolean(true),
+            Value::Text(_) | Value::List(_) => Value::Boolean(true),
         };
         assert!(key.set(&mut config, &bad).is_err(), "{}", key.name);
         assert_eq!(config, Config::default(), "{}", key.name);

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use super::{keys::Value, suggest::nearest};
+use super::{MAX_TARGETS, Target, keys::Value, suggest::nearest};
 
 /// What `sockaddr_un.sun_path` holds beside its closing zero (unix(7)).
 const MAX_SOCKET_LEN: usize = 107;
@@ -65,14 +65,48 @@ pub(super) fn duration(value: &Value, range: RangeInclusive<Duration>) -> Result
     ))
 }
 
-/// A duration, or `off` for none.
+/// A duration, or `None` for "off" and for 0.
 pub(super) fn duration_or_off(
     value: &Value,
     range: RangeInclusive<Duration>,
-) -> Result<Duration, String> {
+) -> Result<Option<Duration>, String> {
     match value {
-        Value::Text(text) if text.trim() == "off" => Ok(Duration::ZERO),
-        value => duration(value, range).map_err(|error| format!("{error}; or write \"off\"")),
+        Value::Text(text) if matches!(text.trim(), "off" | "0" | "0s" | "0ms") => Ok(None),
+        Value::Integer(0) => Ok(None),
+        value => duration(value, range)
+            .map(Some)
+            .map_err(|error| format!("{error}; or write \"off\"")),
+    }
+}
+
+pub(super) fn whole_seconds(duration: Duration) -> Result<(), String> {
+    match duration.subsec_nanos() {
+        0 => Ok(()),
+        _ => Err(format!(
+            "{} is no whole number of seconds, and TCP takes no other",
+            humantime::format_duration(duration)
+        )),
+    }
+}
+
+/// Systemd units and cgroups, each once.
+pub(super) fn targets(value: &Value) -> Result<Vec<Target>, String> {
+    let Value::List(items) = value else {
+        return Err(format!(
+            "expected a list, as in [\"rustfs.service\"], found {}",
+            value.kind()
+        ));
+    };
+    let mut targets = Vec::new();
+    for item in items {
+        let target = Target::parse(item)?;
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    match targets.len() {
+        0..=MAX_TARGETS => Ok(targets),
+        named => Err(format!("{named} are named, and {MAX_TARGETS} is the most")),
     }
 }
 

@@ -5,8 +5,9 @@
 //!   sockets ─dump──▶ Reader ───────┤ Signal ▶ Detector ▶ ─┼─▶ Metrics ▶ HTTP
 //!   rtnetlink ─────▶ NetworkSource ┤                      │
 //!   names ─────────▶ Resolver ─────┤                Effect├─▶ printer ▶ stdout
-//!   clients ───────▶ Request ──────┤                      ├─▶ Reader (look again)
-//!   what it did ───▶ Destroyer ────┘                      └─▶ Destroyer (free what is stuck)
+//!   clients ───────▶ Request ──────┤                      ├─▶ Protection ▶ cgroups
+//!   what it did ───▶ Destroyer ────┘                      ├─▶ Reader (look again)
+//!                                                         └─▶ Destroyer (free what is stuck)
 //! ```
 //!
 //! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, and
@@ -29,7 +30,10 @@ use crate::{
     clock,
     config::Config,
     core::{Effect, PeerState, Signal, Verdict},
-    effect::destroy::{self, Destroyer},
+    effect::{
+        destroy::{self, Destroyer},
+        protect::Protection,
+    },
     record::{Recorder, Taped},
     serve::Request,
     source::{
@@ -69,6 +73,9 @@ pub async fn run(
     let source = ActiveSource::open(&config)?;
     let reader =
         Reader::spawn(signal_sender.clone()).context("cannot read the kernel's sockets")?;
+    let protection = Protection::load(&config).context(
+        "services are to be protected (refuse_connects, tune_sockets, --protect) and cannot be",
+    )?;
     let network = tasks::network(signal_sender.clone());
     let destroyer =
         Destroyer::spawn(signal_sender.clone()).context("cannot destroy the kernel's sockets")?;
@@ -82,6 +89,7 @@ pub async fn run(
         source,
         network,
         reader,
+        protection,
         destroyer,
         prober,
         outlets,
@@ -111,6 +119,7 @@ struct Driver {
     source: ActiveSource,
     network: Option<NetworkSource>,
     reader: Reader,
+    protection: Protection,
     destroyer: Destroyer,
     prober: Prober,
     outlets: Outlets,
@@ -135,20 +144,25 @@ impl Driver {
                 Some(signal) = signals.recv() => self.signal(signal),
                 Some(request) = requests.recv() => self.request(request),
                 () = sleep_until(timeout) => self.detector.handle_timeout(clock::now()),
-                _ = chores.tick() => {
-                    if self.unwatched {
-                        self.watch();
-                    }
-                    self.outlets.metrics.set_counters(self.source.kind(), self.source.counters());
-                    if let Some(network) = &self.network {
-                        self.outlets.metrics.set_network_counters(network.counters());
-                    }
-                    self.outlets.metrics.set_malformed_answers(self.prober.malformed());
-                }
+                _ = chores.tick() => self.chores(),
                 () = stop.recv() => return Ok(()),
             }
             self.carry_out();
         }
+    }
+
+    fn chores(&mut self) {
+        if self.unwatched {
+            self.watch();
+        }
+        self.protection.chores();
+        let metrics = &self.outlets.metrics;
+        metrics.set_counters(self.source.kind(), self.source.counters());
+        if let Some(network) = &self.network {
+            metrics.set_network_counters(network.counters());
+        }
+        metrics.set_malformed_answers(self.prober.malformed());
+        metrics.set_protection(&self.protection.refused(), self.protection.sockets_tuned());
     }
 
     fn signal(&mut self, signal: Signal) {
@@ -192,6 +206,7 @@ impl Driver {
     }
 
     fn watch(&mut self) {
+        self.protection.watch(&self.watched);
         let refused = self.source.watch(&self.watched).err();
         // Said once, not with each attempt.
         if let Some(error) = &refused
@@ -264,10 +279,15 @@ impl Driver {
                 } => self.prober.send(probe, target, give_up_after),
                 Effect::Heard { peer, at } => self.outlets.heard(&peer, at),
                 Effect::Publish(state) => {
+                    // First: it is what frees programs that listen to nobody.
+                    self.protection.publish(&state);
                     self.check_links(&state);
                     self.outlets.publish(state);
                 }
-                Effect::Retract { peer, revision } => self.outlets.retract(peer, revision),
+                Effect::Retract { peer, revision } => {
+                    self.protection.retract(&peer);
+                    self.outlets.retract(peer, revision);
+                }
                 Effect::ReportEstablished { peer, on } => {
                     if let Err(error) = self.source.report_established(&peer, on) {
                         warn!(%peer, error = format!("{error:#}"), "a returning peer is noticed later");

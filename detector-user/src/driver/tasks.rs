@@ -15,10 +15,10 @@ use crate::{
     config::Config,
     core::Signal,
     effect::board::Board,
+    object::OBJECT,
     serve::{Metrics, Request, grpc, http},
     source::{
         discover::Discoverer,
-        ebpf,
         network::NetworkSource,
         resolve::{Resolver, SystemLookup},
     },
@@ -49,7 +49,7 @@ pub(super) async fn serve(
 ) -> anyhow::Result<(Outlets, Servers)> {
     let board = Board::new(instance());
     let metrics = Metrics::new().context("cannot set up the metrics")?;
-    metrics.set_build_info(env!("CARGO_PKG_VERSION"), ebpf::OBJECT.is_some());
+    metrics.set_build_info(env!("CARGO_PKG_VERSION"), OBJECT.is_some());
     let bound = crate::serve::bind(&config.socket, config.socket_group.as_deref())?;
     let listener = match config.metrics {
         Some(addr) => Some(http::bind(addr).await?),

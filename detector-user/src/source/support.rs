@@ -6,65 +6,18 @@ use std::{collections::BTreeSet, fs, net::IpAddr, path::Path};
 use aya::util::KernelVersion;
 
 use super::ebpf::{
-    CONG_STATE_SET, ERROR_REPORT, EbpfOptions, Loaded, OBJECT, RETRANSMIT_SKB, SOCK_SET_STATE,
-    SocketLayout, TracefsError, Tracepoint, Tracepoints, VMLINUX, counts_locked_memory,
-    mount_point,
+    CONG_STATE_SET, ERROR_REPORT, EbpfOptions, Loaded, RETRANSMIT_SKB, SOCK_SET_STATE,
+    SocketLayout, TracefsError, Tracepoint, Tracepoints, VMLINUX, mount_point,
 };
 use super::{
     network::{Survey, survey},
     probe,
 };
-use crate::netlink::sock_diag::SockDiag;
-
-/// How well something that the daemon wants is served here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// As wanted.
-    Ok,
-    /// Works, with less evidence or more cost.
-    Degraded,
-    /// Not to be had; what depends on it is off.
-    Missing,
-}
-
-impl Status {
-    /// The word for it, in lower snake case.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Degraded => "degraded",
-            Self::Missing => "missing",
-        }
-    }
-}
-
-/// One thing looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What was looked at, as in `tracepoint tcp:tcp_retransmit_skb`.
-    pub name: String,
-    pub status: Status,
-    /// What was found.
-    pub found: String,
-    /// What it means for the operator, and what to do where something can be done.
-    pub meaning: String,
-}
-
-impl Check {
-    pub fn new(
-        name: impl Into<String>,
-        status: Status,
-        found: impl Into<String>,
-        meaning: impl Into<String>,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            status,
-            found: found.into(),
-            meaning: meaning.into(),
-        }
-    }
-}
+use crate::{
+    check::{Check, Status},
+    netlink::sock_diag::SockDiag,
+    object::{OBJECT, counts_locked_memory},
+};
 
 /// A capability that the daemon uses (include/uapi/linux/capability.h).
 struct Capability {
@@ -92,8 +45,8 @@ const CAPABILITIES: [Capability; 3] = [
         name: "CAP_NET_ADMIN",
         bit: 12,
         without: Status::Degraded,
-        meaning: "lets the daemon destroy the sockets of a dead peer and drive neighbour \
-                  discovery; verdicts do not need it",
+        meaning: "lets the daemon destroy the sockets of a dead peer, protect services by their \
+                  cgroups and drive neighbour discovery; verdicts do not need it",
     },
 ];
 /// Stands for all of the above on kernels that do not split it.

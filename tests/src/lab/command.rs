@@ -2,6 +2,7 @@
 
 use std::{
     io::Write as _,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -16,6 +17,19 @@ pub(super) const NETNS: &str = "/run/netns";
 pub(super) fn in_namespace(namespace: &str, program: &str) -> Command {
     let mut command = Command::new("nsenter");
     command
+        .arg(format!("--net={NETNS}/{namespace}"))
+        .arg("--")
+        .arg(program);
+    command
+}
+
+/// As [`in_namespace`], in a cgroup as well from its first moment on.
+pub(super) fn in_cgroup(procs: &Path, namespace: &str, program: &str) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", r#"echo $$ > "$0" && exec "$@""#])
+        .arg(procs)
+        .arg("nsenter")
         .arg(format!("--net={NETNS}/{namespace}"))
         .arg("--")
         .arg(program);

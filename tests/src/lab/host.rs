@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow};
 use nix::sched::{CloneFlags, setns};
 
 use super::command;
+use crate::Cgroup;
 
 /// The number of the router, and with it its place in both networks.
 pub(super) const ROUTER: u8 = 254;
@@ -43,6 +44,8 @@ pub struct Host {
     routed: bool,
     namespace: String,
     port: String,
+    /// The file that takes the ids of processes which are to be in a cgroup.
+    procs: Option<PathBuf>,
 }
 
 impl Host {
@@ -53,6 +56,7 @@ impl Host {
             routed,
             namespace: format!("{prefix}-h{number}"),
             port: format!("p{number}"),
+            procs: None,
         }
     }
 
@@ -144,7 +148,18 @@ impl Host {
 
     /// A command that runs on this host, with this machine's own view of the file system.
     pub fn command(&self, program: &str) -> Command {
-        command::in_namespace(&self.namespace, program)
+        match &self.procs {
+            Some(procs) => command::in_cgroup(procs, &self.namespace, program),
+            None => command::in_namespace(&self.namespace, program),
+        }
+    }
+
+    /// The same host, with what runs on it in a cgroup.
+    pub fn in_cgroup(&self, cgroup: &Cgroup) -> Self {
+        Self {
+            procs: Some(cgroup.procs()),
+            ..self.clone()
+        }
     }
 
     /// Runs a command on this host to its end.

@@ -5,6 +5,7 @@
 //! programs, which run themselves as `… peer …`, are the same peers.
 
 mod blocking_client;
+mod dial;
 mod event;
 mod grpc_client;
 mod grpc_server;
@@ -25,6 +26,7 @@ use crate::{baseline, clock};
 
 pub use self::{
     blocking_client::BlockingClient,
+    dial::{Dial, Dialed},
     event::Event,
     grpc_client::{GrpcClient, Kind},
     grpc_server::GrpcServer,
@@ -59,6 +61,8 @@ pub enum Command {
     HttpServer(HttpServer),
     /// Uploads without end over HTTP/1.1, and reconnects after failures.
     HttpClient(HttpClient),
+    /// Connects once, and says how it ended.
+    Dial(Dial),
     /// Keeps connections with nothing in flight.
     Pool(Pool),
     /// Many callers behind one channel that connects by itself, with RustFS's settings.
@@ -73,7 +77,7 @@ pub enum Command {
     BlockingClient(BlockingClient),
 }
 
-/// Runs until killed.
+/// Runs until killed, but for a dial.
 pub fn run(command: Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -85,6 +89,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::GrpcClient(client) => client.run().await,
             Command::HttpServer(server) => server.run().await,
             Command::HttpClient(client) => client.run().await,
+            Command::Dial(dial) => dial.run(),
             Command::Pool(pool) => pool.run().await,
             Command::Queue(queue) => queue.run().await,
             Command::Spin(spin) => spin.run(),

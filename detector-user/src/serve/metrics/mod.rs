@@ -55,6 +55,8 @@ struct Series {
     netlink_resyncs: IntCounter,
     netlink_malformed: IntCounter,
     flows_tracked: IntGauge,
+    connects_refused: IntCounterVec,
+    sockets_tuned: IntGauge,
     source: IntGaugeVec,
     build: IntGaugeVec,
     /// The transitions that have a series, to be removed with their peer.
@@ -195,6 +197,19 @@ impl Metrics {
                     "Flows with watched peers that are tracked now.",
                 )?,
             )?,
+            connects_refused: counters(
+                r,
+                "connects_refused_total",
+                "Connects of protected services that were refused while the peer's breaker was open.",
+                &["peer"],
+            )?,
+            sockets_tuned: register(
+                r,
+                IntGauge::new(
+                    "detector_sockets_tuned",
+                    "Open connections of protected services that were tuned, up to 4096.",
+                )?,
+            )?,
             source: gauges(r, "source_info", "1 for the source in use.", &["source"])?,
             build: gauges(
                 r,
@@ -285,6 +300,7 @@ impl Metrics {
         let _ = series.isolated.remove_label_values(&[name]);
         let _ = series.last_heard.remove_label_values(&[name]);
         series.remove_reasons(name);
+        let _ = series.connects_refused.remove_label_values(&[name]);
         series.remove_transitions(peer);
     }
 
@@ -335,6 +351,18 @@ impl Metrics {
         advance(&series.malformed_records, counters.malformed_records);
         let flows = i64::try_from(counters.flows_tracked).unwrap_or(i64::MAX);
         series.flows_tracked.set(flows);
+    }
+
+    /// What protects services has counted: refused connects by peer since the peer is
+    /// watched, and the tuned sockets that are open.
+    pub fn set_protection(&self, refused: &[(PeerName, u64)], sockets_tuned: usize) {
+        let series = &self.series;
+        for (peer, total) in refused {
+            let labels = [peer.as_str()];
+            advance(&series.connects_refused.with_label_values(&labels), *total);
+        }
+        let sockets = i64::try_from(sockets_tuned).unwrap_or(i64::MAX);
+        series.sockets_tuned.set(sockets);
     }
 
     /// What the source of links, routes and neighbours has counted since it started.

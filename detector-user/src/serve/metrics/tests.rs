@@ -39,6 +39,8 @@ fn a_published_change_is_rendered_and_a_retracted_peer_leaves_nothing() {
     metrics.state_published(Some(&alive), &dead);
     metrics.state_published(Some(&dead), &dead);
     metrics.state_published(None, &other);
+    metrics.set_protection(&[(dead.peer.clone(), 2)], 0);
+    metrics.set_protection(&[(dead.peer.clone(), 3)], 5);
     let destroyed = Destroyed {
         destroyed: 4,
         gone: 1,
@@ -48,6 +50,8 @@ fn a_published_change_is_rendered_and_a_retracted_peer_leaves_nothing() {
     metrics.sockets_destroyed(&dead.peer, destroyed);
     let text = metrics.render();
     for line in [
+        r#"detector_connects_refused_total{peer="http://a:1"} 3"#,
+        "detector_sockets_tuned 5",
         r#"detector_peer_verdict{peer="http://a:1",verdict="dead"} 1"#,
         r#"detector_peer_verdict{peer="http://a:1",verdict="alive"} 0"#,
         r#"detector_peer_breaker{breaker="open",peer="http://a:1"} 1"#,

@@ -120,19 +120,7 @@ fn reading(record: &FlowRecord, id: FlowId, at: Time) -> FlowReading {
 
 /// The key under which the kernel side finds an endpoint.
 pub fn watch_key(endpoint: &Endpoint) -> WatchKey {
-    WatchKey {
-        addr: canonical(endpoint.addr),
-        port: endpoint.port,
-        _pad: 0,
-    }
-}
-
-/// An address in the form that records carry: IPv4 as `::ffff:a.b.c.d`.
-pub fn canonical(addr: IpAddr) -> [u8; 16] {
-    match addr {
-        IpAddr::V4(addr) => addr.to_ipv6_mapped().octets(),
-        IpAddr::V6(addr) => addr.octets(),
-    }
+    WatchKey::of(endpoint.addr, endpoint.port)
 }
 
 /// The address that a record carries, as everything else knows it.
@@ -142,6 +130,7 @@ fn plain(octets: [u8; 16]) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use detector_ebpf::canonical;
     use proptest::prelude::*;
     use zerocopy::IntoBytes;
 

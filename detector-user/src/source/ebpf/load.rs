@@ -6,9 +6,7 @@ use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::MapError,
     programs::{ProgramError, TracePoint},
-    util::KernelVersion,
 };
 use detector_ebpf::{CONFIG_NAME, Config, SocketOffsets, config_flag};
 use thiserror::Error;
@@ -16,17 +14,17 @@ use tracing::{debug, warn};
 use zerocopy::IntoBytes;
 
 use super::{
-    OBJECT,
     btf::{SocketLayout, VMLINUX},
     tracefs::{
         CONG_STATE_SET, ERROR_REPORT, RETRANSMIT_SKB, SOCK_SET_STATE, TracefsError, Tracepoint,
         Tracepoints,
     },
 };
-use crate::clock;
+use crate::{
+    clock,
+    object::{self, Cause, OBJECT, Part, chain, end_of},
+};
 
-/// How much of the verifier's log an error carries.
-const LOG_END_BYTES: usize = 2048;
 /// The smallest ring: one page, whatever the page is.
 const MIN_RING_BYTES: u32 = 64 << 10;
 const MAX_RING_BYTES: u32 = 256 << 20;
@@ -120,10 +118,9 @@ impl Loaded {
     /// Loads and attaches them.
     pub fn load(options: &EbpfOptions) -> Result<Self, EbpfUnavailable> {
         let object = OBJECT.ok_or(EbpfUnavailable::NoObject)?;
-        // Reads all of the kernel's BTF for relocations that the programs do not have. Done
-        // first and let go at once, its memory serves what follows.
-        let mut loader = EbpfLoader::new();
-        loader.btf(None);
+        // Reads the kernel's BTF. Done first and let go at once, its memory serves what
+        // follows.
+        let loader = object::loader(Part::Source);
         let tracepoints = Tracepoints::read()?;
         let socket = if options.btf { socket_offsets() } else { None };
         check_signals(&tracepoints, socket.is_some())?;
@@ -267,64 +264,11 @@ fn attach(ebpf: &mut Ebpf, tracepoint: &Tracepoint) -> Result<(), EbpfUnavailabl
 
 /// Tells a lack of privilege, and its cause, from other failures.
 fn explain(what: String, error: EbpfError) -> EbpfUnavailable {
-    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-    let source = match error {
-        EbpfError::MapError(MapError::CreateError { io_error, .. }) if denied(&io_error) => {
-            if counts_locked_memory() {
-                return EbpfUnavailable::MemoryLocked {
-                    what,
-                    source: io_error,
-                };
-            }
-            io_error
-        }
-        EbpfError::ProgramError(ProgramError::LoadError { io_error, .. }) if denied(&io_error) => {
-            io_error
-        }
-        EbpfError::ProgramError(ProgramError::SyscallError(error)) if denied(&error.io_error) => {
-            error.io_error
-        }
-        error => {
-            return EbpfUnavailable::Failed {
-                what,
-                source: Box::new(error),
-            };
-        }
-    };
-    EbpfUnavailable::NotPermitted { what, source }
-}
-
-/// Whether this kernel counts maps against RLIMIT_MEMLOCK (before 5.11).
-pub fn counts_locked_memory() -> bool {
-    KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(5, 11, 0))
-}
-
-/// The end of a log, from a line's start where it can.
-fn end_of(log: &str) -> String {
-    let trimmed = log.trim_end();
-    if trimmed.len() <= LOG_END_BYTES {
-        return trimmed.to_owned();
+    match object::cause(error) {
+        Cause::NotPermitted(source) => EbpfUnavailable::NotPermitted { what, source },
+        Cause::MemoryLocked(source) => EbpfUnavailable::MemoryLocked { what, source },
+        Cause::Other(source) => EbpfUnavailable::Failed { what, source },
     }
-    let from = trimmed.ceil_char_boundary(trimmed.len() - LOG_END_BYTES);
-    let end = &trimmed[from..];
-    end.split_once('\n')
-        .map_or(end, |(_, rest)| rest)
-        .to_owned()
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -377,13 +321,6 @@ mod tests {
         );
         let blind = config(&options, &tracepoints(), None).unwrap();
         assert_eq!(blind.flags, config_flag::CONG_STATE);
-    }
-
-    #[test]
-    fn only_the_end_of_a_long_log_is_kept() {
-        let log = format!("{}\nthe reason\n\n", "é".repeat(4000));
-        assert_eq!(end_of(&log), "the reason");
-        assert_eq!(end_of("short\n"), "short");
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub use self::{
     btf::{BtfError, FieldError, SocketLayout, VMLINUX},
     decode::DecodeError,
     format::FormatError,
-    load::{EbpfOptions, EbpfUnavailable, Loaded, counts_locked_memory},
+    load::{EbpfOptions, EbpfUnavailable, Loaded},
     tracefs::{TracefsError, Tracepoint},
     watch::WatchError,
 };
@@ -52,9 +52,6 @@ use crate::{
     clock,
     core::{PeerName, Signal, Time},
 };
-
-/// The programs, where `cargo xtask build-ebpf` had made them when this was built.
-pub const OBJECT: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/object.rs"));
 
 /// How many records a batch holds at most.
 const MAX_BATCH: usize = 1024;

@@ -1,0 +1,150 @@
+//! The layouts of the programs that protect a service: *refuse* answers its connects to dead
+//! peers, *tune* sets options on its sockets. Each is loaded by itself, with maps of its own.
+
+use core::net::IpAddr;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::WatchKey;
+
+/// Name of the global that holds the [`RefuseConfig`].
+pub const REFUSE_NAME: &str = "REFUSE";
+/// Name of the global that holds the [`TuneConfig`].
+pub const TUNE_NAME: &str = "TUNE";
+
+/// What the `DEAD` map holds at most.
+pub const MAX_DEAD: u32 = 16_384;
+/// What the `TUNED` map holds at most; the least recently used entry makes room.
+pub const MAX_TUNED: u32 = 4_096;
+
+/// Bits of [`RefuseConfig::flags`].
+pub mod refuse_flag {
+    /// The kernel lets these programs choose the error (`bpf_set_retval`).
+    pub const SET_RETVAL: u32 = 1;
+    /// The kernel tells these programs the process as its own pid namespace knows it
+    /// (`bpf_get_ns_current_pid_tgid`).
+    pub const PID_IN_NAMESPACE: u32 = 2;
+    /// It does not, but the daemon is in the initial pid namespace.
+    pub const PID_IN_INITIAL: u32 = 4;
+}
+
+/// What *refuse* is told before it is loaded: who the daemon is, and what this kernel has.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct RefuseConfig {
+    /// The device of the daemon's pid namespace, as the kernel encodes it.
+    pub pid_namespace_device: u64,
+    /// The inode of the daemon's pid namespace.
+    pub pid_namespace_inode: u64,
+    /// The daemon's process id in that namespace.
+    pub pid: u32,
+    /// Bits of [`refuse_flag`].
+    pub flags: u32,
+}
+
+const _: () = assert!(size_of::<RefuseConfig>() == 24);
+
+impl RefuseConfig {
+    /// Nothing is known: what the object file holds until it is loaded.
+    pub const ABSENT: Self = Self {
+        pid_namespace_device: 0,
+        pid_namespace_inode: 0,
+        pid: 0,
+        flags: 0,
+    };
+}
+
+/// What *tune* sets on a socket; of each, 0 leaves the socket as it is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct TuneConfig {
+    /// `TCP_BPF_RTO_MIN`, in microseconds.
+    pub rto_min_us: u32,
+    /// `TCP_BPF_DELACK_MAX`, in microseconds.
+    pub delayed_ack_max_us: u32,
+    /// `TCP_KEEPIDLE`, in seconds. With it, `SO_KEEPALIVE` is set.
+    pub keepalive_idle_s: u32,
+    /// `TCP_KEEPINTVL`, in seconds.
+    pub keepalive_interval_s: u32,
+    /// `TCP_KEEPCNT`.
+    pub keepalive_count: u32,
+    /// `TCP_USER_TIMEOUT`, in milliseconds.
+    pub user_timeout_ms: u32,
+    /// 1 when each socket is told on the `TUNED_EVENTS` ring as well.
+    pub announce: u32,
+}
+
+const _: () = assert!(size_of::<TuneConfig>() == 28);
+
+impl TuneConfig {
+    /// Sets nothing.
+    pub const ABSENT: Self = Self {
+        rto_min_us: 0,
+        delayed_ack_max_us: 0,
+        keepalive_idle_s: 0,
+        keepalive_interval_s: 0,
+        keepalive_count: 0,
+        user_timeout_ms: 0,
+        announce: 0,
+    };
+}
+
+/// Bits of [`TunedSocket::options`]: what the kernel took.
+pub mod tuned_option {
+    pub const RTO_MIN: u32 = 1;
+    pub const DELAYED_ACK_MAX: u32 = 2;
+    pub const KEEPALIVE: u32 = 4;
+    pub const USER_TIMEOUT: u32 = 8;
+}
+
+/// A socket that *tune* has seen; its cookie is the key of the `TUNED` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct TunedSocket {
+    /// `CLOCK_MONOTONIC`, in nanoseconds.
+    pub at_ns: u64,
+    pub cookie: u64,
+    /// Canonical, as in [`crate::FlowRecord`].
+    pub local_addr: [u8; 16],
+    /// Canonical.
+    pub remote_addr: [u8; 16],
+    /// Host byte order.
+    pub local_port: u16,
+    /// Host byte order.
+    pub remote_port: u16,
+    /// Bits of [`tuned_option`].
+    pub options: u32,
+}
+
+const _: () = assert!(size_of::<TunedSocket>() == 56);
+
+/// Indices of the per-CPU `TUNE_COUNTERS` array.
+pub mod tune_counter {
+    /// Entries made in the `TUNED` map.
+    pub const TUNED: u32 = 0;
+    /// Entries that the program removed, for their sockets were closed.
+    pub const CLOSED: u32 = 1;
+    /// Sockets that found the ring full.
+    pub const RING_DROPS: u32 = 2;
+    /// Number of counters.
+    pub const COUNT: u32 = 3;
+}
+
+/// An address in the form that records and keys carry: IPv4 as `::ffff:a.b.c.d`.
+pub const fn canonical(addr: IpAddr) -> [u8; 16] {
+    match addr {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().octets(),
+        IpAddr::V6(addr) => addr.octets(),
+    }
+}
+
+impl WatchKey {
+    /// The key of an endpoint.
+    pub const fn of(addr: IpAddr, port: u16) -> Self {
+        Self {
+            addr: canonical(addr),
+            port,
+            _pad: 0,
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Where a service's cgroup is: the cgroup v2 tree, and a unit's place in it.
+
+use std::{
+    collections::VecDeque,
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use tracing::debug;
+
+use crate::config::Target;
+
+const MOUNTINFO: &str = "/proc/self/mountinfo";
+
+/// The most directories that are looked at for a unit, and how deep.
+const MAX_DIRECTORIES: usize = 16_384;
+const MAX_DEPTH: usize = 12;
+/// Where systemd keeps the machine's own units.
+const SYSTEM_SLICE: &str = "system.slice";
+
+/// What `systemctl` gets, in looks at it.
+const SYSTEMCTL_LOOKS: u32 = 50;
+const SYSTEMCTL_LOOK: Duration = Duration::from_millis(10);
+
+/// The cgroup v2 tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    mount: PathBuf,
+}
+
+impl Tree {
+    /// Where it is mounted: /sys/fs/cgroup, or beside version 1 at /sys/fs/cgroup/unified.
+    /// `None` where it is not.
+    pub fn find() -> io::Result<Option<Self>> {
+        let mountinfo = fs::read(MOUNTINFO)?;
+        Ok(mount_of(&String::from_utf8_lossy(&mountinfo)).map(Self::at))
+    }
+
+    /// The tree at this directory.
+    pub fn at(mount: impl Into<PathBuf>) -> Self {
+        Self {
+            mount: mount.into(),
+        }
+    }
+
+    pub fn mount(&self) -> &Path {
+        &self.mount
+    }
+
+    /// The target's directory, if it is there now.
+    pub fn locate(&self, target: &Target) -> Option<PathBuf> {
+        match target {
+            Target::Path(path) => Some(self.path(path)).filter(|path| path.is_dir()),
+            Target::Unit(unit) => self.unit(unit),
+        }
+    }
+
+    /// A path below the mount as it is, any other from the tree's root: so are the paths that
+    /// /proc/PID/cgroup and `systemctl show` give.
+    pub fn path(&self, path: &str) -> PathBuf {
+        if Path::new(path).starts_with(&self.mount) {
+            return PathBuf::from(path);
+        }
+        self.mount.join(path.trim_start_matches('/'))
+    }
+
+    /// A unit's directory bears its name, wherever its slice is. Where users' managers have
+    /// units of the same name, the machine's own is meant, as systemd says it.
+    fn unit(&self, unit: &str) -> Option<PathBuf> {
+        let mut found = self.directories_named(unit);
+        if found.len() > 1 {
+            if let Some(path) = control_group(unit).map(|path| self.path(&path))
+                && found.contains(&path)
+            {
+                return Some(path);
+            }
+            let system = self.mount.join(SYSTEM_SLICE);
+            if let Some(path) = found.iter().find(|path| path.starts_with(&system)) {
+                return Some(path.clone());
+            }
+        }
+        found.pop_front()
+    }
+
+    /// The nearest to the root first.
+    fn directories_named(&self, name: &str) -> VecDeque<PathBuf> {
+        let mut found = VecDeque::new();
+        let mut queue = VecDeque::from([(self.mount.clone(), 0)]);
+        let mut seen = 0;
+        while let Some((directory, depth)) = queue.pop_front() {
+            // One that has gone since is no error.
+            let Ok(entries) = fs::read_dir(&directory) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                // Not followed: a tree of cgroups has no links.
+                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    continue;
+                }
+                seen += 1;
+                if seen > MAX_DIRECTORIES {
+                    debug!(
+                        name,
+                        "the tree of cgroups is too large to be searched whole"
+                    );
+                    return found;
+                }
+                if entry.file_name() == name {
+                    found.push_back(entry.path());
+                } else if depth + 1 < MAX_DEPTH {
+                    queue.push_back((entry.path(), depth + 1));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// What systemd says where the unit's cgroup is, from the tree's root.
+fn control_group(unit: &str) -> Option<String> {
+    let mut child = Command::new("systemctl")
+        .args(["show", "--property=ControlGroup", "--value", "--", unit])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    // A manager that does not answer must not hold up the other targets.
+    for _ in 0..SYSTEMCTL_LOOKS {
+        match child.try_wait() {
+            Ok(None) => thread::sleep(SYSTEMCTL_LOOK),
+            Ok(Some(_)) => break,
+            Err(_) => return None,
+        }
+    }
+    let _ended = child.kill();
+    let output = child.wait_with_output().ok()?;
+    let path = String::from_utf8(output.stdout).ok()?;
+    let path = path.trim();
+    (output.status.success() && !path.is_empty()).then(|| path.to_owned())
+}
+
+/// The mount point of the cgroup v2 tree in a `/proc/PID/mountinfo` (proc_pid_mountinfo(5)):
+/// one of the whole tree if there is one.
+fn mount_of(mountinfo: &str) -> Option<PathBuf> {
+    let mut part = None;
+    for line in mountinfo.lines() {
+        let Some((mount, filesystem)) = line.split_once(" - ") else {
+            continue;
+        };
+        if filesystem.split(' ').next() != Some("cgroup2") {
+            continue;
+        }
+        let mut fields = mount.split(' ').skip(3);
+        let (Some(root), Some(point)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        let point = PathBuf::from(unescape(point));
+        if root == "/" {
+            return Some(point);
+        }
+        part.get_or_insert(point);
+    }
+    part
+}
+
+/// Undoes the `\040` of a path with a space.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let octal = tail
+            .get(..3)
+            .filter(|_| byte == b'\\')
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(octal.unwrap_or(byte));
+        rest = if octal.is_some() { &tail[3..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Version 1 with the unified tree beside it.
+    const HYBRID: &str = "\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+";
+    const UNIFIED: &str = "\
+25 30 0:23 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw
+29 25 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate
+";
+    /// A container that sees its own part, and the host's tree where it was mounted for it.
+    const CONTAINER: &str = "\
+700 699 0:26 /kubepods/pod1 /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw
+812 690 0:26 / /host\\040sys/cgroup rw,nosuid shared:3 - cgroup2 cgroup2 rw
+";
+
+    fn target(text: &str) -> Target {
+        Target::parse(text).unwrap()
+    }
+
+    #[test]
+    fn the_tree_is_found_where_it_is_mounted() {
+        let mount = |text| mount_of(text).map(|path| path.display().to_string());
+        assert_eq!(mount(HYBRID).unwrap(), "/sys/fs/cgroup/unified");
+        assert_eq!(mount(UNIFIED).unwrap(), "/sys/fs/cgroup");
+        assert_eq!(mount(CONTAINER).unwrap(), "/host sys/cgroup");
+        let part = CONTAINER.lines().next().unwrap();
+        assert_eq!(mount(part).unwrap(), "/sys/fs/cgroup");
+        assert_eq!(mount(HYBRID.split("41 31").next().unwrap()), None);
+        assert_eq!(mount("a - cgroup2\n - \n\\"), None);
+    }
+
+    #[test]
+    fn paths_are_below_the_mount_however_they_are_given() {
+        let tree = Tree::at("/sys/fs/cgroup");
+        let wanted = Path::new("/sys/fs/cgroup/a.slice/b");
+        for path in ["/sys/fs/cgroup/a.slice/b", "/a.slice/b", "a.slice/b"] {
+            assert_eq!(tree.path(path), wanted, "{path}");
+        }
+        // Not below it, though the text begins alike.
+        assert_eq!(
+            tree.path("/sys/fs/cgroups/x"),
+            Path::new("/sys/fs/cgroup/sys/fs/cgroups/x")
+        );
+    }
+
+    #[test]
+    fn a_unit_is_found_in_whatever_slice_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = Tree::at(root.path());
+        assert_eq!(tree.locate(&target("rustfs.service")), None);
+        let storage = root.path().join("storage.slice/rustfs.service");
+        fs::create_dir_all(&storage).unwrap();
+        assert_eq!(tree.locate(&target("rustfs.service")), Some(storage));
+        // Of several, the machine's own, however deep.
+        let system = root.path().join("system.slice/a.slice/rustfs.service");
+        fs::create_dir_all(&system).unwrap();
+        fs::create_dir_all(root.path().join("user.slice/rustfs.service")).unwrap();
+        assert_eq!(tree.locate(&target("rustfs.service")), Some(system));
+        // A file is no cgroup.
+        fs::write(root.path().join("file.service"), "").unwrap();
+        assert_eq!(tree.locate(&target("file.service")), None);
+        assert_eq!(tree.locate(&target("/file.service")), None);
+    }
+}

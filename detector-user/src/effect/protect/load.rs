@@ -1,0 +1,265 @@
+//! Loads the programs that protect services. Nothing is pinned, and they are attached by
+//! links: when the process ends, however it ends, the kernel detaches and frees them.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt as _,
+};
+
+use aya::{
+    Ebpf,
+    maps::{Map, MapError},
+    programs::{
+        CgroupAttachMode, CgroupSockAddr, ProgramError, ProgramType, SockOps,
+        cgroup_sock_addr::CgroupSockAddrLink, sock_ops::SockOpsLink,
+    },
+    sys::{BpfHelper, is_helper_supported},
+    util::KernelVersion,
+};
+use detector_ebpf::{REFUSE_NAME, RefuseConfig, TUNE_NAME, TuneConfig, refuse_flag};
+use nix::sys::stat::{major, minor};
+use tracing::{debug, warn};
+use zerocopy::IntoBytes;
+
+use super::{ProtectError, follow::Attach};
+use crate::object::{self, OBJECT, Part, chain};
+
+/// Names of the programs in the object.
+const CONNECT: [&str; 2] = ["refuse_connect4", "refuse_connect6"];
+const TUNE: &str = "tune_sockets";
+
+/// `PROC_PID_INIT_INO` in include/linux/proc_ns.h: the initial pid namespace.
+const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+/// Bits of a minor device number as the kernel keeps it (MINORBITS, include/linux/kdev_t.h).
+const MINOR_BITS: u32 = 20;
+
+/// Asked for with a link, for which the kernel takes no flags: a link's program runs beside
+/// others' whatever the mode (`cgroup_bpf_link_attach` in kernel/bpf/cgroup.c).
+const BESIDE_OTHERS: CgroupAttachMode = CgroupAttachMode::Single;
+
+/// Whether the kernel has bpf_link for cgroups (`BPF_LINK_CREATE`, 5.7).
+pub fn check_links() -> Result<(), ProtectError> {
+    let is_old = KernelVersion::current().is_ok_and(|now| now < KernelVersion::new(5, 7, 0));
+    if is_old {
+        return Err(ProtectError::NoLinks);
+    }
+    Ok(())
+}
+
+/// The connect programs, loaded.
+#[derive(Debug)]
+pub struct RefusePrograms {
+    ebpf: Ebpf,
+    /// Bits of `refuse_flag` that they were loaded with.
+    pub flags: u32,
+}
+
+impl RefusePrograms {
+    /// Loads them, with counters for this many peers.
+    pub fn load(peers: u32) -> Result<Self, ProtectError> {
+        check_links()?;
+        let object = OBJECT.ok_or(ProtectError::NoObject)?;
+        let config = refuse_config();
+        let mut ebpf = object::loader(Part::Refuse)
+            .override_global(REFUSE_NAME, config.as_bytes(), true)
+            .map_max_entries("REFUSALS", peers.max(1))
+            .load(object)
+            .map_err(|error| ProtectError::of("load the eBPF object".to_owned(), error))?;
+        for name in CONNECT {
+            connect_program(&mut ebpf, name)
+                .and_then(CgroupSockAddr::load)
+                .map_err(|error| ProtectError::program(name, error))?;
+        }
+        Ok(Self {
+            ebpf,
+            flags: config.flags,
+        })
+    }
+
+    pub fn take_map<M>(&mut self, name: &str) -> Result<M, ProtectError>
+    where
+        M: TryFrom<Map, Error = MapError>,
+    {
+        take_map(&mut self.ebpf, name)
+    }
+}
+
+impl Attach for RefusePrograms {
+    type Link = [CgroupSockAddrLink; 2];
+    const DOING: &'static str = "connects to dead peers are refused";
+
+    fn attach(&mut self, cgroup: &File) -> Result<Self::Link, ProtectError> {
+        let mut attach = |name| {
+            let program = connect_program(&mut self.ebpf, name)?;
+            let link = program.attach(cgroup, BESIDE_OTHERS)?;
+            program.take_link(link)
+        };
+        let failed =
+            |error: ProgramError| ProtectError::of("refuse connects".to_owned(), error.into());
+        let [v4, v6] = CONNECT;
+        Ok([attach(v4).map_err(failed)?, attach(v6).map_err(failed)?])
+    }
+}
+
+fn connect_program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut CgroupSockAddr, ProgramError> {
+    ebpf.program_mut(name)
+        .ok_or(ProgramError::NotLoaded)?
+        .try_into()
+}
+
+/// The sockops program, loaded.
+#[derive(Debug)]
+pub struct TuneProgram {
+    ebpf: Ebpf,
+}
+
+impl TuneProgram {
+    pub fn load(config: &TuneConfig) -> Result<Self, ProtectError> {
+        check_links()?;
+        let object = OBJECT.ok_or(ProtectError::NoObject)?;
+        let mut ebpf = object::loader(Part::Tune)
+            .override_global(TUNE_NAME, config.as_bytes(), true)
+            .load(object)
+            .map_err(|error| ProtectError::of("load the eBPF object".to_owned(), error))?;
+        tune_program(&mut ebpf)
+            .and_then(SockOps::load)
+            .map_err(|error| ProtectError::program(TUNE, error))?;
+        Ok(Self { ebpf })
+    }
+
+    pub fn take_map<M>(&mut self, name: &str) -> Result<M, ProtectError>
+    where
+        M: TryFrom<Map, Error = MapError>,
+    {
+        take_map(&mut self.ebpf, name)
+    }
+}
+
+impl Attach for TuneProgram {
+    type Link = SockOpsLink;
+    const DOING: &'static str = "new connections with peers are tuned";
+
+    fn attach(&mut self, cgroup: &File) -> Result<SockOpsLink, ProtectError> {
+        let attached = tune_program(&mut self.ebpf).and_then(|program| {
+            let link = program.attach(cgroup, BESIDE_OTHERS)?;
+            program.take_link(link)
+        });
+        attached.map_err(|error| ProtectError::of("tune sockets".to_owned(), error.into()))
+    }
+}
+
+fn tune_program(ebpf: &mut Ebpf) -> Result<&mut SockOps, ProgramError> {
+    ebpf.program_mut(TUNE)
+        .ok_or(ProgramError::NotLoaded)?
+        .try_into()
+}
+
+fn take_map<M>(ebpf: &mut Ebpf, name: &str) -> Result<M, ProtectError>
+where
+    M: TryFrom<Map, Error = MapError>,
+{
+    ebpf.take_map(name)
+        .ok_or_else(|| MapError::InvalidName {
+            name: name.to_owned(),
+        })
+        .and_then(TryInto::try_into)
+        .map_err(|error| ProtectError::of(format!("open map {name}"), error.into()))
+}
+
+/// What this kernel has, and who this process is.
+fn refuse_config() -> RefuseConfig {
+    // Both are asked of the kernel, for versions with the same number differ:
+    // 6.1 (commit "bpf: expose bpf_{g,s}et_retval to more cgroup hooks") and
+    // 6.10 (commit "bpf: Allow helper bpf_get_[ns_]current_pid_tgid() for all prog types").
+    let has = |helper| match is_helper_supported(ProgramType::CgroupSockAddr, helper) {
+        Ok(has) => has,
+        Err(error) => {
+            debug!(?helper, error = chain(&error), "taken to be missing");
+            false
+        }
+    };
+    let namespace = match fs::metadata("/proc/self/ns/pid") {
+        Ok(metadata) => Some((kernel_device(metadata.dev()), metadata.ino())),
+        Err(error) => {
+            warn!(%error, "cannot read this process's pid namespace from /proc/self/ns/pid");
+            None
+        }
+    };
+    let config = refuse_config_of(
+        has(BpfHelper::BPF_FUNC_set_retval),
+        has(BpfHelper::BPF_FUNC_get_ns_current_pid_tgid),
+        namespace,
+    );
+    if config.flags & (refuse_flag::PID_IN_NAMESPACE | refuse_flag::PID_IN_INITIAL) == 0 {
+        warn!(
+            "before kernel 6.10 a daemon in a pid namespace of its own cannot be told from the \
+             programs beside it: keep it out of the cgroups whose connects are refused, or its \
+             probes of dead peers are refused as well"
+        );
+    }
+    config
+}
+
+/// Pure.
+fn refuse_config_of(
+    has_retval: bool,
+    has_namespaced_pid: bool,
+    namespace: Option<(u64, u64)>,
+) -> RefuseConfig {
+    let mut flags = 0;
+    if has_retval {
+        flags |= refuse_flag::SET_RETVAL;
+    }
+    match namespace {
+        Some(_) if has_namespaced_pid => flags |= refuse_flag::PID_IN_NAMESPACE,
+        Some((_, INITIAL_PID_NAMESPACE)) => flags |= refuse_flag::PID_IN_INITIAL,
+        _ => {}
+    }
+    let (pid_namespace_device, pid_namespace_inode) = namespace.unwrap_or_default();
+    RefuseConfig {
+        pid_namespace_device,
+        pid_namespace_inode,
+        pid: std::process::id(),
+        flags,
+    }
+}
+
+/// A device as the kernel encodes it, which is not how stat(2) gives it.
+fn kernel_device(device: u64) -> u64 {
+    (major(device) << MINOR_BITS) | minor(device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_daemon_is_known_by_its_namespace_or_the_initial_one() {
+        let flags = |namespaced, namespace| refuse_config_of(false, namespaced, namespace).flags;
+        let container = Some((4, 4_026_532_000));
+        let initial = Some((4, INITIAL_PID_NAMESPACE));
+        assert_eq!(flags(true, container), refuse_flag::PID_IN_NAMESPACE);
+        assert_eq!(flags(true, initial), refuse_flag::PID_IN_NAMESPACE);
+        assert_eq!(flags(false, initial), refuse_flag::PID_IN_INITIAL);
+        assert_eq!(flags(false, container), 0);
+        assert_eq!(flags(true, None), 0);
+        let config = refuse_config_of(true, true, container);
+        assert_ne!(config.flags & refuse_flag::SET_RETVAL, 0);
+        assert_eq!(config.pid, std::process::id());
+        assert_eq!(
+            (config.pid_namespace_device, config.pid_namespace_inode),
+            (4, 4_026_532_000)
+        );
+    }
+
+    #[test]
+    fn devices_are_encoded_as_the_kernel_does() {
+        use nix::sys::stat::makedev;
+        assert_eq!(kernel_device(makedev(0, 4)), 4);
+        assert_eq!(kernel_device(makedev(0, 300)), 300);
+        assert_eq!(kernel_device(makedev(8, 1)), (8 << 20) | 1);
+    }
+}

@@ -1,0 +1,164 @@
+//! Protects services that nobody will change, by their cgroups.
+//!
+//! ```text
+//! state ──▶ refuse ──▶ DEAD ──────▶ connect4, connect6: EHOSTUNREACH at once
+//! peers ──▶ tune ────▶ WATCHED ───▶ sockops: RTO min, keepalive, user time-out
+//!           follow ──▶ attaches both to the cgroups, as those come and go
+//! ```
+//!
+//! The programs decide by the address alone: a service may be in any network namespace, and
+//! whoever names it says that its addresses are these. Each kind is loaded only where some
+//! service asks for it. They go with the process, however it ends.
+
+mod cgroup;
+mod error;
+mod follow;
+mod load;
+mod refuse;
+pub mod support;
+mod tune;
+
+use std::collections::BTreeMap;
+
+use tracing::debug;
+
+pub use self::{
+    cgroup::Tree,
+    error::ProtectError,
+    load::{RefusePrograms, TuneProgram, check_links},
+    tune::{Tuned, tune_config},
+};
+use self::{
+    follow::{Follower, Keeper, Look},
+    refuse::{DeadMaps, Refuser},
+    tune::Tuner,
+};
+use crate::{
+    config::{Config, Target, Tuning},
+    core::{Endpoint, PeerName, PeerState},
+};
+
+/// What protects services now. Dropping it ends the protection.
+#[derive(Debug, Default)]
+pub struct Protection {
+    refuser: Option<Refuser<DeadMaps>>,
+    tuner: Option<Tuner>,
+    _keeper: Option<Keeper>,
+}
+
+impl Protection {
+    /// Loads what the configuration asks for, and attaches it where it can be. Blocks.
+    pub fn load(config: &Config) -> Result<Self, ProtectError> {
+        let mut protection = Self::default();
+        if config.refuse_connects.is_empty() && config.tune_sockets.is_empty() {
+            return Ok(protection);
+        }
+        let tree = tree()?;
+        let mut followers: Vec<Box<dyn Look>> = Vec::new();
+        if !config.refuse_connects.is_empty() {
+            let peers = u32::try_from(config.core.max_peers).unwrap_or(u32::MAX);
+            let mut programs = RefusePrograms::load(peers)?;
+            let maps = DeadMaps {
+                dead: programs.take_map("DEAD")?,
+                refusals: programs.take_map("REFUSALS")?,
+                lease: programs.take_map("LEASE")?,
+            };
+            protection.refuser = Some(Refuser::new(maps, peers));
+            let follower = Follower::new(tree.clone(), programs, &config.refuse_connects);
+            followers.push(Box::new(follower));
+        }
+        if !config.tune_sockets.is_empty() {
+            let (tuner, follower) = tuner(tree, &config.tune, &config.tune_sockets, false)?;
+            protection.tuner = Some(tuner);
+            followers.push(Box::new(follower));
+        }
+        protection._keeper = Some(Keeper::start(followers).map_err(ProtectError::Thread)?);
+        Ok(protection)
+    }
+
+    /// Tunes only, and announces each socket, for [`Self::announced`]. Blocks.
+    pub fn tune(tuning: &Tuning, target: Target) -> Result<Self, ProtectError> {
+        let (tuner, follower) = tuner(tree()?, tuning, &[target], true)?;
+        let keeper = Keeper::start(vec![Box::new(follower)]).map_err(ProtectError::Thread)?;
+        Ok(Self {
+            refuser: None,
+            tuner: Some(tuner),
+            _keeper: Some(keeper),
+        })
+    }
+
+    /// A peer's state has changed: connects to it are refused while its breaker is Open.
+    pub fn publish(&mut self, state: &PeerState) {
+        if let Some(refuser) = &mut self.refuser {
+            refuser.publish(state);
+        }
+    }
+
+    /// A peer is no longer watched.
+    pub fn retract(&mut self, peer: &PeerName) {
+        if let Some(refuser) = &mut self.refuser {
+            refuser.retract(peer);
+        }
+    }
+
+    /// Connections with these endpoints are tuned from now on.
+    pub fn watch(&mut self, peers: &BTreeMap<PeerName, Vec<Endpoint>>) {
+        if let Some(tuner) = &mut self.tuner {
+            tuner.watch(peers);
+        }
+    }
+
+    /// Once a second: renews the refusals, which end by themselves three seconds later, and
+    /// tries again what the kernel did not take.
+    pub fn chores(&mut self) {
+        if let Some(refuser) = &mut self.refuser {
+            refuser.chores();
+        }
+        if let Some(tuner) = &mut self.tuner {
+            tuner.chores();
+        }
+    }
+
+    /// How many connects were refused, by peer, of the peers that ever were Open.
+    pub fn refused(&self) -> Vec<(PeerName, u64)> {
+        self.refuser
+            .as_ref()
+            .map_or_else(Vec::new, Refuser::refused)
+    }
+
+    /// How many open sockets are tuned, up to the 4,096 that are remembered.
+    pub fn sockets_tuned(&mut self) -> usize {
+        self.tuner.as_mut().map_or(0, Tuner::count)
+    }
+
+    /// The open sockets that are tuned.
+    pub fn tuned(&self) -> Vec<Tuned> {
+        self.tuner.as_ref().map_or_else(Vec::new, Tuner::list)
+    }
+
+    /// The sockets that were tuned since the last call, and how many were ever missed; of
+    /// [`Self::tune`].
+    pub fn announced(&mut self) -> (Vec<Tuned>, u64) {
+        self.tuner
+            .as_mut()
+            .map_or_else(Default::default, |tuner| (tuner.drain(), tuner.untold()))
+    }
+}
+
+fn tree() -> Result<Tree, ProtectError> {
+    let tree = Tree::find().map_err(ProtectError::Mounts)?;
+    let tree = tree.ok_or(ProtectError::NoTree)?;
+    debug!(mount = %tree.mount().display(), "the cgroup v2 tree");
+    Ok(tree)
+}
+
+fn tuner(
+    tree: Tree,
+    tuning: &Tuning,
+    targets: &[Target],
+    announce: bool,
+) -> Result<(Tuner, Follower<TuneProgram>), ProtectError> {
+    let mut program = TuneProgram::load(&tune_config(tuning, announce))?;
+    let tuner = Tuner::new(&mut program)?;
+    Ok((tuner, Follower::new(tree, program, targets)))
+}

@@ -1,0 +1,456 @@
+//! Which addresses are refused: those whose every peer has its breaker Open.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
+
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use detector_ebpf::canonical;
+use tracing::{info, warn};
+
+use crate::{
+    clock,
+    core::{Breaker, PeerName, PeerState},
+};
+
+/// How long the kernel side refuses without hearing from this one, which renews it every
+/// second: a daemon that hangs must not keep a service from a peer that is back.
+const LEASE: Duration = Duration::from_secs(3);
+
+/// An address as the kernel side knows it.
+pub type Address = [u8; 16];
+
+/// The kernel's side of it, or a fake.
+pub trait Dead {
+    /// Refuses connects to the address, counted for this slot; with none, lets them pass.
+    fn put(&mut self, address: &Address, slot: Option<u32>) -> Result<(), MapError>;
+
+    /// Lets refusals stand for another while.
+    fn renew(&mut self) -> Result<(), MapError>;
+
+    /// How many were refused for the slot.
+    fn refused(&self, slot: u32) -> u64;
+}
+
+/// The maps of the connect programs.
+pub struct DeadMaps {
+    pub dead: HashMap<MapData, Address, u32>,
+    pub refusals: PerCpuArray<MapData, u64>,
+    pub lease: Array<MapData, u64>,
+}
+
+impl fmt::Debug for DeadMaps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadMaps").finish_non_exhaustive()
+    }
+}
+
+impl Dead for DeadMaps {
+    fn put(&mut self, address: &Address, slot: Option<u32>) -> Result<(), MapError> {
+        match &slot {
+            Some(slot) => self.dead.insert(address, slot, 0),
+            None => match self.dead.remove(address) {
+                Err(MapError::KeyNotFound) => Ok(()),
+                removed => removed,
+            },
+        }
+    }
+
+    fn renew(&mut self) -> Result<(), MapError> {
+        let until = (clock::now() + LEASE).as_nanos();
+        self.lease.set(0, until, 0)
+    }
+
+    fn refused(&self, slot: u32) -> u64 {
+        let each = self.refusals.get(&slot, 0);
+        each.map_or(0, |each| each.iter().sum())
+    }
+}
+
+/// What is refused, and what the kernel holds for it.
+#[derive(Debug)]
+pub struct Refuser<D> {
+    dead: D,
+    peers: BTreeMap<PeerName, Peer>,
+    /// Peers may share an address.
+    sharing: BTreeMap<Address, BTreeSet<PeerName>>,
+    in_force: BTreeMap<Address, u32>,
+    /// Addresses that the kernel's map did not take as they should be.
+    unsettled: BTreeSet<Address>,
+    slots: Slots,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    is_open: bool,
+    addresses: BTreeSet<Address>,
+    slot: Option<Slot>,
+}
+
+/// A peer's counter, from the moment it was first refused.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    index: u32,
+    /// What the peer that had it before left in it.
+    base: u64,
+}
+
+#[derive(Debug)]
+struct Slots {
+    free: Vec<u32>,
+    next: u32,
+    /// One past the last.
+    end: u32,
+}
+
+impl Slots {
+    /// One that nobody has. Where there is none, one past the end: it counts nothing.
+    fn take(&mut self) -> u32 {
+        if let Some(index) = self.free.pop() {
+            return index;
+        }
+        let index = self.next;
+        if index < self.end {
+            self.next += 1;
+        }
+        index
+    }
+
+    fn give_back(&mut self, index: u32) {
+        if index < self.end {
+            self.free.push(index);
+        }
+    }
+}
+
+impl<D: Dead> Refuser<D> {
+    /// With counters for this many peers.
+    pub fn new(dead: D, peers: u32) -> Self {
+        Self {
+            dead,
+            peers: BTreeMap::new(),
+            sharing: BTreeMap::new(),
+            in_force: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            slots: Slots {
+                free: Vec::new(),
+                next: 0,
+                end: peers,
+            },
+        }
+    }
+
+    fn renew(&mut self) {
+        if let Err(error) = self.dead.renew() {
+            warn!(%error, "refusals cannot be renewed: connects to dead peers pass");
+        }
+    }
+
+    /// Refuses the peer's addresses or lets them pass, as its breaker says.
+    pub fn publish(&mut self, state: &PeerState) {
+        let is_open = state.breaker == Breaker::Open;
+        if is_open && self.in_force.is_empty() {
+            // The first chores may be to come.
+            self.renew();
+        }
+        let addresses = state.addresses.iter().copied().map(canonical).collect();
+        let peer = self.peers.entry(state.peer.clone()).or_default();
+        if peer.is_open == is_open && peer.addresses == addresses {
+            return;
+        }
+        if is_open && peer.slot.is_none() {
+            let index = self.slots.take();
+            let base = self.dead.refused(index);
+            peer.slot = Some(Slot { index, base });
+        }
+        peer.is_open = is_open;
+        let before = std::mem::replace(&mut peer.addresses, addresses.clone());
+        self.share(&state.peer, &before, &addresses);
+        self.settle(before.union(&addresses).copied().collect());
+    }
+
+    /// Forgets the peer: its addresses pass.
+    pub fn retract(&mut self, name: &PeerName) {
+        let Some(peer) = self.peers.remove(name) else {
+            return;
+        };
+        self.share(name, &peer.addresses, &BTreeSet::new());
+        self.settle(peer.addresses);
+        if let Some(slot) = peer.slot {
+            self.slots.give_back(slot.index);
+        }
+    }
+
+    /// Once a second: renews the lease, and tries again what the kernel's map did not take.
+    pub fn chores(&mut self) {
+        self.renew();
+        let unsettled = std::mem::take(&mut self.unsettled);
+        // Said when it was first refused.
+        let _again = self.settle_quietly(unsettled);
+    }
+
+    /// How many connects were refused, by peer, of those that ever were Open.
+    pub fn refused(&self) -> Vec<(PeerName, u64)> {
+        let of = |(name, peer): (&PeerName, &Peer)| {
+            let Slot { index, base } = peer.slot?;
+            Some((name.clone(), self.dead.refused(index).saturating_sub(base)))
+        };
+        self.peers.iter().filter_map(of).collect()
+    }
+
+    fn share(&mut self, name: &PeerName, before: &BTreeSet<Address>, now: &BTreeSet<Address>) {
+        for address in before.difference(now) {
+            if let Some(peers) = self.sharing.get_mut(address) {
+                peers.remove(name);
+                if peers.is_empty() {
+                    self.sharing.remove(address);
+                }
+            }
+        }
+        for address in now.difference(before) {
+            let peers = self.sharing.entry(*address).or_default();
+            peers.insert(name.clone());
+        }
+    }
+
+    fn settle(&mut self, addresses: BTreeSet<Address>) {
+        let had_trouble = !self.unsettled.is_empty();
+        if let Err(error) = self.settle_quietly(addresses)
+            && !had_trouble
+        {
+            // Said once, not with each attempt.
+            warn!(%error, "the map of refused addresses is not what it should be; trying again");
+        }
+    }
+
+    /// Brings the kernel's map to what it should be for these addresses.
+    fn settle_quietly(&mut self, addresses: BTreeSet<Address>) -> Result<(), MapError> {
+        let mut outcome = Ok(());
+        for address in addresses {
+            let wanted = self.wanted(&address);
+            if self.in_force.get(&address) == wanted.as_ref() {
+                self.unsettled.remove(&address);
+                continue;
+            }
+            match self.dead.put(&address, wanted) {
+                Ok(()) => {
+                    self.unsettled.remove(&address);
+                    match wanted {
+                        Some(slot) => self.in_force.insert(address, slot),
+                        None => self.in_force.remove(&address),
+                    };
+                    say(&address, wanted.is_some());
+                }
+                Err(error) => {
+                    self.unsettled.insert(address);
+                    outcome = Err(error);
+                }
+            }
+        }
+        outcome
+    }
+
+    /// The slot that counts for the address: that of the first of its peers, if all are Open.
+    fn wanted(&self, address: &Address) -> Option<u32> {
+        let mut peers = self
+            .sharing
+            .get(address)?
+            .iter()
+            .map(|name| self.peers.get(name));
+        let all_open = peers.all(|peer| peer.is_some_and(|peer| peer.is_open));
+        let first = self.sharing.get(address)?.first()?;
+        let slot = self.peers.get(first)?.slot?;
+        all_open.then_some(slot.index)
+    }
+}
+
+fn say(address: &Address, refused: bool) {
+    let address = std::net::Ipv6Addr::from(*address).to_canonical();
+    if refused {
+        info!(%address, "connects are refused");
+    } else {
+        info!(%address, "connects pass again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::core::{Mode, Reason, Time, Verdict};
+
+    #[derive(Debug, Default)]
+    struct Fake {
+        map: BTreeMap<Address, u32>,
+        counts: BTreeMap<u32, u64>,
+        is_broken: bool,
+        renewed: u32,
+    }
+
+    impl Dead for Fake {
+        fn put(&mut self, address: &Address, slot: Option<u32>) -> Result<(), MapError> {
+            if self.is_broken {
+                return Err(MapError::ElementNotFound);
+            }
+            match slot {
+                Some(slot) => self.map.insert(*address, slot),
+                None => self.map.remove(address),
+            };
+            Ok(())
+        }
+
+        fn renew(&mut self) -> Result<(), MapError> {
+            self.renewed += 1;
+            Ok(())
+        }
+
+        fn refused(&self, slot: u32) -> u64 {
+            self.counts.get(&slot).copied().unwrap_or(0)
+        }
+    }
+
+    const A: &str = "http://a:9000";
+    const B: &str = "http://b:9000";
+
+    fn name(text: &str) -> PeerName {
+        PeerName::from_canonical(text)
+    }
+
+    fn state(peer: &str, breaker: Breaker, addresses: &[&str]) -> PeerState {
+        PeerState {
+            peer: name(peer),
+            verdict: Verdict::Dead,
+            breaker,
+            would_be_breaker: Breaker::Open,
+            reason: Reason::NoEvidence,
+            isolated: false,
+            generation: 1,
+            revision: 1,
+            mode: Mode::Enforce,
+            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+            changed_at: Time::default(),
+            last_heard: None,
+            detection_latency: None,
+        }
+    }
+
+    fn refuser() -> Refuser<Fake> {
+        Refuser::new(Fake::default(), 2)
+    }
+
+    fn refused(refuser: &Refuser<Fake>) -> Vec<String> {
+        let plain = |address: &Address| std::net::Ipv6Addr::from(*address).to_canonical();
+        let addresses = refuser.dead.map.keys().map(plain);
+        addresses.map(|a: IpAddr| a.to_string()).collect()
+    }
+
+    #[test]
+    fn only_an_open_breaker_refuses_and_anything_else_lifts_it() {
+        for lifting in [Breaker::HalfOpen, Breaker::Closed] {
+            let mut refuser = refuser();
+            refuser.publish(&state(A, Breaker::Closed, &["10.0.0.1", "fd00::1"]));
+            assert_eq!(refused(&refuser), [""; 0]);
+            refuser.publish(&state(A, Breaker::Open, &["10.0.0.1", "fd00::1"]));
+            assert_eq!(refused(&refuser), ["10.0.0.1", "fd00::1"]);
+            refuser.publish(&state(A, lifting, &["10.0.0.1", "fd00::1"]));
+            assert_eq!(refused(&refuser), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn addresses_may_change_while_the_breaker_is_open() {
+        let mut refuser = refuser();
+        refuser.publish(&state(A, Breaker::Open, &["10.0.0.1", "10.0.0.2"]));
+        refuser.publish(&state(A, Breaker::Open, &["10.0.0.2", "10.0.0.3"]));
+        assert_eq!(refused(&refuser), ["10.0.0.2", "10.0.0.3"]);
+        refuser.retract(&name(A));
+        assert_eq!(refused(&refuser), [""; 0]);
+    }
+
+    #[test]
+    fn a_shared_address_is_refused_only_while_all_its_peers_are_open() {
+        let mut refuser = refuser();
+        refuser.publish(&state(A, Breaker::Closed, &["10.0.0.1"]));
+        refuser.publish(&state(B, Breaker::Open, &["10.0.0.1", "10.0.0.2"]));
+        assert_eq!(refused(&refuser), ["10.0.0.2"]);
+        refuser.publish(&state(A, Breaker::Open, &["10.0.0.1"]));
+        assert_eq!(refused(&refuser), ["10.0.0.1", "10.0.0.2"]);
+        refuser.publish(&state(B, Breaker::HalfOpen, &["10.0.0.1", "10.0.0.2"]));
+        assert_eq!(refused(&refuser), [""; 0]);
+        // The one that holds it open leaves.
+        refuser.retract(&name(B));
+        assert_eq!(refused(&refuser), ["10.0.0.1"]);
+    }
+
+    #[test]
+    fn a_v4_mapped_address_is_the_v4_one() {
+        let mut refuser = refuser();
+        refuser.publish(&state(A, Breaker::Closed, &["10.0.0.1"]));
+        refuser.publish(&state(B, Breaker::Open, &["::ffff:10.0.0.1"]));
+        assert_eq!(refused(&refuser), [""; 0]);
+    }
+
+    #[test]
+    fn connects_are_counted_by_peer_and_from_its_own_beginning() {
+        let mut refuser = refuser();
+        refuser.publish(&state(A, Breaker::Open, &["10.0.0.1"]));
+        refuser.publish(&state(B, Breaker::Closed, &["10.0.0.2"]));
+        let slot = *refuser.dead.map.values().next().unwrap();
+        refuser.dead.counts.insert(slot, 7);
+        assert_eq!(refuser.refused(), [(name(A), 7)]);
+        // Counted on while it is not Open, and not inherited.
+        refuser.publish(&state(A, Breaker::Closed, &["10.0.0.1"]));
+        assert_eq!(refuser.refused(), [(name(A), 7)]);
+        refuser.retract(&name(A));
+        refuser.publish(&state(B, Breaker::Open, &["10.0.0.2"]));
+        assert_eq!(refuser.refused(), [(name(B), 0)]);
+    }
+
+    #[test]
+    fn slots_are_bounded_and_a_peer_without_one_is_refused_all_the_same() {
+        let mut refuser = refuser();
+        for i in 0..5 {
+            let (peer, address) = (format!("http://{i}:1"), format!("10.0.0.{i}"));
+            refuser.publish(&state(&peer, Breaker::Open, &[&address]));
+        }
+        let slots: Vec<_> = refuser.dead.map.values().copied().collect();
+        assert_eq!(slots, [0, 1, 2, 2, 2]);
+        for i in 0..5 {
+            refuser.retract(&name(&format!("http://{i}:1")));
+        }
+        assert_eq!(refuser.slots.free.len(), 2);
+        assert!(refuser.sharing.is_empty() && refuser.in_force.is_empty());
+    }
+
+    #[test]
+    fn refusals_stand_from_the_first_on_and_while_chores_are_done() {
+        let mut refuser = refuser();
+        refuser.publish(&state(A, Breaker::Open, &["10.0.0.1"]));
+        assert_eq!(refuser.dead.renewed, 1);
+        refuser.chores();
+        assert_eq!(refuser.dead.renewed, 2);
+    }
+
+    #[test]
+    fn what_the_map_did_not_take_is_tried_again() {
+        let mut refuser = refuser();
+        refuser.dead.is_broken = true;
+        refuser.publish(&state(A, Breaker::Open, &["10.0.0.1"]));
+        refuser.chores();
+        assert_eq!(refused(&refuser), [""; 0]);
+        refuser.dead.is_broken = false;
+        refuser.chores();
+        assert_eq!(refused(&refuser), ["10.0.0.1"]);
+        // The other way too: what must pass must not stay refused.
+        refuser.dead.is_broken = true;
+        refuser.publish(&state(A, Breaker::Closed, &["10.0.0.1"]));
+        assert_eq!(refused(&refuser), ["10.0.0.1"]);
+        refuser.dead.is_broken = false;
+        refuser.chores();
+        assert_eq!(refused(&refuser), [""; 0]);
+        assert!(refuser.unsettled.is_empty());
+    }
+}

@@ -1,0 +1,270 @@
+//! Which connections are tuned, with what, and which have been.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::{Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use detector_ebpf::{MAX_WATCHED, TuneConfig, TunedSocket, WatchKey, tune_counter, tuned_option};
+use tracing::warn;
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::{ProtectError, load::TuneProgram};
+use crate::{
+    clock,
+    config::Tuning,
+    core::{Endpoint, PeerName, Time},
+};
+
+type KeyBytes = [u8; size_of::<WatchKey>()];
+type SocketBytes = [u8; size_of::<TunedSocket>()];
+
+/// The most sockets that are taken from the ring at once.
+const MAX_BATCH: usize = 1024;
+
+/// A tuned socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuned {
+    pub at: Time,
+    pub cookie: u64,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// What the kernel took, in the words of the configuration.
+    pub options: Vec<&'static str>,
+}
+
+impl Tuned {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let socket = TunedSocket::read_from_bytes(bytes).ok()?;
+        let addr = |octets| Ipv6Addr::from(octets).to_canonical();
+        let words = [
+            (tuned_option::RTO_MIN, "rto_min"),
+            (tuned_option::DELAYED_ACK_MAX, "delayed_ack_max"),
+            (tuned_option::KEEPALIVE, "keepalive"),
+            (tuned_option::USER_TIMEOUT, "user_timeout"),
+        ];
+        let options = words
+            .iter()
+            .filter(|(bit, _)| socket.options & bit != 0)
+            .map(|(_, word)| *word);
+        Some(Self {
+            at: Time::from_nanos(socket.at_ns),
+            cookie: socket.cookie,
+            local: SocketAddr::new(addr(socket.local_addr), socket.local_port),
+            remote: SocketAddr::new(addr(socket.remote_addr), socket.remote_port),
+            options: options.collect(),
+        })
+    }
+}
+
+/// The maps of the sockops program.
+pub struct Tuner {
+    watched: HashMap<MapData, KeyBytes, u32>,
+    in_force: BTreeSet<KeyBytes>,
+    /// What is to be watched while the map refused a part of it.
+    refused: Option<BTreeSet<KeyBytes>>,
+    tuned: HashMap<MapData, u64, SocketBytes>,
+    counters: PerCpuArray<MapData, u64>,
+    ring: RingBuf<MapData>,
+    /// How many there were when the counters last moved.
+    counted: ([u64; 2], usize),
+}
+
+impl fmt::Debug for Tuner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tuner")
+            .field("in_force", &self.in_force.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tuner {
+    /// Takes them from the loaded program.
+    pub fn new(program: &mut TuneProgram) -> Result<Self, ProtectError> {
+        Ok(Self {
+            watched: program.take_map("WATCHED")?,
+            in_force: BTreeSet::new(),
+            refused: None,
+            tuned: program.take_map("TUNED")?,
+            counters: program.take_map("TUNE_COUNTERS")?,
+            ring: program.take_map("TUNED_EVENTS")?,
+            counted: ([0; 2], 0),
+        })
+    }
+
+    /// Tunes new connections with these endpoints and no others.
+    pub fn watch(&mut self, peers: &BTreeMap<PeerName, Vec<Endpoint>>) {
+        let mut desired: BTreeSet<_> = peers.values().flatten().map(key).collect();
+        while desired.len() > MAX_WATCHED as usize {
+            desired.pop_last();
+        }
+        let had_trouble = self.refused.is_some();
+        if let Err(error) = self.bring_to(desired)
+            && !had_trouble
+        {
+            // Said once, not with each attempt.
+            warn!(%error, "not all connections with peers are tuned; trying again");
+        }
+    }
+
+    /// Tries again what the map refused.
+    pub fn chores(&mut self) {
+        if let Some(desired) = self.refused.take() {
+            // Said when it was first refused.
+            let _again = self.bring_to(desired);
+        }
+    }
+
+    fn bring_to(&mut self, desired: BTreeSet<KeyBytes>) -> Result<(), MapError> {
+        let flags = &0;
+        let mut outcome = Ok(());
+        // Removals first, so that a full map has room.
+        for key in self.in_force.clone().difference(&desired) {
+            match self.watched.remove(key) {
+                Ok(()) | Err(MapError::KeyNotFound) => {
+                    self.in_force.remove(key);
+                }
+                Err(error) => outcome = Err(error),
+            }
+        }
+        for key in &desired {
+            if self.in_force.contains(key) {
+                continue;
+            }
+            match self.watched.insert(key, flags, 0) {
+                Ok(()) => {
+                    self.in_force.insert(*key);
+                }
+                Err(error) => outcome = Err(error),
+            }
+        }
+        self.refused = outcome.is_err().then_some(desired);
+        outcome
+    }
+
+    /// How many open sockets are tuned, up to what the map holds.
+    pub fn count(&mut self) -> usize {
+        let counters = [tune_counter::TUNED, tune_counter::CLOSED].map(|index| self.counter(index));
+        if counters != self.counted.0 {
+            // Entries that make room for others are counted nowhere: they are looked at.
+            self.counted = (counters, self.tuned.keys().filter(Result::is_ok).count());
+        }
+        self.counted.1
+    }
+
+    /// How many sockets were not told because the ring was full.
+    pub fn untold(&self) -> u64 {
+        self.counter(tune_counter::RING_DROPS)
+    }
+
+    fn counter(&self, index: u32) -> u64 {
+        let each = self.counters.get(&index, 0);
+        each.map_or(0, |each| each.iter().sum())
+    }
+
+    /// The tuned sockets that are open.
+    pub fn list(&self) -> Vec<Tuned> {
+        let sockets = self.tuned.iter().filter_map(Result::ok);
+        sockets
+            .filter_map(|(_, bytes)| Tuned::read(&bytes))
+            .collect()
+    }
+
+    /// The sockets that were tuned since the last call, where the program announces them.
+    pub fn drain(&mut self) -> Vec<Tuned> {
+        let mut sockets = Vec::new();
+        for _ in 0..MAX_BATCH {
+            let Some(item) = self.ring.next() else { break };
+            sockets.extend(Tuned::read(&item));
+        }
+        sockets
+    }
+}
+
+/// What the program is told. The kernel takes no time below two jiffies (`TCP_TIMEOUT_MIN` in
+/// include/net/tcp.h): what is asked for below is that.
+pub fn tune_config(tuning: &Tuning, announce: bool) -> TuneConfig {
+    let least = 2 * clock::jiffy();
+    let micros = |duration: Duration| u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
+    let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    let millis = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+    TuneConfig {
+        rto_min_us: tuning
+            .rto_min
+            .map_or(0, |rto_min| micros(rto_min.max(least))),
+        // From 6.7 the kernel holds ACKs back for less than its own RTO min by itself
+        // (`tcp_delack_max` in net/ipv4/tcp_output.c); before, for 40 ms and more.
+        delayed_ack_max_us: tuning
+            .rto_min
+            .map_or(0, |rto_min| micros((rto_min / 2).max(least))),
+        keepalive_idle_s: tuning.keepalive_idle.map_or(0, seconds),
+        keepalive_interval_s: seconds(tuning.keepalive_interval),
+        keepalive_count: tuning.keepalive_count,
+        user_timeout_ms: tuning.user_timeout.map_or(0, millis),
+        announce: u32::from(announce),
+    }
+}
+
+fn key(endpoint: &Endpoint) -> KeyBytes {
+    let mut bytes = KeyBytes::default();
+    bytes.copy_from_slice(WatchKey::of(endpoint.addr, endpoint.port).as_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use detector_ebpf::canonical;
+
+    use super::*;
+
+    #[test]
+    fn what_is_off_is_not_set() {
+        let off = Tuning {
+            rto_min: None,
+            keepalive_idle: None,
+            ..Tuning::default()
+        };
+        let config = tune_config(&off, false);
+        assert_eq!(config.rto_min_us, 0);
+        assert_eq!(config.delayed_ack_max_us, 0);
+        assert_eq!(config.keepalive_idle_s, 0);
+        assert_eq!(config.user_timeout_ms, 0);
+    }
+
+    #[test]
+    fn no_time_is_below_what_the_kernel_takes() {
+        let tuning = |millis| Tuning {
+            rto_min: Some(Duration::from_millis(millis)),
+            ..Tuning::default()
+        };
+        let least = u32::try_from(2 * clock::jiffy().as_micros()).unwrap();
+        let shortest = tune_config(&tuning(2), true);
+        assert_eq!(shortest.rto_min_us, least.max(2_000));
+        assert_eq!(shortest.delayed_ack_max_us, least.max(1_000));
+        let longest = tune_config(&tuning(200), true);
+        assert_eq!(longest.rto_min_us, 200_000);
+        assert_eq!(longest.delayed_ack_max_us, 100_000);
+    }
+
+    #[test]
+    fn a_socket_is_read_as_the_kernel_side_wrote_it() {
+        let socket = TunedSocket {
+            at_ns: 7,
+            cookie: 8,
+            local_addr: canonical("10.0.0.1".parse().unwrap()),
+            remote_addr: canonical("fd00::2".parse().unwrap()),
+            local_port: 40_000,
+            remote_port: 9000,
+            options: tuned_option::RTO_MIN | tuned_option::KEEPALIVE,
+        };
+        let read = Tuned::read(socket.as_bytes()).unwrap();
+        assert_eq!(read.at, Time::from_nanos(7));
+        assert_eq!(read.local.to_string(), "10.0.0.1:40000");
+        assert_eq!(read.remote.to_string(), "[fd00::2]:9000");
+        assert_eq!(read.options, ["rto_min", "keepalive"]);
+        assert_eq!(Tuned::read(&[0; 3]), None);
+    }
+}

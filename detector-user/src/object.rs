@@ -1,0 +1,149 @@
+//! The eBPF object: one file with every program. The source and what protects services each
+//! load it for themselves, with the programs and maps that are theirs.
+
+use std::{error::Error, io};
+
+use aya::{EbpfError, EbpfLoader, maps::MapError, programs::ProgramError, util::KernelVersion};
+
+/// The programs, where `cargo xtask build-ebpf` had made them when this was built.
+pub const OBJECT: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/object.rs"));
+
+/// How much of the verifier's log an error carries.
+const LOG_END_BYTES: usize = 2048;
+
+/// A map, who uses it, and the least that the kernel makes of it.
+struct Share {
+    map: &'static str,
+    parts: &'static [Part],
+    least: u32,
+}
+
+/// The smallest ring; made a whole page where a page is larger.
+const LEAST_RING: u32 = 4096;
+
+/// The maps that are worth sharing out: those left unmentioned are small.
+const SHARES: [Share; 5] = [
+    Share {
+        map: "WATCHED",
+        parts: &[Part::Source, Part::Tune],
+        least: 1,
+    },
+    Share {
+        map: "FLOWS",
+        parts: &[Part::Source],
+        least: 1,
+    },
+    Share {
+        map: "EVENTS",
+        parts: &[Part::Source],
+        least: LEAST_RING,
+    },
+    Share {
+        map: "TUNED",
+        parts: &[Part::Tune],
+        least: 1,
+    },
+    Share {
+        map: "TUNED_EVENTS",
+        parts: &[Part::Tune],
+        least: LEAST_RING,
+    },
+];
+
+/// Programs that are loaded together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The tracepoints' programs.
+    Source,
+    /// The connect programs.
+    Refuse,
+    /// The sockops program.
+    Tune,
+}
+
+/// A loader for one part: maps of the others, which the object has all the same, take next to
+/// nothing.
+pub fn loader<'a>(part: Part) -> EbpfLoader<'a> {
+    let mut loader = EbpfLoader::new();
+    // Reads all of the kernel's BTF for relocations that the programs do not have.
+    loader.btf(None);
+    for share in SHARES {
+        if !share.parts.contains(&part) {
+            loader.map_max_entries(share.map, share.least);
+        }
+    }
+    loader
+}
+
+/// Why the kernel did not take a part.
+#[derive(Debug)]
+pub enum Cause {
+    NotPermitted(io::Error),
+    MemoryLocked(io::Error),
+    Other(Box<EbpfError>),
+}
+
+/// Tells a lack of privilege, and its cause, from other failures.
+pub fn cause(error: EbpfError) -> Cause {
+    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    match error {
+        EbpfError::MapError(MapError::CreateError { io_error, .. }) if denied(&io_error) => {
+            if counts_locked_memory() {
+                return Cause::MemoryLocked(io_error);
+            }
+            Cause::NotPermitted(io_error)
+        }
+        EbpfError::ProgramError(ProgramError::LoadError { io_error, .. }) if denied(&io_error) => {
+            Cause::NotPermitted(io_error)
+        }
+        EbpfError::ProgramError(ProgramError::SyscallError(error)) if denied(&error.io_error) => {
+            Cause::NotPermitted(error.io_error)
+        }
+        error => Cause::Other(Box::new(error)),
+    }
+}
+
+/// Whether this kernel counts maps against RLIMIT_MEMLOCK (before 5.11).
+pub fn counts_locked_memory() -> bool {
+    KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(5, 11, 0))
+}
+
+/// The end of a log, from a line's start where it can.
+pub fn end_of(log: &str) -> String {
+    let trimmed = log.trim_end();
+    if trimmed.len() <= LOG_END_BYTES {
+        return trimmed.to_owned();
+    }
+    let from = trimmed.ceil_char_boundary(trimmed.len() - LOG_END_BYTES);
+    let end = &trimmed[from..];
+    end.split_once('\n')
+        .map_or(end, |(_, rest)| rest)
+        .to_owned()
+}
+
+/// An error with its causes.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_end_of_a_long_log_is_kept() {
+        let log = format!("{}\nthe reason\n\n", "é".repeat(4000));
+        assert_eq!(end_of(&log), "the reason");
+        assert_eq!(end_of("short\n"), "short");
+    }
+}
