@@ -606,7 +606,8 @@ impl Peer {
         };
         if self.verdict == Verdict::Suspect && !self.held && !self.cut_off && heard > silence.since
         {
-            let stall = heard.since(silence.since);
+            // What was this host's own fault is not the peer's stall.
+            let stall = heard.since(silence.since.max(self.held_until));
             self.evidence.path.stall_recovered(at, stall);
         }
     }

@@ -1,0 +1,206 @@
+//! Never wrong about a live peer, and with hands: what the daemon knows of its own host, and
+//! what it does about a dead peer's sockets.
+
+use std::time::Duration;
+
+use detector_api::v1::{Breaker, PeerState, Reason, Verdict};
+use detector_tests::{
+    Cut, DaemonOptions, Scene, SceneOptions, Traffic, clock,
+    peer::{Event, Kind},
+    testbed,
+};
+
+const LIMIT: Duration = Duration::from_secs(90);
+const SOON: Duration = Duration::from_secs(15);
+/// Longer than any patience, and than the kernel's own first time-outs.
+const A_WHILE: Duration = Duration::from_secs(5);
+
+/// h1 with two peers: uploads to h2, idle connections to h3.
+async fn two_peers() -> anyhow::Result<(Scene, Vec<Traffic>)> {
+    let scene = Scene::new(SceneOptions {
+        hosts: 3,
+        ..SceneOptions::default()
+    })
+    .await?;
+    let busy = scene.traffic_to(2).await?;
+    let us = scene.lab.host(1);
+    let quiet = Traffic::quiet_grpc_client(us, &scene.lab.host(3).url()).await?;
+    scene.alive(3).await?;
+    Ok((scene, vec![busy, quiet]))
+}
+
+async fn isolated(scene: &Scene, since_ns: u64, host: usize, is: bool) -> anyhow::Result<()> {
+    let url = scene.lab.host(host).url();
+    let wanted = move |state: &PeerState| state.isolated == is;
+    scene
+        .daemon
+        .await_since(since_ns, &url, SOON, wanted)
+        .await?;
+    Ok(())
+}
+
+async fn nobody_dies_and_all_return(
+    scene: &Scene,
+    since_ns: u64,
+    heal: impl AsyncFnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    for host in [2, 3] {
+        isolated(scene, since_ns, host, true).await?;
+    }
+    let (h2, h3) = (scene.lab.host(2).url(), scene.lab.host(3).url());
+    let (two, three) = tokio::join!(
+        scene.daemon.never_dead(&h2, A_WHILE),
+        scene.daemon.never_dead(&h3, A_WHILE)
+    );
+    two?;
+    three?;
+    let healed = clock::now_ns();
+    heal().await?;
+    for host in [2, 3] {
+        isolated(scene, healed, host, false).await?;
+        scene.alive(host).await?;
+        let state = scene.daemon.peer(&scene.lab.host(host).url()).await?;
+        assert_eq!(state.breaker(), Breaker::Closed);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_link_down_holds_every_verdict() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let (scene, _traffic) = two_peers().await?;
+        let down = scene.lab.own_link(1, false)?;
+        nobody_dies_and_all_return(&scene, down.at_ns, async || {
+            scene.lab.own_link(1, true)?;
+            Ok(())
+        })
+        .await?;
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+/// The carrier stays: only that nobody answers tells it from two deaths.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_switch_dead_holds_every_verdict() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let (scene, _traffic) = two_peers().await?;
+        let cut = scene.lab.cut_switch(Cut::SilentDrop)?;
+        nobody_dies_and_all_return(&scene, cut.at_ns, async || {
+            scene.lab.heal_switch()?;
+            Ok(())
+        })
+        .await?;
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+/// Others that are merely idle must not be taken for dead as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_peer_dies_while_the_other_is_idle() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let (scene, _traffic) = two_peers().await?;
+        let cut = scene.cut(2, Cut::SilentDrop)?;
+        let (open, _) = scene.open_after(cut, 2, SOON).await?;
+        assert_eq!(open.state.verdict(), Verdict::Dead);
+        let idle = scene.lab.host(3).url();
+        scene.daemon.never_dead(&idle, A_WHILE).await?;
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+/// The blind spot: nothing is in flight, so that the kernel will never tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_peer_that_dies_is_found_by_probes() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        for cut in Cut::ALL {
+            let (scene, _traffic) = two_peers().await?;
+            let cut = scene.cut(3, cut)?;
+            let (open, _) = scene.open_after(cut, 3, Duration::from_secs(4)).await?;
+            assert_eq!(open.state.reason(), Reason::ProbeUnanswered);
+            let explained = scene.daemon.explain(&scene.lab.host(3).url()).await?;
+            assert!(
+                explained
+                    .probes
+                    .iter()
+                    .any(|p| p.known_to_answer && p.unanswered > 0)
+            );
+            scene.daemon.stop().await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Its kernel answers for it, whatever its full queue does with new connects.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_stuck_flow_of_a_peer_that_answers_is_no_death() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = Scene::new(SceneOptions::default()).await?;
+        let (us, peer) = (scene.lab.host(1), scene.lab.host(2));
+        let _one = Traffic::grpc_client(us, &peer.url(), Kind::Put, 1, 20).await?;
+        scene.alive(2).await?;
+        // What is sent on its one connection is lost, everything else arrives.
+        let lose = "add table inet lost { chain lost { type filter hook input priority 0; \
+                    tcp dport 9000 drop; }; }";
+        peer.exec("nft", &[lose])?;
+        let suspected = scene.await_verdict(2, Verdict::Suspect).await;
+        scene
+            .daemon
+            .never_dead(&peer.url(), Duration::from_secs(8))
+            .await?;
+        suspected?;
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_block_on_a_dead_peer_return_at_mercy() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = Scene::new(SceneOptions::default()).await?;
+        let (us, peer) = (scene.lab.host(1), scene.lab.host(2));
+        let client = Traffic::blocking_client(us, peer, 2).await?;
+        scene.alive(2).await?;
+        let cut = scene.cut(2, Cut::SilentDrop)?;
+        scene.open_after(cut, 2, SOON).await?;
+        for connection in 0..2 {
+            let error = client
+                .event(cut.at_ns, SOON, |event| match event {
+                    Event::Error { channel, error, .. } if *channel == connection => {
+                        error.starts_with("read").then(|| error.clone())
+                    }
+                    _ => None,
+                })
+                .await?;
+            assert!(error.contains("103") || error.contains("abort"), "{error}");
+        }
+        let explained = scene.daemon.explain(&peer.url()).await?;
+        let destroyed = explained.destroyed.expect("it says what it did");
+        assert!(destroyed.destroyed >= 2, "{destroyed:?}");
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_destroyed_when_it_is_switched_off() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = Scene::new(SceneOptions {
+            daemon: DaemonOptions::default().args(["--destroy-sockets", "off"]),
+            ..SceneOptions::default()
+        })
+        .await?;
+        let (us, peer) = (scene.lab.host(1), scene.lab.host(2));
+        let client = Traffic::blocking_client(us, peer, 2).await?;
+        scene.alive(2).await?;
+        let cut = scene.cut(2, Cut::SilentDrop)?;
+        scene.open_after(cut, 2, SOON).await?;
+        let error = client.error_since(cut.at_ns, Duration::from_secs(3)).await;
+        assert!(error.is_err(), "{error:?}");
+        scene.daemon.stop().await
+    })
+    .await
+}
