@@ -17,8 +17,11 @@ mod errno {
 pub(super) enum Weight {
     /// The peer was heard.
     Heard(Reason),
-    /// Something may be unanswered: look.
+    /// Something may be unanswered: look, and ask.
     Adverse,
+    /// It may have left something unanswered: look. A probe of our own that nobody answered
+    /// ends like this, and must not be a reason for the next.
+    Unclear,
     Neutral,
 }
 
@@ -39,7 +42,7 @@ pub(super) fn weigh(kind: FlowEventKind) -> Weight {
             errno::TIMEDOUT | errno::HOSTUNREACH | errno::HOSTDOWN => Weight::Adverse,
             // A connect that its caller gave up: whether that says anything, the SYNs that
             // were sent again tell.
-            0 if matches!(kind, FlowEventKind::ConnectFailed { .. }) => Weight::Adverse,
+            0 if matches!(kind, FlowEventKind::ConnectFailed { .. }) => Weight::Unclear,
             _ => Weight::Neutral,
         },
     }

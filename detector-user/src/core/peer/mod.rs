@@ -206,6 +206,10 @@ impl Peer {
                 self.doubt(now, event.at);
                 self.heard_again(now, Reason::PacketReceived)
             }
+            Weight::Unclear => {
+                self.looks.soon(now);
+                self.heard_again(now, Reason::PacketReceived)
+            }
             Weight::Neutral => self.heard_again(now, Reason::PacketReceived),
         }
     }

@@ -371,3 +371,24 @@ fn how_long_a_dead_peer_took_to_answer_is_not_learnt() {
     let patience = world.explain().silence.patience;
     assert_eq!(patience, Duration::from_millis(250));
 }
+
+/// Our own connects end like this where a firewall drops them.
+#[test]
+fn a_connect_that_was_given_up_is_no_reason_to_ask() {
+    let mut world = asked(Settings::default());
+    world.look(1000, vec![idle(0, 990)]);
+    world.probed.clear();
+    let looks = world.looks_asked;
+    world.event(
+        1010,
+        FlowEventKind::ConnectFailed { errno: 0 },
+        FlowReading {
+            state: TcpState::SynSent,
+            last_heard: None,
+            ..established(9, ms(0))
+        },
+    );
+    world.at(1050);
+    assert_eq!(world.probed, []);
+    assert!(world.looks_asked > looks, "it is looked at");
+}
