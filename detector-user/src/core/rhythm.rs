@@ -10,8 +10,11 @@ const SURVEY_EVERY: Duration = Duration::from_secs(45);
 /// A dead peer is asked this often at first, and at last: the interval doubles.
 const DEAD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
 
+/// A patience takes no more probes than this, so that all of them can be remembered.
+const KEPT_IN_PATIENCE: u32 = 64;
+
 /// How far apart probes are while something stands unanswered: at least, and at most before
-/// it lasts long.
+/// it lasts long, where the patience is short.
 const DOUBT: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(25));
 
 /// A doubt that has lasted for so many patiences is not about to be decided: it is asked
@@ -101,7 +104,8 @@ impl Rhythm {
         patience: Duration,
         required: u32,
     ) {
-        let spacing = (patience / required.saturating_mul(2).max(1)).clamp(DOUBT.0, DOUBT.1);
+        let at_most = DOUBT.1.max(patience / KEPT_IN_PATIENCE);
+        let spacing = (patience / required.saturating_mul(2).max(1)).clamp(DOUBT.0, at_most);
         let beyond = lasted.saturating_sub(patience * DECIDED_WITHIN);
         let slowed = (beyond / 20).min(LONG_DOUBT);
         self.due = now + spacing.max(slowed);

@@ -225,7 +225,7 @@ impl Peer {
         let interval = around.settings.idle_probe_interval;
         let segment = self.evidence.heard_on_flows();
         self.asking.was_busy = segment.is_some_and(|heard| at.since(heard) < interval);
-        if self.evidence.is_connected() {
+        if self.evidence.is_connected() && !interval.is_zero() {
             self.asking.rhythm.wake(at + interval);
         }
     }

@@ -459,7 +459,7 @@ impl Peer {
     ) -> bool {
         let usable = around.network.usable_since(&self.evidence.addresses());
         let excused = usable.unwrap_or_default().max(self.held_until);
-        let spacing = PathHistory::spacing(around.settings.patience, self.can_ask());
+        let spacing = PathHistory::spacing(patience, self.can_ask());
         let Some(silence) = self.evidence.silence(at, excused, spacing) else {
             return false;
         };
@@ -480,7 +480,8 @@ impl Peer {
     /// even if what showed it then is forgotten.
     fn silence_at(&self, at: Time, around: Surroundings<'_>) -> Option<Silence> {
         let excused = self.excused(around);
-        let spacing = PathHistory::spacing(around.settings.patience, self.can_ask());
+        let patience = self.evidence.path.patience(at, around.settings.patience);
+        let spacing = PathHistory::spacing(patience, self.can_ask());
         let silence = self.evidence.silence(at, excused, spacing)?;
         let heard = self.evidence.last_heard().unwrap_or_default().max(excused);
         let since = match self.silence {
