@@ -14,7 +14,7 @@ use super::{
     pauses::Pauses,
     peer::{Change, Peer, Surroundings},
     probes::GIVE_UP_AFTER,
-    witness::{Witness, Witnesses},
+    witness::{Heard, Witnesses},
 };
 
 /// While someone is suspected, witnesses are asked this often.
@@ -163,7 +163,12 @@ impl Detector {
                 change
             });
             for target in questions.0 {
-                self.ask(now, Some(&name), target, questions.1);
+                if !self.ask(now, Some(&name), target, questions.1) {
+                    self.with_peer(now, &name, |peer, _| {
+                        peer.refused(now);
+                        Change::None
+                    });
+                }
             }
             if let Some(addresses) = look {
                 self.effects.push_back(Effect::ReadSockets {
@@ -277,7 +282,7 @@ impl Detector {
         if let ProbeOutcome::Answered(_) = event.outcome
             && self.gateways.heard(addr, event.at)
         {
-            self.witnesses.heard(&Witness::Gateway(addr), event.at);
+            self.witnesses.heard(gateway_heard(addr, event.at));
         }
         for name in self.by_address.get(&addr).cloned().unwrap_or_default() {
             self.with_peer(now, &name, |peer, _| peer.probe(now, event));
@@ -292,7 +297,7 @@ impl Detector {
         } = event
             && self.gateways.heard(*addr, at)
         {
-            self.witnesses.heard(&Witness::Gateway(*addr), at);
+            self.witnesses.heard(gateway_heard(*addr, at));
         }
         let is_new = self.network.event(at, event);
         let concerned: Vec<_> = match event {
@@ -306,6 +311,7 @@ impl Detector {
         };
         if let NetworkEvent::Route { .. } = event {
             self.gateways.set(now, self.network.gateways());
+            self.recall_witnesses();
         }
         for name in concerned {
             self.with_peer(now, &name, |peer, around| {
@@ -314,10 +320,16 @@ impl Detector {
         }
     }
 
-    /// Sends a probe, where the budget allows it. An answer is the peer's, if it is one's.
-    fn ask(&mut self, now: Time, peer: Option<&PeerName>, target: ProbeTarget, urgency: Urgency) {
+    /// Sends a probe, where the budget allows it; says whether it did. An answer is the peer's, if it is one's.
+    fn ask(
+        &mut self,
+        now: Time,
+        peer: Option<&PeerName>,
+        target: ProbeTarget,
+        urgency: Urgency,
+    ) -> bool {
         if !self.budget.take(now, urgency) {
-            return;
+            return false;
         }
         let probe = ProbeId(self.next_probe);
         self.next_probe += 1;
@@ -332,6 +344,7 @@ impl Detector {
             target,
             give_up_after: GIVE_UP_AFTER,
         });
+        true
     }
 
     /// Someone is suspected: those who live are asked whether this host is cut off.
@@ -343,7 +356,7 @@ impl Detector {
         let mut able: Vec<_> = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.can_witness())
+            .filter(|(_, peer)| peer.can_witness() && self.network.is_elsewhere(&peer.addresses()))
             .map(|(name, peer)| (peer.last_heard(), name.clone()))
             .collect();
         able.sort_unstable_by(|a, b| b.cmp(a));
@@ -362,13 +375,13 @@ impl Detector {
     fn recall_witnesses(&mut self) {
         let living = self
             .peers
-            .iter()
-            .filter(|(_, peer)| peer.verdict() != Verdict::Dead)
-            .filter_map(|(name, peer)| Some((peer.last_heard()?, Witness::Peer(name.clone()))));
+            .values()
+            .filter(|peer| self.network.is_elsewhere(&peer.addresses()))
+            .filter_map(Peer::witness);
         let gateways = self
             .gateways
             .last_heard()
-            .map(|(at, addr)| (at, Witness::Gateway(addr)));
+            .map(|(at, addr)| gateway_heard(addr, at));
         self.witnesses.reset(living.chain(gateways));
     }
 
@@ -449,6 +462,9 @@ impl Detector {
         let is_dead = peer.verdict() == Verdict::Dead;
         let heard = peer.last_heard();
         let suspect = peer.needs_witnesses();
+        if peer.is_held_alone() {
+            self.witnesses.lose();
+        }
         if let Some(at) = peer.take_news_of_hearing() {
             self.effects.push_back(Effect::Heard {
                 peer: name.clone(),
@@ -467,7 +483,11 @@ impl Detector {
             && heard > before.heard
             && !is_dead
         {
-            self.witnesses.heard(&Witness::Peer(name.clone()), at);
+            if let Some(heard) = peer.witness()
+                && self.network.is_elsewhere(&peer.addresses())
+            {
+                self.witnesses.heard(heard);
+            }
             for addr in peer.addresses() {
                 self.network.heard(addr, at);
             }
@@ -482,6 +502,14 @@ impl Detector {
         if suspect {
             self.ask_witnesses(now);
         }
+    }
+}
+
+fn gateway_heard(host: IpAddr, at: Time) -> Heard {
+    Heard {
+        at,
+        host,
+        can_ask: true,
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     Endpoint, EventLine, EventWhat, FlowEvent, FlowEventKind, FlowId, FlowReading, NetworkEvent,
     ProbeAnswer, ProbeEvent, Reason, Route, SourceKind, TcpState, Time,
     path::PathHistory,
-    probes::Probes,
+    probes::{BESIDE_PORT, Probes},
     tracked::{HEARD_RESOLUTION, Sent, TrackedFlow},
     weight::{Weight, gave_up, weigh},
 };
@@ -248,9 +248,13 @@ impl Evidence {
 
     /// Takes in all flows with the peer's addresses, as they were at `at`.
     pub(super) fn read(&mut self, at: Time, source: SourceKind, mut readings: Vec<FlowReading>) {
-        // They may have been asked for under other addresses.
+        // They may have been asked for under other addresses, and questions of our own are
+        // told by the probes.
         let addresses = self.addresses();
-        readings.retain(|reading| addresses.contains(&reading.id.remote.ip()));
+        readings.retain(|reading| {
+            let remote = reading.id.remote;
+            addresses.contains(&remote.ip()) && remote.port() != BESIDE_PORT
+        });
         let mut old = std::mem::take(&mut self.flows);
         if let Some(heard) = readings.iter().filter_map(|r| r.last_heard).max() {
             self.heard(heard);

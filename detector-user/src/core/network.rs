@@ -47,6 +47,14 @@ impl Network {
         self.routes.get(&addr).copied().flatten()
     }
 
+    /// Whether any of these may be another host's: the route to an address of this host is
+    /// known to be none.
+    pub(super) fn is_elsewhere(&self, addrs: &[IpAddr]) -> bool {
+        addrs
+            .iter()
+            .any(|addr| self.routes.get(addr) != Some(&None))
+    }
+
     /// Something was heard from this address.
     pub(super) fn heard(&mut self, addr: IpAddr, at: Time) {
         if let Some(route) = self.route(addr)

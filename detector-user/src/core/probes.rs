@@ -14,7 +14,7 @@ use super::{
 
 /// The port that is asked beside a peer's own: discard (RFC 863), closed nearly everywhere,
 /// and a reset from a closed port disturbs no program.
-const BESIDE_PORT: u16 = 9;
+pub(super) const BESIDE_PORT: u16 = 9;
 
 /// How long an answer is waited for. Less than the second after which the kernel would send
 /// a SYN again.

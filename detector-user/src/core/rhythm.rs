@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use super::Time;
+use super::{Time, path::PathHistory};
 
 /// Every target is asked this often, so that it is known who answers.
 const SURVEY_EVERY: Duration = Duration::from_secs(45);
 
 /// A dead peer is asked this often at first, and at last: the interval doubles.
 const DEAD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+
+/// Timers come a little late, one more than the other.
+const TIMER_SLACK: Duration = Duration::from_millis(1);
 
 /// A patience takes no more probes than this, so that all of them can be remembered.
 const KEPT_IN_PATIENCE: u32 = 64;
@@ -105,7 +108,10 @@ impl Rhythm {
         required: u32,
     ) {
         let at_most = DOUBT.1.max(patience / KEPT_IN_PATIENCE);
-        let spacing = (patience / required.saturating_mul(2).max(1)).clamp(DOUBT.0, at_most);
+        let wanted = patience / required.saturating_mul(2).max(1);
+        // What lies closer together than this counts once.
+        let apart = PathHistory::spacing(patience, true).apart + TIMER_SLACK;
+        let spacing = wanted.max(apart).clamp(DOUBT.0, at_most);
         let beyond = lasted.saturating_sub(patience * DECIDED_WITHIN);
         let slowed = (beyond / 20).min(LONG_DOUBT);
         self.due = now + spacing.max(slowed);
@@ -161,7 +167,8 @@ mod tests {
             rhythm.due.since(ms(0))
         };
         assert_eq!(next(0, 5), Duration::from_millis(25));
-        assert_eq!(next(0, 25), Duration::from_millis(5));
+        assert_eq!(next(0, 25), Duration::from_millis(6));
+        assert_eq!(next(0, 62), Duration::from_millis(6));
         assert_eq!(next(1000, 5), Duration::from_millis(25));
         assert_eq!(next(5000, 5), Duration::from_millis(200));
         assert_eq!(next(100_000, 5), LONG_DOUBT);

@@ -6,7 +6,9 @@
 //! to answer; when dead, with growing intervals until it is back.
 
 use super::{Peer, SUSPECT_AFTER, Surroundings};
-use crate::core::{ProbeId, ProbeTarget, Time, Verdict, budget::Urgency, rhythm::Rhythm};
+use crate::core::{
+    ProbeId, ProbeTarget, Time, Verdict, budget::Urgency, rhythm::Rhythm, witness::Heard,
+};
 use std::time::Duration;
 
 /// How long a look may take to come back before the peer is asked all the same.
@@ -18,6 +20,9 @@ const DISTURBING_FACTOR: u32 = 10;
 /// A peer behind a link that is down, or one that cannot be asked, is thought of again after
 /// this time.
 const ASK_LATER: Duration = Duration::from_secs(1);
+
+/// Many that were refused at once are not to come back at once.
+const ASK_LATER_JITTER_PERCENT: u32 = 50;
 
 /// The state of a peer's questions.
 #[derive(Debug)]
@@ -66,10 +71,13 @@ impl Asking {
         self.rhythm.soon(now);
     }
 
-    /// A look came back.
-    pub(super) fn looked(&mut self, is_silent: bool) {
+    /// A look came back: it ends a doubt, or begins one.
+    pub(super) fn looked(&mut self, at: Time, is_silent: bool) {
         if !is_silent {
             self.doubt_since = None;
+        } else if self.doubt_since.is_none() {
+            self.doubt_since = Some(at);
+            self.rhythm.soon(at);
         }
     }
 }
@@ -94,6 +102,30 @@ impl Peer {
     /// Whether others are to bear witness that this host is not cut off.
     pub(in crate::core) fn needs_witnesses(&self) -> bool {
         self.verdict == Verdict::Suspect
+    }
+
+    /// What this peer's last packet says for others: nothing if it is believed to be dead.
+    pub(in crate::core) fn witness(&self) -> Option<Heard> {
+        let heard = Heard {
+            at: self.evidence.last_heard()?,
+            host: *self.evidence.addresses().first()?,
+            can_ask: self.can_ask(),
+        };
+        (self.verdict != Verdict::Dead).then_some(heard)
+    }
+
+    /// Whether its verdict is held because nobody else is heard either.
+    pub(in crate::core) fn is_held_alone(&self) -> bool {
+        self.held && !self.cut_off
+    }
+
+    /// A question that could wait was not sent: what it was to find out is asked later.
+    pub(in crate::core) fn refused(&mut self, now: Time) {
+        if !self.evidence.probes.is_answerable() {
+            let rhythm = &mut self.asking.rhythm;
+            rhythm.survey_due = now + rhythm.jittered(ASK_LATER, ASK_LATER_JITTER_PERCENT);
+            rhythm.wake(rhythm.survey_due);
+        }
     }
 
     /// Whether this peer may bear witness: it is believed to live, and can be asked.

@@ -290,7 +290,7 @@ impl Peer {
         self.evidence.settle_probes(at);
         self.learn_from_recovery(at);
         self.silence = self.silence_at(at, around);
-        self.asking.looked(self.silence.is_some());
+        self.asking.looked(at, self.silence.is_some());
         let cut_off = self.notice_cut_off(at, around);
         let mut change = self.judge(at, around);
         if change == Change::None {
@@ -351,9 +351,13 @@ impl Peer {
                 self.set_verdict(now, Verdict::Alive, Reason::TrialSucceeded, settings);
                 self.awaits_tcp = false;
                 self.circuit.close();
+                self.reason = Reason::TrialSucceeded;
+                self.changed_at = now;
             }
             TrialOutcome::Failed => {
-                self.awaits_tcp = false;
+                // What TCP answers from now on ends it.
+                self.awaits_tcp = self.verdict != Verdict::Dead;
+                self.deaf_since = self.deaf_since.max(Some(now));
                 self.circuit.open(now, settings);
                 self.reason = Reason::TrialFailed;
                 self.changed_at = now;
@@ -470,10 +474,9 @@ impl Peer {
 
     /// Whether others fell silent with it, and nobody is heard.
     fn is_alone_silent(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {
+        let host = self.evidence.addresses().first().copied();
         let idle = around.settings.idle_probe_interval;
-        around
-            .witnesses
-            .none_but(&self.name, silence.since, at, idle)
+        around.witnesses.none_but(host, silence.since, at, idle)
     }
 
     /// The silence as this look shows it. One that goes on began when it was first seen to,
@@ -625,6 +628,7 @@ impl Peer {
                 self.dead_interval = (interval * 2).min(LOOK_DEAD.1);
                 self.ending
                     .due(around.settings)
+                    .filter(|due| *due > at)
                     .map_or(interval, |due| interval.min(due.since(at)))
             }
             (_, Some(silence)) => self.until_decision(at, &silence, around.settings),

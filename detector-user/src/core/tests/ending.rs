@@ -117,3 +117,15 @@ fn each_death_is_an_occasion_of_its_own() {
     }
     assert_eq!(world.destroyed.len(), 2);
 }
+
+#[test]
+fn a_death_that_is_only_observed_is_looked_at_no_more_often() {
+    let mut world = dead(Settings {
+        mode: Mode::Observe,
+        ..Settings::default()
+    });
+    let looks = world.looks_asked;
+    look_until(&mut world, 11_000);
+    let looks = world.looks_asked - looks;
+    assert!(looks < 30, "{looks} in ten seconds");
+}

@@ -322,3 +322,33 @@ fn a_switch_that_comes_back_gives_everyone_the_patience_anew() {
     assert!(!cluster.ever_dead);
     assert!(NODES.iter().all(|n| cluster.verdict(*n) == Verdict::Alive));
 }
+
+/// Clusters name all of their nodes on each of them: a node always hears itself.
+#[test]
+fn this_host_itself_is_no_witness() {
+    let mut cluster = Cluster::new(None);
+    cluster.busy = vec![4, 5];
+    cluster.network(NetworkEvent::Route {
+        addr: at_node(6).addr,
+        route: None,
+    });
+    cluster.run(1000);
+    cluster.silence(&[4, 5]);
+    cluster.run(5000);
+    assert!(!cluster.ever_dead);
+    assert!(cluster.isolated(4) && cluster.isolated(5));
+}
+
+/// A peer that is first asked long after everyone else fell silent.
+#[test]
+fn once_cut_off_that_goes_for_peers_asked_later_too() {
+    let mut cluster = Cluster::new(None);
+    cluster.busy = vec![4, 5];
+    cluster.run(1000);
+    cluster.silence(&NODES);
+    cluster.run(20_000);
+    cluster.signal(Signal::PeerRemoved { peer: name(6) });
+    let before = cluster.ever_dead;
+    cluster.run(20_000);
+    assert!(!before && !cluster.ever_dead);
+}
