@@ -24,12 +24,10 @@ async fn sees_a_cut_and_the_return(options: DaemonOptions, source: &str) -> anyh
     println!("open after {after:?}: {:?}", open.state.reason());
     assert_eq!(open.state.verdict(), Verdict::Dead);
     let explained = scene.daemon.explain(&scene.lab.host(2).url()).await?;
-    // Beside them there are the daemon's own probes, and what rtnetlink tells.
-    let of_flows = |e: &&Event| ["ebpf", "sock_diag"].contains(&e.source.as_str());
-    let events: Vec<_> = explained.events.iter().filter(of_flows).collect();
-    assert!(events.iter().all(|e| e.source == source), "{explained:#?}");
-    // Polling reads the sockets' state and may need no event; eBPF is nothing but events.
-    assert!(source != "ebpf" || !events.is_empty(), "{explained:#?}");
+    // A look may see a time-out before eBPF's record of it is read; polling has no records.
+    let from_ebpf = |e: &Event| e.source == "ebpf";
+    let has_ebpf = explained.events.iter().any(from_ebpf);
+    assert_eq!(has_ebpf, source == "ebpf", "{explained:#?}");
     let heal = scene.heal(2)?;
     scene.closed_after(heal, 2, Duration::from_secs(15)).await?;
     Ok(scene)

@@ -144,6 +144,12 @@ impl Peer {
     pub(in crate::core) fn asked(&mut self, now: Time, probe: ProbeId, target: ProbeTarget) {
         self.evidence.probes.asked(probe, target);
         self.asking.rhythm.sent(now);
+        // Whoever asked, for itself or as a witness: that no answer comes is to be noticed.
+        let is_routine = self.silence.is_none() && !self.asking.in_doubt() && !self.awaits_tcp;
+        if is_routine && self.verdict != Verdict::Dead {
+            let missing = now + self.answer_is_missing_after(now);
+            self.asking.rhythm.wake(missing);
+        }
     }
 
     /// Whether those who are known to answer were asked, and do not.
