@@ -104,6 +104,8 @@ pub(super) struct Peer {
     silent_since: Option<Time>,
     /// The verdict would be Dead, were it not for what surrounds it.
     held: bool,
+    /// Nobody was heard for half of the patience: should somebody be now, it begins anew.
+    alone: bool,
     /// When the verdict was held last: what was sent before is no evidence.
     held_until: Time,
     /// This host's own links do not reach it.
@@ -137,6 +139,7 @@ impl Peer {
             deaf_since: None,
             silent_since: None,
             held: false,
+            alone: false,
             held_until: Time::default(),
             cut_off: false,
             awaits_tcp: false,
@@ -386,7 +389,7 @@ impl Peer {
                     self.held = true;
                     self.deaf_since = Some(silence.since);
                     (Verdict::Suspect, Reason::Isolated)
-                } else if was_held {
+                } else if was_held || std::mem::take(&mut self.alone) {
                     // Nobody was heard until just now: the patience begins anew.
                     self.held_until = at;
                     self.asking.hold_ended(at);
@@ -400,6 +403,7 @@ impl Peer {
                 }
             }
             Some(silence) if at.since(silence.since) >= SUSPECT_AFTER => {
+                self.alone |= self.is_alone_half_way(at, &silence, around);
                 self.deaf_since = Some(silence.since);
                 (Verdict::Suspect, silence.reason)
             }
@@ -408,7 +412,10 @@ impl Peer {
                 self.held = was_held;
                 return Change::None;
             }
-            None => self.without_demand(at),
+            None => {
+                self.alone = false;
+                self.without_demand(at)
+            }
         };
         if self.held && !was_held {
             self.evidence.died();
@@ -492,6 +499,13 @@ impl Peer {
             None => silence.since,
         };
         Some(Silence { since, ..silence })
+    }
+
+    /// The same before the patience is over, once witnesses have had the time to answer.
+    fn is_alone_half_way(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {
+        let patience = self.evidence.path.patience(at, around.settings.patience);
+        let half = (patience / 2).max(SUSPECT_AFTER * 2);
+        at.since(silence.since) >= half && self.is_alone_silent(at, silence, around)
     }
 
     /// What was sent before is no evidence: this machine stood still, or had no link.

@@ -352,3 +352,18 @@ fn once_cut_off_that_goes_for_peers_asked_later_too() {
     cluster.run(20_000);
     assert!(!before && !cluster.ever_dead);
 }
+
+/// The first witness that is heard again proves nothing about the time before.
+#[test]
+fn a_switch_that_flaps_for_about_the_patience_kills_nobody() {
+    let mut cluster = Cluster::new(None);
+    cluster.busy = vec![4];
+    cluster.run(1000);
+    cluster.silence(&NODES);
+    cluster.run(230);
+    cluster.alive = vec![5, 6];
+    cluster.run(60);
+    cluster.alive = NODES.to_vec();
+    cluster.run(2000);
+    assert!(!cluster.ever_dead);
+}
