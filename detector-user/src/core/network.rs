@@ -33,11 +33,12 @@ impl Network {
         match event {
             NetworkEvent::Link { link, up, .. } => self.link(at, *link, *up),
             NetworkEvent::Route { addr, route } => {
-                self.routes.len() < KEPT && self.routes.insert(*addr, *route) != Some(*route)
+                has_room(&self.routes, addr) && self.routes.insert(*addr, *route) != Some(*route)
             }
             NetworkEvent::Neighbour { addr, link, state } => {
                 let key = (*addr, *link);
-                self.neighbours.len() < KEPT && self.neighbours.insert(key, *state) != Some(*state)
+                has_room(&self.neighbours, &key)
+                    && self.neighbours.insert(key, *state) != Some(*state)
             }
         }
     }
@@ -113,7 +114,7 @@ impl Network {
 
     fn link(&mut self, at: Time, link: u32, up: bool) -> bool {
         let known = self.links.get(&link).copied();
-        if known.is_some_and(|known| known.up == up) || self.links.len() >= KEPT {
+        if known.is_some_and(|known| known.up == up) || !has_room(&self.links, &link) {
             return false;
         }
         // A link that is told of for the first time has been so before, unless it is down.
@@ -137,6 +138,11 @@ impl Network {
             link.up && !settling
         })
     }
+}
+
+/// Whether one more may be kept, or what is known of this one replaced.
+fn has_room<K: Ord, V>(kept: &BTreeMap<K, V>, key: &K) -> bool {
+    kept.len() < KEPT || kept.contains_key(key)
 }
 
 #[cfg(test)]
