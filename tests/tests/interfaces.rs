@@ -118,8 +118,9 @@ async fn half_open_admits_a_bounded_number_of_trials() -> anyhow::Result<()> {
         let cut = scene.cut(2, Cut::PortDown)?;
         let (open, _) = scene.open_after(cut, 2, SOON).await?;
         // The host comes back before its programs: its kernel answers for its address alone.
-        let no_tcp = "add table inet early { chain early { type filter hook input priority 0; \
-                      meta l4proto tcp drop; }; }";
+        let no_tcp = "add table inet early { \
+                      chain heard { type filter hook input priority 0; meta l4proto tcp drop; }; \
+                      chain said { type filter hook output priority 0; meta l4proto tcp drop; }; }";
         scene.lab.host(2).exec("nft", &[no_tcp])?;
         scene.heal(2)?;
         let half_open = |state: &PeerState| state.breaker() == Breaker::HalfOpen;
