@@ -358,9 +358,7 @@ impl Peer {
                 self.changed_at = now;
             }
             TrialOutcome::Failed => {
-                // What TCP answers from now on ends it.
-                self.awaits_tcp = self.verdict != Verdict::Dead;
-                self.deaf_since = self.deaf_since.max(Some(now));
+                self.awaits_tcp = false;
                 self.circuit.open(now, settings);
                 self.reason = Reason::TrialFailed;
                 self.changed_at = now;
