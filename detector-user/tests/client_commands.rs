@@ -117,6 +117,21 @@ impl Detector for Fake {
     ) -> Reply<v1::FinishTrialResponse> {
         Err(Status::unimplemented("not asked for"))
     }
+
+    async fn list_tuned_sockets(
+        &self,
+        _: Request<v1::ListTunedSocketsRequest>,
+    ) -> Reply<v1::ListTunedSocketsResponse> {
+        let socket = v1::TunedSocket {
+            peer: "http://node4:9000".to_owned(),
+            remote: "10.0.0.4:9000".to_owned(),
+            options: vec!["keepalive".to_owned()],
+            ..Default::default()
+        };
+        Ok(Response::new(v1::ListTunedSocketsResponse {
+            sockets: vec![socket],
+        }))
+    }
 }
 
 /// A daemon with a runtime of its own: dropping it ends its connections too.
@@ -224,9 +239,35 @@ fn a_peer_is_explained_by_any_spelling_of_its_name() {
 }
 
 #[test]
+fn the_daemon_s_tuned_connections_are_listed() {
+    let scratch = scratch();
+    let _daemon = Daemon::start(&scratch.socket, "i");
+    let (code, stdout, stderr) = output(&scratch.socket, &["tune", "--list"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.starts_with("PEER "), "{stdout}");
+    assert!(stdout.contains("10.0.0.4:9000  keepalive"), "{stdout}");
+
+    let (code, stdout, _) = output(&scratch.socket, &["tune", "--list", "--output", "json"]);
+    assert_eq!((code, stdout.lines().count()), (0, 1));
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(json["peer"], "http://node4:9000");
+    assert_eq!(json["options"], serde_json::json!(["keepalive"]));
+
+    // One or the other.
+    for args in [&["tune"][..], &["tune", "--list", "rustfs.service"]] {
+        assert_eq!(output(&scratch.socket, args).0, 2, "{args:?}");
+    }
+}
+
+#[test]
 fn without_a_daemon_every_client_command_says_so_and_exits_with_3() {
     let scratch = scratch();
-    for args in [&["peers"][..], &["watch"], &["explain", "node4:9000"]] {
+    for args in [
+        &["peers"][..],
+        &["watch"],
+        &["explain", "node4:9000"],
+        &["tune", "--list"],
+    ] {
         let (code, stdout, stderr) = output(&scratch.socket, args);
         assert_eq!((code, stdout.as_str()), (3, ""), "{args:?}");
         assert!(

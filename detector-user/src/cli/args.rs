@@ -33,6 +33,14 @@ Examples:
   detector replay node1.rec --explain http://node4:9000 --at +12.5
   zcat node1.rec.gz | detector replay - --output json";
 
+const TUNE_HELP: &str = "\
+Which open connections are tuned: `detector tune --list` asks the daemon, `kill -USR1` this
+command. `detector explain PEER` shows it beside all of a peer's connections.
+
+Examples:
+  detector tune rustfs.service --peer http://node4:9000
+  detector tune --list";
+
 const EXAMPLES: &str = "\
 Examples:
   detector run --peer http://node2:9000 --peer http://node3:9000
@@ -87,7 +95,7 @@ pub enum Command {
         peer: String,
     },
     /// Tune a service's new connections with peers until Ctrl-C, and print each; needs root.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = format!("{TUNE_HELP}\n\n{EXIT_CODES}"))]
     Tune(TuneArgs),
     /// Check what this kernel and these privileges allow, and what it means.
     Doctor,
@@ -222,8 +230,14 @@ pub struct Overrides {
 #[derive(Debug, Args)]
 pub struct TuneArgs {
     /// The service, by systemd unit or cgroup, as in rustfs.service.
-    #[arg(value_name = "UNIT|CGROUP")]
-    pub target: String,
+    #[arg(value_name = "UNIT|CGROUP", required_unless_present = "list")]
+    pub target: Option<String>,
+    /// Print the open connections that the running daemon has tuned, and end.
+    #[arg(long, conflicts_with_all = [
+        "target", "peers", "rto_min", "keepalive_idle", "keepalive_interval", "keepalive_count",
+        "user_timeout",
+    ])]
+    pub list: bool,
     /// A peer, as in http://node4:9000; may be repeated, adds to the file's.
     #[arg(long = "peer", value_name = "URL")]
     pub peers: Vec<String>,

@@ -83,6 +83,7 @@ pub struct Flow {
     #[serde(serialize_with = "seconds")]
     pub rto: Option<Duration>,
     pub demand: bool,
+    pub tuned: Vec<String>,
 }
 
 /// `detector.v1.Event`.
@@ -128,6 +129,24 @@ pub struct Destroyed {
     pub failed: u32,
 }
 
+/// `detector.v1.TunedSocket`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TunedSocket {
+    pub peer: String,
+    pub local: String,
+    pub remote: String,
+    pub cookie: u64,
+    pub options: Vec<String>,
+    #[serde(serialize_with = "rfc3339")]
+    pub tuned_at: Option<Timestamp>,
+}
+
+/// `detector.v1.ListTunedSocketsResponse`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TunedSockets {
+    pub sockets: Vec<TunedSocket>,
+}
+
 impl From<v1::PeerState> for PeerState {
     fn from(state: v1::PeerState) -> Self {
         Self {
@@ -140,9 +159,7 @@ impl From<v1::PeerState> for PeerState {
             generation: state.generation,
             revision: state.revision,
             addresses: state.addresses,
-            changed_at: state
-                .changed_at
-                .and_then(|at| Timestamp::new(at.seconds, at.nanos).ok()),
+            changed_at: timestamp(state.changed_at),
             silence: duration(state.silence),
             isolated: state.isolated,
             last_heard_age: duration(state.last_heard_age),
@@ -266,6 +283,20 @@ impl From<v1::Flow> for Flow {
             srtt: duration(flow.srtt),
             rto: duration(flow.rto),
             demand: flow.demand,
+            tuned: flow.tuned,
+        }
+    }
+}
+
+impl From<v1::TunedSocket> for TunedSocket {
+    fn from(socket: v1::TunedSocket) -> Self {
+        Self {
+            peer: socket.peer,
+            local: socket.local,
+            remote: socket.remote,
+            cookie: socket.cookie,
+            options: socket.options,
+            tuned_at: timestamp(socket.tuned_at),
         }
     }
 }
@@ -286,6 +317,10 @@ fn word(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix)
         .unwrap_or(name)
         .to_ascii_lowercase()
+}
+
+fn timestamp(at: Option<prost_types::Timestamp>) -> Option<Timestamp> {
+    at.and_then(|at| Timestamp::new(at.seconds, at.nanos).ok())
 }
 
 fn duration(duration: Option<prost_types::Duration>) -> Option<Duration> {
@@ -388,6 +423,13 @@ mod tests {
         assert_eq!(json_fields(&explanation.routes[0]), proto_fields("Route"));
         let destroyed = explanation.destroyed.unwrap();
         assert_eq!(json_fields(&destroyed), proto_fields("Destroyed"));
+        let tuned = TunedSocket::from(v1::TunedSocket::default());
+        assert_eq!(json_fields(&tuned), proto_fields("TunedSocket"));
+        let sockets = TunedSockets {
+            sockets: vec![tuned],
+        };
+        let expected = proto_fields("ListTunedSocketsResponse");
+        assert_eq!(json_fields(&sockets), expected);
         let removed = Removed::from(v1::watch_peers_response::Removed::default());
         let mut expected = proto_fields("Removed");
         expected.insert("removed".to_owned());

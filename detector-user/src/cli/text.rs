@@ -4,7 +4,9 @@ use std::{fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
 
-use super::json::{Destroyed, Event, Explanation, Flow, PeerState, Probe, Removed, Route, Silence};
+use super::json::{
+    Destroyed, Event, Explanation, Flow, PeerState, Probe, Removed, Route, Silence, TunedSocket,
+};
 
 /// A table with a header, each column as wide as its widest cell.
 #[derive(Debug)]
@@ -262,7 +264,7 @@ fn flows(flows: &[Flow]) -> String {
     }
     let mut table = Table::new([
         "LOCAL", "REMOTE", "STATE", "DEMAND", "RTOS", "BACKOFF", "UNACKED", "WINDOW", "HEARD",
-        "SRTT", "RTO", "NETNS", "COOKIE",
+        "SRTT", "RTO", "TUNED", "NETNS", "COOKIE",
     ]);
     for flow in flows {
         table.row([
@@ -277,11 +279,43 @@ fn flows(flows: &[Flow]) -> String {
             optional(flow.last_heard_age, duration),
             optional(flow.srtt, duration),
             optional(flow.rto, duration),
+            given(&flow.tuned.join(",")),
             flow.netns.to_string(),
             flow.cookie.to_string(),
         ]);
     }
     table.render()
+}
+
+/// The open connections that are tuned.
+pub fn tuned(sockets: &[TunedSocket]) -> String {
+    let mut table = Table::new(["PEER", "LOCAL", "REMOTE", "TUNED", "SINCE", "COOKIE"]);
+    for socket in sockets {
+        table.row([
+            given(&socket.peer),
+            socket.local.clone(),
+            socket.remote.clone(),
+            given(&socket.options.join(",")),
+            optional(socket.tuned_at, time),
+            socket.cookie.to_string(),
+        ]);
+    }
+    table.render()
+}
+
+/// A connection as it is tuned, on a line.
+pub fn just_tuned(socket: &TunedSocket) -> String {
+    let options = match &socket.options[..] {
+        [] => "nothing: the kernel took no option".to_owned(),
+        options => options.join(", "),
+    };
+    format!(
+        "{} {:<24} {} -> {}  {options}\n",
+        optional(socket.tuned_at, time),
+        given(&socket.peer),
+        socket.local,
+        socket.remote,
+    )
 }
 
 /// The verdict, and whether this node itself may be cut off.
@@ -395,6 +429,7 @@ mod tests {
                 srtt: Some(Duration::from_micros(80)),
                 rto: Some(Duration::from_millis(408)),
                 demand: true,
+                tuned: vec!["rto_min".to_owned(), "keepalive".to_owned()],
             }],
             events: vec![Event {
                 age: Some(Duration::from_millis(40)),
@@ -453,8 +488,8 @@ silence       253ms; dead from 250ms
 unanswered    3 transmissions; dead from 2 (estimated loss 1.25 %)
 destroyed     12 sockets (1 spared, 2 gone before, 0 failed)
 
-LOCAL           REMOTE         STATE        DEMAND  RTOS  BACKOFF  UNACKED  WINDOW  HEARD  SRTT  RTO    NETNS       COOKIE
-10.0.0.1:40000  10.0.0.4:9000  established  yes     1     1        4096     65535   253ms  80us  408ms  4026531840  77
+LOCAL           REMOTE         STATE        DEMAND  RTOS  BACKOFF  UNACKED  WINDOW  HEARD  SRTT  RTO    TUNED              NETNS       COOKIE
+10.0.0.1:40000  10.0.0.4:9000  established  yes     1     1        4096     65535   253ms  80us  408ms  rto_min,keepalive  4026531840  77
 
 PROBE      TARGET         ANSWERS  SENT  ANSWERED  UNANSWERED  LAST ANSWER
 neighbour  10.0.0.4%2     yes      9     4         5           neighbour 3.0s ago
@@ -475,6 +510,34 @@ AGE   EVENT  SOURCE  FLOW
             ..explained
         };
         assert!(explanation(&nothing).ends_with("\nno flows\n\nno events\n"));
+    }
+
+    #[test]
+    fn a_tuned_connection_is_shown_with_what_the_kernel_took() {
+        let mut socket = TunedSocket {
+            peer: "http://b:9000".to_owned(),
+            local: "10.0.0.1:40000".to_owned(),
+            remote: "10.0.0.2:9000".to_owned(),
+            cookie: 77,
+            options: vec!["rto_min".to_owned(), "keepalive".to_owned()],
+            tuned_at: Some(Timestamp::new(1_700_000_000, 123_456_789).unwrap()),
+        };
+        assert_eq!(
+            tuned(std::slice::from_ref(&socket)),
+            "\
+PEER           LOCAL           REMOTE         TUNED              SINCE                     COOKIE
+http://b:9000  10.0.0.1:40000  10.0.0.2:9000  rto_min,keepalive  2023-11-14T22:13:20.123Z  77
+"
+        );
+        assert_eq!(
+            just_tuned(&socket),
+            "2023-11-14T22:13:20.123Z http://b:9000            \
+             10.0.0.1:40000 -> 10.0.0.2:9000  rto_min, keepalive\n"
+        );
+        socket.peer.clear();
+        socket.options.clear();
+        assert!(just_tuned(&socket).contains(" -  "));
+        assert!(just_tuned(&socket).contains("took no option"));
     }
 
     #[test]

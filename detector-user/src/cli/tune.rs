@@ -1,10 +1,9 @@
-//! `detector tune`: tunes a service's new connections with peers for as long as it runs, and
-//! prints each.
+//! `detector tune`: tunes a service's new connections with peers for as long as it runs, prints
+//! each, and at SIGUSR1 those that are open. `detector tune --list` prints those of the daemon.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use jiff::Timestamp;
-use serde::Serialize;
+use detector_api::v1::ListTunedSocketsRequest;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::interval,
@@ -13,15 +12,17 @@ use tracing::{info, warn};
 
 use super::{
     args::{Global, Output, TuneArgs},
+    client,
     exit::{Exit, Failure},
     json, print,
     run::start_log,
+    text,
 };
 use crate::{
-    clock,
     config::{self, ConfigError, ConfigErrors, PEER_FLAG, Place, Target},
-    core::{PeerName, Signal},
-    effect::protect::{Protection, Tuned},
+    core::Signal,
+    effect::protect::{Protection, Tuned, TunedSockets},
+    serve::grpc,
     source::{
         Watched,
         resolve::{Resolver, SystemLookup},
@@ -32,10 +33,13 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub async fn tune(global: &Global, args: &TuneArgs) -> Result<Exit, Failure> {
+    let Some(target) = &args.target else {
+        return list(global).await;
+    };
+    let target = Target::parse(target).map_err(|message| usage("TARGET", message))?;
     let config = config::load(global.config.as_deref(), &args.flags())
         .map_err(Failure::Config)?
         .config;
-    let target = Target::parse(&args.target).map_err(|message| usage("TARGET", message))?;
     if config.peers.is_empty() {
         let message = "no peers are named, and only connections with peers are tuned; \
                        name them here or in the file";
@@ -43,6 +47,8 @@ pub async fn tune(global: &Global, args: &TuneArgs) -> Result<Exit, Failure> {
     }
     start_log(&config.log)?;
     let mut stop = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut asked = signal(SignalKind::user_defined1())?;
     let protection = Protection::tune(&config.tune, target).map_err(anyhow::Error::from)?;
     let mut tuner = Tuner {
         protection,
@@ -57,11 +63,9 @@ pub async fn tune(global: &Global, args: &TuneArgs) -> Result<Exit, Failure> {
         tokio::select! {
             Some(signal) = resolver.next() => tuner.signal(signal),
             _ = look.tick() => tuner.look()?,
+            Some(()) = asked.recv() => tuner.list()?,
             _ = stop.recv() => break,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted?;
-                break;
-            }
+            _ = interrupt.recv() => break,
         }
     }
     tuner.look()?;
@@ -69,6 +73,23 @@ pub async fn tune(global: &Global, args: &TuneArgs) -> Result<Exit, Failure> {
         connections = tuner.printed,
         "no more connections are tuned; those that are stay so until they close"
     );
+    Ok(Exit::Done)
+}
+
+/// What the daemon has tuned.
+async fn list(global: &Global) -> Result<Exit, Failure> {
+    let mut client = client::connect(&client::socket(global)?).await?;
+    let request = ListTunedSocketsRequest {};
+    let answer = client::answer(client.list_tuned_sockets(request)).await?;
+    let sockets: Vec<json::TunedSocket> = answer.sockets.into_iter().map(Into::into).collect();
+    match global.output {
+        Output::Text if sockets.is_empty() => print(
+            "the daemon has tuned no connection that is open; tune_sockets and --protect name \
+             the services whose new connections with peers it tunes\n",
+        )?,
+        Output::Text => print(&text::tuned(&sockets))?,
+        Output::Json => print(&sockets.iter().map(json::line).collect::<String>())?,
+    }
     Ok(Exit::Done)
 }
 
@@ -115,13 +136,9 @@ impl Tuner {
             );
             self.missed = missed;
         }
-        let names = names(&self.watched);
-        let lines = sockets.iter().map(|socket| {
-            let line = Line::of(socket, &names);
-            match self.output {
-                Output::Json => json::line(&line),
-                Output::Text => line.text(),
-            }
+        let lines = sockets.iter().map(shown).map(|socket| match self.output {
+            Output::Json => json::line(&socket),
+            Output::Text => text::just_tuned(&socket),
         });
         let lines: String = lines.collect();
         if !lines.is_empty() {
@@ -129,107 +146,22 @@ impl Tuner {
         }
         Ok(())
     }
-}
 
-/// Which peer an endpoint is.
-fn names(watched: &Watched) -> BTreeMap<SocketAddr, &PeerName> {
-    let mut names = BTreeMap::new();
-    for (name, endpoints) in watched {
-        for endpoint in endpoints {
-            names.insert(SocketAddr::new(endpoint.addr, endpoint.port), name);
-        }
-    }
-    names
-}
-
-/// A tuned socket as it is printed.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    at: Option<String>,
-    /// Null when its peer's endpoints have changed since.
-    peer: Option<&'a str>,
-    local: SocketAddr,
-    remote: SocketAddr,
-    cookie: u64,
-    options: &'a [&'static str],
-}
-
-impl<'a> Line<'a> {
-    fn of(socket: &'a Tuned, names: &BTreeMap<SocketAddr, &'a PeerName>) -> Self {
-        let Tuned {
-            at,
-            cookie,
-            local,
-            remote,
-            options,
-        } = socket;
-        // The service's port may be at either end.
-        let peer = names
-            .get(remote)
-            .or_else(|| names.get(&SocketAddr::new(remote.ip(), local.port())));
-        Self {
-            at: Timestamp::try_from(clock::wall(*at))
-                .ok()
-                .map(|at| at.to_string()),
-            peer: peer.map(|name| name.as_str()),
-            local: *local,
-            remote: *remote,
-            cookie: *cookie,
-            options,
-        }
-    }
-
-    fn text(&self) -> String {
-        let options = match self.options {
-            [] => "nothing: the kernel took no option".to_owned(),
-            options => options.join(", "),
-        };
-        format!(
-            "{} {:<24} {} -> {}  {options}\n",
-            self.at.as_deref().unwrap_or("-"),
-            self.peer.unwrap_or("-"),
-            self.local,
-            self.remote,
-        )
+    /// Those that are open now: in JSON as one object, so that they are not taken for new ones.
+    fn list(&mut self) -> Result<(), Failure> {
+        // What was tuned before the question is told before the answer.
+        self.look()?;
+        let list = self.protection.tuned().as_ref().map(TunedSockets::list);
+        let sockets: Vec<_> = list.iter().flatten().map(shown).collect();
+        print(&match self.output {
+            Output::Json => json::line(&json::TunedSockets { sockets }),
+            Output::Text if sockets.is_empty() => "no open connection is tuned\n".to_owned(),
+            Output::Text => text::tuned(&sockets),
+        })?;
+        Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::{Endpoint, Time};
-
-    #[test]
-    fn a_socket_is_printed_with_its_peer_whoever_dialled() {
-        let name = PeerName::from_canonical("http://b:9000");
-        let addr = "10.0.0.2".parse().unwrap();
-        let watched = Watched::from([(name, vec![Endpoint { addr, port: 9000 }])]);
-        let names = names(&watched);
-        let mut socket = Tuned {
-            at: Time::from_nanos(1),
-            cookie: 7,
-            local: "10.0.0.1:40000".parse().unwrap(),
-            remote: "10.0.0.2:9000".parse().unwrap(),
-            options: vec!["rto_min", "keepalive"],
-        };
-        let text = Line::of(&socket, &names).text();
-        assert!(
-            text.ends_with("10.0.0.1:40000 -> 10.0.0.2:9000  rto_min, keepalive\n"),
-            "{text}"
-        );
-        assert!(text.contains(" http://b:9000 "), "{text}");
-
-        socket.local.set_port(9000);
-        socket.remote.set_port(40_000);
-        let json = serde_json::to_value(Line::of(&socket, &names)).unwrap();
-        assert_eq!(json["peer"], "http://b:9000");
-        assert_eq!(json["local"], "10.0.0.1:9000");
-        assert_eq!(json["options"], serde_json::json!(["rto_min", "keepalive"]));
-
-        socket.remote = "10.0.0.3:9000".parse().unwrap();
-        socket.options.clear();
-        let line = Line::of(&socket, &names);
-        assert_eq!(line.peer, None);
-        assert!(line.text().contains("took no option"));
-    }
+fn shown(socket: &Tuned) -> json::TunedSocket {
+    grpc::tuned_socket(socket).into()
 }

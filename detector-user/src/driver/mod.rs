@@ -254,6 +254,7 @@ impl Driver {
                 self.carry_out();
                 let _ = reply.send(finished);
             }
+            Request::ListTuned { reply } => tasks::list_tuned(self.protection.tuned(), reply),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
 };
 use tracing::warn;
@@ -14,7 +14,10 @@ use crate::{
     clock,
     config::Config,
     core::Signal,
-    effect::board::Board,
+    effect::{
+        board::Board,
+        protect::{Tuned, TunedSockets},
+    },
     object::OBJECT,
     serve::{Metrics, Request, grpc, http},
     source::{
@@ -72,6 +75,15 @@ pub(super) async fn serve(
         });
     }
     Ok((Outlets::new(board, metrics, printer), Servers(servers)))
+}
+
+/// Answers beside the loop: of thousands of sockets it takes milliseconds.
+pub(super) fn list_tuned(sockets: Option<TunedSockets>, reply: oneshot::Sender<Vec<Tuned>>) {
+    tokio::task::spawn_blocking(move || {
+        let list = sockets.map_or_else(Vec::new, |sockets| sockets.list());
+        // A client that no longer waits for its answer is no error.
+        let _ = reply.send(list);
+    });
 }
 
 /// Starts what finds the peers: the resolver of the configured names, or, with none

@@ -1,8 +1,11 @@
 use tokio::sync::oneshot;
 
-use crate::core::{Explanation, PeerName, Trial, TrialError, TrialOutcome};
+use crate::{
+    core::{Explanation, PeerName, Trial, TrialError, TrialOutcome},
+    effect::protect::Tuned,
+};
 
-/// What a client asks that only the core can answer; sent to the driver.
+/// What a client asks that only the core, or what it moves, can answer; sent to the driver.
 #[derive(Debug)]
 pub enum Request {
     Explain {
@@ -19,4 +22,6 @@ pub enum Request {
         outcome: TrialOutcome,
         reply: oneshot::Sender<Result<(), TrialError>>,
     },
+    /// The open connections that are tuned, oldest first.
+    ListTuned { reply: oneshot::Sender<Vec<Tuned>> },
 }

@@ -8,16 +8,16 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use detector_tests::{
-    Cgroup, Daemon, Host, Lab, PEER_PORT, Process, Traffic, dial, peer::Kind, testbed,
+    Cgroup, Daemon, Host, Lab, PEER_PORT, Process, Scene, Traffic, dial, peer::Kind, testbed,
 };
 use detector_user::{
     config::{Config, Tuning},
     core::{Endpoint, PeerName},
-    effect::protect::Protection,
+    effect::protect::{Protection, Tuned},
 };
 use nix::sys::signal::Signal;
 
-use super::{LIMIT, SOON, attached, nothing_is_attached, service, target};
+use super::{LIMIT, SOON, attached, nothing_is_attached, protecting, service, target};
 
 /// What `ss` says of the host's one socket with this filter.
 fn socket(host: &Host, filter: &str) -> anyhow::Result<String> {
@@ -66,6 +66,12 @@ fn tuning(cgroup: &Cgroup, peers: &[SocketAddr]) -> anyhow::Result<Protection> {
     let endpoints = peers.iter().map(endpoint).collect();
     protection.watch(&BTreeMap::from([(name, endpoints)]));
     Ok(protection)
+}
+
+fn only_tuned(protection: &Protection) -> anyhow::Result<Tuned> {
+    let sockets = protection.tuned().context("nothing is to be tuned")?.list();
+    ensure!(sockets.len() == 1, "not one socket: {sockets:?}");
+    sockets.into_iter().next().context("not one socket")
 }
 
 #[tokio::test]
@@ -123,9 +129,7 @@ async fn accepted_connections_are_tuned_and_closed_ones_forgotten() -> anyhow::R
         let mut protection = tuning(&cgroup, &[service(peer.v4())])?;
         let mut client = Traffic::grpc_client(peer, &us.url(), Kind::Ping, 1, 20).await?;
 
-        let [tuned] = &protection.tuned()[..] else {
-            anyhow::bail!("{:?}", protection.tuned());
-        };
+        let tuned = only_tuned(&protection)?;
         assert_eq!(tuned.local, service(us.v4()));
         assert_eq!(tuned.remote.ip(), peer.v4());
         assert_eq!(tuned.options, ["rto_min", "delayed_ack_max", "keepalive"]);
@@ -175,9 +179,7 @@ async fn only_what_is_asked_for_is_set() -> anyhow::Result<()> {
         protection.watch(&BTreeMap::from([(name, vec![endpoint])]));
         let inside = lab.host(1).in_cgroup(&cgroup);
         let _client = Traffic::grpc_client(&inside, &peer.url(), Kind::Ping, 1, 20).await?;
-        let tuned = protection.tuned();
-        assert_eq!(tuned.len(), 1, "{tuned:?}");
-        assert_eq!(tuned[0].options, ["user_timeout"]);
+        assert_eq!(only_tuned(&protection)?.options, ["user_timeout"]);
         let shown = socket(lab.host(1), &format!("dport = :{PEER_PORT}"))?;
         assert!(rto_of(&shown)? > 200.0, "{shown}");
         Ok(())
@@ -216,9 +218,83 @@ async fn the_tune_command_prints_each_connection_and_leaves_nothing() -> anyhow:
         let all = ["rto_min", "delayed_ack_max", "keepalive", "user_timeout"];
         assert_eq!(line["options"], serde_json::json!(all));
 
+        // Of those that were printed one is open.
+        let client = Traffic::grpc_client(&inside, &url, Kind::Ping, 1, 20).await?;
+        let open = socket(lab.host(1), &format!("dport = :{PEER_PORT}"))?;
+        let sockets = testbed::until("the open connection is listed", SOON, async || {
+            tune.signal(Signal::SIGUSR1)?;
+            let list = tune.stdout().all().into_iter().find_map(|line| {
+                let mut line: serde_json::Value = serde_json::from_str(&line).ok()?;
+                line.get_mut("sockets").map(serde_json::Value::take)
+            });
+            Ok(list)
+        })
+        .await?;
+        assert_eq!(sockets.as_array().map(Vec::len), Some(1), "{sockets}");
+        let local = sockets[0]["local"].as_str().context("no local address")?;
+        assert!(open.contains(local), "{local} is not that of {open}");
+        assert_eq!(sockets[0]["options"], serde_json::json!(all));
+        drop(client);
+
         tune.signal(Signal::SIGINT)?;
         assert!(tune.ended(SOON).await?.success());
         nothing_is_attached(&cgroup).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_shows_which_connections_are_tuned() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let cgroup = Cgroup::new()?;
+        let scene = Scene::new(protecting(&cgroup)).await?;
+        let (us, peer) = (scene.lab.host(1), scene.lab.host(2));
+        let list = || -> anyhow::Result<Vec<serde_json::Value>> {
+            let list = ["--output", "json", "tune", "--list"];
+            let lines = scene.daemon.cli(us, &list)?;
+            Ok(lines
+                .lines()
+                .map(serde_json::from_str)
+                .collect::<Result<_, _>>()?)
+        };
+        assert_eq!(list()?, Vec::<serde_json::Value>::new());
+
+        let url = peer.url();
+        let mut inside = Traffic::quiet_grpc_client(&us.in_cgroup(&cgroup), &url).await?;
+        let _outside = Traffic::quiet_grpc_client(us, &url).await?;
+        let sockets = list()?;
+        let [socket] = &sockets[..] else {
+            anyhow::bail!("not one socket: {sockets:?}");
+        };
+        assert_eq!(socket["peer"], peer.url());
+        assert_eq!(socket["remote"], service(peer.v4()).to_string());
+        let options = ["rto_min", "delayed_ack_max", "keepalive"];
+        assert_eq!(socket["options"], serde_json::json!(options));
+
+        // Both are shown among the peer's flows, and one as tuned.
+        let flows = testbed::until("both connections are explained", SOON, async || {
+            let flows = scene.daemon.explain(&peer.url()).await?.flows;
+            Ok((flows.len() == 2).then_some(flows))
+        })
+        .await?;
+        for flow in flows {
+            let is_listed = socket["cookie"] == flow.cookie;
+            assert_eq!(
+                is_listed,
+                socket["local"] == flow.local.as_str(),
+                "{flow:?}"
+            );
+            let expected: &[&str] = if is_listed { &options } else { &[] };
+            assert_eq!(flow.tuned, expected, "{flow:?}");
+        }
+
+        inside.process.kill().await?;
+        testbed::until(
+            "the closed connection is no longer listed",
+            SOON,
+            async || Ok(list()?.is_empty().then_some(())),
+        )
+        .await
     })
     .await
 }

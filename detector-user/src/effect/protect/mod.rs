@@ -26,7 +26,7 @@ pub use self::{
     cgroup::Tree,
     error::ProtectError,
     load::{RefusePrograms, TuneProgram, check_links},
-    tune::{Tuned, tune_config},
+    tune::{Tuned, TunedSockets, tune_config},
 };
 use self::{
     follow::{Follower, Keeper, Look},
@@ -131,9 +131,10 @@ impl Protection {
         self.tuner.as_mut().map_or(0, Tuner::count)
     }
 
-    /// The open sockets that are tuned.
-    pub fn tuned(&self) -> Vec<Tuned> {
-        self.tuner.as_ref().map_or_else(Vec::new, Tuner::list)
+    /// The open sockets that are tuned, to be read where that may take its time; `None` when
+    /// none are to be.
+    pub fn tuned(&self) -> Option<TunedSockets> {
+        self.tuner.as_ref().map(|tuner| tuner.tuned().clone())
     }
 
     /// The sockets that were tuned since the last call, and how many were ever missed; of

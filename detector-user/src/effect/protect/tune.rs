@@ -4,11 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::{Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
-use detector_ebpf::{MAX_WATCHED, TuneConfig, TunedSocket, WatchKey, tune_counter, tuned_option};
+use detector_ebpf::{
+    MAX_TUNED, MAX_WATCHED, TuneConfig, TunedSocket, WatchKey, tune_counter, tuned_option,
+};
 use tracing::warn;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -25,11 +28,36 @@ type SocketBytes = [u8; size_of::<TunedSocket>()];
 /// The most sockets that are taken from the ring at once.
 const MAX_BATCH: usize = 1024;
 
+/// Which peer an endpoint is.
+#[derive(Debug, Default)]
+struct Names(BTreeMap<SocketAddr, PeerName>);
+
+impl Names {
+    fn of(peers: &BTreeMap<PeerName, Vec<Endpoint>>) -> Self {
+        let mut names = BTreeMap::new();
+        for (name, endpoints) in peers {
+            for endpoint in endpoints {
+                let addr = SocketAddr::new(endpoint.addr, endpoint.port);
+                names.insert(addr, name.clone());
+            }
+        }
+        Self(names)
+    }
+
+    /// The service's port may be at either end.
+    fn peer(&self, local: SocketAddr, remote: SocketAddr) -> Option<&PeerName> {
+        let dialled_us = SocketAddr::new(remote.ip(), local.port());
+        self.0.get(&remote).or_else(|| self.0.get(&dialled_us))
+    }
+}
+
 /// A tuned socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuned {
     pub at: Time,
     pub cookie: u64,
+    /// `None` when the endpoints of its peer have changed since.
+    pub peer: Option<PeerName>,
     pub local: SocketAddr,
     pub remote: SocketAddr,
     /// What the kernel took, in the words of the configuration.
@@ -37,7 +65,7 @@ pub struct Tuned {
 }
 
 impl Tuned {
-    fn read(bytes: &[u8]) -> Option<Self> {
+    fn read(bytes: &[u8], names: &Names) -> Option<Self> {
         let socket = TunedSocket::read_from_bytes(bytes).ok()?;
         let addr = |octets| Ipv6Addr::from(octets).to_canonical();
         let words = [
@@ -50,13 +78,52 @@ impl Tuned {
             .iter()
             .filter(|(bit, _)| socket.options & bit != 0)
             .map(|(_, word)| *word);
+        let local = SocketAddr::new(addr(socket.local_addr), socket.local_port);
+        let remote = SocketAddr::new(addr(socket.remote_addr), socket.remote_port);
         Some(Self {
             at: Time::from_nanos(socket.at_ns),
             cookie: socket.cookie,
-            local: SocketAddr::new(addr(socket.local_addr), socket.local_port),
-            remote: SocketAddr::new(addr(socket.remote_addr), socket.remote_port),
+            peer: names.peer(local, remote).cloned(),
+            local,
+            remote,
             options: options.collect(),
         })
+    }
+}
+
+/// The open sockets that are tuned, as the kernel remembers them; can be read on any thread.
+///
+/// A socket is forgotten as it closes. One that outlives the cgroup of its service, which no
+/// program sees close, is listed until others need its place.
+#[derive(Clone)]
+pub struct TunedSockets {
+    sockets: Arc<HashMap<MapData, u64, SocketBytes>>,
+    names: Arc<Names>,
+}
+
+impl fmt::Debug for TunedSockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TunedSockets").finish_non_exhaustive()
+    }
+}
+
+impl TunedSockets {
+    /// Oldest first. Reads each from the kernel: milliseconds when there are thousands.
+    pub fn list(&self) -> Vec<Tuned> {
+        // Where an entry goes while it is looked at, the kernel begins again.
+        let each_at_most_twice = 2 * MAX_TUNED as usize;
+        let sockets = self.sockets.iter().take(each_at_most_twice);
+        let by_cookie: BTreeMap<_, _> = sockets
+            .filter_map(Result::ok)
+            .filter_map(|(cookie, bytes)| Some((cookie, Tuned::read(&bytes, &self.names)?)))
+            .collect();
+        let mut list: Vec<_> = by_cookie.into_values().collect();
+        list.sort_by_key(|socket| socket.at);
+        list
+    }
+
+    fn count(&self) -> usize {
+        self.sockets.keys().filter(Result::is_ok).count()
     }
 }
 
@@ -66,7 +133,7 @@ pub struct Tuner {
     in_force: BTreeSet<KeyBytes>,
     /// What is to be watched while the map refused a part of it.
     refused: Option<BTreeSet<KeyBytes>>,
-    tuned: HashMap<MapData, u64, SocketBytes>,
+    tuned: TunedSockets,
     counters: PerCpuArray<MapData, u64>,
     ring: RingBuf<MapData>,
     /// How many there were when the counters last moved.
@@ -88,7 +155,10 @@ impl Tuner {
             watched: program.take_map("WATCHED")?,
             in_force: BTreeSet::new(),
             refused: None,
-            tuned: program.take_map("TUNED")?,
+            tuned: TunedSockets {
+                sockets: Arc::new(program.take_map("TUNED")?),
+                names: Arc::default(),
+            },
             counters: program.take_map("TUNE_COUNTERS")?,
             ring: program.take_map("TUNED_EVENTS")?,
             counted: ([0; 2], 0),
@@ -97,6 +167,7 @@ impl Tuner {
 
     /// Tunes new connections with these endpoints and no others.
     pub fn watch(&mut self, peers: &BTreeMap<PeerName, Vec<Endpoint>>) {
+        self.tuned.names = Arc::new(Names::of(peers));
         let mut desired: BTreeSet<_> = peers.values().flatten().map(key).collect();
         while desired.len() > MAX_WATCHED as usize {
             desired.pop_last();
@@ -150,7 +221,7 @@ impl Tuner {
         let counters = [tune_counter::TUNED, tune_counter::CLOSED].map(|index| self.counter(index));
         if counters != self.counted.0 {
             // Entries that make room for others are counted nowhere: they are looked at.
-            self.counted = (counters, self.tuned.keys().filter(Result::is_ok).count());
+            self.counted = (counters, self.tuned.count());
         }
         self.counted.1
     }
@@ -166,11 +237,8 @@ impl Tuner {
     }
 
     /// The tuned sockets that are open.
-    pub fn list(&self) -> Vec<Tuned> {
-        let sockets = self.tuned.iter().filter_map(Result::ok);
-        sockets
-            .filter_map(|(_, bytes)| Tuned::read(&bytes))
-            .collect()
+    pub fn tuned(&self) -> &TunedSockets {
+        &self.tuned
     }
 
     /// The sockets that were tuned since the last call, where the program announces them.
@@ -178,7 +246,7 @@ impl Tuner {
         let mut sockets = Vec::new();
         for _ in 0..MAX_BATCH {
             let Some(item) = self.ring.next() else { break };
-            sockets.extend(Tuned::read(&item));
+            sockets.extend(Tuned::read(&item, &self.tuned.names));
         }
         sockets
     }
@@ -260,11 +328,30 @@ mod tests {
             remote_port: 9000,
             options: tuned_option::RTO_MIN | tuned_option::KEEPALIVE,
         };
-        let read = Tuned::read(socket.as_bytes()).unwrap();
+        let names = Names::default();
+        let read = Tuned::read(socket.as_bytes(), &names).unwrap();
         assert_eq!(read.at, Time::from_nanos(7));
         assert_eq!(read.local.to_string(), "10.0.0.1:40000");
         assert_eq!(read.remote.to_string(), "[fd00::2]:9000");
         assert_eq!(read.options, ["rto_min", "keepalive"]);
-        assert_eq!(Tuned::read(&[0; 3]), None);
+        assert_eq!(read.peer, None);
+        assert_eq!(Tuned::read(&[0; 3], &names), None);
+    }
+
+    #[test]
+    fn a_socket_has_its_peer_whoever_dialled() {
+        let name = PeerName::from_canonical("http://b:9000");
+        let addr = "10.0.0.2".parse().unwrap();
+        let peers = BTreeMap::from([(name.clone(), vec![Endpoint { addr, port: 9000 }])]);
+        let names = Names::of(&peers);
+        let peer = |local: &str, remote: &str| {
+            names
+                .peer(local.parse().unwrap(), remote.parse().unwrap())
+                .cloned()
+        };
+        assert_eq!(peer("10.0.0.1:40000", "10.0.0.2:9000"), Some(name.clone()));
+        assert_eq!(peer("10.0.0.1:9000", "10.0.0.2:40000"), Some(name));
+        assert_eq!(peer("10.0.0.1:40000", "10.0.0.2:40000"), None);
+        assert_eq!(peer("10.0.0.1:9000", "10.0.0.3:9000"), None);
     }
 }

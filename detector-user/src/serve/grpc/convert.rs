@@ -1,6 +1,6 @@
 //! The core's words to the protocol's.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use detector_api::v1;
 use tonic::Status;
@@ -11,7 +11,10 @@ use crate::{
         Breaker, Destroyed, EventLine, Explanation, FlowLine, Mode, PeerState, ProbeLine, Reason,
         RouteLine, SilenceLine, Time, Trial, TrialError, TrialOutcome, Verdict,
     },
-    effect::board::{Change, Snapshot},
+    effect::{
+        board::{Change, Snapshot},
+        protect::Tuned,
+    },
 };
 
 pub(super) fn peer_state(state: &PeerState) -> v1::PeerState {
@@ -141,6 +144,30 @@ fn flow(line: &FlowLine, now: Time) -> v1::Flow {
         srtt: Some(duration(reading.srtt)),
         rto: Some(duration(reading.rto)),
         demand: line.demand,
+        tuned: Vec::new(),
+    }
+}
+
+/// Says of each flow which options it was given.
+pub(super) fn mark_tuned(flows: &mut [v1::Flow], tuned: &[Tuned]) {
+    let options: HashMap<u64, _> = tuned.iter().map(|t| (t.cookie, &t.options)).collect();
+    for flow in flows {
+        if let Some(options) = options.get(&flow.cookie) {
+            flow.tuned = options.iter().map(|&option| option.to_owned()).collect();
+        }
+    }
+}
+
+/// A connection that was tuned.
+pub fn tuned_socket(socket: &Tuned) -> v1::TunedSocket {
+    let peer = socket.peer.as_ref();
+    v1::TunedSocket {
+        peer: peer.map_or_else(String::new, ToString::to_string),
+        local: socket.local.to_string(),
+        remote: socket.remote.to_string(),
+        cookie: socket.cookie,
+        options: socket.options.iter().map(|&o| o.to_owned()).collect(),
+        tuned_at: Some(clock::wall(socket.at).into()),
     }
 }
 

@@ -23,7 +23,7 @@ use tonic::{service::Routes, transport::Server};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::{Builder, Error as ReflectionError};
 
-pub use self::convert::explanation;
+pub use self::convert::{explanation, tuned_socket};
 use self::{health::HealthService, service::Service, stream::Streams};
 use super::{BoundSocket, Request};
 use crate::effect::board::Board;

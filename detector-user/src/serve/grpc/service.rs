@@ -15,7 +15,10 @@ use super::{
 use crate::{
     clock,
     core::PeerName,
-    effect::board::{Board, Watch, WatchEvent},
+    effect::{
+        board::{Board, Watch, WatchEvent},
+        protect::Tuned,
+    },
     serve,
 };
 
@@ -72,7 +75,8 @@ impl Detector for Service {
             .ask(|reply| serve::Request::Explain { peer, reply })
             .await?
             .ok_or_else(|| not_watched(&named))?;
-        let response = convert::explanation(&explanation, clock::now());
+        let mut response = convert::explanation(&explanation, clock::now());
+        convert::mark_tuned(&mut response.flows, &self.tuned().await?);
         Ok(Response::new(response))
     }
 
@@ -108,6 +112,15 @@ impl Detector for Service {
         let peer = self.published(&request.peer)?;
         Ok(Response::new(v1::FinishTrialResponse { peer: Some(peer) }))
     }
+
+    async fn list_tuned_sockets(
+        &self,
+        _request: Request<v1::ListTunedSocketsRequest>,
+    ) -> Result<Response<v1::ListTunedSocketsResponse>, Status> {
+        let tuned = self.tuned().await?;
+        let sockets = tuned.iter().map(convert::tuned_socket).collect();
+        Ok(Response::new(v1::ListTunedSocketsResponse { sockets }))
+    }
 }
 
 impl Service {
@@ -115,6 +128,10 @@ impl Service {
         let peer = peer_name(peer)?;
         let state = self.board.get(&peer).ok_or_else(|| not_watched(&peer))?;
         Ok(convert::peer_state(&state))
+    }
+
+    async fn tuned(&self) -> Result<Vec<Tuned>, Status> {
+        self.ask(|reply| serve::Request::ListTuned { reply }).await
     }
 
     /// Has the driver answer.

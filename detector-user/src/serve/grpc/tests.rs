@@ -30,6 +30,7 @@ use crate::{
         PeerName, PeerState, Reason, SilenceLine, SourceKind, TcpState, Trial, TrialError,
         TrialOutcome, Verdict,
     },
+    effect::protect::Tuned,
     serve::bind,
 };
 
@@ -153,7 +154,20 @@ async fn answer(mut driver: mpsc::Receiver<Request>) {
                 let answer = known.then_some(()).ok_or(TrialError::UnknownTrial);
                 reply.send(answer).unwrap();
             }
+            Request::ListTuned { reply } => reply.send(vec![tuned()]).unwrap(),
         }
+    }
+}
+
+/// The explanation's one flow.
+fn tuned() -> Tuned {
+    Tuned {
+        at: clock::now(),
+        cookie: 11,
+        peer: Some(peer(PEER)),
+        local: "10.0.0.1:40000".parse().unwrap(),
+        remote: "10.0.0.4:9000".parse().unwrap(),
+        options: vec!["rto_min", "keepalive"],
     }
 }
 
@@ -305,12 +319,27 @@ async fn an_explanation_comes_from_the_driver() {
     assert_eq!(flow.remote, "10.0.0.4:9000");
     assert_eq!((flow.state.as_str(), flow.demand), ("established", true));
     assert!(flow.last_heard_age.unwrap().nanos >= 280_000_000);
+    assert_eq!(flow.tuned, ["rto_min", "keepalive"]);
     let [event] = &shown.events[..] else { panic!() };
     assert_eq!(
         (event.kind.as_str(), event.source.as_str()),
         ("rto", "ebpf")
     );
     assert_eq!(event.flow, "10.0.0.1:40000 -> 10.0.0.4:9000");
+}
+
+#[tokio::test]
+async fn tuned_sockets_come_from_the_driver() {
+    let rig = Rig::start().await;
+    let request = v1::ListTunedSocketsRequest {};
+    let shown = rig.client().list_tuned_sockets(request).await.unwrap();
+    let [socket] = &shown.into_inner().sockets[..] else {
+        panic!()
+    };
+    assert_eq!(socket.peer, PEER);
+    assert_eq!(socket.remote, "10.0.0.4:9000");
+    assert_eq!(socket.options, ["rto_min", "keepalive"]);
+    assert!(socket.tuned_at.unwrap().seconds > 1_600_000_000);
 }
 
 #[tokio::test]
