@@ -45,6 +45,8 @@ pub struct DaemonOptions {
     /// A configuration file's text, for what has no flag.
     pub config: Option<&'static str>,
     pub via: Via,
+    /// For `--log`. The end of it helps to see why a test failed, so by default it is long.
+    pub log: String,
     /// Whether a daemon that was not stopped shows the end of its log: what a test wants.
     pub show_log: bool,
 }
@@ -57,6 +59,7 @@ impl Default for DaemonOptions {
             args: Vec::new(),
             config: None,
             via: Via::Direct,
+            log: LOG.to_owned(),
             show_log: true,
         }
     }
@@ -159,7 +162,7 @@ impl Daemon {
         let mut command = via(host, options.via, &binary()?.to_string_lossy());
         command.args(["run", "--socket"]).arg(socket);
         command.args(["--metrics", METRICS, "--source", &options.source]);
-        command.args(["--output", "json", "--log", LOG]);
+        command.args(["--output", "json", "--log", &options.log]);
         for peer in &options.peers {
             command.args(["--peer", peer]);
         }

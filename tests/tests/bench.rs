@@ -14,7 +14,11 @@ async fn a_quick_run_writes_every_cut_and_its_plots() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let out = tempfile::tempdir()?;
         let run = Command::new(env!("CARGO_BIN_EXE_bench"))
-            .args(["--quick", "--rows", "calls-3-drop,process-killed"])
+            .args([
+                "--quick",
+                "--rows",
+                "calls-3-drop,process-killed,probing-10-on-link",
+            ])
             .arg("--out")
             .arg(out.path())
             .env("DETECTOR_BIN", binary()?)
@@ -48,6 +52,15 @@ async fn a_quick_run_writes_every_cut_and_its_plots() -> anyhow::Result<()> {
         let alarms = &report["results"]["alarms"][0];
         assert_eq!(alarms["row"], "process-killed");
         assert_eq!(alarms["ours"], 0, "{alarms}");
+        let idle = &report["results"]["idle"][0];
+        assert_eq!(idle["row"], "probing-10-on-link");
+        let probes = |which: &str| idle[which]["probes_per_second"].as_f64();
+        let probes = [probes("probing"), probes("not_probing")];
+        let [Some(on), Some(off)] = probes else {
+            anyhow::bail!("not all was measured: {idle}");
+        };
+        // Each of the ten is asked every 350 ms, or not at all.
+        ensure!(on > 15.0 && off < 5.0, "{idle}");
         for name in ["latency.svg", "latency.png", "bench.txt"] {
             assert!(out.path().join(name).metadata()?.len() > 100, "{name}");
         }

@@ -7,14 +7,15 @@
 //! ```
 //!
 //! The baselines have a host of their own, so that their traffic is no evidence for the
-//! detector. [`rows`] says what is measured, [`cuts`], [`effects`] and [`alarms`] measure one row
-//! each, [`run`] spreads the rows over labs, [`report`] and [`plot`] say what came of it.
+//! detector. [`rows`] says what is measured, [`cuts`], [`effects`], [`alarms`] and [`idle`] measure
+//! one row each, [`run`] spreads the rows over labs, [`report`] and [`plot`] say what came of it.
 
 mod alarms;
 mod baselines;
 mod cgroup;
 mod cuts;
 mod effects;
+mod idle;
 mod load;
 mod options;
 mod plot;

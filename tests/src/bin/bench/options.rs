@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
@@ -14,6 +14,8 @@ pub enum Part {
     Effects,
     /// How often a living peer is called dead.
     Alarms,
+    /// What it costs while nothing happens.
+    Idle,
 }
 
 #[derive(Clone, Debug, Args, Serialize)]
@@ -31,6 +33,10 @@ pub struct Options {
     /// How long each row of the false alarms lasts, in minutes.
     #[arg(long, default_value_t = 2.0)]
     pub minutes: f64,
+    /// How long each idle daemon is measured, in seconds. All probe targets are asked every
+    /// 45 s, also where idle peers are not probed.
+    #[arg(long, default_value_t = 45.0)]
+    pub idle_seconds: f64,
     /// Only rows whose names begin with one of these; `--rows list` prints the names.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub rows: Vec<String>,
@@ -56,15 +62,17 @@ pub struct Options {
 }
 
 /// What `--quick` measures.
-const QUICK_ROWS: [&str; 5] = [
+const QUICK_ROWS: [&str; 6] = [
     "calls-3-drop",
     "segment-1-down",
     "waiting-drop",
     "blocked-read",
     "process-killed",
+    "probing-10-on-link",
 ];
 const QUICK_CUTS: u32 = 2;
 const QUICK_MINUTES: f64 = 0.2;
+const QUICK_IDLE_SECONDS: f64 = 2.0;
 
 impl Options {
     /// With `--quick` carried out, and refused where it makes no sense.
@@ -73,6 +81,7 @@ impl Options {
             self.cuts = QUICK_CUTS;
             self.baseline_cuts = 0;
             self.minutes = QUICK_MINUTES;
+            self.idle_seconds = QUICK_IDLE_SECONDS;
             if self.rows.is_empty() {
                 self.rows = QUICK_ROWS.map(str::to_owned).to_vec();
             }
@@ -94,6 +103,11 @@ impl Options {
             "--minutes {}: more than 0, at most 600",
             self.minutes
         );
+        ensure!(
+            (1.0..=3600.0).contains(&self.idle_seconds),
+            "--idle-seconds {}: 1 to 3600",
+            self.idle_seconds
+        );
         Ok(self)
     }
 
@@ -101,6 +115,10 @@ impl Options {
         let part_wanted = self.parts.is_empty() || self.parts.contains(&part);
         let named = self.rows.iter().any(|name| row.starts_with(name.as_str()));
         part_wanted && (self.rows.is_empty() || named)
+    }
+
+    pub fn idle_time(&self) -> Duration {
+        Duration::from_secs_f64(self.idle_seconds)
     }
 
     /// Whether the slow baselines are awaited on this cut: they are spread evenly.

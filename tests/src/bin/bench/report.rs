@@ -80,7 +80,12 @@ impl Report {
         if !self.results.alarms.is_empty() {
             text.push_str(&self.alarms());
         }
-        text.push_str(&self.targets());
+        if !self.results.idle.is_empty() {
+            text.push_str(&crate::idle::table(&self.results.idle));
+        }
+        if !self.verdicts.is_empty() {
+            text.push_str(&self.targets());
+        }
         for failure in &self.results.failures {
             let _infallible = writeln!(text, "FAILED {}: {}", failure.row, failure.error);
         }

@@ -14,6 +14,7 @@ use crate::{
     alarms::{self, Alarms, Trouble},
     cuts,
     effects::{self, Effect, Freed},
+    idle::{self, Idle},
     options::{Options, Part},
     rows::{self, Group, Row},
 };
@@ -24,6 +25,7 @@ enum Job {
     Cuts(Row),
     Effects(Effect),
     Alarms(Trouble),
+    Idle(Idle),
 }
 
 /// All that was measured.
@@ -32,6 +34,7 @@ pub struct Results {
     pub cuts: Vec<CutRow>,
     pub effects: Vec<EffectRow>,
     pub alarms: Vec<Alarms>,
+    pub idle: Vec<idle::Cost>,
     pub failures: Vec<Failure>,
     pub took_s: f64,
 }
@@ -62,12 +65,17 @@ impl Job {
             Self::Cuts(row) => row.name.clone(),
             Self::Effects(effect) => effect.as_str().to_owned(),
             Self::Alarms(trouble) => trouble.name(),
+            Self::Idle(idle) => idle.name(),
         }
     }
 
-    /// Whether it disturbs what is measured beside it.
+    /// Whether it disturbs what is measured beside it, or is disturbed itself.
     fn is_exclusive(&self) -> bool {
-        matches!(self, Self::Alarms(trouble) if trouble.is_exclusive())
+        match self {
+            Self::Cuts(_) | Self::Effects(_) => false,
+            Self::Alarms(trouble) => trouble.is_exclusive(),
+            Self::Idle(_) => true,
+        }
     }
 
     async fn run(&self, options: &Options, results: &Mutex<Results>) -> anyhow::Result<()> {
@@ -90,6 +98,10 @@ impl Job {
             Self::Alarms(trouble) => {
                 let alarms = alarms::run(*trouble, options).await?;
                 locked(results).alarms.push(alarms);
+            }
+            Self::Idle(idle) => {
+                let cost = idle::run(*idle, options).await?;
+                locked(results).idle.push(cost);
             }
         }
         Ok(())
@@ -124,6 +136,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Results> {
         .effects
         .sort_by_key(|row| place(row.effect.as_str()));
     results.alarms.sort_by_key(|row| place(&row.row));
+    results.idle.sort_by_key(|row| place(&row.row));
     results.took_s = clock::between(begun, clock::now_ns()).as_secs_f64().round();
     Ok(results)
 }
@@ -144,8 +157,12 @@ fn jobs(options: &Options) -> Vec<Job> {
     let alarms = Trouble::all()
         .into_iter()
         .map(|t| (Part::Alarms, Job::Alarms(t)));
+    let idle = Idle::all()
+        .into_iter()
+        .map(|idle| (Part::Idle, Job::Idle(idle)));
     cuts.chain(effects)
         .chain(alarms)
+        .chain(idle)
         .filter(|(part, job)| options.wants(*part, &job.name()))
         .map(|(_, job)| job)
         .collect()
@@ -156,6 +173,7 @@ fn names() -> Vec<String> {
     let effects = Effect::ALL.map(|effect| effect.as_str().to_owned());
     rows.chain(effects)
         .chain(Trouble::all().iter().map(Trouble::name))
+        .chain(Idle::all().into_iter().map(Idle::name))
         .collect()
 }
 

@@ -1,0 +1,296 @@
+//! What the daemon costs while nothing happens: with peers that it asks because nothing is said
+//! on their connections, and with the same peers when it asks nobody.
+//!
+//! The lab's hosts are on one machine and a frame is carried to its end within the system call
+//! that sends it: the daemon's time has the switch and the peer's own answer in it, so what is
+//! measured is more than what a host would spend.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use detector_api::v1::{ListPeersRequest, Verdict};
+use detector_tests::{Daemon, DaemonOptions, Host, Lab, METRICS, PEER_PORT, clock, get, testbed};
+use nix::{
+    sys::resource::{Resource, getrlimit, setrlimit},
+    unistd::Pid,
+};
+use serde::Serialize;
+use tokio::time::sleep;
+
+use crate::{options::Options, table::Table};
+
+/// The net that all peers are in: the asker is 10.80.0.1, the other half is one host.
+const ASKER: &str = "10.80.0.1/16";
+const PEERS: &str = "10.80.128.0/17";
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const ALIVE_WITHIN: Duration = Duration::from_secs(60);
+/// What the start and the connections set off has come to rest.
+const REST: Duration = Duration::from_secs(2);
+const PROBING_OFF: &str = "idle_probe_interval = \"off\"\n";
+
+/// How many peers, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle {
+    peers: u16,
+    /// They are on the daemon's own link, and asked by ARP as well. A thousand cannot be: the
+    /// kernel's table of neighbours has room for 1,024 in all namespaces together
+    /// (net.ipv4.neigh.default.gc_thresh3).
+    on_link: bool,
+}
+
+/// A daemon with so many peers.
+#[derive(Debug, Serialize)]
+pub struct Cost {
+    pub row: String,
+    pub peers: u16,
+    pub probing: Spent,
+    /// The same with `idle_probe_interval = "off"`.
+    pub not_probing: Spent,
+}
+
+/// What one daemon spent.
+#[derive(Debug, Serialize)]
+pub struct Spent {
+    pub seconds: f64,
+    /// Of one CPU.
+    pub cpu_percent: f64,
+    pub probes_per_second: f64,
+    /// In and out by the host's link.
+    pub packets_per_second: f64,
+    pub resident_mib: f64,
+}
+
+impl Idle {
+    pub fn all() -> Vec<Self> {
+        let routed = [10, 100, 1000].map(|peers| (peers, false));
+        let on_link = [10, 100].map(|peers| (peers, true));
+        let all = on_link.into_iter().chain(routed);
+        all.map(|(peers, on_link)| Self { peers, on_link })
+            .collect()
+    }
+
+    pub fn name(self) -> String {
+        let place = if self.on_link { "on-link" } else { "routed" };
+        format!("probing-{}-{place}", self.peers)
+    }
+
+    fn addresses(self) -> impl Iterator<Item = SocketAddr> {
+        (0x8001..0x8001 + self.peers).map(|host| {
+            let [high, low] = host.to_be_bytes();
+            (Ipv4Addr::new(10, 80, high, low), PEER_PORT).into()
+        })
+    }
+}
+
+pub async fn run(idle: Idle, options: &Options) -> anyhow::Result<Cost> {
+    allow_many_files()?;
+    let (row, peers) = (idle.name(), idle.peers);
+    let not_probing = measure(idle, options, Some(PROBING_OFF)).await?;
+    let probing = measure(idle, options, None).await?;
+    let cost = Cost {
+        row,
+        peers,
+        probing,
+        not_probing,
+    };
+    println!("{cost:?}");
+    Ok(cost)
+}
+
+/// Each connection has its two ends in this process.
+fn allow_many_files() -> anyhow::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("cannot allow more open files")
+}
+
+async fn measure(
+    idle: Idle,
+    options: &Options,
+    config: Option<&'static str>,
+) -> anyhow::Result<Spent> {
+    let lab = Lab::new(2)?;
+    prepare(&lab, idle)?;
+    let us = lab.host(1);
+    let daemon = DaemonOptions {
+        source: options.source.clone(),
+        peers: idle
+            .addresses()
+            .map(|addr| format!("http://{addr}"))
+            .collect(),
+        args: options.detector_args.clone(),
+        config,
+        log: "warn".to_owned(),
+        show_log: false,
+        ..DaemonOptions::default()
+    };
+    let daemon = Daemon::start(us, &daemon).await?;
+    let _connections = connect(&lab, idle)?;
+    testbed::until("all peers are alive", ALIVE_WITHIN, async || {
+        let peers = daemon.client().list_peers(ListPeersRequest {}).await?;
+        let peers = peers.into_inner().peers;
+        let alive = peers.iter().filter(|p| p.verdict() == Verdict::Alive);
+        let alive = alive.count();
+        ensure!(alive == usize::from(idle.peers), "{alive} of them are");
+        Ok(Some(()))
+    })
+    .await?;
+    sleep(REST).await;
+    let before = Reading::now(us, daemon.process().pid())?;
+    sleep(options.idle_time()).await;
+    let spent = Reading::now(us, daemon.process().pid())?.since(&before);
+    daemon.stop().await?;
+    Ok(spent)
+}
+
+/// Gives the asker an address among the peers, and all peers to the other host.
+fn prepare(lab: &Lab, idle: Idle) -> anyhow::Result<()> {
+    let (us, peer) = (lab.host(1), lab.host(2));
+    us.exec("ip", &["addr", "add", ASKER, "dev", "eth0"])?;
+    peer.exec("ip", &["route", "add", "local", PEERS, "dev", "lo"])?;
+    // The way back: the peers ask for the asker, too.
+    peer.exec("ip", &["route", "add", "10.80.0.1/32", "dev", "eth0"])?;
+    if !idle.on_link {
+        let gateway = peer.v4().to_string();
+        us.exec("ip", &["route", "add", PEERS, "via", &gateway])?;
+    }
+    Ok(())
+}
+
+/// One connection with each peer, on which nothing is said.
+fn connect(lab: &Lab, idle: Idle) -> anyhow::Result<Vec<[TcpStream; 2]>> {
+    let listener = lab
+        .host(2)
+        .within(|| TcpListener::bind(("0.0.0.0", PEER_PORT)))??;
+    lab.host(1).within(|| {
+        idle.addresses()
+            .map(|addr| {
+                let ours = TcpStream::connect_timeout(&addr, CONNECT_WITHIN)
+                    .with_context(|| format!("cannot connect to {addr}"))?;
+                Ok([ours, listener.accept()?.0])
+            })
+            .collect()
+    })?
+}
+
+/// What the daemon has spent up to a moment.
+struct Reading {
+    at_ns: u64,
+    cpu_ns: u64,
+    probes: u64,
+    packets: u64,
+    resident_kib: u64,
+}
+
+impl Reading {
+    fn now(host: &Host, daemon: Pid) -> anyhow::Result<Self> {
+        // Reading the metrics costs the daemon something: before the first reading of its time
+        // and before the last, so that one such page is in what is measured.
+        let probes = probes(host)?;
+        Ok(Self {
+            at_ns: clock::now_ns(),
+            cpu_ns: cpu_ns(daemon)?,
+            probes,
+            packets: packets(host)?,
+            resident_kib: resident_kib(daemon)?,
+        })
+    }
+
+    fn since(&self, before: &Self) -> Spent {
+        let seconds = clock::between(before.at_ns, self.at_ns).as_secs_f64();
+        let each_second = |now: u64, before: u64| (now - before) as f64 / seconds;
+        Spent {
+            seconds,
+            cpu_percent: each_second(self.cpu_ns, before.cpu_ns) / 1e7,
+            probes_per_second: each_second(self.probes, before.probes),
+            packets_per_second: each_second(self.packets, before.packets),
+            resident_mib: self.resident_kib as f64 / 1024.0,
+        }
+    }
+}
+
+/// Nanoseconds that its threads were on a CPU. Those that end in between are not in it: the
+/// daemon's stay.
+fn cpu_ns(process: Pid) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let file = task?.path().join("schedstat");
+        let text = fs::read_to_string(&file)?;
+        let first = text.split_whitespace().next();
+        let first = first.with_context(|| format!("{} is empty", file.display()))?;
+        sum += first.parse::<u64>()?;
+    }
+    Ok(sum)
+}
+
+fn resident_kib(process: Pid) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let value = line.and_then(|line| line.split_whitespace().next());
+    Ok(value.context("no VmRSS in the process's status")?.parse()?)
+}
+
+/// How many probes were sent, of every kind.
+fn probes(host: &Host) -> anyhow::Result<u64> {
+    let page = get(host, METRICS.parse()?, "/metrics")?;
+    let sent = page.lines().filter(|line| {
+        line.starts_with("detector_probes_total{") && line.contains("result=\"sent\"")
+    });
+    let counts = sent.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    Ok(counts.sum())
+}
+
+/// Packets in and out by eth0, from the host's /proc/net/dev.
+fn packets(host: &Host) -> anyhow::Result<u64> {
+    let text = host.within(|| fs::read_to_string("/proc/thread-self/net/dev"))??;
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("eth0:"))
+        .with_context(|| format!("no eth0: {text}"))?;
+    let fields: Vec<u64> = line.split_whitespace().flat_map(str::parse).collect();
+    match fields[..] {
+        [_, received, _, _, _, _, _, _, _, sent, ..] => Ok(received + sent),
+        _ => anyhow::bail!("/proc/net/dev is laid out otherwise: {line}"),
+    }
+}
+
+pub fn table(rows: &[Cost]) -> String {
+    let heads = [
+        "probes/s",
+        "packets/s",
+        "CPU %",
+        "resident MiB",
+        "probing off: CPU %",
+        "resident MiB",
+        "µs a probe",
+    ];
+    let mut table = Table::new("idle peers: what asking them costs", &heads);
+    for row in rows {
+        let (on, off) = (&row.probing, &row.not_probing);
+        let probes = on.probes_per_second - off.probes_per_second;
+        // A percent of a second is 10,000 µs.
+        let each_us = (on.cpu_percent - off.cpu_percent) * 1e4 / probes;
+        let each_us = match probes > 0.0 {
+            true => format!("{each_us:.1}"),
+            false => "-".to_owned(),
+        };
+        let cells = vec![
+            format!("{:.0}", on.probes_per_second),
+            format!("{:.0}", on.packets_per_second),
+            format!("{:.2}", on.cpu_percent),
+            format!("{:.1}", on.resident_mib),
+            format!("{:.2}", off.cpu_percent),
+            format!("{:.1}", off.resident_mib),
+            each_us,
+        ];
+        table.row(&row.row, cells);
+    }
+    format!(
+        "{}    CPU is of one, of the whole daemon; the lab's switch and the peers' answers run \
+         within its calls\n\n",
+        table.text()
+    )
+}
