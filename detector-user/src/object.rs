@@ -1,9 +1,10 @@
 //! The eBPF object: one file with every program. The source and what protects services each
 //! load it for themselves, with the programs and maps that are theirs.
 
-use std::{error::Error, io};
+use std::{error, io};
 
 use aya::{EbpfError, EbpfLoader, maps::MapError, programs::ProgramError, util::KernelVersion};
+use thiserror::Error;
 
 /// The programs, where `cargo xtask build-ebpf` had made them when this was built.
 pub const OBJECT: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/object.rs"));
@@ -75,31 +76,91 @@ pub fn loader<'a>(part: Part) -> EbpfLoader<'a> {
     loader
 }
 
-/// Why the kernel did not take a part.
-#[derive(Debug)]
-pub enum Cause {
-    NotPermitted(io::Error),
-    MemoryLocked(io::Error),
-    Other(Box<EbpfError>),
+/// Why the kernel did not take a part of the object.
+#[derive(Debug, Error)]
+pub enum NotTaken {
+    #[error(
+        "this daemon was built without the eBPF object; \
+         run `cargo xtask build-ebpf` and build it again"
+    )]
+    NoObject,
+    #[error("not permitted to {what}: {source}; needs {needs} (CAP_SYS_ADMIN before 5.8)")]
+    NotPermitted {
+        what: String,
+        needs: &'static str,
+        source: io::Error,
+    },
+    #[error(
+        "not permitted to {what}: {source}; before kernel 5.11 maps count against \
+         RLIMIT_MEMLOCK: set LimitMEMLOCK=infinity in the unit, or `ulimit -l unlimited`"
+    )]
+    MemoryLocked { what: String, source: io::Error },
+    #[error("the kernel's verifier refused program {program}: {source}; its log ends:\n{log_end}")]
+    Refused {
+        program: &'static str,
+        source: io::Error,
+        log_end: String,
+    },
+    #[error("cannot {what}: {}", chain(source))]
+    Failed {
+        what: String,
+        #[source]
+        source: Box<EbpfError>,
+    },
 }
 
-/// Tells a lack of privilege, and its cause, from other failures.
-pub fn cause(error: EbpfError) -> Cause {
-    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-    match error {
-        EbpfError::MapError(MapError::CreateError { io_error, .. }) if denied(&io_error) => {
-            if counts_locked_memory() {
-                return Cause::MemoryLocked(io_error);
+/// The capabilities that a part takes, as an error names them.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs(pub &'static str);
+
+impl Needs {
+    /// Tells a lack of privilege, and its cause, from other failures.
+    pub fn not_taken(self, what: impl Into<String>, error: impl Into<EbpfError>) -> NotTaken {
+        let (Self(needs), what) = (self, what.into());
+        let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        let source = match error.into() {
+            EbpfError::MapError(MapError::CreateError { io_error, .. }) if denied(&io_error) => {
+                if counts_locked_memory() {
+                    let source = io_error;
+                    return NotTaken::MemoryLocked { what, source };
+                }
+                io_error
             }
-            Cause::NotPermitted(io_error)
+            EbpfError::ProgramError(ProgramError::LoadError { io_error, .. })
+                if denied(&io_error) =>
+            {
+                io_error
+            }
+            EbpfError::ProgramError(ProgramError::SyscallError(error))
+                if denied(&error.io_error) =>
+            {
+                error.io_error
+            }
+            error => {
+                let source = Box::new(error);
+                return NotTaken::Failed { what, source };
+            }
+        };
+        NotTaken::NotPermitted {
+            what,
+            needs,
+            source,
         }
-        EbpfError::ProgramError(ProgramError::LoadError { io_error, .. }) if denied(&io_error) => {
-            Cause::NotPermitted(io_error)
+    }
+
+    /// The same of a program, with the end of the verifier's log where that refused it.
+    pub fn not_loaded(self, program: &'static str, error: ProgramError) -> NotTaken {
+        match error {
+            ProgramError::LoadError {
+                io_error,
+                verifier_log,
+            } if io_error.raw_os_error() != Some(nix::libc::EPERM) => NotTaken::Refused {
+                program,
+                source: io_error,
+                log_end: end_of(&verifier_log.to_string()),
+            },
+            error => self.not_taken(format!("load program {program}"), error),
         }
-        EbpfError::ProgramError(ProgramError::SyscallError(error)) if denied(&error.io_error) => {
-            Cause::NotPermitted(error.io_error)
-        }
-        error => Cause::Other(Box::new(error)),
     }
 }
 
@@ -122,7 +183,7 @@ pub fn end_of(log: &str) -> String {
 }
 
 /// An error with its causes.
-pub fn chain(error: &dyn Error) -> String {
+pub fn chain(error: &dyn error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -145,5 +206,19 @@ mod tests {
         let log = format!("{}\nthe reason\n\n", "é".repeat(4000));
         assert_eq!(end_of(&log), "the reason");
         assert_eq!(end_of("short\n"), "short");
+    }
+
+    #[test]
+    fn a_lack_of_privilege_is_told_from_the_rest() {
+        let needs = Needs("CAP_BPF and CAP_PERFMON");
+        let denied = io::Error::from_raw_os_error(nix::libc::EPERM);
+        let error = ProgramError::SyscallError(aya::sys::SyscallError {
+            call: "perf_event_open",
+            io_error: denied,
+        });
+        let message = needs.not_taken("load", error).to_string();
+        assert!(message.contains("CAP_BPF and CAP_PERFMON"), "{message}");
+        let other = needs.not_taken("load", EbpfError::NoBTF);
+        assert!(matches!(other, NotTaken::Failed { .. }));
     }
 }

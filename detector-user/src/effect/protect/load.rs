@@ -22,7 +22,9 @@ use tracing::{debug, warn};
 use zerocopy::IntoBytes;
 
 use super::{ProtectError, follow::Attach};
-use crate::object::{self, OBJECT, Part, chain};
+use crate::object::{self, Needs, NotTaken, OBJECT, Part, chain};
+
+const NEEDS: Needs = Needs("CAP_BPF and CAP_NET_ADMIN");
 
 /// Names of the programs in the object.
 const CONNECT: [&str; 2] = ["refuse_connect4", "refuse_connect6"];
@@ -58,17 +60,17 @@ impl RefusePrograms {
     /// Loads them, with counters for this many peers.
     pub fn load(peers: u32) -> Result<Self, ProtectError> {
         check_links()?;
-        let object = OBJECT.ok_or(ProtectError::NoObject)?;
+        let object = OBJECT.ok_or(NotTaken::NoObject)?;
         let config = refuse_config();
         let mut ebpf = object::loader(Part::Refuse)
             .override_global(REFUSE_NAME, config.as_bytes(), true)
             .map_max_entries("REFUSALS", peers.max(1))
             .load(object)
-            .map_err(|error| ProtectError::of("load the eBPF object".to_owned(), error))?;
+            .map_err(|error| NEEDS.not_taken("load the eBPF object", error))?;
         for name in CONNECT {
             connect_program(&mut ebpf, name)
                 .and_then(CgroupSockAddr::load)
-                .map_err(|error| ProtectError::program(name, error))?;
+                .map_err(|error| NEEDS.not_loaded(name, error))?;
         }
         Ok(Self {
             ebpf,
@@ -94,8 +96,7 @@ impl Attach for RefusePrograms {
             let link = program.attach(cgroup, BESIDE_OTHERS)?;
             program.take_link(link)
         };
-        let failed =
-            |error: ProgramError| ProtectError::of("refuse connects".to_owned(), error.into());
+        let failed = |error: ProgramError| NEEDS.not_taken("refuse connects", error);
         let [v4, v6] = CONNECT;
         Ok([attach(v4).map_err(failed)?, attach(v6).map_err(failed)?])
     }
@@ -119,14 +120,14 @@ pub struct TuneProgram {
 impl TuneProgram {
     pub fn load(config: &TuneConfig) -> Result<Self, ProtectError> {
         check_links()?;
-        let object = OBJECT.ok_or(ProtectError::NoObject)?;
+        let object = OBJECT.ok_or(NotTaken::NoObject)?;
         let mut ebpf = object::loader(Part::Tune)
             .override_global(TUNE_NAME, config.as_bytes(), true)
             .load(object)
-            .map_err(|error| ProtectError::of("load the eBPF object".to_owned(), error))?;
+            .map_err(|error| NEEDS.not_taken("load the eBPF object", error))?;
         tune_program(&mut ebpf)
             .and_then(SockOps::load)
-            .map_err(|error| ProtectError::program(TUNE, error))?;
+            .map_err(|error| NEEDS.not_loaded(TUNE, error))?;
         Ok(Self { ebpf })
     }
 
@@ -147,7 +148,7 @@ impl Attach for TuneProgram {
             let link = program.attach(cgroup, BESIDE_OTHERS)?;
             program.take_link(link)
         });
-        attached.map_err(|error| ProtectError::of("tune sockets".to_owned(), error.into()))
+        attached.map_err(|error| NEEDS.not_taken("tune sockets", error).into())
     }
 }
 
@@ -166,7 +167,7 @@ where
             name: name.to_owned(),
         })
         .and_then(TryInto::try_into)
-        .map_err(|error| ProtectError::of(format!("open map {name}"), error.into()))
+        .map_err(|error: MapError| NEEDS.not_taken(format!("open map {name}"), error).into())
 }
 
 /// What this kernel has, and who this process is.

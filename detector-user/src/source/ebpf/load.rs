@@ -5,7 +5,7 @@
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Ebpf, EbpfLoader,
     programs::{ProgramError, TracePoint},
 };
 use detector_ebpf::{CONFIG_NAME, Config, SocketOffsets, config_flag};
@@ -22,8 +22,10 @@ use super::{
 };
 use crate::{
     clock,
-    object::{self, Cause, OBJECT, Part, chain, end_of},
+    object::{self, Needs, NotTaken, OBJECT, Part},
 };
+
+pub(super) const NEEDS: Needs = Needs("CAP_BPF and CAP_PERFMON");
 
 /// The smallest ring: one page, whatever the page is.
 const MIN_RING_BYTES: u32 = 64 << 10;
@@ -63,11 +65,8 @@ impl Default for EbpfOptions {
 /// Why the eBPF source cannot be had here.
 #[derive(Debug, Error)]
 pub enum EbpfUnavailable {
-    #[error(
-        "this daemon was built without the eBPF object; \
-         run `cargo xtask build-ebpf` and build it again"
-    )]
-    NoObject,
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
     #[error(transparent)]
     Tracefs(#[from] TracefsError),
     #[error("this kernel has neither tracepoint tcp:tcp_cong_state_set nor tcp:tcp_retransmit_skb")]
@@ -80,28 +79,6 @@ pub enum EbpfUnavailable {
     Blind,
     #[error("cannot read this process's network namespace from /proc/self/ns/net: {0}")]
     Netns(#[source] io::Error),
-    #[error(
-        "not permitted to {what}: {source}; needs CAP_BPF and CAP_PERFMON (CAP_SYS_ADMIN before \
-         5.8)"
-    )]
-    NotPermitted { what: String, source: io::Error },
-    #[error(
-        "not permitted to {what}: {source}; before kernel 5.11 maps count against \
-         RLIMIT_MEMLOCK: set LimitMEMLOCK=infinity in the unit, or `ulimit -l unlimited`"
-    )]
-    MemoryLocked { what: String, source: io::Error },
-    #[error("the kernel's verifier refused program {program}: {source}; its log ends:\n{log_end}")]
-    Refused {
-        program: &'static str,
-        source: io::Error,
-        log_end: String,
-    },
-    #[error("cannot {what}: {}", chain(source))]
-    Failed {
-        what: String,
-        #[source]
-        source: Box<EbpfError>,
-    },
 }
 
 /// The programs, loaded and attached. Dropping it removes them.
@@ -117,7 +94,7 @@ pub struct Loaded {
 impl Loaded {
     /// Loads and attaches them.
     pub fn load(options: &EbpfOptions) -> Result<Self, EbpfUnavailable> {
-        let object = OBJECT.ok_or(EbpfUnavailable::NoObject)?;
+        let object = OBJECT.ok_or(NotTaken::NoObject)?;
         // Reads the kernel's BTF. Done first and let go at once, its memory serves what
         // follows.
         let loader = object::loader(Part::Source);
@@ -228,28 +205,20 @@ fn load_object<'a>(
         .map_max_entries("FLOWS", options.max_flows.clamp(1, MAX_FLOWS))
         .map_max_entries("EVENTS", ring_bytes)
         .load(object)
-        .map_err(|error| explain("load the eBPF object".to_owned(), error))
+        .map_err(|error| NEEDS.not_taken("load the eBPF object", error).into())
 }
 
 fn attach(ebpf: &mut Ebpf, tracepoint: &Tracepoint) -> Result<(), EbpfUnavailable> {
     let &Tracepoint { category, name, .. } = tracepoint;
-    let failed = |what: String| move |error: ProgramError| explain(what, error.into());
+    let failed = |what: String| move |error: ProgramError| NEEDS.not_taken(what, error);
     let program: &mut TracePoint = ebpf
         .program_mut(name)
         .ok_or(ProgramError::NotLoaded)
         .and_then(TryInto::try_into)
         .map_err(failed(format!("find program {name} in the object")))?;
-    program.load().map_err(|error| match error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } if io_error.raw_os_error() != Some(nix::libc::EPERM) => EbpfUnavailable::Refused {
-            program: name,
-            source: io_error,
-            log_end: end_of(&verifier_log.to_string()),
-        },
-        error => explain(format!("load program {name}"), error.into()),
-    })?;
+    program
+        .load()
+        .map_err(|error| NEEDS.not_loaded(name, error))?;
     program
         .attach(category, name)
         .map_err(failed(format!("attach to tracepoint {category}:{name}")))?;
@@ -260,15 +229,6 @@ fn attach(ebpf: &mut Ebpf, tracepoint: &Tracepoint) -> Result<(), EbpfUnavailabl
         .and_then(|info| info.verified_instruction_count());
     debug!(?walked, "attached to tracepoint {category}:{name}");
     Ok(())
-}
-
-/// Tells a lack of privilege, and its cause, from other failures.
-fn explain(what: String, error: EbpfError) -> EbpfUnavailable {
-    match object::cause(error) {
-        Cause::NotPermitted(source) => EbpfUnavailable::NotPermitted { what, source },
-        Cause::MemoryLocked(source) => EbpfUnavailable::MemoryLocked { what, source },
-        Cause::Other(source) => EbpfUnavailable::Failed { what, source },
-    }
 }
 
 #[cfg(test)]
@@ -321,18 +281,5 @@ mod tests {
         );
         let blind = config(&options, &tracepoints(), None).unwrap();
         assert_eq!(blind.flags, config_flag::CONG_STATE);
-    }
-
-    #[test]
-    fn a_lack_of_privilege_is_told_from_the_rest() {
-        let denied = io::Error::from_raw_os_error(nix::libc::EPERM);
-        let error = ProgramError::SyscallError(aya::sys::SyscallError {
-            call: "perf_event_open",
-            io_error: denied,
-        });
-        let message = explain("load".to_owned(), error.into()).to_string();
-        assert!(message.contains("CAP_BPF and CAP_PERFMON"), "{message}");
-        let other = explain("load".to_owned(), EbpfError::NoBTF);
-        assert!(matches!(other, EbpfUnavailable::Failed { .. }));
     }
 }

@@ -103,10 +103,7 @@ impl EbpfSource {
         } else {
             None
         };
-        let failed = |error: MapError| EbpfUnavailable::Failed {
-            what: "open the programs' maps".to_owned(),
-            source: Box::new(error.into()),
-        };
+        let failed = |error: MapError| load::NEEDS.not_taken("open the programs' maps", error);
         let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS").map_err(failed)?).map_err(failed)?;
         let mut drops_check = interval(DROPS_INTERVAL);
         drops_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
