@@ -57,23 +57,13 @@ impl Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{Mode, Reason, Time};
+    use crate::core::testing::unknown;
 
     fn state(peer: &str, verdict: Verdict, revision: u64) -> PeerState {
         PeerState {
-            peer: PeerName::from_canonical(peer),
             verdict,
-            breaker: Breaker::Closed,
-            would_be_breaker: Breaker::Closed,
-            reason: Reason::NoEvidence,
-            isolated: false,
-            generation: 1,
             revision,
-            mode: Mode::Enforce,
-            addresses: Vec::new(),
-            changed_at: Time::default(),
-            last_heard: None,
-            detection_latency: None,
+            ..unknown(peer)
         }
     }
 

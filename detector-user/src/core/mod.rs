@@ -28,7 +28,7 @@ mod settings;
 mod signal;
 mod state;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod time;

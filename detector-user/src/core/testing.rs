@@ -1,8 +1,11 @@
-//! What the core's unit tests share.
+//! What unit tests share.
 
 use std::time::Duration;
 
-use super::{Endpoint, FlowId, FlowReading, TcpState, Time};
+use super::{
+    Breaker, Endpoint, FlowId, FlowReading, Mode, PeerName, PeerState, Reason, TcpState, Time,
+    Verdict,
+};
 
 pub(super) fn ms(millis: u64) -> Time {
     Time::from_nanos((1_000_000 + millis) * 1_000_000)
@@ -36,5 +39,24 @@ pub(super) fn established(n: u16, last_heard: Time) -> FlowReading {
         rto: Duration::from_millis(204),
         segments_sent: 1000,
         segments_retransmitted: 0,
+    }
+}
+
+/// The first state that is published of a peer.
+pub(crate) fn unknown(peer: &str) -> PeerState {
+    PeerState {
+        peer: PeerName::from_canonical(peer),
+        verdict: Verdict::Unknown,
+        breaker: Breaker::Closed,
+        would_be_breaker: Breaker::Closed,
+        reason: Reason::NoEvidence,
+        isolated: false,
+        generation: 1,
+        revision: 1,
+        mode: Mode::Enforce,
+        addresses: Vec::new(),
+        changed_at: Time::default(),
+        last_heard: None,
+        detection_latency: None,
     }
 }

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::core::{Breaker, Mode, Reason, Verdict};
+use crate::core::{Reason, Verdict, testing::unknown};
 
 /// The future's value if it has one already.
 fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
@@ -20,19 +20,10 @@ fn peer(name: &str) -> PeerName {
 
 fn state(name: &str, revision: u64) -> PeerState {
     PeerState {
-        peer: peer(name),
         verdict: Verdict::Alive,
-        breaker: Breaker::Closed,
-        would_be_breaker: Breaker::Closed,
         reason: Reason::PacketReceived,
-        isolated: false,
-        generation: 1,
         revision,
-        mode: Mode::Enforce,
-        addresses: Vec::new(),
-        changed_at: Time::default(),
-        last_heard: None,
-        detection_latency: None,
+        ..unknown(name)
     }
 }
 
