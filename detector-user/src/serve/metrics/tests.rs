@@ -2,25 +2,18 @@ use std::time::Duration;
 
 use super::*;
 use crate::core::{
-    Endpoint, FlowEvent, FlowEventKind, FlowId, Mode, ProbeAnswer, ProbeEvent, ProbeId,
-    ProbeOutcome, ProbeTarget, Time,
+    Endpoint, FlowEvent, FlowEventKind, FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome,
+    ProbeTarget, Reason, Time, testing::unknown,
 };
 
 fn state(peer: &str, verdict: Verdict, breaker: Breaker) -> PeerState {
     PeerState {
-        peer: PeerName::from_canonical(peer),
         verdict,
         breaker,
         would_be_breaker: breaker,
         reason: Reason::RtoUnanswered,
-        isolated: false,
-        generation: 1,
-        revision: 1,
-        mode: Mode::Enforce,
-        addresses: Vec::new(),
-        changed_at: Time::default(),
-        last_heard: None,
         detection_latency: (verdict == Verdict::Dead).then_some(Duration::from_millis(290)),
+        ..unknown(peer)
     }
 }
 

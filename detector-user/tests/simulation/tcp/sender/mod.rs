@@ -1,11 +1,13 @@
 //! The near end of a flow: what it sends again and when, and what the hooks see of that.
 
+mod acks;
+mod timers;
+
 use std::{collections::VecDeque, time::Duration};
 
 use detector_user::core::{FlowEventKind, FlowId, FlowReading, TcpState, Time};
 
-use super::Ack;
-use crate::ticks::{JIFFY, expiry, in_jiffies, jiffy, ms, us};
+use crate::ticks::{JIFFY, expiry, in_jiffies, jiffy, ms};
 
 /// `TCP_RTO_MIN` (include/net/tcp.h).
 const RTO_MIN: Duration = ms(200);
@@ -180,54 +182,6 @@ impl Sender {
         (self.phase, self.timer) = (Phase::Closed, None);
     }
 
-    pub fn timeout(&mut self, now: Time, out: &mut Vec<Out>) {
-        let Some((at, timer)) = self.timer else {
-            return;
-        };
-        if at > now {
-            return;
-        }
-        self.timer = None;
-        match timer {
-            Timer::Syn => self.syn_timeout(now, out),
-            Timer::LossProbe => self.send_loss_probe(now, out),
-            Timer::Retransmit => self.retransmit_timeout(now, out),
-            Timer::Persist => self.probe_window(now, out),
-        }
-    }
-
-    /// `tcp_ack` in net/ipv4/tcp_input.c.
-    pub fn ack(&mut self, now: Time, ack: Ack, out: &mut Vec<Out>) {
-        if matches!(self.phase, Phase::SynSent | Phase::Closed) || ack.next > self.nxt {
-            return;
-        }
-        self.heard = Some(now);
-        self.probes_out = 0;
-        if ack.next < self.una {
-            return;
-        }
-        self.window = ack.window;
-        let newest = self.take(now, &ack);
-        let advanced = ack.next > self.una;
-        if advanced {
-            let acked = (ack.next - self.una) as usize;
-            self.segments.drain(..acked);
-            self.una = ack.next;
-            (self.rto_count, self.backoff) = (0, 0);
-            self.rto = self.fresh_rto();
-        }
-        self.leave_states(now, ack.sacked, out);
-        self.resend_lost(now, newest, out);
-        if advanced || self.una == self.nxt {
-            self.timer = None;
-        }
-        self.push(now, out);
-        self.arm(now);
-        if self.phase == Phase::Closing && self.una == self.end {
-            self.end(now, 0, out);
-        }
-    }
-
     /// Nothing went wrong of late, and what is owed is not old.
     pub fn is_flowing(&self, now: Time) -> bool {
         let fresh = |segment: &Segment| now.since(segment.sent) < ms(50) && !segment.resent;
@@ -373,179 +327,6 @@ impl Sender {
             self.resent += 1;
             self.sent += 1;
             out.push(Out::Segment(number));
-        }
-    }
-
-    /// Arms the timer that is due next, unless one runs.
-    fn arm(&mut self, now: Time) {
-        if self.timer.is_some() {
-            return;
-        }
-        if self.una == self.nxt {
-            if self.end > self.nxt && self.window == 0 {
-                // `tcp_probe0_when`.
-                let jiffies = (self.rto << self.backoff.min(16)).min(RTO_MAX);
-                self.timer = Some((expiry(now, jiffies), Timer::Persist));
-            }
-            return;
-        }
-        let calm = self.lossy.is_none() && self.recovering.is_none() && self.loss_probe.is_none();
-        let sacked = self.segments.iter().any(|segment| segment.sacked);
-        if calm && !sacked && self.rto_count == 0 {
-            // `tcp_schedule_loss_probe` in net/ipv4/tcp_output.c.
-            let extra = if self.in_flight() == 1 {
-                RTO_MIN
-            } else {
-                TIMEOUT_MIN
-            };
-            let jiffies = in_jiffies(self.srtt * 2 + extra).min(self.rto);
-            self.timer = Some((expiry(now, jiffies), Timer::LossProbe));
-        } else {
-            self.timer = Some((expiry(now, self.rto), Timer::Retransmit));
-        }
-    }
-
-    /// `tcp_send_loss_probe`: new data where there is any, else the last segment again.
-    fn send_loss_probe(&mut self, now: Time, out: &mut Vec<Out>) {
-        if self.nxt < self.end && self.in_flight() < self.window {
-            self.send_new(now, out);
-        } else {
-            let count = self.rto_count;
-            self.event(now, FlowEventKind::Tlp, count, out);
-            self.stalled = true;
-            self.resend(now, self.nxt - 1, out);
-        }
-        self.loss_probe = Some(self.nxt);
-        self.timer = Some((expiry(now, self.rto), Timer::Retransmit));
-    }
-
-    /// `tcp_retransmit_timer` in net/ipv4/tcp_timer.c.
-    fn retransmit_timeout(&mut self, now: Time, out: &mut Vec<Out>) {
-        if self.una == self.nxt {
-            return;
-        }
-        // The receiver has taken back its window: our retransmissions become probes, and
-        // do not count.
-        let shrunk = self.window == 0;
-        if !shrunk && self.rto_count >= self.retries {
-            self.end(now, ETIMEDOUT, out);
-            return;
-        }
-        let count = self.rto_count + 1;
-        self.event(now, FlowEventKind::Rto { count }, count, out);
-        self.stalled = true;
-        if !shrunk {
-            self.rto_count = count;
-        }
-        (self.lossy, self.recovering, self.loss_probe) = (Some(self.nxt), None, None);
-        for segment in &mut self.segments {
-            segment.lost = !segment.sacked;
-        }
-        self.resend(now, self.una, out);
-        self.backoff += 1;
-        self.rto = (self.rto * 2).min(RTO_MAX);
-        self.timer = Some((expiry(now, self.rto), Timer::Retransmit));
-    }
-
-    fn syn_timeout(&mut self, now: Time, out: &mut Vec<Out>) {
-        if self.rto_count >= SYN_RETRIES {
-            self.end(now, ETIMEDOUT, out);
-            return;
-        }
-        let count = self.rto_count + 1;
-        self.event(now, FlowEventKind::SynRetransmit { count }, count, out);
-        self.stalled = true;
-        self.rto_count = count;
-        if count > SYN_LINEAR {
-            self.backoff += 1;
-            self.rto *= 2;
-        }
-        out.push(Out::Syn);
-        self.timer = Some((expiry(now, self.rto), Timer::Syn));
-    }
-
-    /// `tcp_send_probe0`.
-    fn probe_window(&mut self, now: Time, out: &mut Vec<Out>) {
-        self.probes_out += 1;
-        self.backoff += 1;
-        out.push(Out::WindowProbe);
-        self.arm(now);
-    }
-
-    /// Marks what has arrived and takes the round trip; the time at which the newest of it
-    /// was sent.
-    fn take(&mut self, now: Time, ack: &Ack) -> Option<Time> {
-        let una = self.una;
-        let mut newest = None;
-        let mut sample = None;
-        for (offset, segment) in self.segments.iter_mut().enumerate() {
-            let number = una + offset as u64;
-            let beyond = number.checked_sub(ack.next + 1).filter(|bit| *bit < 64);
-            let acked = number < ack.next;
-            if acked || beyond.is_some_and(|bit| ack.sacked >> bit & 1 == 1) {
-                if !segment.sacked {
-                    newest = newest.max(Some(segment.sent));
-                    if !segment.resent && acked {
-                        sample = Some(now.since(segment.sent));
-                    }
-                }
-                (segment.sacked, segment.lost) = (true, false);
-            }
-        }
-        if let Some(sample) = sample {
-            self.srtt = (self.srtt * 7 + sample.max(us(20))) / 8;
-        }
-        newest
-    }
-
-    /// `tcp_fastretrans_alert`: which states the acknowledgement ends or begins. Each
-    /// change away from Loss or to another is seen by the hook, which tells of it when a
-    /// demand was the last thing told.
-    fn leave_states(&mut self, now: Time, sacked: u64, out: &mut Vec<Out>) {
-        let una = self.una;
-        let passed = |mark: Option<u64>| mark.is_some_and(|mark| una >= mark);
-        let mut changed = false;
-        if passed(self.lossy) {
-            (self.lossy, changed) = (None, true);
-        }
-        if passed(self.recovering) {
-            (self.recovering, changed) = (None, true);
-        }
-        if passed(self.loss_probe) {
-            self.loss_probe = None;
-            // Had the probe been needless, a DSACK would say so and no state would change.
-            changed = true;
-        }
-        if sacked != 0 && self.recovering.is_none() && self.lossy.is_none() {
-            self.recovering = Some(self.nxt);
-            changed = true;
-        }
-        if changed && self.stalled {
-            self.stalled = false;
-            self.event(now, FlowEventKind::Recovered, 0, out);
-        }
-    }
-
-    /// RACK (net/ipv4/tcp_recovery.c): what was sent a quarter of a round trip before
-    /// something that has arrived is lost. After a time-out two segments go with each ACK.
-    fn resend_lost(&mut self, now: Time, newest: Option<Time>, out: &mut Vec<Out>) {
-        let window = self.srtt / 4;
-        if let Some(newest) = newest
-            && self.recovering.is_some()
-        {
-            for segment in &mut self.segments {
-                segment.lost |= !segment.sacked && segment.sent + window < newest;
-            }
-        }
-        let budget = if self.lossy.is_some() { 2 } else { usize::MAX };
-        let lost = self.segments.iter().enumerate();
-        let lost: Vec<u64> = lost
-            .filter(|(_, segment)| segment.lost)
-            .map(|(offset, _)| self.una + offset as u64)
-            .take(budget)
-            .collect();
-        for number in lost {
-            self.resend(now, number, out);
         }
     }
 }

@@ -1,10 +1,16 @@
 //! What this kernel and these privileges allow, as typed answers: `detector doctor` prints
 //! them, and a source that cannot start says the same.
 
+mod privileges;
+
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeSet, fs, net::IpAddr, path::Path};
 
 use aya::util::KernelVersion;
 
+use self::privileges::{capabilities, effective_capabilities, locked_memory};
 use super::ebpf::{
     CONG_STATE_SET, ERROR_REPORT, EbpfOptions, Loaded, RETRANSMIT_SKB, SOCK_SET_STATE,
     SocketLayout, TracefsError, Tracepoint, Tracepoints, VMLINUX, mount_point,
@@ -18,41 +24,6 @@ use crate::{
     netlink::sock_diag::SockDiag,
     object::{OBJECT, counts_locked_memory},
 };
-
-/// A capability that the daemon uses (include/uapi/linux/capability.h).
-struct Capability {
-    name: &'static str,
-    bit: u32,
-    without: Status,
-    meaning: &'static str,
-}
-
-const CAPABILITIES: [Capability; 3] = [
-    Capability {
-        name: "CAP_BPF",
-        bit: 39,
-        without: Status::Missing,
-        meaning: "loads the programs and creates their maps; before kernel 5.8 CAP_SYS_ADMIN does",
-    },
-    Capability {
-        name: "CAP_PERFMON",
-        bit: 38,
-        without: Status::Missing,
-        meaning: "attaches the programs to tracepoints and lets them read sockets; before kernel \
-                  5.8 CAP_SYS_ADMIN does",
-    },
-    Capability {
-        name: "CAP_NET_ADMIN",
-        bit: 12,
-        without: Status::Degraded,
-        meaning: "lets the daemon destroy the sockets of a dead peer, protect services by their \
-                  cgroups and drive neighbour discovery; verdicts do not need it",
-    },
-];
-/// Stands for all of the above on kernels that do not split it.
-const CAP_SYS_ADMIN: u32 = 21;
-/// Lets a process lift its own limits.
-const CAP_SYS_RESOURCE: u32 = 24;
 
 /// Looks at everything, and tries to load the programs. `peers` are the addresses that the
 /// configuration names.
@@ -194,67 +165,6 @@ fn btf() -> Vec<Check> {
     checks
 }
 
-/// `CapEff` of a `/proc/PID/status`; 0 where there is none.
-fn effective_capabilities(status: &str) -> u64 {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0)
-}
-
-fn capabilities(effective: u64) -> Vec<Check> {
-    let has = |bit: u32| effective & (1 << bit) != 0;
-    CAPABILITIES
-        .iter()
-        .map(|capability| {
-            let is_implied = capability.name != "CAP_NET_ADMIN" && has(CAP_SYS_ADMIN);
-            let (status, found) = if has(capability.bit) {
-                (Status::Ok, "effective")
-            } else if is_implied {
-                (Status::Ok, "implied by CAP_SYS_ADMIN")
-            } else {
-                (capability.without, "not effective")
-            };
-            Check::new(capability.name, status, found, capability.meaning)
-        })
-        .collect()
-}
-
-fn locked_memory(limits: &str, effective: u64) -> Check {
-    let name = "RLIMIT_MEMLOCK";
-    let meaning = "before kernel 5.11 the programs' maps (about 6 MiB) count against it; set \
-                   LimitMEMLOCK=infinity in the unit, or `ulimit -l unlimited`";
-    match soft_limit(limits, "Max locked memory") {
-        Some("unlimited") => Check::new(name, Status::Ok, "unlimited", meaning),
-        // aya lifts it where a map is refused.
-        Some(bytes) if effective & (1 << CAP_SYS_RESOURCE) != 0 => Check::new(
-            name,
-            Status::Ok,
-            format!("{bytes} bytes, lifted on loading: CAP_SYS_RESOURCE is effective"),
-            meaning,
-        ),
-        Some(bytes) => {
-            let is_enough = bytes.parse().is_ok_and(|bytes: u64| bytes >= 8 << 20);
-            let status = if is_enough {
-                Status::Ok
-            } else {
-                Status::Degraded
-            };
-            Check::new(name, status, format!("{bytes} bytes"), meaning)
-        }
-        None => Check::new(name, Status::Degraded, "unknown", meaning),
-    }
-}
-
-/// The soft limit in a `/proc/PID/limits`.
-fn soft_limit<'a>(limits: &'a str, name: &str) -> Option<&'a str> {
-    limits
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .and_then(|rest| rest.split_whitespace().next())
-}
-
 fn trial_load() -> Check {
     let name = "loads and attaches";
     match Loaded::load(&EbpfOptions::default()) {
@@ -356,107 +266,4 @@ fn neighbour_probes(access: probe::Access) -> Check {
         without
     };
     Check::new(name, status, found, meaning)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_survey_names_the_links_that_peers_are_reached_by() {
-        let survey = Survey {
-            links: 3,
-            used: [("eth0".to_owned(), true), ("eth1".to_owned(), false)].into(),
-            without_route: 1,
-        };
-        assert_eq!(
-            surveyed(&survey),
-            "3 links are known; peers are reached by eth0, which is up; peers are reached by \
-             eth1, which is DOWN; 1 peer addresses are this host's or have no route"
-        );
-    }
-
-    fn statuses(effective: u64) -> Vec<Status> {
-        let checks = capabilities(effective);
-        checks.iter().map(|check| check.status).collect()
-    }
-
-    #[test]
-    fn reads_the_effective_set() {
-        let status = "Name:\tx\nCapInh:\t0000000000000000\nCapEff:\t000001ffffffffff\n";
-        assert_eq!(effective_capabilities(status), 0x1ff_ffff_ffff);
-        assert_eq!(effective_capabilities("CapEff:\tzz\n"), 0);
-        assert_eq!(effective_capabilities(""), 0);
-    }
-
-    #[test]
-    fn reads_the_soft_limit() {
-        let limits = "Limit                     Soft Limit           Hard Limit\n\
-            Max locked memory         67108864             unlimited            bytes\n";
-        assert_eq!(soft_limit(limits, "Max locked memory"), Some("67108864"));
-        assert_eq!(soft_limit("", "Max locked memory"), None);
-    }
-
-    #[test]
-    fn a_low_limit_of_locked_memory_matters_where_it_cannot_be_lifted() {
-        let status = |limits, effective| locked_memory(limits, effective).status;
-        let low = "Max locked memory         65536                65536                bytes\n";
-        assert_eq!(status(low, 0), Status::Degraded);
-        assert_eq!(status(low, 1 << CAP_SYS_RESOURCE), Status::Ok);
-        assert_eq!(
-            status("Max locked memory  8388608  8388608  bytes\n", 0),
-            Status::Ok
-        );
-        assert_eq!(
-            status("Max locked memory  unlimited  unlimited  bytes\n", 0),
-            Status::Ok
-        );
-        assert_eq!(status("", 0), Status::Degraded);
-    }
-
-    #[test]
-    fn each_capability_is_its_own_answer() {
-        use Status::{Degraded, Missing, Ok};
-        assert_eq!(statuses(0), [Missing, Missing, Degraded]);
-        assert_eq!(statuses(1 << 39), [Ok, Missing, Degraded]);
-        assert_eq!(statuses(1 << 39 | 1 << 38), [Ok, Ok, Degraded]);
-        assert_eq!(statuses(1 << CAP_SYS_ADMIN), [Ok, Ok, Degraded]);
-        assert_eq!(statuses(1 << 12), [Missing, Missing, Ok]);
-    }
-
-    #[test]
-    fn neighbour_probes_want_both_kinds() {
-        use nix::errno::Errno::{EAFNOSUPPORT, EPERM};
-        let check = |arp, ndp| neighbour_probes(probe::Access { arp, ndp });
-        assert_eq!(check(Ok(()), Ok(())).status, Status::Ok);
-        for (arp, ndp) in [
-            (Err(EPERM), Err(EPERM)),
-            (Ok(()), Err(EAFNOSUPPORT)),
-            (Err(EPERM), Ok(())),
-        ] {
-            let check = check(arp, ndp);
-            assert_eq!(check.status, Status::Degraded);
-            assert!(check.meaning.contains("CAP_NET_RAW"), "{}", check.meaning);
-        }
-    }
-
-    #[test]
-    fn every_check_says_what_it_found_and_means() {
-        let checks = checks(&[[127, 0, 0, 1].into()].into());
-        for wanted in [
-            "kernel",
-            "eBPF object",
-            "tracefs",
-            "loads and attaches",
-            "sock_diag",
-            "rtnetlink",
-            "neighbour probes",
-        ] {
-            assert!(checks.iter().any(|check| check.name == wanted), "{wanted}");
-        }
-        for check in checks {
-            assert!(!check.found.is_empty(), "{}", check.name);
-            assert!(!check.meaning.is_empty(), "{}", check.name);
-        }
-    }
 }

@@ -1,0 +1,69 @@
+//! What the flags mean, in the configuration's terms.
+
+use super::{Overrides, TuneArgs};
+use crate::config::{Flag, keys};
+
+impl TuneArgs {
+    /// What is set, in the configuration's terms.
+    pub fn flags(&self) -> Vec<Flag> {
+        let texts = [
+            ("--rto-min", "tune_rto_min", &self.rto_min),
+            (
+                "--keepalive-idle",
+                "tune_keepalive_idle",
+                &self.keepalive_idle,
+            ),
+            (
+                "--keepalive-interval",
+                "tune_keepalive_interval",
+                &self.keepalive_interval,
+            ),
+            ("--user-timeout", "tune_user_timeout", &self.user_timeout),
+            ("--log or DETECTOR_LOG", "log", &self.log),
+        ];
+        let peers = self.peers.iter().cloned().map(Flag::Peer);
+        let texts = texts.into_iter().filter_map(|(flag, key, text)| {
+            let value = keys::Value::Text(text.clone()?);
+            Some(Flag::Key { flag, key, value })
+        });
+        let count = self.keepalive_count.map(|count| Flag::Key {
+            flag: "--keepalive-count",
+            key: "tune_keepalive_count",
+            value: keys::Value::Integer(count),
+        });
+        peers.chain(texts).chain(count).collect()
+    }
+}
+
+impl Overrides {
+    /// What is set, in the configuration's terms. `socket` is the global flag's.
+    pub fn flags(&self, socket: Option<&str>) -> Vec<Flag> {
+        let texts = [
+            ("--socket or DETECTOR_SOCKET", "socket", socket),
+            ("--mode", "mode", self.mode.as_deref()),
+            ("--patience", "patience", self.patience.as_deref()),
+            ("--mercy", "mercy", self.mercy.as_deref()),
+            (
+                "--destroy-sockets",
+                "destroy_sockets",
+                self.destroy_sockets.as_deref(),
+            ),
+            ("--source", "source", self.source.as_deref()),
+            ("--metrics", "metrics", self.metrics.as_deref()),
+            ("--log or DETECTOR_LOG", "log", self.log.as_deref()),
+        ];
+        let peers = self.peers.iter().cloned().map(Flag::Peer);
+        let protected = self.protected.iter().cloned().map(Flag::Protect);
+        let no_btf = self.no_btf.then_some(Flag::Key {
+            flag: "--no-btf",
+            key: "btf",
+            value: keys::Value::Boolean(false),
+        });
+        let texts = texts.into_iter().filter_map(|(flag, key, text)| {
+            let value = keys::Value::Text(text?.to_owned());
+            Some(Flag::Key { flag, key, value })
+        });
+        // What is said of one key by its own flag wins over what --protect says of several.
+        peers.chain(protected).chain(texts).chain(no_btf).collect()
+    }
+}

@@ -1,0 +1,235 @@
+//! What the command line takes. Defaults and meanings come from the configuration's table
+//! of keys, so that `--help` cannot disagree with it.
+
+mod flags;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+pub use self::values::At;
+use self::values::{at, bytes};
+use crate::config::{Config, DEFAULT_FILE, keys};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  bad usage or configuration
+  3  the daemon cannot be reached
+  4  no such peer
+  5  doctor: something is missing";
+
+const REPLAY_HELP: &str = "\
+With the recorded settings the verdicts are exactly the recorded ones. With others it shows
+what they would have said of the same signals. What the kernel and the peers would have
+answered had the daemon looked or probed at other moments cannot be known: it sees what was
+seen then, when it was seen. Nothing is probed, destroyed or refused.
+
+Times are those of the recording's beginning, counted on; a wall clock that was set during
+the recording does not show.
+
+Examples:
+  detector replay node1.rec
+  detector replay node1.rec --patience 50ms
+  detector replay node1.rec --explain http://node4:9000 --at +12.5
+  zcat node1.rec.gz | detector replay - --output json";
+
+const TUNE_HELP: &str = "\
+Which open connections are tuned: `detector tune --list` asks the daemon, `kill -USR1` this
+command. `detector explain PEER` shows it beside all of a peer's connections.
+
+Examples:
+  detector tune rustfs.service --peer http://node4:9000
+  detector tune --list";
+
+const EXAMPLES: &str = "\
+Examples:
+  detector run --peer http://node2:9000 --peer http://node3:9000
+  detector run --mode observe
+  detector watch --output json | jq 'select(.verdict == \"dead\")'
+  detector explain http://node4:9000
+  detector run --config /etc/detector/detector.toml --record node1.rec
+  detector replay node1.rec --patience 50ms";
+
+/// Tells which storage peers are dead, from the kernel's own evidence.
+#[derive(Debug, Parser)]
+#[command(name = "detector", version, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// How data is printed; json is one object a line, named as in the API.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    #[arg(long, global = true, value_name = "PATH", env = "DETECTOR_SOCKET", hide_env_values = true, help = describe("socket"))]
+    pub socket: Option<String>,
+    #[arg(long, global = true, value_name = "FILE", env = "DETECTOR_CONFIG", hide_env_values = true, help = config_help())]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch the peers, serve the verdicts, and print them as they change.
+    #[command(after_help = EXIT_CODES)]
+    Run(RunArgs),
+    /// Run a recording through the detector again, and print the verdicts as `run` does.
+    #[command(after_help = REPLAY_HELP)]
+    Replay(ReplayArgs),
+    /// List the peers and their verdicts.
+    Peers,
+    /// Print the peers, then every change, until Ctrl-C; outlives restarts of the daemon.
+    Watch,
+    /// Show the evidence behind a peer's verdict.
+    Explain {
+        /// The peer, as in http://node4:9000; a path is ignored.
+        peer: String,
+    },
+    /// Tune a service's new connections with peers until Ctrl-C, and print each; needs root.
+    #[command(after_help = format!("{TUNE_HELP}\n\n{EXIT_CODES}"))]
+    Tune(TuneArgs),
+    /// Check what this kernel and these privileges allow, and what it means.
+    Doctor,
+    /// Check or show the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell.
+    Completions { shell: Shell },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Report every error of the file and the flags, each with its place.
+    Check(Overrides),
+    /// Print every key, its value, and where the value comes from; the output is TOML.
+    Show(Overrides),
+}
+
+#[derive(Debug, Default, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// Write everything the verdicts are made from to a new file, for `detector replay`. It
+    /// has the addresses of the peers and their connections.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// The most bytes that are recorded; the recording ends there, the daemon goes on.
+    #[arg(long, value_name = "BYTES", default_value = "1GiB", requires = "record", value_parser = bytes)]
+    pub record_limit: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The recording; - is stdin.
+    pub file: PathBuf,
+    /// Another mode than the recorded one.
+    #[arg(long, value_name = "enforce|observe")]
+    pub mode: Option<String>,
+    /// Another patience than the recorded one.
+    #[arg(long, value_name = "DURATION")]
+    pub patience: Option<String>,
+    /// Another mercy than the recorded one; shows in the count of sockets to be destroyed.
+    #[arg(long, value_name = "DURATION")]
+    pub mercy: Option<String>,
+    /// Another value of any setting of the verdict, named as in the configuration file; may
+    /// be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Print the evidence behind this peer's verdict instead, as `detector explain` does.
+    #[arg(long, value_name = "PEER")]
+    pub explain: Option<String>,
+    /// The moment of the explanation: a time as in 2026-01-31T12:00:00Z, or seconds from the
+    /// beginning as in +12.5 [default: the end]
+    #[arg(long, value_name = "TIME|+SECONDS", requires = "explain", value_parser = at)]
+    pub at: Option<At>,
+}
+
+/// Flags that win over the file.
+#[derive(Debug, Default, Args)]
+pub struct Overrides {
+    /// A peer to watch, as in http://node4:9000; may be repeated, adds to the file's. With
+    /// none, peers are discovered from established connections, and only observed.
+    #[arg(long = "peer", value_name = "URL")]
+    pub peers: Vec<String>,
+    /// A service to protect, by systemd unit or cgroup; may be repeated. Its connects to dead
+    /// peers are refused, its connections with a dead peer destroyed (unless
+    /// --destroy-sockets off), its new ones tuned.
+    #[arg(long = "protect", value_name = "UNIT|CGROUP")]
+    pub protected: Vec<String>,
+    #[arg(long, value_name = "enforce|observe", help = describe("mode"))]
+    pub mode: Option<String>,
+    #[arg(long, value_name = "DURATION", help = describe("patience"))]
+    pub patience: Option<String>,
+    #[arg(long, value_name = "DURATION", help = describe("mercy"))]
+    pub mercy: Option<String>,
+    #[arg(long, value_name = "on|off", help = describe("destroy_sockets"))]
+    pub destroy_sockets: Option<String>,
+    #[arg(long, value_name = "auto|ebpf|sock-diag", help = describe("source"))]
+    pub source: Option<String>,
+    /// Behave as on a kernel without BTF: retransmissions are only counted.
+    #[arg(long)]
+    pub no_btf: bool,
+    #[arg(long, value_name = "ADDR|off", help = describe("metrics"))]
+    pub metrics: Option<String>,
+    #[arg(long, value_name = "LEVEL", env = "DETECTOR_LOG", hide_env_values = true, help = describe("log"))]
+    pub log: Option<String>,
+}
+
+/// What `detector tune` takes.
+#[derive(Debug, Args)]
+pub struct TuneArgs {
+    /// The service, by systemd unit or cgroup, as in rustfs.service.
+    #[arg(value_name = "UNIT|CGROUP", required_unless_present = "list")]
+    pub target: Option<String>,
+    /// Print the open connections that the running daemon has tuned, and end.
+    #[arg(long, conflicts_with_all = [
+        "target", "peers", "rto_min", "keepalive_idle", "keepalive_interval", "keepalive_count",
+        "user_timeout",
+    ])]
+    pub list: bool,
+    /// A peer, as in http://node4:9000; may be repeated, adds to the file's.
+    #[arg(long = "peer", value_name = "URL")]
+    pub peers: Vec<String>,
+    #[arg(long, value_name = "DURATION|off", help = describe("tune_rto_min"))]
+    pub rto_min: Option<String>,
+    #[arg(long, value_name = "DURATION|off", help = describe("tune_keepalive_idle"))]
+    pub keepalive_idle: Option<String>,
+    #[arg(long, value_name = "DURATION", help = describe("tune_keepalive_interval"))]
+    pub keepalive_interval: Option<String>,
+    #[arg(long, value_name = "COUNT", help = describe("tune_keepalive_count"))]
+    pub keepalive_count: Option<i64>,
+    #[arg(long, value_name = "DURATION|off", help = describe("tune_user_timeout"))]
+    pub user_timeout: Option<String>,
+    #[arg(long, value_name = "LEVEL", env = "DETECTOR_LOG", hide_env_values = true, help = describe("log"))]
+    pub log: Option<String>,
+}
+
+/// A key's meaning and default.
+fn describe(key: &str) -> String {
+    let Some(key) = keys::find(key) else {
+        return String::new();
+    };
+    let default = key.get(&Config::default()).to_plain();
+    let (first, rest) = key.help.split_at(1);
+    format!("{}{rest} [default: {default}]", first.to_uppercase())
+}
+
+fn config_help() -> String {
+    format!("The configuration file [default: {DEFAULT_FILE}, if it is there]")
+}

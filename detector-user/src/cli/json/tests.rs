@@ -1,0 +1,139 @@
+use std::collections::BTreeSet;
+
+use detector_api::v1;
+use prost::Message as _;
+
+use super::*;
+
+/// The field names of a message, from the protocol itself.
+fn proto_fields(message: &str) -> BTreeSet<String> {
+    let set = prost_types::FileDescriptorSet::decode(v1::FILE_DESCRIPTOR_SET).unwrap();
+    let mut messages: Vec<_> = set
+        .file
+        .into_iter()
+        .filter(|file| file.package() == "detector.v1")
+        .flat_map(|file| file.message_type)
+        .collect();
+    let nested: Vec<_> = messages
+        .iter()
+        .flat_map(|m| m.nested_type.clone())
+        .collect();
+    messages.extend(nested);
+    let found = messages.into_iter().find(|m| m.name() == message).unwrap();
+    found.field.iter().map(|f| f.name().to_owned()).collect()
+}
+
+fn json_fields(value: &impl Serialize) -> BTreeSet<String> {
+    match serde_json::to_value(value).unwrap() {
+        serde_json::Value::Object(object) => object.keys().cloned().collect(),
+        other => panic!("{other}"),
+    }
+}
+
+fn explanation() -> Explanation {
+    v1::ExplainPeerResponse {
+        peer: Some(v1::PeerState::default()),
+        silence: Some(v1::Silence::default()),
+        flows: vec![v1::Flow::default()],
+        events: vec![v1::Event::default()],
+        summary: String::new(),
+        probes: vec![v1::Probe::default()],
+        routes: vec![v1::Route::default()],
+        destroyed: Some(v1::Destroyed::default()),
+    }
+    .into()
+}
+
+#[test]
+fn fields_are_named_as_in_the_protocol() {
+    let explanation = explanation();
+    assert_eq!(
+        json_fields(&explanation),
+        proto_fields("ExplainPeerResponse")
+    );
+    assert_eq!(json_fields(&explanation.peer), proto_fields("PeerState"));
+    assert_eq!(json_fields(&explanation.silence), proto_fields("Silence"));
+    assert_eq!(json_fields(&explanation.flows[0]), proto_fields("Flow"));
+    assert_eq!(json_fields(&explanation.events[0]), proto_fields("Event"));
+    assert_eq!(json_fields(&explanation.probes[0]), proto_fields("Probe"));
+    assert_eq!(json_fields(&explanation.routes[0]), proto_fields("Route"));
+    let destroyed = explanation.destroyed.unwrap();
+    assert_eq!(json_fields(&destroyed), proto_fields("Destroyed"));
+    let tuned = TunedSocket::from(v1::TunedSocket::default());
+    assert_eq!(json_fields(&tuned), proto_fields("TunedSocket"));
+    let sockets = TunedSockets {
+        sockets: vec![tuned],
+    };
+    let expected = proto_fields("ListTunedSocketsResponse");
+    assert_eq!(json_fields(&sockets), expected);
+    let removed = Removed::from(v1::watch_peers_response::Removed::default());
+    let mut expected = proto_fields("Removed");
+    expected.insert("removed".to_owned());
+    assert_eq!(json_fields(&removed), expected);
+}
+
+#[test]
+fn the_protocol_s_words_are_the_core_s() {
+    let state = |verdict: &core::Verdict, breaker: &core::Breaker, reason: &core::Reason| {
+        let name = |prefix, word: &str| format!("{prefix}_{}", word.to_uppercase());
+        PeerState::from(v1::PeerState {
+            verdict: v1::Verdict::from_str_name(&name("VERDICT", verdict.as_str()))
+                .unwrap()
+                .into(),
+            breaker: v1::Breaker::from_str_name(&name("BREAKER", breaker.as_str()))
+                .unwrap()
+                .into(),
+            reason: v1::Reason::from_str_name(&name("REASON", reason.as_str()))
+                .unwrap()
+                .into(),
+            ..Default::default()
+        })
+    };
+    for verdict in core::Verdict::ALL {
+        for breaker in core::Breaker::ALL {
+            for reason in core::Reason::ALL {
+                let state = state(verdict, breaker, reason);
+                assert_eq!(state.verdict, verdict.as_str());
+                assert_eq!(state.breaker, breaker.as_str());
+                assert_eq!(state.reason, reason.as_str());
+            }
+        }
+    }
+}
+
+#[test]
+fn times_and_durations_are_written_as_protobuf_writes_them() {
+    let state = PeerState::from(v1::PeerState {
+        peer: "http://node4:9000".to_owned(),
+        verdict: v1::Verdict::Dead.into(),
+        breaker: v1::Breaker::HalfOpen.into(),
+        changed_at: Some(prost_types::Timestamp {
+            seconds: 1_700_000_000,
+            nanos: 123_000_000,
+        }),
+        silence: Some(Duration::from_millis(253).try_into().unwrap()),
+        ..Default::default()
+    });
+    assert_eq!(
+        line(&state),
+        concat!(
+            r#"{"peer":"http://node4:9000","verdict":"dead","breaker":"half_open","#,
+            r#""reason":"unspecified","generation":0,"revision":0,"mode":"unspecified","#,
+            r#""would_be_breaker":"unspecified","addresses":[],"#,
+            r#""changed_at":"2023-11-14T22:13:20.123Z","silence":"0.253s","#,
+            r#""isolated":false,"last_heard_age":null}"#,
+            "\n"
+        )
+    );
+    for (nanos, text) in [
+        (0, "0s"),
+        (1_500_000_000, "1.500s"),
+        (1_000, "0.000001s"),
+        (1, "0.000000001s"),
+    ] {
+        let mut event = explanation().events.remove(0);
+        event.age = Some(Duration::from_nanos(nanos));
+        let json = serde_json::to_value(&event).unwrap();
+        assert_eq!(json["age"], text);
+    }
+}

@@ -1,0 +1,190 @@
+//! The evidence behind a verdict.
+
+use std::fmt::Write as _;
+
+use super::{Table, addresses, breaker, duration, given, optional, time, verdict};
+use crate::cli::json::{Destroyed, Event, Explanation, Flow, PeerState, Probe, Route, Silence};
+
+/// The evidence behind a verdict.
+pub fn explanation(explanation: &Explanation) -> String {
+    let mut out = String::new();
+    if let Some(peer) = &explanation.peer {
+        let Explanation { summary, .. } = explanation;
+        let _ = writeln!(out, "{summary}\n");
+        for (name, value) in facts(peer).into_iter().chain(numbers(explanation)) {
+            let _ = writeln!(out, "{name:<14}{value}");
+        }
+        out.push('\n');
+    }
+    out += &flows(&explanation.flows);
+    for table in [
+        probes(&explanation.probes),
+        routes(&explanation.routes),
+        events(&explanation.events),
+    ] {
+        if !table.is_empty() {
+            out.push('\n');
+            out += &table;
+        }
+    }
+    out
+}
+
+fn facts(peer: &PeerState) -> Vec<(&'static str, String)> {
+    let PeerState {
+        reason,
+        mode,
+        generation,
+        revision,
+        ..
+    } = peer;
+    vec![
+        ("verdict", format!("{} ({reason})", verdict(peer))),
+        ("since", optional(peer.changed_at, time)),
+        ("breaker", format!("{}, mode {mode}", breaker(peer))),
+        ("generation", format!("{generation}, revision {revision}")),
+        ("addresses", addresses(peer)),
+        ("heard", heard(peer)),
+    ]
+}
+
+fn heard(peer: &PeerState) -> String {
+    match peer.last_heard_age {
+        Some(age) => format!("{} ago", duration(age)),
+        None => "never".to_owned(),
+    }
+}
+
+fn numbers(explanation: &Explanation) -> Vec<(&'static str, String)> {
+    let silence = explanation.silence.as_ref().map(silence);
+    let destroyed = explanation.destroyed.as_ref().map(destroyed);
+    silence.into_iter().flatten().chain(destroyed).collect()
+}
+
+fn destroyed(destroyed: &Destroyed) -> (&'static str, String) {
+    let Destroyed {
+        destroyed,
+        spared,
+        gone,
+        failed,
+    } = destroyed;
+    (
+        "destroyed",
+        format!("{destroyed} sockets ({spared} spared, {gone} gone before, {failed} failed)"),
+    )
+}
+
+fn silence(silence: &Silence) -> [(&'static str, String); 2] {
+    let lasted = optional(silence.duration, duration);
+    let patience = optional(silence.patience, duration);
+    let unanswered = silence.unanswered_transmissions;
+    let required = silence.required_transmissions;
+    let loss = silence.loss_estimate * 100.0;
+    [
+        ("silence", format!("{lasted}; dead from {patience}")),
+        (
+            "unanswered",
+            format!(
+                "{unanswered} transmissions; dead from {required} (estimated loss {loss:.2} %)"
+            ),
+        ),
+    ]
+}
+
+fn flows(flows: &[Flow]) -> String {
+    if flows.is_empty() {
+        return "no flows\n".to_owned();
+    }
+    let mut table = Table::new([
+        "LOCAL", "REMOTE", "STATE", "DEMAND", "RTOS", "BACKOFF", "UNACKED", "WINDOW", "HEARD",
+        "SRTT", "RTO", "TUNED", "NETNS", "COOKIE",
+    ]);
+    for flow in flows {
+        table.row([
+            flow.local.clone(),
+            flow.remote.clone(),
+            flow.state.clone(),
+            yes(flow.demand),
+            flow.rto_count.to_string(),
+            flow.backoff.to_string(),
+            flow.unacked_bytes.to_string(),
+            flow.send_window_bytes.to_string(),
+            optional(flow.last_heard_age, duration),
+            optional(flow.srtt, duration),
+            optional(flow.rto, duration),
+            given(&flow.tuned.join(",")),
+            flow.netns.to_string(),
+            flow.cookie.to_string(),
+        ]);
+    }
+    table.render()
+}
+
+fn events(events: &[Event]) -> String {
+    if events.is_empty() {
+        return "no events\n".to_owned();
+    }
+    let mut table = Table::new(["AGE", "EVENT", "SOURCE", "FLOW"]);
+    for event in events {
+        table.row([
+            optional(event.age, duration),
+            event.kind.clone(),
+            event.source.clone(),
+            event.flow.clone(),
+        ]);
+    }
+    table.render()
+}
+
+/// Nothing where there are none: an older daemon has no probes.
+fn probes(probes: &[Probe]) -> String {
+    if probes.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new([
+        "PROBE",
+        "TARGET",
+        "ANSWERS",
+        "SENT",
+        "ANSWERED",
+        "UNANSWERED",
+        "LAST ANSWER",
+    ]);
+    for probe in probes {
+        let answer = match probe.last_answer_age {
+            Some(age) => format!("{} {} ago", probe.last_answer, duration(age)),
+            None => "-".to_owned(),
+        };
+        table.row([
+            probe.kind.clone(),
+            probe.target.clone(),
+            yes(probe.known_to_answer),
+            probe.sent.to_string(),
+            probe.answered.to_string(),
+            probe.unanswered.to_string(),
+            answer,
+        ]);
+    }
+    table.render()
+}
+
+fn routes(routes: &[Route]) -> String {
+    if routes.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(["ROUTE", "LINK", "GATEWAY", "CARRIER", "NEIGHBOUR"]);
+    for route in routes {
+        table.row([
+            route.address.clone(),
+            route.link.to_string(),
+            given(&route.gateway),
+            if route.link_up { "up" } else { "down" }.to_owned(),
+            given(&route.neighbour),
+        ]);
+    }
+    table.render()
+}
+
+fn yes(is: bool) -> String {
+    if is { "yes" } else { "-" }.to_owned()
+}

@@ -1,0 +1,206 @@
+use super::*;
+use crate::cli::json::{Destroyed, Event, Explanation, Flow, Probe, Route, Silence};
+
+fn state() -> PeerState {
+    PeerState {
+        peer: "http://node4:9000".to_owned(),
+        verdict: "dead".to_owned(),
+        breaker: "open".to_owned(),
+        reason: "rto_unanswered".to_owned(),
+        generation: 3,
+        revision: 9,
+        mode: "enforce".to_owned(),
+        would_be_breaker: "open".to_owned(),
+        addresses: vec!["10.0.0.4".to_owned()],
+        changed_at: Some(Timestamp::new(1_700_000_000, 123_456_789).unwrap()),
+        silence: Some(Duration::from_millis(253)),
+        isolated: false,
+        last_heard_age: Some(Duration::from_millis(254)),
+    }
+}
+
+#[test]
+fn a_change_is_one_line() {
+    let dead = state();
+    assert_eq!(
+        change(dead.changed_at, &dead),
+        "2023-11-14T22:13:20.123Z http://node4:9000        dead     open       \
+         rto_unanswered       heard 254ms ago\n"
+    );
+    let observed = PeerState {
+        breaker: "closed".to_owned(),
+        last_heard_age: None,
+        ..state()
+    };
+    let line = change(None, &observed);
+    assert!(line.contains("closed (would be open)"), "{line}");
+    assert!(line.ends_with("never heard from\n"), "{line}");
+    let held = PeerState {
+        verdict: "suspect".to_owned(),
+        isolated: true,
+        ..state()
+    };
+    let line = change(None, &held);
+    assert!(line.contains("suspect (held: isolated) open"), "{line}");
+    assert!(peers(&[held]).contains("suspect (held: isolated)  open"));
+}
+
+#[test]
+fn an_explanation_shows_numbers_flows_and_events() {
+    let explained = Explanation {
+        peer: Some(state()),
+        silence: Some(Silence {
+            duration: Some(Duration::from_millis(253)),
+            patience: Some(Duration::from_millis(250)),
+            unanswered_transmissions: 3,
+            required_transmissions: 2,
+            loss_estimate: 0.0125,
+        }),
+        flows: vec![Flow {
+            local: "10.0.0.1:40000".to_owned(),
+            remote: "10.0.0.4:9000".to_owned(),
+            netns: 4026531840,
+            cookie: 77,
+            state: "established".to_owned(),
+            rto_count: 1,
+            backoff: 1,
+            unacked_bytes: 4096,
+            send_window_bytes: 65535,
+            last_heard_age: Some(Duration::from_millis(253)),
+            srtt: Some(Duration::from_micros(80)),
+            rto: Some(Duration::from_millis(408)),
+            demand: true,
+            tuned: vec!["rto_min".to_owned(), "keepalive".to_owned()],
+        }],
+        events: vec![Event {
+            age: Some(Duration::from_millis(40)),
+            kind: "rto".to_owned(),
+            source: "ebpf".to_owned(),
+            flow: "10.0.0.1:40000 -> 10.0.0.4:9000".to_owned(),
+        }],
+        summary: "silent for 253 ms with 3 transmissions unanswered".to_owned(),
+        probes: vec![
+            Probe {
+                kind: "neighbour".to_owned(),
+                target: "10.0.0.4%2".to_owned(),
+                known_to_answer: true,
+                sent: 9,
+                answered: 4,
+                unanswered: 5,
+                last_answer_age: Some(Duration::from_secs(3)),
+                last_answer: "neighbour".to_owned(),
+            },
+            Probe {
+                kind: "connect".to_owned(),
+                target: "10.0.0.4:9000".to_owned(),
+                known_to_answer: false,
+                sent: 1,
+                answered: 0,
+                unanswered: 1,
+                last_answer_age: None,
+                last_answer: String::new(),
+            },
+        ],
+        routes: vec![Route {
+            address: "10.0.0.4".to_owned(),
+            link: 2,
+            gateway: String::new(),
+            link_up: true,
+            neighbour: "failed".to_owned(),
+        }],
+        destroyed: Some(Destroyed {
+            destroyed: 12,
+            spared: 1,
+            gone: 2,
+            failed: 0,
+        }),
+    };
+    let text = explanation(&explained);
+    let expected = "\
+silent for 253 ms with 3 transmissions unanswered
+
+verdict       dead (rto_unanswered)
+since         2023-11-14T22:13:20.123Z
+breaker       open, mode enforce
+generation    3, revision 9
+addresses     10.0.0.4
+heard         254ms ago
+silence       253ms; dead from 250ms
+unanswered    3 transmissions; dead from 2 (estimated loss 1.25 %)
+destroyed     12 sockets (1 spared, 2 gone before, 0 failed)
+
+LOCAL           REMOTE         STATE        DEMAND  RTOS  BACKOFF  UNACKED  WINDOW  HEARD  SRTT  RTO    TUNED              NETNS       COOKIE
+10.0.0.1:40000  10.0.0.4:9000  established  yes     1     1        4096     65535   253ms  80us  408ms  rto_min,keepalive  4026531840  77
+
+PROBE      TARGET         ANSWERS  SENT  ANSWERED  UNANSWERED  LAST ANSWER
+neighbour  10.0.0.4%2     yes      9     4         5           neighbour 3.0s ago
+connect    10.0.0.4:9000  -        1     0         1           -
+
+ROUTE     LINK  GATEWAY  CARRIER  NEIGHBOUR
+10.0.0.4  2     -        up       failed
+
+AGE   EVENT  SOURCE  FLOW
+40ms  rto    ebpf    10.0.0.1:40000 -> 10.0.0.4:9000
+";
+    assert_eq!(text, expected, "{text}");
+    let nothing = Explanation {
+        flows: Vec::new(),
+        events: Vec::new(),
+        probes: Vec::new(),
+        routes: Vec::new(),
+        ..explained
+    };
+    assert!(explanation(&nothing).ends_with("\nno flows\n\nno events\n"));
+}
+
+#[test]
+fn a_tuned_connection_is_shown_with_what_the_kernel_took() {
+    let mut socket = TunedSocket {
+        peer: "http://b:9000".to_owned(),
+        local: "10.0.0.1:40000".to_owned(),
+        remote: "10.0.0.2:9000".to_owned(),
+        cookie: 77,
+        options: vec!["rto_min".to_owned(), "keepalive".to_owned()],
+        tuned_at: Some(Timestamp::new(1_700_000_000, 123_456_789).unwrap()),
+    };
+    assert_eq!(
+        tuned(std::slice::from_ref(&socket)),
+        "\
+PEER           LOCAL           REMOTE         TUNED              SINCE                     COOKIE
+http://b:9000  10.0.0.1:40000  10.0.0.2:9000  rto_min,keepalive  2023-11-14T22:13:20.123Z  77
+"
+    );
+    assert_eq!(
+        just_tuned(&socket),
+        "2023-11-14T22:13:20.123Z http://b:9000            \
+         10.0.0.1:40000 -> 10.0.0.2:9000  rto_min, keepalive\n"
+    );
+    socket.peer.clear();
+    socket.options.clear();
+    assert!(just_tuned(&socket).contains(" -  "));
+    assert!(just_tuned(&socket).contains("took no option"));
+}
+
+#[test]
+fn tables_are_aligned_without_trailing_blanks() {
+    let mut table = Table::new(["A", "LONGER"]);
+    table.row(["wide cell".to_owned(), "é".to_owned()]);
+    table.row(["é".to_owned(), "x".to_owned()]);
+    assert_eq!(
+        table.render(),
+        "A          LONGER\nwide cell  é\né          x\n"
+    );
+}
+
+#[test]
+fn durations_are_short() {
+    for (millis, text) in [
+        (0, "0us"),
+        (253, "253ms"),
+        (1_250, "1.2s"),
+        (61_000, "1m01s"),
+        (7_260_000, "2h01m"),
+    ] {
+        assert_eq!(duration(Duration::from_millis(millis)), text);
+    }
+}

@@ -1,0 +1,102 @@
+use super::{
+    privileges::{CAP_SYS_ADMIN, CAP_SYS_RESOURCE, soft_limit},
+    *,
+};
+
+#[test]
+fn a_survey_names_the_links_that_peers_are_reached_by() {
+    let survey = Survey {
+        links: 3,
+        used: [("eth0".to_owned(), true), ("eth1".to_owned(), false)].into(),
+        without_route: 1,
+    };
+    assert_eq!(
+        surveyed(&survey),
+        "3 links are known; peers are reached by eth0, which is up; peers are reached by \
+         eth1, which is DOWN; 1 peer addresses are this host's or have no route"
+    );
+}
+
+fn statuses(effective: u64) -> Vec<Status> {
+    let checks = capabilities(effective);
+    checks.iter().map(|check| check.status).collect()
+}
+
+#[test]
+fn reads_the_effective_set() {
+    let status = "Name:\tx\nCapInh:\t0000000000000000\nCapEff:\t000001ffffffffff\n";
+    assert_eq!(effective_capabilities(status), 0x1ff_ffff_ffff);
+    assert_eq!(effective_capabilities("CapEff:\tzz\n"), 0);
+    assert_eq!(effective_capabilities(""), 0);
+}
+
+#[test]
+fn reads_the_soft_limit() {
+    let limits = "Limit                     Soft Limit           Hard Limit\n\
+        Max locked memory         67108864             unlimited            bytes\n";
+    assert_eq!(soft_limit(limits, "Max locked memory"), Some("67108864"));
+    assert_eq!(soft_limit("", "Max locked memory"), None);
+}
+
+#[test]
+fn a_low_limit_of_locked_memory_matters_where_it_cannot_be_lifted() {
+    let status = |limits, effective| locked_memory(limits, effective).status;
+    let low = "Max locked memory         65536                65536                bytes\n";
+    assert_eq!(status(low, 0), Status::Degraded);
+    assert_eq!(status(low, 1 << CAP_SYS_RESOURCE), Status::Ok);
+    assert_eq!(
+        status("Max locked memory  8388608  8388608  bytes\n", 0),
+        Status::Ok
+    );
+    assert_eq!(
+        status("Max locked memory  unlimited  unlimited  bytes\n", 0),
+        Status::Ok
+    );
+    assert_eq!(status("", 0), Status::Degraded);
+}
+
+#[test]
+fn each_capability_is_its_own_answer() {
+    use Status::{Degraded, Missing, Ok};
+    assert_eq!(statuses(0), [Missing, Missing, Degraded]);
+    assert_eq!(statuses(1 << 39), [Ok, Missing, Degraded]);
+    assert_eq!(statuses(1 << 39 | 1 << 38), [Ok, Ok, Degraded]);
+    assert_eq!(statuses(1 << CAP_SYS_ADMIN), [Ok, Ok, Degraded]);
+    assert_eq!(statuses(1 << 12), [Missing, Missing, Ok]);
+}
+
+#[test]
+fn neighbour_probes_want_both_kinds() {
+    use nix::errno::Errno::{EAFNOSUPPORT, EPERM};
+    let check = |arp, ndp| neighbour_probes(probe::Access { arp, ndp });
+    assert_eq!(check(Ok(()), Ok(())).status, Status::Ok);
+    for (arp, ndp) in [
+        (Err(EPERM), Err(EPERM)),
+        (Ok(()), Err(EAFNOSUPPORT)),
+        (Err(EPERM), Ok(())),
+    ] {
+        let check = check(arp, ndp);
+        assert_eq!(check.status, Status::Degraded);
+        assert!(check.meaning.contains("CAP_NET_RAW"), "{}", check.meaning);
+    }
+}
+
+#[test]
+fn every_check_says_what_it_found_and_means() {
+    let checks = checks(&[[127, 0, 0, 1].into()].into());
+    for wanted in [
+        "kernel",
+        "eBPF object",
+        "tracefs",
+        "loads and attaches",
+        "sock_diag",
+        "rtnetlink",
+        "neighbour probes",
+    ] {
+        assert!(checks.iter().any(|check| check.name == wanted), "{wanted}");
+    }
+    for check in checks {
+        assert!(!check.found.is_empty(), "{}", check.name);
+        assert!(!check.meaning.is_empty(), "{}", check.name);
+    }
+}
