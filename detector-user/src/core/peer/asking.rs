@@ -5,11 +5,12 @@
 //! no other evidence will ever come. In doubt it is asked fast, by everything that is known
 //! to answer; when dead, with growing intervals until it is back.
 
+use std::time::Duration;
+
 use super::{Peer, SUSPECT_AFTER, Surroundings};
 use crate::core::{
     ProbeId, ProbeTarget, Time, Verdict, budget::Urgency, rhythm::Rhythm, witness::Heard,
 };
-use std::time::Duration;
 
 /// How long a look may take to come back before the peer is asked all the same.
 const LOOK_RETURNS: Duration = Duration::from_millis(10);
