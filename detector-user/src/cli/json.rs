@@ -50,6 +50,8 @@ pub struct Explanation {
     pub probes: Vec<Probe>,
     pub routes: Vec<Route>,
     pub destroyed: Option<Destroyed>,
+    #[serde(serialize_with = "rfc3339")]
+    pub as_of: Option<Timestamp>,
 }
 
 /// `detector.v1.Silence`.
@@ -140,9 +142,7 @@ impl From<v1::PeerState> for PeerState {
             generation: state.generation,
             revision: state.revision,
             addresses: state.addresses,
-            changed_at: state
-                .changed_at
-                .and_then(|at| Timestamp::new(at.seconds, at.nanos).ok()),
+            changed_at: timestamp(state.changed_at),
             silence: duration(state.silence),
             isolated: state.isolated,
             last_heard_age: duration(state.last_heard_age),
@@ -196,6 +196,7 @@ impl From<v1::ExplainPeerResponse> for Explanation {
             probes: explanation.probes.into_iter().map(Into::into).collect(),
             routes: explanation.routes.into_iter().map(Into::into).collect(),
             destroyed: explanation.destroyed.map(Into::into),
+            as_of: timestamp(explanation.as_of),
         }
     }
 }
@@ -292,6 +293,10 @@ fn duration(duration: Option<prost_types::Duration>) -> Option<Duration> {
     duration.and_then(|duration| duration.try_into().ok())
 }
 
+fn timestamp(at: Option<prost_types::Timestamp>) -> Option<Timestamp> {
+    at.and_then(|at| Timestamp::new(at.seconds, at.nanos).ok())
+}
+
 fn rfc3339<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => serializer.collect_str(at),
@@ -369,6 +374,7 @@ mod tests {
             probes: vec![v1::Probe::default()],
             routes: vec![v1::Route::default()],
             destroyed: Some(v1::Destroyed::default()),
+            as_of: Some(prost_types::Timestamp::default()),
         }
         .into()
     }

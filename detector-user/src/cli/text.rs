@@ -432,6 +432,7 @@ mod tests {
                 link_up: true,
                 neighbour: "failed".to_owned(),
             }],
+            as_of: None,
             destroyed: Some(Destroyed {
                 destroyed: 12,
                 spared: 1,

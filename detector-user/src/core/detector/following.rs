@@ -99,12 +99,14 @@ impl Detector {
                 self.network.heard(addr, at);
             }
         }
-        if before.is_dead != is_dead {
-            self.recall_witnesses();
+        if let Some(on) = peer.take_news_of_awaiting() {
             self.effects.push_back(Effect::ReportEstablished {
                 peer: name.clone(),
-                on: is_dead,
+                on,
             });
+        }
+        if before.is_dead != is_dead {
+            self.recall_witnesses();
         }
         if suspect {
             self.ask_witnesses(now);

@@ -361,6 +361,15 @@ impl Evidence {
         self.neighbour_failed = self.neighbour_failed.filter(|failed| *failed > at);
     }
 
+    /// A silence from `since` to `heard` looked bad and ended: the peer was alive all the
+    /// while. One of a peer that has just come back from the dead says nothing of its path:
+    /// switches and neighbours are still learning where it is.
+    pub(super) fn stall_recovered(&mut self, at: Time, since: Time, heard: Time) {
+        if since >= self.learn_from {
+            self.path.stall_recovered(at, heard.since(since));
+        }
+    }
+
     /// The peer was found dead, or would be if the verdict were not held: until it returns
     /// nothing is learnt of the path.
     pub(super) fn died(&mut self) {

@@ -15,9 +15,6 @@ use crate::core::{
 /// How long a look may take to come back before the peer is asked all the same.
 const LOOK_RETURNS: Duration = Duration::from_millis(10);
 
-/// Where nothing but an open port is known to answer, it is asked less often by this factor.
-const DISTURBING_FACTOR: u32 = 10;
-
 /// A peer behind a link that is down, or one that cannot be asked, is thought of again after
 /// this time.
 const ASK_LATER: Duration = Duration::from_secs(1);
@@ -234,11 +231,6 @@ impl Peer {
             return Vec::new();
         }
         let is_connected = self.evidence.is_connected();
-        // A program has to take each of these connects, and its queue may be full of them.
-        let interval = match self.evidence.probes.disturbs() {
-            true => interval * DISTURBING_FACTOR,
-            false => interval,
-        };
         if interval.is_zero() || !is_connected || !self.evidence.probes.is_answerable() {
             rhythm.due = rhythm.survey_due;
             return Vec::new();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Change, Peer, SUSPECT_AFTER, Surroundings};
+use super::{Change, Death, Peer, SUSPECT_AFTER, Surroundings};
 use crate::core::{Reason, Time, Verdict, evidence::Silence, path::PathHistory};
 
 /// The part of the patience for which the peer must have been asked again and again: data
@@ -39,7 +39,10 @@ impl Peer {
                 } else {
                     self.detection_latency = Some(at.since(silence.since));
                     self.deaf_since = Some(at);
-                    self.silent_since = Some(silence.since);
+                    self.death = Some(Death {
+                        silent_since: silence.since,
+                        unheard_since: self.unheard_since(&silence, around),
+                    });
                     (Verdict::Dead, silence.reason)
                 }
             }
@@ -70,6 +73,18 @@ impl Peer {
             return Change::State;
         }
         change
+    }
+
+    /// When the peer was last heard, or if that was longer before the silence than it takes to
+    /// find out, then so much before it: a call that waits for a reply is stuck from then on.
+    fn unheard_since(&self, silence: &Silence, around: Surroundings<'_>) -> Time {
+        let idle = around.settings.idle_probe_interval;
+        let jitter = idle * around.settings.idle_probe_jitter_percent / 100;
+        let heard = self.evidence.last_heard().unwrap_or_default();
+        let earliest = heard.max(self.excused(around));
+        earliest
+            .max(silence.since - (idle + jitter))
+            .min(silence.since)
     }
 
     fn is_long_enough(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {

@@ -21,7 +21,10 @@ use std::{
 };
 
 use self::judging::ASKED_FOR;
-pub(super) use self::{asking::Asking, ending::Ending};
+pub(super) use self::{
+    asking::Asking,
+    ending::{Death, Ending},
+};
 use super::{
     Destroyed, Endpoint, FlowEvent, FlowReading, NeighbourState, NetworkEvent, PeerName,
     ProbeAnswer, ProbeEvent, ProbeOutcome, Reason, Settings, SourceKind, Time, Trial, TrialError,
@@ -53,6 +56,10 @@ const LOOK_IDLE: Duration = Duration::from_secs(10);
 
 /// How often a peer is looked at of which nothing is known, or that has no connection.
 const LOOK_UNKNOWN: Duration = Duration::from_secs(1);
+
+/// How soon a new connection is looked at while all is well: a program that makes one for
+/// each request has us look no more often than this.
+const LOOK_CONNECTED: Duration = Duration::from_millis(100);
 
 /// What changed, for the detector to publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +99,8 @@ pub(super) struct Peer {
     /// The moment after which the peer must be heard for a Suspect or Dead verdict to end
     /// well.
     deaf_since: Option<Time>,
-    /// While it is Dead: since when it was silent as it was found so.
-    silent_since: Option<Time>,
+    /// While it is Dead: the silence in which it was found so.
+    death: Option<Death>,
     /// The verdict would be Dead, were it not for what surrounds it.
     held: bool,
     /// Nobody was heard for half of the patience: should somebody be now, it begins anew.
@@ -108,6 +115,8 @@ pub(super) struct Peer {
     ending: Ending,
     /// When it was last heard, as was told.
     told_heard: Option<Time>,
+    /// Whether the source was told to report finished handshakes.
+    awaits_connects: bool,
 }
 
 impl Peer {
@@ -129,7 +138,7 @@ impl Peer {
             dead_interval: LOOK_DEAD.0,
             silence: None,
             deaf_since: None,
-            silent_since: None,
+            death: None,
             held: false,
             alone: false,
             held_until: Time::default(),
@@ -138,6 +147,7 @@ impl Peer {
             asking: Asking::new(Rhythm::new(now, seed.finish())),
             ending: Ending::default(),
             told_heard: None,
+            awaits_connects: false,
         }
     }
 
@@ -188,11 +198,17 @@ impl Peer {
     pub(super) fn event(&mut self, now: Time, event: &FlowEvent) -> Change {
         match self.evidence.event(event) {
             Weight::Heard(reason) => {
-                self.looks.soon(now);
+                if self.verdict == Verdict::Dead || self.silence.is_some() {
+                    self.looks.soon(now);
+                } else {
+                    self.looks.wake(now + LOOK_CONNECTED);
+                }
                 // It may have happened before the look that found the peer Dead and be told
                 // only now; its time is exact, unlike that of a reading.
-                if self.silent_since.is_some_and(|since| event.at > since) {
-                    self.deaf_since = self.silent_since;
+                if let Some(death) = self.death
+                    && event.at > death.silent_since
+                {
+                    self.deaf_since = Some(death.silent_since);
                 }
                 self.heard_again(now, reason)
             }
@@ -207,6 +223,15 @@ impl Peer {
             }
             Weight::Neutral => self.heard_again(now, Reason::PacketReceived),
         }
+    }
+
+    /// Whether finished handshakes are to be reported from now on, if that is news: while it
+    /// is dead they show that it is back, and while it has no connection that it has one,
+    /// which may be cut at any moment.
+    pub(super) fn take_news_of_awaiting(&mut self) -> Option<bool> {
+        let awaits = self.verdict == Verdict::Dead || !self.evidence.is_connected();
+        let was = std::mem::replace(&mut self.awaits_connects, awaits);
+        (was != awaits).then_some(awaits)
     }
 
     /// Takes in what became of a probe.
@@ -363,7 +388,7 @@ impl Peer {
     /// The peer's sockets were destroyed, or not.
     pub(super) fn destroyed(&mut self, generation: u64, result: Destroyed) {
         if generation == self.generation {
-            self.ending.ended(generation, self.silent_since, result);
+            self.ending.ended(generation, self.death, result);
         }
     }
 

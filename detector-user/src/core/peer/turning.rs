@@ -65,10 +65,9 @@ impl Peer {
             self.evidence.died();
             self.dead_interval = LOOK_DEAD.0;
             self.asking.died(at);
-            self.ending
-                .died(self.generation, self.silent_since.unwrap_or(at));
+            self.ending.died(self.generation, self.death);
         } else {
-            if self.silent_since.take().is_some() {
+            if self.death.take().is_some() {
                 self.evidence.returned(at);
                 self.ending.called_off();
             }
@@ -84,8 +83,8 @@ impl Peer {
         if self.verdict == Verdict::Suspect && !self.held && !self.cut_off && heard > silence.since
         {
             // What was this host's own fault is not the peer's stall.
-            let stall = heard.since(silence.since.max(self.held_until));
-            self.evidence.path.stall_recovered(at, stall);
+            let since = silence.since.max(self.held_until);
+            self.evidence.stall_recovered(at, since, heard);
         }
     }
 }
