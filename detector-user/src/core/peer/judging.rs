@@ -145,7 +145,7 @@ impl Peer {
     /// The same before the patience is over, once witnesses have had the time to answer.
     fn is_alone_half_way(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {
         let patience = self.evidence.path.patience(at, around.settings.patience);
-        let half = (patience / 2).max(SUSPECT_AFTER * 2);
+        let half = (patience / 2).max(SUSPECT_AFTER * 4);
         at.since(silence.since) >= half && self.is_alone_silent(at, silence, around)
     }
 

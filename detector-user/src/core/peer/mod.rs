@@ -40,7 +40,7 @@ use super::{
 };
 
 /// How long a demand stands before the peer is Suspect: longer than a LAN's answer takes.
-const SUSPECT_AFTER: Duration = Duration::from_millis(20);
+const SUSPECT_AFTER: Duration = Duration::from_millis(10);
 
 /// How often a Suspect peer is looked at, at first, and when it has been so for long.
 const LOOK_SUSPECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));

@@ -57,7 +57,7 @@ fn looks_are_as_frequent_as_what_is_known_needs() {
     world.look(3000, vec![idle(0, 3000)]);
     // Suspicion, decision, and between them now and then.
     world.event(4000, FlowEventKind::Tlp, established(0, ms(3990)));
-    for (millis, next) in [(4005, 4020), (4020, 4070), (4070, 4120), (4230, 4250)] {
+    for (millis, next) in [(4005, 4015), (4015, 4065), (4065, 4115), (4230, 4250)] {
         world.look(millis, vec![established(0, ms(3990))]);
         assert_eq!(world.next_look(), next, "at {millis}");
     }
