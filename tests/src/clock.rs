@@ -1,7 +1,7 @@
 //! The clock that cuts, peers and watchers share: `CLOCK_MONOTONIC`, which is the same in
 //! every process and network namespace of this machine.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -10,6 +10,16 @@ pub fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
         .expect("every Linux kernel has CLOCK_MONOTONIC (clock_gettime(2))");
     Duration::from(now).as_nanos() as u64
+}
+
+/// When this was by the wall clock, in nanoseconds of this one.
+pub fn of_wall(at: SystemTime) -> u64 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the daemon gives wall-clock times, and tests compare them with their own"
+    )]
+    let age = SystemTime::now().duration_since(at).unwrap_or_default();
+    now_ns().saturating_sub(age.as_nanos() as u64)
 }
 
 /// From one moment to a later one; zero when it is not later.

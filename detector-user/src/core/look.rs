@@ -78,6 +78,13 @@ impl Looks {
         }
     }
 
+    /// The next look comes no later than this.
+    pub(super) fn wake(&mut self, at: Time) {
+        if let Next::Due(due) = &mut self.next {
+            *due = at.min(*due);
+        }
+    }
+
     /// A look came back, taken at `at`; the next is due `interval` after that, or a little
     /// before, at a moment that it shares with other peers.
     pub(super) fn came_back(&mut self, now: Time, at: Time, interval: Duration) {

@@ -132,13 +132,6 @@ impl Probes {
             .map_or_else(|| self.all(), |target| vec![target.target])
     }
 
-    /// Whether even the gentlest question is a connect to an open port.
-    pub(super) fn disturbs(&self) -> bool {
-        let mut counting = self.targets.iter().filter(|t| t.counts()).peekable();
-        let is_open = |t: &Target| matches!(t.last_answer, Some((_, ProbeAnswer::SynAck)));
-        counting.peek().is_some() && counting.all(is_open)
-    }
-
     /// Each one that is known to answer in its turn; all of them while none is.
     pub(super) fn next_in_turn(&mut self) -> Vec<ProbeTarget> {
         let counting: Vec<_> = self.targets.iter().filter(|t| t.counts()).collect();

@@ -7,8 +7,9 @@ use super::{Time, path::PathHistory};
 /// Every target is asked this often, so that it is known who answers.
 const SURVEY_EVERY: Duration = Duration::from_secs(45);
 
-/// A dead peer is asked this often at first, and at last: the interval doubles.
-const DEAD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+/// A dead peer is asked this often at first, and at last: the interval doubles. Its breaker
+/// closes no later than the second of these after it is back, and what else that takes.
+const DEAD: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(200));
 
 /// Timers come a little late, one more than the other.
 const TIMER_SLACK: Duration = Duration::from_millis(1);
@@ -155,7 +156,7 @@ mod tests {
             asked.push(rhythm.due);
             rhythm.next_dead(rhythm.due);
         }
-        assert_eq!(asked, [0, 100, 300, 700, 1200].map(ms));
+        assert_eq!(asked, [0, 50, 150, 350, 550].map(ms));
     }
 
     #[test]

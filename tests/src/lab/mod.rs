@@ -275,6 +275,8 @@ fn wiring(hosts: &[&Host]) -> String {
     // discovery must reach everyone.
     line("link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0".to_owned());
     line("link set br0 up".to_owned());
+    // Where ports go whose frames are dropped: it stays down.
+    line("link add dead0 type bridge".to_owned());
     for host in hosts {
         let (port, namespace) = (host.port(), host.namespace());
         line(format!(

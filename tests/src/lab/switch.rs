@@ -35,14 +35,15 @@ impl Cut {
         }
     }
 
-    /// In the words of `ip link set dev PORT …`: one netlink message each. A port that is
-    /// taken out of the bridge stays up, and nothing comes in or goes out by it. (Bridge
-    /// port state "disabled" would do the same until the kernel's next carrier event, which
-    /// may be a second late, enables the port again.)
+    /// In the words of `ip link set dev PORT …`: one netlink message each. A port of the
+    /// bridge that is down stays up itself, and nothing comes in or goes out by it. (With no
+    /// bridge at all, the router would take in what comes by a port of its far switch. Bridge
+    /// port state "disabled" would do until the kernel's next carrier event, which may be a
+    /// second late, enables the port again.)
     fn link_words(self) -> &'static str {
         match self {
             Self::PortDown => "down",
-            Self::SilentDrop => "nomaster",
+            Self::SilentDrop => "master dead0",
         }
     }
 }

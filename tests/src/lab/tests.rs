@@ -303,11 +303,13 @@ async fn hosts_behind_a_router_are_reached_through_it() -> anyhow::Result<()> {
             let routed = Wire::new(&lab, 1, 3, v6)?;
             let sibling = Wire::new(&lab, 1, 4, v6)?;
             let near = Wire::new(&lab, 1, 2, v6)?;
+            let back = Wire::new(&lab, 3, 1, v6)?;
             for cut in Cut::ALL {
                 let case = format!("{} v6={v6}", cut.as_str());
                 assert_eq!(routed.arriving(5)?, 5, "before {case}");
                 lab.cut(&[3], cut)?;
                 assert_eq!(routed.arriving(2)?, 0, "cut off behind the router, {case}");
+                assert_eq!(back.arriving(2)?, 0, "nor does anything come back, {case}");
                 assert_eq!(sibling.arriving(2)?, 2, "the router stays, {case}");
                 lab.heal(&[3])?;
                 lab.cut_router(Some(cut))?;

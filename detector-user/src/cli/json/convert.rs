@@ -50,6 +50,7 @@ impl From<v1::ExplainPeerResponse> for Explanation {
             probes: explanation.probes.into_iter().map(Into::into).collect(),
             routes: explanation.routes.into_iter().map(Into::into).collect(),
             destroyed: explanation.destroyed.map(Into::into),
+            as_of: timestamp(explanation.as_of),
         }
     }
 }

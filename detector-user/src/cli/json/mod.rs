@@ -54,6 +54,8 @@ pub struct Explanation {
     pub probes: Vec<Probe>,
     pub routes: Vec<Route>,
     pub destroyed: Option<Destroyed>,
+    #[serde(serialize_with = "rfc3339")]
+    pub as_of: Option<Timestamp>,
 }
 
 /// `detector.v1.Silence`.

@@ -40,6 +40,7 @@ fn explanation() -> Explanation {
         probes: vec![v1::Probe::default()],
         routes: vec![v1::Route::default()],
         destroyed: Some(v1::Destroyed::default()),
+        as_of: Some(prost_types::Timestamp::default()),
     }
     .into()
 }

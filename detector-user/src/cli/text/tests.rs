@@ -108,6 +108,7 @@ fn an_explanation_shows_numbers_flows_and_events() {
             link_up: true,
             neighbour: "failed".to_owned(),
         }],
+        as_of: None,
         destroyed: Some(Destroyed {
             destroyed: 12,
             spared: 1,

@@ -5,17 +5,15 @@
 //! no other evidence will ever come. In doubt it is asked fast, by everything that is known
 //! to answer; when dead, with growing intervals until it is back.
 
+use std::time::Duration;
+
 use super::{Peer, SUSPECT_AFTER, Surroundings};
 use crate::core::{
     ProbeId, ProbeTarget, Time, Verdict, budget::Urgency, rhythm::Rhythm, witness::Heard,
 };
-use std::time::Duration;
 
 /// How long a look may take to come back before the peer is asked all the same.
 const LOOK_RETURNS: Duration = Duration::from_millis(10);
-
-/// Where nothing but an open port is known to answer, it is asked less often by this factor.
-const DISTURBING_FACTOR: u32 = 10;
 
 /// A peer behind a link that is down, or one that cannot be asked, is thought of again after
 /// this time.
@@ -233,11 +231,6 @@ impl Peer {
             return Vec::new();
         }
         let is_connected = self.evidence.is_connected();
-        // A program has to take each of these connects, and its queue may be full of them.
-        let interval = match self.evidence.probes.disturbs() {
-            true => interval * DISTURBING_FACTOR,
-            false => interval,
-        };
         if interval.is_zero() || !is_connected || !self.evidence.probes.is_answerable() {
             rhythm.due = rhythm.survey_due;
             return Vec::new();

@@ -7,10 +7,20 @@ use crate::core::{Breaker, Destroyed, FlowId, Settings, Time, Verdict};
 /// The most sockets that are destroyed at a time; programs that have more make new ones.
 const SOCKETS_AT_MOST: usize = 65_536;
 
+/// The silence in which a peer was found Dead.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::core) struct Death {
+    /// Since when something stood unanswered. What was heard after it ends the death.
+    pub silent_since: Time,
+    /// Since when nothing was heard, which is what a program that waits for a reply suffers
+    /// from: the mercy counts from here.
+    pub unheard_since: Time,
+}
+
 #[derive(Debug, Default)]
 pub(in crate::core) struct Ending {
-    /// The generation that is to end, and since when the peer is silent.
-    pending: Option<(u64, Time)>,
+    /// The generation that is to end, and its death.
+    pending: Option<(u64, Death)>,
     /// The sockets to destroy now, until the detector takes them.
     order: Option<Order>,
     result: Option<(u64, Destroyed)>,
@@ -27,14 +37,14 @@ pub(in crate::core) struct Order {
 impl Ending {
     /// When the sockets are to be destroyed.
     pub(super) fn due(&self, settings: &Settings) -> Option<Time> {
-        let (_, silent_since) = self.pending?;
+        let (_, death) = self.pending?;
         settings
             .destroy_sockets
-            .then(|| silent_since + settings.mercy)
+            .then(|| death.unheard_since + settings.mercy)
     }
 
-    pub(super) fn died(&mut self, generation: u64, silent_since: Time) {
-        self.pending = Some((generation, silent_since));
+    pub(super) fn died(&mut self, generation: u64, death: Option<Death>) {
+        self.pending = death.map(|death| (generation, death));
         self.result = None;
     }
 
@@ -44,11 +54,11 @@ impl Ending {
     }
 
     /// The answer to an order.
-    pub(super) fn ended(&mut self, generation: u64, silent_since: Option<Time>, result: Destroyed) {
+    pub(super) fn ended(&mut self, generation: u64, death: Option<Death>, result: Destroyed) {
         self.result = Some((generation, result));
         // Heard after all, it was said. Should the next look not show so, it is tried again.
         if result.spared > 0 {
-            self.pending = silent_since.map(|since| (generation, since));
+            self.pending = death.map(|death| (generation, death));
         }
     }
 
@@ -62,7 +72,7 @@ impl Peer {
     pub(super) fn end_sockets(&mut self, at: Time, around: Surroundings<'_>) {
         let is_open =
             self.verdict == Verdict::Dead && self.state(around.settings).breaker == Breaker::Open;
-        let Some((generation, silent_since)) = self.ending.pending else {
+        let Some((generation, death)) = self.ending.pending else {
             return;
         };
         let is_due = self
@@ -83,7 +93,7 @@ impl Peer {
         if !sockets.is_empty() {
             self.ending.order = Some(Order {
                 generation,
-                silent_since,
+                silent_since: death.silent_since,
                 sockets,
             });
         }

@@ -1,7 +1,9 @@
 //! One peer: its evidence, the verdict on it, and its breaker.
 //!
 //! ```text
-//! peer      takes evidence in, and has the rule of the verdict
+//! peer      takes evidence in, and says when it wants to look
+//! judging   the rule of the verdict
+//! turning   what follows when the verdict turns
 //! asking    when the peer is probed, and who of it is asked
 //! ending    what is done to the sockets of a dead peer
 //! shown     what is published and explained
@@ -9,14 +11,20 @@
 
 mod asking;
 mod ending;
+mod judging;
 mod shown;
+mod turning;
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     time::Duration,
 };
 
-pub(super) use self::{asking::Asking, ending::Ending};
+use self::judging::ASKED_FOR;
+pub(super) use self::{
+    asking::Asking,
+    ending::{Death, Ending},
+};
 use super::{
     Destroyed, Endpoint, FlowEvent, FlowReading, NeighbourState, NetworkEvent, PeerName,
     ProbeAnswer, ProbeEvent, ProbeOutcome, Reason, Settings, SourceKind, Time, Trial, TrialError,
@@ -25,7 +33,6 @@ use super::{
     evidence::{Evidence, Replaced, Silence},
     look::Looks,
     network::Network,
-    path::PathHistory,
     pauses::Pauses,
     rhythm::Rhythm,
     weight::Weight,
@@ -33,15 +40,7 @@ use super::{
 };
 
 /// How long a demand stands before the peer is Suspect: longer than a LAN's answer takes.
-const SUSPECT_AFTER: Duration = Duration::from_millis(20);
-
-/// The part of the patience for which the peer must have been asked again and again: data
-/// that was lost once, and asked about late, is no long silence.
-const ASKED_FOR: f64 = 0.9;
-
-/// A silence that is longer than the patience by this factor, pauses of this machine left
-/// out, is one even if the daemon was never on time.
-const STARVED_FACTOR: u32 = 10;
+const SUSPECT_AFTER: Duration = Duration::from_millis(10);
 
 /// How often a Suspect peer is looked at, at first, and when it has been so for long.
 const LOOK_SUSPECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
@@ -58,9 +57,9 @@ const LOOK_IDLE: Duration = Duration::from_secs(10);
 /// How often a peer is looked at of which nothing is known, or that has no connection.
 const LOOK_UNKNOWN: Duration = Duration::from_secs(1);
 
-/// Without a flow, a peer heard this long ago is no longer known to be alive. Longer than
-/// the time between two surveys of its probes.
-const ALIVE_WITHOUT_FLOW: Duration = Duration::from_secs(90);
+/// How soon a new connection is looked at while all is well: a program that makes one for
+/// each request has us look no more often than this.
+const LOOK_CONNECTED: Duration = Duration::from_millis(100);
 
 /// What changed, for the detector to publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +99,8 @@ pub(super) struct Peer {
     /// The moment after which the peer must be heard for a Suspect or Dead verdict to end
     /// well.
     deaf_since: Option<Time>,
-    /// While it is Dead: since when it was silent as it was found so.
-    silent_since: Option<Time>,
+    /// While it is Dead: the silence in which it was found so.
+    death: Option<Death>,
     /// The verdict would be Dead, were it not for what surrounds it.
     held: bool,
     /// Nobody was heard for half of the patience: should somebody be now, it begins anew.
@@ -116,6 +115,8 @@ pub(super) struct Peer {
     ending: Ending,
     /// When it was last heard, as was told.
     told_heard: Option<Time>,
+    /// Whether the source was told to report finished handshakes.
+    awaits_connects: bool,
 }
 
 impl Peer {
@@ -137,7 +138,7 @@ impl Peer {
             dead_interval: LOOK_DEAD.0,
             silence: None,
             deaf_since: None,
-            silent_since: None,
+            death: None,
             held: false,
             alone: false,
             held_until: Time::default(),
@@ -146,6 +147,7 @@ impl Peer {
             asking: Asking::new(Rhythm::new(now, seed.finish())),
             ending: Ending::default(),
             told_heard: None,
+            awaits_connects: false,
         }
     }
 
@@ -196,11 +198,17 @@ impl Peer {
     pub(super) fn event(&mut self, now: Time, event: &FlowEvent) -> Change {
         match self.evidence.event(event) {
             Weight::Heard(reason) => {
-                self.looks.soon(now);
+                if self.verdict == Verdict::Dead || self.silence.is_some() {
+                    self.looks.soon(now);
+                } else {
+                    self.looks.wake(now + LOOK_CONNECTED);
+                }
                 // It may have happened before the look that found the peer Dead and be told
                 // only now; its time is exact, unlike that of a reading.
-                if self.silent_since.is_some_and(|since| event.at > since) {
-                    self.deaf_since = self.silent_since;
+                if let Some(death) = self.death
+                    && event.at > death.silent_since
+                {
+                    self.deaf_since = Some(death.silent_since);
                 }
                 self.heard_again(now, reason)
             }
@@ -215,6 +223,15 @@ impl Peer {
             }
             Weight::Neutral => self.heard_again(now, Reason::PacketReceived),
         }
+    }
+
+    /// Whether finished handshakes are to be reported from now on, if that is news: while it
+    /// is dead they show that it is back, and while it has no connection that it has one,
+    /// which may be cut at any moment.
+    pub(super) fn take_news_of_awaiting(&mut self) -> Option<bool> {
+        let awaits = self.verdict == Verdict::Dead || !self.evidence.is_connected();
+        let was = std::mem::replace(&mut self.awaits_connects, awaits);
+        (was != awaits).then_some(awaits)
     }
 
     /// Takes in what became of a probe.
@@ -371,264 +388,7 @@ impl Peer {
     /// The peer's sockets were destroyed, or not.
     pub(super) fn destroyed(&mut self, generation: u64, result: Destroyed) {
         if generation == self.generation {
-            self.ending.ended(generation, self.silent_since, result);
-        }
-    }
-
-    /// The rule of the verdict.
-    fn judge(&mut self, at: Time, around: Surroundings<'_>) -> Change {
-        if self.verdict == Verdict::Dead {
-            return self.heard_again(at, Reason::PacketReceived);
-        }
-        let was_held = std::mem::take(&mut self.held);
-        let (verdict, reason) = match self.silence {
-            Some(silence) if self.is_long_enough(at, &silence, around) => {
-                if self.cut_off || self.is_alone_silent(at, &silence, around) {
-                    self.held = true;
-                    self.deaf_since = Some(silence.since);
-                    (Verdict::Suspect, Reason::Isolated)
-                } else if was_held || std::mem::take(&mut self.alone) {
-                    // Nobody was heard until just now: the patience begins anew.
-                    self.held_until = at;
-                    self.asking.hold_ended(at);
-                    self.deaf_since = Some(silence.since);
-                    (Verdict::Suspect, silence.reason)
-                } else {
-                    self.detection_latency = Some(at.since(silence.since));
-                    self.deaf_since = Some(at);
-                    self.silent_since = Some(silence.since);
-                    (Verdict::Dead, silence.reason)
-                }
-            }
-            Some(silence) if at.since(silence.since) >= SUSPECT_AFTER => {
-                self.alone |= self.is_alone_half_way(at, &silence, around);
-                self.deaf_since = Some(silence.since);
-                (Verdict::Suspect, silence.reason)
-            }
-            // Too early to say: what was believed before still stands.
-            Some(_) => {
-                self.held = was_held;
-                return Change::None;
-            }
-            None => {
-                self.alone = false;
-                self.without_demand(at)
-            }
-        };
-        if self.held && !was_held {
-            self.evidence.died();
-        } else if was_held && !self.held {
-            self.evidence.returned(at);
-        }
-        let change = self.set_verdict(at, verdict, reason, around.settings);
-        if change == Change::None && was_held != self.held {
-            self.reason = reason;
-            self.changed_at = at;
-            return Change::State;
-        }
-        change
-    }
-
-    fn is_long_enough(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {
-        let patience = self.evidence.path.patience(at, around.settings.patience);
-        let is_now = at.since(silence.since) >= patience
-            && silence.asked_for >= patience.mul_f64(ASKED_FOR)
-            && self.is_asked_enough(silence);
-        is_now || self.is_long_enough_over_pauses(at, patience, around)
-    }
-
-    /// Whether chance is no explanation for the missing answers.
-    fn is_asked_enough(&self, silence: &Silence) -> bool {
-        self.unanswered(silence) >= self.required()
-    }
-
-    /// How much was asked in vain: where the peer can be asked, at how many moments.
-    fn unanswered(&self, silence: &Silence) -> u32 {
-        match self.can_ask() {
-            true => silence.moments,
-            false => silence.transmissions,
-        }
-    }
-
-    /// How much must be asked in vain.
-    fn required(&self) -> u32 {
-        self.evidence.path.required_transmissions(self.can_ask())
-    }
-
-    fn can_ask(&self) -> bool {
-        !self.discovered && self.evidence.probes.is_answerable()
-    }
-
-    /// The silence when pauses of this machine excuse nothing but themselves.
-    fn is_long_enough_over_pauses(
-        &self,
-        at: Time,
-        patience: Duration,
-        around: Surroundings<'_>,
-    ) -> bool {
-        let usable = around.network.usable_since(&self.evidence.addresses());
-        let excused = usable.unwrap_or_default().max(self.held_until);
-        let spacing = PathHistory::spacing(patience, self.can_ask());
-        let Some(silence) = self.evidence.silence(at, excused, spacing) else {
-            return false;
-        };
-        let paused = around.pauses.within(silence.since, at);
-        let silent = at.since(silence.since).saturating_sub(paused);
-        silent >= patience * STARVED_FACTOR && self.is_asked_enough(&silence)
-    }
-
-    /// Whether others fell silent with it, and nobody is heard.
-    fn is_alone_silent(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {
-        let host = self.evidence.addresses().first().copied();
-        let idle = around.settings.idle_probe_interval;
-        around.witnesses.none_but(host, silence.since, at, idle)
-    }
-
-    /// The silence as this look shows it. One that goes on began when it was first seen to,
-    /// even if what showed it then is forgotten.
-    fn silence_at(&self, at: Time, around: Surroundings<'_>) -> Option<Silence> {
-        let excused = self.excused(around);
-        let patience = self.evidence.path.patience(at, around.settings.patience);
-        let spacing = PathHistory::spacing(patience, self.can_ask());
-        let silence = self.evidence.silence(at, excused, spacing)?;
-        let heard = self.evidence.last_heard().unwrap_or_default().max(excused);
-        let since = match self.silence {
-            Some(before) => before.since.max(heard).min(silence.since),
-            None => silence.since,
-        };
-        Some(Silence { since, ..silence })
-    }
-
-    /// The same before the patience is over, once witnesses have had the time to answer.
-    fn is_alone_half_way(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {
-        let patience = self.evidence.path.patience(at, around.settings.patience);
-        let half = (patience / 2).max(SUSPECT_AFTER * 2);
-        at.since(silence.since) >= half && self.is_alone_silent(at, silence, around)
-    }
-
-    /// What was sent before is no evidence: this machine stood still, or had no link.
-    fn excused(&self, around: Surroundings<'_>) -> Time {
-        let usable = around.network.usable_since(&self.evidence.addresses());
-        let paused = around.pauses.last_end();
-        usable
-            .unwrap_or_default()
-            .max(paused.unwrap_or_default())
-            .max(self.held_until)
-    }
-
-    fn notice_cut_off(&mut self, now: Time, around: Surroundings<'_>) -> Change {
-        let cut_off = around.network.is_cut_off(&self.evidence.addresses(), now);
-        if self.cut_off == cut_off {
-            return Change::None;
-        }
-        self.cut_off = cut_off;
-        Change::State
-    }
-
-    fn without_demand(&self, at: Time) -> (Verdict, Reason) {
-        if self.evidence.flows().any(|flow| flow.is_zero_window()) {
-            return (Verdict::Slow, Reason::ZeroWindow);
-        }
-        let heard = self.evidence.last_heard();
-        if !self.is_heard_again() {
-            // Never heard; or the demand went away with its socket, and no answer came.
-            return (Verdict::Unknown, Reason::NoEvidence);
-        }
-        let connected = self
-            .evidence
-            .flows()
-            .any(|f| f.reading.last_heard.is_some());
-        let recently = heard.is_some_and(|heard| at.since(heard) < ALIVE_WITHOUT_FLOW);
-        if connected {
-            (Verdict::Alive, Reason::PacketReceived)
-        } else if recently {
-            (Verdict::Alive, Reason::ProbeAnswered)
-        } else {
-            (Verdict::Unknown, Reason::NoEvidence)
-        }
-    }
-
-    /// Ends a death as soon as the peer was heard after it. A neighbour's answer shows that
-    /// the host is there: its breaker is HalfOpen until TCP answers too, where it ever did.
-    fn heard_again(&mut self, at: Time, reason: Reason) -> Change {
-        let by_tcp = self.evidence.heard_by_tcp() > self.deaf_since;
-        if self.verdict == Verdict::Dead && self.is_heard_again() {
-            self.become_verdict(at, Verdict::Alive, reason);
-            if by_tcp || !self.evidence.probes.has_connect() {
-                self.circuit.close();
-                return Change::Closing;
-            }
-            self.awaits_tcp = true;
-            self.circuit.half_open();
-            self.asking.soon(at);
-            return Change::State;
-        }
-        if self.awaits_tcp && by_tcp {
-            self.awaits_tcp = false;
-            self.circuit.close();
-            self.reason = reason;
-            self.changed_at = at;
-            return Change::State;
-        }
-        Change::None
-    }
-
-    fn is_heard_again(&self) -> bool {
-        self.evidence.last_heard() > self.deaf_since
-    }
-
-    fn set_verdict(
-        &mut self,
-        at: Time,
-        verdict: Verdict,
-        reason: Reason,
-        settings: &Settings,
-    ) -> Change {
-        if verdict == self.verdict {
-            return Change::None;
-        }
-        self.become_verdict(at, verdict, reason);
-        match verdict {
-            Verdict::Dead => {
-                self.awaits_tcp = false;
-                self.circuit.open(at, settings);
-            }
-            Verdict::Alive if !self.awaits_tcp => self.circuit.close(),
-            Verdict::Unknown | Verdict::Alive | Verdict::Suspect | Verdict::Slow => {}
-        }
-        Change::State
-    }
-
-    fn become_verdict(&mut self, at: Time, verdict: Verdict, reason: Reason) {
-        self.verdict = verdict;
-        self.reason = reason;
-        self.generation += 1;
-        self.changed_at = at;
-        if verdict == Verdict::Dead {
-            self.evidence.died();
-            self.dead_interval = LOOK_DEAD.0;
-            self.asking.died(at);
-            self.ending
-                .died(self.generation, self.silent_since.unwrap_or(at));
-        } else {
-            if self.silent_since.take().is_some() {
-                self.evidence.returned(at);
-                self.ending.called_off();
-            }
-            self.detection_latency = None;
-        }
-    }
-
-    /// A silence that ended while the peer was still only Suspect was a live peer's.
-    fn learn_from_recovery(&mut self, at: Time) {
-        let (Some(silence), Some(heard)) = (self.silence, self.evidence.last_heard()) else {
-            return;
-        };
-        if self.verdict == Verdict::Suspect && !self.held && !self.cut_off && heard > silence.since
-        {
-            // What was this host's own fault is not the peer's stall.
-            let stall = heard.since(silence.since.max(self.held_until));
-            self.evidence.path.stall_recovered(at, stall);
+            self.ending.ended(generation, self.death, result);
         }
     }
 

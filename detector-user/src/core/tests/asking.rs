@@ -252,9 +252,9 @@ fn a_dead_peer_that_could_answer_stays_open_beyond_the_recovery_timeout() {
     world.probed.clear();
     world.at(100_000);
     assert_eq!(world.state().breaker, Breaker::Open);
-    // Three targets, twice a second.
+    // Three targets, five times a second.
     let count = world.probed.len();
-    assert!((580..=600).contains(&count), "{count}");
+    assert!((1440..=1500).contains(&count), "{count}");
 }
 
 #[test]
@@ -391,4 +391,46 @@ fn a_connect_that_was_given_up_is_no_reason_to_ask() {
     world.at(1050);
     assert_eq!(world.probed, []);
     assert!(world.looks_asked > looks, "it is looked at");
+}
+
+#[test]
+fn a_stuck_wait_for_a_reply_ends_at_mercy_after_the_peer_was_last_heard() {
+    let mut world = asked(Settings::default());
+    world.look(1000, vec![idle(0, 0)]);
+    world.answers = NONE;
+    dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    let heard = millis(world.state().last_heard.expect("it was heard"));
+    let silent = |world: &World| world.explain().silence.duration.as_millis() as u64;
+    assert!(
+        millis(world.now) - silent(&world) > heard + 100,
+        "asked late"
+    );
+    while world.destroyed.is_empty() {
+        let at = world.next_look();
+        world.look(at, vec![idle(0, 0)]);
+        assert!(at < 4000, "nothing is destroyed");
+    }
+    let after = millis(world.now) - heard;
+    assert!((1000..=1010).contains(&after), "destroyed after {after} ms");
+}
+
+#[test]
+fn a_peer_that_nobody_asked_for_long_has_its_mercy_from_the_first_question() {
+    let mut world = asked(Settings {
+        idle_probe_interval: Duration::ZERO,
+        ..Settings::default()
+    });
+    world.look(20_000, vec![idle(0, 0)]);
+    world.answers = NONE;
+    for n in 0..3 {
+        world.event(20_010, FlowEventKind::Tlp, stalled(n, 0));
+    }
+    let dead = dead_at(&mut world, 23_000, |_| all_stalled(3, 1)).expect("it is dead");
+    while world.destroyed.is_empty() {
+        let at = world.next_look();
+        world.look(at, all_stalled(3, 1));
+        assert!(at < 24_000, "nothing is destroyed");
+    }
+    let after = millis(world.now) - dead;
+    assert!(after > 500, "destroyed {after} ms after it was found dead");
 }

@@ -25,10 +25,10 @@ fn look_until(world: &mut World, until: u64) {
 #[test]
 fn sockets_are_destroyed_at_mercy_once() {
     let mut world = dead(Settings::default());
-    world.look(1009, all_stalled(3, 1));
+    world.look(999, all_stalled(3, 1));
     assert_eq!(world.destroyed, []);
     let at = world.next_look();
-    assert_eq!(at, 1019, "one look's spacing after the last");
+    assert_eq!(at, 1009, "one look's spacing after the last");
     world.look(at, all_stalled(3, 1));
     let sockets = (0..3).map(|n| (stalled(n, 1).id, stalled(n, 1).cookie));
     let expected = Effect::DestroySockets {

@@ -149,9 +149,9 @@ fn unknown_is_not_alive_again_before_it_is_heard() {
 fn a_young_demand_is_no_suspicion_and_ends_none() {
     let mut world = World::alive(1);
     world.event(10, FlowEventKind::Tlp, established(0, ms(0)));
-    world.look(29, vec![established(0, ms(0))]);
+    world.look(19, vec![established(0, ms(0))]);
     assert_eq!(world.state().verdict, Verdict::Alive);
-    world.look(30, vec![established(0, ms(0))]);
+    world.look(20, vec![established(0, ms(0))]);
     assert_eq!(world.state().verdict, Verdict::Suspect);
     assert_eq!(world.state().reason, Reason::TlpUnanswered);
     world.event(45, FlowEventKind::Tlp, established(0, ms(40)));

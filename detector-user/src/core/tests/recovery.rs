@@ -223,13 +223,20 @@ fn a_discovered_peer_is_only_observed() {
 }
 
 #[test]
-fn handshakes_are_reported_while_a_peer_is_dead() {
+fn handshakes_are_reported_while_a_peer_is_dead_or_has_no_connection() {
     let mut world = World::alive(3);
+    assert_eq!(world.established_reported, [true, false]);
+    world.established_reported.clear();
     world.cut(3);
     world.look(260, all_stalled(3, 1));
     world.look(900, vec![idle(7, 890)]);
     world.look(2000, vec![idle(7, 1990)]);
     assert_eq!(world.established_reported, [true, false]);
+    world.look(3000, Vec::new());
+    assert_eq!(world.established_reported, [true, false, true]);
+    world.event(3100, FlowEventKind::Established, idle(8, 3100));
+    assert_eq!(world.established_reported, [true, false, true, false]);
+    assert!(world.next_look() <= 3200, "it is looked at soon");
 }
 
 #[test]

@@ -115,6 +115,7 @@ pub fn explanation(explanation: &Explanation, now: Time) -> v1::ExplainPeerRespo
         probes: explanation.probes.iter().map(|p| probe(p, now)).collect(),
         routes: explanation.routes.iter().map(route).collect(),
         destroyed: explanation.destroyed.map(destroyed),
+        as_of: Some(clock::wall(now).into()),
     }
 }
 

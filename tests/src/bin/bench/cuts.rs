@@ -1,6 +1,9 @@
 //! One row of cuts.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
 use detector_api::v1::{Breaker, PeerState, Verdict};
@@ -36,11 +39,11 @@ pub struct Measured {
     pub closed_ms: Option<f64>,
     /// From the heal to that frame.
     pub first_frame_ms: Option<f64>,
-    /// From the last kernel's record before Suspect to the watcher, at most: the daemon may
-    /// have waited to see more.
-    pub suspect_record_ms: Option<f64>,
+    /// From the cut to the first of the kernel's timers that expired: no method that waits
+    /// for those can be sooner.
+    pub first_timer_ms: Option<f64>,
     /// From the kernel's record, or the probe's answer, that closed the breaker to the
-    /// watcher, at most.
+    /// watcher.
     pub record_ms: Option<f64>,
     /// Those that were awaited; one that did not notice in its time is null.
     pub baselines: BTreeMap<Method, Option<f64>>,
@@ -89,7 +92,7 @@ async fn measure(
     sleep(Duration::from_millis(300 + u64::from(number) * 137 % 700)).await;
     site.settled().await?;
 
-    let kind = row.cuts[number as usize % row.cuts.len()];
+    let kind = Cut::ALL[number as usize % Cut::ALL.len()];
     let mut measured = cut(site, kind, fast, slow.as_ref()).await?;
     drop(slow);
     back(site, &load, &mut measured).await?;
@@ -108,12 +111,7 @@ async fn cut(
     let since_cut = |at_ns: u64| milliseconds(clock::between(cut.at_ns, at_ns));
     let doubted = |s: &PeerState| matches!(s.verdict(), Verdict::Suspect | Verdict::Dead);
     let suspect = site.told(cut.at_ns, OPEN_WITHIN, doubted).await;
-    let suspect_record_ms = match &suspect {
-        Some((at_ns, s)) if s.verdict() == Verdict::Suspect => {
-            record_latency(site, cut.at_ns, *at_ns, s, &SENT_AGAIN).await
-        }
-        _ => None,
-    };
+    let first_timer = records(site, cut.at_ns, &TIMERS).await.into_iter().min();
     let is_open = |s: &PeerState| s.breaker() == Breaker::Open;
     let open = site.told(cut.at_ns, OPEN_WITHIN, is_open).await;
 
@@ -144,7 +142,7 @@ async fn cut(
         needed,
         closed_ms: None,
         first_frame_ms: None,
-        suspect_record_ms,
+        first_timer_ms: first_timer.map(since_cut),
         record_ms: None,
         baselines: noticed
             .into_iter()
@@ -161,7 +159,7 @@ async fn back(site: &Site, load: &Traffic, measured: &mut Measured) -> anyhow::R
     if measured.open_ms.is_some() {
         let closed = site.told(heal.at_ns, CLOSED_WITHIN, is_closed).await;
         if let Some((closed, state)) = closed {
-            measured.record_ms = record_latency(site, heal.at_ns, closed, &state, &HEARD).await;
+            measured.record_ms = record_latency(site, heal.at_ns, closed, &state).await;
             // The daemon may have had the frame before the sniffer's thread had its turn.
             let first = sniffer.heard().unwrap_or(heal.at_ns).min(closed);
             measured.first_frame_ms = Some(milliseconds(clock::between(heal.at_ns, first)));
@@ -184,49 +182,53 @@ async fn needed(site: &Site) -> Option<Needed> {
     })
 }
 
-/// A reason for a change, and the records that give it.
-type Records = [(&'static str, &'static [&'static str])];
-
-const SENT_AGAIN: [(&str, &[&str]); 2] = [
-    ("tlp_unanswered", &["tlp", "rto"]),
-    ("rto_unanswered", &["tlp", "rto"]),
-];
+/// What the kernel's timers leave behind.
+const TIMERS: [&str; 3] = ["tlp", "rto", "syn_retransmit"];
+/// A reason for a return, and the records that give it.
 const HEARD: [(&str, &[&str]); 3] = [
     ("packet_received", &["recovered"]),
     ("connect_succeeded", &["established"]),
     ("probe_answered", &["neighbour", "syn_ack", "reset"]),
 ];
 
-/// How long the newest record that can have made this change took to be told; none when the
-/// reason for the change is no record.
-///
-/// The daemon tells how old its records were when it answered. The answer was made after we
-/// asked, so the record is at least so old: what comes out is too long by the time that the
-/// question took, at most.
+/// How long the newest record that can have closed the breaker took to be told; none when the
+/// reason is no record.
 async fn record_latency(
     site: &Site,
     since_ns: u64,
     told_ns: u64,
     state: &PeerState,
-    records: &Records,
 ) -> Option<f64> {
     let reason = words::reason(state.reason());
-    let (_, kinds) = records.iter().find(|(r, _)| *r == reason)?;
-    let asked_ns = clock::now_ns();
-    let explained = site.daemon.explain(&site.url()).await.ok()?;
-    let records = explained
+    let (_, kinds) = HEARD.iter().find(|(r, _)| *r == reason)?;
+    let records = records(site, since_ns, kinds).await;
+    let at_ns = records
+        .into_iter()
+        .filter(|at_ns| *at_ns <= told_ns)
+        .max()?;
+    Some(milliseconds(clock::between(at_ns, told_ns)))
+}
+
+/// When the records of these kinds were made, of those that the daemon still shows.
+async fn records(site: &Site, since_ns: u64, kinds: &[&str]) -> Vec<u64> {
+    let Ok(explained) = site.daemon.explain(&site.url()).await else {
+        return Vec::new();
+    };
+    let Some(as_of) = explained.as_of.and_then(|at| SystemTime::try_from(at).ok()) else {
+        return Vec::new();
+    };
+    let as_of_ns = clock::of_wall(as_of);
+    explained
         .events
         .iter()
         .filter(|event| ["ebpf", "probe"].contains(&event.source.as_str()))
-        .filter(|event| kinds.contains(&event.kind.as_str()));
-    let at_ns = records
+        .filter(|event| kinds.contains(&event.kind.as_str()))
         .filter_map(|event| {
             let age = Duration::try_from(event.age?).ok()?;
-            asked_ns.checked_sub(age.as_nanos() as u64)
+            as_of_ns.checked_sub(age.as_nanos() as u64)
         })
-        .filter(|at_ns| (since_ns..=told_ns).contains(at_ns))
-        .max()?;
-    Some(milliseconds(clock::between(at_ns, told_ns)))
+        .filter(|at_ns| *at_ns >= since_ns)
+        .collect()
 }
 
 fn progress(row: &str, number: u32, cuts: u32, cut: &Measured) -> String {

@@ -97,6 +97,8 @@ impl Report {
             "cuts: milliseconds",
             &[
                 "cuts",
+                "1st timer",
+                "p99",
                 "suspect",
                 "p90",
                 "p99",
@@ -109,24 +111,21 @@ impl Report {
                 "closed",
                 "p99",
                 "max",
-                "record → suspect",
-                "p99",
                 "record → closed",
                 "p99",
             ],
         );
         for row in &self.summaries {
             let mut cells = vec![row.open.map_or(0, |s| s.count).to_string()];
+            let timer = percentiles(row.first_timer);
+            cells.extend([&timer[0], &timer[2]].map(Clone::clone));
             cells.extend(percentiles(row.suspect));
             cells.extend(percentiles(row.open));
             cells.push(row.open.map_or(0, |s| s.never).to_string());
             let closed = percentiles(row.closed);
             cells.extend([&closed[0], &closed[2], &closed[3]].map(Clone::clone));
-            for record in [row.suspect_record, row.record] {
-                cells.extend(
-                    [record.and_then(|s| s.p50_ms), record.and_then(|s| s.p99_ms)].map(fine),
-                );
-            }
+            let record = row.record;
+            cells.extend([record.and_then(|s| s.p50_ms), record.and_then(|s| s.p99_ms)].map(fine));
             table.row(&row.row, cells);
         }
         table.text()

@@ -1,17 +1,14 @@
 //! The rows of the cuts, and what is asked of them.
 
-use detector_tests::Cut;
 use serde::Serialize;
 
 use crate::{load::Load, site::Setting, summary::Percentile};
 
-/// Cuts of one kind.
+/// Cuts under one load, of both kinds in turn.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub name: String,
     pub load: Load,
-    /// The kinds of cut, in turn.
-    pub cuts: Vec<Cut>,
     pub setting: Setting,
     pub group: Group,
 }
@@ -117,10 +114,7 @@ pub fn all() -> Vec<Row> {
         Idle,
     ];
     for load in loads {
-        for (cut, word) in [(Cut::PortDown, "down"), (Cut::SilentDrop, "drop")] {
-            let name = format!("{}-{word}", load.as_str());
-            rows.push(row(name, load, vec![cut], Setting::default()));
-        }
+        rows.push(row(load.as_str(), load, Setting::default()));
     }
     let routed = Setting {
         routed: true,
@@ -146,13 +140,13 @@ pub fn all() -> Vec<Row> {
     for (word, setting, loads) in others {
         for load in loads {
             let name = format!("{word}-{}", load.as_str());
-            rows.push(row(name, *load, Cut::ALL.to_vec(), setting));
+            rows.push(row(name, *load, setting));
         }
     }
     rows
 }
 
-fn row(name: String, load: Load, cuts: Vec<Cut>, setting: Setting) -> Row {
+fn row(name: String, load: Load, setting: Setting) -> Row {
     let group = match load {
         _ if setting.tuned => Group::Tuned,
         Load::Calls(_) | Load::Upload(_) => Group::Segments,
@@ -166,7 +160,6 @@ fn row(name: String, load: Load, cuts: Vec<Cut>, setting: Setting) -> Row {
     Row {
         name,
         load,
-        cuts,
         setting,
         group,
     }

@@ -17,10 +17,10 @@ use crate::{
 pub struct RowSummary {
     pub row: String,
     pub group: Group,
+    pub first_timer: Option<Summary>,
     pub suspect: Option<Summary>,
     pub open: Option<Summary>,
     pub closed: Option<Summary>,
-    pub suspect_record: Option<Summary>,
     pub record: Option<Summary>,
     pub baselines: BTreeMap<Method, Summary>,
 }
@@ -49,6 +49,7 @@ impl RowSummary {
         Self {
             row: row.row.clone(),
             group: row.group,
+            first_timer: some(|cut| cut.first_timer_ms),
             suspect: of(|cut| cut.suspect_ms),
             open: of(|cut| cut.open_ms),
             // Of the cuts that opened it.
@@ -58,7 +59,6 @@ impl RowSummary {
                     .filter(|cut| cut.open_ms.is_some())
                     .map(|cut| cut.closed_ms),
             ),
-            suspect_record: some(|cut| cut.suspect_record_ms),
             record: some(|cut| cut.record_ms),
             baselines: baselines.collect(),
         }

@@ -1,27 +1,32 @@
+//! The state of all peers: takes signals in, and says what is to be done.
+//!
+//! ```text
+//! detector   signals and timeouts, each to the peers that it concerns
+//! asking     probes within the budget, and witnesses
+//! following  what follows from anything that is done to a peer
+//! ```
+
+mod asking;
+mod following;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::IpAddr,
     time::Duration,
 };
 
+use self::asking::gateway_heard;
 use super::{
-    Breaker, Endpoint, Explanation, FlowEvent, FlowId, NeighbourState, NetworkEvent, PeerName,
-    PeerState, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Settings, Signal, Time, Trial,
-    TrialError, TrialOutcome, Verdict,
+    Endpoint, Explanation, FlowEvent, FlowId, NeighbourState, NetworkEvent, PeerName, PeerState,
+    ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Settings, Signal, Time, Trial, TrialError,
+    TrialOutcome,
     budget::{Budget, Urgency},
     gateways::Gateways,
     network::Network,
     pauses::Pauses,
     peer::{Change, Peer, Surroundings},
-    probes::GIVE_UP_AFTER,
-    witness::{Heard, Witnesses},
+    witness::Witnesses,
 };
-
-/// While someone is suspected, witnesses are asked this often.
-const WITNESSES_EVERY: Duration = Duration::from_millis(20);
-
-/// How many peers are asked to bear witness, beside the gateways.
-const WITNESSES: usize = 3;
 
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -320,71 +325,6 @@ impl Detector {
         }
     }
 
-    /// Sends a probe, where the budget allows it; says whether it did. An answer is the peer's, if it is one's.
-    fn ask(
-        &mut self,
-        now: Time,
-        peer: Option<&PeerName>,
-        target: ProbeTarget,
-        urgency: Urgency,
-    ) -> bool {
-        if !self.budget.take(now, urgency) {
-            return false;
-        }
-        let probe = ProbeId(self.next_probe);
-        self.next_probe += 1;
-        if let Some(peer) = peer {
-            self.with_peer(now, peer, |peer, _| {
-                peer.asked(now, probe, target);
-                Change::None
-            });
-        }
-        self.effects.push_back(Effect::Probe {
-            probe,
-            target,
-            give_up_after: GIVE_UP_AFTER,
-        });
-        true
-    }
-
-    /// Someone is suspected: those who live are asked whether this host is cut off.
-    fn ask_witnesses(&mut self, now: Time) {
-        if self.witnesses_due > now {
-            return;
-        }
-        self.witnesses_due = now + WITNESSES_EVERY;
-        let mut able: Vec<_> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.can_witness() && self.network.is_elsewhere(&peer.addresses()))
-            .map(|(name, peer)| (peer.last_heard(), name.clone()))
-            .collect();
-        able.sort_unstable_by(|a, b| b.cmp(a));
-        for (_, name) in able.into_iter().take(WITNESSES) {
-            let questions = self.peers.get(&name).map(Peer::witness_question);
-            for target in questions.into_iter().flatten() {
-                self.ask(now, Some(&name), target, Urgency::Urgent);
-            }
-        }
-        for target in self.gateways.all() {
-            self.ask(now, None, target, Urgency::Urgent);
-        }
-    }
-
-    /// Those who are believed to live are witnesses, and no others.
-    fn recall_witnesses(&mut self) {
-        let living = self
-            .peers
-            .values()
-            .filter(|peer| self.network.is_elsewhere(&peer.addresses()))
-            .filter_map(Peer::witness);
-        let gateways = self
-            .gateways
-            .last_heard()
-            .map(|(at, addr)| gateway_heard(addr, at));
-        self.witnesses.reset(living.chain(gateways));
-    }
-
     /// A call that comes later than it was asked for shows that this machine, or the loop,
     /// stood still.
     fn notice_pause(&mut self, now: Time) {
@@ -400,123 +340,4 @@ impl Detector {
             pauses: &self.pauses,
         }
     }
-
-    /// Does something to a peer, then what follows from it: publishing and new deadlines.
-    fn with_peer(
-        &mut self,
-        now: Time,
-        name: &PeerName,
-        act: impl FnOnce(&mut Peer, Surroundings<'_>) -> Change,
-    ) {
-        let Some(peer) = self.peers.get_mut(name) else {
-            return;
-        };
-        let around = Surroundings {
-            settings: &self.settings,
-            network: &self.network,
-            witnesses: &self.witnesses,
-            pauses: &self.pauses,
-        };
-        let before = Before {
-            timeout: peer.timeout(),
-            is_dead: peer.verdict() == Verdict::Dead,
-            heard: peer.last_heard(),
-        };
-        let change = act(peer, around);
-        if peer.timeout() != before.timeout {
-            self.timeouts.remove(&(before.timeout, name.clone()));
-            self.timeouts.insert((peer.timeout(), name.clone()));
-        }
-        self.publish(name, change);
-        self.follow_up(now, name, before);
-        debug_assert!(self.timeouts.len() == self.peers.len(), "{now:?}");
-    }
-
-    fn publish(&mut self, name: &PeerName, change: Change) {
-        let Some(peer) = self.peers.get_mut(name) else {
-            return;
-        };
-        if change == Change::None {
-            return;
-        }
-        let mut publish = |peer: &mut Peer, breaker: Option<Breaker>| {
-            self.revision += 1;
-            peer.revision = self.revision;
-            let state = peer.state(&self.settings);
-            self.effects.push_back(Effect::Publish(match breaker {
-                Some(breaker) => state.with_breaker(breaker),
-                None => state,
-            }));
-        };
-        if change == Change::Closing {
-            publish(peer, Some(Breaker::HalfOpen));
-        }
-        publish(peer, None);
-        peer.told(peer.last_heard());
-    }
-
-    fn follow_up(&mut self, now: Time, name: &PeerName, before: Before) {
-        let Some(peer) = self.peers.get_mut(name) else {
-            return;
-        };
-        let is_dead = peer.verdict() == Verdict::Dead;
-        let heard = peer.last_heard();
-        let suspect = peer.needs_witnesses();
-        if peer.is_held_alone() {
-            self.witnesses.lose();
-        }
-        if let Some(at) = peer.take_news_of_hearing() {
-            self.effects.push_back(Effect::Heard {
-                peer: name.clone(),
-                at,
-            });
-        }
-        if let Some(order) = peer.take_order() {
-            self.effects.push_back(Effect::DestroySockets {
-                peer: name.clone(),
-                generation: order.generation,
-                silent_since: order.silent_since,
-                sockets: order.sockets,
-            });
-        }
-        if let Some(at) = heard
-            && heard > before.heard
-            && !is_dead
-        {
-            if let Some(heard) = peer.witness()
-                && self.network.is_elsewhere(&peer.addresses())
-            {
-                self.witnesses.heard(heard);
-            }
-            for addr in peer.addresses() {
-                self.network.heard(addr, at);
-            }
-        }
-        if before.is_dead != is_dead {
-            self.recall_witnesses();
-            self.effects.push_back(Effect::ReportEstablished {
-                peer: name.clone(),
-                on: is_dead,
-            });
-        }
-        if suspect {
-            self.ask_witnesses(now);
-        }
-    }
-}
-
-fn gateway_heard(host: IpAddr, at: Time) -> Heard {
-    Heard {
-        at,
-        host,
-        can_ask: true,
-    }
-}
-
-/// What a peer was like before something was done to it.
-#[derive(Clone, Copy, Debug)]
-struct Before {
-    timeout: Time,
-    is_dead: bool,
-    heard: Option<Time>,
 }

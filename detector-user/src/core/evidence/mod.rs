@@ -1,31 +1,30 @@
 //! What is kept about one peer: its flows, what they showed, and the silence they add up to.
 
+mod orphans;
+mod silence;
+
 use std::{
     collections::{BTreeMap, VecDeque, btree_map::Entry},
     net::IpAddr,
     time::Duration,
 };
 
+use self::orphans::Orphan;
+pub(super) use self::silence::{Silence, Spacing};
 use super::{
     Endpoint, EventLine, EventWhat, FlowEvent, FlowEventKind, FlowId, FlowReading, NetworkEvent,
-    ProbeAnswer, ProbeEvent, Reason, Route, SourceKind, TcpState, Time,
+    ProbeAnswer, ProbeEvent, Route, SourceKind, TcpState, Time,
     path::PathHistory,
     probes::{BESIDE_PORT, Probes},
-    tracked::{HEARD_RESOLUTION, Sent, TrackedFlow},
-    weight::{Weight, gave_up, weigh},
+    tracked::{HEARD_RESOLUTION, TrackedFlow},
+    weight::{Weight, weigh},
 };
 
 /// Signals kept for explanations.
 const EVENTS_KEPT: usize = 32;
 
-/// Transmissions whose sockets are gone are forgotten after this time.
-const ORPHAN_LIFE: Duration = Duration::from_secs(30);
-
 /// After a death connections send again all that was in flight; it takes them this long.
 const RETURN_SETTLES: Duration = Duration::from_secs(1);
-
-/// The most orphaned transmissions that are kept.
-const ORPHANS_KEPT: usize = 64;
 
 /// What a new set of endpoints replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,46 +33,6 @@ pub(super) enum Replaced {
     Endpoints,
     /// Every address: nothing that is known is about the new host.
     Host,
-}
-
-/// A transmission that was never answered and whose socket is gone: a connect that failed,
-/// a flow that was given up.
-#[derive(Clone, Copy, Debug)]
-struct Orphan {
-    flow: FlowId,
-    /// The cookie of its socket; 0 when not known.
-    cookie: u64,
-    sent: Sent,
-    reason: Reason,
-}
-
-/// What the kernel asks before it gives up on a neighbour (`ucast_probes` and
-/// `mcast_probes`, net/ipv4/arp.c and net/ipv6/ndisc.c), the latest of them counted.
-const NEIGHBOUR_PROBES: usize = 3;
-
-/// The silence of a peer while something stands unanswered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Silence {
-    /// Since the last segment from the peer, or the first transmission after it.
-    pub since: Time,
-    /// For how long it has been asked again and again: by retransmissions, by probes.
-    pub asked_for: Duration,
-    /// What was sent to the peer since it was last heard, over all flows. What was sent
-    /// before and is still unanswered does not count: the peer has answered others since,
-    /// so that one flow's trouble is not the peer's.
-    pub transmissions: u32,
-    /// The moments at which that was sent: what was sent at once may be lost at once.
-    pub moments: u32,
-    pub reason: Reason,
-}
-
-/// How questions count that lie close together or far apart.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Spacing {
-    /// What follows within this time is the same moment: it may be lost with the other.
-    pub apart: Duration,
-    /// A question speaks for this long after it at most: nobody was asked beyond.
-    pub gap: Duration,
 }
 
 #[derive(Debug)]
@@ -301,79 +260,6 @@ impl Evidence {
         coarse.max(self.heard_exactly)
     }
 
-    /// The silence now, where a demand stands. What was sent before `excused` does not
-    /// count.
-    pub(super) fn silence(&self, now: Time, excused: Time, spacing: Spacing) -> Option<Silence> {
-        let heard = self.last_heard.unwrap_or_default().max(excused);
-        // In doubt it was sent before the peer was heard, and the silence began late.
-        let floor = self.surely_heard().unwrap_or_default().max(excused);
-        let counts = |sent: &Sent| sent.earliest > floor;
-        let all = self.demands(now).filter(|(sent, _)| counts(sent));
-        let silence = all.fold(None, |silence: Option<Silence>, (sent, reason)| {
-            let silence = silence.unwrap_or(Silence {
-                since: sent.latest,
-                asked_for: Duration::ZERO,
-                transmissions: 0,
-                moments: 0,
-                reason,
-            });
-            Some(Silence {
-                since: silence.since.min(sent.latest),
-                transmissions: silence.transmissions.saturating_add(1),
-                reason: stronger(silence.reason, reason),
-                ..silence
-            })
-        })?;
-        let again = self.asked_again(now).map(|sent| sent.latest);
-        let all = self.demands(now).filter(|(sent, _)| counts(sent));
-        Some(Silence {
-            since: silence.since.max(heard),
-            asked_for: spacing.asked_for(again.filter(|sent| *sent > heard).collect(), now),
-            moments: spacing.moments(all.map(|(sent, _)| sent.latest).collect()),
-            ..silence
-        })
-    }
-
-    /// Everything that was sent to the peer and is not answered, and what it says.
-    fn demands(&self, now: Time) -> impl Iterator<Item = (Sent, Reason)> + '_ {
-        let standing = self
-            .standing()
-            .flat_map(|(reason, flow)| flow.transmissions().map(move |sent| (sent, reason)));
-        let orphans = self.orphans(now).map(|orphan| (orphan.sent, orphan.reason));
-        let probes = self
-            .unanswered_probes(now)
-            .map(|sent| (sent, Reason::ProbeUnanswered));
-        let neighbour = self.neighbour_failed.into_iter().flat_map(|at| {
-            std::iter::repeat_n((Sent::at(at), Reason::NeighbourFailed), NEIGHBOUR_PROBES)
-        });
-        standing.chain(orphans).chain(probes).chain(neighbour)
-    }
-
-    /// Of those, what was not the first to be sent.
-    fn asked_again(&self, now: Time) -> impl Iterator<Item = Sent> + '_ {
-        let resent = self.standing().flat_map(|(_, flow)| flow.resent());
-        let orphans = self.orphans(now).map(|orphan| orphan.sent);
-        let neighbour = self.neighbour_failed.map(Sent::at);
-        resent
-            .chain(orphans)
-            .chain(self.unanswered_probes(now))
-            .chain(neighbour)
-    }
-
-    fn standing(&self) -> impl Iterator<Item = (Reason, &TrackedFlow)> {
-        self.watched_flows()
-            .filter_map(|flow| Some((flow.demand()?, flow)))
-    }
-
-    fn orphans(&self, now: Time) -> impl Iterator<Item = &Orphan> {
-        let is_young = move |orphan: &&Orphan| now.since(orphan.sent.latest) < ORPHAN_LIFE;
-        self.orphans.iter().filter(is_young)
-    }
-
-    fn unanswered_probes(&self, now: Time) -> impl Iterator<Item = Sent> + '_ {
-        self.probes.unanswered(now, self.path.answer_grace(now))
-    }
-
     /// Forgets probes that can no longer be answered.
     pub(super) fn settle_probes(&mut self, now: Time) {
         self.probes
@@ -450,55 +336,6 @@ impl Evidence {
             .unwrap_or(flow)
     }
 
-    fn flow_gone(&mut self, event: &FlowEvent) {
-        let id = self.known_id(event.flow);
-        let gone = self.flows.remove(&id);
-        if let Some(gone) = &gone {
-            self.orphan(gone);
-        }
-        if gave_up(event.kind) {
-            // What the kernel gave up on was sent; that it gave up is one more answer missing.
-            self.push_orphan(Orphan {
-                flow: id,
-                cookie: gone.map_or(0, |gone| gone.reading.cookie),
-                sent: Sent::at(event.at),
-                reason: Reason::ErrorReported,
-            });
-        }
-    }
-
-    fn orphan(&mut self, gone: &TrackedFlow) {
-        let Some(reason) = gone.demand() else { return };
-        let FlowReading { id, cookie, .. } = gone.reading;
-        if self.is_watched(&id) {
-            for sent in gone.transmissions() {
-                self.push_orphan(Orphan {
-                    flow: id,
-                    cookie,
-                    sent,
-                    reason,
-                });
-            }
-        }
-    }
-
-    /// A flow that was read before it ended, or was missed by one reading, is here again: its
-    /// transmissions must not count twice.
-    fn drop_tracked_orphans(&mut self) {
-        let flows = &self.flows;
-        self.orphans.retain(|orphan| {
-            let flow = flows.get(&orphan.flow);
-            !flow.is_some_and(|flow| flow.is_same_connection(orphan.cookie))
-        });
-    }
-
-    fn push_orphan(&mut self, orphan: Orphan) {
-        if self.orphans.len() == ORPHANS_KEPT {
-            self.orphans.pop_front();
-        }
-        self.orphans.push_back(orphan);
-    }
-
     /// A segment from the peer arrived at `at`, by the kernel's coarse clock.
     pub(super) fn heard(&mut self, at: Time) {
         self.heard_by_tcp = self.heard_by_tcp.max(Some(at));
@@ -522,6 +359,15 @@ impl Evidence {
         self.probes.heard(at);
         self.orphans.retain(|orphan| orphan.sent.earliest > at);
         self.neighbour_failed = self.neighbour_failed.filter(|failed| *failed > at);
+    }
+
+    /// A silence from `since` to `heard` looked bad and ended: the peer was alive all the
+    /// while. One of a peer that has just come back from the dead says nothing of its path:
+    /// switches and neighbours are still learning where it is.
+    pub(super) fn stall_recovered(&mut self, at: Time, since: Time, heard: Time) {
+        if since >= self.learn_from {
+            self.path.stall_recovered(at, heard.since(since));
+        }
     }
 
     /// The peer was found dead, or would be if the verdict were not held: until it returns
@@ -554,30 +400,6 @@ impl Evidence {
     }
 }
 
-impl Spacing {
-    /// How many moments these are.
-    fn moments(self, mut times: Vec<Time>) -> u32 {
-        times.sort_unstable();
-        let mut last = None;
-        let is_another = |at: &&Time| {
-            let another = last.is_none_or(|last: Time| at.since(last) >= self.apart);
-            if another {
-                last = Some(**at);
-            }
-            another
-        };
-        u32::try_from(times.iter().filter(is_another).count()).unwrap_or(u32::MAX)
-    }
-
-    /// For how long the peer was asked, at these times.
-    fn asked_for(self, mut times: Vec<Time>, now: Time) -> Duration {
-        times.sort_unstable();
-        times.push(now);
-        let gap = |pair: &[Time]| pair[1].since(pair[0]).min(self.gap);
-        times.windows(2).map(gap).sum()
-    }
-}
-
 /// The timer expiry that a reading shows.
 fn expiry(reading: &FlowReading) -> FlowEventKind {
     let count = reading.rto_count;
@@ -594,18 +416,4 @@ fn bounded(mut readings: Vec<FlowReading>, limit: usize) -> (Vec<FlowReading>, V
     }
     let rest = readings.split_off(limit.min(readings.len()));
     (readings, rest)
-}
-
-/// The reason that says more about why a peer is not answering.
-fn stronger(a: Reason, b: Reason) -> Reason {
-    let strength = |reason| match reason {
-        Reason::RtoUnanswered => 6,
-        Reason::ConnectUnanswered => 5,
-        Reason::ErrorReported => 4,
-        Reason::NeighbourFailed => 3,
-        Reason::ProbeUnanswered => 2,
-        Reason::TlpUnanswered => 1,
-        _ => 0,
-    };
-    if strength(b) > strength(a) { b } else { a }
 }
