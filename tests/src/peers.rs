@@ -1,10 +1,4 @@
-use std::{
-    env,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{env, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context as _, bail};
 
@@ -177,23 +171,6 @@ impl Traffic {
         let (program, first) = program()?;
         let mut command: Command = host.command(&program.to_string_lossy());
         command.args(first).args(args);
-        Self::run(host, args, command)
-    }
-
-    /// The same in a cgroup, from its first instruction on.
-    pub fn start_in(host: &Host, cgroup: &Path, args: &[&str]) -> anyhow::Result<Self> {
-        let (program, first) = program()?;
-        let mut command: Command = host.command("sh");
-        command
-            .args(["-c", "echo $$ >\"$0\" && exec \"$@\""])
-            .arg(cgroup.join("cgroup.procs"))
-            .arg(program)
-            .args(first)
-            .args(args);
-        Self::run(host, args, command)
-    }
-
-    fn run(host: &Host, args: &[&str], command: Command) -> anyhow::Result<Self> {
         let name = format!("{} on {}", args.first().unwrap_or(&"peer"), host.name());
         let process = Process::start(&name, command)?;
         Ok(Self { process, name })

@@ -17,6 +17,9 @@ const STARVED_FACTOR: u32 = 10;
 /// the time between two surveys of its probes.
 const ALIVE_WITHOUT_FLOW: Duration = Duration::from_secs(90);
 
+/// The time that witnesses have to answer.
+const WITNESSES_ANSWER_WITHIN: Duration = Duration::from_millis(40);
+
 impl Peer {
     /// The rule of the verdict.
     pub(super) fn judge(&mut self, at: Time, around: Surroundings<'_>) -> Change {
@@ -142,11 +145,15 @@ impl Peer {
         around.witnesses.none_but(host, silence.since, at, idle)
     }
 
-    /// The same before the patience is over, once witnesses have had the time to answer.
+    /// The same before the patience is over, once witnesses were asked, which a suspicion has
+    /// done, and have had the time to answer.
     fn is_alone_half_way(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {
         let patience = self.evidence.path.patience(at, around.settings.patience);
-        let half = (patience / 2).max(SUSPECT_AFTER * 4);
-        at.since(silence.since) >= half && self.is_alone_silent(at, silence, around)
+        let suspected = self.verdict == Verdict::Suspect
+            && at.since(self.changed_at) >= WITNESSES_ANSWER_WITHIN;
+        suspected
+            && at.since(silence.since) >= patience / 2
+            && self.is_alone_silent(at, silence, around)
     }
 
     /// The silence as this look shows it. One that goes on began when it was first seen to,

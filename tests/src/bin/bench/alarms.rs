@@ -134,7 +134,7 @@ impl Trouble {
 
 /// One row: the trouble, over and over, for the minutes that were asked for.
 pub async fn run(trouble: Trouble, options: &Options) -> anyhow::Result<Alarms> {
-    let mut site = Site::new(options, trouble.setting(), &[]).await?;
+    let mut site = Site::new(options, trouble.setting()).await?;
     let fast = Baselines::fast(&site).await?;
     let slow = Baselines::slow(&site).await?;
     let load = trouble.load().start(&site).await?;

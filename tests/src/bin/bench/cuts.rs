@@ -59,7 +59,7 @@ pub struct Needed {
 
 /// All cuts of a row, one after the other.
 pub async fn run(row: &Row, options: &Options) -> anyhow::Result<Vec<Measured>> {
-    let site = Site::new(options, row.setting, &[]).await?;
+    let site = Site::new(options, row.setting).await?;
     let fast = Baselines::fast(&site).await?;
     let mut measured = Vec::new();
     for number in 0..options.cuts {

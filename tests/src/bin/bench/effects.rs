@@ -1,7 +1,7 @@
 //! What a cut does to programs that were never changed: how long they hang, with the daemon
 //! protecting them and without.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use detector_api::v1::{Breaker, PeerState};
@@ -10,7 +10,6 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use crate::{
-    cgroup::Cgroup,
     options::Options,
     run::EffectRow,
     site::{Setting, Site},
@@ -63,27 +62,16 @@ impl Effect {
 }
 
 pub async fn run(effect: Effect, options: &Options) -> anyhow::Result<Vec<Freed>> {
-    let cgroup = Cgroup::new()?;
-    let protect = ["--protect".to_owned(), cgroup.path().display().to_string()];
-    let args = match protects()? {
-        true => &protect[..],
-        false => {
-            println!(
-                "{}: this daemon has no --protect: measured without",
-                effect.as_str()
-            );
-            &[]
-        }
-    };
     let setting = Setting {
         http: effect == Effect::BlockedRead,
+        protected: true,
         ..Setting::default()
     };
-    let site = Site::new(options, setting, args).await?;
+    let site = Site::new(options, setting).await?;
     let mut all = Vec::new();
     for number in 0..options.cuts {
         let unprotected = options.is_baseline_cut(number);
-        let freed = measure(effect, &site, cgroup.path(), number, unprotected)
+        let freed = measure(effect, &site, number, unprotected)
             .await
             .with_context(|| format!("cut {} of {}", number + 1, options.cuts))?;
         println!(
@@ -98,20 +86,9 @@ pub async fn run(effect: Effect, options: &Options) -> anyhow::Result<Vec<Freed>
     Ok(all)
 }
 
-/// Whether the daemon knows the flag.
-fn protects() -> anyhow::Result<bool> {
-    let binary = detector_tests::binary()?;
-    let help = std::process::Command::new(&binary)
-        .args(["run", "--help"])
-        .output()
-        .with_context(|| format!("cannot run {}", binary.display()))?;
-    Ok(String::from_utf8_lossy(&help.stdout).contains("--protect"))
-}
-
 async fn measure(
     effect: Effect,
     site: &Site,
-    cgroup: &Path,
     number: u32,
     unprotected: bool,
 ) -> anyhow::Result<Freed> {
@@ -121,7 +98,7 @@ async fn measure(
         Effect::BlockedRead => &["blocking-client", "--target", &http],
         Effect::Queue => &["queue", "--target", &url, "--calls", &calls],
     };
-    let mut program = Traffic::start_in(us, cgroup, args)?.succeeding().await?;
+    let mut program = Traffic::start(us, args)?.succeeding().await?;
     // The same on a host whose daemon is not there.
     let other = match effect {
         Effect::Queue if unprotected => Some(Traffic::queue(site.observer(), &url, CALLERS).await?),

@@ -12,7 +12,6 @@
 
 mod alarms;
 mod baselines;
-mod cgroup;
 mod cuts;
 mod effects;
 mod idle;

@@ -3,7 +3,8 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::Context as _;
 use detector_api::v1::{Breaker, PeerState, Verdict};
 use detector_tests::{
-    Cut, CutMoment, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Traffic, peer::Kind,
+    Cgroup, Cut, CutMoment, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Process, Traffic,
+    peer::Kind,
 };
 
 use crate::{load::at, options::Options};
@@ -16,6 +17,8 @@ pub const OBSERVER: usize = 2;
 pub const PEER: usize = 3;
 /// What is not the load's server is here: the daemon watches the peer's usual port.
 const OTHER_PORT: u16 = PEER_PORT + 1;
+/// The command that tunes the peer's programs has begun to.
+const TUNED_WITHIN: Duration = Duration::from_secs(10);
 /// Until a peer that has come back is Alive and Closed, before the next cut.
 const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -25,8 +28,10 @@ pub struct Setting {
     /// The peer is behind a router.
     pub routed: bool,
     pub v6: bool,
-    /// Patience of 50 ms, and a smallest retransmission time-out of 20 ms.
+    /// The programs at both ends are tuned, ours are protected, and the patience is 50 ms.
     pub tuned: bool,
+    /// Our programs are protected.
+    pub protected: bool,
     /// At its usual port the peer serves HTTP, and not gRPC.
     pub http: bool,
     /// So many further peers are watched and called: whether it is we who are cut off can
@@ -45,25 +50,28 @@ pub struct Site {
     /// What runs on the peer: gRPC, HTTP, and what the baselines ask of it.
     pub servers: Vec<Traffic>,
     _others: Vec<Traffic>,
+    _tune: Option<Process>,
     setting: Setting,
+    us: Host,
+    peer: Host,
     pub lab: Lab,
+    _cgroups: [Cgroup; 2],
 }
 
 impl Site {
-    pub async fn new(
-        options: &Options,
-        setting: Setting,
-        daemon_args: &[String],
-    ) -> anyhow::Result<Self> {
+    pub async fn new(options: &Options, setting: Setting) -> anyhow::Result<Self> {
+        let cgroups = [Cgroup::new()?, Cgroup::new()?];
         let lab = match setting.routed {
             true => Lab::routed(2, 1)?,
             false => Lab::new(PEER + setting.others)?,
         };
-        if setting.tuned {
-            tune(&lab)?;
-        }
-        let peer = lab.host(PEER);
-        let servers = Self::servers(peer, setting).await?;
+        let us = lab.host(US).in_cgroup(&cgroups[0]);
+        let peer = lab.host(PEER).in_cgroup(&cgroups[1]);
+        let tune = match setting.tuned {
+            true => Some(tune(&lab, &cgroups[1]).await?),
+            false => None,
+        };
+        let servers = Self::servers(&peer, setting).await?;
         let others = Self::others(&lab).await?;
         let url = if setting.v6 {
             peer.url_v6()
@@ -71,7 +79,9 @@ impl Site {
             peer.url()
         };
         let mut args = options.detector_args.clone();
-        args.extend(daemon_args.iter().cloned());
+        if setting.protected || setting.tuned {
+            args.extend(["--protect".to_owned(), cgroups[0].target()]);
+        }
         if setting.tuned {
             args.extend(["--patience".to_owned(), "50ms".to_owned()]);
         }
@@ -90,8 +100,12 @@ impl Site {
             daemon,
             servers,
             _others: others,
+            _tune: tune,
             setting,
+            us,
+            peer,
             lab,
+            _cgroups: cgroups,
         })
     }
 
@@ -117,12 +131,13 @@ impl Site {
 
     /// The peer's processes anew, after they were killed.
     pub async fn serve_again(&mut self) -> anyhow::Result<()> {
-        self.servers = Self::servers(self.lab.host(PEER), self.setting).await?;
+        self.servers = Self::servers(&self.peer, self.setting).await?;
         Ok(())
     }
 
+    /// Our host, where programs are protected if the setting says so.
     pub fn us(&self) -> &Host {
-        self.lab.host(US)
+        &self.us
     }
 
     pub fn observer(&self) -> &Host {
@@ -131,10 +146,9 @@ impl Site {
 
     /// The peer's address, at the port that is watched.
     pub fn peer(&self) -> SocketAddr {
-        let host = self.lab.host(PEER);
         match self.setting.v6 {
-            true => (host.v6(), PEER_PORT).into(),
-            false => (host.v4(), PEER_PORT).into(),
+            true => (self.peer.v6(), PEER_PORT).into(),
+            false => (self.peer.v4(), PEER_PORT).into(),
         }
     }
 
@@ -196,10 +210,15 @@ fn ports(setting: Setting) -> (u16, u16) {
     }
 }
 
-/// What tuning does to sockets, done by the route: every connection to the peer has this floor
-/// under its retransmission time-out.
-fn tune(lab: &Lab) -> anyhow::Result<()> {
-    let peer = lab.host(PEER).v4().to_string();
-    let route = ["route", "replace", &peer, "dev", "eth0", "rto_min", "20ms"];
-    lab.host(US).exec("ip", &route).map(|_| ())
+/// Tunes the peer's programs, as a daemon there would.
+async fn tune(lab: &Lab, cgroup: &Cgroup) -> anyhow::Result<Process> {
+    let mut command = Daemon::command(lab.host(PEER))?;
+    command.args(["tune", &cgroup.target(), "--peer", &lab.host(US).url()]);
+    let tune = Process::start("detector tune", command)?;
+    let tuning = tune.stderr().find(TUNED_WITHIN, |line| {
+        line.contains("connections with peers are tuned")
+            .then_some(())
+    });
+    tuning.await.with_context(|| tune.stderr_tail(20))?;
+    Ok(tune)
 }
