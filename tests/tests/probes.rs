@@ -13,6 +13,7 @@ use detector_tests::{Cut, Host, Lab, testbed};
 use detector_user::{
     clock,
     core::{Endpoint, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time},
+    netns::Namespaces,
     source::probe::Prober,
 };
 use nix::{
@@ -20,7 +21,7 @@ use nix::{
     net::if_::if_nametoindex,
 };
 use tokio::{
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, Sender, channel},
     time::timeout,
 };
 
@@ -41,11 +42,15 @@ struct Asker {
     next: u64,
 }
 
+/// Where the calling thread is, and nowhere else.
+fn start(signals: Sender<Signal>) -> anyhow::Result<Prober> {
+    Ok(Prober::start(signals, Namespaces::only_own()?)?)
+}
+
 impl Asker {
     fn on(host: &Host) -> anyhow::Result<Self> {
         let (sender, signals) = channel(32 * 1024);
-        let (prober, link) =
-            host.within(move || (Prober::start(sender), if_nametoindex("eth0")))?;
+        let (prober, link) = host.within(move || (start(sender), if_nametoindex("eth0")))?;
         Ok(Self {
             prober: prober?,
             signals,
@@ -171,7 +176,7 @@ fn wanted(target: ProbeTarget) -> ProbeAnswer {
     match target {
         ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour,
         ProbeTarget::Connect(Endpoint { port: OPEN, .. }) => ProbeAnswer::SynAck,
-        ProbeTarget::Connect(_) => ProbeAnswer::Reset,
+        ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => ProbeAnswer::Reset,
     }
 }
 
@@ -565,7 +570,7 @@ async fn the_loop_s_delay_loses_no_word() -> anyhow::Result<()> {
         let lab = ready(2).await?;
         let (us, peer) = (lab.host(1), lab.host(2));
         let (sender, mut signals) = channel(1);
-        let prober = us.within(move || Prober::start(sender))??;
+        let prober = us.within(move || start(sender))??;
         for probe in 0..100 {
             prober.send(ProbeId(probe), connect(peer.v4(), SHUT), PATIENT);
         }

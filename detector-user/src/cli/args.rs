@@ -199,6 +199,11 @@ pub struct Overrides {
     /// --destroy-sockets off), its new ones tuned.
     #[arg(long = "protect", value_name = "UNIT|CGROUP")]
     pub protected: Vec<String>,
+    /// A network namespace to watch beside the daemon's own: a file (/run/netns/NAME,
+    /// /proc/PID/ns/net), or those of a systemd unit's or cgroup's processes; may be repeated,
+    /// adds to the file's. Needs CAP_SYS_ADMIN.
+    #[arg(long = "network-namespace", value_name = "PATH|UNIT|CGROUP")]
+    pub namespaces: Vec<String>,
     #[arg(long, value_name = "enforce|observe", help = describe("mode"))]
     pub mode: Option<String>,
     #[arg(long, value_name = "DURATION", help = describe("patience"))]
@@ -292,6 +297,7 @@ impl Overrides {
         ];
         let peers = self.peers.iter().cloned().map(Flag::Peer);
         let protected = self.protected.iter().cloned().map(Flag::Protect);
+        let namespaces = self.namespaces.iter().cloned().map(Flag::Namespace);
         let no_btf = self.no_btf.then_some(Flag::Key {
             flag: "--no-btf",
             key: "btf",
@@ -302,7 +308,8 @@ impl Overrides {
             Some(Flag::Key { flag, key, value })
         });
         // What is said of one key by its own flag wins over what --protect says of several.
-        peers.chain(protected).chain(texts).chain(no_btf).collect()
+        let added = peers.chain(protected).chain(namespaces);
+        added.chain(texts).chain(no_btf).collect()
     }
 }
 
@@ -429,14 +436,15 @@ mod tests {
     fn every_flag_stands_for_a_key() {
         let line = "detector run --peer a:1 --peer b:2 --mode observe --patience 50ms \
                     --mercy 2s --destroy-sockets off --source ebpf --no-btf --metrics off --log debug \
-                    --socket /s --protect a.service";
+                    --socket /s --protect a.service --network-namespace /run/netns/a \
+                    --network-namespace b.service";
         let cli = parse(line).expect("parses");
         let Command::Run(args) = &cli.command else {
             panic!("{cli:?}")
         };
         assert_eq!((&args.record, args.record_limit), (&None, 1 << 30));
         let flags = args.overrides.flags(cli.global.socket.as_deref());
-        assert_eq!(flags.len(), 12);
+        assert_eq!(flags.len(), 14);
         let config = crate::config::load(Some("/dev/null".as_ref()), &flags)
             .expect("all are valid")
             .config;
@@ -452,6 +460,7 @@ mod tests {
         assert_eq!(config.socket, std::path::Path::new("/s"));
         assert_eq!(config.refuse_connects.len(), 1);
         assert_eq!(config.tune_sockets.len(), 1);
+        assert_eq!(config.network_namespaces.len(), 2);
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::{
 };
 
 use super::{
-    Breaker, Endpoint, Explanation, FlowEvent, FlowId, NeighbourState, NetworkEvent, PeerName,
-    PeerState, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Settings, Signal, Time, Trial,
-    TrialError, TrialOutcome, Verdict,
+    Breaker, Endpoint, Explanation, FlowEvent, FlowId, NamespaceChange, NeighbourState,
+    NetworkEvent, PeerName, PeerState, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Settings,
+    Signal, Time, Trial, TrialError, TrialOutcome, Verdict,
     budget::{Budget, Urgency},
     gateways::Gateways,
     network::Network,
@@ -122,6 +122,7 @@ impl Detector {
             }),
             Signal::Probe(event) => self.probe(now, &event),
             Signal::Network { at, event } => self.network(now, at, &event),
+            Signal::Namespace { netns, change, .. } => self.namespace(now, netns, change),
             Signal::SocketsDestroyed {
                 peer,
                 generation,
@@ -316,6 +317,21 @@ impl Detector {
         for name in concerned {
             self.with_peer(now, &name, |peer, around| {
                 peer.network(now, at, event, around)
+            });
+        }
+    }
+
+    fn namespace(&mut self, now: Time, netns: u32, change: NamespaceChange) {
+        self.network.namespace(netns, change);
+        let is_gone = match change {
+            NamespaceChange::Watched => return,
+            NamespaceChange::Unreadable => false,
+            NamespaceChange::Gone => true,
+        };
+        for name in self.peers.keys().cloned().collect::<Vec<_>>() {
+            self.with_peer(now, &name, |peer, around| {
+                peer.forget_namespace(now, netns, is_gone, around);
+                Change::None
             });
         }
     }

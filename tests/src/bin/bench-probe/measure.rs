@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use detector_tests::{Host, Lab, PEER_PORT, clock};
 use detector_user::{
     core::{Endpoint, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
+    netns::Namespaces,
     source::probe::Prober,
 };
 use nix::{
@@ -18,7 +19,7 @@ use nix::{
     },
 };
 use tokio::{
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, Sender, channel},
     time::{MissedTickBehavior, interval, timeout},
 };
 
@@ -136,8 +137,7 @@ struct Bench {
 impl Bench {
     fn on(host: &Host) -> anyhow::Result<Self> {
         let (sender, signals) = channel(4096);
-        let (prober, link) =
-            host.within(move || (Prober::start(sender), if_nametoindex("eth0")))?;
+        let (prober, link) = host.within(move || (start(sender), if_nametoindex("eth0")))?;
         Ok(Self {
             prober: prober?,
             signals,
@@ -264,4 +264,9 @@ fn packets(host: &Host) -> anyhow::Result<u64> {
         [_, received, _, _, _, _, _, _, _, sent, ..] => Ok(received + sent),
         _ => bail!("/proc/net/dev is laid out otherwise: {line}"),
     }
+}
+
+/// Where the calling thread is, and nowhere else.
+fn start(signals: Sender<Signal>) -> anyhow::Result<Prober> {
+    Ok(Prober::start(signals, Namespaces::only_own()?)?)
 }
