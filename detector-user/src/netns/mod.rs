@@ -17,7 +17,20 @@ mod enter;
 mod find;
 mod follow;
 
+use std::{path::PathBuf, sync::Arc};
+
 pub use self::{
     enter::{Namespace, NamespaceError, own},
     follow::{Following, Namespaces, Set},
 };
+use crate::{cgroup::Tree, config::Target};
+
+/// The namespaces of a target as they are now, the calling thread's own among them.
+pub fn open(tree: Option<&Tree>, target: &Target) -> Result<Set, NamespaceError> {
+    let found = find::find(tree, target)?;
+    let open = |path: PathBuf| {
+        let namespace = Namespace::open(&path)?;
+        Ok((namespace.id(), Arc::new(namespace)))
+    };
+    found.into_values().map(open).collect()
+}
