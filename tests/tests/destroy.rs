@@ -16,6 +16,7 @@ use detector_user::{
     core::{Destroyed, Endpoint, FlowEventKind, FlowId, PeerName, Signal, TcpState, Time},
     effect::destroy::{Destroyer, Request},
     netlink::sock_diag::{SockDiag, Socket},
+    netns::Namespaces,
     source::{
         Source as _,
         ebpf::{EbpfOptions, EbpfSource},
@@ -43,6 +44,11 @@ struct Stand {
     lab: Lab,
 }
 
+/// Where the calling thread is, and nowhere else.
+fn start(signals: mpsc::Sender<Signal>) -> anyhow::Result<Destroyer> {
+    Ok(Destroyer::spawn(signals, Namespaces::only_own()?)?)
+}
+
 /// Both ends of a connection.
 struct Pair {
     ours: TcpStream,
@@ -55,7 +61,7 @@ impl Stand {
         let (sender, answers) = mpsc::channel(8);
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PEER_PORT));
         Ok(Self {
-            destroyer: lab.host(1).within(|| Destroyer::spawn(sender))??,
+            destroyer: lab.host(1).within(|| start(sender))??,
             answers,
             sock_diag: lab.host(1).within(SockDiag::open)??,
             listener: lab.host(2).within(|| TcpListener::bind(any))??,
