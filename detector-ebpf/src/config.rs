@@ -21,6 +21,8 @@ pub mod config_flag {
     pub const SOCKET_FIELDS: u32 = 1;
     /// `tcp_cong_state_set` is attached: it, not `tcp_retransmit_skb`, reports an RTO.
     pub const CONG_STATE: u32 = 2;
+    /// Flows of the namespaces in the `NAMESPACES` map are looked at too.
+    pub const OTHER_NAMESPACES: u32 = 4;
 }
 
 /// Where a tracepoint's record keeps the connection's addresses and ports.
@@ -123,8 +125,9 @@ pub struct SocketOffsets {
 pub struct Config {
     /// Length of a jiffy, in nanoseconds.
     pub jiffy_ns: u64,
-    /// Only flows of the network namespace with this inode are looked at; 0 for all. Takes
-    /// effect where the socket's fields are known.
+    /// Only flows of the network namespace with this inode are looked at, and with
+    /// [`config_flag::OTHER_NAMESPACES`] those of a few more; 0 for all. Takes effect where the
+    /// socket's fields are known.
     pub netns: u32,
     /// Bits of [`config_flag`].
     pub flags: u32,

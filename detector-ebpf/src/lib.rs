@@ -143,6 +143,10 @@ pub struct WatchKey {
 
 const _: () = assert!(size_of::<WatchKey>() == 20);
 
+/// What the `NAMESPACES` map holds at most: twice what is watched at a time, for new ones are
+/// added before old ones are removed.
+pub const MAX_NAMESPACES: u32 = 32;
+
 /// What the `WATCHED` map holds at most.
 pub const MAX_WATCHED: u32 = 16_384;
 

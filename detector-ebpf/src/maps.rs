@@ -4,11 +4,16 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, PerCpuArray, RingBuf},
 };
-use detector_ebpf::{FlowKey, FlowRecord, MAX_WATCHED, WatchKey, counter};
+use detector_ebpf::{FlowKey, FlowRecord, MAX_NAMESPACES, MAX_WATCHED, WatchKey, counter};
 
 /// The endpoints to watch, filled by the daemon; the value is `detector_ebpf::watch_flag`.
 #[map]
 pub static WATCHED: HashMap<WatchKey, u32> = HashMap::with_max_entries(MAX_WATCHED, 0);
+
+/// The inodes of the network namespaces that are looked at beside the daemon's own; the value
+/// says nothing.
+#[map]
+pub static NAMESPACES: HashMap<u32, u32> = HashMap::with_max_entries(MAX_NAMESPACES, 0);
 
 /// The state: the latest record of each flow that something happened to. Preallocated, as
 /// tracing programs need before 6.1. User space sets the size, and that of `EVENTS`.

@@ -6,7 +6,10 @@ use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_probe_read_kernel};
 use detector_ebpf::{ABSENT, FlowKey, FlowRecord, config_flag, record_flag};
 use zerocopy::FromBytes;
 
-use crate::globals::{config, has};
+use crate::{
+    globals::{config, has},
+    maps::NAMESPACES,
+};
 
 /// `ICSK_TIME_LOSS_PROBE` in include/net/inet_connection_sock.h: the pending timer is the
 /// tail loss probe.
@@ -79,7 +82,7 @@ impl Socket {
     pub fn identity(self) -> Option<Identity> {
         let netns = self.netns();
         let wanted = config!(netns);
-        if wanted != 0 && netns != 0 && netns != wanted {
+        if wanted != 0 && netns != 0 && netns != wanted && !is_other(netns) {
             return None;
         }
         Some(Identity {
@@ -156,6 +159,13 @@ impl Socket {
         let now = unsafe { bpf_jiffies64() } as u32;
         u64::from(now.wrapping_sub(stamp))
     }
+}
+
+/// Whether it is one of the namespaces that are looked at beside the daemon's own. Where there
+/// are none the verifier drops the look-up.
+#[inline(always)]
+fn is_other(netns: u32) -> bool {
+    has(config_flag::OTHER_NAMESPACES) && NAMESPACES.get_ptr(netns).is_some()
 }
 
 /// A kernel field; 0 where the offset is unknown or the read faults.

@@ -2,11 +2,12 @@
 //!
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The
 //! driver is the one loop that joins them. Imports run one way too:
-//! `main → cli → driver → { source, effect, serve, record } → { netlink, object } → { core, the
-//! ABI, detector-api }`.
+//! `main → cli → driver → { source, effect, serve, record } → { netlink, object, pending } →
+//! netns → { cgroup, keeper } → config → { core, the ABI, detector-api }`.
 
 #![forbid(unsafe_code)]
 
+pub mod cgroup;
 pub mod check;
 pub mod cli;
 pub mod clock;
@@ -14,8 +15,11 @@ pub mod config;
 pub mod core;
 pub mod driver;
 pub mod effect;
+pub mod keeper;
 pub mod netlink;
+pub mod netns;
 pub mod object;
+pub mod pending;
 pub mod record;
 pub mod serve;
 pub mod source;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use detector_user::effect::protect::Tree;
+use detector_user::cgroup::Tree;
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill},

@@ -12,13 +12,16 @@ use super::{
     json, print,
 };
 use crate::{
+    cgroup::Tree,
     check::{Check, Status},
-    config,
+    config::{self, PeerSpec, Target},
     effect::{
         destroy::{self, ProofError},
         protect,
     },
-    netlink::sock_diag::DestroyError,
+    netlink::sock_diag::{DestroyError, SockDiag},
+    netns,
+    object::chain,
     source::{
         resolve::{Lookup as _, SystemLookup},
         support,
@@ -48,8 +51,12 @@ impl<'a> From<&'a Check> for CheckLine<'a> {
 }
 
 pub fn doctor(global: &Global) -> Result<Exit, Failure> {
-    let mut checks = support::checks(&block_on(peers(global))?);
+    // What is wrong with a file is for `detector config check` to say.
+    let config = config::load(global.config.as_deref(), &[]).map(|loaded| loaded.config);
+    let config = config.unwrap_or_default();
+    let mut checks = support::checks(&block_on(peers(config.peers))?);
     checks.push(destroy_sockets(&destroy::prove()));
+    checks.extend(config.network_namespaces.iter().map(network_namespace));
     checks.extend(protect::support::checks());
     match global.output {
         Output::Text => print(&text(&checks))?,
@@ -64,12 +71,10 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
 }
 
 /// The addresses of the peers that the file names, so far as they can be had.
-async fn peers(global: &Global) -> Result<BTreeSet<IpAddr>, Failure> {
-    // What is wrong with a file is for `detector config check` to say.
-    let loaded = config::load(global.config.as_deref(), &[]);
+async fn peers(peers: Vec<PeerSpec>) -> Result<BTreeSet<IpAddr>, Failure> {
     let deadline = Instant::now() + LOOKUPS;
     let mut addrs = BTreeSet::new();
-    for peer in loaded.into_iter().flat_map(|loaded| loaded.config.peers) {
+    for peer in peers {
         if !peer.addresses.is_empty() {
             addrs.extend(peer.addresses);
             continue;
@@ -80,6 +85,49 @@ async fn peers(global: &Global) -> Result<BTreeSet<IpAddr>, Failure> {
         }
     }
     Ok(addrs)
+}
+
+/// Whether the sockets of a namespace that the file names can be had; nothing where it names
+/// none.
+fn network_namespace(target: &Target) -> Check {
+    let check = |status, found: String, meaning: &str| {
+        Check::new(
+            format!("network namespace {target}"),
+            status,
+            found,
+            meaning,
+        )
+    };
+    // Without the tree it may still be a file.
+    let tree = Tree::find().ok().flatten();
+    let read = || -> Result<Vec<String>, anyhow::Error> {
+        let mut read = Vec::new();
+        for (id, namespace) in netns::open(tree.as_ref(), target)? {
+            let flows = SockDiag::open_in(&namespace)?.read_all()?.len();
+            read.push(format!("{id} with {flows} connections"));
+        }
+        Ok(read)
+    };
+    match read() {
+        Ok(read) if read.is_empty() => check(
+            Status::Degraded,
+            "not there now".to_owned(),
+            "waited for: a file as /run/netns/NAME or /proc/PID/ns/net, or the unit or cgroup of \
+             processes that run",
+        ),
+        Ok(read) => check(
+            Status::Ok,
+            format!("entered: {}", read.join(", ")),
+            "its flows are watched, its sockets with a dead peer destroyed, peers asked from it",
+        ),
+        Err(error) => check(
+            Status::Degraded,
+            chain(error.as_ref()),
+            "nothing of it is seen; entering takes CAP_SYS_ADMIN, finding that of another user's \
+             processes CAP_SYS_PTRACE, and a systemd unit RestrictNamespaces=net (see \
+             deploy/detector-containers.conf)",
+        ),
+    }
 }
 
 /// Verdicts do without it: what is stuck stays stuck then.

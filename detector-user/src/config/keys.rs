@@ -3,7 +3,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
-    Config, SourceChoice, Target,
+    Config, MAX_NAMESPACES, MAX_TARGETS, SourceChoice, Target,
     values::{
         boolean, duration, duration_or_off, group, log, metrics, number, on_off, ring_bytes,
         socket, targets, whole_seconds, word,
@@ -252,15 +252,21 @@ pub static KEYS: &[Key] = &[
         get: |c| shown(c.resolve_interval),
     },
     Key {
+        name: "network_namespaces",
+        help: "the network namespaces to watch beside the daemon's own: files, systemd units, cgroups",
+        set: |c, v| targets(v, MAX_NAMESPACES).map(|x| c.network_namespaces = x),
+        get: |c| list(&c.network_namespaces),
+    },
+    Key {
         name: "refuse_connects",
         help: "the services, by systemd unit or cgroup, whose connects to dead peers are refused at once",
-        set: |c, v| targets(v).map(|x| c.refuse_connects = x),
+        set: |c, v| targets(v, MAX_TARGETS).map(|x| c.refuse_connects = x),
         get: |c| list(&c.refuse_connects),
     },
     Key {
         name: "tune_sockets",
         help: "the services, by systemd unit or cgroup, whose new connections with peers are tuned",
-        set: |c, v| targets(v).map(|x| c.tune_sockets = x),
+        set: |c, v| targets(v, MAX_TARGETS).map(|x| c.tune_sockets = x),
         get: |c| list(&c.tune_sockets),
     },
     Key {

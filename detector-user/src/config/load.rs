@@ -24,6 +24,9 @@ pub const PEER_FLAG: &str = "--peer";
 /// The flag that protects a service in every way.
 pub const PROTECT_FLAG: &str = "--protect";
 
+/// The flag that names a network namespace.
+pub const NAMESPACE_FLAG: &str = "--network-namespace";
+
 const PROTECTED: Place = Place::Flag { flag: PROTECT_FLAG };
 
 /// The keys that it adds to.
@@ -39,6 +42,8 @@ pub enum Flag {
     /// `--protect UNIT|CGROUP`: its connects are refused, its sockets tuned, and those with
     /// a dead peer destroyed.
     Protect(String),
+    /// `--network-namespace PATH|UNIT|CGROUP`: watched beside the file's.
+    Namespace(String),
     /// A flag that stands for a key of the file.
     Key {
         flag: &'static str,
@@ -169,6 +174,9 @@ impl Joiner {
                 Err(error) => self.flag_error(PEER_FLAG, error.to_string()),
             },
             Flag::Protect(target) => self.protect(target),
+            Flag::Namespace(target) => {
+                self.add_target(NAMESPACE_FLAG, "network_namespaces", target);
+            }
             Flag::Key { flag, key, value } => match keys::find(key) {
                 Some(key) => {
                     if let Err(message) = key.set(&mut self.config, value) {
@@ -182,23 +190,31 @@ impl Joiner {
         }
     }
 
-    /// Adds to what the file names.
     fn protect(&mut self, target: &str) {
         for name in PROTECT_KEYS {
-            let Some(key) = keys::find(name) else {
-                continue;
-            };
-            let Value::List(mut targets) = key.get(&self.config) else {
-                continue;
-            };
-            targets.push(target.to_owned());
-            if let Err(message) = key.set(&mut self.config, &Value::List(targets)) {
-                return self.flag_error(PROTECT_FLAG, message);
+            if !self.add_target(PROTECT_FLAG, name, target) {
+                return;
             }
-            self.places.insert(key.name, PROTECTED);
         }
         self.config.core.destroy_sockets = true;
         self.places.insert("destroy_sockets", PROTECTED);
+    }
+
+    /// Adds to what the file names; says whether it could.
+    fn add_target(&mut self, flag: &'static str, name: &str, target: &str) -> bool {
+        let Some(key) = keys::find(name) else {
+            return false;
+        };
+        let Value::List(mut targets) = key.get(&self.config) else {
+            return false;
+        };
+        targets.push(target.to_owned());
+        if let Err(message) = key.set(&mut self.config, &Value::List(targets)) {
+            self.flag_error(flag, message);
+            return false;
+        }
+        self.places.insert(key.name, Place::Flag { flag });
+        true
     }
 
     fn flag_error(&mut self, flag: &'static str, message: String) {

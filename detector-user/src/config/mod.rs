@@ -25,9 +25,9 @@ use std::{
 
 pub use self::{
     error::{ConfigError, ConfigErrors, Place},
-    load::{DEFAULT_FILE, Flag, Loaded, Origin, PEER_FLAG, PROTECT_FLAG, load},
+    load::{DEFAULT_FILE, Flag, Loaded, NAMESPACE_FLAG, Origin, PEER_FLAG, PROTECT_FLAG, load},
     name::{PeerNameError, parse_peer_name},
-    target::{MAX_TARGETS, Target},
+    target::{MAX_NAMESPACES, MAX_TARGETS, Target},
 };
 use crate::core::{PeerName, Settings};
 
@@ -66,6 +66,9 @@ pub struct Config {
     pub log: String,
     /// Whether the eBPF programs log, for debugging.
     pub ebpf_log: bool,
+    /// The network namespaces that are watched beside the daemon's own: by file, or those of a
+    /// service's processes.
+    pub network_namespaces: Vec<Target>,
     /// The services whose connects to dead peers are refused.
     pub refuse_connects: Vec<Target>,
     /// The services whose connections with peers are tuned.
@@ -91,6 +94,7 @@ impl Default for Config {
             discover_limit: 64,
             log: "info".to_owned(),
             ebpf_log: false,
+            network_namespaces: Vec::new(),
             refuse_connects: Vec::new(),
             tune_sockets: Vec::new(),
             tune: Tuning::default(),

@@ -1,9 +1,14 @@
-//! What is protected: a service, named by its systemd unit or its cgroup.
+//! A service, named by its systemd unit or its cgroup: what is protected, or whose network
+//! namespace is watched. Of the latter, a path may be the namespace's own file.
 
 use std::fmt;
 
 /// The most targets that a key takes: each is looked at once a second.
 pub const MAX_TARGETS: usize = 64;
+
+/// The most network namespaces that are watched beside the daemon's own: each is read with
+/// every look.
+pub const MAX_NAMESPACES: usize = 16;
 
 /// What a cgroup's path may have (PATH_MAX).
 const MAX_PATH: usize = 4096;
@@ -11,12 +16,13 @@ const MAX_PATH: usize = 4096;
 /// The kinds of unit that have a cgroup (systemd.unit(5)).
 const SUFFIXES: [&str; 4] = [".service", ".scope", ".slice", ".socket"];
 
-/// A service to protect.
+/// A service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
     /// A systemd unit, as in `rustfs.service`.
     Unit(String),
-    /// A cgroup's path: absolute, or from the root of the cgroup v2 tree.
+    /// A cgroup's path: absolute, or from the root of the cgroup v2 tree; or a network
+    /// namespace's file.
     Path(String),
 }
 

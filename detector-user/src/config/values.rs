@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use super::{MAX_TARGETS, Target, keys::Value, suggest::nearest};
+use super::{Target, keys::Value, suggest::nearest};
 
 /// What `sockaddr_un.sun_path` holds beside its closing zero (unix(7)).
 const MAX_SOCKET_LEN: usize = 107;
@@ -89,8 +89,8 @@ pub(super) fn whole_seconds(duration: Duration) -> Result<(), String> {
     }
 }
 
-/// Systemd units and cgroups, each once.
-pub(super) fn targets(value: &Value) -> Result<Vec<Target>, String> {
+/// Systemd units and cgroups (and other paths), each once.
+pub(super) fn targets(value: &Value, most: usize) -> Result<Vec<Target>, String> {
     let Value::List(items) = value else {
         return Err(format!(
             "expected a list, as in [\"rustfs.service\"], found {}",
@@ -105,8 +105,8 @@ pub(super) fn targets(value: &Value) -> Result<Vec<Target>, String> {
         }
     }
     match targets.len() {
-        0..=MAX_TARGETS => Ok(targets),
-        named => Err(format!("{named} are named, and {MAX_TARGETS} is the most")),
+        named if named <= most => Ok(targets),
+        named => Err(format!("{named} are named, and {most} is the most")),
     }
 }
 

@@ -44,8 +44,9 @@ pub use self::{
     flow::{FlowId, FlowReading, TcpState},
     settings::Settings,
     signal::{
-        Destroyed, Endpoint, FlowEvent, FlowEventKind, NeighbourState, NetworkEvent, ProbeAnswer,
-        ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Route, Signal, SourceKind,
+        Destroyed, Endpoint, FlowEvent, FlowEventKind, NamespaceChange, NeighbourState,
+        NetworkEvent, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Route, Signal,
+        SourceKind,
     },
     state::{PeerName, PeerState},
     time::Time,

@@ -1,8 +1,12 @@
 //! This host's own links, routes and neighbours: whether a silence may be our own fault.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
-use super::{NeighbourState, NetworkEvent, Route, RouteLine, Time};
+use super::{NamespaceChange, NeighbourState, NetworkEvent, Route, RouteLine, Time};
 
 /// After a link came up, a switch may take this long to forward (spanning tree, 802.1D,
 /// twice over); what is heard by the link ends the wait.
@@ -11,11 +15,16 @@ const LINK_SETTLES: Duration = Duration::from_secs(60);
 /// The most links, and the most addresses, that are kept.
 const KEPT: usize = 65_536;
 
+/// The most network namespaces that are kept.
+const NAMESPACES_KEPT: usize = 64;
+
 #[derive(Debug, Default)]
 pub(super) struct Network {
     links: BTreeMap<u32, Link>,
     routes: BTreeMap<IpAddr, Option<Route>>,
     neighbours: BTreeMap<(IpAddr, u32), NeighbourState>,
+    /// The network namespaces that are watched beside the daemon's own.
+    namespaces: BTreeSet<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +50,24 @@ impl Network {
                     && self.neighbours.insert(key, *state) != Some(*state)
             }
         }
+    }
+
+    /// Takes in what became of a network namespace.
+    pub(super) fn namespace(&mut self, netns: u32, change: NamespaceChange) {
+        match change {
+            NamespaceChange::Watched if self.namespaces.len() < NAMESPACES_KEPT => {
+                self.namespaces.insert(netns);
+            }
+            NamespaceChange::Watched | NamespaceChange::Unreadable => {}
+            NamespaceChange::Gone => {
+                self.namespaces.remove(&netns);
+            }
+        }
+    }
+
+    /// Whether it is a watched one that is not the daemon's own.
+    pub(super) fn is_other_namespace(&self, netns: u32) -> bool {
+        self.namespaces.contains(&netns)
     }
 
     /// How an address is reached, as far as is known.

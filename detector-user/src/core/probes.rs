@@ -5,7 +5,11 @@
 //! it. So a target counts once it has answered, and no longer when it stops answering while
 //! the peer is heard otherwise.
 
-use std::{collections::VecDeque, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::IpAddr,
+    time::Duration,
+};
 
 use super::{
     Endpoint, ProbeAnswer, ProbeEvent, ProbeId, ProbeLine, ProbeOutcome, ProbeTarget, Route, Time,
@@ -69,10 +73,12 @@ pub(super) struct Answered {
 }
 
 impl Probes {
-    /// Replaces the targets; what is known of those that stay, stays.
+    /// Replaces the targets; what is known of those that stay, stays. Beside the daemon's own
+    /// network namespace connects come from those where the peer has flows.
     pub(super) fn set_targets(
         &mut self,
         endpoints: &[Endpoint],
+        namespaces: &BTreeSet<u32>,
         route: impl Fn(IpAddr) -> Option<Route>,
     ) {
         let mut wanted = Vec::new();
@@ -87,11 +93,15 @@ impl Probes {
                     link,
                 });
             }
-            wanted.push(ProbeTarget::Connect(Endpoint {
+            let beside = Endpoint {
                 port: BESIDE_PORT,
                 ..*endpoint
-            }));
-            wanted.push(ProbeTarget::Connect(*endpoint));
+            };
+            for endpoint in [beside, *endpoint] {
+                wanted.push(ProbeTarget::Connect(endpoint));
+                let from = |&netns: &u32| ProbeTarget::ConnectFrom { netns, endpoint };
+                wanted.extend(namespaces.iter().map(from));
+            }
         }
         wanted.sort_unstable();
         wanted.dedup();
@@ -146,7 +156,7 @@ impl Probes {
     pub(super) fn has_connect(&self) -> bool {
         self.targets
             .iter()
-            .any(|t| matches!(t.target, ProbeTarget::Connect(_)) && t.last_answer.is_some())
+            .any(|t| t.target.is_connect() && t.last_answer.is_some())
     }
 
     /// Whether any target is known to answer.

@@ -52,6 +52,8 @@ pub enum ProbeTarget {
     Neighbour { addr: IpAddr, link: u32 },
     /// A TCP connect from the daemon's own namespace, ended as soon as it is answered.
     Connect(Endpoint),
+    /// The same from another network namespace, in which the peer has flows.
+    ConnectFrom { netns: u32, endpoint: Endpoint },
 }
 
 impl ProbeTarget {
@@ -59,15 +61,20 @@ impl ProbeTarget {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Neighbour { .. } => "neighbour",
-            Self::Connect(_) => "connect",
+            Self::Connect(_) | Self::ConnectFrom { .. } => "connect",
         }
+    }
+
+    /// Whether it is a TCP connect.
+    pub const fn is_connect(self) -> bool {
+        matches!(self, Self::Connect(_) | Self::ConnectFrom { .. })
     }
 
     /// The address that is asked.
     pub const fn addr(self) -> IpAddr {
         match self {
             Self::Neighbour { addr, .. } => addr,
-            Self::Connect(endpoint) => endpoint.addr,
+            Self::Connect(endpoint) | Self::ConnectFrom { endpoint, .. } => endpoint.addr,
         }
     }
 }
@@ -77,6 +84,10 @@ impl fmt::Display for ProbeTarget {
         match self {
             Self::Neighbour { addr, link } => write!(f, "{addr}%{link}"),
             Self::Connect(endpoint) => SocketAddr::from((endpoint.addr, endpoint.port)).fmt(f),
+            Self::ConnectFrom { netns, endpoint } => {
+                let addr = SocketAddr::from((endpoint.addr, endpoint.port));
+                write!(f, "{addr} from {netns}")
+            }
         }
     }
 }
@@ -215,6 +226,29 @@ impl NetworkEvent {
     }
 }
 
+/// What became of a network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum NamespaceChange {
+    /// It is watched beside the daemon's own from now on: peers can be asked from it.
+    Watched,
+    /// Its sockets could not be read: what is known of its flows is no longer so.
+    Unreadable,
+    /// It is no longer there, or no longer watched.
+    Gone,
+}
+
+impl NamespaceChange {
+    /// The word for it, in lower snake case: the `kind` label of the signals metric.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Watched => "namespace_watched",
+            Self::Unreadable => "namespace_unreadable",
+            Self::Gone => "namespace_gone",
+        }
+    }
+}
+
 /// What became of sockets that were to be destroyed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -307,6 +341,14 @@ pub enum Signal {
     Probe(ProbeEvent),
     /// Something changed about links, routes or neighbours.
     Network { at: Time, event: NetworkEvent },
+    /// Something changed about a watched network namespace. Flows that are not to be seen any
+    /// more because of it are forgotten, with what they left unanswered: that a container was
+    /// stopped says nothing about its peers.
+    Namespace {
+        at: Time,
+        netns: u32,
+        change: NamespaceChange,
+    },
     /// The answer to [`Effect::DestroySockets`](super::Effect::DestroySockets).
     SocketsDestroyed {
         at: Time,

@@ -10,11 +10,12 @@
 //!                                                         └─▶ Destroyer (free what is stuck)
 //! ```
 //!
-//! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, and
-//! [`Source::next`], which promises it. The loop never waits for anything else: what may
+//! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, a change of
+//! the network namespaces, and [`Source::next`], which promises it. The loop never waits for anything else: what may
 //! block (dumps, lookups, slow clients) has a thread or task and a bounded queue of its own.
 //! So has a recording ([`Taped`] is the detector, with a copy of every input written down).
 
+mod namespaces;
 mod outlets;
 mod signals;
 mod tasks;
@@ -25,7 +26,7 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
-use self::outlets::Outlets;
+use self::{namespaces::LookedAt, outlets::Outlets};
 use crate::{
     clock,
     config::Config,
@@ -34,6 +35,7 @@ use crate::{
         destroy::{self, Destroyer},
         protect::Protection,
     },
+    netns::Following,
     record::{Recorder, Taped},
     serve::Request,
     source::{
@@ -70,16 +72,19 @@ pub async fn run(
     let (signal_sender, signals) = mpsc::channel(SIGNAL_QUEUE);
 
     let (outlets, servers) = tasks::serve(&config, Box::new(printer), requests, &stopped).await?;
-    let source = ActiveSource::open(&config)?;
-    let reader =
-        Reader::spawn(signal_sender.clone()).context("cannot read the kernel's sockets")?;
+    let (following, namespaces) = Following::start(&config.network_namespaces)
+        .context("cannot look for network namespaces (network_namespaces)")?;
+    let source = ActiveSource::open(&config, namespaces.clone())?;
+    let reader = Reader::spawn(signal_sender.clone(), namespaces.clone())
+        .context("cannot read the kernel's sockets")?;
     let protection = Protection::load(&config).context(
         "services are to be protected (refuse_connects, tune_sockets, --protect) and cannot be",
     )?;
     let network = tasks::network(signal_sender.clone());
-    let destroyer =
-        Destroyer::spawn(signal_sender.clone()).context("cannot destroy the kernel's sockets")?;
-    let prober = Prober::start(signal_sender.clone()).context("cannot ask peers by probes")?;
+    let destroyer = Destroyer::spawn(signal_sender.clone(), namespaces.clone())
+        .context("cannot destroy the kernel's sockets")?;
+    let prober = Prober::start(signal_sender.clone(), namespaces.clone())
+        .context("cannot ask peers by probes")?;
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
@@ -92,8 +97,10 @@ pub async fn run(
         protection,
         destroyer,
         prober,
+        looked_at: LookedAt::new(namespaces),
         outlets,
     };
+    driver.follow_namespaces();
     info!(
         socket = %config.socket.display(),
         peers = config.peers.len(),
@@ -104,6 +111,7 @@ pub async fn run(
     info!("stopping");
     driver.detector.finish(clock::now());
     drop(finder);
+    drop(following);
     drop(driver);
     // Only the servers hold the other end, and all of them may have ended already.
     stopping.send_replace(true);
@@ -122,6 +130,7 @@ struct Driver {
     protection: Protection,
     destroyer: Destroyer,
     prober: Prober,
+    looked_at: LookedAt,
     outlets: Outlets,
 }
 
@@ -144,6 +153,7 @@ impl Driver {
                 Some(signal) = signals.recv() => self.signal(signal),
                 Some(request) = requests.recv() => self.request(request),
                 () = sleep_until(timeout) => self.detector.handle_timeout(clock::now()),
+                () = self.looked_at.changed() => self.follow_namespaces(),
                 _ = chores.tick() => self.chores(),
                 () = stop.recv() => return Ok(()),
             }
@@ -155,6 +165,7 @@ impl Driver {
         if self.unwatched {
             self.watch();
         }
+        self.retry_namespaces();
         self.protection.chores();
         let metrics = &self.outlets.metrics;
         metrics.set_counters(self.source.kind(), self.source.counters());
@@ -165,7 +176,10 @@ impl Driver {
         metrics.set_protection(&self.protection.refused(), self.protection.sockets_tuned());
     }
 
-    fn signal(&mut self, signal: Signal) {
+    fn signal(&mut self, mut signal: Signal) {
+        if !self.drop_what_is_let_go(&mut signal) {
+            return;
+        }
         self.outlets.metrics.signal(&signal);
         match &signal {
             Signal::PeerConfigured {
@@ -194,6 +208,7 @@ impl Driver {
             }
             Signal::SocketsRead { .. }
             | Signal::SocketsUnreadable { .. }
+            | Signal::Namespace { .. }
             | Signal::Network { .. } => {}
             Signal::SocketsDestroyed { peer, result, .. } => {
                 // One that is no longer watched has no series any more.

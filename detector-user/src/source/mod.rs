@@ -12,7 +12,10 @@ pub mod support;
 
 pub use self::select::ActiveSource;
 
-use std::{collections::BTreeMap, future::Future};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+};
 
 use crate::core::{Endpoint, PeerName, Signal};
 
@@ -26,6 +29,10 @@ pub trait Source {
 
     /// Whether finished handshakes with this peer are to be reported.
     fn report_established(&mut self, peer: &PeerName, on: bool) -> anyhow::Result<()>;
+
+    /// Replaces the set of network namespaces that are looked at beside the daemon's own, by
+    /// number. An error leaves some of the previous ones in force.
+    fn look_at(&mut self, namespaces: &BTreeSet<u32>) -> anyhow::Result<()>;
 
     /// The next batch of signals. Cancel-safe: dropping the future loses nothing.
     fn next(&mut self) -> impl Future<Output = anyhow::Result<Vec<Signal>>> + Send;

@@ -1,5 +1,7 @@
 //! Which source is used: the operator's choice, or the best that works here.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use tracing::{info, warn};
 
@@ -11,6 +13,7 @@ use super::{
 use crate::{
     config::{Config, SourceChoice},
     core::{PeerName, Signal, SourceKind},
+    netns::Namespaces,
 };
 
 /// The source in use.
@@ -24,9 +27,9 @@ pub enum ActiveSource {
 impl ActiveSource {
     /// Opens the source that `config` asks for. `auto` falls back from eBPF to sock_diag,
     /// with a warning that names the reason.
-    pub fn open(config: &Config) -> anyhow::Result<Self> {
+    pub fn open(config: &Config, namespaces: Namespaces) -> anyhow::Result<Self> {
         let source = match config.source {
-            SourceChoice::SockDiag => Self::open_sock_diag(config)?,
+            SourceChoice::SockDiag => Self::open_sock_diag(config, namespaces)?,
             SourceChoice::Ebpf => {
                 let source = EbpfSource::load(&ebpf_options(config));
                 Self::Ebpf(source.context(
@@ -42,7 +45,7 @@ impl ActiveSource {
                         "no eBPF here: falling back to polling sock_diag, which sees a dead \
                          peer later; `detector doctor` says what is missing"
                     );
-                    Self::open_sock_diag(config)?
+                    Self::open_sock_diag(config, namespaces)?
                 }
             },
         };
@@ -58,8 +61,8 @@ impl ActiveSource {
         }
     }
 
-    fn open_sock_diag(config: &Config) -> anyhow::Result<Self> {
-        let source = SockDiagSource::spawn(config.poll_interval)
+    fn open_sock_diag(config: &Config, namespaces: Namespaces) -> anyhow::Result<Self> {
+        let source = SockDiagSource::spawn(config.poll_interval, namespaces)
             .context("cannot read the kernel's sockets (CONFIG_INET_TCP_DIAG, tcp_diag.ko)")?;
         Ok(Self::SockDiag(source))
     }
@@ -77,6 +80,13 @@ impl Source for ActiveSource {
         match self {
             Self::Ebpf(source) => source.report_established(peer, on),
             Self::SockDiag(source) => source.report_established(peer, on),
+        }
+    }
+
+    fn look_at(&mut self, namespaces: &BTreeSet<u32>) -> anyhow::Result<()> {
+        match self {
+            Self::Ebpf(source) => source.look_at(namespaces),
+            Self::SockDiag(source) => source.look_at(namespaces),
         }
     }
 
@@ -100,6 +110,7 @@ fn ebpf_options(config: &Config) -> EbpfOptions {
         max_flows: config.max_flows,
         ring_bytes: config.ring_bytes,
         btf: config.btf,
+        other_namespaces: !config.network_namespaces.is_empty(),
         log: config.ebpf_log,
         ..EbpfOptions::default()
     }

@@ -7,7 +7,6 @@ use detector_tests::{Cut, Host, testbed};
 use detector_user::{
     clock,
     core::{ProbeAnswer, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time},
-    source::probe::Prober,
 };
 use nix::{
     libc::{EAGAIN, ENETDOWN, ENETUNREACH, ENODEV, EOPNOTSUPP, EPERM},
@@ -15,7 +14,9 @@ use nix::{
 };
 use tokio::{sync::mpsc::channel, time::timeout};
 
-use super::{A_WHILE, Asker, LIMIT, OPEN, PATIENT, SHORT, SHUT, all, connect, listen, ready};
+use super::{
+    A_WHILE, Asker, LIMIT, OPEN, PATIENT, SHORT, SHUT, all, connect, listen, ready, start,
+};
 
 #[tokio::test]
 async fn no_syn_is_ever_sent_again() -> anyhow::Result<()> {
@@ -252,7 +253,7 @@ async fn the_loop_s_delay_loses_no_word() -> anyhow::Result<()> {
         let lab = ready(2).await?;
         let (us, peer) = (lab.host(1), lab.host(2));
         let (sender, mut signals) = channel(1);
-        let prober = us.within(move || Prober::start(sender))??;
+        let prober = us.within(move || start(sender))??;
         for probe in 0..100 {
             prober.send(ProbeId(probe), connect(peer.v4(), SHUT), PATIENT);
         }

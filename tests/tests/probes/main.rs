@@ -13,11 +13,12 @@ use detector_tests::{Host, Lab, testbed};
 use detector_user::{
     clock,
     core::{Endpoint, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
+    netns::Namespaces,
     source::probe::Prober,
 };
 use nix::net::if_::if_nametoindex;
 use tokio::{
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, Sender, channel},
     time::timeout,
 };
 
@@ -38,11 +39,15 @@ struct Asker {
     next: u64,
 }
 
+/// Where the calling thread is, and nowhere else.
+fn start(signals: Sender<Signal>) -> anyhow::Result<Prober> {
+    Ok(Prober::start(signals, Namespaces::only_own()?)?)
+}
+
 impl Asker {
     fn on(host: &Host) -> anyhow::Result<Self> {
         let (sender, signals) = channel(32 * 1024);
-        let (prober, link) =
-            host.within(move || (Prober::start(sender), if_nametoindex("eth0")))?;
+        let (prober, link) = host.within(move || (start(sender), if_nametoindex("eth0")))?;
         Ok(Self {
             prober: prober?,
             signals,
@@ -177,6 +182,6 @@ fn wanted(target: ProbeTarget) -> ProbeAnswer {
     match target {
         ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour,
         ProbeTarget::Connect(Endpoint { port: OPEN, .. }) => ProbeAnswer::SynAck,
-        ProbeTarget::Connect(_) => ProbeAnswer::Reset,
+        ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => ProbeAnswer::Reset,
     }
 }

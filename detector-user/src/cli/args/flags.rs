@@ -54,6 +54,7 @@ impl Overrides {
         ];
         let peers = self.peers.iter().cloned().map(Flag::Peer);
         let protected = self.protected.iter().cloned().map(Flag::Protect);
+        let namespaces = self.namespaces.iter().cloned().map(Flag::Namespace);
         let no_btf = self.no_btf.then_some(Flag::Key {
             flag: "--no-btf",
             key: "btf",
@@ -64,6 +65,7 @@ impl Overrides {
             Some(Flag::Key { flag, key, value })
         });
         // What is said of one key by its own flag wins over what --protect says of several.
-        peers.chain(protected).chain(texts).chain(no_btf).collect()
+        let added = peers.chain(protected).chain(namespaces);
+        added.chain(texts).chain(no_btf).collect()
     }
 }

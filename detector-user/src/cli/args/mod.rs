@@ -172,6 +172,11 @@ pub struct Overrides {
     /// --destroy-sockets off), its new ones tuned.
     #[arg(long = "protect", value_name = "UNIT|CGROUP")]
     pub protected: Vec<String>,
+    /// A network namespace to watch beside the daemon's own: a file (/run/netns/NAME,
+    /// /proc/PID/ns/net), or those of a systemd unit's or cgroup's processes; may be repeated,
+    /// adds to the file's. Needs CAP_SYS_ADMIN.
+    #[arg(long = "network-namespace", value_name = "PATH|UNIT|CGROUP")]
+    pub namespaces: Vec<String>,
     #[arg(long, value_name = "enforce|observe", help = describe("mode"))]
     pub mode: Option<String>,
     #[arg(long, value_name = "DURATION", help = describe("patience"))]

@@ -108,14 +108,15 @@ fn every_flag_of_tune_stands_for_a_key() {
 fn every_flag_stands_for_a_key() {
     let line = "detector run --peer a:1 --peer b:2 --mode observe --patience 50ms \
                 --mercy 2s --destroy-sockets off --source ebpf --no-btf --metrics off --log debug \
-                --socket /s --protect a.service";
+                --socket /s --protect a.service --network-namespace /run/netns/a \
+                    --network-namespace b.service";
     let cli = parse(line).expect("parses");
     let Command::Run(args) = &cli.command else {
         panic!("{cli:?}")
     };
     assert_eq!((&args.record, args.record_limit), (&None, 1 << 30));
     let flags = args.overrides.flags(cli.global.socket.as_deref());
-    assert_eq!(flags.len(), 12);
+    assert_eq!(flags.len(), 14);
     let config = crate::config::load(Some("/dev/null".as_ref()), &flags)
         .expect("all are valid")
         .config;
@@ -131,6 +132,7 @@ fn every_flag_stands_for_a_key() {
     assert_eq!(config.socket, std::path::Path::new("/s"));
     assert_eq!(config.refuse_connects.len(), 1);
     assert_eq!(config.tune_sockets.len(), 1);
+    assert_eq!(config.network_namespaces.len(), 2);
 }
 
 #[test]

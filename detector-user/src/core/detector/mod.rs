@@ -17,9 +17,9 @@ use std::{
 
 use self::asking::gateway_heard;
 use super::{
-    Endpoint, Explanation, FlowEvent, FlowId, NeighbourState, NetworkEvent, PeerName, PeerState,
-    ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Settings, Signal, Time, Trial, TrialError,
-    TrialOutcome,
+    Endpoint, Explanation, FlowEvent, FlowId, NamespaceChange, NeighbourState, NetworkEvent,
+    PeerName, PeerState, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Settings, Signal, Time,
+    Trial, TrialError, TrialOutcome,
     budget::{Budget, Urgency},
     gateways::Gateways,
     network::Network,
@@ -127,6 +127,7 @@ impl Detector {
             }),
             Signal::Probe(event) => self.probe(now, &event),
             Signal::Network { at, event } => self.network(now, at, &event),
+            Signal::Namespace { netns, change, .. } => self.namespace(now, netns, change),
             Signal::SocketsDestroyed {
                 peer,
                 generation,
@@ -321,6 +322,21 @@ impl Detector {
         for name in concerned {
             self.with_peer(now, &name, |peer, around| {
                 peer.network(now, at, event, around)
+            });
+        }
+    }
+
+    fn namespace(&mut self, now: Time, netns: u32, change: NamespaceChange) {
+        self.network.namespace(netns, change);
+        let is_gone = match change {
+            NamespaceChange::Watched => return,
+            NamespaceChange::Unreadable => false,
+            NamespaceChange::Gone => true,
+        };
+        for name in self.peers.keys().cloned().collect::<Vec<_>>() {
+            self.with_peer(now, &name, |peer, around| {
+                peer.forget_namespace(now, netns, is_gone, around);
+                Change::None
             });
         }
     }

@@ -4,7 +4,7 @@ mod orphans;
 mod silence;
 
 use std::{
-    collections::{BTreeMap, VecDeque, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
     net::IpAddr,
     time::Duration,
 };
@@ -52,6 +52,8 @@ pub(super) struct Evidence {
     /// What was sent before is not loss: the peer was dead.
     learn_from: Time,
     orphans: VecDeque<Orphan>,
+    /// The network namespaces beside the daemon's own in which it has, or had, flows.
+    namespaces: BTreeSet<u32>,
     events: VecDeque<EventLine>,
     pub path: PathHistory,
     pub probes: Probes,
@@ -70,6 +72,7 @@ impl Evidence {
             counted_at: None,
             learn_from: now,
             orphans: VecDeque::new(),
+            namespaces: BTreeSet::new(),
             events: VecDeque::with_capacity(EVENTS_KEPT),
             path: PathHistory::new(now),
             probes: Probes::default(),
@@ -94,6 +97,7 @@ impl Evidence {
         (self.last_heard, self.counted_at) = (None, None);
         (self.heard_exactly, self.heard_by_tcp) = (None, None);
         self.neighbour_failed = None;
+        self.namespaces.clear();
         self.path = PathHistory::new(now);
         Replaced::Host
     }
@@ -116,7 +120,28 @@ impl Evidence {
 
     /// How the ways to the peer are known: whom it can be asked by.
     pub(super) fn set_routes(&mut self, route: impl Fn(IpAddr) -> Option<Route>) {
-        self.probes.set_targets(&self.endpoints, route);
+        self.probes
+            .set_targets(&self.endpoints, &self.namespaces, route);
+    }
+
+    /// Remembers in which of the watched namespaces the peer has flows; says whether there is
+    /// a new one. It stays when they end: a dead peer's are destroyed, and it is still to be
+    /// asked from there whether it is back.
+    pub(super) fn notice_namespaces(&mut self, is_other: impl Fn(u32) -> bool) -> bool {
+        let before = self.namespaces.len();
+        let found = self.flows.keys().map(|flow| flow.netns);
+        self.namespaces
+            .extend(found.filter(|netns| is_other(*netns)));
+        self.namespaces.len() > before
+    }
+
+    /// Forgets the flows of a namespace that are not to be seen any more, with all that they
+    /// left unanswered: they ended with their own host, or may have been answered unseen. The
+    /// peer can no longer be asked from there if it `is_gone`; says whether it could.
+    pub(super) fn forget_namespace(&mut self, netns: u32, is_gone: bool) -> bool {
+        self.flows.retain(|flow, _| flow.netns != netns);
+        self.orphans.retain(|orphan| orphan.flow.netns != netns);
+        is_gone && self.namespaces.remove(&netns)
     }
 
     /// Takes in what became of a probe; says whether it was answered.

@@ -307,6 +307,12 @@ impl Peer {
             return Change::None;
         }
         self.evidence.read(at, source, readings);
+        if self
+            .evidence
+            .notice_namespaces(|netns| around.network.is_other_namespace(netns))
+        {
+            self.set_routes(now, around);
+        }
         self.evidence.settle_probes(at);
         self.learn_from_recovery(at);
         self.silence = self.silence_at(at, around);
@@ -321,6 +327,20 @@ impl Peer {
         let interval = self.interval(at, around);
         self.looks.came_back(now, at, interval);
         change
+    }
+
+    /// Takes in that flows of a network namespace are not to be seen any more.
+    pub(super) fn forget_namespace(
+        &mut self,
+        now: Time,
+        netns: u32,
+        is_gone: bool,
+        around: Surroundings<'_>,
+    ) {
+        if self.evidence.forget_namespace(netns, is_gone) {
+            self.set_routes(now, around);
+        }
+        self.looks.soon(now);
     }
 
     pub(super) fn sockets_unreadable(&mut self, now: Time) {

@@ -6,7 +6,7 @@ const ALL: fn(ProbeTarget) -> Option<ProbeAnswer> = |target| {
     Some(match target {
         ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour,
         ProbeTarget::Connect(Endpoint { port: 9000, .. }) => ProbeAnswer::SynAck,
-        ProbeTarget::Connect(_) => ProbeAnswer::Reset,
+        ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => ProbeAnswer::Reset,
     })
 };
 const NONE: fn(ProbeTarget) -> Option<ProbeAnswer> = |_| None;
@@ -233,7 +233,7 @@ fn a_neighbour_s_answer_alone_half_opens_and_tcp_s_closes() {
     let dead = dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
     world.answers = |target| match target {
         ProbeTarget::Neighbour { .. } => Some(ProbeAnswer::Neighbour),
-        ProbeTarget::Connect(_) => None,
+        ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => None,
     };
     world.at(dead + 600);
     assert_eq!(world.state().breaker, Breaker::HalfOpen);

@@ -125,7 +125,7 @@ impl Cluster {
         let answer = match target {
             ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour,
             ProbeTarget::Connect(Endpoint { port: 9000, .. }) => ProbeAnswer::SynAck,
-            ProbeTarget::Connect(_) => ProbeAnswer::Reset,
+            ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => ProbeAnswer::Reset,
         };
         let answered = self.alive.contains(&addr.octets()[3]);
         let outcomes = [

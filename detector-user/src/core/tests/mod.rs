@@ -8,6 +8,7 @@ mod flows;
 mod isolation;
 mod life;
 mod looks;
+mod namespaces;
 mod pauses;
 mod recovery;
 

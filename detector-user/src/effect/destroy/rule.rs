@@ -12,7 +12,7 @@ const NO_COOKIE: u64 = u64::MAX;
 pub(super) enum Unfit {
     /// Without its cookie it cannot be told from one that has its ports now.
     NoCookie,
-    /// The kernel destroys sockets only in the namespace of the one who asks.
+    /// The kernel destroys sockets only in the namespace that it is asked in.
     ForeignNamespace,
 }
 
@@ -25,13 +25,18 @@ impl Unfit {
     }
 }
 
-/// Whether the socket can be named exactly, from the namespace `netns`.
-pub(super) fn check(flow: &FlowId, cookie: u64, netns: u32) -> Result<(), Unfit> {
+/// Whether the socket can be named exactly, in a namespace that `reaches` says is reached.
+pub(super) fn check(
+    flow: &FlowId,
+    cookie: u64,
+    reaches: impl Fn(u32) -> bool,
+) -> Result<(), Unfit> {
     if cookie == 0 || cookie == NO_COOKIE {
         return Err(Unfit::NoCookie);
     }
-    // 0: the source could not tell. The cookie, unique in all namespaces, decides then.
-    if flow.netns != 0 && flow.netns != netns {
+    // 0: the source could not tell. The cookie, unique in all namespaces (from 5.4 on,
+    // `sock_gen_cookie` of net/core/sock_diag.c), decides then.
+    if flow.netns != 0 && !reaches(flow.netns) {
         return Err(Unfit::ForeignNamespace);
     }
     Ok(())
@@ -98,7 +103,8 @@ mod tests {
     }
 
     #[test]
-    fn only_an_exact_cookie_in_our_namespace_will_do() {
+    fn only_an_exact_cookie_in_a_watched_namespace_will_do() {
+        let check = |flow: &FlowId, cookie, netns| check(flow, cookie, |reached| reached == netns);
         assert_eq!(check(&flow(7), 1, 7), Ok(()));
         assert_eq!(check(&flow(0), 1, 7), Ok(()));
         assert_eq!(check(&flow(8), 1, 7), Err(Unfit::ForeignNamespace));

@@ -9,15 +9,19 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    Destroyer, MAX_PENDING, Request, Shared, count,
+    Destroyer, Request, count, put,
     work::{LOOKS, Table, Worker},
 };
 use crate::{
     core::{Destroyed, FlowId, FlowReading, PeerName, Signal, TcpState, Time},
     netlink::sock_diag::{DestroyError, SockDiagError, Socket, SocketKey},
+    netns::Namespaces,
+    pending::Pending,
 };
 
 const NETNS: u32 = 7;
+const OTHER: u32 = 8;
+const FOREIGN: u32 = 9;
 const SILENT_SINCE: Time = Time::from_nanos(5_000_000_000);
 
 /// Sockets that can be destroyed, and what happens meanwhile.
@@ -32,12 +36,15 @@ struct FakeTable {
     /// So many looks date everything too late.
     late: u32,
     is_unreadable: bool,
+    /// The sockets of the namespace OTHER cannot be read.
+    has_lost_other: bool,
     destroyed: Vec<SocketKey>,
 }
 
 impl Table for FakeTable {
-    fn netns(&self) -> u32 {
-        NETNS
+    fn reaches(&self, netns: u32) -> bool {
+        let is_lost = self.has_lost_other && self.looks > 0;
+        netns == NETNS || (netns == OTHER && !is_lost)
     }
 
     fn resolution(&self) -> Duration {
@@ -55,7 +62,9 @@ impl Table for FakeTable {
             let heard = self.sockets.iter_mut().find(|flow| flow.cookie == cookie);
             heard.expect("still there").last_heard = Some(after(1000));
         }
-        let wanted = |flow: &&FlowReading| addrs.contains(&flow.id.remote.ip());
+        let wanted = |flow: &&FlowReading| {
+            addrs.contains(&flow.id.remote.ip()) && self.reaches(flow.id.netns)
+        };
         Ok(self
             .sockets
             .iter()
@@ -73,11 +82,11 @@ impl Table for FakeTable {
             .collect())
     }
 
-    fn destroy(&mut self, socket: &SocketKey) -> Result<(), DestroyError> {
+    fn destroy(&mut self, socket: &Socket) -> Result<(), DestroyError> {
         self.answers.pop_front().unwrap_or(Ok(()))?;
         self.sockets
-            .retain(|flow| SocketKey::of_flow(flow) != *socket);
-        self.destroyed.push(socket.clone());
+            .retain(|flow| SocketKey::of_flow(flow) != socket.key);
+        self.destroyed.push(socket.key.clone());
         Ok(())
     }
 }
@@ -123,10 +132,9 @@ fn request(flows: &[FlowReading]) -> Request {
     }
 }
 
-fn carry_out(table: FakeTable, request: &Request) -> (Destroyed, FakeTable) {
-    let mut worker = Worker::new(table);
-    let result = worker.carry_out(request, || false).expect("not stopped");
-    (result, worker.into_table())
+fn carry_out(mut table: FakeTable, request: &Request) -> (Destroyed, FakeTable) {
+    let result = Worker::default().carry_out(&mut table, request, || false);
+    (result.expect("not stopped"), table)
 }
 
 fn result(destroyed: u32, spared: u32, gone: u32, failed: u32) -> Destroyed {
@@ -225,7 +233,7 @@ fn what_is_gone_before_or_at_the_last_moment_is_told() {
 fn without_a_cookie_or_from_another_namespace_nothing_is_tried() {
     let foreign = FlowReading {
         id: FlowId {
-            netns: NETNS + 1,
+            netns: FOREIGN,
             ..flow(2).id
         },
         ..flow(2)
@@ -281,17 +289,18 @@ fn without_a_last_look_nothing_is_destroyed() {
 
 #[test]
 fn it_can_be_stopped_between_two_batches() {
-    let mut worker = Worker::new(FakeTable {
+    let mut table = FakeTable {
         sockets: flows(1..=600),
         ..FakeTable::default()
-    });
+    };
     let asked = std::cell::Cell::new(0);
     let stopped = || {
         asked.set(asked.get() + 1);
         asked.get() > 1
     };
-    assert_eq!(worker.carry_out(&request(&flows(1..=600)), stopped), None);
-    assert_eq!(worker.into_table().destroyed.len(), 256);
+    let result = Worker::default().carry_out(&mut table, &request(&flows(1..=600)), stopped);
+    assert_eq!(result, None);
+    assert_eq!(table.destroyed.len(), 256);
 }
 
 fn of_peer(peer: &str, generation: u64) -> Request {
@@ -303,33 +312,65 @@ fn of_peer(peer: &str, generation: u64) -> Request {
 }
 
 #[test]
-fn one_request_a_peer_waits_and_the_newest_generation_wins() {
-    let queue = Shared::default();
+fn the_newest_generation_wins() {
+    let pending = Pending::default();
     for (peer, generation) in [("a", 2), ("b", 1), ("a", 3), ("a", 1)] {
-        assert_eq!(queue.put(of_peer(peer, generation)), None);
+        assert_eq!(put(&pending, of_peer(peer, generation)), None);
     }
-    assert_eq!(queue.take(), Some(of_peer("a", 3)));
-    assert_eq!(queue.take(), Some(of_peer("b", 1)));
-    queue.lock().stopped = true;
-    assert_eq!(queue.take(), None);
+    assert_eq!(pending.take_first(), Some(of_peer("a", 3)));
+    assert_eq!(pending.take_first(), Some(of_peer("b", 1)));
+}
+
+/// Flow number `n` in another namespace.
+fn other(n: u64) -> FlowReading {
+    FlowReading {
+        id: FlowId {
+            netns: OTHER,
+            ..flow(n).id
+        },
+        ..flow(n)
+    }
 }
 
 #[test]
-fn the_queue_is_bounded() {
-    let queue = Shared::default();
-    for n in 0..MAX_PENDING {
-        assert_eq!(queue.put(of_peer(&n.to_string(), 1)), None);
-    }
-    let late = of_peer("late", 1);
-    assert_eq!(queue.put(late.clone()), Some(late));
-    assert_eq!(queue.put(of_peer("0", 2)), None, "this one has its place");
-    assert_eq!(queue.lock().pending.len(), MAX_PENDING);
+fn sockets_of_all_watched_namespaces_are_destroyed() {
+    let table = FakeTable {
+        sockets: vec![flow(1), other(2)],
+        ..FakeTable::default()
+    };
+    let (told, table) = carry_out(table, &request(&[flow(1), other(2)]));
+    assert_eq!(told, result(2, 0, 0, 0));
+    assert_eq!(table.sockets, []);
+}
+
+#[test]
+fn one_that_heard_in_another_namespace_spares_them_too() {
+    let table = FakeTable {
+        sockets: vec![flow(1), other(2)],
+        heard: Some((1, 2)),
+        ..FakeTable::default()
+    };
+    let (told, _) = carry_out(table, &request(&[flow(1)]));
+    assert_eq!(told, result(0, 1, 0, 0));
+}
+
+/// It is not known what they heard, nor that they are gone.
+#[test]
+fn a_namespace_that_cannot_be_read_keeps_its_sockets_and_no_others() {
+    let table = FakeTable {
+        sockets: vec![flow(1), other(2)],
+        has_lost_other: true,
+        ..FakeTable::default()
+    };
+    let (told, table) = carry_out(table, &request(&[flow(1), other(2)]));
+    assert_eq!(told, result(1, 0, 0, 1));
+    assert_eq!(table.sockets, [other(2)]);
 }
 
 #[tokio::test]
 async fn every_request_is_answered_until_the_thread_ends() {
     let (sender, mut signals) = mpsc::channel(8);
-    let destroyer = Destroyer::spawn(sender).unwrap();
+    let destroyer = Destroyer::spawn(sender, Namespaces::only_own().unwrap()).unwrap();
     // Nothing has such a cookie: nothing is destroyed.
     let mut request = request(&[FlowReading {
         cookie: u64::MAX - 1,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     core::{Destroyed, FlowId, PeerName, Time},
-    netlink::sock_diag::{DestroyError, SockDiag, SockDiagError, Socket, SocketKey},
+    netlink::sock_diag::{DestroyError, SockDiagError, Socket, Tables},
 };
 
 /// Sockets that are destroyed between two looks: about 5 ms of work.
@@ -25,18 +25,19 @@ pub(super) const LOOKS: u32 = 3;
 
 /// The kernel's sockets.
 pub(super) trait Table {
-    /// The network namespace they are in.
-    fn netns(&self) -> u32;
+    /// Whether those of this network namespace are among them.
+    fn reaches(&self, netns: u32) -> bool;
     /// How far what they say of when they heard may lie from the truth.
     fn resolution(&self) -> Duration;
-    /// Those whose remote address is one of these.
+    /// Those whose remote address is one of these. A namespace that cannot be read is not
+    /// reached from then on.
     fn sockets(&mut self, addrs: &BTreeSet<IpAddr>) -> Result<Vec<Socket>, SockDiagError>;
-    fn destroy(&mut self, socket: &SocketKey) -> Result<(), DestroyError>;
+    fn destroy(&mut self, socket: &Socket) -> Result<(), DestroyError>;
 }
 
-impl Table for SockDiag {
-    fn netns(&self) -> u32 {
-        self.netns()
+impl Table for Tables<'_> {
+    fn reaches(&self, netns: u32) -> bool {
+        self.reaches(netns)
     }
 
     fn resolution(&self) -> Duration {
@@ -47,7 +48,7 @@ impl Table for SockDiag {
         Ok(self.sockets(addrs)?.flows)
     }
 
-    fn destroy(&mut self, socket: &SocketKey) -> Result<(), DestroyError> {
+    fn destroy(&mut self, socket: &Socket) -> Result<(), DestroyError> {
         self.destroy(socket)
     }
 }
@@ -77,40 +78,29 @@ impl Ending {
 }
 
 /// Carries out one request after the other.
-pub(super) struct Worker<T> {
-    table: T,
+#[derive(Default)]
+pub(super) struct Worker {
     /// Whether the operator was told that the kernel refuses: once, not with each death.
     has_warned: bool,
 }
 
-impl<T: Table> Worker<T> {
-    pub(super) fn new(table: T) -> Self {
-        Self {
-            table,
-            has_warned: false,
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn into_table(self) -> T {
-        self.table
-    }
-
+impl Worker {
     /// What became of the sockets; `None` when it was `stopped` half-way.
     pub(super) fn carry_out(
         &mut self,
+        table: &mut impl Table,
         request: &Request,
         stopped: impl Fn() -> bool,
     ) -> Option<Destroyed> {
         let mut result = Destroyed::default();
-        let mut left = self.fit(request, &mut result);
+        let mut left = fit(table, request, &mut result);
         let addrs: BTreeSet<IpAddr> = left.iter().map(|(flow, _)| flow.remote.ip()).collect();
         let mut ending = Ending::Silent;
         while ending == Ending::Silent && !left.is_empty() {
             if stopped() {
                 return None;
             }
-            ending = self.batch(request, &addrs, &mut left, &mut result);
+            ending = self.batch(table, request, &addrs, &mut left, &mut result);
         }
         match ending {
             Ending::Heard => result.spared += count(left.len()),
@@ -129,47 +119,16 @@ impl<T: Table> Worker<T> {
         Some(result)
     }
 
-    /// The sockets that can be named exactly; the others count as failed.
-    fn fit(&self, request: &Request, result: &mut Destroyed) -> Vec<(FlowId, u64)> {
-        let netns = self.table.netns();
-        let mut unfit = None;
-        let mut left = request.sockets.clone();
-        left.retain(|(flow, cookie)| match rule::check(flow, *cookie, netns) {
-            Ok(()) => true,
-            Err(reason) => {
-                debug!(peer = %request.peer, %flow, reason = reason.as_str(), "not destroyed");
-                unfit = Some(reason);
-                false
-            }
-        });
-        result.failed = count(request.sockets.len() - left.len());
-        if let Some(reason) = unfit {
-            let what = match reason {
-                Unfit::NoCookie => "their cookies are not known",
-                Unfit::ForeignNamespace => {
-                    "they are in another network namespace; run the daemon in the one of the \
-                     service that it watches over"
-                }
-            };
-            warn!(
-                peer = %request.peer,
-                sockets = result.failed,
-                reason = reason.as_str(),
-                "some sockets of a dead peer cannot be destroyed: {what}"
-            );
-        }
-        left
-    }
-
     /// Looks at all of the peer's sockets, then destroys some of those that are `left`.
     fn batch(
         &mut self,
+        table: &mut impl Table,
         request: &Request,
         addrs: &BTreeSet<IpAddr>,
         left: &mut Vec<(FlowId, u64)>,
         result: &mut Destroyed,
     ) -> Ending {
-        let (look, heard) = match self.look(request, addrs) {
+        let (look, heard) = match look(table, request, addrs) {
             Ok(found) => found,
             Err(error) => {
                 warn!(peer = %request.peer, %error, "no last look, so nothing is destroyed");
@@ -180,6 +139,9 @@ impl<T: Table> Worker<T> {
             .iter()
             .map(|socket| (socket.reading.cookie, socket))
             .collect();
+        let before = left.len();
+        left.retain(|(flow, _)| flow.netns == 0 || table.reaches(flow.netns));
+        result.failed += count(before - left.len());
         let before = left.len();
         left.retain(|(_, cookie)| there.contains_key(cookie));
         result.gone += count(before - left.len());
@@ -197,7 +159,7 @@ impl<T: Table> Worker<T> {
             let Some(socket) = there.get(&cookie) else {
                 continue;
             };
-            let ending = self.destroy(&request.peer, &flow, &socket.key, result);
+            let ending = self.destroy(table, &request.peer, &flow, socket, result);
             if ending != Ending::Silent {
                 return ending;
             }
@@ -205,34 +167,16 @@ impl<T: Table> Worker<T> {
         Ending::Silent
     }
 
-    /// All of the peer's sockets, and when it was heard, if it was since it was called silent.
-    fn look(
-        &mut self,
-        request: &Request,
-        addrs: &BTreeSet<IpAddr>,
-    ) -> Result<(Vec<Socket>, Option<Time>), SockDiagError> {
-        let mut looks = 0;
-        loop {
-            let look = self.table.sockets(addrs)?;
-            looks += 1;
-            let times = look.iter().map(|socket| socket.reading.last_heard);
-            let resolution = self.table.resolution();
-            let heard = rule::heard_since(times, request.silent_since, resolution);
-            if heard.is_none() || looks == LOOKS {
-                return Ok((look, heard));
-            }
-        }
-    }
-
     /// Destroys one socket; anything but [`Ending::Silent`] speaks of all that are left, too.
     fn destroy(
         &mut self,
+        table: &mut impl Table,
         peer: &PeerName,
         flow: &FlowId,
-        socket: &SocketKey,
+        socket: &Socket,
         result: &mut Destroyed,
     ) -> Ending {
-        let error = match self.table.destroy(socket) {
+        let error = match table.destroy(socket) {
             Ok(()) => {
                 debug!(%peer, %flow, "destroyed");
                 result.destroyed += 1;
@@ -257,6 +201,57 @@ impl<T: Table> Worker<T> {
             // It could take as long again for each of the others.
             DestroyError::NoAnswer(_) => Ending::NoAnswer,
             DestroyError::Gone | DestroyError::Refused(_) => Ending::Silent,
+        }
+    }
+}
+
+/// The sockets that can be named exactly; the others count as failed.
+fn fit(table: &impl Table, request: &Request, result: &mut Destroyed) -> Vec<(FlowId, u64)> {
+    let reaches = |netns| table.reaches(netns);
+    let mut unfit = None;
+    let mut left = request.sockets.clone();
+    left.retain(|(flow, cookie)| match rule::check(flow, *cookie, reaches) {
+        Ok(()) => true,
+        Err(reason) => {
+            debug!(peer = %request.peer, %flow, reason = reason.as_str(), "not destroyed");
+            unfit = Some(reason);
+            false
+        }
+    });
+    result.failed = count(request.sockets.len() - left.len());
+    if let Some(reason) = unfit {
+        let what = match reason {
+            Unfit::NoCookie => "their cookies are not known",
+            Unfit::ForeignNamespace => {
+                "they are in another network namespace, which is gone or was never named \
+                 (network_namespaces)"
+            }
+        };
+        warn!(
+            peer = %request.peer,
+            sockets = result.failed,
+            reason = reason.as_str(),
+            "some sockets of a dead peer cannot be destroyed: {what}"
+        );
+    }
+    left
+}
+
+/// All of the peer's sockets, and when it was heard, if it was since it was called silent.
+fn look(
+    table: &mut impl Table,
+    request: &Request,
+    addrs: &BTreeSet<IpAddr>,
+) -> Result<(Vec<Socket>, Option<Time>), SockDiagError> {
+    let mut looks = 0;
+    loop {
+        let look = table.sockets(addrs)?;
+        looks += 1;
+        let times = look.iter().map(|socket| socket.reading.last_heard);
+        let resolution = table.resolution();
+        let heard = rule::heard_since(times, request.silent_since, resolution);
+        if heard.is_none() || looks == LOOKS {
+            return Ok((look, heard));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Keeps programs attached to services' cgroups: to one that is not there yet when it
 //! appears, and again when a restarted unit has a new one.
 //!
-//! A thread of its own looks, for the tree, systemd and the kernel's lock may all be slow.
+//! A [`Keeper`](crate::keeper::Keeper) looks.
 
 use std::{
     collections::BTreeMap,
@@ -9,18 +9,12 @@ use std::{
     io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::mpsc::{RecvTimeoutError, Sender, channel},
-    thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use tracing::{info, warn};
 
-use super::{ProtectError, cgroup::Tree};
-use crate::config::Target;
-
-/// How often the cgroups are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use super::ProtectError;
+use crate::{cgroup::Tree, config::Target, keeper::Look};
 
 /// Programs that can be attached to a cgroup.
 pub trait Attach: Send + 'static {
@@ -31,11 +25,6 @@ pub trait Attach: Send + 'static {
     const DOING: &'static str;
 
     fn attach(&mut self, cgroup: &File) -> Result<Self::Link, ProtectError>;
-}
-
-/// Looks after attachments.
-pub trait Look: Send {
-    fn look(&mut self);
 }
 
 /// One kind of programs and where they belong.
@@ -147,46 +136,6 @@ fn cgroup_id(path: &Path) -> io::Result<CgroupId> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// The thread that looks. Dropping it detaches everything.
-#[derive(Debug)]
-pub struct Keeper {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Keeper {
-    /// Looks once before it returns, then goes on looking.
-    pub fn start(mut followers: Vec<Box<dyn Look>>) -> io::Result<Self> {
-        for follower in &mut followers {
-            follower.look();
-        }
-        let (stop, stopped) = channel();
-        let thread = thread::Builder::new()
-            .name("cgroups".to_owned())
-            .spawn(move || {
-                while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                    for follower in &mut followers {
-                        follower.look();
-                    }
-                }
-            })?;
-        Ok(Self {
-            stop: Some(stop),
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // One that panicked has dropped its links as well.
-            let _ended = thread.join();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -195,6 +144,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::keeper::Keeper;
 
     /// Counts what is attached, by inode; refuses where it is told to.
     #[derive(Debug, Default)]
@@ -286,7 +236,7 @@ mod tests {
     fn dropping_the_keeper_detaches() {
         let root = tempfile::tempdir().unwrap();
         let (follower, attached) = follower(root.path(), "/");
-        let keeper = Keeper::start(vec![Box::new(follower)]).unwrap();
+        let keeper = Keeper::start("cgroups", vec![Box::new(follower)]).unwrap();
         assert_eq!(attached().len(), 1);
         drop(keeper);
         assert!(attached().is_empty());

@@ -10,7 +10,6 @@
 //! whoever names it says that its addresses are these. Each kind is loaded only where some
 //! service asks for it. They go with the process, however it ends.
 
-mod cgroup;
 mod error;
 mod follow;
 mod load;
@@ -23,19 +22,20 @@ use std::collections::BTreeMap;
 use tracing::debug;
 
 pub use self::{
-    cgroup::Tree,
     error::ProtectError,
     load::{RefusePrograms, TuneProgram, check_links},
     tune::{Tuned, TunedSockets, tune_config},
 };
 use self::{
-    follow::{Follower, Keeper, Look},
+    follow::Follower,
     refuse::{DeadMaps, Refuser},
     tune::Tuner,
 };
 use crate::{
+    cgroup::Tree,
     config::{Config, Target, Tuning},
     core::{Endpoint, PeerName, PeerState},
+    keeper::{Keeper, Look},
 };
 
 /// What protects services now. Dropping it ends the protection.
@@ -72,14 +72,16 @@ impl Protection {
             protection.tuner = Some(tuner);
             followers.push(Box::new(follower));
         }
-        protection._keeper = Some(Keeper::start(followers).map_err(ProtectError::Thread)?);
+        protection._keeper =
+            Some(Keeper::start("cgroups", followers).map_err(ProtectError::Thread)?);
         Ok(protection)
     }
 
     /// Tunes only, and announces each socket, for [`Self::announced`]. Blocks.
     pub fn tune(tuning: &Tuning, target: Target) -> Result<Self, ProtectError> {
         let (tuner, follower) = tuner(tree()?, tuning, &[target], true)?;
-        let keeper = Keeper::start(vec![Box::new(follower)]).map_err(ProtectError::Thread)?;
+        let keeper =
+            Keeper::start("cgroups", vec![Box::new(follower)]).map_err(ProtectError::Thread)?;
         Ok(Self {
             refuser: None,
             tuner: Some(tuner),

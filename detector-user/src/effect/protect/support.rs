@@ -9,8 +9,9 @@ use std::{
 use anyhow::Context as _;
 use detector_ebpf::refuse_flag;
 
-use super::{Protection, RefusePrograms, Tree};
+use super::{Protection, RefusePrograms};
 use crate::{
+    cgroup::Tree,
     check::{Check, Status},
     config::{Target, Tuning},
     core::{Endpoint, PeerName},

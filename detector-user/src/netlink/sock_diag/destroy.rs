@@ -89,12 +89,6 @@ impl SockDiag {
         self.netns
     }
 
-    /// How far a `last_heard` may lie from the truth: two jiffies (the stamp, and the age
-    /// that is counted from it) and the millisecond that the kernel rounds up by.
-    pub fn resolution(&self) -> Duration {
-        2 * self.jiffy + Duration::from_millis(1)
-    }
-
     /// The sockets whose remote address is one of `addrs`, which are canonical, each with
     /// what it takes to destroy it.
     pub fn sockets(&mut self, addrs: &BTreeSet<IpAddr>) -> Result<Reading<Socket>, SockDiagError> {
@@ -117,4 +111,10 @@ impl SockDiag {
             Some(errno) => Err(DestroyError::Refused(io::Error::from_raw_os_error(errno))),
         }
     }
+}
+
+/// How far a `last_heard` may lie from the truth: two jiffies (the stamp, and the age that is
+/// counted from it) and the millisecond that the kernel rounds up by.
+pub(super) fn resolution(jiffy: Duration) -> Duration {
+    2 * jiffy + Duration::from_millis(1)
 }

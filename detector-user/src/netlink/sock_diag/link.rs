@@ -1,6 +1,6 @@
 //! The netlink socket: one dump or request at a time, which can neither hang nor grow.
 
-use std::{fs, io, net::IpAddr, os::unix::fs::MetadataExt as _};
+use std::{io, net::IpAddr};
 
 use netlink_packet_sock_diag::{AF_INET6, inet::StateFlags};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
@@ -17,7 +17,7 @@ use super::{
     decode::{self, Progress, Response, malformed},
     request,
 };
-use crate::{clock, core::Time};
+use crate::{clock, core::Time, netns};
 
 /// The kernel fills at most 32 KiB at a time (`netlink_dump` of net/netlink/af_netlink.c).
 const RECEIVE_BUFFER: usize = 64 * 1024;
@@ -38,9 +38,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn open() -> Result<Self, SockDiagError> {
         // A thread's namespace is that of the socket it opens now.
-        let netns = fs::metadata("/proc/thread-self/ns/net")
-            .map_err(SockDiagError::Namespace)?
-            .ino();
+        let netns = netns::own().map_err(SockDiagError::Namespace)?;
         let mut socket = Socket::new(NETLINK_SOCK_DIAG).map_err(SockDiagError::Open)?;
         socket.bind_auto().map_err(SockDiagError::Open)?;
         // Connected to the kernel (port 0), it takes messages from nobody else.
@@ -52,7 +50,7 @@ impl Link {
             .map_err(|errno| SockDiagError::Open(errno.into()))?;
         Ok(Self {
             socket,
-            netns: u32::try_from(netns).unwrap_or(0),
+            netns,
             sequence: 0,
             buffer: vec![0; RECEIVE_BUFFER].into(),
         })

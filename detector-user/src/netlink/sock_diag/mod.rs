@@ -1,28 +1,34 @@
 //! The kernel's socket dump (`sock_diag(7)`), which anyone may read.
 //!
-//! It shows one network namespace: that of the thread which opened the socket.
+//! It shows one network namespace: that of the thread which opened the socket. [`Everywhere`]
+//! reads those of all watched namespaces as one.
 
 mod decode;
 mod destroy;
+mod everywhere;
 mod link;
 mod request;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, io, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, io, net::IpAddr, sync::Arc, time::Duration};
 
 use netlink_packet_sock_diag::{AF_INET, AF_INET6, inet::StateFlags};
 use thiserror::Error;
 
-pub use self::destroy::{DestroyError, Socket, SocketKey};
 use self::{
     decode::{ReadAt, Response},
     link::Link,
 };
+pub use self::{
+    destroy::{DestroyError, Socket, SocketKey},
+    everywhere::{Everywhere, Tables},
+};
 use crate::{
     clock,
     core::{FlowReading, Time},
+    netns::Namespace,
 };
 
 /// The most sockets that one dump may hand over. More than this many connections with
@@ -43,6 +49,10 @@ pub enum SockDiagError {
     Open(#[source] io::Error),
     #[error("cannot tell the network namespace from /proc/thread-self/ns/net: {0}")]
     Namespace(#[source] io::Error),
+    #[error("cannot enter the network namespace: {0}; it takes CAP_SYS_ADMIN")]
+    Enter(#[source] io::Error),
+    #[error("the sockets of its network namespace could not be read before")]
+    Closed,
     #[error("cannot ask the kernel for its sockets: {0}")]
     Send(#[source] io::Error),
     #[error("cannot read the kernel's socket dump: {0}")]
@@ -78,16 +88,28 @@ pub struct SockDiag {
     jiffy: Duration,
     /// Inode of the namespace whose sockets are seen.
     netns: u32,
+    /// That namespace, where it is not that of the thread which uses this.
+    namespace: Option<Arc<Namespace>>,
 }
 
 impl SockDiag {
     /// Opens the socket, in the calling thread's network namespace.
     pub fn open() -> Result<Self, SockDiagError> {
-        let link = Link::open()?;
+        Self::open_with(None)
+    }
+
+    /// Opens the socket in this network namespace.
+    pub fn open_in(namespace: &Arc<Namespace>) -> Result<Self, SockDiagError> {
+        Self::open_with(Some(Arc::clone(namespace)))
+    }
+
+    fn open_with(namespace: Option<Arc<Namespace>>) -> Result<Self, SockDiagError> {
+        let link = open_link(namespace.as_deref())?;
         Ok(Self {
             netns: link.netns(),
             link: Some(link),
             jiffy: clock::jiffy(),
+            namespace,
         })
     }
 
@@ -185,7 +207,17 @@ impl SockDiag {
 
     /// Whoever takes it puts it back unless something went wrong.
     fn take_link(&mut self) -> Result<Link, SockDiagError> {
-        self.link.take().map_or_else(Link::open, Ok)
+        match self.link.take() {
+            Some(link) => Ok(link),
+            None => open_link(self.namespace.as_deref()),
+        }
+    }
+}
+
+fn open_link(namespace: Option<&Namespace>) -> Result<Link, SockDiagError> {
+    match namespace {
+        Some(namespace) => namespace.within(Link::open).map_err(SockDiagError::Enter)?,
+        None => Link::open(),
     }
 }
 

@@ -2,7 +2,7 @@
 //! that exists gets its program. Nothing is pinned: when the process ends, programs and
 //! maps are gone.
 
-use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
+use std::{io, path::Path};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -21,7 +21,7 @@ use super::{
     },
 };
 use crate::{
-    clock,
+    clock, netns,
     object::{self, Needs, NotTaken, OBJECT, Part},
 };
 
@@ -44,6 +44,9 @@ pub struct EbpfOptions {
     pub ring_bytes: u32,
     /// Inode of the only network namespace to look at: `None` is the daemon's own, 0 all.
     pub netns: Option<u32>,
+    /// Whether other namespaces may be looked at as well, which
+    /// [`EbpfSource::look_at`](super::EbpfSource) then names.
+    pub other_namespaces: bool,
     /// Whether to use the kernel's BTF where it is there.
     pub btf: bool,
     /// Whether the programs write debug messages to the log.
@@ -56,6 +59,7 @@ impl Default for EbpfOptions {
             max_flows: 16_384,
             ring_bytes: 1 << 20,
             netns: None,
+            other_namespaces: false,
             btf: true,
             log: false,
         }
@@ -77,7 +81,7 @@ pub enum EbpfUnavailable {
          or the configuration (`--no-btf`) keeps from using it"
     )]
     Blind,
-    #[error("cannot read this process's network namespace from /proc/self/ns/net: {0}")]
+    #[error("cannot read this process's network namespace from /proc/thread-self/ns/net: {0}")]
     Netns(#[source] io::Error),
 }
 
@@ -160,7 +164,7 @@ fn config(
 ) -> Result<Config, EbpfUnavailable> {
     let netns = match options.netns {
         Some(netns) => netns,
-        None => own_netns().map_err(EbpfUnavailable::Netns)?,
+        None => netns::own().map_err(EbpfUnavailable::Netns)?,
     };
     let mut flags = 0;
     if socket.is_some() {
@@ -168,6 +172,9 @@ fn config(
     }
     if tracepoints.cong_state.is_some() {
         flags |= config_flag::CONG_STATE;
+    }
+    if options.other_namespaces {
+        flags |= config_flag::OTHER_NAMESPACES;
     }
     let absent = Config::ABSENT;
     Ok(Config {
@@ -180,12 +187,6 @@ fn config(
         error_report: tracepoints.error_report.unwrap_or(absent.error_report),
         socket: socket.unwrap_or(absent.socket),
     })
-}
-
-/// The inode of this process's network namespace, which is what the kernel's `ns.inum` is.
-fn own_netns() -> io::Result<u32> {
-    let inode = fs::metadata("/proc/self/ns/net")?.ino();
-    u32::try_from(inode).map_err(io::Error::other)
 }
 
 fn load_object<'a>(
@@ -281,5 +282,11 @@ mod tests {
         );
         let blind = config(&options, &tracepoints(), None).unwrap();
         assert_eq!(blind.flags, config_flag::CONG_STATE);
+        let options = EbpfOptions {
+            other_namespaces: true,
+            ..options
+        };
+        let others = config(&options, &tracepoints(), None).unwrap();
+        assert_ne!(others.flags & config_flag::OTHER_NAMESPACES, 0);
     }
 }

@@ -18,7 +18,12 @@ mod load;
 mod tracefs;
 mod watch;
 
-use std::{collections::BTreeMap, fmt, io, os::fd::AsRawFd, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    os::fd::AsRawFd,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use aya::{
@@ -73,6 +78,8 @@ pub struct EbpfSource {
     flows: HashMap<MapData, FlowKeyBytes, FlowRecordBytes>,
     counters: PerCpuArray<MapData, u64>,
     watched: WatchSet<HashMap<MapData, KeyBytes, u32>>,
+    /// The namespaces that are looked at beside the daemon's own.
+    namespaces: HashMap<MapData, u32, u32>,
     drops_check: Interval,
     /// Entries that the map of flows holds at most.
     max_flows: usize,
@@ -120,6 +127,9 @@ impl EbpfSource {
                     .and_then(TryInto::try_into)
                     .map_err(failed)?,
             ),
+            namespaces: take(&mut ebpf, "NAMESPACES")
+                .and_then(TryInto::try_into)
+                .map_err(failed)?,
             drops_check,
             max_flows: options.max_flows.max(1) as usize,
             healed_drops: 0,
@@ -181,6 +191,17 @@ impl EbpfSource {
         Ok(())
     }
 
+    /// Forgets the flows of namespaces that are no longer looked at.
+    fn forget_elsewhere(&mut self, gone: BTreeSet<u32>) -> anyhow::Result<()> {
+        for key in self.entries()?.into_keys() {
+            let is_gone = FlowKey::read_from_bytes(&key).is_ok_and(|key| gone.contains(&key.netns));
+            if is_gone {
+                self.remove_flow(&key)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The map's entries. Programs go on changing it, and where the entry last read is gone
     /// the kernel starts over: so entries may come twice, and the reading is bounded.
     fn entries(&self) -> anyhow::Result<BTreeMap<FlowKeyBytes, FlowRecordBytes>> {
@@ -224,6 +245,29 @@ impl Source for EbpfSource {
             self.forget_unwatched()?;
         }
         Ok(())
+    }
+
+    fn look_at(&mut self, namespaces: &BTreeSet<u32>) -> anyhow::Result<()> {
+        let known: BTreeSet<u32> = self
+            .namespaces
+            .keys()
+            .collect::<Result<_, _>>()
+            .context("cannot read the map of network namespaces")?;
+        // First: the kernel gives the number to another as soon as it is let go.
+        for gone in known.difference(namespaces) {
+            self.namespaces
+                .remove(gone)
+                .context("cannot remove a network namespace from the programs' map")?;
+        }
+        for new in namespaces.difference(&known) {
+            self.namespaces
+                .insert(new, 1, 0)
+                .context("cannot add a network namespace to the programs' map")?;
+        }
+        if known.is_subset(namespaces) {
+            return Ok(());
+        }
+        self.forget_elsewhere(&known - namespaces)
     }
 
     fn report_established(&mut self, peer: &PeerName, on: bool) -> anyhow::Result<()> {

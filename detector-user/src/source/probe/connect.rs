@@ -26,6 +26,7 @@ use super::{MAX_PROBES, Order, errno_of, refusal, report::Report, waiting::Waiti
 use crate::{
     clock,
     core::{Endpoint, ProbeAnswer, ProbeId, ProbeTarget, Time},
+    netns::Namespaces,
 };
 
 /// A SYN is sent again after one second (`TCP_TIMEOUT_INIT` in include/net/tcp.h), which the
@@ -37,6 +38,7 @@ const CLOSED_AFTER: Duration = Duration::from_millis(900);
 pub(super) struct Connects {
     waiting: Waiting<Connecting>,
     max: usize,
+    namespaces: Namespaces,
 }
 
 #[derive(Debug)]
@@ -47,18 +49,21 @@ struct Connecting {
 }
 
 impl Connects {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(namespaces: Namespaces) -> Self {
         Self {
+            namespaces,
             waiting: Waiting::new(),
             max: max_sockets(getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)),
         }
     }
 
-    /// Sends the SYN. An error says that it was not sent.
+    /// Sends the SYN, from another network namespace than the thread's where one is named. An
+    /// error says that it was not sent.
     pub(super) fn send(
         &mut self,
         epoll: &Epoll,
         order: &Order,
+        from: Option<u32>,
         endpoint: Endpoint,
         report: &mut Report,
     ) -> Result<(), Errno> {
@@ -66,7 +71,11 @@ impl Connects {
             return Err(Errno::EAGAIN);
         }
         let addr = endpoint.addr.to_canonical();
-        let socket = open(addr).map_err(|error| errno_of(&error))?;
+        let socket = match from {
+            None => open(addr),
+            Some(netns) => self.open_in(netns, addr),
+        };
+        let socket = socket.map_err(|error| errno_of(&error))?;
         let sent_at = clock::now();
         let connected = socket.connect(&SocketAddr::new(addr, endpoint.port).into());
         match connected.as_ref().map_err(errno_of) {
@@ -100,6 +109,13 @@ impl Connects {
             Err(errno) => return Err(errno),
         }
         Ok(())
+    }
+
+    fn open_in(&self, netns: u32, addr: IpAddr) -> io::Result<Socket> {
+        let others = self.namespaces.others();
+        // It has gone since the probe was asked for.
+        let gone = || io::Error::from(Errno::ENETUNREACH);
+        others.get(&netns).ok_or_else(gone)?.within(|| open(addr))?
     }
 
     /// The connect of this token has come to its end.

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Everything is asked from the network namespace of the thread that called
-//! [`Prober::start`]. What is not answered in time is forgotten, and what this host or a
+//! [`Prober::start`], but for [`ProbeTarget::ConnectFrom`]: its socket is made in the namespace
+//! that it names, and keeps that alive for less than a second. What is not answered in time is forgotten, and what this host or a
 //! router says by itself ("no route", "unreachable") is never taken for an answer.
 
 mod connect;
@@ -47,6 +48,7 @@ use self::worker::Worker;
 use crate::{
     clock,
     core::{ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
+    netns::Namespaces,
 };
 
 /// Probes that may wait for the thread, and that may wait for an answer, each kind by
@@ -96,9 +98,9 @@ struct Queue {
 }
 
 impl Prober {
-    /// Starts the thread, in the caller's network namespace. Sockets for neighbour probes
-    /// are opened when the first one is sent.
-    pub fn start(signals: Sender<Signal>) -> Result<Self, ProbeError> {
+    /// Starts the thread, in the caller's network namespace; connects may also come from the
+    /// watched ones. Sockets for neighbour probes are opened when the first one is sent.
+    pub fn start(signals: Sender<Signal>, namespaces: Namespaces) -> Result<Self, ProbeError> {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|errno| ProbeError::Wake(errno.into()))?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
@@ -112,7 +114,7 @@ impl Prober {
             wake,
             malformed: AtomicU64::new(0),
         });
-        let worker = Worker::new(epoll, Arc::clone(&shared), signals.clone());
+        let worker = Worker::new(epoll, Arc::clone(&shared), signals.clone(), namespaces);
         thread::Builder::new()
             .name("probe".into())
             .spawn(move || worker.run())

@@ -11,6 +11,7 @@ use super::{MAX_PROBES, Order, Shared, connect::Connects, neighbour::Neighbours,
 use crate::{
     clock,
     core::{ProbeTarget, Signal, Time},
+    netns::Namespaces,
 };
 
 /// What woke the thread: the queue, one of the two sockets for neighbours, or, below them,
@@ -36,11 +37,16 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(epoll: Epoll, shared: Arc<Shared>, signals: Sender<Signal>) -> Self {
+    pub(super) fn new(
+        epoll: Epoll,
+        shared: Arc<Shared>,
+        signals: Sender<Signal>,
+        namespaces: Namespaces,
+    ) -> Self {
         Self {
             epoll,
             report: Report::new(signals),
-            connects: Connects::new(),
+            connects: Connects::new(namespaces),
             neighbours: Neighbours::new(Arc::clone(&shared)),
             shared,
         }
@@ -86,7 +92,11 @@ impl Worker {
         let sent = match order.target {
             ProbeTarget::Connect(endpoint) => {
                 self.connects
-                    .send(&self.epoll, order, endpoint, &mut self.report)
+                    .send(&self.epoll, order, None, endpoint, &mut self.report)
+            }
+            ProbeTarget::ConnectFrom { netns, endpoint } => {
+                self.connects
+                    .send(&self.epoll, order, Some(netns), endpoint, &mut self.report)
             }
             ProbeTarget::Neighbour { addr, link } => {
                 self.neighbours

@@ -16,12 +16,18 @@ use std::{
 
 pub use self::{poll::SockDiagSource, reader::Reader};
 use crate::{
-    core::{FlowReading, PeerName, Signal, SourceKind},
+    core::{FlowReading, NamespaceChange, PeerName, Signal, SourceKind},
     netlink::sock_diag::Reading,
 };
 
-/// One signal for each peer, also for those with no flow.
-fn signals(reading: Reading, peers: &BTreeMap<PeerName, Vec<IpAddr>>) -> Vec<Signal> {
+/// One signal for each peer, also for those with no flow. Before them, one for each namespace
+/// that could not be read: flows that are merely unseen are not gone, and what was unanswered
+/// on them is not to count as if they were.
+fn signals(
+    reading: Reading,
+    unread: &[u32],
+    peers: &BTreeMap<PeerName, Vec<IpAddr>>,
+) -> Vec<Signal> {
     let mut by_remote: BTreeMap<IpAddr, Vec<FlowReading>> = BTreeMap::new();
     for flow in reading.flows {
         by_remote.entry(flow.id.remote.ip()).or_default().push(flow);
@@ -40,7 +46,12 @@ fn signals(reading: Reading, peers: &BTreeMap<PeerName, Vec<IpAddr>>) -> Vec<Sig
                 .collect(),
         }
     };
-    peers.iter().map(signal).collect()
+    let unread = unread.iter().map(|&netns| Signal::Namespace {
+        at: reading.at,
+        netns,
+        change: NamespaceChange::Unreadable,
+    });
+    unread.chain(peers.iter().map(signal)).collect()
 }
 
 /// Every address of every peer.

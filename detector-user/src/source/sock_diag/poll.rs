@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{
         Arc,
@@ -17,7 +17,8 @@ use tracing::warn;
 use super::{all_addresses, reader::unreadable, signals};
 use crate::{
     core::{PeerName, Signal},
-    netlink::sock_diag::{SockDiag, SockDiagError},
+    netlink::sock_diag::{Everywhere, SockDiagError},
+    netns::Namespaces,
     source::{Source, SourceCounters, Watched},
 };
 
@@ -41,14 +42,14 @@ struct Counters {
 }
 
 impl SockDiagSource {
-    /// Starts the thread, in the caller's network namespace.
-    pub fn spawn(interval: Duration) -> Result<Self, SockDiagError> {
-        let sock_diag = SockDiag::open()?;
+    /// Starts the thread, which reads the caller's network namespace and the watched ones.
+    pub fn spawn(interval: Duration, namespaces: Namespaces) -> Result<Self, SockDiagError> {
+        let everywhere = Everywhere::open(namespaces)?;
         let (changes, changed) = sync_channel(MAX_CHANGES);
         let (sender, batches) = mpsc::channel(1);
         let counters = Arc::new(Counters::default());
         let poller = Poller {
-            sock_diag,
+            everywhere,
             interval,
             changed,
             batches: sender,
@@ -86,6 +87,11 @@ impl Source for SockDiagSource {
         Ok(())
     }
 
+    /// Each poll reads those that are watched then.
+    fn look_at(&mut self, _namespaces: &BTreeSet<u32>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     async fn next(&mut self) -> anyhow::Result<Vec<Signal>> {
         self.batches
             .recv()
@@ -103,7 +109,7 @@ impl Source for SockDiagSource {
 }
 
 struct Poller {
-    sock_diag: SockDiag,
+    everywhere: Everywhere,
     interval: Duration,
     changed: Receiver<BTreeMap<PeerName, Vec<IpAddr>>>,
     batches: mpsc::Sender<Vec<Signal>>,
@@ -135,12 +141,12 @@ impl Poller {
     }
 
     fn poll(&mut self, peers: &BTreeMap<PeerName, Vec<IpAddr>>) -> Vec<Signal> {
-        match self.sock_diag.read_peers(&all_addresses(peers)) {
-            Ok(reading) => {
+        match self.everywhere.read_peers(&all_addresses(peers)) {
+            Ok((reading, unread)) => {
                 self.failing = false;
                 let flows = reading.flows.len() as u64;
                 self.counters.flows.store(flows, Ordering::Relaxed);
-                signals(reading, peers)
+                signals(reading, &unread, peers)
             }
             Err(error) => {
                 if matches!(error, SockDiagError::Malformed(_)) {

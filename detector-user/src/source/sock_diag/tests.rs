@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::{Reader, SockDiagSource};
 use crate::{
     core::{Endpoint, FlowReading, PeerName, Signal, SourceKind},
+    netns::Namespaces,
     source::Source as _,
 };
 
@@ -37,7 +38,7 @@ fn peer(name: &str) -> PeerName {
 async fn the_reader_answers_for_each_peer() {
     let (_listener, client, _server) = connection();
     let (sender, mut signals) = mpsc::channel(8);
-    let reader = Reader::spawn(sender).unwrap();
+    let reader = Reader::spawn(sender, Namespaces::only_own().unwrap()).unwrap();
     let (here, gone) = (peer("http://here:1"), peer("http://gone:1"));
     reader.request(here.clone(), vec![Ipv4Addr::LOCALHOST.into()]);
     reader.request(gone.clone(), vec![Ipv4Addr::new(192, 0, 2, 1).into()]);
@@ -64,7 +65,8 @@ async fn the_reader_answers_for_each_peer() {
 #[tokio::test]
 async fn the_source_yields_every_watched_peer_at_every_poll() {
     let (_listener, client, _server) = connection();
-    let mut source = SockDiagSource::spawn(Duration::from_millis(1)).unwrap();
+    let mut source =
+        SockDiagSource::spawn(Duration::from_millis(1), Namespaces::only_own().unwrap()).unwrap();
     let (here, gone) = (peer("http://here:1"), peer("http://gone:1"));
     let endpoint = |addr| Endpoint { addr, port: 1 };
     let watched = BTreeMap::from([

@@ -92,7 +92,7 @@ impl World {
         }
         match target {
             ProbeTarget::Neighbour { .. } => (!state.spec.routed).then_some(ProbeAnswer::Neighbour),
-            ProbeTarget::Connect(endpoint) => {
+            ProbeTarget::Connect(endpoint) | ProbeTarget::ConnectFrom { endpoint, .. } => {
                 let listens = endpoint.port == crate::host::PORT && state.down == 0;
                 if !listens {
                     return (!state.spec.firewalled).then_some(ProbeAnswer::Reset);

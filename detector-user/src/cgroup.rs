@@ -1,4 +1,4 @@
-//! Where a service's cgroup is: the cgroup v2 tree, and a unit's place in it.
+//! Where a service's cgroup is: the cgroup v2 tree, a unit's place in it, and its processes.
 
 use std::{
     collections::VecDeque,
@@ -18,6 +18,8 @@ const MOUNTINFO: &str = "/proc/self/mountinfo";
 /// The most directories that are looked at for a unit, and how deep.
 const MAX_DIRECTORIES: usize = 16_384;
 const MAX_DEPTH: usize = 12;
+/// The most processes of one cgroup that are told.
+const MAX_PROCESSES: usize = 1024;
 /// Where systemd keeps the machine's own units.
 const SYSTEM_SLICE: &str = "system.slice";
 
@@ -85,21 +87,40 @@ impl Tree {
         found.pop_front()
     }
 
+    /// The processes in this cgroup and those below it: a container's are often in one of its
+    /// own below its unit's.
+    pub fn processes(&self, directory: &Path) -> Vec<u32> {
+        let mut processes = Vec::new();
+        let mut queue = VecDeque::from([(directory.to_owned(), 0)]);
+        let mut seen = 0;
+        while let Some((directory, depth)) = queue.pop_front() {
+            // One that has gone since has none.
+            let ids = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            // 0 is one that this process's pid namespace has no id for.
+            let ids = ids.lines().filter_map(|id| id.parse::<u32>().ok());
+            processes.extend(ids.filter(|id| *id != 0));
+            if processes.len() >= MAX_PROCESSES {
+                processes.truncate(MAX_PROCESSES);
+                return processes;
+            }
+            for below in directories(&directory).filter(|_| depth + 1 < MAX_DEPTH) {
+                seen += 1;
+                if seen > MAX_DIRECTORIES {
+                    return processes;
+                }
+                queue.push_back((below, depth + 1));
+            }
+        }
+        processes
+    }
+
     /// The nearest to the root first.
     fn directories_named(&self, name: &str) -> VecDeque<PathBuf> {
         let mut found = VecDeque::new();
         let mut queue = VecDeque::from([(self.mount.clone(), 0)]);
         let mut seen = 0;
         while let Some((directory, depth)) = queue.pop_front() {
-            // One that has gone since is no error.
-            let Ok(entries) = fs::read_dir(&directory) else {
-                continue;
-            };
-            for entry in entries.flatten() {
-                // Not followed: a tree of cgroups has no links.
-                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    continue;
-                }
+            for below in directories(&directory) {
                 seen += 1;
                 if seen > MAX_DIRECTORIES {
                     debug!(
@@ -108,15 +129,23 @@ impl Tree {
                     );
                     return found;
                 }
-                if entry.file_name() == name {
-                    found.push_back(entry.path());
+                if below.file_name().is_some_and(|this| this == name) {
+                    found.push_back(below);
                 } else if depth + 1 < MAX_DEPTH {
-                    queue.push_back((entry.path(), depth + 1));
+                    queue.push_back((below, depth + 1));
                 }
             }
         }
         found
     }
+}
+
+/// The directories in this one; none in one that has gone since.
+fn directories(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    // Links are not followed: a tree of cgroups has none.
+    let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    entries.filter(is_directory).map(|entry| entry.path())
 }
 
 /// What systemd says where the unit's cgroup is, from the tree's root.
@@ -232,6 +261,22 @@ mod tests {
             tree.path("/sys/fs/cgroups/x"),
             Path::new("/sys/fs/cgroup/sys/fs/cgroups/x")
         );
+    }
+
+    #[test]
+    fn the_processes_of_a_cgroup_are_those_below_it_too() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = Tree::at(root.path());
+        let unit = root.path().join("a.service");
+        let below = unit.join("libpod/container");
+        fs::create_dir_all(&below).unwrap();
+        assert!(tree.processes(&unit).is_empty());
+        fs::write(unit.join("cgroup.procs"), "7\n0\n").unwrap();
+        fs::write(below.join("cgroup.procs"), "12\n13\n").unwrap();
+        fs::write(root.path().join("cgroup.procs"), "1\n").unwrap();
+        assert_eq!(tree.processes(&unit), [7, 12, 13]);
+        fs::write(below.join("cgroup.procs"), "9\n".repeat(5000)).unwrap();
+        assert_eq!(tree.processes(&unit).len(), MAX_PROCESSES);
     }
 
     #[test]

@@ -1,0 +1,165 @@
+//! The socket tables of all watched network namespaces, read as one.
+//!
+//! A netlink socket shows the namespace that it was opened in, and keeps it alive: those of
+//! other namespaces are opened for one look and closed after it, which takes some 100 µs each
+//! (6.18).
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use tracing::warn;
+
+use super::{DestroyError, MAX_FLOWS, Reading, SockDiag, SockDiagError, Socket};
+use crate::{core::FlowReading, netns::Namespaces};
+
+/// Opens the tables of all watched namespaces.
+#[derive(Debug)]
+pub struct Everywhere {
+    own: SockDiag,
+    namespaces: Namespaces,
+    /// What was last said of a namespace that cannot be read.
+    said: Option<String>,
+}
+
+impl Everywhere {
+    /// Opens the daemon's own, in the calling thread's network namespace.
+    pub fn open(namespaces: Namespaces) -> Result<Self, SockDiagError> {
+        Ok(Self {
+            own: SockDiag::open()?,
+            namespaces,
+            said: None,
+        })
+    }
+
+    /// The tables of the namespaces that are watched now. Not to be kept: they hold their
+    /// namespaces open.
+    pub fn tables(&mut self) -> Tables<'_> {
+        let mut unreadable = Vec::new();
+        let mut others = Vec::new();
+        for (&netns, namespace) in &*self.namespaces.others() {
+            match SockDiag::open_in(namespace) {
+                Ok(sock_diag) => others.push(sock_diag),
+                Err(error) => unreadable.push((netns, error)),
+            }
+        }
+        Tables {
+            own: Some(&mut self.own),
+            others,
+            unreadable,
+        }
+    }
+
+    /// The flows whose remote address is one of `addrs`, which are canonical, and the
+    /// namespaces whose flows are not among them because they cannot be read. An error where
+    /// none can.
+    pub fn read_peers(
+        &mut self,
+        addrs: &BTreeSet<IpAddr>,
+    ) -> Result<(Reading<FlowReading>, Vec<u32>), SockDiagError> {
+        let mut tables = self.tables();
+        let reading = tables.read(|table| table.read_peers(addrs));
+        let unreadable = std::mem::take(&mut tables.unreadable);
+        drop(tables);
+        let reading = reading?;
+        self.say(&unreadable);
+        let unreadable = unreadable.into_iter().map(|(netns, _)| netns);
+        Ok((reading, unreadable.collect()))
+    }
+
+    /// Once, not with each look.
+    fn say(&mut self, unreadable: &[(u32, SockDiagError)]) {
+        let now = unreadable
+            .first()
+            .map(|(netns, error)| format!("{netns}: {error}"));
+        if let Some(first) = &now
+            && self.said != now
+        {
+            warn!(
+                namespaces = unreadable.len(),
+                "sockets of a network namespace cannot be read ({first}): its flows are no \
+                 evidence until they can; not told again while it stays so"
+            );
+        }
+        self.said = now;
+    }
+}
+
+/// The socket tables of all watched namespaces, open.
+#[derive(Debug)]
+pub struct Tables<'a> {
+    /// `None` once it could not be read.
+    own: Option<&'a mut SockDiag>,
+    others: Vec<SockDiag>,
+    unreadable: Vec<(u32, SockDiagError)>,
+}
+
+impl Tables<'_> {
+    /// Whether the sockets of this namespace can be had here.
+    pub fn reaches(&self, netns: u32) -> bool {
+        let own = self.own.as_deref().into_iter();
+        own.chain(&self.others).any(|table| table.netns() == netns)
+    }
+
+    /// What `read` finds in each of them together, as of when the first was read. One that
+    /// cannot be read is left out from then on; an error where none can.
+    pub fn read<T>(
+        &mut self,
+        read: impl Fn(&mut SockDiag) -> Result<Reading<T>, SockDiagError>,
+    ) -> Result<Reading<T>, SockDiagError> {
+        let mut all: Option<Reading<T>> = None;
+        let unreadable = &mut self.unreadable;
+        let mut can_read = |table: &mut SockDiag| {
+            let found = read(table).and_then(|found| join(&mut all, found));
+            match found {
+                Ok(()) => true,
+                Err(error) => {
+                    unreadable.push((table.netns(), error));
+                    false
+                }
+            }
+        };
+        self.own.take_if(|own| !can_read(own));
+        self.others.retain_mut(|other| can_read(other));
+        match all {
+            Some(all) => Ok(all),
+            None => Err(self
+                .unreadable
+                .pop()
+                .map_or(SockDiagError::Closed, |(_, e)| e)),
+        }
+    }
+
+    /// The sockets whose remote address is one of `addrs`, which are canonical, each with
+    /// what it takes to destroy it.
+    pub fn sockets(&mut self, addrs: &BTreeSet<IpAddr>) -> Result<Reading<Socket>, SockDiagError> {
+        self.read(|table| table.sockets(addrs))
+    }
+
+    /// Destroys the socket, in its own namespace.
+    pub fn destroy(&mut self, socket: &Socket) -> Result<(), DestroyError> {
+        let netns = socket.reading.id.netns;
+        let own = self.own.as_deref_mut().into_iter();
+        let mut tables = own.chain(&mut self.others);
+        match tables.find(|table| table.netns() == netns) {
+            Some(table) => table.destroy(&socket.key),
+            None => Err(SockDiagError::Closed.into()),
+        }
+    }
+
+    /// How far a `last_heard` may lie from the truth.
+    pub fn resolution(&self) -> std::time::Duration {
+        super::destroy::resolution(crate::clock::jiffy())
+    }
+}
+
+/// Adds what one table has to what the others have; no more than one alone may have.
+fn join<T>(all: &mut Option<Reading<T>>, found: Reading<T>) -> Result<(), SockDiagError> {
+    let Some(all) = all else {
+        *all = Some(found);
+        return Ok(());
+    };
+    if all.flows.len() + found.flows.len() > MAX_FLOWS {
+        return Err(SockDiagError::TooManyFlows);
+    }
+    all.flows.extend(found.flows);
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! Which namespaces are watched now.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, future, io,
+    sync::Arc,
+};
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::{Namespace, find::find, own};
+use crate::{
+    cgroup::Tree,
+    config::{MAX_NAMESPACES, Target},
+    keeper::{Keeper, Look},
+};
+
+/// The watched namespaces by number, without the daemon's own. It holds them open.
+pub type Set = BTreeMap<u32, Arc<Namespace>>;
+
+/// Tells which namespaces are watched. Clones tell the same.
+#[derive(Clone, Debug)]
+pub struct Namespaces {
+    own: u32,
+    watched: watch::Receiver<Arc<Set>>,
+}
+
+impl Namespaces {
+    /// The calling thread's own and no other.
+    pub fn only_own() -> io::Result<Self> {
+        Self::fixed(Set::new())
+    }
+
+    /// The calling thread's own and these, which do not change.
+    pub fn fixed(set: Set) -> io::Result<Self> {
+        let (_, watched) = watch::channel(Arc::new(set));
+        Ok(Self {
+            own: own()?,
+            watched,
+        })
+    }
+
+    /// The daemon's own.
+    pub fn own(&self) -> u32 {
+        self.own
+    }
+
+    /// The others, now. Not to be kept: it holds them open.
+    pub fn others(&self) -> Arc<Set> {
+        Arc::clone(&self.watched.borrow())
+    }
+
+    /// Waits until the others have changed. Cancel-safe.
+    pub async fn changed(&mut self) {
+        if self.watched.changed().await.is_err() {
+            // Nobody follows them any more.
+            future::pending().await
+        }
+    }
+}
+
+/// A thread that follows the configured namespaces. Dropping it ends the thread.
+#[derive(Debug)]
+pub struct Following {
+    _keeper: Option<Keeper>,
+}
+
+impl Following {
+    /// Looks once before it returns, then each second: for one that is not there yet, one
+    /// that is gone, and one that a restarted service has anew. Blocks.
+    pub fn start(targets: &[Target]) -> io::Result<(Self, Namespaces)> {
+        if targets.is_empty() {
+            let none = Self { _keeper: None };
+            return Ok((none, Namespaces::only_own()?));
+        }
+        let own = own()?;
+        let (sender, watched) = watch::channel(Arc::new(Set::new()));
+        let follower = Follower::new(own, Tree::find()?, targets, sender);
+        let keeper = Keeper::start("namespaces", vec![Box::new(follower)])?;
+        let following = Self {
+            _keeper: Some(keeper),
+        };
+        Ok((following, Namespaces { own, watched }))
+    }
+}
+
+struct Follower {
+    own: u32,
+    tree: Option<Tree>,
+    /// Each with what was last said of it.
+    targets: Vec<(Target, String)>,
+    sender: watch::Sender<Arc<Set>>,
+}
+
+impl Follower {
+    fn new(
+        own: u32,
+        tree: Option<Tree>,
+        targets: &[Target],
+        sender: watch::Sender<Arc<Set>>,
+    ) -> Self {
+        let unsaid = |target: &Target| (target.clone(), String::new());
+        Self {
+            own,
+            tree,
+            targets: targets.iter().map(unsaid).collect(),
+            sender,
+        }
+    }
+
+    /// The namespaces of one target, each opened unless it is in `before`; what there is to
+    /// say of it.
+    fn of_target(&self, target: &Target, before: &Set) -> (Set, String) {
+        let mut set = Set::new();
+        let found = match find(self.tree.as_ref(), target) {
+            Ok(found) => found,
+            Err(error) => return (set, error.to_string()),
+        };
+        if found.is_empty() {
+            return (set, NOT_THERE.to_owned());
+        }
+        let mut said = String::new();
+        for (id, path) in found {
+            if id == self.own {
+                said = "it is this process's own, which is watched in any case".to_owned();
+                continue;
+            }
+            // While it is held its number is no other's.
+            if let Some(known) = before.get(&id) {
+                set.insert(id, Arc::clone(known));
+                continue;
+            }
+            match Namespace::open(&path) {
+                Ok(namespace) => {
+                    // What the file stands for may have changed since it was looked at.
+                    set.insert(namespace.id(), Arc::new(namespace));
+                }
+                Err(error) => said = error.to_string(),
+            }
+        }
+        set.remove(&self.own);
+        (set, said)
+    }
+}
+
+const NOT_THERE: &str = "not there yet";
+
+impl Look for Follower {
+    fn look(&mut self) {
+        let before = Arc::clone(&self.sender.borrow());
+        let mut now = Set::new();
+        for index in 0..self.targets.len() {
+            let (target, said) = &self.targets[index];
+            let (set, mut news) = self.of_target(target, &before);
+            let is_new = |id: &u32| !now.contains_key(id);
+            let room = MAX_NAMESPACES.saturating_sub(now.len());
+            if set.keys().filter(|id| is_new(id)).count() > room {
+                news = format!("more than {MAX_NAMESPACES} network namespaces: some are left out");
+            }
+            for (id, namespace) in set {
+                if now.len() < MAX_NAMESPACES {
+                    now.insert(id, namespace);
+                }
+            }
+            if news != *said {
+                say(target, &news);
+                self.targets[index].1 = news;
+            }
+        }
+        let ids = |set: &Set| set.keys().copied().collect::<BTreeSet<_>>();
+        let (was, is) = (ids(&before), ids(&now));
+        if was == is {
+            return;
+        }
+        for id in is.difference(&was) {
+            info!(netns = id, "a network namespace is watched");
+        }
+        for id in was.difference(&is) {
+            info!(netns = id, "a network namespace is gone and let go");
+        }
+        // The last of those that are gone; whoever uses one is done with it soon.
+        drop(before);
+        self.sender.send_replace(Arc::new(now));
+    }
+}
+
+fn say(target: &Target, news: &str) {
+    match news {
+        "" => {}
+        NOT_THERE => info!(
+            %target,
+            "there is no such network namespace yet; waiting for it (a file as /run/netns/NAME \
+             or /proc/PID/ns/net, or a unit or cgroup with processes)"
+        ),
+        news => warn!(%target, "{news}; trying again each second"),
+    }
+}
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follower")
+            .field("targets", &self.targets)
+            .finish_non_exhaustive()
+    }
+}

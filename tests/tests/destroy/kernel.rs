@@ -1,0 +1,132 @@
+//! What the kernel tells of it, and what it lacks.
+
+use std::{collections::BTreeMap, io::Write as _, net::TcpStream, thread};
+
+use anyhow::Context as _;
+use detector_tests::{Cut, Lab, binary, testbed};
+use detector_user::{
+    clock,
+    core::{Endpoint, FlowEventKind, FlowId, PeerName, Signal},
+    source::{
+        Source as _,
+        ebpf::{EbpfOptions, EbpfSource},
+    },
+};
+use nix::libc::ECONNABORTED;
+
+use super::{LIMIT, SOON, Stand, assert_aborted, result};
+
+/// What the tracepoints tell of our own kills carries ECONNABORTED, which the core takes for
+/// no evidence.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tracepoints_tell_our_own_kills_apart() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let mut stand = Stand::new()?;
+        let addr = stand.v4();
+        let mut source = EbpfSource::load(&EbpfOptions {
+            netns: Some(stand.sock_diag.netns()),
+            ..EbpfOptions::default()
+        })?;
+        let peer = PeerName::from_canonical(&stand.lab.host(2).url());
+        let endpoint = Endpoint {
+            addr: addr.ip(),
+            port: addr.port(),
+        };
+        source.watch(&BTreeMap::from([(peer, vec![endpoint])]))?;
+
+        let mut pair = stand.connect(addr)?;
+        let established = stand.named(&pair.ours)?;
+        stand.lab.cut(&[2], Cut::SilentDrop)?;
+        pair.ours.write_all(b"a request")?;
+        let host = stand.lab.host(1).clone();
+        let connect = thread::spawn(move || host.within(|| TcpStream::connect(addr)));
+        // Only a flow on which something has happened is told of when it ends.
+        event(&mut source, |flow, kind| {
+            flow.local == established.0.local && matches!(kind, FlowEventKind::Rto { .. })
+        })
+        .await?;
+        let sockets = stand.sockets()?;
+        let named: Vec<_> = sockets
+            .iter()
+            .map(|socket| (socket.reading.id, socket.reading.cookie))
+            .collect();
+        assert_eq!(named.len(), 2);
+        let told = stand.destroy(clock::now(), &named).await?;
+        assert_eq!(told, result(2, 0, 0, 0));
+        assert_aborted(connect.join().expect("the thread does not panic")?);
+
+        let mut ends = Vec::new();
+        while ends.len() < 4 {
+            let end = |_: &FlowId, kind: FlowEventKind| match kind {
+                FlowEventKind::Closed { errno } => Some(("closed", errno)),
+                FlowEventKind::ConnectFailed { errno } => Some(("connect failed", errno)),
+                FlowEventKind::ErrorReport { errno } => Some(("error report", errno)),
+                _ => None,
+            };
+            ends.extend(events(&mut source, end).await?);
+        }
+        ends.sort_unstable();
+        let aborted = ECONNABORTED as u32;
+        let expected = ["closed", "connect failed", "error report", "error report"];
+        assert_eq!(ends, expected.map(|what| (what, aborted)));
+        Ok(())
+    })
+    .await
+}
+
+async fn event(
+    source: &mut EbpfSource,
+    is_it: impl Fn(&FlowId, FlowEventKind) -> bool,
+) -> anyhow::Result<()> {
+    while events(source, |flow, kind| is_it(flow, kind).then_some(()))
+        .await?
+        .is_empty()
+    {}
+    Ok(())
+}
+
+/// What `find` makes of the next batch of events.
+async fn events<T>(
+    source: &mut EbpfSource,
+    find: impl Fn(&FlowId, FlowEventKind) -> Option<T>,
+) -> anyhow::Result<Vec<T>> {
+    let batch = tokio::time::timeout(SOON, source.next())
+        .await
+        .context("no event")??;
+    let found = batch.iter().filter_map(|signal| match signal {
+        Signal::Flow(event) => find(&event.flow, event.kind),
+        _ => None,
+    });
+    Ok(found.collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_proves_it_and_says_what_is_missing() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let lab = Lab::new(1)?;
+        let program = binary()?;
+        let check = |capabilities: &str| -> anyhow::Result<serde_json::Value> {
+            let mut command = lab.host(1).command("setpriv");
+            let bounding = format!("--bounding-set={capabilities}");
+            command.args([&bounding, "--"]).arg(&program);
+            let output = command.args(["doctor", "--output", "json"]).output()?;
+            let text = String::from_utf8(output.stdout)?;
+            let lines: Vec<serde_json::Value> = text
+                .lines()
+                .map(serde_json::from_str)
+                .collect::<Result<_, _>>()?;
+            let mut lines = lines.into_iter();
+            lines
+                .find(|check| check["name"] == "destroy sockets")
+                .with_context(|| format!("no such check: {text}"))
+        };
+        let able = check("+all")?;
+        assert_eq!(able["status"], "ok", "{able}");
+        let unable = check("-net_admin")?;
+        assert_eq!(unable["status"], "degraded", "{unable}");
+        let told = unable.to_string();
+        assert!(told.contains("CAP_NET_ADMIN"), "{told}");
+        Ok(())
+    })
+    .await
+}
