@@ -136,6 +136,19 @@ async fn a_blocked_program_is_freed(source: &str) -> anyhow::Result<()> {
         assert_eq!(untouched.len(), 2);
 
         let cut = site.lab.cut(&[PEER], Cut::SilentDrop)?;
+        site.await_verdict(Verdict::Dead).await?;
+        let events = site.explain().await?.events;
+        let of = |host: &Host| {
+            let local = format!("{}:", host.v4());
+            let told = events
+                .iter()
+                .filter(move |event| event.flow.starts_with(&local));
+            told.map(|event| event.source.as_str())
+                .collect::<BTreeSet<_>>()
+        };
+        let seen = of(container);
+        assert!(seen.contains(source.replace('-', "_").as_str()), "{seen:?}");
+        assert!(of(foreign).is_empty());
         for connection in 0..2 {
             let returned = blocked.event(cut.at_ns, SOON, |event| match event {
                 Event::Error {

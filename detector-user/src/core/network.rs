@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{NamespaceChange, NeighbourState, NetworkEvent, Route, RouteLine, Time};
+use super::{FlowReading, NamespaceChange, NeighbourState, NetworkEvent, Route, RouteLine, Time};
 
 /// After a link came up, a switch may take this long to forward (spanning tree, 802.1D,
 /// twice over); what is heard by the link ends the wait.
@@ -25,6 +25,10 @@ pub(super) struct Network {
     neighbours: BTreeMap<(IpAddr, u32), NeighbourState>,
     /// The network namespaces that are watched beside the daemon's own.
     namespaces: BTreeSet<u32>,
+    /// Addresses of this machine, and of hosts that are reached from another namespace: known
+    /// from flows, and only where there are other namespaces, which no route here tells of.
+    local: BTreeSet<IpAddr>,
+    reached: BTreeSet<IpAddr>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +65,25 @@ impl Network {
             NamespaceChange::Watched | NamespaceChange::Unreadable => {}
             NamespaceChange::Gone => {
                 self.namespaces.remove(&netns);
+                // A container's address may be another machine's next. Looks tell again.
+                self.local.clear();
+                self.reached.clear();
+            }
+        }
+    }
+
+    /// Takes in what flows say of who is on this machine and who is not.
+    pub(super) fn flows(&mut self, flows: &[FlowReading]) {
+        if self.namespaces.is_empty() {
+            return;
+        }
+        for FlowReading { id, .. } in flows {
+            let (local, remote) = (id.local.ip(), id.remote.ip());
+            if self.local.len() < KEPT {
+                self.local.insert(local);
+            }
+            if self.is_other_namespace(id.netns) && self.reached.len() < KEPT {
+                self.reached.insert(remote);
             }
         }
     }
@@ -76,11 +99,13 @@ impl Network {
     }
 
     /// Whether any of these may be another host's: the route to an address of this host is
-    /// known to be none.
+    /// known to be none. So is that to a host which only another namespace has a way to.
     pub(super) fn is_elsewhere(&self, addrs: &[IpAddr]) -> bool {
-        addrs
-            .iter()
-            .any(|addr| self.routes.get(addr) != Some(&None))
+        let may_be = |addr: &IpAddr| {
+            let has_way = self.routes.get(addr) != Some(&None) || self.reached.contains(addr);
+            has_way && !self.local.contains(addr)
+        };
+        addrs.iter().any(may_be)
     }
 
     /// Something was heard from this address.

@@ -118,9 +118,12 @@ impl Detector {
                 source,
                 peer,
                 flows,
-            } => self.with_peer(now, &peer, |peer, around| {
-                peer.sockets(now, at, source, flows, around)
-            }),
+            } => {
+                self.network.flows(&flows);
+                self.with_peer(now, &peer, |peer, around| {
+                    peer.sockets(now, at, source, flows, around)
+                });
+            }
             Signal::SocketsUnreadable { peer } => self.with_peer(now, &peer, |peer, _| {
                 peer.sockets_unreadable(now);
                 Change::None

@@ -367,3 +367,31 @@ fn a_switch_that_flaps_for_about_the_patience_kills_nobody() {
     cluster.run(2000);
     assert!(!cluster.ever_dead);
 }
+
+/// The daemon's own namespace has no way to the peers: that they all fall silent is the
+/// container's own fault all the same.
+#[test]
+fn a_container_that_is_cut_off_is_isolated_too() {
+    let silence_all = |change: Option<NamespaceChange>| {
+        let mut cluster = Cluster::new(None);
+        cluster.busy = NODES.to_vec();
+        let at = cluster.now;
+        let netns = established(0, at).id.netns;
+        if let Some(change) = change {
+            cluster.signal(Signal::Namespace { at, netns, change });
+        }
+        for n in NODES {
+            let addr = at_node(n).addr;
+            cluster.network(NetworkEvent::Route { addr, route: None });
+        }
+        cluster.run(2000);
+        cluster.silence(&NODES);
+        cluster.run(10_000);
+        cluster
+    };
+    let cluster = silence_all(Some(NamespaceChange::Watched));
+    assert!(!cluster.ever_dead);
+    assert!(NODES.iter().all(|&n| cluster.isolated(n)));
+    // It is that which holds them.
+    assert!(silence_all(None).ever_dead);
+}

@@ -1,6 +1,7 @@
 //! Flows in other network namespaces than the daemon's own.
 
 use super::*;
+use crate::core::network::Network;
 
 /// Where the flows of these tests are.
 const CONTAINER: u32 = 1;
@@ -146,4 +147,36 @@ fn it_is_still_asked_from_there_when_they_have_ended() {
     world.namespace(CONTAINER, NamespaceChange::Gone);
     world.at(20_000);
     assert!(world.asked_from(7_001, 20_000).is_empty());
+}
+
+/// Only another host bears witness that this one is not cut off.
+#[test]
+fn a_container_is_no_witness_for_itself() {
+    let mut network = Network::default();
+    let [own, peer, elsewhere] = [1, 4, 5].map(|n| std::net::IpAddr::from([10, 0, 0, n]));
+    // The daemon has a way to the container, which names itself as a peer, and to one more.
+    let route = Some(Route {
+        link: 2,
+        gateway: None,
+    });
+    for (addr, route) in [(own, route), (peer, None), (elsewhere, route)] {
+        network.event(ms(0), &NetworkEvent::Route { addr, route });
+    }
+    let flows = [idle(0, 0)];
+    network.flows(&flows);
+    assert!(
+        network.is_elsewhere(&[own]),
+        "nothing is known of other namespaces"
+    );
+    assert!(!network.is_elsewhere(&[peer]));
+
+    network.namespace(CONTAINER, NamespaceChange::Watched);
+    network.flows(&flows);
+    assert!(!network.is_elsewhere(&[own]));
+    assert!(network.is_elsewhere(&[peer]));
+    assert!(network.is_elsewhere(&[elsewhere]));
+
+    network.namespace(CONTAINER, NamespaceChange::Gone);
+    assert!(network.is_elsewhere(&[own]));
+    assert!(!network.is_elsewhere(&[peer]));
 }

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use super::*;
-use crate::core::{NeighbourState, NetworkEvent, ProbeId, ProbeTarget, Route};
+use crate::core::{NamespaceChange, NeighbourState, NetworkEvent, ProbeId, ProbeTarget, Route};
 
 const HEADER: &str = r#"{"detector_recording":1,"detector":"0.1.0","kernel":"6.18.0","started_at":"2023-11-14T22:13:20Z","now":987654321000000,"settings":"#;
 
@@ -49,6 +49,10 @@ fn the_format_is_what_it_was() {
         }))
     };
     let connect = ProbeTarget::Connect(Endpoint { addr, port: 9000 });
+    let connect_from = ProbeTarget::ConnectFrom {
+        netns: 4_026_532_000,
+        endpoint: Endpoint { addr, port: 9000 },
+    };
     let route = Route {
         link: 2,
         gateway: None,
@@ -107,6 +111,18 @@ fn the_format_is_what_it_was() {
         (
             probe(connect, ProbeOutcome::Answered(ProbeAnswer::SynAck)),
             r#"{"signal":{"probe":{"at":7,"probe":5,"target":{"connect":{"addr":"10.0.0.4","port":9000}},"outcome":{"answered":"syn_ack"}}}}"#,
+        ),
+        (
+            probe(connect_from, ProbeOutcome::Sent),
+            r#"{"signal":{"probe":{"at":7,"probe":5,"target":{"connect_from":{"netns":4026532000,"endpoint":{"addr":"10.0.0.4","port":9000}}},"outcome":"sent"}}}"#,
+        ),
+        (
+            signal(Signal::Namespace {
+                at,
+                netns: 4_026_532_000,
+                change: NamespaceChange::Gone,
+            }),
+            r#"{"signal":{"namespace":{"at":7,"netns":4026532000,"change":"gone"}}}"#,
         ),
         (
             probe(ProbeTarget::Neighbour { addr, link: 2 }, ProbeOutcome::Sent),
