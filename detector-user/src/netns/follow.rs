@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, future, io,
+    future, io,
     sync::Arc,
 };
 
@@ -85,6 +85,10 @@ impl Following {
     }
 }
 
+/// What is said of a target that names nothing yet.
+const NOT_THERE: &str = "not there yet";
+
+#[derive(Debug)]
 struct Follower {
     own: u32,
     tree: Option<Tree>,
@@ -142,28 +146,22 @@ impl Follower {
         set.remove(&self.own);
         (set, said)
     }
-}
 
-const NOT_THERE: &str = "not there yet";
-
-impl Look for Follower {
-    fn look(&mut self) {
-        let before = Arc::clone(&self.sender.borrow());
+    /// Those of all targets, as many as may be; says what is news about each.
+    fn watched_now(&mut self, before: &Set) -> Set {
         let mut now = Set::new();
         for index in 0..self.targets.len() {
             let (target, said) = &self.targets[index];
-            let (set, mut news) = self.of_target(target, &before);
-            let is_new = |id: &u32| !now.contains_key(id);
-            let room = MAX_NAMESPACES.saturating_sub(now.len());
-            if set.keys().filter(|id| is_new(id)).count() > room {
-                news = format!("more than {MAX_NAMESPACES} network namespaces: some are left out");
-            }
+            let (set, mut news) = self.of_target(target, before);
             // Those that are watched stay.
             let (known, new): (Set, Set) =
                 set.into_iter().partition(|(id, _)| before.contains_key(id));
             for (id, namespace) in known.into_iter().chain(new) {
                 if now.len() < MAX_NAMESPACES {
                     now.insert(id, namespace);
+                } else if !now.contains_key(&id) {
+                    news =
+                        format!("more than {MAX_NAMESPACES} network namespaces: some are left out");
                 }
             }
             if news != *said {
@@ -171,6 +169,14 @@ impl Look for Follower {
                 self.targets[index].1 = news;
             }
         }
+        now
+    }
+}
+
+impl Look for Follower {
+    fn look(&mut self) {
+        let before = Arc::clone(&self.sender.borrow());
+        let now = self.watched_now(&before);
         let ids = |set: &Set| set.keys().copied().collect::<BTreeSet<_>>();
         let (was, is) = (ids(&before), ids(&now));
         if was == is {
@@ -182,8 +188,6 @@ impl Look for Follower {
         for id in was.difference(&is) {
             info!(netns = id, "a network namespace is gone and let go");
         }
-        // The last of those that are gone; whoever uses one is done with it soon.
-        drop(before);
         self.sender.send_replace(Arc::new(now));
     }
 }
@@ -197,14 +201,6 @@ fn say(target: &Target, news: &str) {
              or /proc/PID/ns/net, or a unit or cgroup with processes)"
         ),
         news => warn!(%target, "{news}; trying again each second"),
-    }
-}
-
-impl fmt::Debug for Follower {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Follower")
-            .field("targets", &self.targets)
-            .finish_non_exhaustive()
     }
 }
 

@@ -9,7 +9,13 @@
 //! A [`Namespace`] is held open by the [`Set`] alone, and so are its number and its place in
 //! the filter: while it is held the kernel gives the number to no other. Whatever is opened in
 //! it (netlink sockets, probes) lives for one look or one probe. So when its container goes,
-//! the next look lets go of the last of it, and the kernel can take it down.
+//! the next look lets go of the last of it, and the kernel can take it down: unless the
+//! container's own connections still wait for ACKs, which hold it for as long as they do.
+//!
+//! A namespace that is gone, or cannot be read, takes its flows out of the evidence with all
+//! that they left unanswered ([`Signal::Namespace`](crate::core::Signal::Namespace)): a
+//! container that is stopped, or cut off just before, says nothing about its peers. What was
+//! heard there stays heard.
 //!
 //! An address means the same host in all of them: whoever names a namespace says so.
 
