@@ -27,9 +27,6 @@ use crate::{
 /// How long the last lines may take to be read.
 const LAST_LINES: Duration = Duration::from_millis(200);
 
-/// The daemon waits far more than it works: the loop on one thread, the API on the other.
-const WORKERS: usize = 2;
-
 pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let loaded = config::load(global, &args.overrides).map_err(Failure::Config)?;
     let config = loaded.config;
@@ -70,8 +67,9 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
             lines.send(line(state, clock::now(), clock::timestamp, output));
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+    // The daemon waits far more than it works: of several threads each would wake another for
+    // every timer and answer, which costs more than all that is done then.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
