@@ -78,10 +78,12 @@ impl Looks {
         }
     }
 
-    /// The next look comes no later than this.
+    /// The next look comes no later than this. One that is under way may have been taken
+    /// before what it is to show.
     pub(super) fn wake(&mut self, at: Time) {
-        if let Next::Due(due) = &mut self.next {
-            *due = at.min(*due);
+        match &mut self.next {
+            Next::Asked { again, .. } => *again = true,
+            Next::Due(due) => *due = at.min(*due),
         }
     }
 

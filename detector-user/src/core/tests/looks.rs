@@ -127,6 +127,15 @@ fn what_happens_while_a_look_is_taken_makes_us_look_again() {
 }
 
 #[test]
+fn a_connection_made_while_a_look_is_taken_is_looked_for_again() {
+    let mut world = World::new(Settings::default());
+    world.at(0);
+    world.event(1, FlowEventKind::Established, idle(0, 1));
+    world.look(2, Vec::new());
+    assert!(world.next_look() <= 102);
+}
+
+#[test]
 fn new_addresses_are_looked_at_at_once() {
     let mut world = World::new(Settings::default());
     world.look(0, Vec::new());

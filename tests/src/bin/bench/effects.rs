@@ -114,23 +114,24 @@ async fn measure(
         .told(cut.at_ns, CUT_FOR, is_open)
         .await
         .map(|(at_ns, _)| at_ns);
-    let lasts = if other.is_some() {
-        UNPROTECTED_FOR
-    } else {
-        CUT_FOR
-    };
-    sleep(lasts.saturating_sub(clock::between(cut.at_ns, clock::now_ns()))).await;
+    let left = |of: Duration| of.saturating_sub(clock::between(cut.at_ns, clock::now_ns()));
+    sleep(left(CUT_FOR)).await;
     let ended = clock::now_ns();
+    // Before the other is waited for: calls that fail at once say so much that what the
+    // program said first is forgotten.
+    let events = events(&program);
+    if other.is_some() {
+        sleep(left(UNPROTECTED_FOR)).await;
+    }
     let heal = site.heal()?;
 
     let since_cut = |at_ns: u64| milliseconds(clock::between(cut.at_ns, at_ns));
-    let events = events(&program);
     let freed = Freed {
         kind: kind.as_str(),
         open_ms: open.map(since_cut),
         returned_ms: returned(&events, cut.at_ns, ended).map(since_cut),
         slowest_connect_ms: open.and_then(|open| slowest_connect(&events, open, ended)),
-        longest_call_ms: longest_call(&events, cut.at_ns, heal.at_ns),
+        longest_call_ms: longest_call(&events, cut.at_ns, ended),
         unprotected_ms: other.and_then(|o| longest_call(&self::events(&o), cut.at_ns, heal.at_ns)),
     };
     program.process.kill().await?;
