@@ -63,9 +63,9 @@ pub struct Options {
 
 /// What `--quick` measures.
 const QUICK_ROWS: [&str; 6] = [
-    "calls-3-drop",
-    "segment-1-down",
-    "waiting-drop",
+    "calls-3",
+    "segment-1",
+    "waiting",
     "blocked-read",
     "process-killed",
     "probing-10-on-link",
@@ -154,14 +154,14 @@ mod tests {
     #[test]
     fn rows_are_chosen_by_part_and_by_the_beginning_of_their_names() {
         let options = parse("bench cuts --rows calls-1,idle").unwrap();
-        assert!(options.wants(Part::Cuts, "calls-1-drop"));
-        assert!(options.wants(Part::Cuts, "calls-16-drop"));
-        assert!(options.wants(Part::Cuts, "idle-down"));
-        assert!(!options.wants(Part::Cuts, "calls-3-drop"));
+        assert!(options.wants(Part::Cuts, "calls-1"));
+        assert!(options.wants(Part::Cuts, "calls-16"));
+        assert!(options.wants(Part::Cuts, "idle"));
+        assert!(!options.wants(Part::Cuts, "calls-3"));
         assert!(!options.wants(Part::Alarms, "idle"));
         let quick = parse("bench --quick").unwrap();
-        assert!(quick.wants(Part::Cuts, "calls-3-drop"));
-        assert!(!quick.wants(Part::Cuts, "calls-16-drop"));
+        assert!(quick.wants(Part::Cuts, "calls-3"));
+        assert!(!quick.wants(Part::Cuts, "calls-16"));
         assert_eq!(quick.cuts, 2);
     }
 }
