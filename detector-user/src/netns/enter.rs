@@ -64,7 +64,7 @@ impl Namespace {
     }
 
     /// Calls `work` on a thread that is in the namespace: a socket made there belongs to it,
-    /// wherever it is used afterwards. About 30 µs (6.18).
+    /// wherever it is used afterwards.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         let enter = || -> io::Result<T> {
             setns(&self.file, CloneFlags::CLONE_NEWNET)?;

@@ -31,8 +31,12 @@ fn at_node(n: u8) -> Endpoint {
 
 impl Cluster {
     fn new(gateway: Option<u8>) -> Self {
+        Self::with(gateway, Settings::default())
+    }
+
+    fn with(gateway: Option<u8>, settings: Settings) -> Self {
         let mut cluster = Self {
-            detector: Detector::new(Settings::default()),
+            detector: Detector::new(settings),
             now: ms(0),
             states: Default::default(),
             ever_dead: false,
@@ -394,4 +398,36 @@ fn a_container_that_is_cut_off_is_isolated_too() {
     assert!(NODES.iter().all(|&n| cluster.isolated(n)));
     // It is that which holds them.
     assert!(silence_all(None).ever_dead);
+}
+
+/// Nobody was asked in the first half of this silence: that nobody was heard in it says nothing.
+#[test]
+fn a_demand_that_is_old_when_it_is_seen_is_not_taken_for_isolation() {
+    let mut cluster = Cluster::with(
+        None,
+        Settings {
+            idle_probe_interval: Duration::from_secs(8),
+            ..Settings::default()
+        },
+    );
+    cluster.alive.retain(|n| *n != 4);
+    cluster.run(2000);
+    let mut reading = FlowReading {
+        state: TcpState::SynSent,
+        last_heard: None,
+        rto_count: 1,
+        rto: Duration::from_secs(1),
+        ..established(9, ms(0))
+    };
+    reading.id.remote = (at_node(4).addr, 9000).into();
+    let at = cluster.now;
+    cluster.signal(Signal::Flow(FlowEvent {
+        at,
+        source: SourceKind::Ebpf,
+        flow: reading.id,
+        kind: FlowEventKind::SynRetransmit { count: 1 },
+        reading: Some(reading),
+    }));
+    cluster.run(350);
+    assert_eq!(cluster.verdict(4), Verdict::Dead);
 }

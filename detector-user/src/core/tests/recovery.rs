@@ -251,3 +251,22 @@ fn a_peer_is_published_before_its_name_resolves() {
     let state = world.state();
     assert_eq!((&state.peer, state.verdict), (&other, Verdict::Unknown));
 }
+
+#[test]
+fn a_stall_just_after_a_return_teaches_no_patience_and_a_later_one_does() {
+    let mut world = World::alive(3);
+    world.cut(3);
+    world.look(260, all_stalled(3, 1));
+    world.look(900, vec![idle(0, 890)]);
+    assert_eq!(world.state().verdict, Verdict::Alive);
+    let mut stall = |from: u64| {
+        world.event(from + 10, FlowEventKind::Tlp, established(0, ms(from)));
+        world.look(from + 240, vec![established(0, ms(from))]);
+        assert_eq!(world.state().verdict, Verdict::Suspect);
+        world.look(from + 600, vec![idle(0, from + 590)]);
+        assert_eq!(world.state().verdict, Verdict::Alive);
+        world.explain().silence.patience
+    };
+    assert_eq!(stall(1000), Duration::from_millis(250));
+    assert!(stall(5000) > Duration::from_millis(800));
+}
