@@ -118,9 +118,11 @@ async fn half_open_admits_a_bounded_number_of_trials() -> anyhow::Result<()> {
         let cut = scene.cut(2, Cut::PortDown)?;
         let (open, _) = scene.open_after(cut, 2, SOON).await?;
         // The host comes back before its programs: its kernel answers for its address alone.
-        let no_tcp = "add table inet early { \
-                      chain heard { type filter hook input priority 0; meta l4proto tcp drop; }; \
-                      chain said { type filter hook output priority 0; meta l4proto tcp drop; }; }";
+        // What its TCP sent during the cut waits for an address behind the output hook, and
+        // would be heard as soon as that is known: it is dropped where the frame leaves.
+        let no_tcp = "add table netdev early { \
+                      chain said { type filter hook egress device eth0 priority 0; \
+                      meta protocol ip meta l4proto tcp drop; }; }";
         scene.lab.host(2).exec("nft", &[no_tcp])?;
         scene.heal(2)?;
         let half_open = |state: &PeerState| state.breaker() == Breaker::HalfOpen;
