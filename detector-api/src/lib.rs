@@ -22,3 +22,6 @@ pub mod v1 {
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/detector/detector.sock";
+
+/// The version of the protocol that this crate speaks.
+pub const PROTOCOL: u32 = 1;

@@ -77,6 +77,7 @@ impl Detector for Fake {
             instance: self.instance.to_owned(),
             revision: 1,
             peers: vec![alive()],
+            ..Snapshot::default()
         }));
         assert_ne!(request.get_ref().instance, self.instance, "no test resumes");
         let changes = BroadcastStream::new(self.changes.subscribe())
@@ -116,6 +117,22 @@ impl Detector for Fake {
         _: Request<v1::FinishTrialRequest>,
     ) -> Reply<v1::FinishTrialResponse> {
         Err(Status::unimplemented("not asked for"))
+    }
+
+    async fn report(&self, _: Request<v1::ReportRequest>) -> Reply<v1::ReportResponse> {
+        Err(Status::unimplemented("not asked in these tests"))
+    }
+
+    async fn list_locks(&self, _: Request<v1::ListLocksRequest>) -> Reply<v1::ListLocksResponse> {
+        Err(Status::unimplemented("not asked in these tests"))
+    }
+
+    async fn list_cascades(&self, _: Request<v1::ListCascadesRequest>) -> Reply<v1::ListCascadesResponse> {
+        Err(Status::unimplemented("not asked in these tests"))
+    }
+
+    async fn get_quorum_outlook(&self, _: Request<v1::GetQuorumOutlookRequest>) -> Reply<v1::GetQuorumOutlookResponse> {
+        Err(Status::unimplemented("not asked in these tests"))
     }
 
     async fn list_tuned_sockets(

@@ -119,6 +119,6 @@ fn note(event: Option<Event>, request: &mut WatchPeersRequest, log: &Log<Observe
             log.push(Observed { at_ns, state });
         }
         Some(Event::Removed(removed)) => request.last_revision = removed.revision,
-        None => {}
+        Some(Event::Current(_)) | None => {}
     }
 }

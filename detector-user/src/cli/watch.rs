@@ -115,8 +115,8 @@ impl Seen {
                 self.revision = self.revision.max(removed.revision);
                 self.removed(removed, output)
             }
-            // An event of a newer daemon: nothing that this program could print.
-            None => String::new(),
+            // A sign of life, or an event of a newer daemon: nothing to print.
+            Some(Event::Current(_)) | None => String::new(),
         }
     }
 
@@ -193,6 +193,7 @@ mod tests {
                     .iter()
                     .map(|(peer, revision)| state(peer, *revision))
                     .collect(),
+                ..Snapshot::default()
             })),
         }
     }

@@ -17,6 +17,9 @@ use crate::{
     },
 };
 
+/// How long a client may believe what it was told after the last message of a stream.
+pub(super) const STATE_TTL: Duration = Duration::from_secs(3);
+
 pub(super) fn peer_state(state: &PeerState) -> v1::PeerState {
     v1::PeerState {
         peer: state.peer.to_string(),
@@ -36,6 +39,9 @@ pub(super) fn peer_state(state: &PeerState) -> v1::PeerState {
         last_heard_age: state
             .last_heard
             .map(|heard| duration(clock::now().since(heard))),
+        srtt: None,
+        rtt_variance: None,
+        health: None,
     }
 }
 
@@ -90,6 +96,9 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> v1::watch_peers_response::Snapsho
         instance: snapshot.instance.clone(),
         revision: snapshot.revision,
         peers: snapshot.peers.iter().map(|s| peer_state(s)).collect(),
+        ttl: Some(duration(STATE_TTL)),
+        protocol: detector_api::PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 

@@ -121,6 +121,34 @@ impl Detector for Service {
         let sockets = tuned.iter().map(convert::tuned_socket).collect();
         Ok(Response::new(v1::ListTunedSocketsResponse { sockets }))
     }
+
+    async fn report(
+        &self,
+        _request: Request<v1::ReportRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn list_locks(
+        &self,
+        _request: Request<v1::ListLocksRequest>,
+    ) -> Result<Response<v1::ListLocksResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn list_cascades(
+        &self,
+        _request: Request<v1::ListCascadesRequest>,
+    ) -> Result<Response<v1::ListCascadesResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_quorum_outlook(
+        &self,
+        _request: Request<v1::GetQuorumOutlookRequest>,
+    ) -> Result<Response<v1::GetQuorumOutlookResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
 }
 
 impl Service {
