@@ -4,8 +4,12 @@
 //! the way there.
 
 mod client;
+mod states;
 
-pub use self::client::{ConnectError, connect};
+pub use self::{
+    client::{ConnectError, connect},
+    states::{Details, Peer, PeerDown, State},
+};
 
 /// The protocol `detector.v1`: messages, client and server.
 #[expect(

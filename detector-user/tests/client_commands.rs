@@ -127,11 +127,17 @@ impl Detector for Fake {
         Err(Status::unimplemented("not asked in these tests"))
     }
 
-    async fn list_cascades(&self, _: Request<v1::ListCascadesRequest>) -> Reply<v1::ListCascadesResponse> {
+    async fn list_cascades(
+        &self,
+        _: Request<v1::ListCascadesRequest>,
+    ) -> Reply<v1::ListCascadesResponse> {
         Err(Status::unimplemented("not asked in these tests"))
     }
 
-    async fn get_quorum_outlook(&self, _: Request<v1::GetQuorumOutlookRequest>) -> Reply<v1::GetQuorumOutlookResponse> {
+    async fn get_quorum_outlook(
+        &self,
+        _: Request<v1::GetQuorumOutlookRequest>,
+    ) -> Reply<v1::GetQuorumOutlookResponse> {
         Err(Status::unimplemented("not asked in these tests"))
     }
 
