@@ -4,10 +4,12 @@
 //! the way there.
 
 mod client;
+mod name;
 mod states;
 
 pub use self::{
     client::{ConnectError, connect},
+    name::{NameError, PeerName},
     states::{Details, Peer, PeerDown, State},
 };
 
