@@ -6,6 +6,8 @@
 mod admission;
 mod client;
 mod name;
+#[cfg(feature = "policy")]
+pub mod policy;
 mod report;
 mod states;
 #[cfg(any(test, feature = "testing"))]
