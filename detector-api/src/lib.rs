@@ -3,13 +3,44 @@
 //! [`v1`] is the protocol `detector.v1`, spoken over the daemon's Unix socket; [`connect`] is
 //! the way there.
 
+#[cfg(feature = "channel")]
+pub mod channel;
 mod client;
+#[cfg(feature = "connections")]
+mod connection;
+#[cfg(any(feature = "channel", feature = "hyper"))]
+pub mod factory;
+#[cfg(any(feature = "connections", feature = "channel", feature = "hyper"))]
+mod guard;
+#[cfg(feature = "hyper")]
+pub mod http;
+#[cfg(any(feature = "channel", feature = "hyper"))]
+mod renewing;
 mod states;
+#[cfg(test)]
+#[cfg(any(feature = "connections", feature = "channel", feature = "hyper"))]
+mod testing;
 
 pub use self::{
     client::{ConnectError, connect},
     states::{Details, Peer, PeerDown, State},
 };
+
+#[cfg(feature = "channel")]
+pub use self::channel::{PeerChannel, PeerLayer};
+#[cfg(feature = "connections")]
+pub use self::connection::{Connection, ConnectionCache, ConnectionError, Limits};
+#[cfg(any(feature = "connections", feature = "channel", feature = "hyper"))]
+pub use self::guard::Guard;
+#[cfg(any(feature = "channel", feature = "hyper"))]
+pub use self::{
+    factory::{EnvError, Ping, Profile, Settings},
+    guard::{GuardedBody, GuardedConnector, GuardedIo, Interrupted},
+    renewing::Renewing,
+};
+
+#[cfg(feature = "hyper")]
+pub use self::http::{HttpLayer, PeerHttp};
 
 /// The protocol `detector.v1`: messages, client and server.
 #[expect(

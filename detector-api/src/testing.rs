@@ -1,0 +1,62 @@
+//! What tests of this crate do to a peer without a daemon.
+
+use std::time::{Duration, SystemTime};
+
+use crate::{
+    Details, PeerStates, State,
+    v1::{Breaker, Reason, Verdict},
+};
+
+/// Why a peer is down in tests.
+pub(crate) const REASON: Reason = Reason::ProbeUnanswered;
+
+/// States that a test may [`set`].
+pub(crate) fn states() -> PeerStates {
+    PeerStates::unwatched()
+}
+
+/// What the daemon would have told.
+pub(crate) fn set(states: &PeerStates, peer: &str, breaker: Breaker) {
+    let verdict = match breaker {
+        Breaker::Open => Verdict::Dead,
+        _ => Verdict::Alive,
+    };
+    let state = State {
+        verdict,
+        breaker,
+        reason: REASON,
+        ..State::default()
+    };
+    let since = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+    states.peer(peer).slot().set(
+        state,
+        Details {
+            since,
+            ..Details::default()
+        },
+    );
+}
+
+/// The daemon is gone.
+pub(crate) fn forget(states: &PeerStates) {
+    states.peer("http://node4:9000").slot().forget();
+}
+
+/// A server that accepts, keeps what it accepted, and never reads nor answers; each connection is
+/// told of.
+#[cfg(any(feature = "channel", feature = "hyper"))]
+pub(crate) async fn silent_server() -> (std::net::SocketAddr, tokio::sync::mpsc::Receiver<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, accepted) = tokio::sync::mpsc::channel(16);
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((connection, _)) = listener.accept().await {
+            held.push(connection);
+            if tell.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    (address, accepted)
+}
