@@ -152,8 +152,8 @@ where
             let (response, guard) = guard::call(origin, channel, |guard| {
                 request.map(|body| guarded(body, guard.clone()))
             })
-                .await
-                .map_err(status)?;
+            .await
+            .map_err(status)?;
             Ok(response.map(|body| guarded(body, guard)))
         })
     }

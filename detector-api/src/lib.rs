@@ -3,6 +3,7 @@
 //! [`v1`] is the protocol `detector.v1`, spoken over the daemon's Unix socket; [`connect`] is
 //! the way there.
 
+mod admission;
 #[cfg(feature = "channel")]
 pub mod channel;
 mod client;
@@ -14,16 +15,23 @@ pub mod factory;
 mod guard;
 #[cfg(feature = "hyper")]
 pub mod http;
+mod name;
 #[cfg(any(feature = "channel", feature = "hyper"))]
 mod renewing;
+mod report;
 mod states;
-#[cfg(test)]
-#[cfg(any(feature = "connections", feature = "channel", feature = "hyper"))]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
+mod watch;
 
 pub use self::{
+    admission::{Admission, Refused},
     client::{ConnectError, connect},
-    states::{Details, Peer, PeerDown, State},
+    name::{NameError, PeerName},
+    report::{Report, Reporter},
+    states::{Details, Peer, PeerDown, PeerStates, State},
+    watch::{PeerWatch, WatchStatus},
 };
 
 #[cfg(feature = "channel")]
@@ -32,15 +40,14 @@ pub use self::channel::{PeerChannel, PeerLayer};
 pub use self::connection::{Connection, ConnectionCache, ConnectionError, Limits};
 #[cfg(any(feature = "connections", feature = "channel", feature = "hyper"))]
 pub use self::guard::Guard;
+#[cfg(feature = "hyper")]
+pub use self::http::{HttpLayer, PeerHttp};
 #[cfg(any(feature = "channel", feature = "hyper"))]
 pub use self::{
     factory::{EnvError, Ping, Profile, Settings},
     guard::{GuardedBody, GuardedConnector, GuardedIo, Interrupted},
     renewing::Renewing,
 };
-
-#[cfg(feature = "hyper")]
-pub use self::http::{HttpLayer, PeerHttp};
 
 /// The protocol `detector.v1`: messages, client and server.
 #[expect(

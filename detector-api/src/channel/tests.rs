@@ -16,7 +16,7 @@ use tonic_prost::ProstCodec;
 use super::*;
 use crate::{
     PeerStates,
-    testing::{self, REASON, silent_server},
+    guard::testing::{self, REASON, silent_server},
     v1::{Breaker, ReportRequest, ReportResponse},
 };
 

@@ -228,7 +228,11 @@ impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
 
     fn watcher(&self, peer: &Peer) -> Watcher {
         let shared = Arc::downgrade(&self.shared);
-        Watcher(tokio::spawn(watch_peer(shared, Guard::new(peer), self.shared.limits.idle)))
+        Watcher(tokio::spawn(watch_peer(
+            shared,
+            Guard::new(peer),
+            self.shared.limits.idle,
+        )))
     }
 }
 
@@ -282,8 +286,7 @@ impl<C> ConnectionCache<C> {
     }
 
     fn peer(&self, key: &str) -> Peer {
-        let (spelling, _) = key.split_once('\0').unwrap_or((key, ""));
-        self.shared.states.peer(spelling)
+        self.shared.states.peer(key)
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::{
 use super::*;
 use crate::{
     PeerStates,
-    testing::{self, REASON},
+    guard::testing::{self, REASON},
     v1::Breaker,
 };
 
@@ -244,7 +244,12 @@ async fn the_number_and_the_age_of_connections_are_bounded() {
         idle: Duration::from_secs(60),
     };
     let cache = ConnectionCache::with_limits(testing::states(), limits);
-    for key in ["http://a:9000", "http://b:9000", "http://a:9000", "http://c:9000"] {
+    for key in [
+        "http://a:9000",
+        "http://b:9000",
+        "http://a:9000",
+        "http://c:9000",
+    ] {
         tokio::time::advance(Duration::from_secs(1)).await;
         cache.get_or_connect(key, makes(1)).await.unwrap();
     }
@@ -267,6 +272,9 @@ async fn when_all_are_dials_one_more_is_refused() {
     });
     settle().await;
     let error = cache.get_or_connect(KEYS[1], makes(1)).await.unwrap_err();
-    assert!(matches!(error, ConnectionError::Full { limit: 1, .. }), "{error:?}");
+    assert!(
+        matches!(error, ConnectionError::Full { limit: 1, .. }),
+        "{error:?}"
+    );
     dialling.abort();
 }

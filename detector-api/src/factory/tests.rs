@@ -50,9 +50,18 @@ async fn the_connector_sets_what_it_says() {
     let connection = connector.oneshot(uri.parse().unwrap()).await.unwrap();
     let socket = connection.inner().as_fd();
     let socket = socket2::SockRef::from(&socket);
-    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
-    assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(10));
-    assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(15));
+    assert_eq!(
+        socket.tcp_user_timeout().unwrap(),
+        Some(Duration::from_secs(30))
+    );
+    assert_eq!(
+        socket.tcp_keepalive_time().unwrap(),
+        Duration::from_secs(10)
+    );
+    assert_eq!(
+        socket.tcp_keepalive_interval().unwrap(),
+        Duration::from_secs(15)
+    );
     assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
     assert!(socket.tcp_nodelay().unwrap());
 }

@@ -12,20 +12,22 @@ mod body;
 mod call;
 #[cfg(any(feature = "channel", feature = "hyper"))]
 mod io;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{error::Error, fmt, future::Future};
 
 use tokio::sync::watch;
 
 #[cfg(any(feature = "channel", feature = "hyper"))]
+pub(crate) use self::call::{Origin, call};
+#[cfg(any(feature = "channel", feature = "hyper"))]
 pub use self::{
     body::GuardedBody,
     call::Interrupted,
     io::{GuardedConnector, GuardedIo},
 };
-#[cfg(any(feature = "channel", feature = "hyper"))]
-pub(crate) use self::call::{Origin, call};
-use crate::{Peer, PeerDown};
+use crate::{Peer, PeerDown, Refused};
 
 /// One peer's breaker, watched from the moment that this was made.
 ///
@@ -167,21 +169,27 @@ impl PeerDown {
     /// assert_eq!(PeerDown::find(&error), Some(&down));
     /// ```
     pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
-        std::iter::successors(Some(error), |&error| error.source()).find_map(|error| {
-            let wrapped = error.downcast_ref::<std::io::Error>();
-            // An `io::Error` names as its source the source of what it wraps, not that itself.
-            let inner = wrapped.and_then(|error| error.get_ref());
-            error
-                .downcast_ref()
-                .or_else(|| inner.and_then(|inner| inner.downcast_ref()))
-        })
+        std::iter::successors(Some(error), |&error| error.source()).find_map(Self::find_in)
+    }
+
+    /// In one link of the chain. An error that wraps another as its own self, or as something that
+    /// it does not name as its source, is looked into.
+    fn find_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        if let Some(Refused::Down(down)) = error.downcast_ref() {
+            return Some(down);
+        }
+        let io = error.downcast_ref::<std::io::Error>();
+        if let Some(inner) = io.and_then(std::io::Error::get_ref) {
+            return Self::find(inner);
+        }
+        error.downcast_ref()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PeerStates, testing, v1::Breaker};
+    use crate::{PeerStates, guard::testing, v1::Breaker};
 
     const PEER: &str = "http://node4:9000";
 

@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     GuardedConnector, PeerDown, PeerStates, Profile, Renewing,
-    testing::{self, REASON, silent_server},
+    guard::testing::{self, REASON, silent_server},
     v1::Breaker,
 };
 
@@ -100,7 +100,10 @@ async fn a_download_that_stalls_gives_what_came_and_then_ends_and_closes() {
     let states = testing::states();
     let (listener, server) = listener().await;
     let served = tokio::spawn(half_a_shard(listener));
-    let response = layered(&states, hyper(&states)).oneshot(get(server)).await.unwrap();
+    let response = layered(&states, hyper(&states))
+        .oneshot(get(server))
+        .await
+        .unwrap();
     let mut body = response.into_body();
     let first = body.frame().await.unwrap().unwrap();
     assert_eq!(first.into_data().unwrap(), "hello");
@@ -197,7 +200,10 @@ async fn the_clients_own_errors_are_left_as_they_are() {
     let states = testing::states();
     let client = layered(&states, hyper(&states));
     let error: Interrupted<legacy::Error> = client.oneshot(get(nobody)).await.unwrap_err();
-    assert!(matches!(&error, Interrupted::Failed(error) if error.is_connect()), "{error:?}");
+    assert!(
+        matches!(&error, Interrupted::Failed(error) if error.is_connect()),
+        "{error:?}"
+    );
 }
 
 #[cfg(feature = "reqwest")]

@@ -1,18 +1,24 @@
 //! What tests of this crate do to a peer without a daemon.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
 
 use crate::{
-    Details, PeerStates, State,
-    v1::{Breaker, Reason, Verdict},
+    PeerStates,
+    v1::{Breaker, PeerState, Reason, Verdict},
 };
 
 /// Why a peer is down in tests.
 pub(crate) const REASON: Reason = Reason::ProbeUnanswered;
 
+const TTL: Duration = Duration::from_secs(3600);
+
 /// States that a test may [`set`].
 pub(crate) fn states() -> PeerStates {
-    PeerStates::unwatched()
+    let states = PeerStates::watched_on(Handle::current());
+    states.replace(&[], TTL);
+    states
 }
 
 /// What the daemon would have told.
@@ -21,25 +27,20 @@ pub(crate) fn set(states: &PeerStates, peer: &str, breaker: Breaker) {
         Breaker::Open => Verdict::Dead,
         _ => Verdict::Alive,
     };
-    let state = State {
-        verdict,
-        breaker,
-        reason: REASON,
-        ..State::default()
+    let told = PeerState {
+        peer: peer.to_owned(),
+        verdict: verdict.into(),
+        breaker: breaker.into(),
+        reason: REASON.into(),
+        changed_at: Some(prost_types::Timestamp::default()),
+        ..PeerState::default()
     };
-    let since = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1));
-    states.peer(peer).slot().set(
-        state,
-        Details {
-            since,
-            ..Details::default()
-        },
-    );
+    states.change(&told, TTL).unwrap();
 }
 
 /// The daemon is gone.
 pub(crate) fn forget(states: &PeerStates) {
-    states.peer("http://node4:9000").slot().forget();
+    states.end();
 }
 
 /// A server that accepts, keeps what it accepted, and never reads nor answers; each connection is
