@@ -194,7 +194,9 @@ impl PeerWatch {
     /// # });
     /// ```
     pub async fn ready(&self, within: Duration) -> bool {
-        timeout(within, self.states.until_fresh()).await.is_ok()
+        let mut status = self.status.clone();
+        let live = status.wait_for(|status| matches!(status, WatchStatus::Live { .. }));
+        timeout(within, live).await.is_ok_and(|live| live.is_ok())
     }
 
     /// Ends the watch, once the reports that lie ready have been sent (within 200 ms). Every
