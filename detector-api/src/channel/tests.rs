@@ -17,7 +17,7 @@ use super::*;
 use crate::{
     PeerStates,
     guard::testing::{self, REASON, silent_server},
-    v1::{Breaker, ReportRequest, ReportResponse},
+    v1::{Breaker, OperationReport, ReportRequest, ReportResponse},
 };
 
 const PEER: &str = "http://node4:9000";
@@ -124,15 +124,21 @@ async fn an_upload_that_nobody_reads_ends_and_lets_go_of_its_source() {
         client.client_streaming(request, path, codec).await
     });
     accepted.recv().await.unwrap();
+    let (sent, mut count) = tokio::sync::watch::channel(0);
     let writer = tokio::spawn(async move {
         let message = ReportRequest {
-            dropped: 1,
+            reports: vec![OperationReport {
+                lock: "x".repeat(16 << 10),
+                ..OperationReport::default()
+            }],
             ..ReportRequest::default()
         };
-        // Until the window is full; then this waits, as a store's upload does.
-        while source.send(message.clone()).await.is_ok() {}
+        while source.send(message.clone()).await.is_ok() {
+            sent.send_modify(|sent| *sent += 1);
+        }
     });
-    tokio::task::yield_now().await;
+    // The stream's window is 64 KiB, and nobody opens it further.
+    count.wait_for(|&sent| sent >= 4).await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
     assert_is_down(&upload.await.unwrap().unwrap_err());
     writer.await.unwrap();
