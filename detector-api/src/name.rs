@@ -55,7 +55,7 @@ pub enum NameError {
 ///     "http://node4:9000",
 ///     "http://node4:9000/",
 ///     "http://node4:9000/data/rustfs1",
-///     "http://node4:9000\0bulk\02",
+///     "http://node4:9000\0bulk\x002",
 ///     "HTTP://Node4:9000",
 ///     "node4:9000",
 /// ] {

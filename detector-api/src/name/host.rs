@@ -13,6 +13,10 @@ pub(super) const MAX: usize = 253;
 /// What may not stand in a host's name, beside controls and blanks.
 const FORBIDDEN: &[u8] = b"#%/:<>?@[\\]^|";
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for one call, and a box would be an allocation"
+)]
 pub(super) enum Host {
     /// In lower case.
     Name(Text<MAX>),

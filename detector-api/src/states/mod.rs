@@ -222,6 +222,7 @@ impl PeerStates {
         self.shared.source.renew(ttl);
         let table = book.replace(states);
         self.shared.table.store(Arc::new(table));
+        self.shared.source.announce();
     }
 
     /// A peer's new state. Fails where what was told before is no longer believed: then only

@@ -59,6 +59,10 @@ impl Source {
         let until = (Instant::now() + ttl).duration_since(self.origin);
         let nanos = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
         self.until.store(nanos, Ordering::Release);
+    }
+
+    /// Lets those know who wait for states: they are there now.
+    pub(crate) fn announce(&self) {
         self.fresh
             .send_if_modified(|fresh| !std::mem::replace(fresh, true));
     }

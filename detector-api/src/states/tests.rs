@@ -60,7 +60,7 @@ async fn a_peer_is_found_however_it_is_spelled() {
         "http://node4:9000",
         "http://node4:9000/",
         "http://node4:9000/data/rustfs1",
-        "http://node4:9000\0bulk\03",
+        "http://node4:9000\0bulk\x003",
         "HTTP://NODE4:9000/data",
         "node4:9000",
         " http://node4:9000 ",
@@ -279,4 +279,18 @@ fn unwatched_states_need_no_runtime() {
     assert_eq!((states.get(NODE4), peer.state()), Default::default());
     assert!(now_or_never(states.until_fresh()).is_none());
     assert!(now_or_never(peer.until_down()).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn states_are_there_when_they_are_announced() {
+    for _ in 0..300 {
+        let states = states();
+        let told = tokio::spawn({
+            let states = states.clone();
+            async move { states.replace(&[open(NODE4)], TTL) }
+        });
+        states.until_fresh().await;
+        assert!(is_open(&states, NODE4));
+        told.await.unwrap();
+    }
 }
