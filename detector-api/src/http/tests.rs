@@ -1,6 +1,6 @@
 //! HTTP/1.1 over real sockets, as shards are read and written.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -28,6 +28,9 @@ use crate::{
 };
 
 const PEER: &str = "http://node4:9000";
+
+/// Long after what is to happen would have, and before TCP gives up.
+const LIMIT: Duration = Duration::from_secs(10);
 
 type Hyper<B> = Client<GuardedConnector<HttpConnector>, B>;
 type Uploaded = StreamBody<ReceiverStream<Result<Frame<Bytes>, Infallible>>>;
@@ -151,12 +154,13 @@ async fn an_upload_that_nobody_reads_ends_and_lets_go_of_its_source() {
     until_stalled.await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
     assert_is_down(&request.await.unwrap().unwrap_err());
-    writer.await.unwrap();
+    let let_go = tokio::time::timeout(LIMIT, writer).await;
+    let_go.expect("the source is let go of").unwrap();
 }
 
 /// How long a source is not asked for more before its upload has stalled. Shorter would only make the
 /// test end an upload that has not.
-const STALL: std::time::Duration = std::time::Duration::from_millis(100);
+const STALL: Duration = Duration::from_millis(100);
 
 /// Answers each request, and tells of each connection.
 async fn answering_server() -> (std::net::SocketAddr, mpsc::Receiver<()>) {
@@ -249,5 +253,6 @@ async fn reqwests_upload_ends_and_lets_go_of_its_source() {
     until_stalled.await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
     assert_is_down(&request.await.unwrap().unwrap_err());
-    writer.await.unwrap();
+    let let_go = tokio::time::timeout(LIMIT, writer).await;
+    let_go.expect("the source is let go of").unwrap();
 }
