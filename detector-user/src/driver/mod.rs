@@ -209,7 +209,8 @@ impl Driver {
             Signal::SocketsRead { .. }
             | Signal::SocketsUnreadable { .. }
             | Signal::Namespace { .. }
-            | Signal::Network { .. } => {}
+            | Signal::Network { .. }
+            | Signal::Reported { .. } => {}
             Signal::SocketsDestroyed { peer, result, .. } => {
                 // One that is no longer watched has no series any more.
                 if self.watched.contains_key(peer) {
@@ -303,6 +304,14 @@ impl Driver {
                 Effect::Retract { peer, revision } => {
                     self.protection.retract(&peer);
                     self.outlets.retract(peer, revision);
+                }
+                Effect::Cascade(cascade) => {
+                    warn!(
+                        pattern = cascade.pattern.name,
+                        component = %cascade.component,
+                        "cascading failure: {}",
+                        cascade.summary()
+                    );
                 }
                 Effect::ReportEstablished { peer, on } => {
                     if let Err(error) = self.source.report_established(&peer, on) {

@@ -57,6 +57,10 @@ fn state(name: &str, verdict: Verdict, breaker: Breaker, revision: u64) -> PeerS
         changed_at: now,
         last_heard: Some(now - 280 * MS),
         detection_latency: None,
+        by_reports: false,
+        srtt: None,
+        rtt_variance: None,
+        health: None,
     }
 }
 
@@ -200,6 +204,7 @@ fn explanation() -> Explanation {
                 send_window_bytes: 65535,
                 last_heard: Some(now - 280 * MS),
                 srtt: MS,
+                rtt_variance: MS,
                 rto: 408 * MS,
                 segments_sent: 10,
                 segments_retransmitted: 1,

@@ -145,6 +145,7 @@ impl Metrics {
             Signal::Network { event, .. } => (SourceKind::Rtnetlink, event.as_str()),
             Signal::SocketsDestroyed { .. } => (SourceKind::SockDiag, "sockets_destroyed"),
             Signal::Namespace { change, .. } => (SourceKind::SockDiag, change.as_str()),
+            Signal::Reported { .. } => (SourceKind::Reports, "reported"),
             // Said by the operator, not seen.
             Signal::PeerConfigured { .. } | Signal::PeerRemoved { .. } => return,
         };
