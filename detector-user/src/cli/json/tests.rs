@@ -58,6 +58,16 @@ fn fields_are_named_as_in_the_protocol() {
     assert_eq!(json_fields(&explanation.events[0]), proto_fields("Event"));
     assert_eq!(json_fields(&explanation.probes[0]), proto_fields("Probe"));
     assert_eq!(json_fields(&explanation.routes[0]), proto_fields("Route"));
+    let health = Health::from(v1::Health::default());
+    assert_eq!(json_fields(&health), proto_fields("Health"));
+    let lock = Lock::from(v1::Lock::default());
+    assert_eq!(json_fields(&lock), proto_fields("Lock"));
+    let cascade = Cascade::from(v1::Cascade::default());
+    assert_eq!(json_fields(&cascade), proto_fields("Cascade"));
+    let pool = PoolOutlook::from(v1::PoolOutlook::default());
+    assert_eq!(json_fields(&pool), proto_fields("PoolOutlook"));
+    let set = SetOutlook::from(v1::SetOutlook::default());
+    assert_eq!(json_fields(&set), proto_fields("SetOutlook"));
     let destroyed = explanation.destroyed.unwrap();
     assert_eq!(json_fields(&destroyed), proto_fields("Destroyed"));
     let tuned = TunedSocket::from(v1::TunedSocket::default());
