@@ -132,7 +132,8 @@ fn times_and_durations_are_written_as_protobuf_writes_them() {
             r#""reason":"unspecified","generation":0,"revision":0,"mode":"unspecified","#,
             r#""would_be_breaker":"unspecified","addresses":[],"#,
             r#""changed_at":"2023-11-14T22:13:20.123Z","silence":"0.253s","#,
-            r#""isolated":false,"last_heard_age":null}"#,
+            r#""isolated":false,"last_heard_age":null,"srtt":null,"rtt_variance":null,"#,
+            r#""health":null}"#,
             "\n"
         )
     );

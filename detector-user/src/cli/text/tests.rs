@@ -160,6 +160,8 @@ breaker       open, mode enforce
 generation    3, revision 9
 addresses     10.0.0.4
 heard         254ms ago
+health        82 of 100 (loss -3, round-trip time -4, stalls -5, time-outs -6), worsening
+srtt          180us, mean deviation 40us
 silence       253ms; dead from 250ms
 unanswered    3 transmissions; dead from 2 (estimated loss 1.25 %)
 destroyed     12 sockets (1 spared, 2 gone before, 0 failed)

@@ -74,12 +74,12 @@ fn what_is_wrong_with_a_pool_is_said_with_its_place() {
         ),
         (
             pool("4", "12", "4").replace("node4", "node5"),
-            "d.toml:10:125: pool.nodes: http://node5:9000 is neither a peer nor this node: name it \
+            "d.toml:10:112: pool.nodes: http://node5:9000 is neither a peer nor this node: name it \
              in a [[peer]], or write node_name = \"http://node5:9000\" if it is this node",
         ),
         (
             pool("4", "12", "4").replace("node4", "node3"),
-            "d.toml:10:125: pool.nodes: http://node3:9000 is named twice",
+            "d.toml:10:112: pool.nodes: http://node3:9000 is named twice",
         ),
         (
             pool("4", "12", "4").replace("parity", "parities"),

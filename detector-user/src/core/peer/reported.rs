@@ -23,7 +23,8 @@ use crate::core::{
     reports::Streak, tracked::HEARD_RESOLUTION,
 };
 
-/// However often calls fail, the peer is asked about them this often at most.
+/// However often calls fail, the peer is asked about them, and they are noted, this often at
+/// most.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
 
 impl Peer {
@@ -43,15 +44,14 @@ impl Peer {
             return Change::None;
         }
         self.vitals.reported(now, true);
-        let counts = self.failures.failed(now, report.ended_at, around.settings);
-        if counts {
-            self.evidence.note(EventLine {
-                at: report.ended_at,
-                source: SourceKind::Reports,
-                what: EventWhat::Report(report.operation, report.outcome),
-            });
+        self.failures.failed(now, report.ended_at, around.settings);
+        let is_due = self
+            .asked_on_report
+            .is_none_or(|asked| now.since(asked) >= ASKED_EVERY);
+        if is_due {
+            self.asked_on_report = Some(now);
+            self.check_on(now, report);
         }
-        self.check_on(now, counts);
         self.weigh_failures(now, around, false)
     }
 
@@ -140,14 +140,12 @@ impl Peer {
     }
 
     /// A look, and a question to all who may answer.
-    fn check_on(&mut self, now: Time, counts: bool) {
-        let is_due = self
-            .asked_on_report
-            .is_none_or(|asked| now.since(asked) >= ASKED_EVERY);
-        if !is_due && !counts {
-            return;
-        }
-        self.asked_on_report = Some(now);
+    fn check_on(&mut self, now: Time, report: &OperationReport) {
+        self.evidence.note(EventLine {
+            at: report.ended_at,
+            source: SourceKind::Reports,
+            what: EventWhat::Report(report.operation, report.outcome),
+        });
         self.looks.soon(now);
         if self.verdict != Verdict::Dead {
             self.asking.survey(now);
@@ -164,8 +162,10 @@ impl Peer {
         looked: bool,
     ) -> Change {
         let decided_at = self.decided_at(now, streak, around);
+        if now < decided_at && !looked {
+            self.looks.wake(decided_at);
+        }
         if now < decided_at || !looked {
-            self.looks.wake(decided_at.max(now));
             return Change::None;
         }
         if self.has_evidence_since(streak.first) || self.may_be_cut_off(now, streak.first, around) {

@@ -29,13 +29,8 @@ pub(in crate::core) struct Failures {
 }
 
 impl Failures {
-    /// A call that ended at `ended_at` failed; says whether it counts towards the threshold.
-    pub(in crate::core) fn failed(
-        &mut self,
-        now: Time,
-        ended_at: Time,
-        settings: &Settings,
-    ) -> bool {
+    /// A call that ended at `ended_at` failed.
+    pub(in crate::core) fn failed(&mut self, now: Time, ended_at: Time, settings: &Settings) {
         self.forget(now, settings.failure_window);
         if self.ended.len() == KEPT {
             self.ended.remove(1);
@@ -48,7 +43,6 @@ impl Failures {
         } else {
             self.told.get_or_insert(now);
         }
-        self.ended.len() <= threshold
     }
 
     /// A call that ended at `ended_at` was answered: what failed before no longer counts.
@@ -119,8 +113,8 @@ mod tests {
     use super::*;
     use crate::core::testing::ms;
 
-    fn failed(failures: &mut Failures, millis: u64) -> bool {
-        failures.failed(ms(millis), ms(millis), &Settings::default())
+    fn failed(failures: &mut Failures, millis: u64) {
+        failures.failed(ms(millis), ms(millis), &Settings::default());
     }
 
     fn first(failures: &Failures, millis: u64) -> Option<Time> {
@@ -131,11 +125,11 @@ mod tests {
     #[test]
     fn three_in_a_row_are_a_streak_and_an_answer_ends_it() {
         let mut failures = Failures::default();
-        assert!(failed(&mut failures, 0));
-        assert!(failed(&mut failures, 1000));
+        failed(&mut failures, 0);
+        failed(&mut failures, 1000);
         assert_eq!(first(&failures, 1000), None);
-        assert!(failed(&mut failures, 2000));
-        assert!(!failed(&mut failures, 3000), "no more are needed");
+        failed(&mut failures, 2000);
+        failed(&mut failures, 3000);
         assert_eq!(first(&failures, 3000), Some(ms(0)));
         failures.answered(ms(1000), &Settings::default());
         assert_eq!(

@@ -65,10 +65,21 @@ fn a_failed_call_has_the_peer_looked_at_and_asked_at_once() {
 fn a_storm_of_failures_asks_once_a_second() {
     let mut world = World::alive(1);
     world.at(5000);
-    let probes = world.probed.len();
+    let (probes, looks) = (world.probed.len(), world.looks_asked);
     for millis in 5000..8000 {
-        world.report(millis, TIMED_OUT);
+        let outcome = [TIMED_OUT, TIMED_OUT, Outcome::Succeeded][millis as usize % 3];
+        world.report(millis, outcome);
     }
+    assert!(
+        world.looks_asked - looks <= 5,
+        "{}",
+        world.looks_asked - looks
+    );
+    let notes = world.explain().events;
+    let notes = notes
+        .iter()
+        .filter(|event| event.source == SourceKind::Reports);
+    assert_eq!(notes.count(), 3);
     let surveys = world.probed[probes..]
         .iter()
         .filter(|(_, target)| *target == ProbeTarget::Connect(endpoint()));
