@@ -57,12 +57,17 @@
 //! - [`Peer::admit`] lets a bounded number of calls try a peer that may be back.
 //! - [`Reporter`] tells the daemon how the program's own operations went.
 //! - [`PeerName`] makes one name of the many spellings of a peer.
-//! - Feature `connections`: [`ConnectionCache`], connections that are dialled once and end with
-//!   their peer. Feature `channel`: [`PeerChannel`], the same for tonic's calls. Features `hyper`
-//!   and `reqwest`: [`PeerHttp`], the same for HTTP. With them comes [`Profile`], how a client
-//!   for control calls or for bulk data is set up.
-//! - Feature `policy`: [`policy::Caller`], deadlines, retries and reports by kind of operation,
-//!   and asking many peers at once.
+//! - With the feature `connections`: `ConnectionCache` dials once for all who ask, refuses to
+//!   dial a peer that is down, and drops its connections and ends what is run on them when it goes
+//!   down.
+//! - With `channel`: `PeerLayer` does that for each request of a tonic `Channel`, and for the
+//!   streams that answer it; the module `channel` says how.
+//! - With `hyper` or `reqwest`: `HttpLayer` does it for HTTP, uploads and downloads too; see the
+//!   module `http`.
+//! - With any of the last three: `GuardedConnector` makes connections that end with their peer, and
+//!   `Profile` sets up connections for control traffic and for bulk data.
+//! - With `policy`: `policy::Caller` makes calls within the deadlines of their kind, tries again
+//!   what may be repeated, reports how they went, and asks many peers at once.
 //! - [`v1`] is the protocol `detector.v1` itself; [`connect`] is the way to the daemon for those
 //!   who want to speak it.
 //!
