@@ -118,13 +118,13 @@ mod tests {
 
     /// A body that gives what it is told to, once, and then waits.
     struct Stalling<E> {
-        next: Option<Poll<Result<Frame<&'static [u8]>, E>>>,
+        next: Option<Result<Frame<&'static [u8]>, E>>,
         _held: Arc<()>,
     }
 
     fn stalling<E>(next: Result<Frame<&'static [u8]>, E>, held: &Arc<()>) -> Stalling<E> {
         Stalling {
-            next: Some(Poll::Ready(next)),
+            next: Some(next),
             _held: Arc::clone(held),
         }
     }
@@ -137,7 +137,10 @@ mod tests {
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Self::Data>, E>>> {
-            self.next.take().unwrap_or(Poll::Pending).map(Some)
+            match self.next.take() {
+                Some(next) => Poll::Ready(Some(next)),
+                None => Poll::Pending,
+            }
         }
     }
 

@@ -189,8 +189,10 @@ async fn each_attempt_is_reported() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fan_out_takes_what_comes_in_time() {
-    let mut policies = Policies::default();
-    policies.console = CallPolicy::within(Duration::from_millis(500));
+    let policies = Policies {
+        console: CallPolicy::within(Duration::from_millis(500)),
+        ..Policies::default()
+    };
     let caller = Caller::new(PeerStates::unwatched(), Reporter::disabled(), policies);
     let begun = Instant::now();
     let answers: Vec<Answer<u8, Status>> = caller
