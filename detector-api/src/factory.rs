@@ -39,7 +39,6 @@ use std::time::Duration;
 
 use hyper_util::client::legacy::connect::HttpConnector;
 
-pub use self::env::EnvError;
 use crate::{GuardedConnector, Peer};
 
 /// What a connection is for, which decides how it is set up. See the

@@ -101,6 +101,8 @@ mod states;
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod testing;
+#[cfg(any(feature = "channel", feature = "hyper", feature = "policy"))]
+mod variable;
 mod watch;
 
 pub use self::{
@@ -120,9 +122,11 @@ pub use self::connection::{Connection, ConnectionCache, ConnectionError, Limits}
 pub use self::guard::Guard;
 #[cfg(feature = "hyper")]
 pub use self::http::{HttpLayer, PeerHttp};
+#[cfg(any(feature = "channel", feature = "hyper", feature = "policy"))]
+pub use self::variable::VariableError;
 #[cfg(any(feature = "channel", feature = "hyper"))]
 pub use self::{
-    factory::{EnvError, Ping, Profile, Settings},
+    factory::{Ping, Profile, Settings},
     guard::{GuardedBody, GuardedConnector, GuardedIo, Interrupted},
     renewing::Renewing,
 };

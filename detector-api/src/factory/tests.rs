@@ -1,6 +1,7 @@
 use super::*;
+use crate::VariableError;
 
-fn settings(profile: Profile, name: &str, value: &str) -> Result<Settings, EnvError> {
+fn settings(profile: Profile, name: &str, value: &str) -> Result<Settings, VariableError> {
     profile.settings_from(|asked| (asked == name).then(|| value.to_owned()))
 }
 

@@ -21,11 +21,9 @@ use crate::Details;
 ///     at_least: Duration::from_millis(600),
 ///     at_most: Duration::from_secs(3),
 /// };
-/// let far = Details {
-///     srtt: Some(Duration::from_millis(80)),
-///     rtt_variance: Some(Duration::from_millis(5)),
-///     ..Details::default()
-/// };
+/// let mut far = Details::default();
+/// far.srtt = Some(Duration::from_millis(80));
+/// far.rtt_variance = Some(Duration::from_millis(5));
 /// assert_eq!(deadline.of(&far), Duration::from_millis(700));
 /// // Nothing measured: the longest.
 /// assert_eq!(deadline.of(&Details::default()), Duration::from_secs(3));

@@ -1,22 +1,15 @@
 //! The policies' variables, under the names of RustFS's deployment checklist.
 
-use std::{env, time::Duration};
+use std::time::Duration;
 
 use super::{Deadline, Policies, Retry};
-
-/// A variable that is set to what cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name} is {value:?}; it must be a whole number of {unit} from {least} to {most}")]
-pub struct VariableError {
-    pub name: &'static str,
-    pub value: String,
-    unit: &'static str,
-    least: u32,
-    most: u32,
-}
+use crate::variable::{VariableError, from_env, number};
 
 /// The longest deadline that can be set.
-const MOST_SECONDS: u32 = 3600;
+const MOST_SECONDS: u64 = 3600;
+
+/// The most attempts after the first that can be set.
+const MOST_RETRIES: u64 = 100;
 
 impl Policies {
     /// The defaults, changed by those of these variables that are set:
@@ -32,7 +25,7 @@ impl Policies {
     /// (`failure_threshold`, `recovery_timeout` in its configuration): a breaker has one home.
     ///
     /// ```
-    /// # fn main() -> Result<(), detector_api::policy::VariableError> {
+    /// # fn main() -> Result<(), detector_api::VariableError> {
     /// let policies = detector_api::policy::Policies::from_env()?;
     /// # Ok(())
     /// # }
@@ -41,7 +34,7 @@ impl Policies {
     /// # Errors
     /// The first variable that is not a number within its bounds.
     pub fn from_env() -> Result<Self, VariableError> {
-        Self::from_variables(|name| env::var_os(name).map(|value| value.to_string_lossy().into()))
+        Self::from_variables(from_env)
     }
 
     /// The same from any source of variables.
@@ -60,40 +53,33 @@ impl Policies {
     /// # Errors
     /// As [`Self::from_env`].
     pub fn from_variables(
-        variable: impl Fn(&str) -> Option<String>,
+        variable: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, VariableError> {
-        let number = |name, unit, least, most, default| match variable(name) {
-            None => Ok(default),
-            Some(value) => value
-                .trim()
-                .parse()
-                .ok()
-                .filter(|number| (least..=most).contains(number))
-                .ok_or(VariableError {
-                    name,
-                    value,
-                    unit,
-                    least,
-                    most,
-                }),
-        };
+        let within =
+            |name, unit, bounds, default| number((name, unit), variable(name), bounds, default);
         let seconds = |name, default| {
-            let limit = number(name, "seconds", 1, MOST_SECONDS, default)?;
-            Ok(Deadline::Fixed(Duration::from_secs(limit.into())))
+            let limit = within(name, "seconds", 1..=MOST_SECONDS, default)?;
+            Ok(Deadline::Fixed(Duration::from_secs(limit)))
         };
         let mut policies = Self::default();
         policies.disk_state.deadline = seconds("RUSTFS_DISK_STATE_CHECK_TIMEOUT_SECS", 3)?;
         policies.iam_read.deadline = seconds("RUSTFS_IAM_CONFIG_READ_TIMEOUT_SECS", 10)?;
-        let base = number(
+        let base = within(
             "RUSTFS_LOCK_RETRY_BASE_DELAY_MS",
             "milliseconds",
-            1,
-            10_000,
+            1..=10_000,
             100,
         )?;
+        let retries = within(
+            "RUSTFS_LOCK_RETRY_MAX_ATTEMPTS",
+            "attempts",
+            0..=MOST_RETRIES,
+            3,
+        )?;
         policies.lock.retry = Retry {
-            retries: number("RUSTFS_LOCK_RETRY_MAX_ATTEMPTS", "attempts", 0, 100, 3)?,
-            base_delay: Duration::from_millis(base.into()),
+            // Within its bounds, it fits.
+            retries: u32::try_from(retries).unwrap_or(u32::MAX),
+            base_delay: Duration::from_millis(base),
         };
         Ok(policies)
     }
@@ -133,8 +119,9 @@ mod tests {
             assert_eq!(
                 error.to_string(),
                 format!(
-                    "RUSTFS_DISK_STATE_CHECK_TIMEOUT_SECS is {value:?}; it must be a whole \
-                     number of seconds from 1 to 3600"
+                    "RUSTFS_DISK_STATE_CHECK_TIMEOUT_SECS is {value:?}, which is not a whole \
+                     number of seconds from 1 to 3600: set it to one, as in 3, or unset it for \
+                     the default"
                 )
             );
         }

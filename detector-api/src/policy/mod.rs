@@ -14,7 +14,6 @@ mod retry;
 pub use self::{
     adaptive::Deadline,
     caller::{CallError, Caller},
-    env::VariableError,
     failure::CallFailure,
     fan_out::Answer,
     retry::Retry,

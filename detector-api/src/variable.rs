@@ -1,0 +1,59 @@
+//! Numbers that an operator sets by environment variables.
+
+use std::{env, ops::RangeInclusive};
+
+/// An environment variable that cannot be made sense of.
+///
+/// ```
+/// use detector_api::Profile;
+///
+/// let error = Profile::Control
+///     .settings_from(|name| (name == "RUSTFS_TCP_KEEPALIVE_SECS").then(|| "10s".into()))
+///     .unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "RUSTFS_TCP_KEEPALIVE_SECS is \"10s\", which is not a whole number of seconds from 1 to \
+///      3600: set it to one, as in 10, or unset it for the default",
+/// );
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{name} is {value:?}, which is not a whole number of {unit} from {min} to {max}: set it to \
+     one, as in {default}, or unset it for the default"
+)]
+pub struct VariableError {
+    pub name: &'static str,
+    pub value: String,
+    pub unit: &'static str,
+    pub min: u64,
+    pub max: u64,
+    pub default: u64,
+}
+
+/// What the process's environment says.
+pub(crate) fn from_env(name: &'static str) -> Option<String> {
+    env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// The number that a variable is set to, or its default while it is not set.
+pub(crate) fn number(
+    (name, unit): (&'static str, &'static str),
+    value: Option<String>,
+    bounds: RangeInclusive<u64>,
+    default: u64,
+) -> Result<u64, VariableError> {
+    let Some(value) = value else {
+        return Ok(default);
+    };
+    match value.trim().parse() {
+        Ok(number) if bounds.contains(&number) => Ok(number),
+        _ => Err(VariableError {
+            name,
+            value,
+            unit,
+            min: *bounds.start(),
+            max: *bounds.end(),
+            default,
+        }),
+    }
+}
