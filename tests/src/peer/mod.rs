@@ -22,7 +22,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use tokio::net::TcpListener;
 
-use crate::{baseline, clock};
+use crate::{baseline, clock, store::StoreNode};
 
 pub use self::{
     blocking_client::BlockingClient,
@@ -75,6 +75,8 @@ pub enum Command {
     BaselinePeer(baseline::Peer),
     /// Sends a request that is never answered and waits for it without a time-out.
     BlockingClient(BlockingClient),
+    /// A node of the small store.
+    StoreNode(StoreNode),
 }
 
 /// Runs until killed, but for a dial.
@@ -96,6 +98,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::Baseline(watch) => watch.run().await,
             Command::BaselinePeer(peer) => peer.run().await,
             Command::BlockingClient(client) => client.run().await,
+            Command::StoreNode(node) => node.run().await,
         }
     })
 }
