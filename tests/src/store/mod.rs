@@ -9,25 +9,35 @@
 //! It is built twice from this code: [`wires`] is the seam, [`today`] what RustFS does,
 //! [`detected`] the same with `detector-api`. Which one a node is, one run-time option says.
 
+mod client;
+mod cluster;
 mod control;
 mod detected;
 mod drive;
 mod erasure;
+mod fake;
 mod front;
 mod get;
 mod iam;
+mod load;
 mod locks;
 mod node;
 mod put;
 mod quorum;
+mod scenario;
 mod set;
 mod shards;
 mod today;
 mod wires;
 
 pub use self::{
+    client::{Client, Content, Pace},
+    cluster::{Build, Cluster, NODES},
+    fake::Liar,
     front::{Acknowledged, SHA256, Shows},
+    load::{DEADLINE, Done, Load, Op, Running},
     node::StoreNode,
+    scenario::{Held, Measured, Options, Scenario, Seen, run},
 };
 
 use self::{node::Node, wires::Wires};
