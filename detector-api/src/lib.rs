@@ -3,12 +3,23 @@
 //! [`v1`] is the protocol `detector.v1`, spoken over the daemon's Unix socket; [`connect`] is
 //! the way there.
 
+mod admission;
 mod client;
+mod name;
+mod report;
 mod states;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
+mod watch;
 
 pub use self::{
+    admission::{Admission, Refused},
     client::{ConnectError, connect},
-    states::{Details, Peer, PeerDown, State},
+    name::{NameError, PeerName},
+    report::{Report, Reporter},
+    states::{Details, Peer, PeerDown, PeerStates, State},
+    watch::{PeerWatch, WatchStatus},
 };
 
 /// The protocol `detector.v1`: messages, client and server.

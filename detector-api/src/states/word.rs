@@ -1,6 +1,6 @@
 //! A peer's state in one machine word, so that it is read and written whole.
 
-use crate::v1::{Breaker, Reason, Verdict};
+use crate::v1::{self, Breaker, Reason, Verdict};
 
 /// What is believed of a peer now.
 ///
@@ -36,6 +36,29 @@ impl Default for State {
     }
 }
 
+impl State {
+    /// What a newer daemon may tell and this crate does not know counts as nothing known.
+    pub(crate) fn from_told(told: &v1::PeerState) -> Self {
+        Self {
+            verdict: match told.verdict() {
+                Verdict::Unspecified => Verdict::Unknown,
+                verdict => verdict,
+            },
+            breaker: match told.breaker() {
+                Breaker::Unspecified => Breaker::Closed,
+                breaker => breaker,
+            },
+            reason: match told.reason() {
+                Reason::Unspecified => Reason::NoEvidence,
+                reason => reason,
+            },
+            health: told.health.map(|health| health.score.min(100) as u8),
+            // The word has room for its lower half: enough to tell one verdict from the next.
+            generation: told.generation as u32,
+        }
+    }
+}
+
 /// The word of "no health score".
 const NO_HEALTH: u8 = u8::MAX;
 
@@ -64,6 +87,29 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_newer_daemon_tells_is_nothing_known() {
+        let told = v1::PeerState {
+            verdict: 77,
+            breaker: 77,
+            reason: 77,
+            health: Some(v1::Health {
+                score: 1000,
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let expected = State {
+            health: Some(100),
+            ..State::default()
+        };
+        assert_eq!(State::from_told(&told), expected);
+        assert_eq!(
+            State::from_told(&v1::PeerState::default()),
+            State::default()
+        );
+    }
 
     #[test]
     fn a_state_survives_its_word() {

@@ -1,0 +1,212 @@
+//! What the program tells the daemon of its own operations, never at the expense of one.
+//!
+//! A [`Reporter`] puts each report into a bounded queue; one task sends them in batches. Where
+//! the daemon is away or slow, the oldest reports are dropped and their number is told with
+//! the next batch. A batch is sent once: reports that may or may not have arrived are not
+//! repeated, since two time-outs must not look like four.
+
+mod queue;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, time::Instant};
+
+pub(crate) use self::queue::Queue;
+use crate::{
+    PeerName,
+    states::Source,
+    v1::{Operation, OperationReport, Outcome},
+};
+
+/// How many reports may wait to be sent.
+pub(crate) const QUEUE: usize = 4096;
+
+/// A lock's name is told up to this length.
+const MAX_LOCK: usize = 512;
+/// What is no peer's name is told up to this length.
+const MAX_PEER: usize = 256;
+
+/// How one operation went. Borrows its texts: a report that finds no room costs no copy.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use detector_api::{Report, Reporter, v1::{Operation, Outcome}};
+///
+/// let reporter = Reporter::disabled();
+/// reporter.report(Report {
+///     operation: Operation::Lock,
+///     outcome: Outcome::TimedOut,
+///     peer: "http://node4:9000",
+///     lock: "config/iam/format.json",
+///     duration: Duration::from_secs(3),
+///     retries: 2,
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report<'a> {
+    pub operation: Operation,
+    pub outcome: Outcome,
+    /// The peer it was asked of, in any spelling; empty for one that involved several.
+    pub peer: &'a str,
+    /// The lock it was about, or under which it read; empty for none. Told up to 512 bytes.
+    pub lock: &'a str,
+    /// How long it took.
+    pub duration: Duration,
+    /// How often it was tried again before it ended so.
+    pub retries: u32,
+}
+
+impl Report<'_> {
+    /// A report about no peer and no lock, never tried again.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use detector_api::{Report, v1::{Operation, Outcome}};
+    ///
+    /// let report = Report {
+    ///     peer: "http://node4:9000",
+    ///     ..Report::new(Operation::DiskState, Outcome::Succeeded, Duration::from_millis(2))
+    /// };
+    /// assert_eq!(report.lock, "");
+    /// ```
+    pub fn new(operation: Operation, outcome: Outcome, duration: Duration) -> Self {
+        Self {
+            operation,
+            outcome,
+            peer: "",
+            lock: "",
+            duration,
+            retries: 0,
+        }
+    }
+
+    fn to_message(self) -> OperationReport {
+        let peer = match PeerName::parse(self.peer) {
+            Ok(name) => name.into(),
+            Err(_) => cut(self.peer, MAX_PEER).to_owned(),
+        };
+        OperationReport {
+            operation: self.operation.into(),
+            outcome: self.outcome.into(),
+            peer,
+            lock: cut(self.lock, MAX_LOCK).to_owned(),
+            duration: self.duration.try_into().ok(),
+            age: None,
+            retries: self.retries,
+        }
+    }
+}
+
+/// A text up to a length in bytes, never through a character.
+fn cut(text: &str, length: usize) -> &str {
+    &text[..text.floor_char_boundary(length)]
+}
+
+/// Takes reports without ever making its caller wait. Cheap to clone.
+///
+/// Got from [`PeerWatch::reporter`](crate::PeerWatch::reporter).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use detector_api::{Report, Reporter, v1::{Operation, Outcome}};
+///
+/// fn read_iam(reporter: &Reporter) {
+///     let took = Duration::from_millis(7); // …
+///     reporter.report(Report::new(Operation::IamRead, Outcome::Succeeded, took));
+/// }
+/// # read_iam(&Reporter::disabled());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    way: Option<Way>,
+}
+
+#[derive(Clone, Debug)]
+struct Way {
+    entries: mpsc::Sender<Entry>,
+    /// Reports that were dropped and not yet told of.
+    dropped: Arc<AtomicU64>,
+}
+
+/// A report that waits to be sent.
+#[derive(Debug)]
+struct Entry {
+    report: OperationReport,
+    ended: Instant,
+}
+
+impl Reporter {
+    /// Takes every report and tells nobody.
+    ///
+    /// ```
+    /// use detector_api::Reporter;
+    ///
+    /// assert!(!Reporter::disabled().is_enabled());
+    /// ```
+    pub fn disabled() -> Self {
+        Self { way: None }
+    }
+
+    /// Whether there is a watch that would send reports.
+    ///
+    /// ```
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let watch = detector_api::PeerWatch::start("/nowhere");
+    /// assert!(watch.reporter().is_enabled());
+    /// # });
+    /// ```
+    pub fn is_enabled(&self) -> bool {
+        self.way
+            .as_ref()
+            .is_some_and(|way| !way.entries.is_closed())
+    }
+
+    /// Reports an operation that has just ended. Never waits; of too many, some are dropped.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use detector_api::{Report, Reporter, v1::{Operation, Outcome}};
+    ///
+    /// let took = Duration::from_secs(30);
+    /// Reporter::disabled().report(Report::new(Operation::Upload, Outcome::QuorumLost, took));
+    /// ```
+    pub fn report(&self, report: Report<'_>) {
+        let Some(way) = &self.way else {
+            return;
+        };
+        match way.entries.try_reserve() {
+            Ok(room) => room.send(Entry {
+                report: report.to_message(),
+                ended: Instant::now(),
+            }),
+            Err(_) => {
+                way.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// A reporter, and the queue that sends what it takes to the source's daemon.
+pub(crate) fn queue(source: Arc<Source>) -> (Reporter, Queue) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let queue = Queue::new(receiver, Arc::clone(&dropped), source);
+    let way = Way {
+        entries: sender,
+        dropped,
+    };
+    (Reporter { way: Some(way) }, queue)
+}

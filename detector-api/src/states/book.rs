@@ -1,0 +1,241 @@
+//! What the daemon told, and the slots that show it.
+//!
+//! Readers see a [`Table`] that never changes: a new one takes its place when peers or their
+//! addresses come or go, while a mere change of state is written into the slots. Every name
+//! that leads to a peer (its own, and one for each of its addresses) has a slot of its own, so
+//! that a handle got by an address follows that address from peer to peer.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use foldhash::fast::RandomState;
+
+use super::{Details, Slot, Source, State, slot::Told};
+use crate::{PeerName, v1};
+
+/// The most names of peers that are not watched for which slots are kept. A handle beyond
+/// that stays unwatched for ever.
+pub(crate) const MAX_UNWATCHED: usize = 4096;
+
+/// The most addresses by which one peer is found.
+const MAX_ADDRESSES: usize = 64;
+
+/// Every name that leads to a watched peer.
+pub(crate) type Table = HashMap<Box<str>, Arc<Slot>, RandomState>;
+
+#[derive(Debug)]
+pub(crate) struct Book {
+    source: Arc<Source>,
+    /// By the name that the daemon gives.
+    peers: BTreeMap<Arc<str>, Watched>,
+    /// Every slot that the table or a handle has.
+    slots: HashMap<Box<str>, Arc<Slot>>,
+    /// How many of them are in the table.
+    tabled: usize,
+}
+
+#[derive(Debug)]
+struct Watched {
+    told: Told,
+    addresses: Vec<String>,
+    /// Under all its names.
+    slots: Vec<Arc<Slot>>,
+}
+
+impl Watched {
+    fn new(name: &Arc<str>, state: &v1::PeerState) -> Self {
+        Self {
+            told: Told {
+                state: State::from_told(state),
+                details: Details::from_told(state),
+                watched_as: Some(Arc::clone(name)),
+            },
+            addresses: state
+                .addresses
+                .iter()
+                .take(MAX_ADDRESSES)
+                .cloned()
+                .collect(),
+            slots: Vec::new(),
+        }
+    }
+
+    fn show(&self) {
+        for slot in &self.slots {
+            slot.set(self.told.clone());
+        }
+    }
+}
+
+impl Book {
+    pub(crate) fn new(source: Arc<Source>) -> Self {
+        Self {
+            source,
+            peers: BTreeMap::new(),
+            slots: HashMap::new(),
+            tabled: 0,
+        }
+    }
+
+    /// These are the peers, and no others.
+    pub(crate) fn replace(&mut self, states: &[v1::PeerState]) -> Table {
+        let slots: Vec<_> = self.shown().cloned().collect();
+        self.peers = states
+            .iter()
+            .map(|state| {
+                let name = Arc::from(state.peer.as_str());
+                let watched = Watched::new(&name, state);
+                (name, watched)
+            })
+            .collect();
+        self.retabulate(slots)
+    }
+
+    /// A peer's new state; a table where its names changed.
+    pub(crate) fn change(&mut self, state: &v1::PeerState) -> Option<Table> {
+        let name: Arc<str> = match self.peers.get_key_value(state.peer.as_str()) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::from(state.peer.as_str()),
+        };
+        let mut new = Watched::new(&name, state);
+        if let Some(old) = self.peers.get_mut(&name)
+            && old.addresses == new.addresses
+        {
+            new.slots = std::mem::take(&mut old.slots);
+            new.show();
+            *old = new;
+            return None;
+        }
+        let slots: Vec<_> = self.shown().cloned().collect();
+        self.peers.insert(name, new);
+        Some(self.retabulate(slots))
+    }
+
+    /// The peer is no longer watched.
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Table> {
+        let slots: Vec<_> = self.shown().cloned().collect();
+        self.peers.remove(name)?;
+        Some(self.retabulate(slots))
+    }
+
+    /// Nothing of what was told holds any more.
+    pub(crate) fn forget(&mut self) {
+        for slot in self.shown() {
+            slot.forget();
+        }
+    }
+
+    /// The slot of a canonical name, to be kept; `None` when too many are.
+    pub(crate) fn slot(&mut self, name: &str) -> Option<Arc<Slot>> {
+        if let Some(slot) = self.slots.get(name) {
+            return Some(Arc::clone(slot));
+        }
+        if self.unwatched() >= MAX_UNWATCHED {
+            self.prune();
+        }
+        if self.unwatched() >= MAX_UNWATCHED {
+            return None;
+        }
+        let slot = Arc::new(Slot::new(name, Arc::clone(&self.source)));
+        self.slots.insert(name.into(), Arc::clone(&slot));
+        Some(slot)
+    }
+
+    /// The slots of the peers under their own names, in the order of these.
+    pub(crate) fn peers(&self) -> Vec<Arc<Slot>> {
+        let own = |name: &Arc<str>| self.slots.get(&**name).cloned();
+        self.peers.keys().filter_map(own).collect()
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.peers.values().flat_map(|watched| &watched.slots)
+    }
+
+    fn unwatched(&self) -> usize {
+        self.slots.len().saturating_sub(self.tabled)
+    }
+
+    fn retabulate(&mut self, before: Vec<Arc<Slot>>) -> Table {
+        let table = self.tabulate();
+        self.peers.values().for_each(Watched::show);
+        forget_lost(before, &table);
+        table
+    }
+
+    /// Gives each peer the slots of all its names, its own before anyone's address.
+    fn tabulate(&mut self) -> Table {
+        let Self {
+            source,
+            peers,
+            slots,
+            tabled,
+        } = self;
+        let mut table = Table::default();
+        let mut add = |name: &str, watched: &mut Watched| {
+            if table.contains_key(name) {
+                return;
+            }
+            let slot = slots
+                .entry(name.into())
+                .or_insert_with(|| Arc::new(Slot::new(name, Arc::clone(source))));
+            table.insert(name.into(), Arc::clone(slot));
+            watched.slots.push(Arc::clone(slot));
+        };
+        for (name, watched) in peers.iter_mut() {
+            watched.slots.clear();
+            add(name, watched);
+        }
+        for (name, watched) in peers.iter_mut() {
+            for alias in aliases(name, &watched.addresses) {
+                add(&alias, watched);
+            }
+        }
+        *tabled = table.len();
+        self.prune();
+        table
+    }
+
+    /// Drops the slots that nobody else has.
+    fn prune(&mut self) {
+        self.slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+    }
+}
+
+/// Slots that no name leads to any more know nothing.
+fn forget_lost(before: Vec<Arc<Slot>>, table: &Table) {
+    for slot in before {
+        if !table.contains_key(slot.name()) {
+            slot.forget();
+        }
+    }
+}
+
+/// A peer's name with each of its addresses in its host's place.
+fn aliases(name: &str, addresses: &[String]) -> Vec<String> {
+    let Some((scheme, rest)) = name.split_once("://") else {
+        return Vec::new();
+    };
+    let Some((_, port)) = rest.rsplit_once(':') else {
+        return Vec::new();
+    };
+    let hosts = addresses.iter().filter_map(|text| text.parse().ok());
+    hosts
+        .flat_map(|address: IpAddr| match address {
+            IpAddr::V4(v4) => [Some(address), Some(v4.to_ipv6_mapped().into())],
+            IpAddr::V6(_) => [Some(address), None],
+        })
+        .flatten()
+        .filter_map(|address| alias(scheme, address, port))
+        .collect()
+}
+
+fn alias(scheme: &str, address: IpAddr, port: &str) -> Option<String> {
+    let text = match address {
+        IpAddr::V4(v4) => format!("{scheme}://{v4}:{port}"),
+        IpAddr::V6(v6) => format!("{scheme}://[{v6}]:{port}"),
+    };
+    PeerName::parse(&text).ok().map(String::from)
+}

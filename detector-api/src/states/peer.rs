@@ -1,0 +1,182 @@
+//! One peer, as a caller holds it.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use super::{Details, Slot, Source, State};
+use crate::v1::{Breaker, Reason};
+
+/// One peer, found once and then asked as often as one likes. Cheap to clone.
+///
+/// ```
+/// use detector_api::{Peer, PeerDown};
+///
+/// # async fn call(_peer: &str) -> &'static str { "answer" }
+/// // Fails at once when the peer is down, and during the call when it goes down.
+/// async fn careful(peer: &Peer) -> Result<&'static str, PeerDown> {
+///     if let Some(down) = peer.down() {
+///         return Err(down);
+///     }
+///     tokio::select! {
+///         answer = call(peer.name()) => Ok(answer),
+///         down = peer.until_down() => Err(down),
+///     }
+/// }
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # assert_eq!(careful(&Peer::unwatched("http://node4:9000")).await, Ok("answer"));
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct Peer {
+    slot: Arc<Slot>,
+}
+
+impl Peer {
+    pub(crate) fn new(slot: Arc<Slot>) -> Self {
+        Self { slot }
+    }
+
+    /// A peer that no daemon tells of: unknown, and to be called, for ever.
+    ///
+    /// ```
+    /// use detector_api::{Peer, State};
+    ///
+    /// let peer = Peer::unwatched("http://node4:9000");
+    /// assert_eq!(peer.state(), State::default());
+    /// ```
+    pub fn unwatched(name: &str) -> Self {
+        Self::new(Arc::new(Slot::new(name, Source::none())))
+    }
+
+    /// The name it was asked for by, made canonical: scheme, host and port, as in
+    /// `http://node4:9000`.
+    ///
+    /// ```
+    /// use detector_api::PeerStates;
+    ///
+    /// let peer = PeerStates::unwatched().peer("node4:9000");
+    /// assert_eq!(peer.name(), "http://node4:9000");
+    /// ```
+    pub fn name(&self) -> &str {
+        self.slot.name()
+    }
+
+    /// The name by which the daemon watches it, which is another one for a peer that was asked
+    /// for by an address; `None` while it is not watched.
+    ///
+    /// ```
+    /// use detector_api::PeerStates;
+    ///
+    /// let peer = PeerStates::unwatched().peer("http://10.0.0.4:9000");
+    /// assert_eq!(peer.watched_as(), None);
+    /// ```
+    pub fn watched_as(&self) -> Option<Arc<str>> {
+        self.slot.told().watched_as
+    }
+
+    /// What is believed of it now: a few nanoseconds. As with
+    /// [`PeerStates::get`](super::PeerStates::get), an Open or HalfOpen breaker is never
+    /// believed beyond its time to live.
+    ///
+    /// ```
+    /// use detector_api::{Peer, v1::Breaker};
+    ///
+    /// assert_eq!(Peer::unwatched("http://node4:9000").state().breaker, Breaker::Closed);
+    /// ```
+    pub fn state(&self) -> State {
+        self.slot.state()
+    }
+
+    /// What else was told of it.
+    ///
+    /// ```
+    /// use detector_api::Peer;
+    ///
+    /// assert_eq!(Peer::unwatched("http://node4:9000").details().since, None);
+    /// ```
+    pub fn details(&self) -> Details {
+        self.slot.told().details
+    }
+
+    /// Why not to call it; `None` unless the breaker is Open.
+    ///
+    /// ```
+    /// use detector_api::Peer;
+    ///
+    /// assert_eq!(Peer::unwatched("http://node4:9000").down(), None);
+    /// ```
+    pub fn down(&self) -> Option<PeerDown> {
+        let state = self.state();
+        (state.breaker == Breaker::Open).then(|| self.as_down(state))
+    }
+
+    /// Completes when the breaker is Open, at once if it is so now. Cancel-safe.
+    ///
+    /// ```no_run
+    /// # async fn example(peer: detector_api::Peer) {
+    /// let down = peer.until_down().await;
+    /// println!("{down}"); // http://node4:9000 is down: REASON_RTO_UNANSWERED
+    /// # }
+    /// ```
+    pub async fn until_down(&self) -> PeerDown {
+        let state = self.until(|state| state.breaker == Breaker::Open).await;
+        self.as_down(state)
+    }
+
+    /// Completes with the first state, now or later, of which `is` holds. A state that comes
+    /// and goes between two looks may be missed. Cancel-safe.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use detector_api::{Peer, v1::Breaker};
+    ///
+    /// let peer = Peer::unwatched("http://node4:9000");
+    /// let state = peer.until(|state| state.breaker == Breaker::Closed).await;
+    /// assert_eq!(state, peer.state());
+    /// # });
+    /// ```
+    pub async fn until(&self, is: impl Fn(State) -> bool) -> State {
+        self.slot.until(is).await
+    }
+
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    pub(crate) fn as_down(&self, state: State) -> PeerDown {
+        PeerDown {
+            peer: self.name().to_owned(),
+            reason: state.reason,
+            since: self.details().since,
+        }
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("name", &self.name())
+            .field("state", &self.state())
+            .finish()
+    }
+}
+
+/// A call was not made, or was ended, because the peer's breaker is Open.
+///
+/// ```
+/// use detector_api::{PeerDown, v1::Reason};
+///
+/// let down = PeerDown {
+///     peer: "http://node4:9000".to_owned(),
+///     reason: Reason::RtoUnanswered,
+///     since: None,
+/// };
+/// assert_eq!(down.to_string(), "http://node4:9000 is down: REASON_RTO_UNANSWERED");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{peer} is down: {}", .reason.as_str_name())]
+pub struct PeerDown {
+    pub peer: String,
+    pub reason: Reason,
+    /// Since when, by the wall clock.
+    pub since: Option<SystemTime>,
+}

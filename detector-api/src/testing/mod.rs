@@ -1,0 +1,347 @@
+//! A daemon for tests: in the process, over a real Unix socket, saying what the test wants.
+
+mod log;
+mod service;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    net::UnixListener,
+    runtime::{self, Runtime},
+    sync::watch,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_stream::{StreamExt as _, wrappers::UnixListenerStream};
+use tonic::{Code, transport::Server};
+
+use self::{log::Log, service::Service};
+use crate::{
+    PROTOCOL,
+    v1::{self, Breaker, PeerState, Reason, Verdict, detector_server::DetectorServer},
+};
+
+/// Tells one run of a fake from another.
+static RUNS: AtomicU64 = AtomicU64::new(0);
+
+/// The socket's name in its directory.
+const SOCKET: &str = "detector.sock";
+
+/// A daemon that says what a test wants, over a socket in a directory of its own. It ends
+/// when it is dropped.
+#[derive(Debug)]
+pub struct FakeDaemon {
+    socket: PathBuf,
+    shared: Arc<Shared>,
+    server: Option<JoinHandle<()>>,
+    /// Its own, so that its end closes every connection.
+    runtime: Option<Runtime>,
+    directory: Arc<tempfile::TempDir>,
+}
+
+/// What the fake says of itself.
+#[derive(Clone, Debug)]
+struct Words {
+    protocol: u32,
+    ttl: Option<Duration>,
+    heartbeat: Duration,
+    /// How `Report` answers.
+    report: Code,
+    /// How `AcquireTrial` answers, where it is not by the number of trials.
+    acquire: Option<Code>,
+}
+
+#[derive(Debug, Default)]
+struct Trials {
+    free: usize,
+    next: u64,
+    finished: Vec<v1::FinishTrialRequest>,
+    asked: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    words: Mutex<Words>,
+    log: Log,
+    trials: Mutex<Trials>,
+    /// Rises with each outcome of a trial.
+    finished: watch::Sender<usize>,
+    reports: watch::Sender<Vec<v1::ReportRequest>>,
+    watches: watch::Sender<Vec<v1::WatchPeersRequest>>,
+    /// Whether it is as if stopped.
+    paused: watch::Sender<bool>,
+    stopping: watch::Sender<bool>,
+    /// Counts how often all streams were ended.
+    streams: watch::Sender<u64>,
+}
+
+impl FakeDaemon {
+    /// One that watches nobody yet, speaks this crate's protocol, and lets what it tells be
+    /// believed for 3 s.
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the socket");
+        Self::start_in(Arc::new(directory))
+    }
+
+    fn start_in(directory: Arc<tempfile::TempDir>) -> Self {
+        let socket = directory.path().join(SOCKET);
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime for the daemon");
+        let listener = {
+            let _inside = runtime.enter();
+            UnixListener::bind(&socket).expect("a socket to listen on")
+        };
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::new(Shared {
+            words: Mutex::new(Words {
+                protocol: PROTOCOL,
+                ttl: Some(Duration::from_secs(3)),
+                heartbeat: Duration::from_secs(1),
+                report: Code::Ok,
+                acquire: None,
+            }),
+            log: Log::new(format!("fake-{run}")),
+            trials: Mutex::default(),
+            finished: watch::Sender::new(0),
+            reports: watch::Sender::default(),
+            watches: watch::Sender::default(),
+            paused: watch::Sender::new(false),
+            stopping: watch::Sender::new(false),
+            streams: watch::Sender::new(0),
+        });
+        let server = runtime.spawn(serve(listener, Arc::clone(&shared)));
+        Self {
+            socket,
+            shared,
+            server: Some(server),
+            runtime: Some(runtime),
+            directory,
+        }
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Names this run of it.
+    pub fn instance(&self) -> &str {
+        self.shared.log.instance()
+    }
+
+    /// A state to be published.
+    pub fn state(peer: &str, verdict: Verdict, breaker: Breaker) -> PeerState {
+        PeerState {
+            peer: peer.to_owned(),
+            verdict: verdict.into(),
+            breaker: breaker.into(),
+            would_be_breaker: breaker.into(),
+            reason: Reason::RtoUnanswered.into(),
+            mode: v1::Mode::Enforce.into(),
+            ..PeerState::default()
+        }
+    }
+
+    /// Tells every watcher of a peer's new state; its revision is given here.
+    pub fn publish(&self, state: PeerState) {
+        self.shared.log.publish(state);
+    }
+
+    /// The peer is Dead and its breaker Open.
+    pub fn open(&self, peer: &str) {
+        self.publish(Self::state(peer, Verdict::Dead, Breaker::Open));
+    }
+
+    /// The peer may be back: its breaker is HalfOpen.
+    pub fn half_open(&self, peer: &str) {
+        self.publish(Self::state(peer, Verdict::Unknown, Breaker::HalfOpen));
+    }
+
+    /// The peer is Alive and its breaker Closed.
+    pub fn close(&self, peer: &str) {
+        self.publish(Self::state(peer, Verdict::Alive, Breaker::Closed));
+    }
+
+    /// The peer is no longer watched.
+    pub fn remove(&self, peer: &str) {
+        self.shared.log.remove(peer);
+    }
+
+    /// The newest revision.
+    pub fn revision(&self) -> u64 {
+        self.shared.log.revision()
+    }
+
+    /// The protocol it claims to speak.
+    pub fn set_protocol(&self, protocol: u32) {
+        self.words().protocol = protocol;
+    }
+
+    /// How long what it tells may be believed; `None` tells no time.
+    pub fn set_ttl(&self, ttl: Option<Duration>) {
+        self.words().ttl = ttl;
+    }
+
+    /// How often it says that nothing has changed.
+    pub fn set_heartbeat(&self, heartbeat: Duration) {
+        self.words().heartbeat = heartbeat;
+    }
+
+    /// How it answers reports; they are kept in any case.
+    pub fn answer_reports_with(&self, code: Code) {
+        self.words().report = code;
+    }
+
+    /// How it answers whoever asks for a trial; `None` leases those that are free.
+    pub fn answer_trials_with(&self, code: Option<Code>) {
+        self.words().acquire = code;
+    }
+
+    /// So many trials are free.
+    pub fn allow_trials(&self, free: usize) {
+        self.trials().free = free;
+    }
+
+    /// How often a trial was asked for.
+    pub fn trials_asked(&self) -> usize {
+        self.trials().asked
+    }
+
+    /// The outcomes of trials, once there are so many.
+    pub async fn finished_trials(&self, at_least: usize) -> Vec<v1::FinishTrialRequest> {
+        let mut finished = self.shared.finished.subscribe();
+        // The sender lives in this fake.
+        let _ = finished.wait_for(|&count| count >= at_least).await;
+        self.trials().finished.clone()
+    }
+
+    /// The batches of reports that came, to be awaited.
+    pub fn reports(&self) -> watch::Receiver<Vec<v1::ReportRequest>> {
+        self.shared.reports.subscribe()
+    }
+
+    /// The requests to watch that came, to be awaited.
+    pub fn watches(&self) -> watch::Receiver<Vec<v1::WatchPeersRequest>> {
+        self.shared.watches.subscribe()
+    }
+
+    /// Ends every stream, and goes on.
+    pub fn end_streams(&self) {
+        self.shared.streams.send_modify(|ended| *ended += 1);
+    }
+
+    /// As SIGSTOP does: it neither accepts, answers nor speaks, and its connections stay.
+    pub fn pause(&self) {
+        self.shared.paused.send_replace(true);
+    }
+
+    /// As SIGCONT does.
+    pub fn resume(&self) {
+        self.shared.paused.send_replace(false);
+    }
+
+    /// Ends as the daemon does on SIGTERM: the socket goes first, then every stream is told.
+    pub async fn stop(mut self) -> Stopped {
+        let _ = std::fs::remove_file(&self.socket);
+        self.shared.stopping.send_replace(true);
+        if let Some(server) = self.server.take() {
+            // Whoever holds on to a connection is cut off.
+            let _ = timeout(Duration::from_secs(1), server).await;
+        }
+        self.end()
+    }
+
+    /// Ends as by SIGKILL: every connection closes, the socket's file stays.
+    pub async fn kill(mut self) -> Stopped {
+        self.end()
+    }
+
+    fn end(&mut self) -> Stopped {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        Stopped {
+            directory: Arc::clone(&self.directory),
+        }
+    }
+
+    fn words(&self) -> MutexGuard<'_, Words> {
+        self.shared.words()
+    }
+
+    fn trials(&self) -> MutexGuard<'_, Trials> {
+        lock(&self.shared.trials)
+    }
+}
+
+impl Drop for FakeDaemon {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A daemon that has ended, and may be started anew on the same socket.
+#[derive(Debug)]
+pub struct Stopped {
+    directory: Arc<tempfile::TempDir>,
+}
+
+impl Stopped {
+    /// Where it listened.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join(SOCKET)
+    }
+
+    /// Another run, which watches nobody yet.
+    pub async fn restart(self) -> FakeDaemon {
+        let _ = std::fs::remove_file(self.socket());
+        FakeDaemon::start_in(self.directory)
+    }
+}
+
+impl Shared {
+    fn words(&self) -> MutexGuard<'_, Words> {
+        lock(&self.words)
+    }
+
+    /// While it is as if stopped, nothing passes here.
+    async fn running(&self) {
+        let mut paused = self.paused.subscribe();
+        // The sender is `self`'s own.
+        let _ = paused.wait_for(|&paused| !paused).await;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(listener: UnixListener, shared: Arc<Shared>) {
+    let gate = Arc::clone(&shared);
+    let incoming = UnixListenerStream::new(listener).then(move |connection| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.running().await;
+            connection
+        }
+    });
+    let mut stopping = shared.stopping.subscribe();
+    let graceful = async move {
+        let _ = stopping.wait_for(|&stopping| stopping).await;
+    };
+    // Tests see what comes of an error.
+    let _ = Server::builder()
+        .add_service(DetectorServer::new(Service { shared }))
+        .serve_with_incoming_shutdown(incoming, graceful)
+        .await;
+}

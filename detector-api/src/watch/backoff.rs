@@ -1,0 +1,64 @@
+//! How long to wait between attempts.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
+
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Doubles from 100 ms to 5 s; of each, a random part between a half and the whole is waited,
+/// so that the programs of a node do not all come back at once.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    next: Duration,
+    random: RandomState,
+    taken: u64,
+}
+
+impl Backoff {
+    pub(super) fn new() -> Self {
+        Self {
+            next: FIRST,
+            random: RandomState::new(),
+            taken: 0,
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.next = FIRST;
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let whole = self.next;
+        self.next = (whole * 2).min(LONGEST);
+        self.taken = self.taken.wrapping_add(1);
+        // Sixteen bits of chance are plenty.
+        let chance = (self.random.hash_one(self.taken) & 0xffff) as u32;
+        whole / 2 + whole / 2 * chance / 0xffff
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_doubles_up_to_its_bound_and_starts_anew() {
+        let mut backoff = Backoff::new();
+        for whole in [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000] {
+            let whole = Duration::from_millis(whole);
+            let wait = backoff.next();
+            assert!((whole / 2..=whole).contains(&wait), "{wait:?} of {whole:?}");
+        }
+        backoff.reset();
+        assert!(backoff.next() <= FIRST);
+    }
+
+    #[test]
+    fn no_two_wait_alike() {
+        let waits = |mut backoff: Backoff| -> Vec<_> { (0..8).map(|_| backoff.next()).collect() };
+        assert_ne!(waits(Backoff::new()), waits(Backoff::new()));
+    }
+}

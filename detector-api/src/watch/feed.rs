@@ -1,0 +1,159 @@
+//! What to do with each message of the daemon. No I/O.
+
+use std::{sync::Arc, time::Duration};
+
+use super::WatchStatus;
+use crate::{
+    PROTOCOL, PeerStates,
+    v1::{
+        WatchPeersRequest, WatchPeersResponse,
+        watch_peers_response::{Event, Snapshot},
+    },
+};
+
+/// No daemon's word is believed for longer, whatever time to live it names.
+const LONGEST_TTL: Duration = Duration::from_secs(60);
+
+/// Why a stream is of no use any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FeedError {
+    #[error("it speaks protocol {theirs}, not {PROTOCOL}")]
+    WrongProtocol { theirs: u32 },
+    #[error("it names no time to live of what it tells")]
+    NoTtl,
+    #[error("it went on from a state that was never told here; asking for all of it")]
+    Gap,
+}
+
+/// Where this side stands in what the daemon tells.
+#[derive(Debug)]
+struct Place {
+    instance: Arc<str>,
+    version: Arc<str>,
+    revision: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Feed<'a> {
+    states: &'a PeerStates,
+    place: Option<Place>,
+    /// As the stream's last greeting named it; `None` before there was one.
+    ttl: Option<Duration>,
+}
+
+impl<'a> Feed<'a> {
+    pub(super) fn new(states: &'a PeerStates) -> Self {
+        Self {
+            states,
+            place: None,
+            ttl: None,
+        }
+    }
+
+    /// A new stream begins with this request. It asks for what was missed while what was
+    /// told still stands, for everything otherwise.
+    pub(super) fn begin(&mut self) -> WatchPeersRequest {
+        self.ttl = None;
+        if !self.states.source().is_told() {
+            self.place = None;
+        }
+        self.place
+            .as_ref()
+            .map(|place| WatchPeersRequest {
+                instance: place.instance.to_string(),
+                last_revision: place.revision,
+            })
+            .unwrap_or_default()
+    }
+
+    /// Takes one message. After an error the next stream starts with everything.
+    pub(super) fn take(&mut self, message: WatchPeersResponse) -> Result<(), FeedError> {
+        let taken = self.event(message.event);
+        if let Err(error) = taken {
+            self.place = None;
+            if matches!(error, FeedError::WrongProtocol { .. }) {
+                self.states.end();
+            }
+        }
+        taken
+    }
+
+    /// Whom is spoken with.
+    pub(super) fn status(&self) -> WatchStatus {
+        match &self.place {
+            Some(place) => WatchStatus::Live {
+                instance: Arc::clone(&place.instance),
+                version: Arc::clone(&place.version),
+            },
+            None => WatchStatus::Connecting,
+        }
+    }
+
+    fn event(&mut self, event: Option<Event>) -> Result<(), FeedError> {
+        match event {
+            Some(Event::Snapshot(snapshot)) => self.snapshot(snapshot),
+            Some(Event::Current(current)) => {
+                let ttl = self.greeted(current.protocol, current.ttl)?;
+                let place = self.place.as_ref().ok_or(FeedError::Gap)?;
+                if place.revision != current.revision {
+                    return Err(FeedError::Gap);
+                }
+                self.states.confirm(ttl).map_err(|_| FeedError::Gap)
+            }
+            Some(Event::Changed(state)) => {
+                let ttl = self.advance(state.revision)?;
+                self.states.change(&state, ttl).map_err(|_| FeedError::Gap)
+            }
+            Some(Event::Removed(removed)) => {
+                let ttl = self.advance(removed.revision)?;
+                let done = self.states.remove(&removed.peer, ttl);
+                done.map_err(|_| FeedError::Gap)
+            }
+            // What a newer daemon tells beside this is still a sign of life.
+            None => {
+                let ttl = self.ttl.ok_or(FeedError::WrongProtocol { theirs: 0 })?;
+                self.states.confirm(ttl).map_err(|_| FeedError::Gap)
+            }
+        }
+    }
+
+    fn snapshot(&mut self, snapshot: Snapshot) -> Result<(), FeedError> {
+        let ttl = self.greeted(snapshot.protocol, snapshot.ttl)?;
+        self.place = Some(Place {
+            instance: snapshot.instance.into(),
+            version: snapshot.version.into(),
+            revision: snapshot.revision,
+        });
+        self.states.replace(&snapshot.peers, ttl);
+        Ok(())
+    }
+
+    /// Notes who speaks and for how long it may be believed.
+    fn greeted(
+        &mut self,
+        theirs: u32,
+        ttl: Option<prost_types::Duration>,
+    ) -> Result<Duration, FeedError> {
+        if theirs != PROTOCOL {
+            return Err(FeedError::WrongProtocol { theirs });
+        }
+        let ttl = ttl
+            .and_then(|ttl| Duration::try_from(ttl).ok())
+            .filter(|ttl| !ttl.is_zero())
+            .ok_or(FeedError::NoTtl)?
+            .min(LONGEST_TTL);
+        self.ttl = Some(ttl);
+        Ok(ttl)
+    }
+
+    /// A change comes, which says nothing of its protocol: the greeting before it did.
+    fn advance(&mut self, revision: u64) -> Result<Duration, FeedError> {
+        let ttl = self.ttl.ok_or(FeedError::WrongProtocol { theirs: 0 })?;
+        let place = self.place.as_mut().ok_or(FeedError::Gap)?;
+        if revision <= place.revision {
+            return Err(FeedError::Gap);
+        }
+        place.revision = revision;
+        Ok(ttl)
+    }
+}

@@ -1,0 +1,63 @@
+//! How it goes with the daemon, for people.
+
+use std::{fmt, sync::Arc, time::Instant};
+
+/// How it goes with the daemon.
+///
+/// ```
+/// use detector_api::{PROTOCOL, WatchStatus};
+///
+/// let status = WatchStatus::WrongProtocol { theirs: 2 };
+/// assert_eq!(
+///     status.to_string(),
+///     format!(
+///         "the daemon speaks protocol 2, this program {PROTOCOL}: nothing it tells is believed; \
+///          install versions that fit"
+///     ),
+/// );
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WatchStatus {
+    /// The first attempt is under way.
+    Connecting,
+    /// It tells.
+    #[non_exhaustive]
+    Live {
+        /// Names this run of the daemon.
+        instance: Arc<str>,
+        /// The daemon's own version.
+        version: Arc<str>,
+    },
+    /// It speaks another protocol; nothing that it tells is believed.
+    WrongProtocol {
+        /// 0 where it names none.
+        theirs: u32,
+    },
+    /// It is not there, or no longer tells. What it told is believed until its time to live
+    /// ends ([`PeerStates::is_fresh`](crate::PeerStates::is_fresh)).
+    #[non_exhaustive]
+    Away {
+        since: Instant,
+        /// What came of the last attempt.
+        error: Arc<str>,
+    },
+}
+
+impl fmt::Display for WatchStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connecting => f.write_str("connecting to the daemon"),
+            Self::Live { instance, version } => {
+                write!(f, "watching: daemon {version}, instance {instance}")
+            }
+            Self::WrongProtocol { theirs } => write!(
+                f,
+                "the daemon speaks protocol {theirs}, this program {}: nothing it tells is \
+                 believed; install versions that fit",
+                crate::PROTOCOL
+            ),
+            Self::Away { error, .. } => write!(f, "the daemon is away: {error}"),
+        }
+    }
+}

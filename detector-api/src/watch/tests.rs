@@ -1,0 +1,292 @@
+//! The watch with a daemon, over a real socket.
+
+use std::path::Path;
+
+use super::*;
+use crate::{
+    PROTOCOL, State,
+    testing::FakeDaemon,
+    v1::{Breaker, PeerState, Verdict, WatchPeersRequest},
+};
+
+const NODE4: &str = "http://node4:9000";
+const NODE5: &str = "http://node5:9000";
+/// Long enough for anything that happens at all.
+const LONG: Duration = Duration::from_secs(20);
+const SHORT_TTL: Duration = Duration::from_millis(300);
+
+async fn within<T>(what: impl Future<Output = T>) -> T {
+    timeout(LONG, what).await.expect("it never happened")
+}
+
+async fn watching(socket: &Path) -> PeerWatch {
+    let watch = PeerWatch::start(socket);
+    assert!(watch.ready(LONG).await, "{}", watch.status());
+    watch
+}
+
+async fn status(watch: &PeerWatch, is: impl Fn(&WatchStatus) -> bool) -> WatchStatus {
+    let mut changes = watch.status_changes();
+    within(changes.wait_for(|status| is(status)))
+        .await
+        .unwrap()
+        .clone()
+}
+
+fn is_away(status: &WatchStatus) -> bool {
+    matches!(status, WatchStatus::Away { .. })
+}
+
+fn is_live(status: &WatchStatus) -> bool {
+    matches!(status, WatchStatus::Live { .. })
+}
+
+/// The requests to watch, once there are so many.
+async fn watches(daemon: &FakeDaemon, count: usize) -> Vec<WatchPeersRequest> {
+    let mut watches = daemon.watches();
+    within(watches.wait_for(|all| all.len() >= count))
+        .await
+        .unwrap()
+        .clone()
+}
+
+async fn until_breaker(watch: &PeerWatch, peer: &str, breaker: Breaker) {
+    let peer = watch.states().peer(peer);
+    within(peer.until(|state| state.breaker == breaker)).await;
+}
+
+#[tokio::test]
+async fn it_tells_the_snapshot_and_then_the_changes() {
+    let daemon = FakeDaemon::start().await;
+    daemon.open(NODE4);
+    daemon.close(NODE5);
+    let watch = watching(daemon.socket()).await;
+    let states = watch.states();
+    assert_eq!(states.get(NODE4).breaker, Breaker::Open);
+    assert_eq!(states.get(NODE5).verdict, Verdict::Alive);
+    let live = WatchStatus::Live {
+        instance: daemon.instance().into(),
+        version: "0.0.0-fake".into(),
+    };
+    assert_eq!(status(&watch, is_live).await, live);
+
+    daemon.close(NODE4);
+    until_breaker(&watch, NODE4, Breaker::Closed).await;
+    daemon.open(NODE5);
+    until_breaker(&watch, NODE5, Breaker::Open).await;
+    daemon.remove(NODE5);
+    until_breaker(&watch, NODE5, Breaker::Closed).await;
+    assert_eq!(states.get(NODE5), State::default());
+    assert_eq!(watches(&daemon, 1).await, [WatchPeersRequest::default()]);
+}
+
+#[tokio::test]
+async fn it_waits_for_a_daemon_that_is_not_there_yet() {
+    let stopped = FakeDaemon::start().await.kill().await;
+    let directory = tempfile::tempdir().unwrap();
+    let watch = PeerWatch::start(directory.path().join("detector.sock"));
+    let away = status(&watch, is_away).await.to_string();
+    assert!(away.contains("no detector daemon answers at"), "{away}");
+    assert_eq!(watch.states().get(NODE4), State::default());
+    drop(watch);
+    // The same socket, later.
+    let socket = stopped.socket().to_owned();
+    let watch = PeerWatch::start(&socket);
+    status(&watch, is_away).await;
+    let daemon = stopped.restart().await;
+    daemon.open(NODE4);
+    until_breaker(&watch, NODE4, Breaker::Open).await;
+}
+
+#[tokio::test]
+async fn states_outlive_a_restart_and_the_new_run_replaces_them() {
+    let daemon = FakeDaemon::start().await;
+    daemon.set_ttl(Some(LONG));
+    daemon.open(NODE4);
+    daemon.open(NODE5);
+    let watch = watching(daemon.socket()).await;
+    let stopped = daemon.stop().await;
+    let away = status(&watch, is_away).await.to_string();
+    assert!(away.contains("the daemon is stopping"), "{away}");
+    assert!(watch.states().is_fresh());
+    assert_eq!(
+        watch.states().get(NODE4).breaker,
+        Breaker::Open,
+        "still believed"
+    );
+
+    let daemon = stopped.restart().await;
+    daemon.open(NODE5);
+    until_breaker(&watch, NODE4, Breaker::Closed).await;
+    assert_eq!(watch.states().get(NODE4), State::default());
+    assert_eq!(watch.states().get(NODE5).breaker, Breaker::Open);
+    let live = status(&watch, is_live).await;
+    assert!(live.to_string().contains(daemon.instance()), "{live}");
+}
+
+#[tokio::test]
+async fn it_resumes_by_revision() {
+    let daemon = FakeDaemon::start().await;
+    daemon.open(NODE4);
+    daemon.open(NODE5);
+    let watch = watching(daemon.socket()).await;
+    daemon.close(NODE4);
+    until_breaker(&watch, NODE4, Breaker::Closed).await;
+    daemon.end_streams();
+    // Missed, or not: both ends must show.
+    daemon.close(NODE5);
+    daemon.open(NODE4);
+    until_breaker(&watch, NODE5, Breaker::Closed).await;
+    until_breaker(&watch, NODE4, Breaker::Open).await;
+    let requests = watches(&daemon, 2).await;
+    assert_eq!(requests[1].instance, daemon.instance());
+    assert!((3..=5).contains(&requests[1].last_revision), "{requests:?}");
+    assert!(
+        status(&watch, is_live)
+            .await
+            .to_string()
+            .contains("0.0.0-fake")
+    );
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_is_believed_for_its_time_to_live_only() {
+    let daemon = FakeDaemon::start().await;
+    daemon.set_ttl(Some(SHORT_TTL));
+    daemon.set_heartbeat(SHORT_TTL / 10);
+    daemon.open(NODE4);
+    let watch = watching(daemon.socket()).await;
+    let _stopped = daemon.kill().await;
+    until_breaker(&watch, NODE4, Breaker::Closed).await;
+    within(watch.states().until_stale()).await;
+    assert_eq!(watch.states().get(NODE4), State::default());
+    status(&watch, is_away).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_stopped_is_believed_for_its_time_to_live_only() {
+    let daemon = FakeDaemon::start().await;
+    daemon.set_ttl(Some(SHORT_TTL));
+    daemon.set_heartbeat(SHORT_TTL / 10);
+    daemon.open(NODE4);
+    let watch = watching(daemon.socket()).await;
+    daemon.pause();
+    until_breaker(&watch, NODE4, Breaker::Closed).await;
+    let away = status(&watch, is_away).await.to_string();
+    assert!(away.contains("fallen silent"), "{away}");
+    // While it stands still, changes are made that nobody is told of.
+    daemon.close(NODE4);
+    daemon.open(NODE5);
+    daemon.resume();
+    until_breaker(&watch, NODE5, Breaker::Open).await;
+    assert_eq!(watch.states().get(NODE4).verdict, Verdict::Alive);
+    status(&watch, is_live).await;
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_believed_for_as_long_as_the_daemon_speaks() {
+    let daemon = FakeDaemon::start().await;
+    daemon.set_ttl(Some(SHORT_TTL));
+    daemon.set_heartbeat(SHORT_TTL / 10);
+    daemon.open(NODE4);
+    let watch = watching(daemon.socket()).await;
+    let peer = watch.states().peer(NODE4);
+    let closed = peer.until(|state| state.breaker != Breaker::Open);
+    assert!(timeout(SHORT_TTL * 4, closed).await.is_err());
+}
+
+#[tokio::test]
+async fn another_protocol_is_not_believed() {
+    for theirs in [0, PROTOCOL + 1] {
+        let daemon = FakeDaemon::start().await;
+        daemon.set_protocol(theirs);
+        daemon.open(NODE4);
+        let watch = PeerWatch::start(daemon.socket());
+        let wrong = status(&watch, |s| matches!(s, WatchStatus::WrongProtocol { .. })).await;
+        assert_eq!(wrong, WatchStatus::WrongProtocol { theirs });
+        assert_eq!(watch.states().get(NODE4), State::default());
+        assert!(!watch.states().is_fresh());
+        // Once the right one is installed, it is.
+        daemon.set_protocol(PROTOCOL);
+        until_breaker(&watch, NODE4, Breaker::Open).await;
+        status(&watch, is_live).await;
+    }
+}
+
+#[tokio::test]
+async fn a_protocol_that_changes_midway_ends_what_was_believed() {
+    let daemon = FakeDaemon::start().await;
+    daemon.set_heartbeat(Duration::from_millis(10));
+    daemon.set_ttl(Some(LONG));
+    daemon.open(NODE4);
+    let watch = watching(daemon.socket()).await;
+    daemon.set_protocol(PROTOCOL + 1);
+    until_breaker(&watch, NODE4, Breaker::Closed).await;
+    let wrong = status(&watch, |s| matches!(s, WatchStatus::WrongProtocol { .. })).await;
+    assert_eq!(
+        wrong,
+        WatchStatus::WrongProtocol {
+            theirs: PROTOCOL + 1
+        }
+    );
+}
+
+#[tokio::test]
+async fn what_has_no_time_to_live_is_not_believed() {
+    let daemon = FakeDaemon::start().await;
+    daemon.open(NODE4);
+    for ttl in [None, Some(Duration::ZERO)] {
+        daemon.set_ttl(ttl);
+        let watch = PeerWatch::start(daemon.socket());
+        let away = status(&watch, is_away).await.to_string();
+        assert!(away.contains("no time to live"), "{away}");
+        assert!(!watch.states().is_fresh());
+    }
+}
+
+#[tokio::test]
+async fn what_a_newer_daemon_says_counts_as_unknown() {
+    let daemon = FakeDaemon::start().await;
+    let newer = PeerState {
+        verdict: 99,
+        breaker: 99,
+        reason: 99,
+        ..FakeDaemon::state(NODE4, Verdict::Dead, Breaker::Open)
+    };
+    daemon.publish(newer);
+    let watch = watching(daemon.socket()).await;
+    assert_eq!(watch.states().get(NODE4), State::default());
+}
+
+#[tokio::test]
+async fn after_its_end_every_peer_is_unknown() {
+    let daemon = FakeDaemon::start().await;
+    daemon.set_ttl(Some(LONG));
+    daemon.open(NODE4);
+    let watch = watching(daemon.socket()).await;
+    let (states, reporter) = (watch.states(), watch.reporter());
+    watch.shutdown().await;
+    assert_eq!(states.get(NODE4), State::default());
+    assert!(!states.is_fresh() && !reporter.is_enabled());
+
+    let watch = watching(daemon.socket()).await;
+    let peer = watch.states().peer(NODE4);
+    assert!(peer.down().is_some());
+    drop(watch);
+    within(peer.until(|state| state.breaker == Breaker::Closed)).await;
+}
+
+#[test]
+fn it_ends_with_its_runtime() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (watch, daemon) = runtime.block_on(async {
+        let daemon = FakeDaemon::start().await;
+        daemon.set_ttl(Some(LONG));
+        daemon.open(NODE4);
+        (watching(daemon.socket()).await, daemon)
+    });
+    assert_eq!(watch.states().get(NODE4).breaker, Breaker::Open);
+    drop(runtime);
+    assert_eq!(watch.states().get(NODE4), State::default());
+    drop((watch, daemon));
+}
