@@ -81,10 +81,17 @@ pub enum Command {
 
 /// Runs until killed, but for a dial.
 pub fn run(command: Command) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
+    let runtime = match &command {
+        // A server that computes: one connection's work must not be in the way of another's.
+        Command::StoreNode(_) => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build(),
+        _ => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build(),
+    };
+    let runtime = runtime.context("cannot start the async runtime")?;
     runtime.block_on(async {
         match command {
             Command::GrpcServer(server) => server.run().await,

@@ -99,7 +99,7 @@ impl Node {
                 parity: options.parity,
             },
             leases: Leases::default(),
-            wires: Wires::new(Some(&options.detector_socket), &peers)?,
+            wires: Wires::new(Some(&options.detector_socket), &peers),
             versions: AtomicU64::new(1),
             started_ns: clock::now_ns(),
         })))

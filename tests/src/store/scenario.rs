@@ -153,7 +153,8 @@ pub struct Seen {
     pub count: usize,
     pub failed: usize,
     pub retries: u32,
-    /// The longest, successful or not; of big transfers, how late they were.
+    /// The longest, successful or not; of big transfers how late they were, or how long after
+    /// what happened they failed.
     pub worst_ms: f64,
     pub error: Option<String>,
 }
@@ -341,7 +342,12 @@ fn seen(done: &[Done], from_ns: u64, until_ns: u64) -> BTreeMap<Op, Seen> {
         seen.count += 1;
         seen.failed += usize::from(done.error.is_some());
         seen.retries += done.retries;
-        seen.worst_ms = seen.worst_ms.max(milliseconds(done.took));
+        let took = match done.op {
+            // It had no end to be late for.
+            Op::Upload | Op::Download if done.error.is_some() => clock::between(from_ns, done.ended_ns),
+            _ => done.took,
+        };
+        seen.worst_ms = seen.worst_ms.max(milliseconds(took));
         if seen.error.is_none() {
             seen.error.clone_from(&done.error);
         }

@@ -86,7 +86,7 @@ impl Today {
                 within,
             })
         });
-        self.note(key, ended.as_ref().err());
+        self.note(class, key, ended.as_ref().err());
         ended.map(Response::into_inner)
     }
 
@@ -129,12 +129,20 @@ impl Today {
         })
     }
 
-    /// What an ended call says of its peer: the register counts, the channel is evicted.
-    pub fn note(&self, key: &str, failure: Option<&Failure>) {
+    /// What an ended call says of its peer: the channel is evicted, and what the drives were
+    /// asked counts in the register.
+    pub fn note(&self, class: Class, key: &str, failure: Option<&Failure>) {
         if failure.is_some_and(Failure::is_evidence) {
             self.evict_connection(key);
         }
-        self.register.note(grid_host(key), failure);
+        if !matches!(class, Class::Lock | Class::Console) {
+            self.register.note(grid_host(key), failure);
+        }
+    }
+
+    /// Its drives are not offline, whatever was counted.
+    pub fn forgive(&self, peer: &str) {
+        self.register.note(peer, None);
     }
 
     async fn channel(&self, key: &str) -> Result<Channel, Failure> {
@@ -187,7 +195,7 @@ pub fn grid_host(key: &str) -> &str {
 }
 
 /// A gRPC connection with RustFS's settings.
-pub fn endpoint(key: &str) -> Result<Endpoint, tonic::transport::Error> {
+fn endpoint(key: &str) -> Result<Endpoint, tonic::transport::Error> {
     Ok(Endpoint::new(key.to_owned())?
         .connect_timeout(CONNECT)
         .tcp_keepalive(Some(TCP_KEEPALIVE))
@@ -197,13 +205,13 @@ pub fn endpoint(key: &str) -> Result<Endpoint, tonic::transport::Error> {
         .timeout(RPC))
 }
 
-async fn dial(key: &str) -> Result<Channel, Failure> {
+pub async fn dial(key: &str) -> Result<Channel, Failure> {
     let failed = |error: tonic::transport::Error| Failure::unreachable(grid_host(key), &error);
     endpoint(key).map_err(failed)?.connect().await.map_err(failed)
 }
 
 /// The HTTP/1.1 client of the shards, with RustFS's settings.
-pub fn shard_connector() -> HttpConnector {
+fn shard_connector() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(SHARD_CONNECT));
     connector.set_keepalive(Some(SHARD_KEEPALIVE));
@@ -214,7 +222,7 @@ pub fn shard_connector() -> HttpConnector {
     connector
 }
 
-fn shard_client() -> ShardClient {
+pub fn shard_client() -> ShardClient {
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .build(shard_connector())

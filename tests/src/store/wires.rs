@@ -120,12 +120,12 @@ impl fmt::Debug for Wires {
 
 impl Wires {
     /// An empty socket path is the opt-in's "off".
-    pub fn new(socket: Option<&str>, peers: &[String]) -> anyhow::Result<Self> {
+    pub fn new(socket: Option<&str>, peers: &[String]) -> Self {
         let today = Today::new(peers);
-        Ok(match socket.filter(|path| !path.is_empty()) {
+        match socket.filter(|path| !path.is_empty()) {
             None => Self::Today(Arc::new(today)),
-            Some(socket) => Self::Detected(Arc::new(Detected::new(socket, today, peers)?)),
-        })
+            Some(socket) => Self::Detected(Arc::new(Detected::new(socket, today, peers))),
+        }
     }
 
     /// One control call. `key` is the caller's spelling of the peer.
