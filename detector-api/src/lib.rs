@@ -4,8 +4,20 @@
 //! the way there.
 
 mod admission;
+#[cfg(feature = "channel")]
+pub mod channel;
 mod client;
+#[cfg(feature = "connections")]
+mod connection;
+#[cfg(any(feature = "channel", feature = "hyper"))]
+pub mod factory;
+#[cfg(any(feature = "connections", feature = "channel", feature = "hyper"))]
+mod guard;
+#[cfg(feature = "hyper")]
+pub mod http;
 mod name;
+#[cfg(any(feature = "channel", feature = "hyper"))]
+mod renewing;
 mod report;
 mod states;
 #[cfg(any(test, feature = "testing"))]
@@ -20,6 +32,21 @@ pub use self::{
     report::{Report, Reporter},
     states::{Details, Peer, PeerDown, PeerStates, State},
     watch::{PeerWatch, WatchStatus},
+};
+
+#[cfg(feature = "channel")]
+pub use self::channel::{PeerChannel, PeerLayer};
+#[cfg(feature = "connections")]
+pub use self::connection::{Connection, ConnectionCache, ConnectionError, Limits};
+#[cfg(any(feature = "connections", feature = "channel", feature = "hyper"))]
+pub use self::guard::Guard;
+#[cfg(feature = "hyper")]
+pub use self::http::{HttpLayer, PeerHttp};
+#[cfg(any(feature = "channel", feature = "hyper"))]
+pub use self::{
+    factory::{EnvError, Ping, Profile, Settings},
+    guard::{GuardedBody, GuardedConnector, GuardedIo, Interrupted},
+    renewing::Renewing,
 };
 
 /// The protocol `detector.v1`: messages, client and server.

@@ -138,6 +138,12 @@ impl Peer {
         self.slot.until(is).await
     }
 
+    /// Changes each time that the breaker opens, however briefly.
+    #[cfg(any(feature = "connections", feature = "channel", feature = "hyper"))]
+    pub(crate) fn openings(&self) -> tokio::sync::watch::Receiver<Option<PeerDown>> {
+        self.slot.openings()
+    }
+
     pub(crate) fn slot(&self) -> &Slot {
         &self.slot
     }

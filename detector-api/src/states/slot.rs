@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{Source, State};
+use super::{PeerDown, Source, State};
 use crate::v1::{self, Breaker, Verdict};
 
 /// What is told of a peer beside its [`State`].
@@ -62,6 +62,9 @@ pub(crate) struct Slot {
     told: Mutex<Told>,
     /// The same word, for those who wait for it to change.
     changes: watch::Sender<u64>,
+    /// The last time that the breaker opened. Told apart from `changes`, so that a breaker which
+    /// opens and is HalfOpen before anyone looks is not missed: what was in flight is lost.
+    openings: watch::Sender<Option<PeerDown>>,
     /// Taken by the one who asks for a trial; when the last one was refused.
     pub(crate) trials: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -75,6 +78,7 @@ impl Slot {
             word: AtomicU64::new(word),
             told: Mutex::default(),
             changes: watch::Sender::new(word),
+            openings: watch::Sender::new(None),
             trials: tokio::sync::Mutex::default(),
         }
     }
@@ -112,11 +116,30 @@ impl Slot {
 
     pub(crate) fn set(&self, told: Told) {
         let word = told.state.to_word();
+        let State {
+            breaker, reason, ..
+        } = told.state;
+        let since = told.details.since;
         let mut held = self.lock();
-        *held = told;
+        let before = std::mem::replace(&mut *held, told).state.breaker;
         self.word.store(word, Ordering::Release);
         self.changes
             .send_if_modified(|shown| std::mem::replace(shown, word) != word);
+        if opens(before, breaker) {
+            let peer = self.name().to_owned();
+            let down = PeerDown {
+                peer,
+                reason,
+                since,
+            };
+            self.openings.send_replace(Some(down));
+        }
+    }
+
+    /// Changes each time that the breaker opens.
+    #[cfg(any(feature = "connections", feature = "channel", feature = "hyper"))]
+    pub(crate) fn openings(&self) -> watch::Receiver<Option<PeerDown>> {
+        self.openings.subscribe()
     }
 
     /// Goes back to knowing nothing.
@@ -141,5 +164,47 @@ impl Slot {
 
     fn lock(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether what is in flight is lost in going from one to the other. HalfOpen after Closed means
+/// that the Open between them was not seen.
+fn opens(before: Breaker, after: Breaker) -> bool {
+    match after {
+        Breaker::Open => before != Breaker::Open,
+        Breaker::HalfOpen => !matches!(before, Breaker::Open | Breaker::HalfOpen),
+        Breaker::Closed | Breaker::Unspecified => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn openings_in(breakers: &[Breaker]) -> u32 {
+        let slot = Slot::new("http://node4:9000", Source::none());
+        let mut seen = slot.openings.subscribe();
+        let mut openings = 0;
+        for &breaker in breakers {
+            let state = State {
+                breaker,
+                ..State::default()
+            };
+            slot.set(Told {
+                state,
+                ..Told::default()
+            });
+            openings += u32::from(seen.has_changed().expect("the slot lives"));
+            seen.mark_unchanged();
+        }
+        openings
+    }
+
+    #[test]
+    fn an_opening_is_told_once_and_not_missed() {
+        use Breaker::{Closed, HalfOpen, Open};
+        assert_eq!(openings_in(&[Closed, Open, Open, HalfOpen, Closed]), 1);
+        assert_eq!(openings_in(&[Open, HalfOpen, Open]), 2);
+        assert_eq!(openings_in(&[Closed, HalfOpen, HalfOpen]), 1);
     }
 }

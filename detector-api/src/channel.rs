@@ -1,0 +1,207 @@
+//! gRPC calls that end when their peer goes down: a tower layer around tonic's `Channel`.
+//!
+//! For each request the layer
+//! - refuses at once while the breaker is Open: no dial, no queue;
+//! - asks for one of the bounded number of trials while it is HalfOpen, and tells the daemon how
+//!   the trial went. A half-open state that lets everybody through is no breaker: all who waited
+//!   would call at once;
+//! - ends what is in flight when the breaker opens: the request, and the response's body too, so
+//!   that a stream cut midway ends with an error and not with a silence.
+//!
+//! Each of these is a [`Status`] with the code `UNAVAILABLE`, which programs that judge by the
+//! code treat as a failure of the network, with its cause in it: see [`PeerDown::from_status`].
+//!
+//! ```
+//! # use detector_api::Peer;
+//! use detector_api::{PeerLayer, v1::detector_client::DetectorClient};
+//! use tonic::transport::Endpoint;
+//! use tower::Layer;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! # let peer = Peer::unwatched("http://node4:9000"); // states.peer("http://node4:9000")
+//! let channel = Endpoint::from_static("http://node4:9000").connect_lazy();
+//! // Any generated client takes it in the place of the channel.
+//! let client = DetectorClient::new(PeerLayer::new(peer).layer(channel));
+//! # }
+//! ```
+//!
+//! A channel that outlives its peer's absence keeps the old connection, which may retransmit at
+//! long intervals by then. So let a [`ConnectionCache`](crate::ConnectionCache) hold the channel and
+//! take [`Connection::service`](crate::Connection::service) from it, or wrap the channel in
+//! [`Renewing`](crate::Renewing): both dial anew.
+
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http_body_util::BodyExt;
+use tonic::{Status, body::Body};
+use tower::{Layer, Service};
+
+use crate::{
+    GuardedBody, Peer, PeerDown,
+    guard::{self, Guard, Interrupted, Origin},
+};
+
+/// Makes a [`PeerChannel`] of a channel.
+///
+/// ```
+/// # use detector_api::{Peer, PeerLayer};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use tower::ServiceBuilder;
+///
+/// # let peer = Peer::unwatched("http://node4:9000");
+/// let channel = tonic::transport::Channel::from_static("http://node4:9000").connect_lazy();
+/// let channel = ServiceBuilder::new().layer(PeerLayer::new(peer)).service(channel);
+/// # drop(channel);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct PeerLayer {
+    peer: Peer,
+}
+
+impl PeerLayer {
+    /// For channels to `peer`.
+    ///
+    /// ```
+    /// # use detector_api::{Peer, PeerLayer};
+    /// let layer = PeerLayer::new(Peer::unwatched("http://node4:9000"));
+    /// # drop(layer);
+    /// ```
+    pub fn new(peer: Peer) -> Self {
+        Self { peer }
+    }
+}
+
+impl<S> Layer<S> for PeerLayer {
+    type Service = PeerChannel<S>;
+
+    fn layer(&self, inner: S) -> PeerChannel<S> {
+        PeerChannel {
+            inner,
+            origin: Origin::Request(self.peer.clone()),
+        }
+    }
+}
+
+/// A channel whose requests end when their peer goes down; generated clients take it as they take
+/// a `Channel`. See [`PeerLayer`] and the [module's text](crate::channel).
+///
+/// It is always ready: the channel's own readiness is awaited as a part of the request, where it
+/// can be ended.
+///
+/// ```
+/// use detector_api::{Peer, PeerChannel, PeerLayer, v1::detector_client::DetectorClient};
+/// use tonic::transport::{Channel, Endpoint};
+/// use tower::Layer;
+///
+/// /// What a function that returns a client for one peer returns.
+/// fn client(peer: &Peer, channel: Channel) -> DetectorClient<PeerChannel<Channel>> {
+///     DetectorClient::new(PeerLayer::new(peer.clone()).layer(channel))
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let channel = Endpoint::from_static("http://node4:9000").connect_lazy();
+/// # drop(client(&Peer::unwatched("http://node4:9000"), channel));
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PeerChannel<S> {
+    inner: S,
+    origin: Origin,
+}
+
+impl<S> PeerChannel<S> {
+    #[cfg(feature = "connections")]
+    pub(crate) fn of_connection(inner: S, guard: Guard) -> Self {
+        Self {
+            inner,
+            origin: Origin::Connection(guard),
+        }
+    }
+}
+
+impl<S> Service<http::Request<Body>> for PeerChannel<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
+    S::Error: Into<tonic::codegen::StdError>,
+    S::Future: Send,
+{
+    type Response = http::Response<Body>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let channel = tower::util::MapErr::new(self.inner.clone(), |error: S::Error| {
+            Status::from_error(error.into())
+        });
+        let origin = self.origin.clone();
+        Box::pin(async move {
+            let (response, guard) = guard::call(origin, channel, |guard| {
+                request.map(|body| guarded(body, guard.clone()))
+            })
+            .await
+            .map_err(status)?;
+            Ok(response.map(|body| guarded(body, guard)))
+        })
+    }
+}
+
+impl<S> fmt::Debug for PeerChannel<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerChannel")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+fn guarded(body: Body, guard: Guard) -> Body {
+    Body::new(GuardedBody::new(body, guard).map_err(status))
+}
+
+/// The status that a call ends with; an error that came from the channel is left as it is.
+fn status(error: Interrupted<Status>) -> Status {
+    let (message, source): (_, Arc<dyn Error + Send + Sync>) = match error {
+        Interrupted::Failed(status) => return status,
+        Interrupted::Down(down) => (down.to_string(), Arc::new(down)),
+        Interrupted::Refused(refused) => (refused.to_string(), Arc::new(refused)),
+    };
+    let mut status = Status::unavailable(message);
+    status.set_source(source);
+    status
+}
+
+impl PeerDown {
+    /// The `PeerDown` that a call ended with, if it is what it ended with.
+    ///
+    /// ```
+    /// use detector_api::PeerDown;
+    /// use tonic::Status;
+    ///
+    /// fn explain(status: &Status) -> String {
+    ///     match PeerDown::from_status(status) {
+    ///         Some(down) => format!("{} is down: do not try again", down.peer),
+    ///         None => status.to_string(),
+    ///     }
+    /// }
+    /// assert!(explain(&Status::not_found("no such disk")).contains("no such disk"));
+    /// ```
+    pub fn from_status(status: &Status) -> Option<&Self> {
+        Self::find(status)
+    }
+}
+
+#[cfg(test)]
+mod tests;

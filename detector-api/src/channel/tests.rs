@@ -1,0 +1,160 @@
+//! gRPC over real sockets, to servers that answer and to one that never does.
+
+use std::net::SocketAddr;
+
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{
+    Code, Request,
+    client::Grpc,
+    codegen::http::uri::PathAndQuery,
+    transport::{Channel, Endpoint, Server},
+};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_prost::ProstCodec;
+
+use super::*;
+use crate::{
+    PeerStates,
+    guard::testing::{self, REASON, silent_server},
+    v1::{Breaker, ReportRequest, ReportResponse},
+};
+
+const PEER: &str = "http://node4:9000";
+
+fn endpoint(server: SocketAddr) -> Endpoint {
+    Endpoint::from_shared(format!("http://{server}")).unwrap()
+}
+
+fn layered(states: &PeerStates, server: SocketAddr) -> PeerChannel<Channel> {
+    PeerLayer::new(states.peer(PEER)).layer(endpoint(server).connect_lazy())
+}
+
+/// A server that answers `Check` at once, and `Watch` with one message and then a wait.
+async fn health_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    let serve = Server::builder().add_service(health);
+    tokio::spawn(serve.serve_with_incoming(TcpListenerStream::new(listener)));
+    address
+}
+
+#[track_caller]
+fn assert_is_down(status: &Status) {
+    // What programs that know nothing of the detector judge by.
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    let down = PeerDown::from_status(status).expect("the cause is in it");
+    assert_eq!((down.peer.as_str(), down.reason), (PEER, REASON));
+}
+
+#[tokio::test]
+async fn a_call_goes_through_while_closed() {
+    let states = testing::states();
+    let mut client = HealthClient::new(layered(&states, health_server().await));
+    client.check(HealthCheckRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_open_peer_is_not_called_and_the_status_says_why() {
+    let states = testing::states();
+    let (server, mut accepted) = silent_server().await;
+    testing::set(&states, PEER, Breaker::Open);
+    let mut client = HealthClient::new(layered(&states, server));
+    let request = HealthCheckRequest::default();
+    assert_is_down(&client.check(request).await.unwrap_err());
+    assert!(accepted.try_recv().is_err(), "dialled");
+}
+
+#[tokio::test]
+async fn a_call_in_flight_ends_when_the_breaker_opens() {
+    let states = testing::states();
+    let (server, mut accepted) = silent_server().await;
+    let mut client = HealthClient::new(layered(&states, server));
+    let call = tokio::spawn(async move { client.check(HealthCheckRequest::default()).await });
+    accepted.recv().await.unwrap();
+    testing::set(&states, PEER, Breaker::Open);
+    assert_is_down(&call.await.unwrap().unwrap_err());
+}
+
+#[tokio::test]
+async fn a_dial_in_flight_ends_when_the_breaker_opens() {
+    let states = testing::states();
+    let (dialling, mut dials) = mpsc::channel(1);
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let dialling = dialling.clone();
+        async move {
+            dialling.send(()).await.unwrap();
+            std::future::pending::<Result<hyper_util::rt::TokioIo<tokio::net::TcpStream>, Status>>()
+                .await
+        }
+    });
+    let channel = Endpoint::from_static(PEER).connect_with_connector_lazy(connector);
+    let mut client = HealthClient::new(PeerLayer::new(states.peer(PEER)).layer(channel));
+    let call = tokio::spawn(async move { client.check(HealthCheckRequest::default()).await });
+    dials.recv().await.unwrap();
+    testing::set(&states, PEER, Breaker::Open);
+    assert_is_down(&call.await.unwrap().unwrap_err());
+}
+
+#[tokio::test]
+async fn a_stream_is_cut_midway_with_an_error() {
+    let states = testing::states();
+    let mut client = HealthClient::new(layered(&states, health_server().await));
+    let answer = client.watch(HealthCheckRequest::default()).await.unwrap();
+    let mut stream = answer.into_inner();
+    stream.message().await.unwrap().expect("the first message");
+    let rest = tokio::spawn(async move { stream.message().await });
+    tokio::task::yield_now().await;
+    testing::set(&states, PEER, Breaker::Open);
+    assert_is_down(&rest.await.unwrap().unwrap_err());
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_reads_ends_and_lets_go_of_its_source() {
+    let states = testing::states();
+    let (server, mut accepted) = silent_server().await;
+    let mut client = Grpc::new(layered(&states, server));
+    let (source, messages) = mpsc::channel(1);
+    let upload = tokio::spawn(async move {
+        client.ready().await.unwrap();
+        let path = PathAndQuery::from_static("/store.v1.Store/Write");
+        let codec = ProstCodec::<ReportRequest, ReportResponse>::default();
+        let request = Request::new(ReceiverStream::new(messages));
+        client.client_streaming(request, path, codec).await
+    });
+    accepted.recv().await.unwrap();
+    let writer = tokio::spawn(async move {
+        let message = ReportRequest {
+            dropped: 1,
+            ..ReportRequest::default()
+        };
+        // Until the window is full; then this waits, as a store's upload does.
+        while source.send(message.clone()).await.is_ok() {}
+    });
+    tokio::task::yield_now().await;
+    testing::set(&states, PEER, Breaker::Open);
+    assert_is_down(&upload.await.unwrap().unwrap_err());
+    writer.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_channels_own_errors_are_left_as_they_are() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = listener.local_addr().unwrap();
+    drop(listener);
+    let mut client = HealthClient::new(layered(&testing::states(), nobody));
+    let status = client.check(HealthCheckRequest::default()).await;
+    let status = status.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(PeerDown::from_status(&status).is_none());
+}
+
+#[tokio::test]
+async fn the_detectors_end_lets_calls_through() {
+    let states = testing::states();
+    let mut client = HealthClient::new(layered(&states, health_server().await));
+    testing::set(&states, PEER, Breaker::Open);
+    testing::forget(&states);
+    client.check(HealthCheckRequest::default()).await.unwrap();
+}

@@ -1,0 +1,337 @@
+//! The cache itself: who asks, and what he gets.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    Connection, ConnectionError,
+    dial::{BoxedError, Dial},
+    entries::{Entries, Entry, Outcome, Watcher},
+};
+use crate::{Guard, Peer, PeerStates};
+
+/// Bounds of a [`ConnectionCache`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use detector_api::Limits;
+///
+/// let limits = Limits { idle: Duration::from_secs(60), ..Limits::default() };
+/// assert_eq!(limits.connections, 1024);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many connections, and dials under way, are kept at most: 1,024. One more drops the
+    /// connection that was asked for the longest ago; calls on that go on. When all are
+    /// dials, one more is refused with [`ConnectionError::Full`].
+    pub connections: usize,
+    /// A connection that is not asked for is dropped after this time, or up to half as much more:
+    /// ten minutes.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            idle: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Connections by key, several keys to a peer.
+///
+/// A key is whatever the caller names its connection by, and begins with the peer in any spelling;
+/// what follows a NUL is the caller's own. So these are three connections of one peer:
+/// `http://node4:9000`, `http://node4:9000\0bulk\00`, `http://node4:9000/data/rustfs1`.
+///
+/// - **Closed**: the first to ask for a key dials, all who ask meanwhile get what he gets.
+/// - **Open**: nothing is dialled. The peer's connections are dropped, whatever their key, dials
+///   under way end, and so does all that is [`run`](Connection::run) on a connection.
+/// - **HalfOpen**: a dial takes one of the bounded number of trials, and tells how it went.
+///
+/// Nobody is ever told that a peer is back: a dial that succeeds tells. Without a daemon every
+/// peer is Closed for ever and this is a plain cache.
+///
+/// Clones share their connections.
+///
+/// ```
+/// use detector_api::{ConnectionCache, PeerStates};
+/// use tonic::transport::{Channel, Endpoint, Error};
+///
+/// async fn dial(url: String) -> Result<Channel, Error> {
+///     Endpoint::from_shared(url)?.connect().await
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let states = PeerStates::unwatched(); // watch.states()
+/// let cache: ConnectionCache<Channel> = ConnectionCache::new(states);
+/// let url = "http://127.0.0.1:1".to_owned(); // where nobody listens
+/// let error = cache.get_or_connect(&url.clone(), || dial(url)).await.unwrap_err();
+/// assert!(error.dial_error::<Error>().is_some());
+/// # }
+/// ```
+pub struct ConnectionCache<C> {
+    shared: Arc<Shared<C>>,
+}
+
+pub(super) struct Shared<C> {
+    states: PeerStates,
+    limits: Limits,
+    entries: Mutex<Entries<C>>,
+}
+
+/// How often, at most, unused connections are looked for.
+const MIN_TICK: Duration = Duration::from_millis(100);
+
+/// What is there for a key.
+enum Found<C> {
+    Ready(Connection<C>),
+    Dialling(watch::Receiver<Outcome<C>>),
+}
+
+impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
+    /// An empty cache with the default [`Limits`].
+    ///
+    /// ```
+    /// # use detector_api::{ConnectionCache, PeerStates};
+    /// let cache = ConnectionCache::<String>::new(PeerStates::unwatched());
+    /// assert_eq!(cache.clear_all_connections(), 0);
+    /// ```
+    pub fn new(states: PeerStates) -> Self {
+        Self::with_limits(states, Limits::default())
+    }
+
+    /// An empty cache with bounds of one's own.
+    ///
+    /// ```
+    /// # use detector_api::{ConnectionCache, Limits, PeerStates};
+    /// let limits = Limits { connections: 64, ..Limits::default() };
+    /// let cache = ConnectionCache::<String>::with_limits(PeerStates::unwatched(), limits);
+    /// # drop(cache);
+    /// ```
+    pub fn with_limits(states: PeerStates, limits: Limits) -> Self {
+        let shared = Shared {
+            states,
+            limits,
+            entries: Mutex::new(Entries::new()),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// The connection that `key` names, dialled by `dial` if there is none.
+    ///
+    /// However many ask at once, one dials, and all get its connection or its error. The dial goes
+    /// on when the caller that began it leaves, as long as one is left who waits. It has no limit
+    /// of time but its own: give it a connect time-out ([`Profile`](crate::Profile) does).
+    ///
+    /// # Errors
+    /// At once, when the peer's breaker is Open, or opens while this waits; see
+    /// [`ConnectionError`].
+    ///
+    /// ```
+    /// use detector_api::{ConnectionCache, ConnectionError, PeerStates};
+    /// use tokio::net::TcpListener;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let states = PeerStates::unwatched();
+    /// let cache = ConnectionCache::new(states);
+    /// // An integer stands for what a real dial makes.
+    /// let dial = |made: u32| move || async move { Ok::<_, std::io::Error>(made) };
+    /// assert_eq!(*cache.get_or_connect("http://node4:9000", dial(1)).await?, 1);
+    /// assert_eq!(*cache.get_or_connect("http://node4:9000", dial(2)).await?, 1);
+    /// assert_eq!(*cache.get_or_connect("http://node4:9000\0bulk\0", dial(3)).await?, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_or_connect<F, E>(
+        &self,
+        key: &str,
+        dial: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Connection<C>, ConnectionError>
+    where
+        F: Future<Output = Result<C, E>> + Send + 'static,
+        E: Into<BoxedError> + 'static,
+    {
+        let peer = self.peer(key);
+        if let Some(down) = peer.down() {
+            let key = key.to_owned();
+            return Err(ConnectionError::Down { key, down });
+        }
+        let mut outcome = match self.find_or_dial(key, &peer, dial)? {
+            Found::Ready(connection) => return Ok(connection),
+            Found::Dialling(outcome) => outcome,
+        };
+        let told = outcome.wait_for(Option::is_some).await;
+        let result = told.ok().and_then(|result| result.clone());
+        // A dial tells of itself, whatever becomes of it, before it lets go of the sender.
+        result.unwrap_or_else(|| Err(ConnectionError::abandoned(key)))
+    }
+
+    fn find_or_dial<F, E>(
+        &self,
+        key: &str,
+        peer: &Peer,
+        dial: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Found<C>, ConnectionError>
+    where
+        F: Future<Output = Result<C, E>> + Send + 'static,
+        E: Into<BoxedError> + 'static,
+    {
+        let mut entries = self.shared.entries();
+        // Before its watcher has come to it, perhaps.
+        let lost = entries.remove_lost(peer.name());
+        match entries.get(peer.name(), key) {
+            Some(Entry::Ready { connection, used }) => {
+                *used = Instant::now();
+                return Ok(Found::Ready(connection.clone()));
+            }
+            Some(Entry::Dialling { outcome, .. }) => {
+                return Ok(Found::Dialling(outcome.subscribe()));
+            }
+            None => {}
+        }
+        let limit = self.shared.limits.connections.max(1);
+        let oldest = match entries.len() < limit {
+            true => None,
+            false => Some(entries.remove_oldest().ok_or_else(|| {
+                let key = key.to_owned();
+                ConnectionError::Full { key, limit }
+            })?),
+        };
+        let (sender, outcome) = watch::channel(None);
+        let watcher = || self.watcher(peer);
+        let number = entries.begin_dial(peer.name(), key, sender.clone(), watcher);
+        drop(entries);
+        drop((lost, oldest));
+        let started = Dial {
+            shared: Arc::downgrade(&self.shared),
+            key: key.to_owned(),
+            number,
+            guard: Guard::new(peer),
+            outcome: sender,
+            told: false,
+        };
+        tokio::spawn(started.run(dial));
+        Ok(Found::Dialling(outcome))
+    }
+
+    fn watcher(&self, peer: &Peer) -> Watcher {
+        let shared = Arc::downgrade(&self.shared);
+        Watcher(tokio::spawn(watch_peer(
+            shared,
+            Guard::new(peer),
+            self.shared.limits.idle,
+        )))
+    }
+}
+
+impl<C> ConnectionCache<C> {
+    /// Drops every connection of the peer that `key` belongs to, under whatever key, and says how
+    /// many they were. The next to ask dials.
+    ///
+    /// What is in flight on them goes on, for they may well be sound: one connection's failure is
+    /// no ground to cut a download on another. The breaker's opening is, and needs no call of this.
+    ///
+    /// ```
+    /// # use detector_api::{ConnectionCache, PeerStates};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = ConnectionCache::new(PeerStates::unwatched());
+    /// let dial = || async { Ok::<_, std::io::Error>("a client") };
+    /// cache.get_or_connect("http://node4:9000", dial).await?;
+    /// cache.get_or_connect("http://node4:9000/data/rustfs1", dial).await?;
+    /// assert_eq!(cache.evict_connection("http://node4:9000"), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn evict_connection(&self, key: &str) -> usize {
+        let peer = self.peer(key);
+        let removed = self.shared.entries().remove_peer(peer.name());
+        removed.connections()
+    }
+
+    /// Whether there is a connection under `key`. Its peer may be gone all the same.
+    ///
+    /// ```
+    /// # use detector_api::{ConnectionCache, PeerStates};
+    /// let cache = ConnectionCache::<String>::new(PeerStates::unwatched());
+    /// assert!(!cache.has_cached_connection("http://node4:9000"));
+    /// ```
+    pub fn has_cached_connection(&self, key: &str) -> bool {
+        let peer = self.peer(key);
+        self.shared.entries().has_ready(peer.name(), key)
+    }
+
+    /// Drops every connection and says how many they were; what is in flight on them goes on.
+    ///
+    /// ```
+    /// # use detector_api::{ConnectionCache, PeerStates};
+    /// let cache = ConnectionCache::<String>::new(PeerStates::unwatched());
+    /// assert_eq!(cache.clear_all_connections(), 0);
+    /// ```
+    pub fn clear_all_connections(&self) -> usize {
+        let removed = self.shared.entries().remove_all();
+        removed.connections()
+    }
+
+    fn peer(&self, key: &str) -> Peer {
+        self.shared.states.peer(key)
+    }
+}
+
+impl<C> Shared<C> {
+    pub(super) fn entries(&self) -> MutexGuard<'_, Entries<C>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Drops a peer's connections when its breaker opens, and those that nobody asks for.
+async fn watch_peer<C>(shared: Weak<Shared<C>>, guard: Guard, idle: Duration) {
+    let peer = guard.peer().clone();
+    let mut openings = guard.openings();
+    let tick = (idle / 2).max(MIN_TICK);
+    loop {
+        let opened = tokio::select! {
+            changed = openings.changed() => changed.is_ok(),
+            () = tokio::time::sleep(tick) => false,
+        };
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let now = Instant::now();
+        // The lock is released before they are dropped.
+        let removed = match opened {
+            true => shared.entries().remove_lost(peer.name()),
+            false => shared.entries().remove_idle(peer.name(), now, idle),
+        };
+        drop(removed);
+    }
+}
+
+impl<C> Clone for ConnectionCache<C> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<C> fmt::Debug for ConnectionCache<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionCache")
+            .field("limits", &self.shared.limits)
+            .field("entries", &self.shared.entries().len())
+            .finish_non_exhaustive()
+    }
+}

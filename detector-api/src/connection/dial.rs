@@ -1,0 +1,149 @@
+//! One dial for all who want the connection.
+//!
+//! It is a task of its own, so that nobody's leaving strands the others; when nobody is left who
+//! waits for it, it is given up.
+
+use std::{
+    error::Error,
+    sync::{Arc, Weak},
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    Connection, ConnectionError,
+    cache::Shared,
+    entries::{Entry, Outcome},
+};
+use crate::{Guard, Refused};
+
+pub(super) type BoxedError = Box<dyn Error + Send + Sync>;
+
+/// A dial under way, and where its outcome goes.
+pub(super) struct Dial<C> {
+    pub(super) shared: Weak<Shared<C>>,
+    pub(super) key: String,
+    pub(super) number: u64,
+    /// Ends the dial when the breaker opens, and later what the connection is used for.
+    pub(super) guard: Guard,
+    pub(super) outcome: watch::Sender<Outcome<C>>,
+    pub(super) told: bool,
+}
+
+impl<C: Clone + Send + Sync + 'static> Dial<C> {
+    pub(super) async fn run<F, E>(mut self, dial: impl FnOnce() -> F + Send)
+    where
+        F: Future<Output = Result<C, E>> + Send,
+        E: Into<BoxedError>,
+    {
+        let guard = self.guard.clone();
+        let work = guard.run(dial_admitted(&guard, dial));
+        tokio::pin!(work);
+        let result = loop {
+            tokio::select! {
+                result = &mut work => break result,
+                // Someone may have come since the last one left.
+                () = self.outcome.closed() => if self.give_up() {
+                    return;
+                },
+            }
+        };
+        let result = match result {
+            Ok(Ok(client)) => Ok(Connection::new(client, guard.clone())),
+            Ok(Err(failure)) => Err(failure.of(&self.key)),
+            Err(down) => Err(Failure::Refused(Refused::Down(down)).of(&self.key)),
+        };
+        self.tell(result);
+    }
+
+    /// Whether nobody waits any more.
+    fn give_up(&mut self) -> bool {
+        let Some(shared) = self.shared.upgrade() else {
+            // Without the cache nobody can come any more.
+            self.told = true;
+            return true;
+        };
+        let mut entries = shared.entries();
+        // Who waits subscribes under the same lock.
+        let is_left = self.outcome.receiver_count() == 0;
+        if is_left {
+            entries.end_dial(self.guard.peer().name(), &self.key, self.number, None);
+            self.told = true;
+        }
+        is_left
+    }
+}
+
+impl<C> Dial<C> {
+    /// Tells all who wait, and keeps the connection if there is one.
+    fn tell(&mut self, result: Result<Connection<C>, ConnectionError>)
+    where
+        C: Clone,
+    {
+        self.end(result.as_ref().ok().cloned());
+        self.outcome.send_replace(Some(result));
+    }
+
+    fn end(&mut self, connection: Option<Connection<C>>) {
+        self.told = true;
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        let mut entries = shared.entries();
+        // Asked under the lock: the peer's watcher takes it after an opening, so that one of the
+        // two sees the other.
+        let ready = connection
+            .filter(|connection| connection.guard().opened().is_none())
+            .map(|connection| Entry::Ready {
+                connection,
+                used: Instant::now(),
+            });
+        entries.end_dial(self.guard.peer().name(), &self.key, self.number, ready);
+    }
+}
+
+/// A dial that panics, or whose runtime stops, is told of as a failed one.
+impl<C> Drop for Dial<C> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.end(None);
+            let error = ConnectionError::abandoned(&self.key);
+            self.outcome.send_replace(Some(Err(error)));
+        }
+    }
+}
+
+enum Failure {
+    Refused(Refused),
+    Dial(Arc<dyn Error + Send + Sync>),
+}
+
+impl Failure {
+    fn of(self, key: &str) -> ConnectionError {
+        let key = key.to_owned();
+        match self {
+            Self::Refused(Refused::Down(down)) => ConnectionError::Down { key, down },
+            Self::Refused(refused) => ConnectionError::Refused { key, refused },
+            Self::Dial(cause) => ConnectionError::Dial { key, cause },
+        }
+    }
+}
+
+/// While the breaker is HalfOpen, a dial is a trial.
+async fn dial_admitted<C, F, E>(guard: &Guard, dial: impl FnOnce() -> F) -> Result<C, Failure>
+where
+    F: Future<Output = Result<C, E>>,
+    E: Into<BoxedError>,
+{
+    let admission = guard.peer().admit().await.map_err(Failure::Refused)?;
+    match dial().await {
+        Ok(client) => {
+            admission.succeeded();
+            Ok(client)
+        }
+        Err(error) => {
+            admission.failed();
+            Err(Failure::Dial(Arc::from(error.into())))
+        }
+    }
+}

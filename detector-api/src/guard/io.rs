@@ -1,0 +1,204 @@
+//! A connection that ends when its peer goes down.
+
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use pin_project_lite::pin_project;
+use tower::{Service, ServiceExt};
+
+use super::{Guard, body::Ended};
+use crate::{Peer, PeerDown};
+
+/// Makes connections to one peer that end when it goes down, as they do when the kernel destroys
+/// them: with `ConnectionAborted`, and at once.
+///
+/// To end the call is not enough when its connection is blocked in a write: hyper drops neither
+/// the connection nor the body that it was sending before the write is done, and the program that
+/// feeds that body hangs until TCP gives up. Nor does a pool learn otherwise that the connections
+/// in it are dead. It goes around any connector of hyper's or tonic's;
+/// [`Settings::connector_to`](crate::Settings::connector_to) makes one.
+///
+/// ```
+/// use bytes::Bytes;
+/// use detector_api::{GuardedConnector, Peer};
+/// use http_body_util::Empty;
+/// use hyper_util::{client::legacy::{Client, connect::HttpConnector}, rt::TokioExecutor};
+///
+/// # let peer = Peer::unwatched("http://node4:9000"); // states.peer("http://node4:9000")
+/// let connector = GuardedConnector::new(HttpConnector::new(), peer);
+/// let client = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(connector);
+/// # drop(client);
+/// ```
+#[derive(Clone, Debug)]
+pub struct GuardedConnector<C> {
+    inner: C,
+    peer: Peer,
+}
+
+impl<C> GuardedConnector<C> {
+    /// All that `connector` connects is taken to lead to `peer`.
+    ///
+    /// ```
+    /// # use detector_api::{GuardedConnector, Peer};
+    /// # use hyper_util::client::legacy::connect::HttpConnector;
+    /// # let peer = Peer::unwatched("http://node4:9000");
+    /// let connector = GuardedConnector::new(HttpConnector::new(), peer);
+    /// # drop(connector);
+    /// ```
+    pub fn new(connector: C, peer: Peer) -> Self {
+        Self {
+            inner: connector,
+            peer,
+        }
+    }
+}
+
+impl<C> Service<Uri> for GuardedConnector<C>
+where
+    C: Service<Uri> + Clone + Send + 'static,
+    C::Error: Into<Box<dyn Error + Send + Sync>>,
+    C::Future: Send,
+{
+    type Response = GuardedIo<C::Response>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let guard = Guard::new(&self.peer);
+        let connector = self.inner.clone();
+        Box::pin(async move {
+            let connected = guard.run(connector.oneshot(uri)).await?;
+            Ok(GuardedIo {
+                inner: connected.map_err(Into::into)?,
+                watched: Watched::Up(Box::pin(guard.ended())),
+            })
+        })
+    }
+}
+
+pin_project! {
+    /// A connection of a [`GuardedConnector`]'s. Once its peer is down every wait for it ends with
+    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), caused by a [`PeerDown`].
+    ///
+    /// ```
+    /// use detector_api::GuardedIo;
+    /// use hyper_util::rt::TokioIo;
+    /// use tokio::net::TcpStream;
+    ///
+    /// /// What a program's own connector around one of these returns.
+    /// type Io = GuardedIo<TokioIo<TcpStream>>;
+    /// ```
+    pub struct GuardedIo<T> {
+        #[pin]
+        inner: T,
+        watched: Watched,
+    }
+}
+
+/// Whether the peer is down yet. The two directions of a connection are polled by one task, so
+/// that one waiter wakes both.
+enum Watched {
+    Up(Ended),
+    Down(PeerDown),
+}
+
+impl Watched {
+    /// `done`, or the end in place of a wait.
+    fn or_ended<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        done: Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if done.is_ready() {
+            return done;
+        }
+        if let Self::Up(ended) = self {
+            match ended.as_mut().poll(cx) {
+                Poll::Ready(down) => *self = Self::Down(down),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        match self {
+            Self::Up(_) => Poll::Pending,
+            Self::Down(down) => Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                down.clone(),
+            ))),
+        }
+    }
+}
+
+impl<T: Read> Read for GuardedIo<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let read = this.inner.poll_read(cx, buffer);
+        this.watched.or_ended(cx, read)
+    }
+}
+
+impl<T: Write> Write for GuardedIo<T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        let written = this.inner.poll_write(cx, data);
+        this.watched.or_ended(cx, written)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let flushed = this.inner.poll_flush(cx);
+        this.watched.or_ended(cx, flushed)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let shut = this.inner.poll_shutdown(cx);
+        this.watched.or_ended(cx, shut)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        let written = this.inner.poll_write_vectored(cx, data);
+        this.watched.or_ended(cx, written)
+    }
+}
+
+impl<T: Connection> Connection for GuardedIo<T> {
+    fn connected(&self) -> Connected {
+        self.inner.connected()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for GuardedIo<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GuardedIo").field(&self.inner).finish()
+    }
+}

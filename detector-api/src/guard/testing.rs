@@ -1,0 +1,63 @@
+//! What tests of this crate do to a peer without a daemon.
+
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use crate::{
+    PeerStates,
+    v1::{Breaker, PeerState, Reason, Verdict},
+};
+
+/// Why a peer is down in tests.
+pub(crate) const REASON: Reason = Reason::ProbeUnanswered;
+
+const TTL: Duration = Duration::from_secs(3600);
+
+/// States that a test may [`set`].
+pub(crate) fn states() -> PeerStates {
+    let states = PeerStates::watched_on(Handle::current());
+    states.replace(&[], TTL);
+    states
+}
+
+/// What the daemon would have told.
+pub(crate) fn set(states: &PeerStates, peer: &str, breaker: Breaker) {
+    let verdict = match breaker {
+        Breaker::Open => Verdict::Dead,
+        _ => Verdict::Alive,
+    };
+    let told = PeerState {
+        peer: peer.to_owned(),
+        verdict: verdict.into(),
+        breaker: breaker.into(),
+        reason: REASON.into(),
+        changed_at: Some(prost_types::Timestamp::default()),
+        ..PeerState::default()
+    };
+    states.change(&told, TTL).unwrap();
+}
+
+/// The daemon is gone.
+pub(crate) fn forget(states: &PeerStates) {
+    states.end();
+}
+
+/// A server that accepts, keeps what it accepted, and never reads nor answers; each connection is
+/// told of.
+#[cfg(any(feature = "channel", feature = "hyper"))]
+pub(crate) async fn silent_server() -> (std::net::SocketAddr, tokio::sync::mpsc::Receiver<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, accepted) = tokio::sync::mpsc::channel(16);
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((connection, _)) = listener.accept().await {
+            held.push(connection);
+            if tell.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    (address, accepted)
+}
