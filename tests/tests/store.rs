@@ -58,8 +58,14 @@ async fn a_healthy_store_gives_back_what_it_took() -> anyhow::Result<()> {
 #[ignore]
 async fn try_one() -> anyhow::Result<()> {
     let name = std::env::var("SCENARIO")?;
-    let scenario = Scenario::ALL.into_iter().find(|s| s.as_str() == name).unwrap();
-    let build = match std::env::var("BUILD")?.as_str() { "today" => Build::Today, _ => scenario.build() };
+    let scenario = Scenario::ALL
+        .into_iter()
+        .find(|s| s.as_str() == name)
+        .unwrap();
+    let build = match std::env::var("BUILD")?.as_str() {
+        "today" => Build::Today,
+        _ => scenario.build(),
+    };
     testbed::run(LIMIT, async {
         let measured = run(scenario, build, &quick()).await?;
         println!("{measured:#?}");

@@ -15,7 +15,10 @@ use hyper_util::rt::TokioIo;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep_until};
 
-use super::{drive, front::{Acknowledged, SHA256, Shows}};
+use super::{
+    drive,
+    front::{Acknowledged, SHA256, Shows},
+};
 use crate::{Host, PEER_PORT};
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -94,7 +97,9 @@ impl Client {
     /// Returns once the lock is there; the node keeps it for so long.
     pub async fn lock(&self, resource: &str, hold: Duration) -> anyhow::Result<()> {
         let uri = format!("/lock/{resource}?hold_ms={}", hold.as_millis());
-        whole(self.ask(Request::post(uri), empty()).await?).await.map(|_| ())
+        whole(self.ask(Request::post(uri), empty()).await?)
+            .await
+            .map(|_| ())
     }
 
     /// Uploads, and sees that what was acknowledged is what was sent.
@@ -104,8 +109,8 @@ impl Client {
         content: Content,
         pace: Option<Pace>,
     ) -> anyhow::Result<Acknowledged> {
-        let request = Request::put(format!("/objects/{object}"))
-            .header("content-length", content.size);
+        let request =
+            Request::put(format!("/objects/{object}")).header("content-length", content.size);
         let begun = now();
         let body = stream::unfold(0, move |number| async move {
             let piece = content.piece(number)?;
@@ -114,7 +119,9 @@ impl Client {
             }
             Some((Ok(Frame::data(piece)), number + 1))
         });
-        let response = self.ask(request, StreamBody::new(body).boxed_unsync()).await?;
+        let response = self
+            .ask(request, StreamBody::new(body).boxed_unsync())
+            .await?;
         let stored: Acknowledged = serde_json::from_slice(&whole(response).await?)?;
         ensure!(
             stored.size == content.size && stored.sha256 == content.sha256(),

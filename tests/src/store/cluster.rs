@@ -118,7 +118,11 @@ impl Cluster {
     }
 
     fn peers_of(&self, number: usize) -> Vec<String> {
-        let others = self.lab.hosts().iter().filter(|host| host.number() != number);
+        let others = self
+            .lab
+            .hosts()
+            .iter()
+            .filter(|host| host.number() != number);
         others.map(crate::Host::url).collect()
     }
 

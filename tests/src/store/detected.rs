@@ -12,8 +12,8 @@
 use std::{convert::Infallible, error::Error, future::Future, sync::Arc};
 
 use detector_api::{
-    ConnectionCache, ConnectionError, Interrupted, PeerDown, PeerStates, PeerWatch, Refused, Report,
-    Reporter,
+    ConnectionCache, ConnectionError, Interrupted, PeerDown, PeerStates, PeerWatch, Refused,
+    Report, Reporter,
     v1::{Breaker, Operation, Outcome},
 };
 use futures_util::future::join_all;
@@ -167,7 +167,9 @@ async fn forgive(states: PeerStates, today: Arc<Today>, peer: String) {
     let watched = states.peer(&peer);
     loop {
         watched.until_down().await;
-        watched.until(|state| state.breaker == Breaker::Closed).await;
+        watched
+            .until(|state| state.breaker == Breaker::Closed)
+            .await;
         today.forgive(&peer);
     }
 }

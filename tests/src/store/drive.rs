@@ -96,7 +96,10 @@ impl Drive {
         fs::create_dir_all(&directory)?;
         let name = checked(&meta.version)?;
         if meta.inline.is_empty() && meta.size > 0 {
-            fs::rename(self.temporary(name)?, directory.join(format!("{name}.shard")))?;
+            fs::rename(
+                self.temporary(name)?,
+                directory.join(format!("{name}.shard")),
+            )?;
         }
         let under_way = self.root.join("tmp").join(format!("{name}.meta"));
         let mut file = File::create(&under_way)?;
@@ -114,7 +117,10 @@ impl Drive {
         let mut versions = Vec::new();
         for entry in entries {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "meta") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "meta")
+            {
                 let meta = Meta::decode(fs::read(path)?.as_slice())
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
                 if meta.inline.is_empty() || crc32fast::hash(&meta.inline) == meta.crc32 {
@@ -127,7 +133,13 @@ impl Drive {
     }
 
     /// The shard file from this row on; all rows but the last have shards of `shard_bytes`.
-    pub fn read(&self, object: &str, version: &str, row: u64, shard_bytes: usize) -> io::Result<File> {
+    pub fn read(
+        &self,
+        object: &str,
+        version: &str,
+        row: u64,
+        shard_bytes: usize,
+    ) -> io::Result<File> {
         let name = format!("{}.shard", checked(version)?);
         let mut file = File::open(self.directory(object).join(name))?;
         file.seek(SeekFrom::Start(row * (ROW_HEADER + shard_bytes) as u64))?;
@@ -216,7 +228,11 @@ mod tests {
         bad[ROW_HEADER + 2] ^= 1;
         assert_eq!(take_shard(&mut good).unwrap().unwrap(), "shard");
         assert!(take_shard(&mut bad).is_err());
-        assert!(take_shard(&mut BytesMut::from(&framed(b"shard")[..9])).unwrap().is_none());
+        assert!(
+            take_shard(&mut BytesMut::from(&framed(b"shard")[..9]))
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::{path::Path, pin::Pin, time::Duration};
 
 use anyhow::Context as _;
-use detector_api::v1::{self, detector_server, watch_peers_response::{Event, Snapshot}};
+use detector_api::v1::{
+    self, detector_server,
+    watch_peers_response::{Event, Snapshot},
+};
 use tokio::{net::UnixListener, task::JoinHandle};
 use tokio_stream::{Stream, StreamExt as _, wrappers::UnixListenerStream};
 use tonic::{Request, Response, Status, transport::Server};
@@ -26,7 +29,9 @@ impl Liar {
         };
         let task = tokio::spawn(async move {
             let server = Server::builder().add_service(detector_server::DetectorServer::new(lies));
-            let served = server.serve_with_incoming(UnixListenerStream::new(listener)).await;
+            let served = server
+                .serve_with_incoming(UnixListenerStream::new(listener))
+                .await;
             if let Err(error) = served {
                 eprintln!("the false detector ended: {error}");
             }

@@ -49,7 +49,9 @@ impl IntoResponse for SetError {
         let status = match &self {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Body(_) => StatusCode::BAD_REQUEST,
-            Self::Lock(LockError::Held { .. } | LockError::HeldByDead { .. }) => StatusCode::CONFLICT,
+            Self::Lock(LockError::Held { .. } | LockError::HeldByDead { .. }) => {
+                StatusCode::CONFLICT
+            }
             Self::Damaged(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
@@ -79,7 +81,10 @@ pub async fn get(
     let found = get::get(&node, Class::Control, &object).await?;
     let data = stream::unfold(found.data, async |mut data| {
         let next = data.recv().await?;
-        Some((next.map_err(|error| io::Error::other(error.to_string())), data))
+        Some((
+            next.map_err(|error| io::Error::other(error.to_string())),
+            data,
+        ))
     });
     let mut response = Body::from_stream(data).into_response();
     let sum = HeaderValue::from_str(&drive::hex(&found.meta.sha256));
@@ -93,11 +98,19 @@ pub async fn get(
 
 /// GET /console: every node, asked at once.
 pub async fn console(State(node): State<Node>) -> Json<Vec<Shows>> {
-    let others: Vec<String> = node.nodes().iter().filter(|url| *url != node.url()).cloned().collect();
+    let others: Vec<String> = node
+        .nodes()
+        .iter()
+        .filter(|url| *url != node.url())
+        .cloned()
+        .collect();
     let call = |mut peer: Control| async move { peer.info(InfoRequest {}).await };
     let mut all = node.wires().ask_all(&others, call).await;
     all.push((node.url().to_owned(), Shown::Online(control::info(&node))));
-    let mut shown: Vec<Shows> = all.into_iter().map(|(url, shown)| shows(url, &shown)).collect();
+    let mut shown: Vec<Shows> = all
+        .into_iter()
+        .map(|(url, shown)| shows(url, &shown))
+        .collect();
     shown.sort_by(|a, b| a.node.cmp(&b.node));
     Json(shown)
 }

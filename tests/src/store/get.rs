@@ -62,7 +62,10 @@ async fn newest(node: &Node, class: Class, object: &str) -> Result<Vec<Meta>, Se
     let answers = node.read_meta(class, object).await;
     let needed = node.code().data;
     let mut versions: BTreeMap<&str, Vec<&Meta>> = BTreeMap::new();
-    for meta in answers.iter().flat_map(|(_, answer)| answer.iter().flatten()) {
+    for meta in answers
+        .iter()
+        .flat_map(|(_, answer)| answer.iter().flatten())
+    {
         versions.entry(&meta.version).or_default().push(meta);
     }
     let whole = versions.values().rev().find(|metas| metas.len() >= needed);
@@ -147,7 +150,11 @@ impl<'a> Drives<'a> {
             let reads = self.reading.iter_mut().enumerate();
             let reads = reads.filter(|(place, _)| wanted.contains(place));
             let read = join_all(reads.map(async |(place, (meta, reader))| {
-                (place, meta.shard as usize, next(node, meta, reader, row).await)
+                (
+                    place,
+                    meta.shard as usize,
+                    next(node, meta, reader, row).await,
+                )
             }))
             .await;
             wanted.clear();

@@ -138,7 +138,8 @@ impl Load {
         for &op in ops {
             let (load, mut stop) = (self.clone(), running.stop.subscribe());
             running.beats.push(tokio::spawn(async move {
-                let (mut tasks, permits) = (JoinSet::new(), Arc::new(Semaphore::new(MAX_IN_FLIGHT)));
+                let (mut tasks, permits) =
+                    (JoinSet::new(), Arc::new(Semaphore::new(MAX_IN_FLIGHT)));
                 let mut ticks = interval(op.every());
                 loop {
                     tokio::select! {
@@ -163,8 +164,12 @@ impl Load {
     /// begun again when it fails, if that is wanted.
     pub fn start_big(&self, running: &mut Running, size: u64, pace: Pace, again: bool) {
         let (up, down) = (self.clone(), self.clone());
-        running.big.spawn(async move { up.upload(size, pace, again).await });
-        running.big.spawn(async move { down.download(size, pace).await });
+        running
+            .big
+            .spawn(async move { up.upload(size, pace, again).await });
+        running
+            .big
+            .spawn(async move { down.download(size, pace).await });
     }
 
     /// All that has ended.
@@ -227,7 +232,13 @@ impl Load {
             let failed = !matches!(ended, Ok(Ok(())));
             let late = clock::between(started_ns, clock::now_ns());
             if !failed || !again || late > DEADLINE {
-                self.note(Op::Upload, started_ns, pace.time(size), retries, flat(ended));
+                self.note(
+                    Op::Upload,
+                    started_ns,
+                    pace.time(size),
+                    retries,
+                    flat(ended),
+                );
                 return;
             }
             tokio::time::sleep(RETRY_AFTER).await;

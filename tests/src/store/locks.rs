@@ -54,7 +54,9 @@ impl Leases {
         let full = all.len() >= MAX_RESOURCES && !all.contains_key(claim.resource);
         let leases = all.entry(claim.resource.to_owned()).or_default();
         leases.retain(|lease| lease.ends_ns > now && lease.holder != claim.holder);
-        let in_the_way = leases.iter().find(|lease| claim.exclusive || lease.exclusive);
+        let in_the_way = leases
+            .iter()
+            .find(|lease| claim.exclusive || lease.exclusive);
         if let Some(lease) = in_the_way {
             return Err(Held {
                 by: lease.node.clone(),

@@ -78,7 +78,10 @@ where
     } else {
         let rest = blocks.next(BLOCK_BYTES - first.len()).await?;
         first = [first, rest].concat().into();
-        (stream(node, object, &version, first, &mut blocks).await?, None)
+        (
+            stream(node, object, &version, first, &mut blocks).await?,
+            None,
+        )
     };
     let meta = Meta {
         object: object.to_owned(),
@@ -91,7 +94,9 @@ where
         ..Meta::default()
     };
     let metas = shards.into_iter().map(|shard| {
-        let inline = inline.as_ref().map_or_else(Bytes::new, |row| row[shard].clone());
+        let inline = inline
+            .as_ref()
+            .map_or_else(Bytes::new, |row| row[shard].clone());
         Meta {
             shard: shard as u32,
             crc32: crc32fast::hash(&inline),
@@ -164,12 +169,14 @@ impl Drives {
 
     async fn write(&mut self, node: &Node, block: &[u8]) -> Result<(), SetError> {
         let row = encode(node, block)?;
-        let writes = self.writers.iter_mut().zip(&row).map(async |(writer, shard)| {
-            match writer {
+        let writes = self
+            .writers
+            .iter_mut()
+            .zip(&row)
+            .map(async |(writer, shard)| match writer {
                 Some(writer) => writer.write(shard).await,
                 None => Ok(()),
-            }
-        });
+            });
         let written = join_all(writes).await;
         for (shard, ended) in written.into_iter().enumerate() {
             if let Err(failure) = ended {
@@ -181,12 +188,14 @@ impl Drives {
     }
 
     async fn finish(&mut self, node: &Node) -> Result<Vec<usize>, SetError> {
-        let finished = join_all(self.writers.iter_mut().map(async |writer| {
-            match writer.take() {
-                Some(writer) => Some(writer.finish().await),
-                None => None,
-            }
-        }))
+        let finished = join_all(
+            self.writers
+                .iter_mut()
+                .map(async |writer| match writer.take() {
+                    Some(writer) => Some(writer.finish().await),
+                    None => None,
+                }),
+        )
         .await;
         let mut done = Vec::new();
         for (shard, ended) in finished.into_iter().enumerate() {

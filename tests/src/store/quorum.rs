@@ -131,7 +131,11 @@ type Answer = Result<Result<(), Held>, Failure>;
 /// Asks all nodes at once: granted, held by somebody, or no quorum.
 async fn attempt(node: &Node, request: &LockRequest) -> Result<(), Result<Held, LockError>> {
     let nodes = node.nodes().len();
-    let needed = if request.exclusive { nodes / 2 + 1 } else { nodes.div_ceil(2) };
+    let needed = if request.exclusive {
+        nodes / 2 + 1
+    } else {
+        nodes.div_ceil(2)
+    };
     let request = Arc::new(request.clone());
     let mut asked = JoinSet::new();
     for number in 0..nodes {

@@ -203,7 +203,12 @@ pub async fn run(scenario: Scenario, build: Build, options: &Options) -> anyhow:
         sleep(BEFORE).await;
     }
     if let Some(size) = big {
-        load.start_big(&mut running, size, options.pace, scenario != Scenario::TwoNodes);
+        load.start_big(
+            &mut running,
+            size,
+            options.pace,
+            scenario != Scenario::TwoNodes,
+        );
         sleep(options.pace.time(size).mul_f64(CUT_AT)).await;
     }
     let mut from_ns = happens(scenario, &cluster, options)?;
@@ -318,7 +323,10 @@ async fn contended(cluster: &Cluster, window: Duration) -> Held {
     let first = client.lock(CONTENDED, Duration::ZERO).await;
     let mut held = Held {
         answered_ms: since(),
-        answer: first.as_ref().err().map_or("granted".to_owned(), |error| format!("{error:#}")),
+        answer: first
+            .as_ref()
+            .err()
+            .map_or("granted".to_owned(), |error| format!("{error:#}")),
         granted_ms: first.is_ok().then(since),
     };
     // A lease lasts 30 s, however the nodes are built.
@@ -344,7 +352,9 @@ fn seen(done: &[Done], from_ns: u64, until_ns: u64) -> BTreeMap<Op, Seen> {
         seen.retries += done.retries;
         let took = match done.op {
             // It had no end to be late for.
-            Op::Upload | Op::Download if done.error.is_some() => clock::between(from_ns, done.ended_ns),
+            Op::Upload | Op::Download if done.error.is_some() => {
+                clock::between(from_ns, done.ended_ns)
+            }
             _ => done.took,
         };
         seen.worst_ms = seen.worst_ms.max(milliseconds(took));

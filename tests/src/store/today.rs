@@ -150,7 +150,10 @@ impl Today {
             return Ok(channel);
         }
         let channel = dial(key).await?;
-        let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
+        let mut channels = self
+            .channels
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         channels.insert(key.to_owned(), channel.clone());
         Ok(channel)
     }
@@ -161,7 +164,10 @@ impl Today {
     }
 
     fn evict_connection(&self, key: &str) {
-        let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
+        let mut channels = self
+            .channels
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         channels.remove(key);
     }
 
@@ -190,7 +196,9 @@ pub fn limit(class: Class) -> Duration {
 /// Scheme, host and port of any spelling.
 pub fn grid_host(key: &str) -> &str {
     let authority = key.find("://").map_or(0, |scheme| scheme + 3);
-    let end = key[authority..].find('/').map_or(key.len(), |n| authority + n);
+    let end = key[authority..]
+        .find('/')
+        .map_or(key.len(), |n| authority + n);
     &key[..end]
 }
 
@@ -207,7 +215,11 @@ fn endpoint(key: &str) -> Result<Endpoint, tonic::transport::Error> {
 
 pub async fn dial(key: &str) -> Result<Channel, Failure> {
     let failed = |error: tonic::transport::Error| Failure::unreachable(grid_host(key), &error);
-    endpoint(key).map_err(failed)?.connect().await.map_err(failed)
+    endpoint(key)
+        .map_err(failed)?
+        .connect()
+        .await
+        .map_err(failed)
 }
 
 /// The HTTP/1.1 client of the shards, with RustFS's settings.

@@ -57,7 +57,10 @@ fn main() -> anyhow::Result<()> {
     if args.nth(1).is_some_and(|first| first == "peer") {
         return peer::run(PeerCli::parse_from(std::env::args_os().skip(1)).command);
     }
-    if std::env::args_os().nth(1).is_some_and(|first| first == "store") {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == "store")
+    {
         let cli = store::Cli::parse_from(std::env::args_os().skip(1));
         return until_interrupted(store::run(&cli));
     }

@@ -75,7 +75,10 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
     fs::create_dir_all(&cli.out).context("cannot make the directory for the results")?;
     fs::write(cli.out.join("store.txt"), &text)?;
     let json = serde_json::json!({ "rows": rows, "targets": targets });
-    fs::write(cli.out.join("store.json"), serde_json::to_string_pretty(&json)?)?;
+    fs::write(
+        cli.out.join("store.json"),
+        serde_json::to_string_pretty(&json)?,
+    )?;
     let missed = targets.iter().filter(|target| !target.met).count();
     ensure!(!cli.check || missed == 0, "{missed} targets were missed");
     Ok(())
@@ -128,7 +131,10 @@ fn line(measured: &Measured) -> String {
     let mut parts: Vec<String> = ops
         .map(|(op, seen)| format!("{} {}", op.as_str(), cell(seen)))
         .collect();
-    parts.push(format!("full service {}", seconds(measured.full_service_ms)));
+    parts.push(format!(
+        "full service {}",
+        seconds(measured.full_service_ms)
+    ));
     parts.join(", ")
 }
 
@@ -164,9 +170,7 @@ fn text(rows: &[Row], targets: &[Target]) -> String {
                 (detected, today) => format!("{detected} / {today}"),
             }
         };
-        let of = |op: Op| {
-            both(&|measured| measured.ops.get(&op).map_or("–".to_owned(), cell))
-        };
+        let of = |op: Op| both(&|measured| measured.ops.get(&op).map_or("–".to_owned(), cell));
         let mut cells: Vec<String> = Op::ALL.map(of).to_vec();
         cells.push(both(&|measured| seconds(measured.full_service_ms)));
         cells.push(both(&|measured| {
@@ -180,7 +184,10 @@ fn text(rows: &[Row], targets: &[Target]) -> String {
          transfers: how late, or after what time they failed; ↻: begun again.\n\n",
     );
     for row in rows {
-        for (name, measured) in [("with detector", Some(&row.detected)), ("as today", row.today.as_ref())] {
+        for (name, measured) in [
+            ("with detector", Some(&row.detected)),
+            ("as today", row.today.as_ref()),
+        ] {
             if let Some(held) = measured.and_then(|measured| measured.held.as_ref()) {
                 let granted = held.granted_ms.map_or("never".to_owned(), seconds);
                 text.push_str(&format!(
@@ -194,7 +201,13 @@ fn text(rows: &[Row], targets: &[Target]) -> String {
     let met = targets.iter().filter(|target| target.met).count();
     text.push_str(&format!("\n{met} of {} targets met\n", targets.len()));
     for target in targets.iter().filter(|target| !target.met) {
-        text.push_str(&format!("missed: {}: {}: {} s, {} s at most\n", target.scenario, target.what, seconds(target.measured_ms), seconds(target.limit_ms)));
+        text.push_str(&format!(
+            "missed: {}: {}: {} s, {} s at most\n",
+            target.scenario,
+            target.what,
+            seconds(target.measured_ms),
+            seconds(target.limit_ms)
+        ));
     }
     text
 }
@@ -237,14 +250,26 @@ fn targets(row: &Row) -> Vec<Target> {
         };
         targets.push(target(op.as_str(), seen.worst_ms, limit));
         if row.scenario != Scenario::TwoNodes && !is_of_daemon {
-            targets.push(target(&format!("failed: {}", op.as_str()), seen.failed as f64 * SECOND_MS, 0.0));
+            targets.push(target(
+                &format!("failed: {}", op.as_str()),
+                seen.failed as f64 * SECOND_MS,
+                0.0,
+            ));
         }
     }
     if !is_of_daemon {
-        targets.push(target("full service", row.detected.full_service_ms, FULL_SERVICE_MS));
+        targets.push(target(
+            "full service",
+            row.detected.full_service_ms,
+            FULL_SERVICE_MS,
+        ));
     }
     if let Some(held) = &row.detected.held {
-        targets.push(target("an answer about the dead node's lock", held.answered_ms, SECOND_MS));
+        targets.push(target(
+            "an answer about the dead node's lock",
+            held.answered_ms,
+            SECOND_MS,
+        ));
     }
     targets
 }
