@@ -16,6 +16,8 @@ mod guard;
 #[cfg(feature = "hyper")]
 pub mod http;
 mod name;
+#[cfg(feature = "policy")]
+pub mod policy;
 #[cfg(any(feature = "channel", feature = "hyper"))]
 mod renewing;
 mod report;

@@ -25,20 +25,31 @@ fn quick() -> Options {
 
 /// Whatever happened: nothing that was acknowledged is lost, nothing hangs.
 fn nothing_lost(measured: &Measured) -> anyhow::Result<()> {
-    ensure!(measured.damaged.is_empty(), "{:#?}", measured.damaged);
+    ensure!(measured.damaged.is_empty(), "{measured:#?}");
     ensure!(measured.acknowledged > 0, "nothing was acknowledged");
-    let hangs = measured.ops.values().filter_map(|seen| seen.error.as_ref());
-    for error in hangs {
+    for error in measured.ops.values().filter_map(|seen| seen.error.as_ref()) {
         ensure!(!error.contains("it hangs"), "{error}");
     }
     Ok(())
 }
 
-fn worst(measured: &Measured, op: Op) -> Duration {
-    let seen = measured.ops.get(&op);
-    seen.map_or(Duration::ZERO, |seen| {
-        Duration::from_secs_f64(seen.worst_ms / 1000.0)
-    })
+/// What a client may wait with a detector. The machine may be slow: what the time-outs of
+/// today take is far beyond it.
+const SOON: Duration = Duration::from_secs(8);
+
+fn soon(measured: &Measured, ops: &[Op]) -> anyhow::Result<()> {
+    for op in ops {
+        let seen = measured.ops.get(op);
+        let worst = seen.map_or(f64::INFINITY, |seen| seen.worst_ms);
+        ensure!(worst < SOON.as_secs_f64() * 1000.0, "{op:?}: {measured:#?}");
+    }
+    Ok(())
+}
+
+fn all_succeeded(measured: &Measured) -> anyhow::Result<()> {
+    let failed = measured.ops.values().any(|seen| seen.failed > 0);
+    ensure!(!failed && !measured.ops.is_empty(), "{measured:#?}");
+    Ok(())
 }
 
 #[tokio::test]
@@ -46,30 +57,54 @@ async fn a_healthy_store_gives_back_what_it_took() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let measured = run(Scenario::Healthy, Build::Today, &quick()).await?;
         nothing_lost(&measured)?;
-        for (op, seen) in &measured.ops {
-            ensure!(seen.count > 0 && seen.failed == 0, "{op:?}: {seen:?}");
-        }
+        all_succeeded(&measured)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_cut_in_transfer_is_hardly_seen_with_a_detector() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let measured = run(Scenario::CutInTransfer, Build::Detected, &quick()).await?;
+        nothing_lost(&measured)?;
+        all_succeeded(&measured)?;
+        soon(&measured, &Op::ALL)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_cut_in_transfer_stalls_a_store_of_today() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let measured = run(Scenario::CutInTransfer, Build::Today, &quick()).await?;
+        nothing_lost(&measured)?;
+        // Or the table would compare with something that is not so bad.
+        let login = measured.ops.get(&Op::Login).map(|seen| seen.worst_ms);
+        ensure!(login.is_some_and(|ms| ms > 15_000.0), "{measured:#?}");
         Ok(())
     })
     .await
 }
 
 #[tokio::test]
-#[ignore]
-async fn try_one() -> anyhow::Result<()> {
-    let name = std::env::var("SCENARIO")?;
-    let scenario = Scenario::ALL
-        .into_iter()
-        .find(|s| s.as_str() == name)
-        .unwrap();
-    let build = match std::env::var("BUILD")?.as_str() {
-        "today" => Build::Today,
-        _ => scenario.build(),
-    };
+async fn a_lost_quorum_is_an_error_and_no_hang() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let measured = run(scenario, build, &quick()).await?;
-        println!("{measured:#?}");
-        Ok(())
+        let measured = run(Scenario::TwoNodes, Build::Detected, &quick()).await?;
+        nothing_lost(&measured)?;
+        let failed = measured.ops.get(&Op::SmallPut).map(|seen| seen.failed);
+        ensure!(failed.is_some_and(|n| n > 0), "{measured:#?}");
+        soon(&measured, &Op::ALL)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_daemon_that_lies_about_its_version_is_not_believed() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        // Every peer is said to be down: were it believed, there would be no quorum.
+        let measured = run(Scenario::Healthy, Build::Liar, &quick()).await?;
+        nothing_lost(&measured)?;
+        all_succeeded(&measured)
     })
     .await
 }

@@ -7,18 +7,18 @@
 //!   what is in flight on them with it ([`ConnectionCache`]);
 //! - the same for the pools of the shards, one a peer;
 //! - no call at all to a peer that is known to be down;
-//! - a word to the daemon on how each call went, for which nobody waits ([`Reporter`]).
+//! - deadlines by the kind of call, and a word to the daemon on how each went, for which nobody
+//!   waits ([`Caller`]).
 
 use std::{convert::Infallible, error::Error, future::Future, sync::Arc};
 
 use detector_api::{
     ConnectionCache, ConnectionError, Interrupted, PeerDown, PeerStates, PeerWatch, Refused,
-    Report, Reporter,
+    policy::{CallError, CallFailure, Caller, Policies},
     v1::{Breaker, Operation, Outcome},
 };
-use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::task::JoinHandle;
 use tonic::{Response, Status, transport::Channel};
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
@@ -26,14 +26,13 @@ use super::{
     today::{self, ShardClient, Today, grid_host},
     wires::{Class, Control, Failure, Incoming, Outgoing, Shown},
 };
-use crate::clock;
 
 #[derive(Debug)]
 pub struct Detected {
     today: Arc<Today>,
     _watch: PeerWatch,
     states: PeerStates,
-    reporter: Reporter,
+    caller: Caller,
     channels: ConnectionCache<Channel>,
     pools: ConnectionCache<ShardClient>,
     returns: Vec<JoinHandle<()>>,
@@ -44,7 +43,7 @@ impl Detected {
         let watch = PeerWatch::start(socket);
         let (today, states) = (Arc::new(today), watch.states());
         Self {
-            reporter: watch.reporter(),
+            caller: Caller::new(states.clone(), watch.reporter(), Policies::default()),
             channels: ConnectionCache::new(states.clone()),
             pools: ConnectionCache::new(states.clone()),
             returns: peers
@@ -70,24 +69,28 @@ impl Detected {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let (peer, within) = (grid_host(key), today::limit(class));
-        let begun = clock::now_ns();
-        let asked = timeout(within, async {
-            let to = key.to_owned();
-            let dial = move || async move { today::dial(&to).await };
-            let dialled = self.channels.get_or_connect(key, dial).await;
-            let connection = dialled.map_err(|error| of_dial(&error))?;
-            let answer = call(Control::new(BoxCloneSyncService::new(connection.service()))).await;
-            answer.map_err(|status| of_status(peer, &status))
-        });
-        let ended = asked.await.unwrap_or_else(|_| {
-            Err(Failure::TimedOut {
-                peer: peer.to_owned(),
-                within,
-            })
-        });
-        self.note(class, peer, begun, ended.as_ref().err());
+        let asked = self.caller.to(key, operation(class));
+        let ended = asked.once(self.on_connection(key, &call)).await;
+        let ended = ended.map_err(|error| of_call(grid_host(key), error));
+        self.note(class, key, ended.as_ref().err());
         ended.map(Response::into_inner)
+    }
+
+    /// One connection for each spelling, all of them the peer's.
+    async fn on_connection<T, F>(
+        &self,
+        key: &str,
+        call: &impl Fn(Control) -> F,
+    ) -> Result<Response<T>, Failure>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let to = key.to_owned();
+        let dial = move || async move { today::dial(&to).await };
+        let dialled = self.channels.get_or_connect(key, dial).await;
+        let connection = dialled.map_err(|error| of_dial(&error))?;
+        let answer = call(Control::new(BoxCloneSyncService::new(connection.service()))).await;
+        answer.map_err(|status| of_status(grid_host(key), &status))
     }
 
     pub async fn transfer(
@@ -118,14 +121,16 @@ impl Detected {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let asked = peers.iter().map(async |peer| {
-            let shown = match self.call(Class::Console, peer, &call).await {
-                Ok(info) => Shown::Online(info),
-                Err(failure) => Shown::Offline(failure.to_string()),
-            };
-            (peer.clone(), shown)
+        let ask = |peer: String| async move { self.on_connection(&peer, &call).await };
+        let answers = self.caller.fan_out(peers, Operation::Console, ask).await;
+        let shown = answers.into_iter().map(|answer| match answer.result {
+            Ok(info) => (answer.peer, Shown::Online(info.into_inner())),
+            Err(error) => {
+                let why = of_call(&answer.peer, error).to_string();
+                (answer.peer, Shown::Offline(why))
+            }
         });
-        join_all(asked).await
+        shown.collect()
     }
 
     pub fn drives_are_off(&self, peer: &str) -> Option<Failure> {
@@ -138,20 +143,11 @@ impl Detected {
         self.states.get(peer).breaker == Breaker::Open
     }
 
-    /// The store's own register, and the daemon's: neither makes anybody wait.
-    fn note(&self, class: Class, peer: &str, begun_ns: u64, failure: Option<&Failure>) {
-        self.today.note(class, peer, failure);
+    fn note(&self, class: Class, key: &str, failure: Option<&Failure>) {
+        self.today.note(class, key, failure);
         if failure.is_some_and(Failure::is_evidence) {
-            self.channels.evict_connection(peer);
+            self.channels.evict_connection(key);
         }
-        let Some(outcome) = outcome(failure) else {
-            return;
-        };
-        let duration = clock::between(begun_ns, clock::now_ns());
-        self.reporter.report(Report {
-            peer,
-            ..Report::new(operation(class), outcome, duration)
-        });
     }
 }
 
@@ -174,15 +170,29 @@ async fn forgive(states: PeerStates, today: Arc<Today>, peer: String) {
     }
 }
 
-/// A call that was not made is told to nobody.
-fn outcome(failure: Option<&Failure>) -> Option<Outcome> {
-    Some(match failure {
-        None => Outcome::Succeeded,
-        Some(Failure::TimedOut { .. }) => Outcome::TimedOut,
-        Some(Failure::Unreachable { .. }) => Outcome::Unreachable,
-        Some(Failure::Refused { .. }) => Outcome::Refused,
-        Some(Failure::Down(_) | Failure::Offline { .. }) => return None,
-    })
+impl CallFailure for Failure {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::TimedOut { .. } => Outcome::TimedOut,
+            Self::Refused { .. } => Outcome::Refused,
+            Self::Unreachable { .. } | Self::Down(_) | Self::Offline { .. } => Outcome::Unreachable,
+        }
+    }
+
+    fn is_of_breaker(&self) -> bool {
+        matches!(self, Self::Down(_))
+    }
+}
+
+fn of_call(peer: &str, error: CallError<Failure>) -> Failure {
+    match error {
+        CallError::Down(down) => Failure::Down(down.to_string()),
+        CallError::TimedOut { limit } => Failure::TimedOut {
+            peer: peer.to_owned(),
+            within: limit,
+        },
+        CallError::Failed(failure) => failure,
+    }
 }
 
 fn operation(class: Class) -> Operation {

@@ -1,0 +1,112 @@
+//! Deadlines, fixed or from what the kernel measures.
+
+use std::time::Duration;
+
+use crate::Details;
+
+/// How long one attempt may take.
+///
+/// An adaptive deadline is `service + round_trips × (SRTT + 4 × RTTVAR)`, kept within its
+/// bounds. The bracket is TCP's own retransmission time-out (RFC 6298, 2.3): what the kernel
+/// itself would wait for an answer from this peer. `service` is what the peer's program may
+/// take, which no round-trip time tells.
+///
+/// ```
+/// use std::time::Duration;
+/// use detector_api::{Details, policy::Deadline};
+///
+/// let deadline = Deadline::Adaptive {
+///     service: Duration::from_millis(500),
+///     round_trips: 2,
+///     at_least: Duration::from_millis(600),
+///     at_most: Duration::from_secs(3),
+/// };
+/// let far = Details {
+///     srtt: Some(Duration::from_millis(80)),
+///     rtt_variance: Some(Duration::from_millis(5)),
+///     ..Details::default()
+/// };
+/// assert_eq!(deadline.of(&far), Duration::from_millis(700));
+/// // Nothing measured: the longest.
+/// assert_eq!(deadline.of(&Details::default()), Duration::from_secs(3));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    Fixed(Duration),
+    Adaptive {
+        /// What the peer's program may take.
+        service: Duration,
+        /// How often the call goes back and forth, a connect included.
+        round_trips: u32,
+        at_least: Duration,
+        /// Also what holds while nothing is measured.
+        at_most: Duration,
+    },
+}
+
+impl Deadline {
+    /// The deadline towards a peer of which so much is known.
+    pub fn of(&self, details: &Details) -> Duration {
+        match *self {
+            Self::Fixed(limit) => limit,
+            Self::Adaptive {
+                service,
+                round_trips,
+                at_least,
+                at_most,
+            } => {
+                let (Some(srtt), Some(variance)) = (details.srtt, details.rtt_variance) else {
+                    return at_most;
+                };
+                let timeout = srtt.saturating_add(variance.saturating_mul(4));
+                service
+                    .saturating_add(timeout.saturating_mul(round_trips))
+                    // Not `clamp`, which panics on bounds that are the wrong way round.
+                    .max(at_least)
+                    .min(at_most)
+            }
+        }
+    }
+
+    /// The longest it can be.
+    pub fn at_most(&self) -> Duration {
+        match *self {
+            Self::Fixed(limit) => limit,
+            Self::Adaptive { at_most, .. } => at_most,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn of(srtt: Duration, at_least: Duration, at_most: Duration) -> Duration {
+        Deadline::Adaptive {
+            service: 10 * MS,
+            round_trips: 1,
+            at_least,
+            at_most,
+        }
+        .of(&Details {
+            srtt: Some(srtt),
+            rtt_variance: Some(Duration::ZERO),
+            ..Details::default()
+        })
+    }
+
+    #[test]
+    fn stays_within_its_bounds() {
+        assert_eq!(of(5 * MS, MS, 100 * MS), 15 * MS);
+        assert_eq!(of(5 * MS, 50 * MS, 100 * MS), 50 * MS);
+        assert_eq!(of(500 * MS, 50 * MS, 100 * MS), 100 * MS);
+        assert_eq!(of(Duration::MAX, 50 * MS, 100 * MS), 100 * MS);
+        assert_eq!(
+            of(5 * MS, 100 * MS, 50 * MS),
+            50 * MS,
+            "never above at_most"
+        );
+    }
+}

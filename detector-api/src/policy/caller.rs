@@ -1,0 +1,263 @@
+//! Makes calls by their policies.
+
+use std::{error::Error, fmt, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{CallFailure, Policies};
+use crate::{
+    Details, Peer, PeerDown, PeerStates, Report, Reporter,
+    v1::{Operation, Outcome},
+};
+
+/// Makes calls within their deadlines, ends them when their peer dies, tries again what may
+/// be repeated, and tells the daemon how they went without ever waiting for it.
+///
+/// With [`PeerStates::unwatched`] and [`Reporter::disabled`] the deadlines and the retries
+/// are what remains: a program that runs without a detector keeps this one path.
+///
+/// A caller does not lease trials: that is its connections' part. Where calls go through
+/// neither of this crate's connections, ask [`Peer::admit`] first.
+///
+/// ```
+/// use detector_api::{
+///     PeerStates, Reporter,
+///     policy::{Caller, Policies},
+///     v1::Operation,
+/// };
+/// use tonic::Status;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let caller = Caller::new(PeerStates::unwatched(), Reporter::disabled(), Policies::default());
+/// let id = caller
+///     .to("http://node4:9000", Operation::DiskState)
+///     .once(async { Ok::<_, Status>("a disk's id") })
+///     .await;
+/// assert_eq!(id.unwrap(), "a disk's id");
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+pub struct Caller {
+    states: PeerStates,
+    reporter: Reporter,
+    policies: Policies,
+}
+
+impl Caller {
+    /// A caller that reads peers' states from `states` and reports to `reporter`.
+    pub fn new(states: PeerStates, reporter: Reporter, policies: Policies) -> Self {
+        Self {
+            states,
+            reporter,
+            policies,
+        }
+    }
+
+    /// The policies it calls by.
+    pub fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    /// A call to one peer, in any spelling of its name.
+    pub fn to(&self, peer: &str, operation: Operation) -> Call<'_> {
+        Call {
+            caller: self,
+            peer: Some(self.states.peer(peer)),
+            operation,
+            lock: "",
+        }
+    }
+
+    /// An operation that involves several peers, such as acquiring a lock on a quorum of
+    /// them: no one peer's death ends it, and its failure is held against none.
+    ///
+    /// ```
+    /// use detector_api::{PeerStates, Reporter, policy::{Caller, Policies}, v1::Operation};
+    /// use tonic::Status;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let caller = Caller::new(PeerStates::unwatched(), Reporter::disabled(), Policies::default());
+    /// // Up to four attempts, after pauses of 100, 200 and 400 ms.
+    /// let lock = caller
+    ///     .whole(Operation::Lock)
+    ///     .under("config/iam/users.json")
+    ///     .repeated(|| async { Ok::<_, Status>("locked") })
+    ///     .await;
+    /// assert!(lock.is_ok());
+    /// # });
+    /// ```
+    pub fn whole(&self, operation: Operation) -> Call<'_> {
+        Call {
+            caller: self,
+            peer: None,
+            operation,
+            lock: "",
+        }
+    }
+}
+
+/// A call about to be made: [`Caller::to`], [`Caller::whole`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is called until `once` or `repeated`"]
+pub struct Call<'a> {
+    caller: &'a Caller,
+    peer: Option<Peer>,
+    operation: Operation,
+    /// Empty for none.
+    lock: &'a str,
+}
+
+impl<'a> Call<'a> {
+    /// Names the lock that it is about, for the daemon's lock health.
+    pub fn under(mut self, lock: &'a str) -> Self {
+        self.lock = lock;
+        self
+    }
+
+    /// Makes one attempt: for what must not be done twice.
+    ///
+    /// # Errors
+    /// The peer is down or went down, the deadline passed, or the attempt failed.
+    pub async fn once<T, E: CallFailure>(
+        self,
+        attempt: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, CallError<E>> {
+        self.attempt(attempt, 0).await
+    }
+
+    /// Makes attempts until one succeeds, the peer answers with an error, or the policy's
+    /// retries are used up: only for what may be done twice.
+    ///
+    /// # Errors
+    /// As [`Self::once`], of the last attempt.
+    pub async fn repeated<T, E: CallFailure, F: Future<Output = Result<T, E>>>(
+        self,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, CallError<E>> {
+        let retry = self.caller.policies.of(self.operation).retry;
+        let mut retries = 0;
+        loop {
+            let error = match self.attempt(attempt(), retries).await {
+                Err(error) if error.may_pass() => error,
+                ended => return ended,
+            };
+            retries += 1;
+            let Some(delay) = retry.delay(retries, fastrand::f64().mul_add(2.0, -1.0)) else {
+                return Err(error);
+            };
+            self.until_down(sleep(delay))
+                .await
+                .map_err(CallError::Down)?;
+        }
+    }
+
+    async fn attempt<T, E: CallFailure>(
+        &self,
+        attempt: impl Future<Output = Result<T, E>>,
+        retries: u32,
+    ) -> Result<T, CallError<E>> {
+        if let Some(down) = self.peer.as_ref().and_then(Peer::down) {
+            return Err(CallError::Down(down));
+        }
+        let details = self
+            .peer
+            .as_ref()
+            .map_or_else(Details::default, Peer::details);
+        let limit = self
+            .caller
+            .policies
+            .of(self.operation)
+            .deadline
+            .of(&details);
+        let begun = Instant::now();
+        let ended = match self.until_down(timeout(limit, attempt)).await {
+            // The breaker's own doing: no news to the daemon.
+            Err(down) => return Err(CallError::Down(down)),
+            Ok(Err(_)) => Err(CallError::TimedOut { limit }),
+            Ok(Ok(Err(error))) if error.is_of_breaker() => return Err(CallError::Failed(error)),
+            Ok(Ok(Err(error))) => Err(CallError::Failed(error)),
+            Ok(Ok(Ok(answer))) => Ok(answer),
+        };
+        self.report(outcome(&ended), begun.elapsed(), retries);
+        ended
+    }
+
+    /// The future's output, unless the peer goes down before.
+    async fn until_down<T>(&self, future: impl Future<Output = T>) -> Result<T, PeerDown> {
+        let Some(peer) = &self.peer else {
+            return Ok(future.await);
+        };
+        tokio::select! {
+            biased;
+            output = future => Ok(output),
+            down = peer.until_down() => Err(down),
+        }
+    }
+
+    fn report(&self, outcome: Outcome, duration: Duration, retries: u32) {
+        self.caller.reporter.report(Report {
+            operation: self.operation,
+            outcome,
+            peer: self.peer.as_ref().map_or("", Peer::name),
+            lock: self.lock,
+            duration,
+            retries,
+        });
+    }
+}
+
+fn outcome<T, E: CallFailure>(ended: &Result<T, CallError<E>>) -> Outcome {
+    match ended {
+        Ok(_) => Outcome::Succeeded,
+        Err(CallError::Failed(error)) => error.outcome(),
+        Err(CallError::TimedOut { .. } | CallError::Down(_)) => Outcome::TimedOut,
+    }
+}
+
+/// Why a call gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallError<E> {
+    /// It was not made, or was ended, because the peer is down.
+    Down(PeerDown),
+    /// Its deadline passed.
+    TimedOut {
+        /// How long the last attempt was given.
+        limit: Duration,
+    },
+    /// It failed by itself.
+    Failed(E),
+}
+
+impl<E: CallFailure> CallError<E> {
+    /// Whether another attempt may fare better. A peer that answered has said what it has to
+    /// say; one that is down is not asked.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Down(_) => false,
+            Self::TimedOut { .. } => true,
+            Self::Failed(error) => {
+                matches!(error.outcome(), Outcome::TimedOut | Outcome::Unreachable)
+            }
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for CallError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Down(down) => down.fmt(f),
+            Self::TimedOut { limit } => write!(f, "no answer within {limit:?}"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for CallError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Down(down) => down.source(),
+            Self::TimedOut { .. } => None,
+            Self::Failed(error) => error.source(),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What a failure says of the peer.
+
+use std::{error::Error, io};
+
+use tonic::{Code, Status};
+
+use crate::{PeerDown, Refused, v1::Outcome};
+
+/// An error of a call, as far as it tells how the peer does.
+///
+/// What decides is whether the peer *answered*: a "no" is the answer of a living host.
+///
+/// ```
+/// use detector_api::{policy::CallFailure, v1::Outcome};
+/// use tonic::Status;
+///
+/// assert_eq!(Status::unavailable("transport error").outcome(), Outcome::Unreachable);
+/// assert_eq!(Status::not_found("no such object").outcome(), Outcome::Refused);
+///
+/// // For an error of one's own:
+/// enum ReadError { Gone, Corrupt }
+/// impl CallFailure for ReadError {
+///     fn outcome(&self) -> Outcome {
+///         match self {
+///             Self::Gone => Outcome::Unreachable,
+///             Self::Corrupt => Outcome::Refused,
+///         }
+///     }
+/// }
+/// ```
+pub trait CallFailure {
+    /// [`Outcome::TimedOut`], [`Outcome::Unreachable`], [`Outcome::QuorumLost`], or
+    /// [`Outcome::Refused`] when the peer answered.
+    fn outcome(&self) -> Outcome;
+
+    /// Whether it is the breaker's own doing, as connections of this crate tell it: the call was
+    /// not made, or was ended. It is no news to the daemon, and is not reported.
+    fn is_of_breaker(&self) -> bool {
+        false
+    }
+}
+
+/// As RustFS's `is_network_like_status` reads it: `Unavailable`, or `Unknown` from the
+/// transport. A time-out of tonic's own is `Cancelled` or `DeadlineExceeded`.
+impl CallFailure for Status {
+    fn outcome(&self) -> Outcome {
+        match self.code() {
+            Code::Unavailable => Outcome::Unreachable,
+            Code::DeadlineExceeded => Outcome::TimedOut,
+            Code::Cancelled if self.message().contains("Timeout") => Outcome::TimedOut,
+            Code::Unknown if self.source().is_some() => Outcome::Unreachable,
+            Code::Unknown if transport_words(self.message()) => Outcome::Unreachable,
+            _ => Outcome::Refused,
+        }
+    }
+
+    fn is_of_breaker(&self) -> bool {
+        std::iter::successors(self.source(), |&cause| cause.source())
+            .any(|cause| cause.is::<PeerDown>() || cause.is::<Refused>())
+    }
+}
+
+fn transport_words(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    [
+        "transport error",
+        "error trying to connect",
+        "connection aborted",
+        "connection closed",
+        "connection reset",
+        "broken pipe",
+        "timed out",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
+}
+
+/// A refused or reset connection is a host's answer; all else is not.
+impl CallFailure for io::Error {
+    fn outcome(&self) -> Outcome {
+        match self.kind() {
+            io::ErrorKind::TimedOut => Outcome::TimedOut,
+            io::ErrorKind::ConnectionRefused => Outcome::Refused,
+            _ => Outcome::Unreachable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_as_rustfs_reads_it() {
+        for (status, outcome) in [
+            (Status::unavailable("x"), Outcome::Unreachable),
+            (Status::unknown("Transport error"), Outcome::Unreachable),
+            (
+                Status::unknown("connection aborted by us"),
+                Outcome::Unreachable,
+            ),
+            (Status::unknown("no such disk"), Outcome::Refused),
+            (Status::deadline_exceeded("x"), Outcome::TimedOut),
+            (Status::cancelled("Timeout expired"), Outcome::TimedOut),
+            (
+                Status::cancelled("operation was canceled"),
+                Outcome::Refused,
+            ),
+            (Status::permission_denied("x"), Outcome::Refused),
+            (Status::internal("x"), Outcome::Refused),
+        ] {
+            assert_eq!(status.outcome(), outcome, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_breaker_ended_says_nothing_of_the_peer() {
+        let refused = Refused::TrialsTaken {
+            peer: "http://node4:9000".to_owned(),
+        };
+        let mut status = Status::unavailable(refused.to_string());
+        assert!(!status.is_of_breaker());
+        status.set_source(std::sync::Arc::new(refused));
+        assert!(status.is_of_breaker());
+    }
+
+    #[test]
+    fn a_refused_connect_is_an_answer() {
+        let of = |kind| io::Error::from(kind).outcome();
+        assert_eq!(of(io::ErrorKind::ConnectionRefused), Outcome::Refused);
+        assert_eq!(of(io::ErrorKind::TimedOut), Outcome::TimedOut);
+        assert_eq!(of(io::ErrorKind::ConnectionAborted), Outcome::Unreachable);
+    }
+}

@@ -1,0 +1,71 @@
+//! Asks many peers at once and takes what comes in time: the console's answer.
+
+use futures_util::future::join_all;
+
+use super::{CallError, CallFailure, Caller};
+use crate::v1::Operation;
+
+/// What came of asking one peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<T, E> {
+    /// The peer as it was named in the question.
+    pub peer: String,
+    pub result: Result<T, CallError<E>>,
+}
+
+impl<T, E> Answer<T, E> {
+    /// Whether the peer was known to be down, or went down while it was asked: an "offline"
+    /// entry rather than a failure.
+    pub fn is_offline(&self) -> bool {
+        matches!(self.result, Err(CallError::Down(_)))
+    }
+}
+
+impl Caller {
+    /// Asks all peers at once, each by the operation's policy, and returns an answer for
+    /// each, in their order. Nobody waits for the slowest longer than the operation's
+    /// deadline, and peers that are down are not asked.
+    ///
+    /// ```
+    /// use detector_api::{PeerStates, Reporter, policy::{Caller, Policies}, v1::Operation};
+    /// use tonic::Status;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let caller = Caller::new(PeerStates::unwatched(), Reporter::disabled(), Policies::default());
+    /// let peers = ["http://node2:9000", "http://node3:9000"];
+    /// let answers = caller
+    ///     .fan_out(peers, Operation::Console, |peer| async move {
+    ///         if peer.contains("node3") {
+    ///             return Err(Status::internal("disk error"));
+    ///         }
+    ///         Ok(4)
+    ///     })
+    ///     .await;
+    /// assert_eq!(answers[0].result.as_ref().ok(), Some(&4));
+    /// assert!(answers[1].result.is_err() && !answers[1].is_offline());
+    /// # });
+    /// ```
+    pub async fn fan_out<P, T, E, F>(
+        &self,
+        peers: impl IntoIterator<Item = P>,
+        operation: Operation,
+        ask: impl Fn(String) -> F,
+    ) -> Vec<Answer<T, E>>
+    where
+        P: Into<String>,
+        E: CallFailure,
+        F: Future<Output = Result<T, E>>,
+    {
+        let ask = &ask;
+        join_all(peers.into_iter().map(|peer| {
+            let peer = peer.into();
+            async move {
+                // Lazily: a peer that is down is not asked.
+                let asked = async { ask(peer.clone()).await };
+                let result = self.to(&peer, operation).once(asked).await;
+                Answer { peer, result }
+            }
+        }))
+        .await
+    }
+}

@@ -1,0 +1,127 @@
+//! How long each kind of call may take, whether it is tried again, and the one place where
+//! calls are made by those rules.
+//!
+//! [`Policies`] holds a [`CallPolicy`] for each kind of operation, with RustFS's defaults and
+//! the names of its environment variables; [`Caller`] makes calls by them.
+
+mod adaptive;
+mod caller;
+mod env;
+mod failure;
+mod fan_out;
+mod retry;
+
+pub use self::{
+    adaptive::Deadline,
+    caller::{CallError, Caller},
+    env::VariableError,
+    failure::CallFailure,
+    fan_out::Answer,
+    retry::Retry,
+};
+
+use std::time::Duration;
+
+use crate::v1::Operation;
+
+/// How calls of one kind are made.
+///
+/// ```
+/// use std::time::Duration;
+/// use detector_api::policy::{CallPolicy, Deadline, Retry};
+///
+/// let quick = CallPolicy {
+///     deadline: Deadline::Fixed(Duration::from_secs(1)),
+///     retry: Retry::NEVER,
+/// };
+/// assert_eq!(quick.deadline.at_most(), Duration::from_secs(1));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallPolicy {
+    /// How long one attempt may take.
+    pub deadline: Deadline,
+    /// How often a call that may be repeated is tried again.
+    pub retry: Retry,
+}
+
+impl CallPolicy {
+    /// One attempt that may take so long.
+    pub const fn within(limit: Duration) -> Self {
+        Self {
+            deadline: Deadline::Fixed(limit),
+            retry: Retry::NEVER,
+        }
+    }
+}
+
+/// A policy for each kind of operation.
+///
+/// | operation | deadline of an attempt | tried again | source |
+/// |---|---|---|---|
+/// | control | 30 s | no | RustFS's RPC time-out |
+/// | bulk, upload | none but the peer's death: 1 h | no | a transfer takes as long as it takes |
+/// | disk state | 3 s | no | RustFS power-off work, P1 |
+/// | IAM read | 10 s | no | P1 |
+/// | console | 2 s a peer | no | P0 |
+/// | lock | 3 s | 3 times, after 100, 200 and 400 ms | RustFS's lock RPC time-out; P2 |
+///
+/// ```
+/// use std::time::Duration;
+/// use detector_api::{policy::Policies, v1::Operation};
+///
+/// let mut policies = Policies::default();
+/// assert_eq!(
+///     policies.of(Operation::DiskState).deadline.at_most(),
+///     Duration::from_secs(3)
+/// );
+/// policies.console.deadline = detector_api::policy::Deadline::Fixed(Duration::from_millis(500));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policies {
+    pub control: CallPolicy,
+    pub bulk: CallPolicy,
+    pub disk_state: CallPolicy,
+    pub iam_read: CallPolicy,
+    pub console: CallPolicy,
+    pub lock: CallPolicy,
+}
+
+/// What ends a transfer is the peer's death, which its connection hears of; this only keeps
+/// one that nothing ends from staying for ever.
+const TRANSFER_LIMIT: Duration = Duration::from_secs(3600);
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self {
+            control: CallPolicy::within(Duration::from_secs(30)),
+            bulk: CallPolicy::within(TRANSFER_LIMIT),
+            disk_state: CallPolicy::within(Duration::from_secs(3)),
+            iam_read: CallPolicy::within(Duration::from_secs(10)),
+            console: CallPolicy::within(Duration::from_secs(2)),
+            lock: CallPolicy {
+                deadline: Deadline::Fixed(Duration::from_secs(3)),
+                retry: Retry {
+                    retries: 3,
+                    base_delay: Duration::from_millis(100),
+                },
+            },
+        }
+    }
+}
+
+impl Policies {
+    /// The policy for an operation; control's for one that is not specified.
+    pub fn of(&self, operation: Operation) -> CallPolicy {
+        match operation {
+            Operation::Unspecified | Operation::Control => self.control,
+            Operation::Bulk | Operation::Upload => self.bulk,
+            Operation::DiskState => self.disk_state,
+            Operation::IamRead => self.iam_read,
+            Operation::Console => self.console,
+            Operation::Lock => self.lock,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! When to try again.
+
+use std::time::Duration;
+
+/// The longest pause between two attempts, however many there were.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+
+/// How often, and after what pause, a call that may be repeated is tried again.
+///
+/// The n-th pause is `base_delay × 2ⁿ⁻¹`, up to 10 s, a quarter more or less at random, so
+/// that those who were all cut off together do not all come back together.
+///
+/// ```
+/// use std::time::Duration;
+/// use detector_api::policy::Retry;
+///
+/// let retry = Retry { retries: 3, base_delay: Duration::from_millis(100) };
+/// assert_eq!(retry.delay(3, 0.0), Some(Duration::from_millis(400)));
+/// assert_eq!(retry.delay(4, 0.0), None);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts after the first.
+    pub retries: u32,
+    /// The first pause.
+    pub base_delay: Duration,
+}
+
+impl Retry {
+    /// One attempt only.
+    pub const NEVER: Self = Self {
+        retries: 0,
+        base_delay: Duration::ZERO,
+    };
+
+    /// The pause before the `n`-th attempt after the first, n from 1, longer or shorter by
+    /// `jitter` quarters (−1 to 1); `None` when there is no such attempt.
+    pub fn delay(&self, n: u32, jitter: f64) -> Option<Duration> {
+        if n == 0 || n > self.retries {
+            return None;
+        }
+        let doubled = 1_u32.checked_shl(n - 1).unwrap_or(u32::MAX);
+        let delay = self.base_delay.saturating_mul(doubled).min(LONGEST_DELAY);
+        Some(delay.mul_f64(1.0 + jitter.clamp(-1.0, 1.0) / 4.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_and_end() {
+        let retry = Retry {
+            retries: 40,
+            base_delay: Duration::from_millis(100),
+        };
+        let ms = |n, jitter| retry.delay(n, jitter).map(|delay| delay.as_millis());
+        assert_eq!(ms(0, 0.0), None);
+        assert_eq!(
+            (ms(1, 0.0), ms(2, 0.0), ms(3, 0.0)),
+            (Some(100), Some(200), Some(400))
+        );
+        assert_eq!(
+            (ms(1, -1.0), ms(1, 1.0), ms(1, 7.0)),
+            (Some(75), Some(125), Some(125))
+        );
+        assert_eq!(ms(40, 0.0), Some(10_000));
+        assert_eq!(ms(41, 0.0), None);
+        assert_eq!(Retry::NEVER.delay(1, 0.0), None);
+    }
+}

@@ -1,0 +1,236 @@
+use std::{cell::Cell, time::Duration};
+
+use tokio::time::{Instant, timeout};
+use tonic::{Code, Status};
+
+use super::{Answer, CallError, CallPolicy, Caller, Policies};
+use crate::{
+    PeerStates, PeerWatch, Reporter,
+    testing::FakeDaemon,
+    v1::{Operation, OperationReport, Outcome},
+};
+
+const NODE4: &str = "http://node4:9000";
+const SOON: Duration = Duration::from_secs(10);
+
+fn alone() -> Caller {
+    Caller::new(
+        PeerStates::unwatched(),
+        Reporter::disabled(),
+        Policies::default(),
+    )
+}
+
+async fn watched(daemon: &FakeDaemon) -> (PeerWatch, Caller) {
+    let mut policies = Policies::default();
+    policies.lock.retry.base_delay = Duration::from_millis(1);
+    let watch = PeerWatch::start(daemon.socket());
+    assert!(watch.ready(SOON).await, "{:?}", watch.status());
+    let caller = Caller::new(watch.states(), watch.reporter(), policies);
+    (watch, caller)
+}
+
+/// What the daemon was told, once it was told so much.
+async fn told(daemon: &FakeDaemon, count: usize) -> Vec<OperationReport> {
+    let mut reports = daemon.reports();
+    let all = |requests: &Vec<crate::v1::ReportRequest>| -> Vec<OperationReport> {
+        requests
+            .iter()
+            .flat_map(|request| request.reports.clone())
+            .collect()
+    };
+    let told = timeout(
+        SOON,
+        reports.wait_for(|requests| all(requests).len() >= count),
+    )
+    .await;
+    all(&told
+        .expect("nothing was told")
+        .expect("the daemon is there"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_ends_at_its_deadline() {
+    let begun = Instant::now();
+    let result = alone()
+        .to(NODE4, Operation::DiskState)
+        .once(std::future::pending::<Result<(), Status>>())
+        .await;
+    let limit = Duration::from_secs(3);
+    assert!(matches!(result, Err(CallError::TimedOut { limit: l }) if l == limit));
+    assert_eq!(begun.elapsed(), limit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_is_tried_four_times_with_growing_pauses() {
+    let (attempts, begun) = (Cell::new(0), Instant::now());
+    let result = alone()
+        .whole(Operation::Lock)
+        .repeated(|| {
+            attempts.set(attempts.get() + 1);
+            async { Err::<(), _>(Status::unavailable("no")) }
+        })
+        .await;
+    assert!(matches!(result, Err(CallError::Failed(_))), "{result:?}");
+    assert_eq!(attempts.get(), 4);
+    let paused = begun.elapsed();
+    let (least, most) = (Duration::from_millis(525), Duration::from_millis(880));
+    assert!(
+        (least..most).contains(&paused),
+        "700 ms, a quarter more or less: {paused:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_answered_is_not_asked_again() {
+    let attempts = Cell::new(0);
+    let result = alone()
+        .to(NODE4, Operation::Lock)
+        .repeated(|| {
+            attempts.set(attempts.get() + 1);
+            async { Err::<(), _>(Status::already_exists("held")) }
+        })
+        .await;
+    assert!(
+        matches!(result, Err(CallError::Failed(status)) if status.code() == Code::AlreadyExists)
+    );
+    assert_eq!(attempts.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_succeeds_at_last_has_succeeded() {
+    let attempts = Cell::new(0);
+    let result = alone()
+        .to(NODE4, Operation::Lock)
+        .repeated(|| {
+            attempts.set(attempts.get() + 1);
+            let attempt = attempts.get();
+            async move {
+                if attempt < 3 {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Status>(attempt)
+            }
+        })
+        .await;
+    assert!(matches!(result, Ok(3)), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_is_down_is_not_called() {
+    let daemon = FakeDaemon::start().await;
+    daemon.open(NODE4);
+    let (_watch, caller) = watched(&daemon).await;
+    let result = caller
+        .to("http://NODE4:9000/data/disk1", Operation::Control)
+        .once(async { panic!("was called") as Result<(), Status> })
+        .await;
+    let Err(CallError::Down(down)) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!(down.peer, NODE4);
+}
+
+#[tokio::test]
+async fn a_call_in_flight_ends_when_its_peer_goes_down_and_is_not_reported() {
+    let daemon = FakeDaemon::start().await;
+    daemon.close(NODE4);
+    let (_watch, caller) = watched(&daemon).await;
+    let call = caller.to(NODE4, Operation::Bulk).once(async {
+        daemon.open(NODE4);
+        std::future::pending::<Result<(), Status>>().await
+    });
+    let result = timeout(SOON, call).await.expect("it hangs");
+    assert!(matches!(result, Err(CallError::Down(_))), "{result:?}");
+
+    let whole = caller.whole(Operation::IamRead).under("iam/users");
+    let read = whole.once(async { Ok::<_, Status>(()) }).await;
+    assert!(read.is_ok(), "no one peer ends an operation of several");
+    let told = told(&daemon, 1).await;
+    assert_eq!(
+        told.len(),
+        1,
+        "the breaker's own doing is no news: {told:?}"
+    );
+    assert_eq!(
+        (told[0].peer.as_str(), told[0].lock.as_str()),
+        ("", "iam/users")
+    );
+}
+
+#[tokio::test]
+async fn each_attempt_is_reported() {
+    let daemon = FakeDaemon::start().await;
+    let (_watch, caller) = watched(&daemon).await;
+    let attempts = Cell::new(0);
+    let locked = caller
+        .to(NODE4, Operation::Lock)
+        .repeated(|| {
+            attempts.set(attempts.get() + 1);
+            let second = attempts.get() == 2;
+            async move {
+                if second {
+                    Ok(())
+                } else {
+                    Err(Status::unavailable("no"))
+                }
+            }
+        })
+        .await;
+    assert!(locked.is_ok());
+    let told = told(&daemon, 2).await;
+    let seen: Vec<_> = told
+        .iter()
+        .map(|report| (report.outcome(), report.retries))
+        .collect();
+    assert_eq!(seen, [(Outcome::Unreachable, 0), (Outcome::Succeeded, 1)]);
+    assert!(told.iter().all(|report| report.peer == NODE4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fan_out_takes_what_comes_in_time() {
+    let mut policies = Policies::default();
+    policies.console = CallPolicy::within(Duration::from_millis(500));
+    let caller = Caller::new(PeerStates::unwatched(), Reporter::disabled(), policies);
+    let begun = Instant::now();
+    let answers: Vec<Answer<u8, Status>> = caller
+        .fan_out(
+            ["http://a:1", "http://b:1", "http://c:1"],
+            Operation::Console,
+            |peer| async move {
+                match peer.as_str() {
+                    "http://a:1" => Ok(1),
+                    "http://b:1" => std::future::pending().await,
+                    _ => Err(Status::internal("disk")),
+                }
+            },
+        )
+        .await;
+    assert_eq!(begun.elapsed(), Duration::from_millis(500));
+    let peers: Vec<_> = answers.iter().map(|answer| answer.peer.as_str()).collect();
+    assert_eq!(peers, ["http://a:1", "http://b:1", "http://c:1"]);
+    assert!(matches!(answers[0].result, Ok(1)));
+    assert!(matches!(answers[1].result, Err(CallError::TimedOut { .. })));
+    assert!(matches!(answers[2].result, Err(CallError::Failed(_))));
+}
+
+#[tokio::test]
+async fn a_fan_out_does_not_ask_who_is_down() {
+    let daemon = FakeDaemon::start().await;
+    daemon.open(NODE4);
+    let (_watch, caller) = watched(&daemon).await;
+    let answers: Vec<Answer<(), Status>> = caller
+        .fan_out(
+            [NODE4, "http://node3:9000"],
+            Operation::Console,
+            |peer| async move {
+                assert_ne!(peer, NODE4);
+                Ok(())
+            },
+        )
+        .await;
+    assert!(
+        answers[0].is_offline() && answers[1].result.is_ok(),
+        "{answers:?}"
+    );
+}
