@@ -121,7 +121,8 @@ impl Detected {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let ask = |peer: String| async move { self.on_connection(&peer, &call).await };
+        let call = &call;
+        let ask = |peer: String| async move { self.on_connection(&peer, call).await };
         let answers = self.caller.fan_out(peers, Operation::Console, ask).await;
         let shown = answers.into_iter().map(|answer| match answer.result {
             Ok(info) => (answer.peer, Shown::Online(info.into_inner())),
