@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -32,8 +33,8 @@ const BATCH_BYTES: usize = 48 * 1024;
 const LIMIT: Duration = Duration::from_secs(1);
 /// How long nothing is sent to a daemon that does not know what reports are.
 const PAUSE: Duration = Duration::from_secs(60);
-/// How long the last batches may take.
-const FLUSH: Duration = Duration::from_millis(200);
+/// How long the last batches may take together.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// The reports of one watch.
 #[derive(Debug)]
@@ -62,49 +63,48 @@ impl Queue {
         }
     }
 
-    /// Sends, until no reporter is left.
-    pub(crate) async fn run(&mut self) {
-        while self.gather().await {
+    /// Sends until `stopped` completes, and then what lies ready, if that can be done at once.
+    pub(crate) async fn run(&mut self, stopped: impl Future<Output = ()>) {
+        let mut stopped = pin!(stopped);
+        loop {
+            // A batch that is on its way is not given up.
+            tokio::select! {
+                biased;
+                () = &mut stopped => break,
+                () = self.gather() => {}
+            }
             if let Some(client) = self.client() {
                 self.send(client).await;
             }
         }
-        // The watch goes on without reporters.
-        std::future::pending().await
+        // What cannot be sent by then is lost with the watch.
+        let _ = timeout(FLUSH, self.flush()).await;
     }
 
-    /// Sends what lies ready, if that can be done at once.
-    pub(crate) async fn flush(&mut self) {
+    async fn flush(&mut self) {
         while let Ok(entry) = self.entries.try_recv() {
             self.keep(entry);
         }
-        let all = async {
-            while !self.waiting.is_empty()
-                && let Some(client) = self.client()
-            {
-                self.send(client).await;
-            }
-        };
-        // What cannot be sent by then is lost with the watch.
-        let _ = timeout(FLUSH, all).await;
+        while !self.waiting.is_empty()
+            && let Some(client) = self.client()
+        {
+            self.send(client).await;
+        }
     }
 
     /// Takes in what comes until there is something to send and someone to send it to, and
-    /// either a batch is full or its time is over. `false` when nothing will come any more.
-    async fn gather(&mut self) -> bool {
-        if self.waiting.is_empty() && !self.next().await {
-            return false;
+    /// either a batch is full or its time is over. Cancel-safe.
+    async fn gather(&mut self) {
+        if self.waiting.is_empty() {
+            self.next().await;
         }
         let due = Instant::now() + INTERVAL;
         while self.waiting.len() < BATCH {
-            match timeout_at(due, self.next()).await {
-                Ok(true) => {}
-                Ok(false) => return !self.waiting.is_empty(),
-                Err(_) => break,
+            if timeout_at(due, self.next()).await.is_err() {
+                break;
             }
         }
         self.until_someone_listens().await;
-        true
     }
 
     /// Meanwhile the newest reports take the place of the oldest.
@@ -119,13 +119,11 @@ impl Queue {
         }
     }
 
-    async fn next(&mut self) -> bool {
+    async fn next(&mut self) {
         match self.entries.recv().await {
-            Some(entry) => {
-                self.keep(entry);
-                true
-            }
-            None => false,
+            Some(entry) => self.keep(entry),
+            // No reporter is left.
+            None => std::future::pending().await,
         }
     }
 

@@ -112,8 +112,9 @@ impl Detector for Service {
     async fn report(&self, request: Request<v1::ReportRequest>) -> Answer<v1::ReportResponse> {
         self.shared.running().await;
         let request = request.into_inner();
-        self.shared.reports.send_modify(|all| all.push(request));
+        // Before the test can see that it came, and change its mind.
         let code = self.shared.words().report;
+        self.shared.reports.send_modify(|all| all.push(request));
         match code {
             Code::Ok => Ok(Response::new(v1::ReportResponse::default())),
             code => Err(Status::new(code, "as the test wants it")),

@@ -199,8 +199,9 @@ impl PeerWatch {
         timeout(within, live).await.is_ok_and(|live| live.is_ok())
     }
 
-    /// Ends the watch, once the reports that lie ready have been sent (within 200 ms). Every
-    /// peer is unknown from then on. Dropping the watch ends it as well, without the reports.
+    /// Ends the watch, once the reports that lie ready have been sent, for which the daemon has
+    /// two seconds at most. Every peer is unknown from then on. Dropping the watch ends it as
+    /// well, without the reports.
     ///
     /// ```
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -247,14 +248,13 @@ async fn watch_until(
     mut reports: report::Queue,
 ) {
     let states = &watching.states.0;
+    // Nothing is ever sent: the sender's end is the signal.
+    let stopped = async { drop(stopped.await) };
     tokio::select! {
-        // Nothing is ever sent: the sender's end is the signal.
-        _ = stopped => {}
         () = session::run(&watching.socket, states, &watching.status) => {}
         () = expire(states) => {}
-        () = reports.run() => {}
+        () = reports.run(stopped) => {}
     }
-    reports.flush().await;
 }
 
 /// Forgets the states whenever their time to live ends, and wakes who waits for them.

@@ -48,6 +48,11 @@ pub fn parse_peer_name(text: &str) -> Result<PeerSpec, PeerNameError> {
     let text = text.trim();
     refuse_characters(text)?;
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    // The URL standard takes any number of slashes for two.
+    let rest = match scheme {
+        "" => rest,
+        _ => rest.trim_start_matches('/'),
+    };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     if authority.contains('@') {
         return Err(PeerNameError::UserInfo);
@@ -215,6 +220,7 @@ mod tests {
             ("ftp://node4:21", E::Scheme("ftp".into())),
             ("http://root:x@node4:9000", E::UserInfo),
             ("http://@node4:9000", E::UserInfo),
+            ("http:///root@node4:9000", E::UserInfo),
             ("http://node4:9000/?x=1", E::Query),
             ("http://node4:9000/#x", E::Query),
             ("http://node4:0", E::PortZero),
@@ -246,5 +252,121 @@ mod tests {
         }
         let long = format!("http://{}:1", "a.".repeat(150));
         assert_eq!(parse_peer_name(&long), Err(E::HostTooLong));
+    }
+
+    /// What the client crate makes of a name must be what is made of it here, or a client asks
+    /// for a peer that nobody knows.
+    fn agrees_with_clients(text: &str) {
+        let here = parse_peer_name(text);
+        let there = detector_api::PeerName::parse(text);
+        match (&here, &there) {
+            (Ok(here), Ok(there)) => assert_eq!(here.name.as_str(), there.as_str(), "{text:?}"),
+            (Err(_), Err(_)) => {}
+            _ => panic!("{text:?}: {here:?} here, {there:?} at the client"),
+        }
+    }
+
+    #[test]
+    fn clients_read_names_alike() {
+        for text in [
+            "http://node4:9000",
+            "http://node4:9000/data/rustfs1/",
+            "  HTTP://Node4.Example.ORG:9000 ",
+            "node4:9000",
+            "node4:",
+            "http://node4:",
+            "http:///node4:9000",
+            "://node4:9000",
+            "//node4:9000",
+            "https://node4/x",
+            "http://node4:09000",
+            "http://node4:65536",
+            "http://node4:+1",
+            "http://node4:0",
+            "http://node4:9000:1",
+            "http://node_4:1",
+            "http://node4.:1",
+            "http://node4..:1",
+            "http://.:1",
+            "http://-:1",
+            "http://~!$&'()+,;=\"`:1",
+            "http://n%6Fde4:1",
+            "http://n%6fde%2e4:1",
+            "http://node%:1",
+            "http://node%4:1",
+            "http://node%zz:1",
+            "http://node%2F:1",
+            "http://node%00:1",
+            "http://node|4:1",
+            "http://node^4:1",
+            "http://node<4:1",
+            "http://10.0.0.4:1",
+            "http://10.4:1",
+            "http://0xA.4:1",
+            "http://0x:1",
+            "http://012.0.0.010:1",
+            "http://08.0.0.1:1",
+            "http://167772164:1",
+            "http://4294967295:1",
+            "http://4294967296:1",
+            "http://10.0.0.4.:1",
+            "http://10.0.0.4..:1",
+            "http://1.2.3.4.5:1",
+            "http://256.0.0.1:1",
+            "http://a.1:1",
+            "http://1.a:1",
+            "http://a.0x1g:1",
+            "http://[::1]:1",
+            "http://[FD00:0:0::4]",
+            "http://[0:0:1:0:0:0:0:1]:1",
+            "http://[1:0:1:0:1:0:1:0]:1",
+            "http://[::ffff:10.0.0.4]:1",
+            "http://[::10.0.0.4]:1",
+            "http://[64:ff9b::10.0.0.4]:1",
+            "http://[1:2:3:4:5:6:7::]:1",
+            "http://[::2:3:4:5:6:7:8]:1",
+            "http://[1:2:3:4:5:6:7:8:9]:1",
+            "http://[fd00::00004]:1",
+            "http://[::]:1",
+            "http://[]:1",
+            "http://[:]:1",
+            "http://[fe80::1%2]:1",
+            "http://[::1]x:1",
+            "http://x[::1]:1",
+            "[fd00::4]:9000",
+            "[fd00::4]",
+            "fd00::4",
+            "ftp://node4:21",
+            "http:node4:9000",
+            "http://a/b://c",
+            "http://u@h:1",
+            "http://node4:9000/?q",
+            "http://node4:9000#f",
+            "http://node4:9000/a b",
+            "http://node4:9000/{1...4}",
+        ] {
+            agrees_with_clients(text);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn clients_read_any_ascii_name_alike(
+            text in "(http://|https://|HTTP://|://|/|)[a-zA-Z0-9.:%x_/\\[\\]@~-]{0,24}(:[0-9]{0,6})?(/[a-z]{0,3})?",
+        ) {
+            // Whether an xn-- label is well formed needs tables that the client has no use for.
+            proptest::prop_assume!(!text.to_ascii_lowercase().contains("xn--"));
+            agrees_with_clients(&text);
+        }
+
+        #[test]
+        fn clients_read_numbers_alike(host in "(0x|0|)[0-9a-f]{0,11}(\\.(0x|0|)[0-9a-f]{0,4}){0,4}\\.?") {
+            agrees_with_clients(&format!("http://{host}:9000"));
+        }
+
+        #[test]
+        fn clients_read_ipv6_alike(host in "[0-9a-fA-F]{0,4}(:[0-9a-f]{0,4}){1,8}(:[0-9]{1,3}(\\.[0-9]{1,3}){3})?") {
+            agrees_with_clients(&format!("http://[{host}]:9000"));
+        }
     }
 }

@@ -218,6 +218,11 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// The revision up to which everything was yielded; `None` before the snapshot.
+    pub fn seen(&self) -> Option<u64> {
+        self.seen
+    }
+
     /// The next event, as soon as there is one. Cancel-safe.
     pub async fn next(&mut self) -> Result<WatchEvent, Lagged> {
         loop {

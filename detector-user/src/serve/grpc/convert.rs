@@ -17,7 +17,8 @@ use crate::{
     },
 };
 
-/// How long a client may believe what it was told after the last message of a stream.
+/// How long a client may believe what it was told after the last message of a stream, which
+/// speaks every second at least: two such messages may be late.
 pub(super) const STATE_TTL: Duration = Duration::from_secs(3);
 
 pub(super) fn peer_state(state: &PeerState) -> v1::PeerState {
@@ -99,6 +100,15 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> v1::watch_peers_response::Snapsho
         ttl: Some(duration(STATE_TTL)),
         protocol: detector_api::PROTOCOL,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// All that was told up to `revision` still holds.
+pub(super) fn current(revision: u64) -> v1::watch_peers_response::Current {
+    v1::watch_peers_response::Current {
+        revision,
+        ttl: Some(duration(STATE_TTL)),
+        protocol: detector_api::PROTOCOL,
     }
 }
 

@@ -5,6 +5,7 @@ mod convert;
 mod health;
 mod service;
 mod stream;
+mod watching;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use detector_api::v1::{self, detector_server::Detector, watch_peers_response::Event};
+use detector_api::v1::{self, detector_server::Detector};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -8,17 +8,12 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{
-    convert,
-    stream::{Answers, Streams},
-};
+use super::{convert, stream::Streams, watching::Watching};
 use crate::{
     clock,
+    config::parse_peer_name,
     core::PeerName,
-    effect::{
-        board::{Board, Watch, WatchEvent},
-        protect::Tuned,
-    },
+    effect::{board::Board, protect::Tuned},
     serve,
 };
 
@@ -62,7 +57,7 @@ impl Detector for Service {
     ) -> Result<Response<Self::WatchPeersStream>, Status> {
         let request = request.into_inner();
         let watch = self.board.watch(&request.instance, request.last_revision);
-        Ok(Response::new(self.streams.open(watch)?))
+        Ok(Response::new(self.streams.open(Watching::new(watch))?))
     }
 
     async fn explain_peer(
@@ -182,26 +177,16 @@ impl Service {
     }
 }
 
-impl Answers for Watch {
-    type Item = v1::WatchPeersResponse;
-
-    async fn next(&mut self) -> Result<v1::WatchPeersResponse, Status> {
-        let event = match Watch::next(self).await {
-            Ok(WatchEvent::Snapshot(snapshot)) => Event::Snapshot(convert::snapshot(&snapshot)),
-            Ok(WatchEvent::Change(change)) => convert::change(&change),
-            Err(lagged) => return Err(Status::resource_exhausted(lagged.to_string())),
-        };
-        Ok(v1::WatchPeersResponse { event: Some(event) })
-    }
-}
-
+/// A [`PeerName`] however the client spells it; what cannot be read is a name as it stands.
 fn peer_name(name: &str) -> Result<PeerName, Status> {
     if name.is_empty() {
         return Err(Status::invalid_argument(
             "peer: name one, as in http://node4:9000",
         ));
     }
-    Ok(PeerName::from_canonical(name))
+    // Behind a NUL stands which of a peer's connections is meant.
+    let spelled = name.split('\0').next().unwrap_or(name);
+    Ok(parse_peer_name(spelled).map_or_else(|_| PeerName::from_canonical(name), |peer| peer.name))
 }
 
 fn not_watched(peer: &PeerName) -> Status {

@@ -401,6 +401,8 @@ async fn a_watch_gives_a_snapshot_then_changes_and_resumes() {
     assert_eq!((removed.peer.as_str(), removed.revision), (PEER, 3));
 
     let mut resumed = rig.watch(&snapshot.instance, snapshot.revision).await;
+    let greeting = resumed.message().await.unwrap().unwrap().event.unwrap();
+    assert_eq!(greeting, current(snapshot.revision));
     let missed = resumed.message().await.unwrap().unwrap().event.unwrap();
     let WatchEvent::Changed(missed) = missed else {
         panic!("{missed:?}")
@@ -409,6 +411,67 @@ async fn a_watch_gives_a_snapshot_then_changes_and_resumes() {
     let mut other = rig.watch("another-run", 3).await;
     let event = other.message().await.unwrap().unwrap().event.unwrap();
     assert!(matches!(event, WatchEvent::Snapshot(_)));
+}
+
+/// That nothing has changed since a revision.
+fn current(revision: u64) -> WatchEvent {
+    WatchEvent::Current(v1::watch_peers_response::Current {
+        revision,
+        ttl: Some(prost_types::Duration {
+            seconds: 3,
+            nanos: 0,
+        }),
+        protocol: detector_api::PROTOCOL,
+    })
+}
+
+#[tokio::test]
+async fn a_watch_is_told_who_speaks_and_for_how_long_it_holds() {
+    let rig = Rig::start().await;
+    rig.board.publish(alive(1));
+    let mut watch = rig.watch("", 0).await;
+    let first = watch.message().await.unwrap().unwrap().event.unwrap();
+    let WatchEvent::Snapshot(snapshot) = first else {
+        panic!("{first:?}")
+    };
+    assert_eq!(snapshot.protocol, detector_api::PROTOCOL);
+    assert_eq!(snapshot.ttl.unwrap().seconds, 3);
+    assert_eq!(snapshot.version, env!("CARGO_PKG_VERSION"));
+    // Nothing changes, and the stream speaks all the same.
+    for _ in 0..2 {
+        let next = watch.message().await.unwrap().unwrap().event.unwrap();
+        assert_eq!(next, current(1));
+    }
+    rig.board.publish(dead(2));
+    let next = watch.message().await.unwrap().unwrap().event.unwrap();
+    assert!(matches!(next, WatchEvent::Changed(_)), "{next:?}");
+    let next = watch.message().await.unwrap().unwrap().event.unwrap();
+    assert_eq!(next, current(2));
+}
+
+#[tokio::test]
+async fn a_peer_is_found_however_a_client_spells_it() {
+    let rig = Rig::start().await;
+    rig.board.publish(dead(1));
+    let mut client = rig.client();
+    for spelling in [
+        PEER,
+        "http://node4:9000/",
+        "http://node4:9000/data/rustfs1",
+        "http://node4:9000\0bulk\x002",
+        "HTTP://NODE4:9000",
+        "node4:9000",
+    ] {
+        let peer = || spelling.to_owned();
+        let shown = client.get_peer(v1::GetPeerRequest { peer: peer() }).await;
+        assert_eq!(shown.unwrap().into_inner().peer.unwrap().peer, PEER);
+        let explained = client.explain_peer(v1::ExplainPeerRequest { peer: peer() });
+        assert!(explained.await.is_ok(), "{spelling:?}");
+    }
+    let other = v1::GetPeerRequest {
+        peer: "https://node4:9000".into(),
+    };
+    assert_eq!(code(client.get_peer(other).await), Code::NotFound);
 }
 
 #[tokio::test]
@@ -429,6 +492,9 @@ async fn a_watcher_that_does_not_read_is_ended() {
             Ok(Some(v1::WatchPeersResponse {
                 event: Some(WatchEvent::Changed(changed)),
             })) => assert_ne!(changed.revision, LAST, "it never lagged"),
+            Ok(Some(v1::WatchPeersResponse {
+                event: Some(WatchEvent::Current(_)),
+            })) => {}
             Ok(other) => panic!("{other:?}"),
             Err(status) => break status,
         }
@@ -509,6 +575,8 @@ async fn shutdown_ends_open_streams_and_removes_the_socket() {
     let mut watch = rig.watch("this-run", 0).await;
     // One that is never read from, too.
     let _unread = rig.watch("", 0).await;
+    let greeting = watch.message().await.unwrap().unwrap().event.unwrap();
+    assert_eq!(greeting, current(0));
     assert!(rig.path.exists());
     rig.stop.send(()).unwrap();
     let ended = watch.message().await.unwrap_err();

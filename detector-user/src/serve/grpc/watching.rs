@@ -1,0 +1,66 @@
+//! What a watch stream says: the board's changes, and in between that all still holds.
+
+use std::time::Duration;
+
+use detector_api::v1::{self, watch_peers_response::Event};
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
+use super::{convert, stream::Answers};
+use crate::effect::board::{Lagged, Watch, WatchEvent};
+
+/// How long a stream says nothing while nothing changes.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// A watch that is never silent for long, so that its client can tell a quiet cluster from a
+/// daemon that is stopped.
+pub(super) struct Watching {
+    watch: Watch,
+    /// When to speak whether or not something has changed.
+    due: Instant,
+}
+
+impl Watching {
+    /// One that resumes is due at once: its client needs the protocol and the time to live
+    /// before any change, as a snapshot would give them.
+    pub(super) fn new(watch: Watch) -> Self {
+        Self {
+            watch,
+            due: Instant::now(),
+        }
+    }
+
+    async fn event(&mut self) -> Result<Event, Status> {
+        if let Some(seen) = self.watch.seen() {
+            let changed = self.change_before(self.due).await;
+            return changed.unwrap_or_else(|| Ok(Event::Current(convert::current(seen))));
+        }
+        to_event(self.watch.next().await)
+    }
+
+    /// The next change, if it comes before the next heartbeat is due.
+    async fn change_before(&mut self, due: Instant) -> Option<Result<Event, Status>> {
+        if due <= Instant::now() {
+            return None;
+        }
+        timeout_at(due, self.watch.next()).await.ok().map(to_event)
+    }
+}
+
+impl Answers for Watching {
+    type Item = v1::WatchPeersResponse;
+
+    async fn next(&mut self) -> Result<v1::WatchPeersResponse, Status> {
+        let event = self.event().await?;
+        self.due = Instant::now() + HEARTBEAT;
+        Ok(v1::WatchPeersResponse { event: Some(event) })
+    }
+}
+
+fn to_event(event: Result<WatchEvent, Lagged>) -> Result<Event, Status> {
+    match event {
+        Ok(WatchEvent::Snapshot(snapshot)) => Ok(Event::Snapshot(convert::snapshot(&snapshot))),
+        Ok(WatchEvent::Change(change)) => Ok(convert::change(&change)),
+        Err(lagged) => Err(Status::resource_exhausted(lagged.to_string())),
+    }
+}
