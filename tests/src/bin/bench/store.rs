@@ -120,6 +120,11 @@ async fn measure(scenario: Scenario, build: Build, options: &Options) -> anyhow:
         .await
         .with_context(|| format!("{}, {build:?}", scenario.as_str()))?;
     println!("{:<16} {build:<9?} {}", scenario.as_str(), line(&measured));
+    for (op, seen) in &measured.ops {
+        if let Some(error) = &seen.error {
+            println!("    {}: {error}", op.as_str());
+        }
+    }
     for what in &measured.damaged {
         println!("    lost or altered: {what}");
     }
