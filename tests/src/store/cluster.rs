@@ -10,7 +10,7 @@ use super::{
     client::{Client, Content},
     fake::Liar,
 };
-use crate::{Daemon, DaemonOptions, Lab, Traffic, peer::Event, testbed};
+use crate::{Daemon, DaemonOptions, Host, Lab, Traffic, peer::Event, testbed};
 
 /// As many as there are nodes; the last ones are those that are cut off.
 pub const NODES: usize = 4;
@@ -24,6 +24,20 @@ fn drives() -> std::io::Result<TempDir> {
 }
 
 const MEMORY: &str = "/dev/shm";
+
+/// The least, the first and the most bytes of a socket's buffers.
+const BUFFERS: &str = "4096 65536 262144";
+
+/// The big transfers are a fiftieth of those that they stand for: with the kernel's own buffers, of
+/// several megabytes, half a download would lie in them when its source is cut off.
+fn small_buffers(host: &Host) -> anyhow::Result<()> {
+    for setting in ["tcp_rmem", "tcp_wmem"] {
+        let file = format!("/proc/sys/net/ipv4/{setting}");
+        host.within(|| std::fs::write(&file, BUFFERS))?
+            .with_context(|| format!("cannot write {file} on {}", host.name()))?;
+    }
+    Ok(())
+}
 
 /// How the nodes are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +78,9 @@ impl Cluster {
             root,
             source: source.to_owned(),
         };
+        for host in cluster.lab.hosts() {
+            small_buffers(host)?;
+        }
         // As on a machine that starts: the daemon is there before its node.
         for number in 1..NODES {
             match build {
@@ -131,7 +148,7 @@ impl Cluster {
             .hosts()
             .iter()
             .filter(|host| host.number() != number);
-        others.map(crate::Host::url).collect()
+        others.map(Host::url).collect()
     }
 
     fn socket(&self, number: usize) -> PathBuf {
@@ -144,7 +161,7 @@ impl Cluster {
         let (root, socket) = (root.to_string_lossy(), self.socket(number));
         let socket = socket.to_string_lossy();
         let mut args = vec!["store-node", "--me", &me, "--root", &root];
-        let urls: Vec<String> = self.lab.hosts().iter().map(crate::Host::url).collect();
+        let urls: Vec<String> = self.lab.hosts().iter().map(Host::url).collect();
         for url in &urls {
             args.extend(["--node", url]);
         }

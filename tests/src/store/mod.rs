@@ -21,6 +21,7 @@ mod get;
 mod iam;
 mod load;
 mod locks;
+mod measured;
 mod node;
 mod put;
 mod quorum;
@@ -36,8 +37,9 @@ pub use self::{
     fake::Liar,
     front::{Acknowledged, SHA256, Shows},
     load::{DEADLINE, Done, Load, Op, Running},
+    measured::{Held, Measured, Seen},
     node::StoreNode,
-    scenario::{Held, Measured, Options, Scenario, Seen, run},
+    scenario::{Options, Scenario, run},
 };
 
 use self::{node::Node, wires::Wires};

@@ -44,7 +44,7 @@ const QUICK: [Scenario; 2] = [Scenario::CutInTransfer, Scenario::TwoNodes];
 struct Row {
     scenario: Scenario,
     detected: Measured,
-    today: Option<Measured>,
+    today: Measured,
 }
 
 pub async fn run(cli: &Cli) -> anyhow::Result<()> {
@@ -55,19 +55,16 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     let options = options(cli);
     let mut rows: Vec<Row> = Vec::new();
+    let mut failures = Vec::new();
     for scenario in wanted {
-        let detected = measure(scenario, scenario.build(), &options).await?;
-        // What happens to a daemon does not happen where there is none.
-        let before = rows.iter().find(|row| row.scenario == scenario.as_today());
-        let today = match before.and_then(|row| row.today.clone()) {
-            Some(today) => Some(today),
-            None => Some(measure(scenario.as_today(), Build::Today, &options).await?),
-        };
-        rows.push(Row {
-            scenario,
-            detected,
-            today,
-        });
+        // What cannot be measured is told, and does not keep others from being measured.
+        match row(scenario, &rows, &options).await {
+            Ok(row) => rows.push(row),
+            Err(error) => {
+                println!("{:<16} {error:#}", scenario.as_str());
+                failures.push(scenario.as_str());
+            }
+        }
     }
     let targets: Vec<Target> = rows.iter().flat_map(targets).collect();
     let text = text(&rows, &targets);
@@ -80,8 +77,24 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
         serde_json::to_string_pretty(&json)?,
     )?;
     let missed = targets.iter().filter(|target| !target.met).count();
+    ensure!(failures.is_empty(), "not measured: {}", failures.join(", "));
     ensure!(!cli.check || missed == 0, "{missed} targets were missed");
     Ok(())
+}
+
+async fn row(scenario: Scenario, rows: &[Row], options: &Options) -> anyhow::Result<Row> {
+    let detected = measure(scenario, scenario.build(), options).await?;
+    // What happens to a daemon does not happen where there is none.
+    let before = rows.iter().find(|row| row.scenario == scenario.as_today());
+    let today = match before {
+        Some(row) => row.today.clone(),
+        None => measure(scenario.as_today(), Build::Today, options).await?,
+    };
+    Ok(Row {
+        scenario,
+        detected,
+        today,
+    })
 }
 
 fn wanted(cli: &Cli) -> Vec<Scenario> {
@@ -168,12 +181,9 @@ fn text(rows: &[Row], targets: &[Target]) -> String {
     heads.push("lost");
     let mut table = Table::new("with detector / as today, seconds", &heads);
     for row in rows {
-        let both = |get: &dyn Fn(&Measured) -> String| {
-            let today = row.today.as_ref().map_or("–".to_owned(), get);
-            match (get(&row.detected), today) {
-                (detected, today) if detected == "–" && today == "–" => detected,
-                (detected, today) => format!("{detected} / {today}"),
-            }
+        let both = |get: &dyn Fn(&Measured) -> String| match (get(&row.detected), get(&row.today)) {
+            (detected, today) if detected == "–" && today == "–" => detected,
+            (detected, today) => format!("{detected} / {today}"),
         };
         let of = |op: Op| both(&|measured| measured.ops.get(&op).map_or("–".to_owned(), cell));
         let mut cells: Vec<String> = Op::ALL.map(of).to_vec();
@@ -189,11 +199,8 @@ fn text(rows: &[Row], targets: &[Target]) -> String {
          transfers: how late, or after what time they failed; ↻: begun again.\n\n",
     );
     for row in rows {
-        for (name, measured) in [
-            ("with detector", Some(&row.detected)),
-            ("as today", row.today.as_ref()),
-        ] {
-            if let Some(held) = measured.and_then(|measured| measured.held.as_ref()) {
+        for (name, measured) in [("with detector", &row.detected), ("as today", &row.today)] {
+            if let Some(held) = &measured.held {
                 let granted = held.granted_ms.map_or("never".to_owned(), seconds);
                 text.push_str(&format!(
                     "the dead node's lock, {name}: answered after {} s ({}), granted after {granted} s\n",
@@ -245,7 +252,7 @@ fn targets(row: &Row) -> Vec<Target> {
     let mut targets = vec![target("objects lost or altered", lost, 0.0)];
     let is_of_daemon = row.scenario.as_today() != row.scenario;
     for (op, seen) in &row.detected.ops {
-        let today = row.today.as_ref().and_then(|today| today.ops.get(op));
+        let today = row.today.ops.get(op);
         let today_ms = today.map_or(0.0, |seen| seen.worst_ms);
         let limit = match op {
             // A daemon that fails leaves things as they are today.
