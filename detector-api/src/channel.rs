@@ -26,10 +26,19 @@
 //! # }
 //! ```
 //!
+//! # Which connection
 //! A channel that outlives its peer's absence keeps the old connection, which may retransmit at
 //! long intervals by then. So let a [`ConnectionCache`](crate::ConnectionCache) hold the channel and
-//! take [`Connection::service`](crate::Connection::service) from it, or wrap the channel in
-//! [`Renewing`](crate::Renewing): both dial anew.
+//! take [`Connection::service`](crate::Connection::service) from it, or put
+//! [`Renewing`](crate::Renewing) around the channel: both dial anew. Or let the connections
+//! themselves end, with [`Settings::connector_to`](crate::Settings::connector_to).
+//!
+//! # The least change
+//! That connector alone, without the layer, already ends what is in flight and refuses to dial:
+//! one line where a program connects. What was in flight then ends as it does when the kernel
+//! destroys its socket: `UNKNOWN`, "transport error", and no [`PeerDown`] to be found, for HTTP/2
+//! hands on the text of an error only. What is dialled ends with `UNAVAILABLE` and the `PeerDown`.
+//! What this lacks is the trials: a peer whose breaker is HalfOpen is called by everybody.
 
 use std::{
     error::Error,

@@ -239,7 +239,6 @@ impl Settings {
     /// # }
     /// ```
     #[cfg(feature = "reqwest")]
-    #[must_use]
     pub fn reqwest(&self, builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
         let builder = builder
             .connect_timeout(self.connect_timeout)

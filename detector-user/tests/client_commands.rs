@@ -124,21 +124,67 @@ impl Detector for Fake {
     }
 
     async fn list_locks(&self, _: Request<v1::ListLocksRequest>) -> Reply<v1::ListLocksResponse> {
-        Err(Status::unimplemented("not asked in these tests"))
+        let lock = |name: &str, health: v1::LockHealth| v1::Lock {
+            lock: name.to_owned(),
+            health: health.into(),
+            attempts: 7,
+            ..Default::default()
+        };
+        Ok(Response::new(v1::ListLocksResponse {
+            locks: vec![
+                lock("config", v1::LockHealth::Healthy),
+                lock("iam/users", v1::LockHealth::Unhealthy),
+            ],
+            beyond_bound: 12,
+        }))
     }
 
     async fn list_cascades(
         &self,
         _: Request<v1::ListCascadesRequest>,
     ) -> Reply<v1::ListCascadesResponse> {
-        Err(Status::unimplemented("not asked in these tests"))
+        let cascade = v1::Cascade {
+            pattern: "peer_unreachable_locks_iam".to_owned(),
+            initial: v1::FailureKind::PeerUnreachable.into(),
+            component: "http://node4:9000".to_owned(),
+            kernel_verdict: true,
+            followed: 4,
+            recurring: true,
+            summary: "node4 is the root cause.".to_owned(),
+            ..Default::default()
+        };
+        Ok(Response::new(v1::ListCascadesResponse {
+            cascades: vec![cascade],
+        }))
     }
 
     async fn get_quorum_outlook(
         &self,
         _: Request<v1::GetQuorumOutlookRequest>,
     ) -> Reply<v1::GetQuorumOutlookResponse> {
-        Err(Status::unimplemented("not asked in these tests"))
+        if self.instance == "no layout" {
+            return Err(Status::failed_precondition("no layout is configured"));
+        }
+        let set = v1::SetOutlook {
+            set: 0,
+            disks: 16,
+            disks_available: 8,
+            read_quorum: 8,
+            write_quorum: 9,
+            readable: true,
+            ..Default::default()
+        };
+        let pool = v1::PoolOutlook {
+            pool: "hot".to_owned(),
+            nodes: 4,
+            nodes_available: 2,
+            sets: vec![set],
+            ..Default::default()
+        };
+        Ok(Response::new(v1::GetQuorumOutlookResponse {
+            pools: vec![pool],
+            as_of: None,
+        }))
     }
 
     async fn list_tuned_sockets(
@@ -282,6 +328,75 @@ fn the_daemon_s_tuned_connections_are_listed() {
     }
 }
 
+/// The cells of each line.
+fn cells(stdout: &str) -> Vec<Vec<&str>> {
+    let lines = stdout.lines();
+    lines
+        .map(|line| line.split_whitespace().collect())
+        .collect()
+}
+
+#[test]
+fn locks_are_listed_the_worst_first() {
+    let scratch = scratch();
+    let _daemon = Daemon::start(&scratch.socket, "i");
+    let (code, stdout, stderr) = output(&scratch.socket, &["locks"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let cells = cells(&stdout);
+    assert_eq!(cells[0][..2], ["LOCK", "HEALTH"]);
+    assert_eq!(cells[1][..3], ["iam/users", "unhealthy", "7"]);
+    assert_eq!(cells[2][..2], ["config", "healthy"]);
+    assert!(stdout.ends_with("and 12 reports about locks beyond those that are kept\n"));
+
+    let (code, stdout, _) = output(&scratch.socket, &["locks", "--output", "json"]);
+    assert_eq!((code, stdout.lines().count()), (0, 2));
+    let json: serde_json::Value = serde_json::from_str(stdout.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&json["lock"], &json["health"]),
+        (&"config".into(), &"healthy".into())
+    );
+}
+
+#[test]
+fn cascades_are_listed_with_their_root() {
+    let scratch = scratch();
+    let _daemon = Daemon::start(&scratch.socket, "i");
+    let (code, stdout, stderr) = output(&scratch.socket, &["cascades"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let expected = "-  peer_unreachable_locks_iam  http://node4:9000  RECURRING\n  \
+                    node4 is the root cause.\n";
+    assert_eq!(stdout, expected);
+
+    let (code, stdout, _) = output(&scratch.socket, &["cascades", "--output", "json"]);
+    assert_eq!((code, stdout.lines().count()), (0, 1));
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(json["initial"], "peer_unreachable");
+    assert_eq!(json["kernel_verdict"], true);
+}
+
+#[test]
+fn the_quorum_is_shown_by_set_and_without_a_layout_it_is_said() {
+    let scratch = scratch();
+    let daemon = Daemon::start(&scratch.socket, "i");
+    let (code, stdout, stderr) = output(&scratch.socket, &["quorum"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let row = [
+        "hot", "0", "2/4", "8/16", "yes,", "needs", "8", "NO,", "needs", "9", "0", "0",
+    ];
+    assert_eq!(cells(&stdout)[1], row);
+
+    let (code, stdout, _) = output(&scratch.socket, &["quorum", "--output", "json"]);
+    assert_eq!((code, stdout.lines().count()), (0, 1));
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(json["sets"][0]["write_quorum"], 9);
+    drop(daemon);
+
+    let _daemon = Daemon::start(&scratch.socket, "no layout");
+    let (code, _, stderr) = output(&scratch.socket, &["quorum"]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("no layout is configured"), "{stderr}");
+}
+
 #[test]
 fn without_a_daemon_every_client_command_says_so_and_exits_with_3() {
     let scratch = scratch();
@@ -290,6 +405,9 @@ fn without_a_daemon_every_client_command_says_so_and_exits_with_3() {
         &["watch"],
         &["explain", "node4:9000"],
         &["tune", "--list"],
+        &["locks"],
+        &["cascades"],
+        &["quorum"],
     ] {
         let (code, stdout, stderr) = output(&scratch.socket, args);
         assert_eq!((code, stdout.as_str()), (3, ""), "{args:?}");

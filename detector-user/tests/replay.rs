@@ -47,6 +47,7 @@ fn reading(n: u16, millis: u64) -> FlowReading {
         send_window_bytes: 65_535,
         last_heard: Some(ms(millis - silent)),
         srtt: Duration::from_micros(200),
+        rtt_variance: Duration::ZERO,
         rto: Duration::from_millis(204 << rto_count),
         segments_sent: 1_000,
         segments_retransmitted: u64::from(rto_count),

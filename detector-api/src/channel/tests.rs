@@ -1,8 +1,8 @@
 //! gRPC over real sockets, to servers that answer and to one that never does.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{io::AsyncReadExt, net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{
     Code, Request,
@@ -15,12 +15,15 @@ use tonic_prost::ProstCodec;
 
 use super::*;
 use crate::{
-    PeerStates,
+    PeerStates, Profile,
     guard::testing::{self, REASON, silent_server},
-    v1::{Breaker, ReportRequest, ReportResponse},
+    v1::{Breaker, OperationReport, ReportRequest, ReportResponse},
 };
 
 const PEER: &str = "http://node4:9000";
+
+/// Long after what is to happen would have.
+const LIMIT: Duration = Duration::from_secs(10);
 
 fn endpoint(server: SocketAddr) -> Endpoint {
     Endpoint::from_shared(format!("http://{server}")).unwrap()
@@ -124,18 +127,25 @@ async fn an_upload_that_nobody_reads_ends_and_lets_go_of_its_source() {
         client.client_streaming(request, path, codec).await
     });
     accepted.recv().await.unwrap();
+    let (sent, mut count) = tokio::sync::watch::channel(0);
     let writer = tokio::spawn(async move {
         let message = ReportRequest {
-            dropped: 1,
+            reports: vec![OperationReport {
+                lock: "x".repeat(16 << 10),
+                ..OperationReport::default()
+            }],
             ..ReportRequest::default()
         };
-        // Until the window is full; then this waits, as a store's upload does.
-        while source.send(message.clone()).await.is_ok() {}
+        while source.send(message.clone()).await.is_ok() {
+            sent.send_modify(|sent| *sent += 1);
+        }
     });
-    tokio::task::yield_now().await;
+    // The stream's window is 64 KiB, and nobody opens it further.
+    count.wait_for(|&sent| sent >= 4).await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
     assert_is_down(&upload.await.unwrap().unwrap_err());
-    writer.await.unwrap();
+    let let_go = tokio::time::timeout(LIMIT, writer).await;
+    let_go.expect("the source is let go of").unwrap();
 }
 
 #[tokio::test]
@@ -157,4 +167,65 @@ async fn the_detectors_end_lets_calls_through() {
     testing::set(&states, PEER, Breaker::Open);
     testing::forget(&states);
     client.check(HealthCheckRequest::default()).await.unwrap();
+}
+
+/// A channel with nothing of the detector's but its connector.
+fn bare(states: &PeerStates, server: SocketAddr) -> Channel {
+    let control = Profile::Control.settings();
+    let connector = control.connector_to(states.peer(PEER));
+    control
+        .endpoint(endpoint(server))
+        .connect_with_connector_lazy(connector)
+}
+
+#[tokio::test]
+async fn the_connector_alone_ends_what_is_in_flight_and_what_is_dialled() {
+    let states = testing::states();
+    let (server, mut accepted) = silent_server().await;
+    let mut client = HealthClient::new(bare(&states, server));
+    let call = tokio::spawn({
+        let mut client = client.clone();
+        async move { client.check(HealthCheckRequest::default()).await }
+    });
+    accepted.recv().await.unwrap();
+    testing::set(&states, PEER, Breaker::Open);
+    // What programs that know nothing of the detector take for a failure of the network.
+    let ended = call.await.unwrap().unwrap_err();
+    assert_eq!(
+        (ended.code(), ended.message()),
+        (Code::Unknown, "transport error")
+    );
+    let refused = client.check(HealthCheckRequest::default()).await;
+    assert_is_down(&refused.unwrap_err());
+}
+
+#[cfg(feature = "connections")]
+#[tokio::test]
+async fn a_cached_channel_is_closed_when_the_breaker_opens_and_dialled_anew_after() {
+    let states = testing::states();
+    let cache = crate::ConnectionCache::new(states.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let old = listener.local_addr().unwrap();
+    let dial = async move || endpoint(old).connect().await;
+    let before = cache.get_or_connect(PEER, dial).await.unwrap().service();
+    let (mut connection, _) = listener.accept().await.unwrap();
+    drop(before.clone());
+    testing::set(&states, PEER, Breaker::Open);
+    testing::set(&states, PEER, Breaker::Closed);
+
+    let new = health_server().await;
+    let dial = async move || endpoint(new).connect().await;
+    let after = cache.get_or_connect(PEER, dial).await.unwrap().service();
+    let request = HealthCheckRequest::default();
+    HealthClient::new(after)
+        .check(request.clone())
+        .await
+        .unwrap();
+    // Whoever still has the old one learns that it is none any more.
+    assert_is_down(&HealthClient::new(before).check(request).await.unwrap_err());
+    let mut rest = Vec::new();
+    tokio::time::timeout(LIMIT, connection.read_to_end(&mut rest))
+        .await
+        .expect("closed")
+        .unwrap();
 }

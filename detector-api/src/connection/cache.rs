@@ -242,6 +242,7 @@ impl<C> ConnectionCache<C> {
     ///
     /// What is in flight on them goes on, for they may well be sound: one connection's failure is
     /// no ground to cut a download on another. The breaker's opening is, and needs no call of this.
+    /// A peer's name and its address are two names here, of which this evicts the one.
     ///
     /// ```
     /// # use detector_api::{ConnectionCache, PeerStates};

@@ -6,6 +6,8 @@ mod entries;
 mod error;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trial_tests;
 
 use std::{fmt, future::Future, ops::Deref};
 

@@ -25,7 +25,7 @@ use crate::{
 
 const KEYS: [&str; 3] = [
     "http://node4:9000",
-    "http://node4:9000\0bulk\01",
+    "http://node4:9000\0bulk\x001",
     "http://node4:9000/data/rustfs1",
 ];
 

@@ -27,6 +27,7 @@ pub(crate) enum Origin {
     /// Each from its own beginning.
     Request(Peer),
     /// All from the beginning of their connection: it carries none once its peer was down.
+    #[cfg(feature = "connections")]
     Connection(Guard),
 }
 
@@ -34,6 +35,7 @@ impl Origin {
     fn guard(&self) -> Guard {
         match self {
             Self::Request(peer) => Guard::new(peer),
+            #[cfg(feature = "connections")]
             Self::Connection(guard) => guard.clone(),
         }
     }

@@ -1,8 +1,11 @@
 //! The same for reqwest, whose requests and responses are types of its own.
 
+mod loan;
+
 use reqwest::{Error, Request, Response, ResponseBuilderExt};
 use tower::Service;
 
+use self::loan::Loan;
 use super::PeerHttp;
 use crate::{GuardedBody, Interrupted, guard};
 
@@ -44,11 +47,38 @@ where
     /// # }
     /// ```
     ///
+    /// When the peer goes down, or the caller leaves, the request's body is dropped at once, so
+    /// that whoever feeds it learns of it. The connection itself may live on, when it is blocked in
+    /// a write, until the daemon destroys it or its `TCP_USER_TIMEOUT`
+    /// ([`Settings::reqwest`](crate::Settings::reqwest)) is over: reqwest lets nobody put a
+    /// [`GuardedConnector`](crate::GuardedConnector) around it. To keep it from being used again,
+    /// hold the client in a [`ConnectionCache`](crate::ConnectionCache), one for each peer:
+    ///
+    /// ```
+    /// use detector_api::{ConnectionCache, PeerStates, Profile};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let states = PeerStates::unwatched(); // watch.states()
+    /// let cache = ConnectionCache::new(states);
+    /// let pool = || async { Profile::Bulk.settings().reqwest(reqwest::Client::builder()).build() };
+    /// let client = cache.get_or_connect("http://127.0.0.1:1", pool).await?.http();
+    ///
+    /// let url = "http://127.0.0.1:1/shard".parse()?;
+    /// let request = reqwest::Request::new(reqwest::Method::GET, url);
+    /// assert!(client.execute(request).await.is_err(), "nobody listens there");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As reqwest's `execute`, and at once when the peer is down.
-    pub async fn execute(&self, request: Request) -> Result<Response, Interrupted<Error>> {
+    pub async fn execute(&self, mut request: Request) -> Result<Response, Interrupted<Error>> {
         let (origin, client) = (self.origin.clone(), self.inner.clone());
+        let loan = Loan::of(&mut request);
         let (response, guard) = guard::call(origin, client, |_| request).await?;
+        // Answered before its end, perhaps: the rest is between the client and the server.
+        loan.leave();
         let url = response.url().clone();
         let response: http::Response<reqwest::Body> = response.into();
         let (mut parts, body) = response.into_parts();

@@ -1,6 +1,6 @@
 //! HTTP/1.1 over real sockets, as shards are read and written.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -12,7 +12,10 @@ use hyper_util::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{
+        mpsc,
+        oneshot::{self, Sender},
+    },
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tower::ServiceExt;
@@ -25,6 +28,9 @@ use crate::{
 };
 
 const PEER: &str = "http://node4:9000";
+
+/// Long after what is to happen would have, and before TCP gives up.
+const LIMIT: Duration = Duration::from_secs(10);
 
 type Hyper<B> = Client<GuardedConnector<HttpConnector>, B>;
 type Uploaded = StreamBody<ReceiverStream<Result<Frame<Bytes>, Infallible>>>;
@@ -117,6 +123,22 @@ async fn a_download_that_stalls_gives_what_came_and_then_ends_and_closes() {
     assert!(body.frame().await.is_none());
 }
 
+/// Feeds an upload for as long as it is taken, and tells when nobody takes any more of it.
+async fn feed(source: mpsc::Sender<Result<Frame<Bytes>, Infallible>>, stalled: Sender<()>) {
+    let mut stalled = Some(stalled);
+    loop {
+        let chunk = Frame::data(Bytes::from_static(&[0; 1 << 20]));
+        tokio::select! {
+            biased;
+            sent = source.send(Ok(chunk)) => if sent.is_err() { return },
+            // Both ends' buffers hold a few megabytes, and nobody empties them.
+            () = tokio::time::sleep(STALL), if stalled.is_some() => {
+                let _ = stalled.take().unwrap().send(());
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_upload_that_nobody_reads_ends_and_lets_go_of_its_source() {
     let states = testing::states();
@@ -127,30 +149,18 @@ async fn an_upload_that_nobody_reads_ends_and_lets_go_of_its_source() {
     let request = http::Request::put(url).body(body).unwrap();
     let request = tokio::spawn(layered(&states, hyper(&states)).oneshot(request));
     accepted.recv().await.unwrap();
-    let (full, until_full) = tokio::sync::oneshot::channel();
-    let writer = tokio::spawn(async move {
-        let mut full = Some(full);
-        loop {
-            let chunk = Frame::data(Bytes::from_static(&[0; 1 << 20]));
-            tokio::select! {
-                biased;
-                sent = source.send(Ok(chunk)) => if sent.is_err() { return },
-                // Both ends' buffers hold a few megabytes and nobody empties them.
-                () = tokio::time::sleep(STALL), if full.is_some() => {
-                    let _ = full.take().unwrap().send(());
-                }
-            }
-        }
-    });
-    until_full.await.unwrap();
+    let (stalled, until_stalled) = oneshot::channel();
+    let writer = tokio::spawn(feed(source, stalled));
+    until_stalled.await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
     assert_is_down(&request.await.unwrap().unwrap_err());
-    writer.await.unwrap();
+    let let_go = tokio::time::timeout(LIMIT, writer).await;
+    let_go.expect("the source is let go of").unwrap();
 }
 
 /// How long a source is not asked for more before its upload has stalled. Shorter would only make the
 /// test end an upload that has not.
-const STALL: std::time::Duration = std::time::Duration::from_millis(100);
+const STALL: Duration = Duration::from_millis(100);
 
 /// Answers each request, and tells of each connection.
 async fn answering_server() -> (std::net::SocketAddr, mpsc::Receiver<()>) {
@@ -223,4 +233,26 @@ async fn reqwests_download_ends_with_the_cause_in_its_error() {
     testing::set(&states, PEER, Breaker::Open);
     assert_is_down(&rest.await.unwrap().unwrap_err());
     assert_eq!(connection.read(&mut [0; 8]).await.unwrap(), 0, "closed");
+}
+
+#[cfg(feature = "reqwest")]
+#[tokio::test]
+async fn reqwests_upload_ends_and_lets_go_of_its_source() {
+    let states = testing::states();
+    let (server, mut accepted) = silent_server().await;
+    let client = layered(&states, ::reqwest::Client::new());
+    let (source, chunks) = mpsc::channel(1);
+    let body: Uploaded = StreamBody::new(ReceiverStream::new(chunks));
+    let url = format!("http://{server}/shard").parse().unwrap();
+    let mut request = ::reqwest::Request::new(http::Method::PUT, url);
+    *request.body_mut() = Some(::reqwest::Body::wrap(body));
+    let request = tokio::spawn(async move { client.execute(request).await });
+    accepted.recv().await.unwrap();
+    let (stalled, until_stalled) = oneshot::channel();
+    let writer = tokio::spawn(feed(source, stalled));
+    until_stalled.await.unwrap();
+    testing::set(&states, PEER, Breaker::Open);
+    assert_is_down(&request.await.unwrap().unwrap_err());
+    let let_go = tokio::time::timeout(LIMIT, writer).await;
+    let_go.expect("the source is let go of").unwrap();
 }

@@ -11,6 +11,7 @@ use crate::config::{
     self, ConfigError, ConfigErrors, Loaded, Origin, PeerSpec, Place,
     keys::{KEYS, Value},
 };
+use crate::core::Pool;
 
 pub fn config(global: &Global, command: &ConfigCommand) -> Result<Exit, Failure> {
     match command {
@@ -108,7 +109,18 @@ fn toml(loaded: &Loaded) -> String {
             ),
         }
     });
-    keys.chain(peers).collect()
+    let pools = loaded.config.pools.iter().map(|pool| {
+        let nodes = pool.nodes.iter().map(ToString::to_string).collect();
+        format!(
+            "\n[[pool]]\nname = {}\nnodes = {}\ndrives_per_node = {}\ndata = {}\nparity = {}\n",
+            Value::Text(pool.name.clone()).to_toml(),
+            Value::List(nodes).to_toml(),
+            pool.drives_per_node,
+            pool.data,
+            pool.parity,
+        )
+    });
+    keys.chain(peers).chain(pools).collect()
 }
 
 fn origin(origin: &Origin) -> String {
@@ -134,6 +146,17 @@ fn object(loaded: &Loaded) -> serde_json::Value {
     let peer = |peer: &PeerSpec| json!({ "url": peer.name.as_str(), "addresses": peer.addresses });
     let peers = config.peers.iter().map(peer).collect();
     object.insert("peer".to_owned(), peers);
+    let pool = |pool: &Pool| {
+        json!({
+            "name": pool.name,
+            "nodes": pool.nodes,
+            "drives_per_node": pool.drives_per_node,
+            "data": pool.data,
+            "parity": pool.parity,
+        })
+    };
+    let pools = config.pools.iter().map(pool).collect();
+    object.insert("pool".to_owned(), pools);
     serde_json::Value::Object(object)
 }
 
@@ -164,6 +187,22 @@ mod tests {
         file.write_all(shown.as_bytes()).unwrap();
         let again = config::load(Some(file.path()), &[]).unwrap();
         assert_eq!(again.config, loaded.config);
+    }
+
+    #[test]
+    fn pools_are_shown_as_they_are_read() {
+        let text = "node_name = \"http://node1:9000\"\n[[peer]]\nurl = \"http://node2:9000\"\n\
+                    [[pool]]\nname = \"hot \\\"1\\\"\"\nnodes = [\"http://node1:9000\", \
+                    \"http://node2:9000\"]\ndrives_per_node = 4\ndata = 4\nparity = 4\n";
+        let read = |text: &str| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            config::load(Some(file.path()), &[]).unwrap()
+        };
+        let loaded = read(text);
+        assert_eq!(loaded.config.pools[0].name, "hot \"1\"");
+        assert_eq!(read(&toml(&loaded)).config, loaded.config);
+        assert_eq!(object(&loaded)["pool"][0]["data"], 4);
     }
 
     #[test]

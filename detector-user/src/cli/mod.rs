@@ -5,6 +5,7 @@ mod args;
 mod changes;
 mod client;
 mod config;
+mod correlations;
 mod doctor;
 mod exit;
 mod json;
@@ -56,6 +57,9 @@ fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Peers => block_on(client::peers(global)),
         Command::Watch => block_on(watch::watch(global)),
         Command::Explain { peer } => block_on(client::explain(global, peer)),
+        Command::Locks => block_on(correlations::locks(global)),
+        Command::Cascades => block_on(correlations::cascades(global)),
+        Command::Quorum => block_on(correlations::quorum(global)),
         Command::Tune(args) => block_on(tune::tune(global, args)),
         Command::Doctor => doctor::doctor(global),
         Command::Config(command) => config::config(global, command),

@@ -11,6 +11,7 @@ use super::{
     ConfigError, PeerSpec, Place,
     keys::{self, KEYS, Value},
     parse_peer_name,
+    pool::{POOL, PlacedPool},
     suggest::nearest,
 };
 
@@ -27,6 +28,7 @@ pub struct Setting {
 pub struct Contents {
     pub settings: Vec<Setting>,
     pub peers: Vec<(PeerSpec, Place)>,
+    pub pools: Vec<PlacedPool>,
     pub errors: Vec<ConfigError>,
 }
 
@@ -49,12 +51,12 @@ pub fn read(path: &Path, text: &str) -> Contents {
     reader.contents
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
     /// Lines with a syntax error: what the parser made of them is not judged further.
     broken_lines: BTreeSet<usize>,
-    contents: Contents,
+    pub(super) contents: Contents,
 }
 
 impl Reader<'_> {
@@ -72,12 +74,15 @@ impl Reader<'_> {
             let key = name.get_ref().as_ref();
             if key == PEER {
                 self.peers(name.span(), value);
+            } else if key == POOL {
+                self.pools(name.span(), value);
             } else if let Some(key) = keys::find(key) {
                 self.setting(key, value);
             } else {
-                let known = KEYS.iter().map(|key| key.name).chain([PEER]);
+                let known = KEYS.iter().map(|key| key.name).chain([PEER, POOL]);
                 let hint = match key {
                     "peers" => "; write each peer as [[peer]] with its url".to_owned(),
+                    "pools" => "; write each pool as [[pool]]".to_owned(),
                     _ => did_you_mean(key, known),
                 };
                 self.error(name.span(), key, format!("unknown key{hint}"));
@@ -195,7 +200,7 @@ impl Reader<'_> {
         addresses.into_iter().collect()
     }
 
-    fn error(&mut self, span: Range<usize>, key: &str, message: String) {
+    pub(super) fn error(&mut self, span: Range<usize>, key: &str, message: String) {
         let place = self.place(span.start);
         if !self.is_broken(&place) {
             self.push(place, Some(key.to_owned()), message);
@@ -215,7 +220,7 @@ impl Reader<'_> {
         matches!(place, Place::File { line, .. } if self.broken_lines.contains(line))
     }
 
-    fn place(&self, at: usize) -> Place {
+    pub(super) fn place(&self, at: usize) -> Place {
         let (line, column) = line_and_column(self.text, at);
         Place::File {
             path: self.path.to_owned(),
@@ -244,7 +249,7 @@ fn plain(value: &DeValue<'_>) -> Result<Value, String> {
     }
 }
 
-fn kind(value: &DeValue<'_>) -> &'static str {
+pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "an integer",
@@ -256,7 +261,7 @@ fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, known)
         .map(|word| format!("; did you mean {word:?}?"))
         .unwrap_or_default()

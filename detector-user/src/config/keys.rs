@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, time::Duration};
 use super::{
     Config, MAX_NAMESPACES, MAX_TARGETS, SourceChoice, Target,
     values::{
-        boolean, duration, duration_or_off, group, log, metrics, number, on_off, ring_bytes,
+        boolean, duration, duration_or_off, group, log, metrics, node, number, on_off, ring_bytes,
         socket, targets, whole_seconds, word,
     },
 };
@@ -87,6 +87,7 @@ const IDLE_PROBE_INTERVAL: RangeInclusive<Duration> =
     Duration::from_millis(50)..=Duration::from_secs(60);
 const RECOVERY_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(3600);
+const FAILURE_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const TRIAL_LEASE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
 const POLL_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 const RESOLVE_INTERVAL: RangeInclusive<Duration> =
@@ -98,7 +99,7 @@ const KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::f
 const USER_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(3600);
 
-/// Every key but `[[peer]]`, in the order in which they are shown.
+/// Every key but `[[peer]]` and `[[pool]]`, in the order in which they are shown.
 pub static KEYS: &[Key] = &[
     Key {
         name: "mode",
@@ -208,6 +209,31 @@ pub static KEYS: &[Key] = &[
         help: "how long a trial call is leased for (100ms to 10m)",
         set: |c, v| duration(v, TRIAL_LEASE).map(|x| c.core.trial_lease = x),
         get: |c| shown(c.core.trial_lease),
+    },
+    Key {
+        name: "failure_threshold",
+        help: "how many failed calls in a row that the node reports of a peer count; 0 is off (to 100)",
+        set: |c, v| number(v, 0..=100).map(|x| c.core.failure_threshold = x),
+        get: |c| Value::Integer(c.core.failure_threshold.into()),
+    },
+    Key {
+        name: "failure_window",
+        help: "how far apart the first and the last of them may be (1s to 1h)",
+        set: |c, v| duration(v, FAILURE_WINDOW).map(|x| c.core.failure_window = x),
+        get: |c| shown(c.core.failure_window),
+    },
+    Key {
+        name: "node_name",
+        help: "this node's own name among the nodes of the pools; empty when it is none of them",
+        set: |c, v| node(v).map(|x| c.node_name = x),
+        get: |c| {
+            Value::Text(
+                c.node_name
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+            )
+        },
     },
     Key {
         name: "max_peers",

@@ -12,6 +12,7 @@ use super::{
     file::{self, Contents},
     keys::{self, Value},
     parse_peer_name,
+    pool::PlacedPool,
 };
 use crate::core::PeerName;
 
@@ -121,6 +122,7 @@ pub(super) fn join(file: Option<(&Path, &str)>, flags: &[Flag]) -> Result<Loaded
     let Contents {
         settings,
         peers,
+        pools,
         errors,
     } = file
         .map(|(path, text)| file::read(path, text))
@@ -140,6 +142,7 @@ pub(super) fn join(file: Option<(&Path, &str)>, flags: &[Flag]) -> Result<Loaded
     for flag in flags {
         joiner.flag(flag);
     }
+    joiner.add_pools(pools);
     joiner.check_max_peers();
     joiner.check_mercy();
     joiner.finish(file.map(|(path, _)| path.to_owned()))
@@ -238,6 +241,20 @@ impl Joiner {
         known.addresses.sort_unstable();
         known.addresses.dedup();
         known.addresses.truncate(super::MAX_ADDRESSES);
+    }
+
+    /// Once every peer is known: a pool's nodes are among them.
+    fn add_pools(&mut self, pools: Vec<PlacedPool>) {
+        for placed in pools {
+            let errors = placed.errors(&self.config).into_iter();
+            self.errors
+                .extend(errors.map(|(place, key, message)| ConfigError {
+                    place,
+                    key: Some(key.to_owned()),
+                    message,
+                }));
+            self.config.pools.push(placed.pool);
+        }
     }
 
     fn check_max_peers(&mut self) {

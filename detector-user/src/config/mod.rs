@@ -10,6 +10,7 @@ mod file;
 pub mod keys;
 mod load;
 mod name;
+mod pool;
 mod suggest;
 mod target;
 mod values;
@@ -27,9 +28,10 @@ pub use self::{
     error::{ConfigError, ConfigErrors, Place},
     load::{DEFAULT_FILE, Flag, Loaded, NAMESPACE_FLAG, Origin, PEER_FLAG, PROTECT_FLAG, load},
     name::{PeerNameError, parse_peer_name},
+    pool::MAX_POOLS,
     target::{MAX_NAMESPACES, MAX_TARGETS, Target},
 };
-use crate::core::{PeerName, Settings};
+use crate::core::{PeerName, Pool, Settings};
 
 /// The most addresses that a peer has.
 pub const MAX_ADDRESSES: usize = 16;
@@ -52,6 +54,10 @@ pub struct Config {
     /// The watched peers, in the order given; each name once. With none, peers are
     /// discovered, and only observed.
     pub peers: Vec<PeerSpec>,
+    /// This node's own name, so that its drives are known to be there.
+    pub node_name: Option<PeerName>,
+    /// The erasure sets, for the quorum outlook; without any there is none.
+    pub pools: Vec<Pool>,
     /// How often the `sock_diag` source reads the sockets.
     pub poll_interval: Duration,
     /// How often names are resolved anew.
@@ -87,6 +93,8 @@ impl Default for Config {
             socket_group: None,
             metrics: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
             peers: Vec::new(),
+            node_name: None,
+            pools: Vec::new(),
             poll_interval: Duration::from_millis(100),
             resolve_interval: Duration::from_secs(30),
             max_flows: 65_536,

@@ -377,10 +377,12 @@ fn the_sample_as_installed_sets_nothing() {
 fn the_sample_shows_every_key_with_its_default_and_meaning() {
     let text = uncommented_sample();
     let loaded = join(Some((Path::new("sample"), &text)), &[]).unwrap();
-    let peers = loaded.config.peers.clone();
+    let (peers, pools) = (loaded.config.peers.clone(), loaded.config.pools.clone());
+    assert_eq!(pools.len(), 1, "the sample shows how a pool is written");
     assert_eq!(
         Config {
             peers,
+            pools,
             ..Config::default()
         },
         loaded.config

@@ -2,7 +2,8 @@
 
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use super::{Target, keys::Value, suggest::nearest};
+use super::{Target, keys::Value, parse_peer_name, suggest::nearest};
+use crate::core::PeerName;
 
 /// What `sockaddr_un.sun_path` holds beside its closing zero (unix(7)).
 const MAX_SOCKET_LEN: usize = 107;
@@ -150,6 +151,16 @@ pub(super) fn group(value: &Value) -> Result<Option<String>, String> {
     match name.find(|c: char| c.is_whitespace() || matches!(c, ':' | '/') || c.is_control()) {
         Some(_) => Err(format!("{name:?} is not a group's name")),
         None => Ok((!name.is_empty()).then(|| name.to_owned())),
+    }
+}
+
+/// A node's name, or none for an empty text.
+pub(super) fn node(value: &Value) -> Result<Option<PeerName>, String> {
+    match text(value, "http://node1:9000")? {
+        "" => Ok(None),
+        name => parse_peer_name(name)
+            .map(|spec| Some(spec.name))
+            .map_err(|error| error.to_string()),
     }
 }
 

@@ -1,8 +1,8 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::{
-    Destroyed, FlowEventKind, FlowId, FlowReading, NeighbourState, NetworkEvent, PeerState,
-    ProbeAnswer, ProbeOutcome, ProbeTarget, Route, SourceKind, Time,
+    Destroyed, FlowEventKind, FlowId, FlowReading, NeighbourState, NetworkEvent, Operation,
+    Outcome, PeerState, ProbeAnswer, ProbeOutcome, ProbeTarget, Route, SourceKind, Time,
 };
 
 /// Why a peer's verdict is what it is, as data.
@@ -80,6 +80,8 @@ pub enum EventWhat {
     Flow(FlowEventKind, FlowId),
     Probe(ProbeTarget, ProbeOutcome),
     Network(NetworkEvent),
+    /// A call that failed.
+    Report(Operation, Outcome),
 }
 
 impl EventWhat {
@@ -89,15 +91,17 @@ impl EventWhat {
             Self::Flow(kind, _) => kind.as_str(),
             Self::Probe(_, outcome) => outcome.as_str(),
             Self::Network(event) => event.as_str(),
+            Self::Report(_, outcome) => outcome.as_str(),
         }
     }
 
-    /// What it was seen on: a flow, a probe's target, a link, an address.
+    /// What it was seen on: a flow, a probe's target, a link, an address, a call.
     pub fn subject(&self) -> String {
         match self {
             Self::Flow(_, flow) => flow.to_string(),
             Self::Probe(target, _) => target.to_string(),
             Self::Network(event) => event.subject(),
+            Self::Report(operation, _) => format!("call: {operation}"),
         }
     }
 }

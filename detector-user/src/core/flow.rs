@@ -65,6 +65,9 @@ pub struct FlowReading {
     pub last_heard: Option<Time>,
     #[serde(with = "nanos")]
     pub srtt: Duration,
+    /// The mean deviation of the round-trip time; zero where the source cannot read it.
+    #[serde(default, with = "nanos", skip_serializing_if = "Duration::is_zero")]
+    pub rtt_variance: Duration,
     /// The retransmission timeout now in force, backed off.
     #[serde(with = "nanos")]
     pub rto: Duration,

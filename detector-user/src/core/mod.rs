@@ -23,6 +23,7 @@ mod path;
 mod pauses;
 mod peer;
 mod probes;
+mod reports;
 mod rhythm;
 mod settings;
 mod signal;
@@ -33,6 +34,7 @@ pub(crate) mod testing;
 mod tests;
 mod time;
 mod tracked;
+mod vitals;
 mod vocabulary;
 mod weight;
 mod witness;
@@ -42,6 +44,10 @@ pub use self::{
     detector::{Detector, Effect},
     explain::{EventLine, EventWhat, Explanation, FlowLine, ProbeLine, RouteLine, SilenceLine},
     flow::{FlowId, FlowReading, TcpState},
+    reports::{
+        Cascade, Correlations, EventTotal, LockLine, OperationReport, PATTERNS, Pattern, Pool,
+        PoolOutlook, SetOutlook, outlook,
+    },
     settings::Settings,
     signal::{
         Destroyed, Endpoint, FlowEvent, FlowEventKind, NamespaceChange, NeighbourState,
@@ -51,5 +57,8 @@ pub use self::{
     state::{PeerName, PeerState},
     time::Time,
     tracked::HEARD_RESOLUTION,
-    vocabulary::{Breaker, Mode, Reason, Verdict},
+    vitals::Health,
+    vocabulary::{
+        Breaker, FailureKind, LockHealth, Mode, Operation, Outcome, Reason, Trend, Verdict,
+    },
 };

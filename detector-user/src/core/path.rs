@@ -121,6 +121,13 @@ impl PathHistory {
         }
     }
 
+    /// The share of what was sent that was lost, of late.
+    pub(super) fn observed_loss(&self, now: Time) -> f64 {
+        let factor = self.fading(now);
+        let (retransmitted, segments) = (self.retransmitted * factor, self.segments * factor);
+        (retransmitted / (segments + PRIOR_SEGMENTS)).min(1.0)
+    }
+
     /// Probability that a transmission or its answer is lost: what was seen, or what is
     /// assumed at least, by whether the peer can be asked.
     pub(super) fn round_trip_loss(&self, can_ask: bool) -> f64 {

@@ -34,6 +34,14 @@ pub struct Settings {
     /// How long a trial is leased for; an unreturned lease counts as no evidence.
     #[serde(with = "nanos")]
     pub trial_lease: Duration,
+    /// So many reported failures in a row, with no answered call between them, make a peer slow
+    /// or, where the kernel has no evidence, open its breaker; zero does neither.
+    #[serde(default = "failure_threshold")]
+    pub failure_threshold: u32,
+    /// How far apart the first and the last of them may be; a peer is no longer slow when there
+    /// were none for this long.
+    #[serde(default = "failure_window", with = "nanos")]
+    pub failure_window: Duration,
     /// The most peers that are kept.
     pub max_peers: usize,
     /// The most flows that are kept for one peer.
@@ -53,8 +61,20 @@ impl Default for Settings {
             recovery_timeout: Duration::from_secs(30),
             half_open_trials: 3,
             trial_lease: Duration::from_secs(5),
+            failure_threshold: failure_threshold(),
+            failure_window: failure_window(),
             max_peers: 1024,
             max_flows_per_peer: 4096,
         }
     }
+}
+
+// Recordings of before there were reports have no such settings.
+
+fn failure_threshold() -> u32 {
+    3
+}
+
+fn failure_window() -> Duration {
+    Duration::from_secs(60)
 }

@@ -5,7 +5,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{FlowId, FlowReading, PeerName, Time};
+use super::{FlowId, FlowReading, OperationReport, PeerName, Time};
 
 /// Which source saw it: for explanations and metrics, never for the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub enum SourceKind {
     Probe,
     /// Neighbours, links and routes as the kernel tells of them.
     Rtnetlink,
+    /// The node's own programs.
+    Reports,
 }
 
 impl SourceKind {
@@ -27,6 +29,7 @@ impl SourceKind {
             Self::SockDiag => "sock_diag",
             Self::Probe => "probe",
             Self::Rtnetlink => "rtnetlink",
+            Self::Reports => "reports",
         }
     }
 }
@@ -356,4 +359,6 @@ pub enum Signal {
         generation: u64,
         result: Destroyed,
     },
+    /// What the node's own programs say of their operations.
+    Reported { reports: Vec<OperationReport> },
 }

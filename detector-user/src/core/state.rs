@@ -2,7 +2,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Breaker, Mode, Reason, Time, Verdict};
+use super::{Breaker, Health, Mode, Reason, Time, Verdict};
 
 /// A peer's name: scheme, host and port, as in `http://node4:9000`. Lower case, no path, no
 /// trailing slash, IPv6 in brackets. Cheap to clone.
@@ -51,6 +51,15 @@ pub struct PeerState {
     pub last_heard: Option<Time>,
     /// For a change to Dead: how long after the first unanswered demand it was made.
     pub detection_latency: Option<Duration>,
+    /// The breaker is open, or half open, on the node's own reports: a hint for those who ask.
+    /// The kernel has no evidence, so that nothing is destroyed or refused for it.
+    pub by_reports: bool,
+    /// The kernel's smoothed round-trip time and its mean deviation, of the flow that was heard
+    /// last; `None` when no flow has measured them.
+    pub srtt: Option<Duration>,
+    pub rtt_variance: Option<Duration>,
+    /// `None` while nothing is known of the peer.
+    pub health: Option<Health>,
 }
 
 impl PeerState {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    Breaker, Endpoint, FlowId, FlowReading, Mode, PeerName, PeerState, Reason, TcpState, Time,
-    Verdict,
+    Breaker, Endpoint, FlowId, FlowReading, Mode, Operation, OperationReport, Outcome, PeerName,
+    PeerState, Reason, TcpState, Time, Verdict,
 };
 
-pub(super) fn ms(millis: u64) -> Time {
+pub(crate) fn ms(millis: u64) -> Time {
     Time::from_nanos((1_000_000 + millis) * 1_000_000)
 }
 
@@ -36,6 +36,7 @@ pub(super) fn established(n: u16, last_heard: Time) -> FlowReading {
         send_window_bytes: 65_535,
         last_heard: Some(last_heard),
         srtt: Duration::from_micros(200),
+        rtt_variance: Duration::from_micros(50),
         rto: Duration::from_millis(204),
         segments_sent: 1000,
         segments_retransmitted: 0,
@@ -58,5 +59,22 @@ pub(crate) fn unknown(peer: &str) -> PeerState {
         changed_at: Time::default(),
         last_heard: None,
         detection_latency: None,
+        by_reports: false,
+        srtt: None,
+        rtt_variance: None,
+        health: None,
+    }
+}
+
+/// A report of a call that just ended.
+pub(crate) fn report(millis: u64, operation: Operation, outcome: Outcome) -> OperationReport {
+    OperationReport {
+        operation,
+        outcome,
+        peer: None,
+        lock: None,
+        ended_at: ms(millis),
+        duration: Duration::from_millis(100),
+        retries: 0,
     }
 }

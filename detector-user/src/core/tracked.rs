@@ -87,11 +87,12 @@ impl TrackedFlow {
         news
     }
 
-    /// The socket as an event showed it: without the totals that only a full reading has.
+    /// The socket as an event showed it: without what only a full reading has.
     pub(super) fn glimpse(&mut self, reading: &FlowReading) {
         self.reading = FlowReading {
             last_heard: self.reading.last_heard.max(reading.last_heard),
             rto_count: self.reading.rto_count.min(reading.rto_count),
+            rtt_variance: self.reading.rtt_variance,
             segments_sent: self.reading.segments_sent,
             segments_retransmitted: self.reading.segments_retransmitted,
             ..reading.clone()

@@ -35,7 +35,8 @@ vocabulary! {
         Alive = "alive",
         /// A demand is unanswered and the peer is silent: a hint, not yet a decision.
         Suspect = "suspect",
-        /// Its kernel answers, its application does not take data (zero window).
+        /// Its kernel answers, its application does not take data (zero window) or does not
+        /// answer calls (reported).
         Slow = "slow",
         /// Silent on every flow for the patience, with demands unanswered.
         Dead = "dead",
@@ -89,6 +90,10 @@ vocabulary! {
         TrialSucceeded = "trial_succeeded",
         /// A trial call failed.
         TrialFailed = "trial_failed",
+        /// The node's own calls failed, and the kernel has no evidence either way.
+        FailuresReported = "failures_reported",
+        /// The node's own calls failed while the kernel says that the host lives.
+        SlownessReported = "slowness_reported",
     }
 }
 
@@ -99,5 +104,72 @@ vocabulary! {
         Enforce = "enforce",
         /// Breakers stay Closed; what they would be is published beside them.
         Observe = "observe",
+    }
+}
+
+vocabulary! {
+    /// What kind of operation a report is about.
+    Operation {
+        /// A control call that is none of those below.
+        Control = "control",
+        /// A transfer of object data.
+        Bulk = "bulk",
+        /// Asking for a disk's identity or state.
+        DiskState = "disk_state",
+        /// Reading the metadata of IAM or of the configuration.
+        IamRead = "iam_read",
+        /// One peer's part of what the console shows.
+        Console = "console",
+        /// Acquiring, renewing or releasing a lock.
+        Lock = "lock",
+        /// A client's upload as a whole.
+        Upload = "upload",
+    }
+}
+
+vocabulary! {
+    /// How an operation ended.
+    Outcome {
+        Succeeded = "succeeded",
+        /// Its deadline passed.
+        TimedOut = "timed_out",
+        /// The connection failed, or none could be made.
+        Unreachable = "unreachable",
+        /// The peer answered with an error: its host and its program live.
+        Refused = "refused",
+        /// Too few disks or nodes took part, by the application's own count.
+        QuorumLost = "quorum_lost",
+    }
+}
+
+vocabulary! {
+    /// How a lock does.
+    LockHealth {
+        Healthy = "healthy",
+        /// Timed out lately.
+        Degraded = "degraded",
+        /// Times out again and again.
+        Unhealthy = "unhealthy",
+    }
+}
+
+vocabulary! {
+    /// A kind of failure that takes part in a cascade.
+    FailureKind {
+        PeerUnreachable = "peer_unreachable",
+        LockTimeout = "lock_timeout",
+        DiskStateTimeout = "disk_state_timeout",
+        IamTimeout = "iam_timeout",
+        UploadFailed = "upload_failed",
+        QuorumLost = "quorum_lost",
+    }
+}
+
+vocabulary! {
+    /// Where a peer's health is going.
+    Trend {
+        Steady = "steady",
+        Improving = "improving",
+        Worsening = "worsening",
     }
 }

@@ -15,6 +15,7 @@
 //! block (dumps, lookups, slow clients) has a thread or task and a bounded queue of its own.
 //! So has a recording ([`Taped`] is the detector, with a copy of every input written down).
 
+mod layout;
 mod namespaces;
 mod outlets;
 mod signals;
@@ -26,18 +27,18 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
-use self::{namespaces::LookedAt, outlets::Outlets};
+use self::{layout::Layout, namespaces::LookedAt, outlets::Outlets};
 use crate::{
     clock,
     config::Config,
-    core::{Effect, PeerState, Signal, Verdict},
+    core::{Effect, OperationReport, PeerState, Signal, Verdict},
     effect::{
         destroy::{self, Destroyer},
         protect::Protection,
     },
     netns::Following,
     record::{Recorder, Taped},
-    serve::Request,
+    serve::{Locks, Request},
     source::{
         ActiveSource, Source as _, Watched, network::NetworkSource, probe::Prober,
         sock_diag::Reader,
@@ -98,6 +99,7 @@ pub async fn run(
         destroyer,
         prober,
         looked_at: LookedAt::new(namespaces),
+        layout: Layout::new(&config),
         outlets,
     };
     driver.follow_namespaces();
@@ -131,6 +133,7 @@ struct Driver {
     destroyer: Destroyer,
     prober: Prober,
     looked_at: LookedAt,
+    layout: Layout,
     outlets: Outlets,
 }
 
@@ -173,6 +176,11 @@ impl Driver {
             metrics.set_network_counters(network.counters());
         }
         metrics.set_malformed_answers(self.prober.malformed());
+        let now = clock::now();
+        metrics.set_correlations(self.detector.correlations(), now);
+        if let Some(pools) = self.layout.outlook(&self.outlets) {
+            metrics.set_outlook(&pools);
+        }
         metrics.set_protection(&self.protection.refused(), self.protection.sockets_tuned());
     }
 
@@ -209,7 +217,8 @@ impl Driver {
             Signal::SocketsRead { .. }
             | Signal::SocketsUnreadable { .. }
             | Signal::Namespace { .. }
-            | Signal::Network { .. } => {}
+            | Signal::Network { .. }
+            | Signal::Reported { .. } => {}
             Signal::SocketsDestroyed { peer, result, .. } => {
                 // One that is no longer watched has no series any more.
                 if self.watched.contains_key(peer) {
@@ -270,7 +279,40 @@ impl Driver {
                 let _ = reply.send(finished);
             }
             Request::ListTuned { reply } => tasks::list_tuned(self.protection.tuned(), reply),
+            Request::Report {
+                reports,
+                dropped,
+                reply,
+            } => {
+                let _ = reply.send(self.reported(reports, dropped));
+            }
+            Request::ListLocks { reply } => {
+                let correlations = self.detector.correlations();
+                let _ = reply.send(Locks {
+                    lines: correlations.locks(now),
+                    beyond_bound: correlations.locks_beyond_bound(),
+                });
+            }
+            Request::ListCascades { reply } => {
+                let _ = reply.send(self.detector.correlations().cascades(now));
+            }
+            Request::QuorumOutlook { reply } => {
+                let _ = reply.send(self.layout.outlook(&self.outlets));
+            }
         }
+    }
+
+    /// Says how many of the reports are about peers that are not watched.
+    fn reported(&mut self, reports: Vec<OperationReport>, dropped: u64) -> u32 {
+        self.outlets.metrics.reports_dropped(dropped);
+        let named = reports.iter().filter_map(|report| report.peer.as_ref());
+        let unknown = named
+            .filter(|peer| !self.watched.contains_key(*peer))
+            .count();
+        if !reports.is_empty() {
+            self.signal(Signal::Reported { reports });
+        }
+        u32::try_from(unknown).unwrap_or(u32::MAX)
     }
 
     fn carry_out(&mut self) {
@@ -303,6 +345,14 @@ impl Driver {
                 Effect::Retract { peer, revision } => {
                     self.protection.retract(&peer);
                     self.outlets.retract(peer, revision);
+                }
+                Effect::Cascade(cascade) => {
+                    warn!(
+                        pattern = cascade.pattern.name,
+                        component = %cascade.component,
+                        "cascading failure: {}",
+                        cascade.summary()
+                    );
                 }
                 Effect::ReportEstablished { peer, on } => {
                     if let Err(error) = self.source.report_established(&peer, on) {

@@ -47,6 +47,11 @@ impl Outlets {
         self.board.publish(state);
     }
 
+    /// What was published last of the peer.
+    pub(super) fn last(&self, peer: &PeerName) -> Option<&PeerState> {
+        self.last.get(peer)
+    }
+
     /// Heard, and nothing else changed: for those who ask.
     pub(super) fn heard(&self, peer: &PeerName, at: Time) {
         self.metrics.heard(peer, at);

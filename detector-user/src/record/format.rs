@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Ending;
 use crate::{
     clock,
-    core::{FlowReading, PeerName, Settings, Signal, Time, TrialOutcome},
+    core::{FlowReading, OperationReport, PeerName, Settings, Signal, Time, TrialOutcome},
 };
 
 /// Rises with each change after which an older recording would be misread.
@@ -105,6 +105,10 @@ impl Entry {
                 flows.len() * size_of::<FlowReading>()
             }
             Input::Signal(Signal::PeerConfigured { endpoints, .. }) => size_of_val(&**endpoints),
+            Input::Signal(Signal::Reported { reports }) => {
+                let lock = |report: &OperationReport| report.lock.as_ref().map_or(0, |l| l.len());
+                size_of_val(&**reports) + reports.iter().map(lock).sum::<usize>()
+            }
             _ => 0,
         };
         size_of::<Self>() + more

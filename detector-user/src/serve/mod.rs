@@ -8,6 +8,6 @@ mod socket;
 
 pub use self::{
     metrics::Metrics,
-    request::Request,
+    request::{Locks, Request},
     socket::{BindError, BoundSocket, bind},
 };

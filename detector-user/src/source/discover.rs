@@ -146,6 +146,7 @@ mod tests {
             send_window_bytes: 65535,
             last_heard: None,
             srtt: Duration::ZERO,
+            rtt_variance: Duration::ZERO,
             rto: Duration::ZERO,
             segments_sent: 0,
             segments_retransmitted: 0,

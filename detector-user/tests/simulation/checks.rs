@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use detector_user::core::{Explanation, PeerState, Settings, Time, Verdict};
+use detector_user::core::{Breaker, Explanation, PeerState, Settings, Time, Verdict};
 
 use crate::ticks::ms;
 
@@ -38,6 +38,8 @@ pub struct Stats {
     pub judged_lossy: u64,
     pub returns: u64,
     pub held: u64,
+    /// Breakers that opened on reports alone.
+    pub fenced: u64,
     pub looks: u64,
     pub probes: u64,
     pub turns: u64,
@@ -216,6 +218,9 @@ impl Checks {
         if state.isolated {
             self.stats.held += 1;
         }
+        if state.by_reports && state.would_be_breaker == Breaker::Open && state.changed_at == now {
+            self.opened_by_reports(host, now, state);
+        }
         if was_dead && !is_dead {
             if let Some(at) = self.hosts[host].returned_at
                 && !self.is_cut(host)
@@ -232,6 +237,20 @@ impl Checks {
         self.hosts[host].dead_at = Some(now);
         if !seems_dead {
             self.died(host, state);
+        }
+    }
+
+    /// Reports alone opened the breaker: of a peer that was heard while its calls failed, or
+    /// that the kernel has a verdict on, they must not.
+    fn opened_by_reports(&mut self, host: usize, now: Time, state: &PeerState) {
+        self.stats.fenced += 1;
+        let heard = self.hosts[host].heard.iter().max().copied();
+        let is_heard = heard.is_some_and(|heard| now.since(heard) < self.settings.patience);
+        if is_heard || state.verdict != Verdict::Unknown {
+            self.broken(
+                "reports open no breaker of a peer that is heard",
+                format!("{} was heard at {heard:?}, and is {state:?}", state.peer),
+            );
         }
     }
 
@@ -418,6 +437,7 @@ impl Stats {
         self.judged_lossy += other.judged_lossy;
         self.returns += other.returns;
         self.held += other.held;
+        self.fenced += other.fenced;
         self.looks += other.looks;
         self.probes += other.probes;
         self.turns += other.turns;

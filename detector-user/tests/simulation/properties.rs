@@ -78,6 +78,10 @@ fn fault() -> impl Strategy<Value = Fault> {
             start: ms(start)
         }),
         host.clone().prop_map(|host| Fault::Restart { host }),
+        (host.clone(), 1..5000u64).prop_map(|(host, every)| Fault::Reports {
+            host,
+            every: ms(every)
+        }),
         (host, any::<bool>()).prop_map(|(host, prunes)| Fault::Stop { host, prunes }),
         Just(Fault::OwnLink),
         Just(Fault::OwnSwitch),

@@ -33,6 +33,12 @@ pub const SCENARIOS: &[(&str, &[Draw])] = &[
     ("own-network", &[own_link, own_switch, cut]),
     ("own-pauses", &[pause, starve, loss]),
     ("pauses-and-cuts", &[pause, starve, cut, power]),
+    (
+        "reports",
+        &[
+            reports, reports, cut, power, stop, restart, loss, own_switch, pause,
+        ],
+    ),
     ("calm", &[]),
 ];
 
@@ -203,6 +209,11 @@ fn stop(rng: &mut Rng, _: &Settings, host: usize) -> (Fault, Duration) {
 fn slow_disk(rng: &mut Rng, _: &Settings, host: usize) -> (Fault, Duration) {
     let by = rng.between(ms(100), ms(5000));
     (Fault::SlowDisk { host, by }, seconds(rng, 5, 60))
+}
+
+fn reports(rng: &mut Rng, _: &Settings, host: usize) -> (Fault, Duration) {
+    let every = rng.pick(&[ms(1), ms(50), ms(1000), ms(10_000)]);
+    (Fault::Reports { host, every }, seconds(rng, 5, 90))
 }
 
 fn own_link(rng: &mut Rng, _: &Settings, _: usize) -> (Fault, Duration) {

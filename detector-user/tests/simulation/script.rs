@@ -115,6 +115,12 @@ pub enum Fault {
         host: usize,
         by: Duration,
     },
+    /// The observer's programs report that calls to it fail, whether they do or not, and now and
+    /// then one that does not.
+    Reports {
+        host: usize,
+        every: Duration,
+    },
     OwnLink,
     OwnSwitch,
     Gateway,
@@ -145,7 +151,8 @@ impl Fault {
             | Self::PowerOff { host, .. }
             | Self::Restart { host }
             | Self::Stop { host, .. }
-            | Self::SlowDisk { host, .. } => Some(host),
+            | Self::SlowDisk { host, .. }
+            | Self::Reports { host, .. } => Some(host),
             Self::OwnLink | Self::OwnSwitch | Self::Gateway | Self::Pause | Self::Starve => None,
         }
     }

@@ -101,6 +101,12 @@ pub enum Command {
         /// The peer, as in http://node4:9000; a path is ignored.
         peer: String,
     },
+    /// List the locks that the node's programs reported, and how they do.
+    Locks,
+    /// List the cascading failures of the last hour, each with what failed first.
+    Cascades,
+    /// Show how many disks each erasure set has now, and how many more nodes it may lose.
+    Quorum,
     /// Tune a service's new connections with peers until Ctrl-C, and print each; needs root.
     #[command(after_help = format!("{TUNE_HELP}\n\n{EXIT_CODES}"))]
     Tune(TuneArgs),

@@ -25,6 +25,9 @@ impl From<v1::PeerState> for PeerState {
             silence: duration(state.silence),
             isolated: state.isolated,
             last_heard_age: duration(state.last_heard_age),
+            srtt: duration(state.srtt),
+            rtt_variance: duration(state.rtt_variance),
+            health: state.health.map(Into::into),
         }
     }
 }
@@ -151,16 +154,16 @@ impl From<v1::Event> for Event {
 }
 
 /// A protobuf enum's name without its prefix, in lower case.
-fn word(name: &str, prefix: &str) -> String {
+pub(super) fn word(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix)
         .unwrap_or(name)
         .to_ascii_lowercase()
 }
 
-fn timestamp(at: Option<prost_types::Timestamp>) -> Option<Timestamp> {
+pub(super) fn timestamp(at: Option<prost_types::Timestamp>) -> Option<Timestamp> {
     at.and_then(|at| Timestamp::new(at.seconds, at.nanos).ok())
 }
 
-fn duration(duration: Option<prost_types::Duration>) -> Option<Duration> {
+pub(super) fn duration(duration: Option<prost_types::Duration>) -> Option<Duration> {
     duration.and_then(|duration| duration.try_into().ok())
 }

@@ -3,6 +3,7 @@
 //! `"0.253s"`: both as protobuf's own JSON writes them. An absent value is null.
 
 mod convert;
+mod correlations;
 
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+#[cfg(test)]
+use self::correlations::SetOutlook;
+pub use self::correlations::{Cascade, Health, Lock, PoolOutlook};
 use crate::core::{self, Time};
 
 /// `detector.v1.PeerState`.
@@ -33,6 +37,11 @@ pub struct PeerState {
     pub isolated: bool,
     #[serde(serialize_with = "seconds")]
     pub last_heard_age: Option<Duration>,
+    #[serde(serialize_with = "seconds")]
+    pub srtt: Option<Duration>,
+    #[serde(serialize_with = "seconds")]
+    pub rtt_variance: Option<Duration>,
+    pub health: Option<Health>,
 }
 
 /// `detector.v1.WatchPeersResponse.Removed`, told apart by `removed`.
@@ -174,6 +183,9 @@ impl PeerState {
             silence: state.last_heard.map(|at| state.changed_at.since(at)),
             isolated: state.isolated,
             last_heard_age: state.last_heard.map(|at| now.since(at)),
+            srtt: state.srtt,
+            rtt_variance: state.rtt_variance,
+            health: state.health.as_ref().map(Into::into),
         }
     }
 }

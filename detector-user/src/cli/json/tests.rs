@@ -58,6 +58,16 @@ fn fields_are_named_as_in_the_protocol() {
     assert_eq!(json_fields(&explanation.events[0]), proto_fields("Event"));
     assert_eq!(json_fields(&explanation.probes[0]), proto_fields("Probe"));
     assert_eq!(json_fields(&explanation.routes[0]), proto_fields("Route"));
+    let health = Health::from(v1::Health::default());
+    assert_eq!(json_fields(&health), proto_fields("Health"));
+    let lock = Lock::from(v1::Lock::default());
+    assert_eq!(json_fields(&lock), proto_fields("Lock"));
+    let cascade = Cascade::from(v1::Cascade::default());
+    assert_eq!(json_fields(&cascade), proto_fields("Cascade"));
+    let pool = PoolOutlook::from(v1::PoolOutlook::default());
+    assert_eq!(json_fields(&pool), proto_fields("PoolOutlook"));
+    let set = SetOutlook::from(v1::SetOutlook::default());
+    assert_eq!(json_fields(&set), proto_fields("SetOutlook"));
     let destroyed = explanation.destroyed.unwrap();
     assert_eq!(json_fields(&destroyed), proto_fields("Destroyed"));
     let tuned = TunedSocket::from(v1::TunedSocket::default());
@@ -122,7 +132,8 @@ fn times_and_durations_are_written_as_protobuf_writes_them() {
             r#""reason":"unspecified","generation":0,"revision":0,"mode":"unspecified","#,
             r#""would_be_breaker":"unspecified","addresses":[],"#,
             r#""changed_at":"2023-11-14T22:13:20.123Z","silence":"0.253s","#,
-            r#""isolated":false,"last_heard_age":null}"#,
+            r#""isolated":false,"last_heard_age":null,"srtt":null,"rtt_variance":null,"#,
+            r#""health":null}"#,
             "\n"
         )
     );

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{Table, addresses, breaker, duration, given, optional, time, verdict};
+use super::{
+    Table, addresses, breaker, correlations::vitals, duration, given, optional, time, verdict,
+};
 use crate::cli::json::{Destroyed, Event, Explanation, Flow, PeerState, Probe, Route, Silence};
 
 /// The evidence behind a verdict.
@@ -11,7 +13,8 @@ pub fn explanation(explanation: &Explanation) -> String {
     if let Some(peer) = &explanation.peer {
         let Explanation { summary, .. } = explanation;
         let _ = writeln!(out, "{summary}\n");
-        for (name, value) in facts(peer).into_iter().chain(numbers(explanation)) {
+        let facts = facts(peer).into_iter().chain(vitals(peer));
+        for (name, value) in facts.chain(numbers(explanation)) {
             let _ = writeln!(out, "{name:<14}{value}");
         }
         out.push('\n');

@@ -1,5 +1,6 @@
 //! What `--output text` prints: aligned tables and one-line changes, for people.
 
+mod correlations;
 mod explanation;
 mod table;
 
@@ -10,7 +11,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use self::{explanation::explanation, table::Table};
+pub use self::{
+    correlations::{cascades, locks, outlook},
+    explanation::explanation,
+    table::Table,
+};
 use super::json::{PeerState, Removed, TunedSocket};
 
 /// All peers as a table.
@@ -22,6 +27,8 @@ pub fn peers(states: &[PeerState]) -> String {
         "REASON",
         "SINCE",
         "HEARD",
+        "HEALTH",
+        "SRTT",
         "ADDRESSES",
     ]);
     for state in states {
@@ -32,6 +39,8 @@ pub fn peers(states: &[PeerState]) -> String {
             state.reason.clone(),
             optional(state.changed_at, time),
             optional(state.last_heard_age, duration),
+            optional(state.health.as_ref(), correlations::score),
+            optional(state.srtt, duration),
             addresses(state),
         ]);
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cli::json::{Destroyed, Event, Explanation, Flow, Probe, Route, Silence};
+use crate::cli::json::{Destroyed, Event, Explanation, Flow, Health, Probe, Route, Silence};
 
 fn state() -> PeerState {
     PeerState {
@@ -16,7 +16,41 @@ fn state() -> PeerState {
         silence: Some(Duration::from_millis(253)),
         isolated: false,
         last_heard_age: Some(Duration::from_millis(254)),
+        srtt: Some(Duration::from_micros(180)),
+        rtt_variance: Some(Duration::from_micros(40)),
+        health: Some(Health {
+            score: 82,
+            trend: "worsening".to_owned(),
+            loss_penalty: 3,
+            rtt_penalty: 4,
+            stall_penalty: 5,
+            timeout_penalty: 6,
+        }),
     }
+}
+
+#[test]
+fn health_is_shown_with_its_parts() {
+    assert!(peers(&[state()]).contains("82 worsening  180us"));
+    let explained = Explanation {
+        peer: Some(state()),
+        silence: None,
+        flows: Vec::new(),
+        events: Vec::new(),
+        summary: String::new(),
+        probes: Vec::new(),
+        routes: Vec::new(),
+        destroyed: None,
+        as_of: None,
+    };
+    let text = explanation(&explained);
+    let health = "health        82 of 100 (loss -3, round-trip time -4, stalls -5, time-outs -6), \
+                  worsening\n";
+    assert!(text.contains(health), "{text}");
+    assert!(
+        text.contains("srtt          180us, mean deviation 40us\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -126,6 +160,8 @@ breaker       open, mode enforce
 generation    3, revision 9
 addresses     10.0.0.4
 heard         254ms ago
+health        82 of 100 (loss -3, round-trip time -4, stalls -5, time-outs -6), worsening
+srtt          180us, mean deviation 40us
 silence       253ms; dead from 250ms
 unanswered    3 transmissions; dead from 2 (estimated loss 1.25 %)
 destroyed     12 sockets (1 spared, 2 gone before, 0 failed)

@@ -17,9 +17,9 @@ use std::{
 
 use self::asking::gateway_heard;
 use super::{
-    Endpoint, Explanation, FlowEvent, FlowId, NamespaceChange, NeighbourState, NetworkEvent,
-    PeerName, PeerState, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Settings, Signal, Time,
-    Trial, TrialError, TrialOutcome,
+    Cascade, Correlations, Endpoint, Explanation, FlowEvent, FlowId, NamespaceChange,
+    NeighbourState, NetworkEvent, OperationReport, PeerName, PeerState, ProbeEvent, ProbeId,
+    ProbeOutcome, ProbeTarget, Settings, Signal, Time, Trial, TrialError, TrialOutcome,
     budget::{Budget, Urgency},
     gateways::Gateways,
     network::Network,
@@ -59,6 +59,8 @@ pub enum Effect {
     Publish(PeerState),
     /// Publish that the peer is no longer watched.
     Retract { peer: PeerName, revision: u64 },
+    /// Failures were found to have followed from one: to be told to people.
+    Cascade(Cascade),
     /// Ask the source to report finished handshakes with the peer, or no longer to.
     ReportEstablished { peer: PeerName, on: bool },
 }
@@ -77,6 +79,7 @@ pub struct Detector {
     witnesses_due: Time,
     pauses: Pauses,
     budget: Budget,
+    correlations: Correlations,
     next_probe: u64,
     effects: VecDeque<Effect>,
     revision: u64,
@@ -92,6 +95,7 @@ impl Detector {
             witnesses_due: Time::default(),
             pauses: Pauses::default(),
             budget: Budget::new(settings.max_probes_per_second),
+            correlations: Correlations::default(),
             next_probe: 1,
             settings,
             peers: BTreeMap::new(),
@@ -140,6 +144,7 @@ impl Detector {
                 peer.destroyed(generation, result);
                 Change::None
             }),
+            Signal::Reported { reports } => self.reported(now, &reports),
         }
     }
 
@@ -225,6 +230,22 @@ impl Detector {
         finished
     }
 
+    /// What is known of locks and cascades.
+    pub fn correlations(&self) -> &Correlations {
+        &self.correlations
+    }
+
+    /// What the node's own programs say of their operations.
+    fn reported(&mut self, now: Time, reports: &[OperationReport]) {
+        for report in reports {
+            self.correlations.reported(now, report);
+            if let Some(peer) = &report.peer {
+                self.with_peer(now, peer, |peer, around| peer.reported(now, report, around));
+            }
+        }
+        self.tell_cascades();
+    }
+
     fn configure(&mut self, now: Time, name: PeerName, endpoints: Vec<Endpoint>, discovered: bool) {
         let known = self.peers.contains_key(&name);
         if !known {
@@ -255,6 +276,7 @@ impl Detector {
             return;
         };
         self.timeouts.remove(&(peer.timeout(), name.clone()));
+        self.correlations.peer_up(name);
         self.forget_addresses(name);
         self.recall_witnesses();
         self.revision += 1;

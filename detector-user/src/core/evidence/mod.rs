@@ -17,6 +17,7 @@ use super::{
     path::PathHistory,
     probes::{BESIDE_PORT, Probes},
     tracked::{HEARD_RESOLUTION, TrackedFlow},
+    vitals::Rtt,
     weight::{Weight, weigh},
 };
 
@@ -309,7 +310,7 @@ impl Evidence {
         });
     }
 
-    fn note(&mut self, event: EventLine) {
+    pub(super) fn note(&mut self, event: EventLine) {
         if self.events.len() == EVENTS_KEPT {
             self.events.pop_front();
         }
@@ -388,11 +389,26 @@ impl Evidence {
 
     /// A silence from `since` to `heard` looked bad and ended: the peer was alive all the
     /// while. One of a peer that has just come back from the dead says nothing of its path:
-    /// switches and neighbours are still learning where it is.
-    pub(super) fn stall_recovered(&mut self, at: Time, since: Time, heard: Time) {
-        if since >= self.learn_from {
+    /// switches and neighbours are still learning where it is. Says whether it was learnt from.
+    pub(super) fn stall_recovered(&mut self, at: Time, since: Time, heard: Time) -> bool {
+        let learns = since >= self.learn_from;
+        if learns {
             self.path.stall_recovered(at, heard.since(since));
         }
+        learns
+    }
+
+    /// The round-trip time of the flow that was heard last, of those that have one.
+    pub(super) fn rtt(&self) -> Option<Rtt> {
+        let measured = self
+            .watched_flows()
+            .map(|flow| &flow.reading)
+            .filter(|reading| reading.last_heard.is_some() && !reading.srtt.is_zero());
+        let latest = measured.max_by_key(|reading| reading.last_heard)?;
+        Some(Rtt {
+            srtt: latest.srtt,
+            variance: latest.rtt_variance,
+        })
     }
 
     /// The peer was found dead, or would be if the verdict were not held: until it returns

@@ -63,6 +63,12 @@ impl Asking {
         self.rhythm.died(now);
     }
 
+    /// Everyone who may answer is asked.
+    pub(super) fn survey(&mut self, now: Time) {
+        self.rhythm.survey_due = now;
+        self.rhythm.soon(now);
+    }
+
     /// The verdict is no longer held: the peer is asked anew.
     pub(super) fn hold_ended(&mut self, now: Time) {
         self.doubt_since = Some(now);
@@ -93,13 +99,12 @@ impl Peer {
     /// The ways to the peer are known anew: whom it can be asked by.
     pub(super) fn set_routes(&mut self, now: Time, around: Surroundings<'_>) {
         self.evidence.set_routes(|addr| around.network.route(addr));
-        self.asking.rhythm.survey_due = now;
-        self.asking.rhythm.soon(now);
+        self.asking.survey(now);
     }
 
     /// Whether others are to bear witness that this host is not cut off.
     pub(in crate::core) fn needs_witnesses(&self) -> bool {
-        self.verdict == Verdict::Suspect
+        self.verdict == Verdict::Suspect || self.is_failing()
     }
 
     /// What this peer's last packet says for others: nothing if it is believed to be dead.

@@ -61,6 +61,7 @@ impl Peer {
             }
             None => {
                 self.alone = false;
+                self.failures.forget(at, around.settings.failure_window);
                 self.without_demand(at)
             }
         };
@@ -172,7 +173,7 @@ impl Peer {
     }
 
     /// What was sent before is no evidence: this machine stood still, or had no link.
-    fn excused(&self, around: Surroundings<'_>) -> Time {
+    pub(super) fn excused(&self, around: Surroundings<'_>) -> Time {
         let usable = around.network.usable_since(&self.evidence.addresses());
         let paused = around.pauses.last_end();
         usable
@@ -204,7 +205,9 @@ impl Peer {
             .flows()
             .any(|f| f.reading.last_heard.is_some());
         let recently = heard.is_some_and(|heard| at.since(heard) < ALIVE_WITHOUT_FLOW);
-        if connected {
+        if self.failures.is_slow() && (connected || recently) {
+            (Verdict::Slow, Reason::SlownessReported)
+        } else if connected {
             (Verdict::Alive, Reason::PacketReceived)
         } else if recently {
             (Verdict::Alive, Reason::ProbeAnswered)

@@ -6,12 +6,14 @@
 //! turning   what follows when the verdict turns
 //! asking    when the peer is probed, and who of it is asked
 //! ending    what is done to the sockets of a dead peer
+//! reported  what the node's own reports do
 //! shown     what is published and explained
 //! ```
 
 mod asking;
 mod ending;
 mod judging;
+mod reported;
 mod shown;
 mod turning;
 
@@ -34,7 +36,9 @@ use super::{
     look::Looks,
     network::Network,
     pauses::Pauses,
+    reports::Failures,
     rhythm::Rhythm,
+    vitals::Vitals,
     weight::Weight,
     witness::Witnesses,
 };
@@ -69,6 +73,16 @@ pub(super) enum Change {
     State,
     /// The peer is back: its breaker goes through HalfOpen to Closed.
     Closing,
+}
+
+impl Change {
+    /// The first that is one.
+    fn or(self, other: Self) -> Self {
+        match self {
+            Self::None => other,
+            change => change,
+        }
+    }
 }
 
 /// What a decision needs beside the peer's own evidence.
@@ -113,6 +127,12 @@ pub(super) struct Peer {
     awaits_tcp: bool,
     asking: Asking,
     ending: Ending,
+    failures: Failures,
+    /// Since when its breaker is open, or half open, on reports alone.
+    open_on_reports: Option<Time>,
+    /// When it was last asked because of one.
+    asked_on_report: Option<Time>,
+    vitals: Vitals,
     /// When it was last heard, as was told.
     told_heard: Option<Time>,
     /// Whether the source was told to report finished handshakes.
@@ -146,6 +166,10 @@ impl Peer {
             awaits_tcp: false,
             asking: Asking::new(Rhythm::new(now, seed.finish())),
             ending: Ending::default(),
+            failures: Failures::default(),
+            open_on_reports: None,
+            asked_on_report: None,
+            vitals: Vitals::new(now),
             told_heard: None,
             awaits_connects: false,
         }
@@ -162,6 +186,9 @@ impl Peer {
         if replaced == Replaced::Host {
             (self.silence, self.deaf_since) = (None, None);
             self.awaits_tcp = false;
+            self.open_on_reports = None;
+            self.failures.clear();
+            self.vitals = Vitals::new(now);
             self.circuit.close();
             if self.verdict != Verdict::Unknown {
                 self.become_verdict(now, Verdict::Unknown, Reason::NoEvidence);
@@ -322,6 +349,9 @@ impl Peer {
         if change == Change::None {
             change = cut_off;
         }
+        change = change.or(self.close_if_heard(at, Reason::PacketReceived));
+        change = change.or(self.weigh_failures(at, around, true));
+        change = change.or(self.refresh_vitals(at, change));
         self.notice_traffic(at, around);
         self.end_sockets(at, around);
         let interval = self.interval(at, around);
@@ -390,6 +420,8 @@ impl Peer {
                 self.evidence.heard_segment(now);
                 self.set_verdict(now, Verdict::Alive, Reason::TrialSucceeded, settings);
                 self.awaits_tcp = false;
+                self.open_on_reports = None;
+                self.failures.clear();
                 self.circuit.close();
                 self.reason = Reason::TrialSucceeded;
                 self.changed_at = now;
@@ -397,6 +429,7 @@ impl Peer {
             TrialOutcome::Failed => {
                 self.awaits_tcp = false;
                 self.circuit.open(now, settings);
+                self.open_on_reports = self.open_on_reports.map(|_| now);
                 self.reason = Reason::TrialFailed;
                 self.changed_at = now;
             }
@@ -425,7 +458,9 @@ impl Peer {
             }
             (_, Some(silence)) => self.until_decision(at, &silence, around.settings),
             (Verdict::Slow, None) => LOOK_SLOW,
-            (Verdict::Unknown, None) => LOOK_UNKNOWN,
+            (Verdict::Unknown, None) => self
+                .until_weighed(at, around)
+                .map_or(LOOK_UNKNOWN, |until| until.min(LOOK_UNKNOWN)),
             // A new connection is to be known before it can be cut.
             (_, None) if !self.evidence.is_connected() => LOOK_UNKNOWN,
             (_, None) => LOOK_IDLE,

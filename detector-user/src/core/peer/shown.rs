@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Peer, Surroundings};
+use super::{Change, Peer, Surroundings};
 use crate::core::{
-    Breaker, EventLine, Explanation, FlowLine, Mode, PeerState, Settings, SilenceLine, Time,
-    explain,
+    Breaker, EventLine, Explanation, FlowLine, Health, Mode, PeerState, Settings, SilenceLine,
+    Time, Verdict, explain, vitals::Shown,
 };
 
 /// How often it is told that the peer was heard, where nothing else changes.
@@ -29,12 +29,28 @@ impl Peer {
         })
     }
 
+    /// Brings the round-trip time and the health up to date; what else changed is published
+    /// anyway.
+    pub(super) fn refresh_vitals(&mut self, at: Time, change: Change) -> Change {
+        if self.verdict == Verdict::Dead {
+            return Change::None;
+        }
+        let loss = self.evidence.path.observed_loss(at);
+        self.vitals.looked(at, self.evidence.rtt(), loss);
+        let is_news = self.vitals.refresh(at, change != Change::None);
+        match is_news && self.verdict != Verdict::Unknown {
+            true => Change::State,
+            false => Change::None,
+        }
+    }
+
     pub(in crate::core) fn state(&self, settings: &Settings) -> PeerState {
         let mode = if self.discovered {
             Mode::Observe
         } else {
             settings.mode
         };
+        let Shown { rtt, health } = self.vitals.shown();
         let closed = PeerState {
             peer: self.name.clone(),
             verdict: self.verdict,
@@ -49,6 +65,14 @@ impl Peer {
             changed_at: self.changed_at,
             last_heard: self.evidence.last_heard(),
             detection_latency: self.detection_latency,
+            by_reports: self.open_on_reports.is_some(),
+            srtt: rtt.map(|rtt| rtt.srtt),
+            rtt_variance: rtt.map(|rtt| rtt.variance),
+            health: match self.verdict {
+                Verdict::Unknown => None,
+                Verdict::Dead => Some(Health { score: 0, ..health }),
+                Verdict::Alive | Verdict::Suspect | Verdict::Slow => Some(health),
+            },
         };
         closed.with_breaker(self.circuit.breaker())
     }

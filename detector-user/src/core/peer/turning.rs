@@ -27,7 +27,7 @@ impl Peer {
             self.changed_at = at;
             return Change::State;
         }
-        Change::None
+        self.close_if_heard(at, reason)
     }
 
     pub(super) fn is_heard_again(&self) -> bool {
@@ -48,9 +48,14 @@ impl Peer {
         match verdict {
             Verdict::Dead => {
                 self.awaits_tcp = false;
+                self.open_on_reports = None;
+                self.failures.clear();
                 self.circuit.open(at, settings);
             }
-            Verdict::Alive if !self.awaits_tcp => self.circuit.close(),
+            Verdict::Alive if !self.awaits_tcp => {
+                self.open_on_reports = None;
+                self.circuit.close();
+            }
             Verdict::Unknown | Verdict::Alive | Verdict::Suspect | Verdict::Slow => {}
         }
         Change::State
@@ -84,7 +89,9 @@ impl Peer {
         {
             // What was this host's own fault is not the peer's stall.
             let since = silence.since.max(self.held_until);
-            self.evidence.stall_recovered(at, since, heard);
+            if self.evidence.stall_recovered(at, since, heard) {
+                self.vitals.stall_recovered(at, heard.since(since));
+            }
         }
     }
 }

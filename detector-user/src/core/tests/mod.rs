@@ -11,6 +11,7 @@ mod looks;
 mod namespaces;
 mod pauses;
 mod recovery;
+mod reports;
 
 use std::time::Duration;
 
@@ -78,7 +79,7 @@ impl World {
                 Effect::Publish(state) => self.published.push(state),
                 Effect::ReadSockets { .. } => self.looks_asked += 1,
                 Effect::ReportEstablished { on, .. } => self.established_reported.push(on),
-                Effect::Retract { .. } => {}
+                Effect::Retract { .. } | Effect::Cascade(_) => {}
                 Effect::Heard { at, .. } => self.heard.push(at),
                 Effect::Probe { probe, target, .. } => self.probe(probe, target),
                 effect @ Effect::DestroySockets { .. } => self.destroyed.push(effect),

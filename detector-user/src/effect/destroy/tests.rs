@@ -113,6 +113,7 @@ fn flow(n: u64) -> FlowReading {
         send_window_bytes: 65535,
         last_heard: Some(SILENT_SINCE),
         srtt: Duration::ZERO,
+        rtt_variance: Duration::ZERO,
         rto: Duration::from_millis(1600),
         segments_sent: 4,
         segments_retransmitted: 3,

@@ -125,6 +125,7 @@ pub(super) fn reading(
         send_window_bytes: send_window(state, info),
         last_heard: last_heard(state, info, at),
         srtt: Duration::from_micros(info.u32(info::RTT).into()),
+        rtt_variance: Duration::from_micros(info.u32(info::RTT_VARIANCE).into()),
         rto: Duration::from_micros(info.u32(info::RTO).into()),
         segments_sent: info.optional_u32(info::DATA_SEGS_OUT).unwrap_or(0).into(),
         segments_retransmitted: info.u32(info::TOTAL_RETRANS).into(),
@@ -192,6 +193,7 @@ mod info {
     pub(super) const LAST_DATA_RECV: usize = 52;
     pub(super) const LAST_ACK_RECV: usize = 56;
     pub(super) const RTT: usize = 68;
+    pub(super) const RTT_VARIANCE: usize = 72;
     pub(super) const TOTAL_RETRANS: usize = 100;
     /// The end of what has been there since Linux 2.6.
     pub(super) const REQUIRED: usize = 104;

@@ -8,8 +8,8 @@ use tonic::Status;
 use crate::{
     clock,
     core::{
-        Breaker, Destroyed, EventLine, Explanation, FlowLine, Mode, PeerState, ProbeLine, Reason,
-        RouteLine, SilenceLine, Time, Trial, TrialError, TrialOutcome, Verdict,
+        Breaker, Destroyed, EventLine, Explanation, FlowLine, Health, Mode, PeerState, ProbeLine,
+        Reason, RouteLine, SilenceLine, Time, Trend, Trial, TrialError, TrialOutcome, Verdict,
     },
     effect::{
         board::{Change, Snapshot},
@@ -40,9 +40,25 @@ pub(super) fn peer_state(state: &PeerState) -> v1::PeerState {
         last_heard_age: state
             .last_heard
             .map(|heard| duration(clock::now().since(heard))),
-        srtt: None,
-        rtt_variance: None,
-        health: None,
+        srtt: state.srtt.map(duration),
+        rtt_variance: state.rtt_variance.map(duration),
+        health: state.health.as_ref().map(health),
+    }
+}
+
+fn health(health: &Health) -> v1::Health {
+    v1::Health {
+        score: health.score,
+        trend: match health.trend {
+            Trend::Steady => v1::Trend::Steady,
+            Trend::Improving => v1::Trend::Improving,
+            Trend::Worsening => v1::Trend::Worsening,
+        }
+        .into(),
+        loss_penalty: health.loss_penalty,
+        rtt_penalty: health.rtt_penalty,
+        stall_penalty: health.stall_penalty,
+        timeout_penalty: health.timeout_penalty,
     }
 }
 
@@ -82,6 +98,8 @@ fn reason(reason: Reason) -> v1::Reason {
         Reason::RecoveryTimeout => v1::Reason::RecoveryTimeout,
         Reason::TrialSucceeded => v1::Reason::TrialSucceeded,
         Reason::TrialFailed => v1::Reason::TrialFailed,
+        Reason::FailuresReported => v1::Reason::FailuresReported,
+        Reason::SlownessReported => v1::Reason::SlownessReported,
     }
 }
 
@@ -264,7 +282,7 @@ pub(super) fn trial_error(error: TrialError) -> Status {
 }
 
 /// The protocol's duration; one beyond its range (292 billion years) is its longest.
-fn duration(duration: Duration) -> prost_types::Duration {
+pub(super) fn duration(duration: Duration) -> prost_types::Duration {
     duration.try_into().unwrap_or(prost_types::Duration {
         seconds: i64::MAX,
         nanos: 0,

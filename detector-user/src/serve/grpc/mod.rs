@@ -2,7 +2,9 @@
 //! reflection (v1 and v1alpha), so that stock tools work.
 
 mod convert;
+mod correlations;
 mod health;
+mod reports;
 mod service;
 mod stream;
 mod watching;
@@ -29,7 +31,7 @@ use self::{health::HealthService, service::Service, stream::Streams};
 use super::{BoundSocket, Request};
 use crate::effect::board::Board;
 
-/// No request comes near this.
+/// No request comes near this, but reports.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
 /// The most calls that one connection may have open.
 const MAX_CALLS_PER_CONNECTION: u32 = 256;
@@ -106,7 +108,7 @@ fn routes(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     Ok(
-        Routes::new(detector.max_decoding_message_size(MAX_REQUEST_BYTES))
+        Routes::new(detector.max_decoding_message_size(reports::MAX_REQUEST_BYTES))
             .add_service(health.max_decoding_message_size(MAX_REQUEST_BYTES))
             .add_service(descriptors().build_v1()?)
             .add_service(descriptors().build_v1alpha()?),

@@ -8,7 +8,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{convert, stream::Streams, watching::Watching};
+use super::{convert, correlations, reports, stream::Streams, watching::Watching};
 use crate::{
     clock,
     config::parse_peer_name,
@@ -119,30 +119,55 @@ impl Detector for Service {
 
     async fn report(
         &self,
-        _request: Request<v1::ReportRequest>,
+        request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let v1::ReportRequest { reports, dropped } = request.into_inner();
+        let reports = reports::reports(reports, clock::now())?;
+        let unknown_peers = self
+            .ask(|reply| serve::Request::Report {
+                reports,
+                dropped,
+                reply,
+            })
+            .await?;
+        Ok(Response::new(v1::ReportResponse { unknown_peers }))
     }
 
     async fn list_locks(
         &self,
         _request: Request<v1::ListLocksRequest>,
     ) -> Result<Response<v1::ListLocksResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let locks = self
+            .ask(|reply| serve::Request::ListLocks { reply })
+            .await?;
+        Ok(Response::new(correlations::locks(&locks, clock::now())))
     }
 
     async fn list_cascades(
         &self,
         _request: Request<v1::ListCascadesRequest>,
     ) -> Result<Response<v1::ListCascadesResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let cascades = self
+            .ask(|reply| serve::Request::ListCascades { reply })
+            .await?;
+        let cascades = cascades.iter().map(correlations::cascade).collect();
+        Ok(Response::new(v1::ListCascadesResponse { cascades }))
     }
 
     async fn get_quorum_outlook(
         &self,
         _request: Request<v1::GetQuorumOutlookRequest>,
     ) -> Result<Response<v1::GetQuorumOutlookResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let pools = self
+            .ask(|reply| serve::Request::QuorumOutlook { reply })
+            .await?
+            .ok_or_else(|| {
+                Status::failed_precondition(
+                    "no layout is configured; write each pool as [[pool]] into the daemon's \
+                     configuration",
+                )
+            })?;
+        Ok(Response::new(correlations::outlook(&pools, clock::now())))
     }
 }
 

@@ -1,6 +1,8 @@
 //! The server as its clients see it, over a Unix socket, with a driver that answers from a
 //! table.
 
+mod reports;
+
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use detector_api::v1::{
@@ -57,6 +59,10 @@ fn state(name: &str, verdict: Verdict, breaker: Breaker, revision: u64) -> PeerS
         changed_at: now,
         last_heard: Some(now - 280 * MS),
         detection_latency: None,
+        by_reports: false,
+        srtt: None,
+        rtt_variance: None,
+        health: None,
     }
 }
 
@@ -155,6 +161,10 @@ async fn answer(mut driver: mpsc::Receiver<Request>) {
                 reply.send(answer).unwrap();
             }
             Request::ListTuned { reply } => reply.send(vec![tuned()]).unwrap(),
+            Request::Report { .. }
+            | Request::ListLocks { .. }
+            | Request::ListCascades { .. }
+            | Request::QuorumOutlook { .. } => panic!("asked in tests of reports only"),
         }
     }
 }
@@ -200,6 +210,7 @@ fn explanation() -> Explanation {
                 send_window_bytes: 65535,
                 last_heard: Some(now - 280 * MS),
                 srtt: MS,
+                rtt_variance: MS,
                 rto: 408 * MS,
                 segments_sent: 10,
                 segments_retransmitted: 1,

@@ -1,6 +1,7 @@
-//! What Prometheus sees. Labels are peers (bounded by the core, removed when a peer is no
-//! longer watched) and words of the vocabulary, nothing else.
+//! What Prometheus sees. Labels are peers, locks and components of failures (bounded by the
+//! core, removed when they are no longer kept), pools and sets, and words of the vocabulary.
 
+mod reports;
 mod series;
 
 #[cfg(test)]
@@ -58,6 +59,7 @@ impl Metrics {
         series.peers.remove_reasons(peer);
         set(&series.peers.reason, &[peer, state.reason.as_str()], true);
         set(&series.peers.isolated, &[peer], state.isolated);
+        self.set_vitals(state);
         if let Some(at) = state.last_heard {
             self.heard(&state.peer, at);
         }
@@ -77,6 +79,36 @@ impl Metrics {
                 &state.peer,
                 Transition::Breaker(previous.breaker, state.breaker, state.reason),
             );
+        }
+    }
+
+    fn set_vitals(&self, state: &PeerState) {
+        let peers = &self.series.peers;
+        let labels = [state.peer.as_str()];
+        let breaker = peers.circuit_breaker.with_label_values(&labels);
+        breaker.set(match state.breaker {
+            Breaker::Closed => 0.0,
+            Breaker::HalfOpen => 0.5,
+            Breaker::Open => 1.0,
+        });
+        match state.health {
+            Some(health) => {
+                let score = peers.health_score.with_label_values(&labels);
+                score.set(health.score.into());
+            }
+            // What is not known is not to be taken for what it last was.
+            None => {
+                let _ = peers.health_score.remove_label_values(&labels);
+            }
+        }
+        match state.srtt {
+            Some(srtt) => peers
+                .srtt
+                .with_label_values(&labels)
+                .set(srtt.as_secs_f64()),
+            None => {
+                let _ = peers.srtt.remove_label_values(&labels);
+            }
         }
     }
 
@@ -115,6 +147,9 @@ impl Metrics {
         }
         let _ = series.peers.isolated.remove_label_values(&[name]);
         let _ = series.peers.last_heard.remove_label_values(&[name]);
+        let _ = series.peers.circuit_breaker.remove_label_values(&[name]);
+        let _ = series.peers.health_score.remove_label_values(&[name]);
+        let _ = series.peers.srtt.remove_label_values(&[name]);
         series.peers.remove_reasons(name);
         let _ = series.hands.connects_refused.remove_label_values(&[name]);
         series.peers.remove_transitions(peer);
@@ -145,6 +180,7 @@ impl Metrics {
             Signal::Network { event, .. } => (SourceKind::Rtnetlink, event.as_str()),
             Signal::SocketsDestroyed { .. } => (SourceKind::SockDiag, "sockets_destroyed"),
             Signal::Namespace { change, .. } => (SourceKind::SockDiag, change.as_str()),
+            Signal::Reported { reports } => return self.reported(reports),
             // Said by the operator, not seen.
             Signal::PeerConfigured { .. } | Signal::PeerRemoved { .. } => return,
         };

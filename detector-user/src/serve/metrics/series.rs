@@ -10,6 +10,7 @@ use prometheus::{
     Registry, core::Collector,
 };
 
+use super::reports::ReportSeries;
 use crate::core::{Breaker, PeerName, Reason, Verdict};
 
 /// Around the targets (0.28 s, 0.4 s, 0.6 s, 0.7 s), up to what time-outs take today.
@@ -23,6 +24,7 @@ pub(super) struct Series {
     pub peers: PeerSeries,
     pub hands: HandSeries,
     pub sources: SourceSeries,
+    pub reports: ReportSeries,
     pub build: IntGaugeVec,
 }
 
@@ -35,6 +37,9 @@ pub(super) struct PeerSeries {
     pub reason: IntGaugeVec,
     pub isolated: IntGaugeVec,
     pub last_heard: GaugeVec,
+    pub circuit_breaker: GaugeVec,
+    pub health_score: IntGaugeVec,
+    pub srtt: GaugeVec,
     pub transitions: IntCounterVec,
     pub breaker_transitions: IntCounterVec,
     pub latency: Histogram,
@@ -81,6 +86,7 @@ impl Series {
             peers: PeerSeries::new(r)?,
             hands: HandSeries::new(r)?,
             sources: SourceSeries::new(r)?,
+            reports: ReportSeries::new(r)?,
             build: gauges(
                 r,
                 "build_info",
@@ -131,6 +137,32 @@ impl PeerSeries {
                     Opts::new(
                         "detector_peer_last_heard_timestamp_seconds",
                         "When a packet from the peer was last known to arrive, in seconds since 1970.",
+                    ),
+                    &["peer"],
+                )?,
+            )?,
+            circuit_breaker: register(
+                r,
+                GaugeVec::new(
+                    Opts::new(
+                        "rustfs_circuit_breaker_state",
+                        "The peer's breaker: 0 closed, 0.5 half open, 1 open.",
+                    ),
+                    &["peer"],
+                )?,
+            )?,
+            health_score: gauges(
+                r,
+                "peer_health_score",
+                "How well the peer does, 0 to 100, as it was published.",
+                &["peer"],
+            )?,
+            srtt: register(
+                r,
+                GaugeVec::new(
+                    Opts::new(
+                        "detector_peer_srtt_seconds",
+                        "The kernel's smoothed round-trip time to the peer, as it was published.",
                     ),
                     &["peer"],
                 )?,
@@ -305,7 +337,7 @@ fn gauges(
     register(registry, gauges)
 }
 
-fn counters(
+pub(super) fn counters(
     registry: &Registry,
     name: &str,
     help: &str,
@@ -319,7 +351,7 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, pr
     register(registry, IntCounter::new(format!("detector_{name}"), help)?)
 }
 
-fn register<C: Collector + Clone + 'static>(
+pub(super) fn register<C: Collector + Clone + 'static>(
     registry: &Registry,
     collector: C,
 ) -> Result<C, prometheus::Error> {

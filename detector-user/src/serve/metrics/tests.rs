@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::core::{
-    Endpoint, FlowEvent, FlowEventKind, FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome,
-    ProbeTarget, Reason, Time, testing::unknown,
+    Detector, Endpoint, FlowEvent, FlowEventKind, FlowId, Operation, OperationReport, Outcome,
+    Pool, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Reason, Settings, Time,
+    outlook, testing::unknown,
 };
 
 fn state(peer: &str, verdict: Verdict, breaker: Breaker) -> PeerState {
@@ -29,7 +30,32 @@ fn a_published_change_is_rendered_and_a_retracted_peer_leaves_nothing() {
     let dead = state("http://a:1", Verdict::Dead, Breaker::Open);
     let other = state("http://b:1", Verdict::Alive, Breaker::Closed);
     metrics.state_published(None, &alive);
+    let vitals = PeerState {
+        srtt: Some(Duration::from_millis(3)),
+        health: Some(crate::core::Health::default()),
+        ..alive.clone()
+    };
+    metrics.state_published(Some(&alive), &vitals);
+    let text = metrics.render();
+    has(
+        &text,
+        r#"detector_peer_health_score{peer="http://a:1"} 100"#,
+    );
+    has(
+        &text,
+        r#"detector_peer_srtt_seconds{peer="http://a:1"} 0.003"#,
+    );
+    has(
+        &text,
+        r#"rustfs_circuit_breaker_state{peer="http://a:1"} 0"#,
+    );
     metrics.state_published(Some(&alive), &dead);
+    let text = metrics.render();
+    has(
+        &text,
+        r#"rustfs_circuit_breaker_state{peer="http://a:1"} 1"#,
+    );
+    assert!(!text.contains("health_score{"), "it is not known any more");
     metrics.state_published(Some(&dead), &dead);
     metrics.state_published(None, &other);
     metrics.set_protection(&[(dead.peer.clone(), 2)], 0);
@@ -216,4 +242,100 @@ fn isolation_and_the_last_packet_are_rendered_and_end_with_the_peer() {
 
     metrics.peer_retracted(&state.peer);
     assert!(!metrics.render().contains("http://a:1"));
+}
+
+#[test]
+fn what_the_node_reports_is_rendered_under_the_documented_names() {
+    use crate::core::testing::{ms, report};
+    let metrics = Metrics::new().unwrap();
+    let mut detector = Detector::new(Settings::default());
+    let about = |operation, outcome| OperationReport {
+        lock: Some("iam/users".into()),
+        peer: Some(PeerName::from_canonical("http://a:1")),
+        retries: 2,
+        ..report(0, operation, outcome)
+    };
+    let reports = vec![
+        about(Operation::Control, Outcome::Unreachable),
+        about(Operation::Lock, Outcome::TimedOut),
+        about(Operation::Lock, Outcome::TimedOut),
+        about(Operation::IamRead, Outcome::TimedOut),
+        about(Operation::DiskState, Outcome::TimedOut),
+        about(Operation::DiskState, Outcome::Succeeded),
+    ];
+    let signal = Signal::Reported { reports };
+    metrics.signal(&signal);
+    metrics.reports_dropped(7);
+    detector.handle_signal(ms(0), signal);
+    for _ in 0..2 {
+        metrics.set_correlations(detector.correlations(), ms(1));
+    }
+    let text = metrics.render();
+    for line in [
+        r#"detector_reports_total{operation="lock",outcome="timed_out"} 2"#,
+        "detector_reports_dropped_total 7",
+        "rustfs_disk_state_check_duration_seconds_count 2",
+        r#"rustfs_disk_state_check_duration_seconds_bucket{le="0.1"} 2"#,
+        "rustfs_disk_state_check_timeouts_total 1",
+        "rustfs_config_read_duration_seconds_count 1",
+        "rustfs_config_read_timeouts_total 1",
+        "rustfs_config_lock_timeouts_total 2",
+        "rustfs_config_lock_retries_total 6",
+        r#"rustfs_lock_health_status{path="iam/users"} 0"#,
+        r#"rustfs_lock_health_timeouts_total{path="iam/users"} 3"#,
+        r#"rustfs_cascading_failure_events_total{component="iam/users",type="lock_timeout"} 2"#,
+        r#"rustfs_cascading_failure_events_total{component="iam/users",type="iam_timeout"} 1"#,
+        r#"rustfs_cascading_failure_events_total{component="http://a:1",type="peer_unreachable"} 1"#,
+        r#"rustfs_cascading_failure_patterns_total{initial="peer_unreachable"} 1"#,
+        r#"rustfs_cascading_failure_patterns_total{initial="lock_timeout"} 0"#,
+        r#"rustfs_cascading_failure_critical{pattern="peer_unreachable_locks_iam"} 0"#,
+        "detector_locks_beyond_bound_total 0",
+    ] {
+        has(&text, line);
+    }
+    // Ten minutes on nobody asks for the lock any more; an hour on, nothing of it is left.
+    metrics.set_correlations(detector.correlations(), ms(600_001));
+    let text = metrics.render();
+    assert!(!text.contains("rustfs_lock_health_status{"), "{text}");
+    assert!(
+        !text.contains("rustfs_lock_health_timeouts_total{"),
+        "{text}"
+    );
+    assert!(text.contains("iam/users"), "its failures are still counted");
+    let last = vec![report(4_000_000, Operation::Upload, Outcome::TimedOut)];
+    detector.handle_signal(ms(4_000_000), Signal::Reported { reports: last });
+    metrics.set_correlations(detector.correlations(), ms(4_000_000));
+    let text = metrics.render();
+    assert!(!text.contains("iam/users"), "{text}");
+    has(
+        &text,
+        r#"rustfs_cascading_failure_events_total{component="unknown",type="upload_failed"} 1"#,
+    );
+}
+
+#[test]
+fn the_outlook_is_rendered_so_that_the_documented_query_divides() {
+    let metrics = Metrics::new().unwrap();
+    let node = |name| PeerName::from_canonical(name);
+    let pool = Pool {
+        name: "hot".to_owned(),
+        nodes: ["http://a:1", "http://b:1", "http://c:1", "http://d:1"]
+            .map(node)
+            .to_vec(),
+        drives_per_node: 4,
+        data: 8,
+        parity: 8,
+    };
+    let lost = node("http://b:1");
+    metrics.set_outlook(&outlook(&[pool], |node| *node != lost));
+    let text = metrics.render();
+    for line in [
+        r#"rustfs_available_disks_total{pool="hot",set="0"} 12"#,
+        r#"rustfs_write_quorum_required{pool="hot",set="0"} 9"#,
+        r#"rustfs_read_quorum_required{pool="hot",set="0"} 8"#,
+        r#"detector_quorum_more_losses{access="read",pool="hot",set="0"} 1"#,
+        r#"detector_quorum_more_losses{access="write",pool="hot",set="0"} 0"#,
+    ] {
+        has(&text, line);
+    }
 }

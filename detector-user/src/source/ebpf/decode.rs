@@ -112,6 +112,7 @@ fn reading(record: &FlowRecord, id: FlowId, at: Time) -> FlowReading {
         send_window_bytes: record.snd_wnd_bytes,
         last_heard,
         srtt: Duration::from_micros(u64::from(record.srtt_us)),
+        rtt_variance: Duration::ZERO,
         rto: Duration::from_micros(u64::from(record.rto_us)),
         segments_sent: 0,
         segments_retransmitted: 0,

@@ -1,6 +1,8 @@
 //! Faults that begin and end, and what is true of each host while they last.
 
-use detector_user::core::{NeighbourState, NetworkEvent, Verdict};
+use detector_user::core::{
+    NeighbourState, NetworkEvent, Operation, OperationReport, Outcome, Signal, Verdict,
+};
 
 use super::{Event, World};
 use crate::{
@@ -44,6 +46,9 @@ impl World {
                 if begins {
                     self.flap(index, true);
                 }
+            }
+            Fault::Reports { .. } if begins => {
+                self.queue.push(self.now, Event::Report { index });
             }
             Fault::OwnLink => {
                 step(&mut self.own_link_down);
@@ -94,13 +99,41 @@ impl World {
         self.compose();
     }
 
+    /// A program says that a call has failed, rightly or not.
+    pub(super) fn report(&mut self, index: usize) {
+        let Fault::Reports { host, every } = self.script.faults[index].fault else {
+            return;
+        };
+        if !self.active[index] {
+            return;
+        }
+        self.queue.push(self.now + every, Event::Report { index });
+        let outcome = match self.rng.below(20) {
+            0 => Outcome::Succeeded,
+            1 => Outcome::Refused,
+            2..=4 => Outcome::Unreachable,
+            _ => Outcome::TimedOut,
+        };
+        self.deliver(Signal::Reported {
+            reports: vec![OperationReport {
+                operation: Operation::Control,
+                outcome,
+                peer: Some(self.hosts[host].name.clone()),
+                lock: None,
+                ended_at: self.now,
+                duration: ms(10),
+                retries: 0,
+            }],
+        });
+    }
+
     /// Carrier is lost and found; the kernel tells within a jiffy (net/core/link_watch.c).
     fn own_link(&mut self, begins: bool) {
         let up = self.own_link_down == 0;
         if up == begins {
             return;
         }
-        let signal = detector_user::core::Signal::Network {
+        let signal = Signal::Network {
             at: self.now + ms(4),
             event: NetworkEvent::Link {
                 link: LINK,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use detector_user::core::{Breaker, Time, Verdict};
+use detector_user::core::{Breaker, Reason, Time, Verdict};
 
 use super::{Event, World};
 use crate::{script::Kind, tcp::Phase, ticks::ms};
@@ -43,9 +43,11 @@ impl World {
             };
             is_open(flow.sender.phase) && (busy || idle)
         });
-        let alive = self.states[host]
-            .as_ref()
-            .is_some_and(|state| state.verdict == Verdict::Alive && !state.isolated);
+        let alive = self.states[host].as_ref().is_some_and(|state| {
+            let believed =
+                state.verdict == Verdict::Alive || state.reason == Reason::SlownessReported;
+            believed && !state.isolated
+        });
         if !asked || !alive {
             return None;
         }

@@ -87,6 +87,9 @@ enum Event {
         cut: u32,
     },
     // On the observer's machine.
+    Report {
+        index: usize,
+    },
     Work {
         flow: usize,
         epoch: u32,
@@ -336,6 +339,7 @@ impl World {
                 epoch,
                 attempt,
             } => self.reply(flow, epoch, attempt),
+            Event::Report { index } => self.report(index),
             Event::Work { flow, epoch } => self.work(flow, epoch),
             Event::Dial { flow, epoch } => self.dial(flow, epoch),
             Event::GiveUp { flow, epoch } => self.give_up(flow, epoch),
@@ -377,7 +381,8 @@ impl Event {
             | Self::ResetArrives { .. }
             | Self::AckArrives { .. }
             | Self::ProbeAnswered { .. } => Some(us(100)),
-            Self::Work { .. }
+            Self::Report { .. }
+            | Self::Work { .. }
             | Self::Dial { .. }
             | Self::GiveUp { .. }
             | Self::Look { .. }

@@ -153,7 +153,8 @@ impl<D: Dead> Refuser<D> {
 
     /// Refuses the peer's addresses or lets them pass, as its breaker says.
     pub fn publish(&mut self, state: &PeerState) {
-        let is_open = state.breaker == Breaker::Open;
+        // Programs that were not changed are not to suffer from what others report.
+        let is_open = state.breaker == Breaker::Open && !state.by_reports;
         if is_open && self.in_force.is_empty() {
             // The first chores may be to come.
             self.renew();

@@ -259,6 +259,7 @@ impl Sender {
             send_window_bytes: self.window * MSS,
             last_heard: None,
             srtt: self.srtt,
+            rtt_variance: self.srtt / 4,
             rto: JIFFY * self.rto as u32,
             segments_sent: 0,
             segments_retransmitted: 0,

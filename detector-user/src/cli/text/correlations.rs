@@ -1,0 +1,126 @@
+//! What follows from reports, for people.
+
+use std::fmt::Write as _;
+
+use super::{Table, duration, given, optional, time};
+use crate::cli::json::{Cascade, Health, Lock, PeerState, PoolOutlook};
+
+/// The locks, those that do worst first.
+pub fn locks(locks: &[Lock], beyond_bound: u64) -> String {
+    let mut sorted: Vec<_> = locks.iter().collect();
+    let rank = |lock: &Lock| match lock.health.as_str() {
+        "unhealthy" => 0,
+        "degraded" => 1,
+        _ => 2,
+    };
+    sorted.sort_by_key(|lock| rank(lock));
+    let mut table = Table::new([
+        "LOCK",
+        "HEALTH",
+        "ATTEMPTS",
+        "TIMEOUTS",
+        "IN A ROW",
+        "LAST TIMEOUT",
+        "LAST SUCCESS",
+    ]);
+    for lock in sorted {
+        let ago = |age| optional(age, |age| format!("{} ago", duration(age)));
+        table.row([
+            lock.lock.clone(),
+            lock.health.clone(),
+            lock.attempts.to_string(),
+            lock.timeouts.to_string(),
+            lock.consecutive_timeouts.to_string(),
+            ago(lock.last_timeout_age),
+            ago(lock.last_success_age),
+        ]);
+    }
+    let mut out = table.render();
+    if beyond_bound > 0 {
+        let _ = writeln!(
+            out,
+            "and {beyond_bound} reports about locks beyond those that are kept"
+        );
+    }
+    out
+}
+
+/// The cascades, each with what it means.
+pub fn cascades(cascades: &[Cascade]) -> String {
+    let mut out = String::new();
+    for cascade in cascades {
+        let recurring = if cascade.recurring { "  RECURRING" } else { "" };
+        let _ = writeln!(
+            out,
+            "{}  {}  {}{recurring}\n  {}",
+            optional(cascade.detected_at, time),
+            cascade.pattern,
+            given(&cascade.component),
+            cascade.summary,
+        );
+    }
+    out
+}
+
+/// What each set can take.
+pub fn outlook(pools: &[PoolOutlook]) -> String {
+    let mut table = Table::new([
+        "POOL",
+        "SET",
+        "NODES",
+        "DISKS",
+        "READ",
+        "WRITE",
+        "LOSSES TO READ",
+        "LOSSES TO WRITE",
+    ]);
+    let quorum =
+        |needed: u32, is: bool| format!("{}, needs {needed}", if is { "yes" } else { "NO" });
+    for pool in pools {
+        for set in &pool.sets {
+            table.row([
+                pool.pool.clone(),
+                set.set.to_string(),
+                format!("{}/{}", pool.nodes_available, pool.nodes),
+                format!("{}/{}", set.disks_available, set.disks),
+                quorum(set.read_quorum, set.readable),
+                quorum(set.write_quorum, set.writable),
+                set.more_losses_until_unreadable.to_string(),
+                set.more_losses_until_unwritable.to_string(),
+            ]);
+        }
+    }
+    table.render()
+}
+
+/// A score, and its trend where there is one.
+pub fn score(health: &Health) -> String {
+    match health.trend.as_str() {
+        "steady" => health.score.to_string(),
+        trend => format!("{} {trend}", health.score),
+    }
+}
+
+/// What the score is made of, and the round-trip time.
+pub fn vitals(peer: &PeerState) -> Vec<(&'static str, String)> {
+    let health = peer.health.as_ref().map(|health| {
+        let parts = format!(
+            "{} of 100 (loss -{}, round-trip time -{}, stalls -{}, time-outs -{}), {}",
+            health.score,
+            health.loss_penalty,
+            health.rtt_penalty,
+            health.stall_penalty,
+            health.timeout_penalty,
+            health.trend,
+        );
+        ("health", parts)
+    });
+    let rtt = peer.srtt.map(|srtt| {
+        let variance = optional(peer.rtt_variance, duration);
+        (
+            "srtt",
+            format!("{}, mean deviation {variance}", duration(srtt)),
+        )
+    });
+    health.into_iter().chain(rtt).collect()
+}

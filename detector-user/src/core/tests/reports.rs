@@ -1,0 +1,489 @@
+//! What the node's own reports do to a peer: they make it asked, slow, or, where the kernel
+//! knows nothing, fenced off. Never dead.
+
+use super::{super::testing::report, *};
+
+const TIMED_OUT: Outcome = Outcome::TimedOut;
+
+impl World {
+    /// A peer of which nothing is known: no connection, and nobody answers.
+    fn unknown() -> Self {
+        let mut world = Self::new(Settings::default());
+        world.look(0, Vec::new());
+        world.at(1000);
+        assert_eq!(world.state().verdict, Verdict::Unknown);
+        world
+    }
+
+    fn report(&mut self, millis: u64, outcome: Outcome) {
+        self.at(millis);
+        self.signal(Signal::Reported {
+            reports: vec![OperationReport {
+                peer: Some(peer()),
+                ..report(millis, Operation::Control, outcome)
+            }],
+        });
+    }
+
+    /// Three failures at once.
+    fn fail(&mut self, millis: u64) {
+        for _ in 0..3 {
+            self.report(millis, TIMED_OUT);
+        }
+    }
+
+    /// A look comes back empty, after the patience that those who were asked get.
+    fn fail_and_look(&mut self, millis: u64) {
+        self.fail(millis);
+        self.look(millis + 260, Vec::new());
+    }
+
+    fn shown(&self) -> (Verdict, Breaker, Reason) {
+        let state = self.state();
+        (state.verdict, state.breaker, state.reason)
+    }
+}
+
+const OPEN: (Verdict, Breaker, Reason) =
+    (Verdict::Unknown, Breaker::Open, Reason::FailuresReported);
+
+#[test]
+fn a_failed_call_has_the_peer_looked_at_and_asked_at_once() {
+    for outcome in [TIMED_OUT, Outcome::Unreachable] {
+        let mut world = World::alive(1);
+        world.answers = |_| Some(ProbeAnswer::SynAck);
+        world.look(3010, vec![idle(0, 3005)]);
+        let (looks, probes) = (world.looks_asked, world.probed.len());
+        world.report(3100, outcome);
+        world.at(3101);
+        assert_eq!(world.looks_asked, looks + 1);
+        assert!(world.probed.len() > probes);
+    }
+}
+
+#[test]
+fn a_storm_of_failures_asks_once_a_second() {
+    let mut world = World::alive(1);
+    world.at(5000);
+    let (probes, looks) = (world.probed.len(), world.looks_asked);
+    for millis in 5000..8000 {
+        let outcome = [TIMED_OUT, TIMED_OUT, Outcome::Succeeded][millis as usize % 3];
+        world.report(millis, outcome);
+    }
+    assert!(
+        world.looks_asked - looks <= 5,
+        "{}",
+        world.looks_asked - looks
+    );
+    let notes = world.explain().events;
+    let notes = notes
+        .iter()
+        .filter(|event| event.source == SourceKind::Reports);
+    assert_eq!(notes.count(), 3);
+    let surveys = world.probed[probes..]
+        .iter()
+        .filter(|(_, target)| *target == ProbeTarget::Connect(endpoint()));
+    assert!((3..=12).contains(&surveys.count()));
+}
+
+#[test]
+fn three_failures_open_the_breaker_of_a_peer_of_which_the_kernel_knows_nothing() {
+    let mut world = World::unknown();
+    world.report(2000, TIMED_OUT);
+    world.report(2500, Outcome::Unreachable);
+    world.look(2900, Vec::new());
+    assert_eq!(world.state().breaker, Breaker::Closed, "two");
+    world.report(3000, TIMED_OUT);
+    world.look(3200, Vec::new());
+    assert_eq!(
+        world.state().breaker,
+        Breaker::Closed,
+        "it has time to answer"
+    );
+    world.look(3260, Vec::new());
+    assert_eq!(world.shown(), OPEN);
+    assert!(world.state().by_reports);
+    assert_eq!(world.state().changed_at, ms(3260));
+    world.at(20_000);
+    assert_eq!(world.destroyed, [], "nothing is destroyed for it");
+}
+
+#[test]
+fn looks_come_until_it_is_decided() {
+    let mut world = World::unknown();
+    world.look(2000, Vec::new());
+    world.fail(2000);
+    world.look(2001, Vec::new());
+    while world.state().breaker == Breaker::Closed {
+        let millis = world.next_look();
+        assert!(millis <= 2260, "{millis}");
+        world.look(millis, Vec::new());
+    }
+    assert_eq!(world.now, ms(2250));
+}
+
+#[test]
+fn an_answered_call_between_them_keeps_it_closed() {
+    for answered in [Outcome::Succeeded, Outcome::Refused] {
+        let mut world = World::unknown();
+        for (n, outcome) in [TIMED_OUT, TIMED_OUT, answered, TIMED_OUT, TIMED_OUT]
+            .into_iter()
+            .enumerate()
+        {
+            world.report(2000 + n as u64, outcome);
+        }
+        world.look(3000, Vec::new());
+        assert_eq!(world.state().breaker, Breaker::Closed, "{answered}");
+    }
+}
+
+#[test]
+fn a_lost_quorum_says_nothing_of_the_peer() {
+    let mut world = World::unknown();
+    for _ in 0..5 {
+        world.report(2000, Outcome::QuorumLost);
+    }
+    world.look(3000, Vec::new());
+    assert_eq!(world.state().breaker, Breaker::Closed);
+}
+
+#[test]
+fn the_kernel_heard_it_since_so_it_is_slow_and_never_open() {
+    let mut world = World::alive(1);
+    world.report(1000, TIMED_OUT);
+    world.look(1500, vec![idle(0, 1400)]);
+    assert_eq!(world.state().verdict, Verdict::Alive, "one");
+    world.report(2000, TIMED_OUT);
+    world.report(3000, TIMED_OUT);
+    let slow = (Verdict::Slow, Breaker::Closed, Reason::SlownessReported);
+    assert_eq!(world.shown(), slow);
+    for n in 4..60 {
+        world.report(n * 1000, TIMED_OUT);
+        world.look(n * 1000 + 400, vec![idle(0, n * 1000 + 300)]);
+        assert_eq!(world.shown(), slow);
+    }
+    world.report(60_000, Outcome::Refused);
+    let alive = (Verdict::Alive, Breaker::Closed, Reason::PacketReceived);
+    assert_eq!(world.shown(), alive);
+    assert!(
+        world
+            .published
+            .iter()
+            .all(|state| state.breaker == Breaker::Closed)
+    );
+}
+
+#[test]
+fn it_is_no_longer_slow_when_no_call_fails_for_the_window() {
+    let mut world = World::alive(1);
+    world.fail(1000);
+    world.look(1500, vec![idle(0, 1400)]);
+    assert_eq!(world.state().verdict, Verdict::Slow);
+    world.look(60_900, vec![idle(0, 60_800)]);
+    assert_eq!(world.state().verdict, Verdict::Slow);
+    world.look(61_100, vec![idle(0, 61_050)]);
+    assert_eq!(world.state().verdict, Verdict::Alive);
+}
+
+#[test]
+fn an_idle_connection_that_was_not_heard_since_is_neither_slow_nor_open() {
+    let mut world = World::alive(1);
+    world.fail(2000);
+    for millis in [2300, 4000, 30_000] {
+        world.look(millis, vec![idle(0, 0)]);
+        assert_eq!(world.state().verdict, Verdict::Alive);
+        assert_eq!(world.state().breaker, Breaker::Closed);
+    }
+}
+
+#[test]
+fn who_is_known_to_answer_is_left_to_the_kernel() {
+    let mut world = World::new(Settings::default());
+    world.answers = |_| Some(ProbeAnswer::SynAck);
+    world.at(50);
+    world.look(60, Vec::new());
+    assert_eq!(world.state().verdict, Verdict::Alive);
+    world.answers = |_| None;
+    world.fail(2000);
+    for _ in 0..200 {
+        let millis = world.next_look();
+        world.look(millis, Vec::new());
+        if world.state().verdict == Verdict::Dead {
+            break;
+        }
+        assert_eq!(world.state().breaker, Breaker::Closed);
+    }
+    // Our own probes told, not the reports.
+    let found = (Verdict::Dead, Breaker::Open, Reason::ProbeUnanswered);
+    assert_eq!(world.shown(), found);
+    assert!(!world.state().by_reports);
+}
+
+#[test]
+fn what_was_heard_just_before_the_first_failure_may_have_been_heard_after_it() {
+    let mut world = World::unknown();
+    world.event(
+        1990,
+        FlowEventKind::ErrorReport { errno: 104 },
+        idle(0, 1995),
+    );
+    world.fail(2000);
+    world.look(2260, Vec::new());
+    assert_eq!(world.state().breaker, Breaker::Closed);
+}
+
+#[test]
+fn a_packet_closes_it() {
+    let mut world = World::unknown();
+    world.fail_and_look(2000);
+    assert_eq!(world.shown(), OPEN);
+    world.event(2500, FlowEventKind::Established, idle(0, 2500));
+    assert_eq!(world.state().breaker, Breaker::Closed);
+    world.look(2600, vec![idle(0, 2500)]);
+    let alive = (Verdict::Alive, Breaker::Closed, Reason::PacketReceived);
+    assert_eq!(world.shown(), alive);
+    assert!(!world.state().by_reports);
+}
+
+#[test]
+fn a_connection_with_a_closed_window_closes_it_too() {
+    let mut world = World::unknown();
+    world.fail_and_look(2000);
+    let blocked = FlowReading {
+        send_window_bytes: 0,
+        ..established(0, ms(2400))
+    };
+    world.look(2500, vec![blocked]);
+    assert_eq!(world.state().verdict, Verdict::Slow);
+    assert_eq!(world.state().breaker, Breaker::Closed);
+}
+
+#[test]
+fn an_answered_call_closes_it_and_one_that_ended_before_does_not() {
+    let mut world = World::unknown();
+    world.fail_and_look(2000);
+    world.signal(Signal::Reported {
+        reports: vec![OperationReport {
+            peer: Some(peer()),
+            ..report(2100, Operation::Control, Outcome::Succeeded)
+        }],
+    });
+    assert_eq!(world.shown(), OPEN);
+    world.report(3000, Outcome::Succeeded);
+    let closed = (Verdict::Unknown, Breaker::Closed, Reason::NoEvidence);
+    assert_eq!(world.shown(), closed);
+}
+
+#[test]
+fn it_is_half_open_after_the_recovery_time_out_and_trials_decide() {
+    for (outcome, breaker) in [
+        (TrialOutcome::Succeeded, Breaker::Closed),
+        (TrialOutcome::Failed, Breaker::Open),
+    ] {
+        let mut world = World::unknown();
+        world.fail_and_look(2000);
+        world.at(32_259);
+        assert_eq!(world.state().breaker, Breaker::Open);
+        world.at(32_261);
+        let half = (Verdict::Unknown, Breaker::HalfOpen, Reason::RecoveryTimeout);
+        assert_eq!(world.shown(), half);
+        // A trial's own failure is reported as well: it changes nothing by itself.
+        world.fail(32_300);
+        world.look(32_600, Vec::new());
+        assert_eq!(world.shown(), half);
+        let now = world.now;
+        let trial = world.detector.acquire_trial(now, &peer()).unwrap();
+        let finished = world.detector.finish_trial(now, &peer(), trial.id, outcome);
+        assert_eq!(finished, Ok(()));
+        world.drain();
+        assert_eq!(world.state().breaker, breaker);
+        assert_eq!(world.state().by_reports, breaker == Breaker::Open);
+    }
+}
+
+#[test]
+fn nothing_opens_while_this_node_may_be_cut_off() {
+    let mut world = World::unknown();
+    let network = |event| Signal::Network {
+        at: ms(1000),
+        event,
+    };
+    let route = Some(Route {
+        link: 2,
+        gateway: None,
+    });
+    let addr = endpoint().addr;
+    world.signal(network(NetworkEvent::Route { addr, route }));
+    let link = |up| NetworkEvent::Link {
+        link: 2,
+        name: "eth0".to_owned(),
+        up,
+    };
+    world.signal(network(link(true)));
+    world.signal(network(link(false)));
+    world.fail_and_look(2000);
+    assert_eq!(world.state().breaker, Breaker::Closed);
+}
+
+#[test]
+fn calls_that_began_while_this_machine_stood_still_are_no_failures() {
+    let mut world = World::unknown();
+    world.now = ms(60_000);
+    world.detector.handle_timeout(world.now);
+    world.drain();
+    world.fail_and_look(60_050);
+    assert_eq!(world.state().breaker, Breaker::Closed);
+    world.fail_and_look(61_000);
+    assert_eq!(world.shown(), OPEN);
+}
+
+#[test]
+fn a_threshold_of_zero_switches_it_off() {
+    let mut world = World::new(Settings {
+        failure_threshold: 0,
+        ..Settings::default()
+    });
+    world.look(0, Vec::new());
+    world.fail_and_look(2000);
+    assert_eq!(world.state().breaker, Breaker::Closed);
+}
+
+#[test]
+fn observe_mode_only_says_what_it_would_have_done() {
+    let mut world = World::new(Settings {
+        mode: Mode::Observe,
+        ..Settings::default()
+    });
+    world.look(0, Vec::new());
+    world.fail_and_look(2000);
+    let state = world.state();
+    assert_eq!(
+        (state.breaker, state.would_be_breaker),
+        (Breaker::Closed, Breaker::Open)
+    );
+}
+
+/// A slow peer that dies is found dead as any other.
+#[test]
+fn a_slow_peer_dies_by_the_kernel_s_evidence() {
+    let mut world = World::alive(3);
+    world.fail(100);
+    world.look(400, (0..3).map(|n| idle(n, 300)).collect());
+    assert_eq!(world.state().verdict, Verdict::Slow);
+    for n in 0..3 {
+        world.event(510, FlowEventKind::Tlp, established(n, ms(500)));
+    }
+    world.look(511, (0..3).map(|n| established(n, ms(500))).collect());
+    for n in 0..3 {
+        world.event(
+            714,
+            FlowEventKind::Rto { count: 1 },
+            established(n, ms(500)),
+        );
+    }
+    let stalled = (0..3).map(|n| FlowReading {
+        last_heard: Some(ms(500)),
+        ..stalled(n, 1)
+    });
+    world.look(765, stalled.collect());
+    assert_eq!(world.state().verdict, Verdict::Dead);
+    assert!(!world.state().by_reports);
+}
+
+/// The kernel's verdict is the initial failure of what the node reports next.
+#[test]
+fn a_death_and_what_follows_from_it_is_a_cascade() {
+    let mut world = World::alive(3);
+    world.cut(3);
+    world.look(260, all_stalled(3, 1));
+    assert_eq!(world.state().verdict, Verdict::Dead);
+    for millis in [3000, 5000] {
+        world.at(millis);
+        world.signal(Signal::Reported {
+            reports: vec![OperationReport {
+                lock: Some("iam/users".into()),
+                ..report(millis, Operation::IamRead, TIMED_OUT)
+            }],
+        });
+    }
+    let cascades = world.detector.correlations().cascades(world.now);
+    assert_eq!(cascades.len(), 1);
+    assert_eq!(*cascades[0].component, *peer().as_str());
+    assert!(cascades[0].kernel_verdict);
+    assert_eq!(cascades[0].began_at, ms(10), "when the silence began");
+}
+
+#[test]
+fn a_breaker_that_opens_on_reports_is_an_initial_failure_too() {
+    let mut world = World::unknown();
+    world.fail_and_look(2000);
+    for millis in [3000, 3001] {
+        world.signal(Signal::Reported {
+            reports: vec![report(millis, Operation::IamRead, TIMED_OUT)],
+        });
+    }
+    let cascades = world.detector.correlations().cascades(world.now);
+    assert_eq!(cascades.len(), 1);
+    assert!(!cascades[0].kernel_verdict);
+    assert_eq!(cascades[0].began_at, ms(2000));
+}
+
+/// Packets get lost, one in a hundred, then more: the trend tells before the end does.
+#[test]
+fn a_peer_that_gets_worse_is_worsening_before_it_dies() {
+    let mut world = World::alive(1);
+    let mut sent = (1000, 0);
+    for n in 1..=30 {
+        let millis = n * 10_000;
+        sent = (sent.0 + 400, sent.1 + 400 * n / 300);
+        let reading = FlowReading {
+            segments_sent: sent.0,
+            segments_retransmitted: sent.1,
+            ..idle(0, millis - 5)
+        };
+        world.look(millis, vec![reading]);
+    }
+    let health = world.state().health.unwrap();
+    assert_eq!(health.trend, Trend::Worsening);
+    assert!((65..85).contains(&health.score), "{health:?}");
+    assert!(health.loss_penalty > 15);
+    let scores = world.published.iter().filter_map(|state| state.health);
+    assert!(scores.count() <= 12, "it is not published all the time");
+    assert_eq!(world.state().verdict, Verdict::Alive);
+    assert!(
+        world
+            .published
+            .iter()
+            .all(|state| state.verdict != Verdict::Dead)
+    );
+}
+
+#[test]
+fn a_dead_peer_has_no_health_and_an_unknown_one_has_none_yet() {
+    let mut world = World::new(Settings::default());
+    assert_eq!(world.state().health, None);
+    world.look(0, (0..3).map(|n| idle(n, 0)).collect());
+    assert_eq!(world.state().health.map(|health| health.score), Some(100));
+    assert_eq!(world.state().srtt, Some(Duration::from_micros(200)));
+    assert_eq!(world.state().rtt_variance, Some(Duration::from_micros(50)));
+    world.cut(3);
+    world.look(260, all_stalled(3, 1));
+    assert_eq!(world.state().health.map(|health| health.score), Some(0));
+}
+
+/// Round-trip times that never stay the same are published every five seconds, no more.
+#[test]
+fn vitals_do_not_flood_watchers() {
+    let mut world = World::alive(1);
+    let before = world.published.len();
+    for n in 1..=600 {
+        let millis = n * 100;
+        let reading = FlowReading {
+            srtt: Duration::from_micros(100 << (n % 8)),
+            ..idle(0, millis - 5)
+        };
+        world.look(millis, vec![reading]);
+    }
+    let published = world.published.len() - before;
+    assert!((6..=12).contains(&published), "{published} in a minute");
+}

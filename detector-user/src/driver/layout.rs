@@ -1,0 +1,33 @@
+use super::outlets::Outlets;
+use crate::{
+    config::Config,
+    core::{Breaker, PeerName, PeerState, Pool, PoolOutlook, Verdict, outlook},
+};
+
+/// The erasure sets, and which of their nodes is this one.
+pub(super) struct Layout {
+    node_name: Option<PeerName>,
+    pools: Vec<Pool>,
+}
+
+impl Layout {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            node_name: config.node_name.clone(),
+            pools: config.pools.clone(),
+        }
+    }
+
+    /// What the sets can take; `None` where none is configured.
+    pub(super) fn outlook(&self, outlets: &Outlets) -> Option<Vec<PoolOutlook>> {
+        let is_there = |node: &PeerName| {
+            self.node_name.as_ref() == Some(node) || outlets.last(node).is_none_or(is_available)
+        };
+        (!self.pools.is_empty()).then(|| outlook(&self.pools, is_there))
+    }
+}
+
+/// Whether a node's drives count: also where the breaker is only observed.
+fn is_available(state: &PeerState) -> bool {
+    state.would_be_breaker != Breaker::Open && state.verdict != Verdict::Dead
+}
