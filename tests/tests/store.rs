@@ -10,15 +10,17 @@ use detector_tests::{
 
 const LIMIT: Duration = Duration::from_secs(150);
 
-/// Small and short: what it shows is that it works.
+/// Small and short: what it shows is that it works. The daemons destroy no sockets: what frees
+/// the store's calls here is the crate alone.
 fn quick() -> Options {
     Options {
+        config: Some("destroy_sockets = \"off\"\n"),
         big_bytes: 16 << 20,
         pace: Pace {
             bytes_per_second: 4 << 20,
         },
         window: Duration::from_secs(5),
-        window_today: Duration::from_secs(35),
+        window_today: Duration::from_secs(28),
         ..Options::default()
     }
 }

@@ -63,11 +63,16 @@ pub struct Cluster {
     pub lab: Lab,
     root: TempDir,
     source: String,
+    config: Option<&'static str>,
 }
 
 impl Cluster {
-    /// Returns once it is of full service. `source` is the daemons' `--source`.
-    pub async fn start(build: Build, source: &str) -> anyhow::Result<Self> {
+    /// Returns once it is of full service. The daemons have this `--source` and this configuration.
+    pub async fn start(
+        build: Build,
+        source: &str,
+        config: Option<&'static str>,
+    ) -> anyhow::Result<Self> {
         let root = drives().context("cannot make a directory for the drives")?;
         let lab = Lab::new(NODES)?;
         let mut cluster = Self {
@@ -77,6 +82,7 @@ impl Cluster {
             lab,
             root,
             source: source.to_owned(),
+            config,
         };
         for host in cluster.lab.hosts() {
             small_buffers(host)?;
@@ -111,6 +117,7 @@ impl Cluster {
     pub async fn start_daemon(&mut self, number: usize) -> anyhow::Result<()> {
         let mut options = DaemonOptions::default().source(&self.source);
         options.peers = self.peers_of(number);
+        options.config = self.config;
         options.show_log = false;
         options.log = "warn".to_owned();
         let socket = self.socket(number);

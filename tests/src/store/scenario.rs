@@ -114,6 +114,8 @@ impl Scenario {
 pub struct Options {
     /// The daemons' `--source`.
     pub source: String,
+    /// Their configuration file, if it is not the default.
+    pub config: Option<&'static str>,
     pub cut: Cut,
     /// Of the big upload, and of the big download beside it.
     pub big_bytes: u64,
@@ -127,6 +129,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             source: "ebpf".to_owned(),
+            config: None,
             cut: Cut::PortDown,
             big_bytes: 64 << 20,
             pace: Pace {
@@ -150,7 +153,7 @@ const CONTENDED: &str = "contended";
 
 /// Runs one scenario on a cluster of its own.
 pub async fn run(scenario: Scenario, build: Build, options: &Options) -> anyhow::Result<Measured> {
-    let mut cluster = Cluster::start(build, &options.source).await?;
+    let mut cluster = Cluster::start(build, &options.source, options.config).await?;
     let load = Load::new(cluster.client(1));
     let big = scenario.has_transfers().then_some(options.big_bytes);
     load.prepare(8, big).await?;
