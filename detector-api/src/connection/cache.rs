@@ -138,6 +138,9 @@ impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
     /// At once, when the peer's breaker is Open, or opens while this waits; see
     /// [`ConnectionError`].
     ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    ///
     /// ```
     /// use detector_api::{ConnectionCache, ConnectionError, PeerStates};
     /// use tokio::net::TcpListener;

@@ -104,3 +104,68 @@ impl<B: fmt::Debug> fmt::Debug for GuardedBody<B> {
         f.debug_tuple("GuardedBody").field(&self.inner).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, io, sync::Arc};
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::{guard::testing, v1::Breaker};
+
+    const PEER: &str = "http://node4:9000";
+
+    /// A body that gives what it is told to, once, and then waits.
+    struct Stalling<E> {
+        next: Option<Poll<Result<Frame<&'static [u8]>, E>>>,
+        _held: Arc<()>,
+    }
+
+    fn stalling<E>(next: Result<Frame<&'static [u8]>, E>, held: &Arc<()>) -> Stalling<E> {
+        Stalling {
+            next: Some(Poll::Ready(next)),
+            _held: Arc::clone(held),
+        }
+    }
+
+    impl<E: Unpin> Body for Stalling<E> {
+        type Data = &'static [u8];
+        type Error = E;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Self::Data>, E>>> {
+            self.next.take().unwrap_or(Poll::Pending).map(Some)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_came_is_handed_on_and_then_the_body_within_is_let_go() {
+        let states = testing::states();
+        let (held, first) = (Arc::new(()), Frame::data(&b"half"[..]));
+        let body = stalling(Ok::<_, Infallible>(first), &held);
+        let mut body = GuardedBody::new(body, Guard::new(&states.peer(PEER)));
+        testing::set(&states, PEER, Breaker::Open);
+        let half = body.frame().await.unwrap().unwrap();
+        assert_eq!(half.into_data().unwrap(), b"half");
+        let end = body.frame().await.unwrap().unwrap_err();
+        assert!(matches!(end, Interrupted::Down(_)), "{end:?}");
+        assert_eq!(Arc::strong_count(&held), 1, "still held");
+        assert!(body.frame().await.is_none(), "the error comes once");
+    }
+
+    #[tokio::test]
+    async fn a_connection_destroyed_with_its_peer_is_its_peers_going_down() {
+        let states = testing::states();
+        let guard = Guard::new(&states.peer(PEER));
+        let aborted = || io::Error::from(io::ErrorKind::ConnectionAborted);
+        let failing = || stalling(Err(aborted()), &Arc::default());
+        let before = GuardedBody::new(failing(), guard.clone()).frame().await;
+        assert!(matches!(before, Some(Err(Interrupted::Failed(_)))));
+        testing::set(&states, PEER, Breaker::Open);
+        let after = GuardedBody::new(failing(), guard).frame().await;
+        assert!(matches!(after, Some(Err(Interrupted::Down(_)))));
+    }
+}

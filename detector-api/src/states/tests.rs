@@ -263,8 +263,9 @@ async fn a_thread_outside_the_runtime_believes_no_longer() {
     let seen = std::thread::spawn({
         let states = states.clone();
         move || {
-            while is_open(&states, NODE4) {
-                std::thread::yield_now();
+            let start = tokio::time::Instant::now();
+            while is_open(&states, NODE4) && start.elapsed() < 5 * TTL {
+                std::thread::sleep(Duration::from_millis(1));
             }
             states.get(NODE4)
         }

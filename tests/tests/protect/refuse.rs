@@ -44,6 +44,10 @@ fn state(name: &str, breaker: Breaker, addresses: &[IpAddr]) -> PeerState {
         changed_at: Time::default(),
         last_heard: None,
         detection_latency: None,
+        by_reports: false,
+        srtt: None,
+        rtt_variance: None,
+        health: None,
     }
 }
 

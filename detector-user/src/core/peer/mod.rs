@@ -350,7 +350,10 @@ impl Peer {
             change = cut_off;
         }
         change = change.or(self.close_if_heard(at, Reason::PacketReceived));
-        change = change.or(self.weigh_failures(at, around, true));
+        // One change of the verdict at a time: what has turned is weighed at the next look.
+        if change == Change::None {
+            change = self.weigh_failures(at, around, true);
+        }
         change = change.or(self.refresh_vitals(at, change));
         self.notice_traffic(at, around);
         self.end_sockets(at, around);
@@ -463,6 +466,8 @@ impl Peer {
                 .map_or(LOOK_UNKNOWN, |until| until.min(LOOK_UNKNOWN)),
             // A new connection is to be known before it can be cut.
             (_, None) if !self.evidence.is_connected() => LOOK_UNKNOWN,
+            // Whether it was heard after calls to it began to fail is soon to be known.
+            (_, None) if self.failures.streak(at, around.settings).is_some() => LOOK_UNKNOWN,
             (_, None) => LOOK_IDLE,
         }
     }

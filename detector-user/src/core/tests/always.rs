@@ -9,6 +9,7 @@ use super::*;
 enum Step {
     Event { flow: u16, kind: FlowEventKind },
     Look { flows: Vec<(u16, u32, bool, u64)> },
+    Report(Outcome),
     Wait,
 }
 
@@ -27,6 +28,7 @@ fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
     let step = prop_oneof![
         (0..8u16, kind).prop_map(|(flow, kind)| Step::Event { flow, kind }),
         prop::collection::vec(flow, 0..8).prop_map(|flows| Step::Look { flows }),
+        prop::sample::select(Outcome::ALL).prop_map(Step::Report),
         Just(Step::Wait),
     ];
     prop::collection::vec((0..3000u64, step), 0..60)
@@ -34,7 +36,7 @@ fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
 
 proptest! {
     /// Whatever happens: a peer heard within the patience is not found Dead, revisions rise,
-    /// generations rise with the verdict, and nothing grows.
+    /// generations rise with the verdict, and nothing grows. Reports make nobody Dead.
     #[test]
     fn whatever_happens_the_rules_hold(steps in steps()) {
         let mut world = World::new(Settings { max_flows_per_peer: 4, ..Settings::default() });
@@ -59,6 +61,15 @@ proptest! {
                         prop_assert!(!newly_dead(&world, before));
                     }
                 }
+                Step::Report(outcome) => {
+                    world.at(millis);
+                    let reports = vec![OperationReport {
+                        peer: Some(peer()),
+                        ..super::super::testing::report(millis, Operation::Bulk, outcome)
+                    }];
+                    world.signal(Signal::Reported { reports });
+                    prop_assert!(!newly_dead(&world, before));
+                }
                 Step::Wait => {
                     world.at(millis);
                     prop_assert!(!newly_dead(&world, before));
@@ -68,6 +79,7 @@ proptest! {
                 prop_assert!(pair[0].revision < pair[1].revision);
                 let changed = pair[0].verdict != pair[1].verdict;
                 prop_assert_eq!(pair[1].generation, pair[0].generation + u64::from(changed));
+                prop_assert!(!pair[1].by_reports || pair[1].verdict != Verdict::Dead);
             }
             prop_assert!(world.detector.poll_timeout().is_some());
             let explanation = world.detector.explain(world.now, &peer()).unwrap();

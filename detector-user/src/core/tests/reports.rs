@@ -219,6 +219,20 @@ fn who_is_known_to_answer_is_left_to_the_kernel() {
     assert!(!world.state().by_reports);
 }
 
+/// It answered long ago, and our own questions do not leave at the moment.
+#[test]
+fn who_answered_once_is_left_to_the_kernel_however_long_ago() {
+    let mut world = World::new(Settings::default());
+    world.answers = |_| Some(ProbeAnswer::SynAck);
+    world.at(50);
+    world.look(60, Vec::new());
+    world.probes_leave = false;
+    world.look(100_000, Vec::new());
+    assert_eq!(world.state().verdict, Verdict::Unknown);
+    world.fail_and_look(101_000);
+    assert_eq!(world.state().breaker, Breaker::Closed);
+}
+
 #[test]
 fn what_was_heard_just_before_the_first_failure_may_have_been_heard_after_it() {
     let mut world = World::unknown();

@@ -17,7 +17,7 @@ const BEGINS: i64 = 10;
 const ENDS: i64 = 5;
 
 /// Past scores.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct History {
     scores: VecDeque<(Time, u32)>,
     trend: Trend,
@@ -58,9 +58,12 @@ impl History {
     }
 }
 
-impl Default for Trend {
+impl Default for History {
     fn default() -> Self {
-        Self::Steady
+        Self {
+            scores: VecDeque::new(),
+            trend: Trend::Steady,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::{Operation, OperationReport, Outcome};
 
 /// Something that happens after some time.
 #[derive(Clone, Debug)]
@@ -15,6 +16,7 @@ enum Step {
     Timeout,
     Acquire,
     Finish(u64, TrialOutcome),
+    Report(Outcome),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -37,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => Just(Step::Timeout),
         2 => Just(Step::Acquire),
         2 => (0..4_u64, outcome).prop_map(|(trial, outcome)| Step::Finish(trial, outcome)),
+        6 => prop::sample::select(Outcome::ALL).prop_map(Step::Report),
     ]
 }
 
@@ -58,6 +61,17 @@ fn take(taped: &mut Taped, millis: u64, step: &Step) {
                 .collect(),
         },
         Step::Unreadable => Signal::SocketsUnreadable { peer: peer() },
+        Step::Report(outcome) => Signal::Reported {
+            reports: vec![OperationReport {
+                operation: Operation::Control,
+                outcome: *outcome,
+                peer: Some(peer()),
+                lock: None,
+                ended_at: now,
+                duration: Duration::from_millis(10),
+                retries: 0,
+            }],
+        },
         Step::Timeout => return taped.handle_timeout(now),
         Step::Acquire => {
             let _ = taped.acquire_trial(now, &peer());

@@ -3,7 +3,10 @@
 use std::io::Cursor;
 
 use super::*;
-use crate::core::{NamespaceChange, NeighbourState, NetworkEvent, ProbeId, ProbeTarget, Route};
+use crate::core::{
+    NamespaceChange, NeighbourState, NetworkEvent, Operation, OperationReport, Outcome, ProbeId,
+    ProbeTarget, Route,
+};
 
 const HEADER: &str = r#"{"detector_recording":1,"detector":"0.1.0","kernel":"6.18.0","started_at":"2023-11-14T22:13:20Z","now":987654321000000,"settings":"#;
 
@@ -160,6 +163,20 @@ fn the_format_is_what_it_was() {
             }),
             r#"{"signal":{"sockets_destroyed":{"at":7,"peer":"http://node4:9000","generation":4,"result":{"destroyed":0,"spared":0,"gone":0,"failed":0}}}}"#,
         ),
+        (
+            signal(Signal::Reported {
+                reports: vec![OperationReport {
+                    operation: Operation::Lock,
+                    outcome: Outcome::TimedOut,
+                    peer: Some(peer()),
+                    lock: Some("iam/users".into()),
+                    ended_at: at,
+                    duration: Duration::from_secs(3),
+                    retries: 2,
+                }],
+            }),
+            r#"{"signal":{"reported":{"reports":[{"operation":"lock","outcome":"timed_out","peer":"http://node4:9000","lock":"iam/users","ended_at":7,"duration":3000000000,"retries":2}]}}}"#,
+        ),
     ] {
         let entry = entry(input);
         let line = format!(r#"{{"now":987654321000009,"in":{line}}}"#);
@@ -168,6 +185,17 @@ fn the_format_is_what_it_was() {
     }
     let header = serde_json::to_string(&header(&Settings::default())).unwrap();
     assert_eq!(header + "\n", text(&[]));
+}
+
+/// Before there were reports, recordings had neither their settings nor a round-trip variance.
+#[test]
+fn a_recording_of_before_there_were_reports_is_read() {
+    let settings = serde_json::to_string(&Settings::default()).unwrap();
+    let before = settings.replace(r#""failure_threshold":3,"failure_window":60000000000,"#, "");
+    assert_ne!(before, settings);
+    let text = format!("{HEADER}{before}}}\n");
+    let reader = Reader::new(Cursor::new(text)).unwrap();
+    assert_eq!(reader.header().settings, Settings::default());
 }
 
 #[test]

@@ -209,7 +209,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_entry_and_field() {
         let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
-        let broken: [(fn(&mut v1::OperationReport), &str); 8] = [
+        type Breaks = fn(&mut v1::OperationReport);
+        let broken: [(Breaks, &str); 8] = [
             (|e| e.operation = 0, "reports[1].operation: say which"),
             (|e| e.operation = 99, "reports[1].operation: 99 is none"),
             (|e| e.outcome = 0, "reports[1].outcome: say how"),
