@@ -8,7 +8,7 @@
 //! ```
 //!
 //! [`Lab`] makes and cuts the network, [`Process`] runs a program on a host, [`peer`] is
-//! that program (a storage peer that speaks gRPC or HTTP), [`Daemon`] runs the real
+//! that program (a storage peer that speaks gRPC or HTTP), [`store`] a small real store, [`Daemon`] runs the real
 //! detector on a host and records what it tells a gRPC watcher, with the time of receipt.
 
 pub mod baseline;
@@ -24,6 +24,7 @@ mod process;
 mod scene;
 mod starve;
 pub mod stats;
+pub mod store;
 pub mod testbed;
 mod watcher;
 pub mod words;

@@ -174,6 +174,7 @@ impl<'a> Call<'a> {
             // The breaker's own doing: no news to the daemon.
             Err(down) => return Err(CallError::Down(down)),
             Ok(Err(_)) => Err(CallError::TimedOut { limit }),
+            Ok(Ok(Err(error))) if error.is_of_breaker() => return Err(CallError::Failed(error)),
             Ok(Ok(Err(error))) => Err(CallError::Failed(error)),
             Ok(Ok(Ok(answer))) => Ok(answer),
         };

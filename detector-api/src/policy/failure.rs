@@ -4,7 +4,7 @@ use std::{error::Error, io};
 
 use tonic::{Code, Status};
 
-use crate::v1::Outcome;
+use crate::{PeerDown, Refused, v1::Outcome};
 
 /// An error of a call, as far as it tells how the peer does.
 ///
@@ -32,6 +32,12 @@ pub trait CallFailure {
     /// [`Outcome::TimedOut`], [`Outcome::Unreachable`], [`Outcome::QuorumLost`], or
     /// [`Outcome::Refused`] when the peer answered.
     fn outcome(&self) -> Outcome;
+
+    /// Whether it is the breaker's own doing, as connections of this crate tell it: the call was
+    /// not made, or was ended. It is no news to the daemon, and is not reported.
+    fn is_of_breaker(&self) -> bool {
+        false
+    }
 }
 
 /// As RustFS's `is_network_like_status` reads it: `Unavailable`, or `Unknown` from the
@@ -46,6 +52,11 @@ impl CallFailure for Status {
             Code::Unknown if transport_words(self.message()) => Outcome::Unreachable,
             _ => Outcome::Refused,
         }
+    }
+
+    fn is_of_breaker(&self) -> bool {
+        std::iter::successors(self.source(), |&cause| cause.source())
+            .any(|cause| cause.is::<PeerDown>() || cause.is::<Refused>())
     }
 }
 
@@ -100,6 +111,17 @@ mod tests {
         ] {
             assert_eq!(status.outcome(), outcome, "{status:?}");
         }
+    }
+
+    #[test]
+    fn what_the_breaker_ended_says_nothing_of_the_peer() {
+        let refused = Refused::TrialsTaken {
+            peer: "http://node4:9000".to_owned(),
+        };
+        let mut status = Status::unavailable(refused.to_string());
+        assert!(!status.is_of_breaker());
+        status.set_source(std::sync::Arc::new(refused));
+        assert!(status.is_of_breaker());
     }
 
     #[test]

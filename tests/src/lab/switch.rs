@@ -80,6 +80,10 @@ pub enum Loss {
     Random(u8),
     /// The first `lost` of every `of` frames, in one row.
     Burst { lost: u32, of: u32 },
+    /// Everything to the host, nothing from it: half of a partition.
+    AllTo,
+    /// Everything from the host, nothing to it.
+    AllFrom,
 }
 
 impl Loss {
@@ -89,6 +93,7 @@ impl Loss {
             Self::Burst { lost, of } => {
                 ensure!(lost < of, "loss of {lost} frames of {of}: no burst")
             }
+            Self::AllTo | Self::AllFrom => {}
         }
         Ok(())
     }
@@ -98,6 +103,17 @@ impl Loss {
         match self {
             Self::Random(percent) => format!("numgen random mod 100 < {percent}"),
             Self::Burst { lost, of } => format!("numgen inc mod {of} < {lost}"),
+            Self::AllTo | Self::AllFrom => String::new(),
+        }
+    }
+
+    /// By which interface of the port's the frames go that it is about: in from the host, out
+    /// to it.
+    fn directions(self) -> &'static [&'static str] {
+        match self {
+            Self::Random(_) | Self::Burst { .. } => &["iifname", "oifname"],
+            Self::AllFrom => &["iifname"],
+            Self::AllTo => &["oifname"],
         }
     }
 }
@@ -242,7 +258,7 @@ fn loss_rules(loss: &BTreeMap<String, Loss>) -> String {
     );
     for (port, loss) in loss {
         let matching = loss.matching();
-        for direction in ["iifname", "oifname"] {
+        for direction in loss.directions() {
             rules.push_str(&format!(
                 " {direction} \"{port}\" {matching} counter drop\n"
             ));
@@ -331,7 +347,10 @@ mod tests {
         let rules = loss_rules(&BTreeMap::from([
             ("p1".to_owned(), Loss::Random(30)),
             ("p2".to_owned(), Loss::Burst { lost: 5, of: 100 }),
+            ("p3".to_owned(), Loss::AllFrom),
         ]));
+        assert!(rules.contains("iifname \"p3\"  counter drop"), "{rules}");
+        assert!(!rules.contains("oifname \"p3\""), "{rules}");
         for rule in [
             "iifname \"p1\" numgen random mod 100 < 30 counter drop",
             "oifname \"p1\" numgen random mod 100 < 30 counter drop",

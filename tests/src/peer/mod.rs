@@ -22,7 +22,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use tokio::net::TcpListener;
 
-use crate::{baseline, clock};
+use crate::{baseline, clock, store::StoreNode};
 
 pub use self::{
     blocking_client::BlockingClient,
@@ -75,14 +75,23 @@ pub enum Command {
     BaselinePeer(baseline::Peer),
     /// Sends a request that is never answered and waits for it without a time-out.
     BlockingClient(BlockingClient),
+    /// A node of the small store.
+    StoreNode(StoreNode),
 }
 
 /// Runs until killed, but for a dial.
 pub fn run(command: Command) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
+    let runtime = match &command {
+        // A server that computes: one connection's work must not be in the way of another's.
+        Command::StoreNode(_) => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build(),
+        _ => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build(),
+    };
+    let runtime = runtime.context("cannot start the async runtime")?;
     runtime.block_on(async {
         match command {
             Command::GrpcServer(server) => server.run().await,
@@ -96,6 +105,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::Baseline(watch) => watch.run().await,
             Command::BaselinePeer(peer) => peer.run().await,
             Command::BlockingClient(client) => client.run().await,
+            Command::StoreNode(node) => node.run().await,
         }
     })
 }

@@ -8,7 +8,7 @@
 //!
 //! The baselines have a host of their own, so that their traffic is no evidence for the
 //! detector. [`rows`] says what is measured, [`cuts`], [`effects`], [`alarms`] and [`idle`] measure
-//! one row each, [`run`] spreads the rows over labs, [`report`] and [`plot`] say what came of it.
+//! one row each, [`store`] the small store on labs of its own, [`run`] spreads the rows over labs, [`report`] and [`plot`] say what came of it.
 
 mod alarms;
 mod baselines;
@@ -23,6 +23,7 @@ mod rows;
 mod run;
 mod site;
 mod sniff;
+mod store;
 mod summary;
 mod table;
 mod verdicts;
@@ -35,7 +36,10 @@ use crate::options::Options;
 
 /// Power cuts in the lab: how soon they are noticed, what that frees, and what is mistaken for one.
 #[derive(Debug, Parser)]
-#[command(name = "bench")]
+#[command(
+    name = "bench",
+    after_help = "bench store [OPTIONS]: the small store, with a detector and as RustFS is today (bench store --help)"
+)]
 struct Cli {
     #[command(flatten)]
     options: Options,
@@ -53,12 +57,23 @@ fn main() -> anyhow::Result<()> {
     if args.nth(1).is_some_and(|first| first == "peer") {
         return peer::run(PeerCli::parse_from(std::env::args_os().skip(1)).command);
     }
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == "store")
+    {
+        let cli = store::Cli::parse_from(std::env::args_os().skip(1));
+        return until_interrupted(store::run(&cli));
+    }
     let options = Cli::parse().options.checked()?;
+    until_interrupted(bench(&options))
+}
+
+fn until_interrupted(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     runtime.block_on(async {
         // Leaving by Ctrl-C drops the labs, which removes them.
         tokio::select! {
-            ended = bench(&options) => ended,
+            ended = work => ended,
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted.context("cannot wait for Ctrl-C")?;
                 anyhow::bail!("interrupted")

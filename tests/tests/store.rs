@@ -1,0 +1,112 @@
+//! The small store: what its clients see of a power cut, with a detector and without.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use detector_tests::{
+    store::{Build, Measured, Op, Options, Pace, Scenario, run},
+    testbed,
+};
+
+const LIMIT: Duration = Duration::from_secs(150);
+
+/// Small and short: what it shows is that it works. The daemons destroy no sockets: what frees
+/// the store's calls here is the crate alone.
+fn quick() -> Options {
+    Options {
+        config: Some("destroy_sockets = \"off\"\n"),
+        big_bytes: 16 << 20,
+        pace: Pace {
+            bytes_per_second: 4 << 20,
+        },
+        window: Duration::from_secs(5),
+        window_today: Duration::from_secs(28),
+        ..Options::default()
+    }
+}
+
+/// Whatever happened: nothing that was acknowledged is lost, nothing hangs.
+fn nothing_lost(measured: &Measured) -> anyhow::Result<()> {
+    ensure!(measured.damaged.is_empty(), "{measured:#?}");
+    ensure!(measured.acknowledged > 0, "nothing was acknowledged");
+    for error in measured.ops.values().filter_map(|seen| seen.error.as_ref()) {
+        ensure!(!error.contains("it hangs"), "{error}");
+    }
+    Ok(())
+}
+
+/// What a client may wait with a detector. The machine may be slow: what the time-outs of
+/// today take is far beyond it.
+const SOON: Duration = Duration::from_secs(8);
+
+fn soon(measured: &Measured, ops: &[Op]) -> anyhow::Result<()> {
+    for op in ops {
+        let seen = measured.ops.get(op);
+        let worst = seen.map_or(f64::INFINITY, |seen| seen.worst_ms);
+        ensure!(worst < SOON.as_secs_f64() * 1000.0, "{op:?}: {measured:#?}");
+    }
+    Ok(())
+}
+
+fn all_succeeded(measured: &Measured) -> anyhow::Result<()> {
+    let failed = measured.ops.values().any(|seen| seen.failed > 0);
+    ensure!(!failed && !measured.ops.is_empty(), "{measured:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_healthy_store_gives_back_what_it_took() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let measured = run(Scenario::Healthy, Build::Today, &quick()).await?;
+        nothing_lost(&measured)?;
+        all_succeeded(&measured)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_cut_in_transfer_is_hardly_seen_with_a_detector() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let measured = run(Scenario::CutInTransfer, Build::Detected, &quick()).await?;
+        nothing_lost(&measured)?;
+        all_succeeded(&measured)?;
+        soon(&measured, &Op::ALL)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_cut_in_transfer_stalls_a_store_of_today() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let measured = run(Scenario::CutInTransfer, Build::Today, &quick()).await?;
+        nothing_lost(&measured)?;
+        // Or the table would compare with something that is not so bad.
+        let login = measured.ops.get(&Op::Login).map(|seen| seen.worst_ms);
+        ensure!(login.is_some_and(|ms| ms > 15_000.0), "{measured:#?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_lost_quorum_is_an_error_and_no_hang() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let measured = run(Scenario::TwoNodes, Build::Detected, &quick()).await?;
+        nothing_lost(&measured)?;
+        let failed = measured.ops.get(&Op::SmallPut).map(|seen| seen.failed);
+        ensure!(failed.is_some_and(|n| n > 0), "{measured:#?}");
+        soon(&measured, &Op::ALL)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_daemon_that_lies_about_its_version_is_not_believed() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        // Every peer is said to be down: were it believed, there would be no quorum.
+        let measured = run(Scenario::Healthy, Build::Liar, &quick()).await?;
+        nothing_lost(&measured)?;
+        all_succeeded(&measured)
+    })
+    .await
+}
