@@ -81,6 +81,11 @@ impl Rhythm {
         self.last_sent = Some(now);
     }
 
+    /// Whether something was asked at this time or later.
+    pub(super) fn has_asked_since(&self, at: Time) -> bool {
+        self.last_sent.is_some_and(|sent| sent >= at)
+    }
+
     /// Everyone is asked to learn who answers.
     pub(super) fn surveyed(&mut self, now: Time) {
         self.survey_due = now + self.jittered(SURVEY_EVERY, 10);

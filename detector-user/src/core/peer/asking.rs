@@ -69,6 +69,11 @@ impl Asking {
         self.rhythm.soon(now);
     }
 
+    /// Whether the peer was asked anything at this time or later.
+    pub(super) fn has_asked_since(&self, at: Time) -> bool {
+        self.rhythm.has_asked_since(at)
+    }
+
     /// The verdict is no longer held: the peer is asked anew.
     pub(super) fn hold_ended(&mut self, now: Time) {
         self.doubt_since = Some(now);

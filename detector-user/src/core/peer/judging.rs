@@ -20,6 +20,12 @@ const ALIVE_WITHOUT_FLOW: Duration = Duration::from_secs(90);
 /// The time that witnesses have to answer.
 const WITNESSES_ANSWER_WITHIN: Duration = Duration::from_millis(40);
 
+/// A peer that was not asked for so long may have come back unnoticed.
+const QUESTION_IS_OLD_AFTER: Duration = Duration::from_millis(100);
+
+/// The time that the peer has to answer the last question.
+pub(super) const ANSWERS_WITHIN: Duration = Duration::from_millis(25);
+
 impl Peer {
     /// The rule of the verdict.
     pub(super) fn judge(&mut self, at: Time, around: Surroundings<'_>) -> Change {
@@ -39,7 +45,11 @@ impl Peer {
                     self.asking.hold_ended(at);
                     self.deaf_since = Some(silence.since);
                     (Verdict::Suspect, silence.reason)
+                } else if self.is_to_be_asked_once_more(at) {
+                    self.deaf_since = Some(silence.since);
+                    (Verdict::Suspect, silence.reason)
                 } else {
+                    self.asked_once_more = None;
                     self.detection_latency = Some(at.since(silence.since));
                     self.deaf_since = Some(at);
                     self.death = Some(Death {
@@ -61,6 +71,7 @@ impl Peer {
             }
             None => {
                 self.alone = false;
+                self.asked_once_more = None;
                 self.failures.forget(at, around.settings.failure_window);
                 self.without_demand(at)
             }
@@ -77,6 +88,18 @@ impl Peer {
             return Change::State;
         }
         change
+    }
+
+    /// Questions about a long silence are far apart: before it is called a death, the peer is
+    /// asked again, unless it was just now.
+    fn is_to_be_asked_once_more(&mut self, at: Time) -> bool {
+        let is_fresh = self.asking.has_asked_since(at - QUESTION_IS_OLD_AFTER);
+        if is_fresh || !self.can_ask() {
+            return false;
+        }
+        let begun = *self.asked_once_more.get_or_insert(at);
+        self.asking.soon(at);
+        at.since(begun) < ANSWERS_WITHIN
     }
 
     /// When the peer was last heard, or if that was longer before the silence than it takes to

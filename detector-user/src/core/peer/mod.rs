@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use self::judging::ASKED_FOR;
+use self::judging::{ANSWERS_WITHIN, ASKED_FOR};
 pub(super) use self::{
     asking::Asking,
     ending::{Death, Ending},
@@ -119,6 +119,8 @@ pub(super) struct Peer {
     held: bool,
     /// Nobody was heard for half of the patience: should somebody be now, it begins anew.
     alone: bool,
+    /// Since when all speaks for Dead, but for a question that is not too old.
+    asked_once_more: Option<Time>,
     /// When the verdict was held last: what was sent before is no evidence.
     held_until: Time,
     /// This host's own links do not reach it.
@@ -161,6 +163,7 @@ impl Peer {
             death: None,
             held: false,
             alone: false,
+            asked_once_more: None,
             held_until: Time::default(),
             cut_off: false,
             awaits_tcp: false,
@@ -459,6 +462,7 @@ impl Peer {
                     .filter(|due| *due > at)
                     .map_or(interval, |due| interval.min(due.since(at)))
             }
+            (_, Some(_)) if self.asked_once_more.is_some() => ANSWERS_WITHIN,
             (_, Some(silence)) => self.until_decision(at, &silence, around.settings),
             (Verdict::Slow, None) => LOOK_SLOW,
             (Verdict::Unknown, None) => self
