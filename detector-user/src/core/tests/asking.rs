@@ -434,3 +434,45 @@ fn a_peer_that_nobody_asked_for_long_has_its_mercy_from_the_first_question() {
     let after = millis(world.now) - dead;
     assert!(after > 500, "destroyed {after} ms after it was found dead");
 }
+
+/// A peer falls silent; looks come back late, so that questions are old when they do. It comes
+/// back after the question at `back_after`. Says when it is dead.
+fn looked_at_late(back_after: Option<u64>) -> (World, Option<u64>) {
+    let mut world = asked(Settings {
+        patience: Duration::from_secs(20),
+        ..Settings::default()
+    });
+    world.look(1000, vec![idle(0, 0)]);
+    world.probed.clear();
+    world.answers = NONE;
+    while millis(world.now) < 60_000 {
+        let at = world.next_look();
+        if let Some(asked) = back_after.filter(|asked| *asked < at + 200) {
+            world.at(asked.max(at));
+            world.answers = ALL;
+        }
+        world.look(at + 200, vec![idle(0, 0)]);
+        if world.state().verdict == Verdict::Dead {
+            return (world, Some(at + 200));
+        }
+    }
+    (world, None)
+}
+
+#[test]
+fn a_peer_that_was_not_asked_for_a_while_is_asked_again_before_it_is_dead() {
+    let (world, dead) = looked_at_late(None);
+    let dead = dead.expect("it is dead");
+    let asked = world.probed.iter().map(|(at, _)| *at);
+    let mut asked: Vec<u64> = asked.filter(|at| *at < dead).collect();
+    asked.dedup();
+    let [.., earlier, before, last] = asked[..] else {
+        panic!("{asked:?}");
+    };
+    assert!(before - earlier > 300, "they are far apart: {asked:?}");
+    assert!(last - before < 250, "the last was out of turn: {asked:?}");
+    // The last question finds out that it is back.
+    let (world, dead) = looked_at_late(Some(before));
+    assert_eq!(dead, None);
+    assert_eq!(world.state().verdict, Verdict::Alive);
+}
