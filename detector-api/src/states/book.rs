@@ -11,9 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use foldhash::fast::RandomState;
-
-use super::{Details, Slot, Source, State, slot::Told};
+use super::{Details, Slot, Source, State, slot::Told, table::Table};
 use crate::{PeerName, v1};
 
 /// The most names of peers that are not watched for which slots are kept. A handle beyond
@@ -22,9 +20,6 @@ pub(crate) const MAX_UNWATCHED: usize = 4096;
 
 /// The most addresses by which one peer is found.
 const MAX_ADDRESSES: usize = 64;
-
-/// Every name that leads to a watched peer.
-pub(crate) type Table = HashMap<Box<str>, Arc<Slot>, RandomState>;
 
 #[derive(Debug)]
 pub(crate) struct Book {

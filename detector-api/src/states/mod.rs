@@ -9,6 +9,7 @@ mod book;
 mod peer;
 mod slot;
 mod source;
+mod table;
 mod word;
 
 #[cfg(test)]
@@ -27,10 +28,12 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
-use self::book::{Book, Table};
+use self::{
+    book::Book,
+    table::{SharedTable, Table},
+};
 use crate::{PeerName, v1};
 
 /// The states of all peers. Cheap to clone; all clones show the same.
@@ -55,7 +58,7 @@ pub struct PeerStates {
 
 struct Shared {
     source: Arc<Source>,
-    table: ArcSwap<Table>,
+    table: SharedTable,
     book: Mutex<Book>,
 }
 
@@ -85,7 +88,7 @@ impl PeerStates {
     fn with_source(source: Arc<Source>) -> Self {
         Self {
             shared: Arc::new(Shared {
-                table: ArcSwap::default(),
+                table: SharedTable::default(),
                 book: Mutex::new(Book::new(Arc::clone(&source))),
                 source,
             }),
@@ -110,17 +113,23 @@ impl PeerStates {
     /// let state = states.get("http://node4:9000/data/rustfs1");
     /// assert_eq!((state.verdict, state.breaker), (Verdict::Unknown, Breaker::Closed));
     /// ```
+    #[inline]
     pub fn get(&self, peer: &str) -> State {
-        let table = self.shared.table.load();
-        if let Some(slot) = table.get(without_path(peer)) {
-            return slot.state();
+        State::from_word(self.word(peer))
+    }
+
+    fn word(&self, peer: &str) -> u64 {
+        let word = |name: &str| {
+            let find = |table: &Table| table.get(name).map(|slot| slot.word());
+            self.shared.table.look(find)
+        };
+        if let Some(word) = word(without_path(peer)) {
+            return word;
         }
-        match PeerName::parse(peer) {
-            Ok(name) => table
-                .get(name.as_str())
-                .map_or_else(State::default, |s| s.state()),
-            Err(_) => State::default(),
-        }
+        let parsed = PeerName::parse(peer).ok();
+        parsed
+            .and_then(|name| word(name.as_str()))
+            .unwrap_or_else(|| State::default().to_word())
     }
 
     /// A peer by any of its names, watched or not: one that comes to be watched later is
@@ -137,7 +146,7 @@ impl PeerStates {
     /// assert!(peer.down().is_none());
     /// ```
     pub fn peer(&self, peer: &str) -> Peer {
-        if let Some(slot) = self.shared.table.load().get(peer) {
+        if let Some(slot) = self.shared.table.look(|table| table.get(peer).cloned()) {
             // Found under the name as it is: kept through the book, which hands slots out.
             if let Some(slot) = self.book().slot(slot.name()) {
                 return Peer::new(slot);
@@ -221,7 +230,7 @@ impl PeerStates {
         // First: what is shown before it may be believed would be taken for nothing known.
         self.shared.source.renew(ttl);
         let table = book.replace(states);
-        self.shared.table.store(Arc::new(table));
+        self.shared.table.replace(table);
         self.shared.source.announce();
     }
 
@@ -252,7 +261,7 @@ impl PeerStates {
         }
         self.shared.source.renew(ttl);
         if let Some(table) = write(&mut book) {
-            self.shared.table.store(Arc::new(table));
+            self.shared.table.replace(table);
         }
         Ok(())
     }

@@ -93,21 +93,28 @@ impl Slot {
 
     #[inline]
     pub(crate) fn state(&self) -> State {
+        State::from_word(self.word())
+    }
+
+    /// The state as a word, which stays in a register where a state would be copied through
+    /// memory field by field.
+    #[inline]
+    pub(crate) fn word(&self) -> u64 {
         self.believed(self.word.load(Ordering::Acquire))
     }
 
-    /// The state, if it may still be believed. The timer that ends states may be late when
+    /// The word, if it may still be believed. The timer that ends states may be late when
     /// the runtime is busy, so the clock is asked as well, but only where it matters: for a
     /// peer that is not simply to be called.
     #[inline]
-    fn believed(&self, word: u64) -> State {
+    fn believed(&self, word: u64) -> u64 {
         let state = State::from_word(word);
         let troubled = state.breaker != Breaker::Closed
             || !matches!(state.verdict, Verdict::Alive | Verdict::Unknown);
         if troubled && !self.source.holds() {
-            return State::default();
+            return State::default().to_word();
         }
-        state
+        word
     }
 
     pub(crate) fn told(&self) -> Told {
@@ -151,7 +158,7 @@ impl Slot {
     pub(crate) async fn until(&self, is: impl Fn(State) -> bool) -> State {
         let mut changes = self.changes.subscribe();
         loop {
-            let state = self.believed(*changes.borrow_and_update());
+            let state = State::from_word(self.believed(*changes.borrow_and_update()));
             if is(state) {
                 return state;
             }

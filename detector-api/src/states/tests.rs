@@ -45,6 +45,23 @@ fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
+/// A thread keeps hold of the table that it looked into last.
+#[tokio::test]
+async fn a_look_is_into_the_newest_table_of_its_own_states() {
+    let (one, other) = (states(), states());
+    one.replace(&[open(NODE4)], TTL);
+    other.replace(&[open(NODE5)], TTL);
+    for _ in 0..2 {
+        assert!(is_open(&one, NODE4) && !is_open(&one, NODE5));
+        assert!(is_open(&other, NODE5) && !is_open(&other, NODE4));
+    }
+    assert!(is_open(&one, NODE4));
+    std::thread::scope(|scope| {
+        scope.spawn(|| one.replace(&[open(NODE5)], TTL));
+    });
+    assert!(is_open(&one, NODE5) && !is_open(&one, NODE4));
+}
+
 #[tokio::test]
 async fn a_peer_is_found_however_it_is_spelled() {
     let states = states();

@@ -72,6 +72,7 @@ impl State {
             | u64::from(self.generation) << 32
     }
 
+    #[inline]
     pub(crate) fn from_word(word: u64) -> Self {
         let byte = |place: u32| i32::from((word >> place) as u8);
         Self {
