@@ -3,6 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
+use detector_api::{
+    PeerWatch, Report,
+    v1::{Operation, Outcome, Verdict},
+};
 use detector_tests::{
     Cut, Daemon, DaemonOptions, Log, Observed, Scene, SceneOptions, testbed, words,
 };
@@ -140,6 +144,43 @@ async fn a_replay_says_what_the_daemon_said() -> anyhow::Result<()> {
         );
         let calm = replay(&file, &["--patience", "20s"])?;
         assert_eq!(death(&calm.lines), None, "it was back before");
+        Ok(())
+    })
+    .await
+}
+
+/// What the node reported is a signal like any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_hears_the_reports_too() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("h1.rec");
+        let scene = recorded_scene(&file).await?;
+        let _traffic = scene.traffic_to(2).await?;
+        let watch = PeerWatch::start(scene.daemon.socket());
+        ensure!(watch.ready(PROMPT).await, "{}", watch.status());
+        let url = scene.lab.host(2).url();
+        let asked = |outcome| Report {
+            peer: &url,
+            ..Report::new(Operation::DiskState, outcome, Duration::from_millis(100))
+        };
+        for _ in 0..3 {
+            watch.reporter().report(asked(Outcome::TimedOut));
+        }
+        scene.await_verdict(2, Verdict::Slow).await?;
+        watch.reporter().report(asked(Outcome::Succeeded));
+        scene.alive(2).await?;
+        let stdout = scene.daemon.process().stdout().clone();
+        scene.daemon.stop().await?;
+
+        let replayed = replay(&file, &[])?.lines;
+        assert!(
+            replayed
+                .iter()
+                .any(|line| line["reason"] == "slowness_reported"),
+            "{replayed:?}"
+        );
+        assert_eq!(comparable(&replayed), comparable(&printed(&stdout).await?));
         Ok(())
     })
     .await
