@@ -40,6 +40,7 @@ pub use self::{
     measured::{Held, Measured, Seen},
     node::StoreNode,
     scenario::{Options, Scenario, run},
+    today::READ_STALL,
 };
 
 use self::{node::Node, wires::Wires};
