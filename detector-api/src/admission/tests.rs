@@ -9,10 +9,15 @@ async fn half_open() -> (FakeDaemon, PeerWatch, Peer) {
     let daemon = FakeDaemon::start().await;
     daemon.set_ttl(Some(LONG));
     daemon.half_open(NODE4);
-    let watch = PeerWatch::start(daemon.socket());
+    let watch = daemon.watch();
+    let peer = half_open_of(&watch).await;
+    (daemon, watch, peer)
+}
+
+async fn half_open_of(watch: &PeerWatch) -> Peer {
     let peer = watch.states().peer(NODE4);
     until(&peer, Breaker::HalfOpen).await;
-    (daemon, watch, peer)
+    peer
 }
 
 async fn until(peer: &Peer, breaker: Breaker) {
@@ -104,12 +109,22 @@ async fn an_abandoned_trial_tells_nothing() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_does_not_answer_admits_everyone() {
-    let (daemon, _watch, peer) = half_open().await;
+async fn a_daemon_that_does_not_answer_is_given_up_and_admits_everyone() {
+    let (daemon, _, _) = half_open().await;
+    let watch = PeerWatch::start(daemon.socket());
+    let peer = half_open_of(&watch).await;
     daemon.pause();
+    // From here on the clock goes on only while nothing is left to do but to wait.
+    tokio::time::pause();
+    let begun = Instant::now();
     let (first, second) = tokio::join!(peer.admit(), peer.admit());
+    let waited = begun.elapsed();
     assert!(!first.unwrap().is_trial());
     assert!(!second.unwrap().is_trial());
+    // The timer counts whole milliseconds.
+    let limit = Duration::from_millis(50)..=Duration::from_millis(51);
+    assert!(limit.contains(&waited), "together: {waited:?}");
+    assert_eq!(peer.state().breaker, Breaker::HalfOpen, "still believed");
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ async fn world(breaker: Breaker, trials: usize) -> World {
     let daemon = FakeDaemon::start().await;
     daemon.publish(FakeDaemon::state(PEER, Verdict::Unknown, breaker));
     daemon.allow_trials(trials);
-    let watch = PeerWatch::start(daemon.socket());
+    let watch = daemon.watch();
     assert!(watch.ready(LIMIT).await);
     let states = watch.states();
     World {

@@ -16,7 +16,7 @@ const TTL: Duration = Duration::from_secs(3600);
 
 /// States that a test may [`set`].
 pub(crate) fn states() -> PeerStates {
-    let states = PeerStates::watched_on(Handle::current());
+    let states = PeerStates::watched_on(Handle::current(), Duration::ZERO);
     states.replace(&[], TTL);
     states
 }

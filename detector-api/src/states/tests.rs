@@ -8,7 +8,7 @@ const NODE4: &str = "http://node4:9000";
 const NODE5: &str = "http://node5:9000";
 
 fn states() -> PeerStates {
-    PeerStates::watched_on(Handle::current())
+    PeerStates::watched_on(Handle::current(), Duration::ZERO)
 }
 
 fn told(peer: &str, breaker: Breaker, addresses: &[&str]) -> PeerState {
