@@ -41,7 +41,10 @@ pub enum Refused {
     Down(#[from] PeerDown),
     /// The breaker is HalfOpen, and other calls are trying the peer already.
     #[error("{peer} may be back: others are trying it")]
-    TrialsTaken { peer: String },
+    TrialsTaken {
+        /// The peer's name.
+        peer: String,
+    },
 }
 
 impl Refused {

@@ -147,3 +147,38 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ConnectionCache, connection::entries::Watcher, guard::testing};
+
+    const PEER: &str = "http://node4:9000";
+
+    /// Between the moment that the last one left and the dial's learning of it.
+    #[tokio::test]
+    async fn a_dial_goes_on_for_one_who_came_after_the_last_had_left() {
+        let states = testing::states();
+        let cache = ConnectionCache::<u32>::new(states.clone());
+        let (sender, first) = watch::channel(None);
+        let watcher = || Watcher(tokio::spawn(async {}));
+        let begin = sender.clone();
+        let number = { cache.shared().entries() }.begin_dial(PEER, PEER, begin, watcher);
+        let mut dial = Dial {
+            shared: Arc::downgrade(cache.shared()),
+            key: PEER.to_owned(),
+            number,
+            guard: Guard::new(&states.peer(PEER)),
+            outcome: sender,
+            told: false,
+        };
+        drop(first);
+        dial.outcome.closed().await;
+        let second = dial.outcome.subscribe();
+        assert!(!dial.give_up(), "someone waits");
+        assert_eq!(cache.shared().entries().len(), 1);
+        drop(second);
+        assert!(dial.give_up());
+        assert_eq!(cache.shared().entries().len(), 0);
+    }
+}
