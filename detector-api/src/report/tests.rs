@@ -78,7 +78,9 @@ async fn what_is_reported_arrives_as_it_was() {
     assert_eq!(report.lock, "config/iam/format.json");
     assert_eq!(report.duration.unwrap().seconds, 10);
     assert_eq!(report.retries, 2);
-    assert!(report.age.is_some());
+    // It was gathered for that long.
+    let age = Duration::try_from(report.age.unwrap()).unwrap();
+    assert!(age >= Duration::from_millis(100), "{age:?}");
 }
 
 #[tokio::test]
@@ -178,6 +180,26 @@ async fn a_shutdown_sends_what_lies_ready() {
     watch.shutdown().await;
     let all = daemon.reports().borrow().clone();
     assert_eq!(numbers(&all).len(), 2000);
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_two_seconds_at_most_for_a_daemon_that_does_not_answer() {
+    let daemon = FakeDaemon::start().await;
+    daemon.set_ttl(Some(LONG));
+    let watch = watching(&daemon).await;
+    daemon.pause();
+    // The clock goes on only while nothing is left to do but to wait.
+    tokio::time::pause();
+    watch.reporter().report(numbered(0));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    // One batch is on its way, and more lie ready.
+    for number in 1..3 * queue::BATCH {
+        watch.reporter().report(numbered(number));
+    }
+    let begun = Instant::now();
+    watch.shutdown().await;
+    let waited = begun.elapsed();
+    assert!(waited <= Duration::from_secs(2), "{waited:?}");
 }
 
 #[test]

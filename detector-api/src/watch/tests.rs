@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tokio::io::AsyncReadExt;
+
 use super::*;
 use crate::{
     PROTOCOL, State,
@@ -150,6 +152,33 @@ async fn it_resumes_by_revision() {
 }
 
 #[tokio::test]
+async fn it_waits_longer_after_each_attempt_that_fails() {
+    let daemon = FakeDaemon::start().await;
+    daemon.set_ttl(None);
+    let begun = std::time::Instant::now();
+    let _watch = PeerWatch::start(daemon.socket());
+    watches(&daemon, 5).await;
+    // Half of 100, 200, 400 and 800 ms at least.
+    let waited = begun.elapsed();
+    assert!(waited >= Duration::from_millis(750), "{waited:?}");
+}
+
+#[tokio::test]
+async fn it_comes_back_soon_after_each_session_that_was_live() {
+    let daemon = FakeDaemon::start().await;
+    let begun = std::time::Instant::now();
+    let watch = watching(daemon.socket()).await;
+    for _ in 0..12 {
+        daemon.end_streams();
+        status(&watch, is_away).await;
+        status(&watch, is_live).await;
+    }
+    // 100 ms each at most; 18 s at least if they grew.
+    let waited = begun.elapsed();
+    assert!(waited < LONG / 2, "{waited:?}");
+}
+
+#[tokio::test]
 async fn a_daemon_that_is_killed_is_believed_for_its_time_to_live_only() {
     let daemon = FakeDaemon::start().await;
     daemon.set_ttl(Some(SHORT_TTL));
@@ -262,6 +291,29 @@ async fn what_has_no_time_to_live_is_not_believed() {
         assert!(away.contains("no time to live"), "{away}");
         assert!(!watch.states().is_fresh());
     }
+}
+
+#[tokio::test]
+async fn no_daemon_is_believed_for_longer_than_a_minute() {
+    let daemon = FakeDaemon::start().await;
+    daemon.set_ttl(Some(Duration::from_secs(3600)));
+    let watch = watching(daemon.socket()).await;
+    let most = tokio::time::Instant::now() + Duration::from_secs(60);
+    assert!(watch.states().source().until() <= most);
+}
+
+#[tokio::test]
+async fn a_listener_that_never_says_a_word_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("detector.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let watch = PeerWatch::start(&socket);
+    let (mut connection, _) = within(listener.accept()).await.unwrap();
+    within(connection.read_u8()).await.unwrap();
+    // Connected: nothing is left to do but to wait.
+    tokio::time::pause();
+    let away = status(&watch, is_away).await.to_string();
+    assert!(away.contains("does not answer"), "{away}");
 }
 
 #[tokio::test]
