@@ -214,10 +214,8 @@ async fn a_cached_channel_is_closed_when_the_breaker_opens_and_dialled_anew_afte
     let dial = async move || endpoint(new).connect().await;
     let after = cache.get_or_connect(PEER, dial).await.unwrap().service();
     let request = HealthCheckRequest::default();
-    HealthClient::new(after)
-        .check(request.clone())
-        .await
-        .unwrap();
+    let mut after = HealthClient::new(after);
+    within(after.check(request.clone())).await.unwrap();
     // Whoever still has the old one learns that it is none any more.
     let mut before = HealthClient::new(before);
     let refused = within(before.check(request)).await;
