@@ -132,6 +132,15 @@ impl Caller {
 }
 
 /// A call about to be made: [`Caller::to`], [`Caller::whole`].
+///
+/// ```
+/// use detector_api::policy::{Call, CallError};
+/// use tonic::Status;
+///
+/// async fn unlock(call: Call<'_>) -> Result<(), CallError<Status>> {
+///     call.under("config/iam/users.json").once(async { Ok(()) }).await
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing is called until `once` or `repeated`"]
 pub struct Call<'a> {
@@ -143,13 +152,30 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Names the lock that it is about, for the daemon's lock health. [`Caller::whole`] shows it.
+    /// Names the lock that it is about, for the daemon's lock health.
+    ///
+    /// ```
+    /// use detector_api::{policy::{Call, Caller}, v1::Operation};
+    ///
+    /// fn read(caller: &Caller) -> Call<'_> {
+    ///     caller.whole(Operation::IamRead).under("config/iam/users.json")
+    /// }
+    /// ```
     pub fn under(mut self, lock: &'a str) -> Self {
         self.lock = lock;
         self
     }
 
-    /// Makes one attempt: for what must not be done twice. [`Caller::to`] shows it.
+    /// Makes one attempt: for what must not be done twice.
+    ///
+    /// ```
+    /// use detector_api::policy::{Call, CallError};
+    /// use tonic::Status;
+    ///
+    /// async fn append(call: Call<'_>) -> Result<u64, CallError<Status>> {
+    ///     call.once(async { Ok(4096) }).await
+    /// }
+    /// ```
     ///
     /// # Errors
     /// The peer is down or went down, the deadline passed, or the attempt failed.

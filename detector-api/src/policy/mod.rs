@@ -13,7 +13,7 @@ mod retry;
 
 pub use self::{
     adaptive::Deadline,
-    caller::{CallError, Caller},
+    caller::{Call, CallError, Caller},
     failure::CallFailure,
     fan_out::Answer,
     retry::Retry,
