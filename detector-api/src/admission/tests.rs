@@ -128,6 +128,41 @@ async fn a_daemon_that_does_not_answer_is_given_up_and_admits_everyone() {
 }
 
 #[tokio::test]
+async fn who_has_waited_for_anothers_answer_looks_again() {
+    let (daemon, _, _) = half_open().await;
+    let watch = PeerWatch::start(daemon.socket());
+    let peer = half_open_of(&watch).await;
+    daemon.pause();
+    tokio::time::pause();
+    let after = |ms| tokio::time::sleep(Duration::from_millis(ms));
+    let second = async {
+        after(10).await;
+        peer.admit().await
+    };
+    let news = async {
+        after(20).await;
+        let open = FakeDaemon::state(NODE4, crate::v1::Verdict::Dead, Breaker::Open);
+        watch.states().change(&open, LONG).unwrap();
+    };
+    let (first, second, ()) = tokio::join!(peer.admit(), second, news);
+    assert!(first.is_ok(), "it asked when nothing was known");
+    assert!(matches!(second, Err(Refused::Down(_))), "{second:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_held_against_others_for_a_moment_only() {
+    let (daemon, _watch, peer) = half_open().await;
+    assert!(is_taken(&peer.admit().await));
+    daemon.allow_trials(1);
+    tokio::time::pause();
+    assert!(is_taken(&peer.admit().await), "nobody asks again so soon");
+    tokio::time::advance(TAKEN_FOR).await;
+    tokio::time::resume();
+    assert!(peer.admit().await.unwrap().is_trial());
+    assert_eq!(daemon.trials_asked(), 2);
+}
+
+#[tokio::test]
 async fn a_daemon_that_has_gone_admits_everyone() {
     let (daemon, watch, peer) = half_open().await;
     let _stopped = daemon.kill().await;

@@ -146,6 +146,44 @@ async fn a_dial_that_nobody_waits_for_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_dial_that_was_evicted_does_not_take_a_newer_ones_place() {
+    let cache = ConnectionCache::new(testing::states());
+    let ask = |dialled: oneshot::Receiver<u32>| {
+        let cache = cache.clone();
+        let dial = || async { dialled.await.map(Arc::new) };
+        tokio::spawn(async move { cache.get_or_connect(KEYS[0], dial).await })
+    };
+    let (old, dialled) = oneshot::channel();
+    let first = ask(dialled);
+    settle().await;
+    cache.evict_connection(KEYS[0]);
+    let (new, dialled) = oneshot::channel();
+    let second = ask(dialled);
+    settle().await;
+    old.send(1).unwrap();
+    assert_eq!(**within(first).await.unwrap().unwrap(), 1);
+    assert!(!cache.has_cached_connection(KEYS[0]), "the newer one's");
+    new.send(2).unwrap();
+    assert_eq!(**within(second).await.unwrap().unwrap(), 2);
+    assert!(cache.has_cached_connection(KEYS[0]));
+}
+
+#[tokio::test]
+async fn an_open_peer_takes_nobodys_place() {
+    let limits = Limits {
+        connections: 1,
+        ..Limits::default()
+    };
+    let states = testing::states();
+    let cache = ConnectionCache::with_limits(states.clone(), limits);
+    cache.get_or_connect(KEYS[0], makes(1)).await.unwrap();
+    testing::set(&states, "http://node5:9000", Breaker::Open);
+    let refused = cache.get_or_connect("http://node5:9000", makes(2)).await;
+    assert!(refused.unwrap_err().peer_down().is_some());
+    assert!(cache.has_cached_connection(KEYS[0]));
+}
+
+#[tokio::test]
 async fn a_dial_that_panics_is_an_error() {
     let cache = ConnectionCache::<Arc<u32>>::new(testing::states());
     let dial = || -> std::future::Ready<Made> { panic!("a dial's own fault") };

@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     PeerStates, PeerWatch,
     testing::FakeDaemon,
-    v1::{Breaker, TrialOutcome, Verdict},
+    v1::{Breaker, FinishTrialRequest, TrialOutcome, Verdict},
 };
 
 const PEER: &str = "http://node4:9000";
@@ -39,6 +39,12 @@ async fn world(breaker: Breaker, trials: usize) -> World {
         states,
         _watch: watch,
     }
+}
+
+/// The outcomes of trials, once there are so many.
+async fn finished(world: &World, at_least: usize) -> Vec<FinishTrialRequest> {
+    let finished = world.daemon.finished_trials(at_least);
+    tokio::time::timeout(LIMIT, finished).await.expect("untold")
 }
 
 fn makes(made: u32) -> impl FnOnce() -> std::future::Ready<Result<Arc<u32>, Infallible>> + Send {
@@ -82,10 +88,10 @@ async fn a_dial_tells_how_its_trial_went() {
     let world = world(Breaker::HalfOpen, 2).await;
     let dial = || ready(Err::<Arc<u32>, _>(io::Error::other("refused")));
     world.cache.get_or_connect(PEER, dial).await.unwrap_err();
-    let told = world.daemon.finished_trials(1).await;
+    let told = finished(&world, 1).await;
     assert_eq!(told[0].outcome(), TrialOutcome::Failed);
     world.cache.get_or_connect(PEER, makes(1)).await.unwrap();
-    let told = world.daemon.finished_trials(2).await;
+    let told = finished(&world, 2).await;
     assert_eq!(told[1].outcome(), TrialOutcome::Succeeded);
     // A connection that is there needs no trial.
     world.cache.get_or_connect(PEER, makes(2)).await.unwrap();
@@ -157,7 +163,7 @@ mod channel {
             .check(HealthCheckRequest::default())
             .await
             .unwrap_err();
-        let told = world.daemon.finished_trials(1).await;
+        let told = finished(&world, 1).await;
         assert_eq!(told[0].outcome(), TrialOutcome::Failed);
     }
 }
