@@ -150,6 +150,22 @@ async fn who_has_waited_for_anothers_answer_looks_again() {
 }
 
 #[tokio::test]
+async fn one_who_asks_and_is_not_polled_any_more_holds_up_nobody() {
+    let (daemon, _, _) = half_open().await;
+    let watch = PeerWatch::start(daemon.socket());
+    let peer = half_open_of(&watch).await;
+    daemon.pause();
+    tokio::time::pause();
+    let mut asks = std::pin::pin!(peer.admit());
+    tokio::select! {
+        biased;
+        answer = &mut asks => panic!("{answer:?}"),
+        () = std::future::ready(()) => {}
+    }
+    assert!(!peer.admit().await.unwrap().is_trial());
+}
+
+#[tokio::test]
 async fn a_refusal_is_held_against_others_for_a_moment_only() {
     let (daemon, _watch, peer) = half_open().await;
     assert!(is_taken(&peer.admit().await));

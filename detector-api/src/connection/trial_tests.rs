@@ -142,8 +142,10 @@ mod channel {
             async move { client.check(HealthCheckRequest::default()).await }
         });
         accepted.recv().await.unwrap();
-        let second = client.clone().check(HealthCheckRequest::default()).await;
-        let status = second.unwrap_err();
+        let mut second = client.clone();
+        let second = second.check(HealthCheckRequest::default());
+        let second = tokio::time::timeout(LIMIT, second).await;
+        let status = second.expect("told at once").unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
         let cause = std::error::Error::source(&status).and_then(|cause| cause.downcast_ref());
         assert!(
