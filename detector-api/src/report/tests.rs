@@ -133,10 +133,17 @@ async fn a_report_that_finds_no_room_is_counted_and_its_caller_goes_on() {
     let daemon = FakeDaemon::start().await;
     let watch = watching(&daemon).await;
     let reporter = watch.reporter();
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for number in 0..QUEUE + 10 {
+            reporter.report(numbered(number));
+        }
+        done.send(())
+    });
     // The runtime has one thread, and this holds it: nobody takes anything in.
-    for number in 0..QUEUE + 10 {
-        reporter.report(numbered(number));
-    }
+    ended
+        .recv_timeout(LONG)
+        .expect("a report made its caller wait");
     let all = batches(&daemon, |all| numbers(all).len() == QUEUE).await;
     assert_eq!(numbers(&all), (0..QUEUE as u32).collect::<Vec<_>>());
     assert_eq!(dropped(&all), 10);
