@@ -126,6 +126,8 @@ async fn while_the_daemon_is_away_the_newest_are_kept_and_the_rest_counted() {
     let kept = numbers(&all);
     assert_eq!(kept.len(), QUEUE);
     assert_eq!(dropped(&all), (COUNT - QUEUE) as u64);
+    let fullest = all.iter().map(|batch| batch.reports.len()).max();
+    assert_eq!(fullest, Some(queue::BATCH));
 }
 
 #[tokio::test]
