@@ -301,12 +301,12 @@ async fn a_fan_out_takes_what_comes_in_time() {
     let caller = Caller::new(PeerStates::unwatched(), Reporter::disabled(), policies);
     let begun = Instant::now();
     let asked = caller.fan_out(
-        ["http://a:1", "http://b:1", "http://c:1"],
+        ["http://a:1", "http://b:1", "http://c:1", "http://d:1"],
         Operation::Console,
         |peer| async move {
             match peer.as_str() {
                 "http://a:1" => Ok(1),
-                "http://b:1" => std::future::pending().await,
+                "http://b:1" | "http://d:1" => std::future::pending().await,
                 _ => Err(Status::internal("disk")),
             }
         },
@@ -314,10 +314,14 @@ async fn a_fan_out_takes_what_comes_in_time() {
     let answers: Vec<Answer<u8, Status>> = within(asked).await;
     assert_eq!(begun.elapsed(), Duration::from_millis(500));
     let peers: Vec<_> = answers.iter().map(|answer| answer.peer.as_str()).collect();
-    assert_eq!(peers, ["http://a:1", "http://b:1", "http://c:1"]);
+    assert_eq!(
+        peers,
+        ["http://a:1", "http://b:1", "http://c:1", "http://d:1"]
+    );
     assert!(matches!(answers[0].result, Ok(1)));
     assert!(matches!(answers[1].result, Err(CallError::TimedOut { .. })));
     assert!(matches!(answers[2].result, Err(CallError::Failed(_))));
+    assert!(matches!(answers[3].result, Err(CallError::TimedOut { .. })));
 }
 
 #[tokio::test]
