@@ -17,13 +17,9 @@ use crate::{
     },
 };
 
-/// How long the daemon may take to lease a trial; a local call takes a fraction of a
-/// millisecond. Tests share their machine with others, and mean a daemon that never answers.
-const ACQUIRE_LIMIT: Duration = if cfg!(any(test, feature = "testing")) {
-    Duration::from_secs(2)
-} else {
-    Duration::from_millis(50)
-};
+/// How long the daemon may take to lease a trial: a local call takes a fraction of a
+/// millisecond.
+pub(crate) const ACQUIRE_LIMIT: Duration = Duration::from_millis(50);
 /// How long it may take to take one back.
 const FINISH_LIMIT: Duration = Duration::from_secs(1);
 /// For how long nobody asks again after all trials were found leased.
@@ -45,7 +41,10 @@ pub enum Refused {
     Down(#[from] PeerDown),
     /// The breaker is HalfOpen, and other calls are trying the peer already.
     #[error("{peer} may be back: others are trying it")]
-    TrialsTaken { peer: String },
+    TrialsTaken {
+        /// The peer's name.
+        peer: String,
+    },
 }
 
 impl Refused {
@@ -177,14 +176,14 @@ impl Peer {
     ///
     /// ```
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// use detector_api::{PeerWatch, Refused, v1::Breaker};
+    /// use detector_api::{Refused, v1::Breaker};
     ///
     /// # use std::time::Duration;
     /// # use detector_api::{testing::FakeDaemon, v1::Verdict};
     /// # let daemon = FakeDaemon::start().await;
     /// # daemon.publish(FakeDaemon::state("http://node4:9000", Verdict::Unknown, Breaker::HalfOpen));
     /// # daemon.allow_trials(1);
-    /// # let watch = PeerWatch::start(daemon.socket());
+    /// # let watch = daemon.watch();
     /// # assert!(watch.ready(Duration::from_secs(5)).await);
     /// let peer = watch.states().peer("http://node4:9000");
     /// assert_eq!(peer.state().breaker, Breaker::HalfOpen);
@@ -198,7 +197,10 @@ impl Peer {
     pub async fn admit(&self) -> Result<Admission, Refused> {
         match self.free()? {
             Some(admission) => Ok(admission),
-            None => self.try_it(Instant::now() + ACQUIRE_LIMIT).await,
+            None => {
+                let limit = self.slot().source().acquire_limit();
+                self.try_it(Instant::now() + limit).await
+            }
         }
     }
 

@@ -20,6 +20,17 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Why the daemon cannot be reached. None of these says anything about a peer: a caller
 /// goes on as if there were no detector.
+///
+/// ```
+/// use detector_api::{ConnectError, connect};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let error = connect("/nowhere/detector.sock").await.unwrap_err();
+/// assert!(matches!(error, ConnectError::NotRunning { .. }));
+/// assert!(error.to_string().contains("is it running?"));
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Nothing listens there.
@@ -28,18 +39,30 @@ pub enum ConnectError {
          `detector run`, or name the socket it listens on",
         path.display()
     )]
-    NotRunning { path: PathBuf, cause: io::Error },
+    NotRunning {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
     /// The caller may not use the socket.
     #[error(
         "the socket {} may not be used by this user ({cause}): join the group that owns it \
          (`ls -l` shows it, the daemon's `socket_group` sets it), or run as root",
         path.display()
     )]
-    PermissionDenied { path: PathBuf, cause: io::Error },
+    PermissionDenied {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
     /// Anything else, a listener that does not answer among it.
     #[error("cannot connect to the detector daemon at {}", path.display())]
     Failed {
+        /// The socket.
         path: PathBuf,
+        /// What the transport says.
         source: transport::Error,
     },
 }

@@ -20,27 +20,49 @@ use self::{host::Host, text::Text};
 const MAX_NAME: usize = 8 + host::MAX + 6;
 
 /// Why a text does not name a peer.
+///
+/// ```
+/// use detector_api::{NameError, PeerName};
+///
+/// let refused = |text| PeerName::parse(text).unwrap_err();
+/// assert_eq!(refused("node4"), NameError::NoPort);
+/// assert_eq!(refused("http://user@node4:9000"), NameError::UserInfo);
+/// assert_eq!(
+///     refused("node4:0").to_string(),
+///     "a peer's port is a number from 1 to 65535; write it as http://node4:9000"
+/// );
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
+    /// There is no text.
     #[error("a peer's name is empty; write it as http://node4:9000")]
     Empty,
+    /// A character that no name has.
     #[error("{0:?} is not allowed in a peer's name; write it as http://node4:9000")]
     Character(char),
+    /// A scheme that peers do not speak.
     #[error("a peer is http:// or https://; write it as http://node4:9000")]
     Scheme,
+    /// A user or a password before the host.
     #[error("a peer's name carries no user or password; write it as http://node4:9000")]
     UserInfo,
+    /// A query or a fragment.
     #[error("a peer's name carries no query or fragment; write it as http://node4:9000")]
     Query,
+    /// A bare host, which leaves open where it listens.
     #[error("a peer's name has a port or a scheme; write it as http://node4:9000")]
     NoPort,
+    /// A port that is none.
     #[error("a peer's port is a number from 1 to 65535; write it as http://node4:9000")]
     Port,
+    /// A host that is none.
     #[error("a peer's host is a name or an address; write it as http://node4:9000")]
     Host,
+    /// A host name that is not in ASCII.
     #[error("a host name outside ASCII is written in its xn-- form")]
     NotAscii,
+    /// A host name that no resolver takes.
     #[error("a host name has at most 253 characters")]
     HostTooLong,
 }

@@ -54,7 +54,9 @@ const MAX_PEER: usize = 256;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report<'a> {
+    /// What kind of operation it was.
     pub operation: Operation,
+    /// How it ended.
     pub outcome: Outcome,
     /// The peer it was asked of, in any spelling; empty for one that involved several.
     pub peer: &'a str,

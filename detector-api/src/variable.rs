@@ -22,11 +22,17 @@ use std::{env, ops::RangeInclusive};
      one, as in {default}, or unset it for the default"
 )]
 pub struct VariableError {
+    /// The variable's name.
     pub name: &'static str,
+    /// What it is set to.
     pub value: String,
+    /// What it counts.
     pub unit: &'static str,
+    /// The least that it may be.
     pub min: u64,
+    /// The most that it may be.
     pub max: u64,
+    /// What holds while it is not set.
     pub default: u64,
 }
 

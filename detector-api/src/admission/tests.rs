@@ -9,10 +9,15 @@ async fn half_open() -> (FakeDaemon, PeerWatch, Peer) {
     let daemon = FakeDaemon::start().await;
     daemon.set_ttl(Some(LONG));
     daemon.half_open(NODE4);
-    let watch = PeerWatch::start(daemon.socket());
+    let watch = daemon.watch();
+    let peer = half_open_of(&watch).await;
+    (daemon, watch, peer)
+}
+
+async fn half_open_of(watch: &PeerWatch) -> Peer {
     let peer = watch.states().peer(NODE4);
     until(&peer, Breaker::HalfOpen).await;
-    (daemon, watch, peer)
+    peer
 }
 
 async fn until(peer: &Peer, breaker: Breaker) {
@@ -104,12 +109,73 @@ async fn an_abandoned_trial_tells_nothing() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_does_not_answer_admits_everyone() {
-    let (daemon, _watch, peer) = half_open().await;
+async fn a_daemon_that_does_not_answer_is_given_up_and_admits_everyone() {
+    let (daemon, _, _) = half_open().await;
+    let watch = PeerWatch::start(daemon.socket());
+    let peer = half_open_of(&watch).await;
     daemon.pause();
+    // From here on the clock goes on only while nothing is left to do but to wait.
+    tokio::time::pause();
+    let begun = Instant::now();
     let (first, second) = tokio::join!(peer.admit(), peer.admit());
+    let waited = begun.elapsed();
     assert!(!first.unwrap().is_trial());
     assert!(!second.unwrap().is_trial());
+    // The timer counts whole milliseconds.
+    let limit = Duration::from_millis(50)..=Duration::from_millis(51);
+    assert!(limit.contains(&waited), "together: {waited:?}");
+    assert_eq!(peer.state().breaker, Breaker::HalfOpen, "still believed");
+}
+
+#[tokio::test]
+async fn who_has_waited_for_anothers_answer_looks_again() {
+    let (daemon, _, _) = half_open().await;
+    let watch = PeerWatch::start(daemon.socket());
+    let peer = half_open_of(&watch).await;
+    daemon.pause();
+    tokio::time::pause();
+    let after = |ms| tokio::time::sleep(Duration::from_millis(ms));
+    let second = async {
+        after(10).await;
+        peer.admit().await
+    };
+    let news = async {
+        after(20).await;
+        let open = FakeDaemon::state(NODE4, crate::v1::Verdict::Dead, Breaker::Open);
+        watch.states().change(&open, LONG).unwrap();
+    };
+    let (first, second, ()) = tokio::join!(peer.admit(), second, news);
+    assert!(first.is_ok(), "it asked when nothing was known");
+    assert!(matches!(second, Err(Refused::Down(_))), "{second:?}");
+}
+
+#[tokio::test]
+async fn one_who_asks_and_is_not_polled_any_more_holds_up_nobody() {
+    let (daemon, _, _) = half_open().await;
+    let watch = PeerWatch::start(daemon.socket());
+    let peer = half_open_of(&watch).await;
+    daemon.pause();
+    tokio::time::pause();
+    let mut asks = std::pin::pin!(peer.admit());
+    tokio::select! {
+        biased;
+        answer = &mut asks => panic!("{answer:?}"),
+        () = std::future::ready(()) => {}
+    }
+    assert!(!peer.admit().await.unwrap().is_trial());
+}
+
+#[tokio::test]
+async fn a_refusal_is_held_against_others_for_a_moment_only() {
+    let (daemon, _watch, peer) = half_open().await;
+    assert!(is_taken(&peer.admit().await));
+    daemon.allow_trials(1);
+    tokio::time::pause();
+    assert!(is_taken(&peer.admit().await), "nobody asks again so soon");
+    tokio::time::advance(TAKEN_FOR).await;
+    tokio::time::resume();
+    assert!(peer.admit().await.unwrap().is_trial());
+    assert_eq!(daemon.trials_asked(), 2);
 }
 
 #[tokio::test]

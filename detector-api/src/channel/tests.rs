@@ -1,6 +1,6 @@
 //! gRPC over real sockets, to servers that answer and to one that never does.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use tokio::{io::AsyncReadExt, net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -16,14 +16,11 @@ use tonic_prost::ProstCodec;
 use super::*;
 use crate::{
     PeerStates, Profile,
-    guard::testing::{self, REASON, silent_server},
+    guard::testing::{self, REASON, silent_server, within},
     v1::{Breaker, OperationReport, ReportRequest, ReportResponse},
 };
 
 const PEER: &str = "http://node4:9000";
-
-/// Long after what is to happen would have.
-const LIMIT: Duration = Duration::from_secs(10);
 
 fn endpoint(server: SocketAddr) -> Endpoint {
     Endpoint::from_shared(format!("http://{server}")).unwrap()
@@ -65,7 +62,8 @@ async fn an_open_peer_is_not_called_and_the_status_says_why() {
     testing::set(&states, PEER, Breaker::Open);
     let mut client = HealthClient::new(layered(&states, server));
     let request = HealthCheckRequest::default();
-    assert_is_down(&client.check(request).await.unwrap_err());
+    let refused = within(client.check(request)).await;
+    assert_is_down(&refused.unwrap_err());
     assert!(accepted.try_recv().is_err(), "dialled");
 }
 
@@ -77,7 +75,7 @@ async fn a_call_in_flight_ends_when_the_breaker_opens() {
     let call = tokio::spawn(async move { client.check(HealthCheckRequest::default()).await });
     accepted.recv().await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
-    assert_is_down(&call.await.unwrap().unwrap_err());
+    assert_is_down(&within(call).await.unwrap().unwrap_err());
 }
 
 #[tokio::test]
@@ -97,7 +95,7 @@ async fn a_dial_in_flight_ends_when_the_breaker_opens() {
     let call = tokio::spawn(async move { client.check(HealthCheckRequest::default()).await });
     dials.recv().await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
-    assert_is_down(&call.await.unwrap().unwrap_err());
+    assert_is_down(&within(call).await.unwrap().unwrap_err());
 }
 
 #[tokio::test]
@@ -110,7 +108,7 @@ async fn a_stream_is_cut_midway_with_an_error() {
     let rest = tokio::spawn(async move { stream.message().await });
     tokio::task::yield_now().await;
     testing::set(&states, PEER, Breaker::Open);
-    assert_is_down(&rest.await.unwrap().unwrap_err());
+    assert_is_down(&within(rest).await.unwrap().unwrap_err());
 }
 
 #[tokio::test]
@@ -143,9 +141,8 @@ async fn an_upload_that_nobody_reads_ends_and_lets_go_of_its_source() {
     // The stream's window is 64 KiB, and nobody opens it further.
     count.wait_for(|&sent| sent >= 4).await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
-    assert_is_down(&upload.await.unwrap().unwrap_err());
-    let let_go = tokio::time::timeout(LIMIT, writer).await;
-    let_go.expect("the source is let go of").unwrap();
+    assert_is_down(&within(upload).await.unwrap().unwrap_err());
+    within(writer).await.expect("the source is let go of");
 }
 
 #[tokio::test]
@@ -190,12 +187,12 @@ async fn the_connector_alone_ends_what_is_in_flight_and_what_is_dialled() {
     accepted.recv().await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
     // What programs that know nothing of the detector take for a failure of the network.
-    let ended = call.await.unwrap().unwrap_err();
+    let ended = within(call).await.unwrap().unwrap_err();
     assert_eq!(
         (ended.code(), ended.message()),
         (Code::Unknown, "transport error")
     );
-    let refused = client.check(HealthCheckRequest::default()).await;
+    let refused = within(client.check(HealthCheckRequest::default())).await;
     assert_is_down(&refused.unwrap_err());
 }
 
@@ -217,15 +214,15 @@ async fn a_cached_channel_is_closed_when_the_breaker_opens_and_dialled_anew_afte
     let dial = async move || endpoint(new).connect().await;
     let after = cache.get_or_connect(PEER, dial).await.unwrap().service();
     let request = HealthCheckRequest::default();
-    HealthClient::new(after)
-        .check(request.clone())
-        .await
-        .unwrap();
+    let mut after = HealthClient::new(after);
+    within(after.check(request.clone())).await.unwrap();
     // Whoever still has the old one learns that it is none any more.
-    assert_is_down(&HealthClient::new(before).check(request).await.unwrap_err());
+    let mut before = HealthClient::new(before);
+    let refused = within(before.check(request)).await;
+    assert_is_down(&refused.unwrap_err());
+    drop(before);
     let mut rest = Vec::new();
-    tokio::time::timeout(LIMIT, connection.read_to_end(&mut rest))
+    within(connection.read_to_end(&mut rest))
         .await
-        .expect("closed")
-        .unwrap();
+        .expect("closed");
 }

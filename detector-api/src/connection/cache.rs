@@ -292,6 +292,11 @@ impl<C> ConnectionCache<C> {
     fn peer(&self, key: &str) -> Peer {
         self.shared.states.peer(key)
     }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Arc<Shared<C>> {
+        &self.shared
+    }
 }
 
 impl<C> Shared<C> {

@@ -147,3 +147,52 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ConnectionCache, Peer, connection::entries::Watcher, guard::testing, v1::Breaker};
+
+    const PEER: &str = "http://node4:9000";
+
+    fn dialling(cache: &ConnectionCache<u32>, peer: &Peer) -> Dial<u32> {
+        let (outcome, _) = watch::channel(None);
+        let watcher = || Watcher(tokio::spawn(async {}));
+        let mut entries = cache.shared().entries();
+        Dial {
+            shared: Arc::downgrade(cache.shared()),
+            key: PEER.to_owned(),
+            number: entries.begin_dial(PEER, PEER, outcome.clone(), watcher),
+            guard: Guard::new(peer),
+            outcome,
+            told: false,
+        }
+    }
+
+    /// Between the moment that the last one left and the dial's learning of it.
+    #[tokio::test]
+    async fn a_dial_goes_on_for_one_who_came_after_the_last_had_left() {
+        let states = testing::states();
+        let cache = ConnectionCache::new(states.clone());
+        let mut dial = dialling(&cache, &states.peer(PEER));
+        dial.outcome.closed().await;
+        let second = dial.outcome.subscribe();
+        assert!(!dial.give_up(), "someone waits");
+        assert_eq!(cache.shared().entries().len(), 1);
+        drop(second);
+        assert!(dial.give_up());
+        assert_eq!(cache.shared().entries().len(), 0);
+    }
+
+    /// Its peer's watcher has looked already, and looks no more.
+    #[tokio::test]
+    async fn what_was_dialled_before_an_opening_is_not_kept() {
+        let states = testing::states();
+        let cache = ConnectionCache::new(states.clone());
+        let mut dial = dialling(&cache, &states.peer(PEER));
+        let connection = Connection::new(7, dial.guard.clone());
+        testing::set(&states, PEER, Breaker::Open);
+        dial.tell(Ok(connection));
+        assert_eq!(cache.shared().entries().len(), 0);
+    }
+}

@@ -24,7 +24,9 @@ pub enum ConnectionError {
     /// The breaker is Open: nothing was dialled, or the dial was ended.
     #[error("not connected to {key}: the peer is down; ask another")]
     Down {
+        /// What was asked for.
         key: String,
+        /// Why and since when.
         #[source]
         down: PeerDown,
     },
@@ -32,20 +34,29 @@ pub enum ConnectionError {
     /// peer is back.
     #[error("not connected to {key}: the peer is being tried by other calls; try again soon")]
     Refused {
+        /// What was asked for.
         key: String,
+        /// Which peer it is.
         #[source]
         refused: Refused,
     },
     /// The dial failed.
     #[error("cannot connect to {key}")]
     Dial {
+        /// What was asked for.
         key: String,
+        /// What the dial failed with.
         #[source]
         cause: Arc<dyn Error + Send + Sync>,
     },
     /// As many dials as the cache may hold connections are under way.
     #[error("not connected to {key}: {limit} other dials are under way, which is all that may be")]
-    Full { key: String, limit: usize },
+    Full {
+        /// What was asked for.
+        key: String,
+        /// [`Limits::connections`](crate::Limits::connections).
+        limit: usize,
+    },
 }
 
 impl ConnectionError {

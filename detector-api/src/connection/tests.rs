@@ -19,7 +19,7 @@ use tokio::{
 use super::*;
 use crate::{
     PeerStates,
-    guard::testing::{self, REASON},
+    guard::testing::{self, REASON, within},
     v1::Breaker,
 };
 
@@ -75,7 +75,7 @@ async fn a_hundred_ask_and_one_dials() {
     }
     settle().await;
     go.notify_one();
-    let all = callers.join_all().await;
+    let all = within(callers.join_all()).await;
     assert!(all.iter().all(|one| Arc::ptr_eq(one, &all[0])));
     assert_eq!(dials.load(Ordering::Relaxed), 1);
 }
@@ -96,7 +96,7 @@ async fn one_failure_is_told_to_all_and_not_kept() {
             cache.get_or_connect(KEYS[0], dial).await.unwrap_err()
         });
     }
-    for error in callers.join_all().await {
+    for error in within(callers.join_all()).await {
         let cause: &io::Error = error.dial_error().expect("the dial's own error");
         assert_eq!(cause.kind(), io::ErrorKind::ConnectionRefused);
     }
@@ -123,7 +123,7 @@ async fn a_leader_who_leaves_strands_nobody() {
     leader.abort();
     settle().await;
     made.send(5).unwrap();
-    assert_eq!(**waiter.await.unwrap().unwrap(), 5);
+    assert_eq!(**within(waiter).await.unwrap().unwrap(), 5);
 }
 
 #[tokio::test]
@@ -140,9 +140,47 @@ async fn a_dial_that_nobody_waits_for_is_given_up() {
     });
     settle().await;
     leader.abort();
-    alive.closed().await;
+    within(alive.closed()).await;
     let next = cache.get_or_connect(KEYS[0], makes(2)).await.unwrap();
     assert_eq!(**next, 2);
+}
+
+#[tokio::test]
+async fn a_dial_that_was_evicted_does_not_take_a_newer_ones_place() {
+    let cache = ConnectionCache::new(testing::states());
+    let ask = |dialled: oneshot::Receiver<u32>| {
+        let cache = cache.clone();
+        let dial = || async { dialled.await.map(Arc::new) };
+        tokio::spawn(async move { cache.get_or_connect(KEYS[0], dial).await })
+    };
+    let (old, dialled) = oneshot::channel();
+    let first = ask(dialled);
+    settle().await;
+    cache.evict_connection(KEYS[0]);
+    let (new, dialled) = oneshot::channel();
+    let second = ask(dialled);
+    settle().await;
+    old.send(1).unwrap();
+    assert_eq!(**within(first).await.unwrap().unwrap(), 1);
+    assert!(!cache.has_cached_connection(KEYS[0]), "the newer one's");
+    new.send(2).unwrap();
+    assert_eq!(**within(second).await.unwrap().unwrap(), 2);
+    assert!(cache.has_cached_connection(KEYS[0]));
+}
+
+#[tokio::test]
+async fn an_open_peer_takes_nobodys_place() {
+    let limits = Limits {
+        connections: 1,
+        ..Limits::default()
+    };
+    let states = testing::states();
+    let cache = ConnectionCache::with_limits(states.clone(), limits);
+    cache.get_or_connect(KEYS[0], makes(1)).await.unwrap();
+    testing::set(&states, "http://node5:9000", Breaker::Open);
+    let refused = cache.get_or_connect("http://node5:9000", makes(2)).await;
+    assert!(refused.unwrap_err().peer_down().is_some());
+    assert!(cache.has_cached_connection(KEYS[0]));
 }
 
 #[tokio::test]
@@ -189,7 +227,7 @@ async fn an_opening_ends_what_is_run_and_its_connection_for_good() {
     });
     settle().await;
     testing::set(&states, KEYS[0], Breaker::Open);
-    let down = call.await.unwrap().unwrap_err();
+    let down = within(call).await.unwrap().unwrap_err();
     assert_eq!((down.peer.as_str(), down.reason), (KEYS[0], REASON));
     testing::set(&states, KEYS[0], Breaker::Closed);
     assert!(connection.run(ready(())).await.is_err());
@@ -222,7 +260,7 @@ async fn an_opening_ends_the_dial_and_all_who_wait_for_it() {
     }
     settle().await;
     testing::set(&states, KEYS[0], Breaker::Open);
-    for error in callers.join_all().await {
+    for error in within(callers.join_all()).await {
         assert!(matches!(error, ConnectionError::Down { .. }), "{error:?}");
     }
 }

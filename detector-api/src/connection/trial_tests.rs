@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     PeerStates, PeerWatch,
     testing::FakeDaemon,
-    v1::{Breaker, TrialOutcome, Verdict},
+    v1::{Breaker, FinishTrialRequest, TrialOutcome, Verdict},
 };
 
 const PEER: &str = "http://node4:9000";
@@ -30,7 +30,7 @@ async fn world(breaker: Breaker, trials: usize) -> World {
     let daemon = FakeDaemon::start().await;
     daemon.publish(FakeDaemon::state(PEER, Verdict::Unknown, breaker));
     daemon.allow_trials(trials);
-    let watch = PeerWatch::start(daemon.socket());
+    let watch = daemon.watch();
     assert!(watch.ready(LIMIT).await);
     let states = watch.states();
     World {
@@ -39,6 +39,12 @@ async fn world(breaker: Breaker, trials: usize) -> World {
         states,
         _watch: watch,
     }
+}
+
+/// The outcomes of trials, once there are so many.
+async fn finished(world: &World, at_least: usize) -> Vec<FinishTrialRequest> {
+    let finished = world.daemon.finished_trials(at_least);
+    tokio::time::timeout(LIMIT, finished).await.expect("untold")
 }
 
 fn makes(made: u32) -> impl FnOnce() -> std::future::Ready<Result<Arc<u32>, Infallible>> + Send {
@@ -82,10 +88,10 @@ async fn a_dial_tells_how_its_trial_went() {
     let world = world(Breaker::HalfOpen, 2).await;
     let dial = || ready(Err::<Arc<u32>, _>(io::Error::other("refused")));
     world.cache.get_or_connect(PEER, dial).await.unwrap_err();
-    let told = world.daemon.finished_trials(1).await;
+    let told = finished(&world, 1).await;
     assert_eq!(told[0].outcome(), TrialOutcome::Failed);
     world.cache.get_or_connect(PEER, makes(1)).await.unwrap();
-    let told = world.daemon.finished_trials(2).await;
+    let told = finished(&world, 2).await;
     assert_eq!(told[1].outcome(), TrialOutcome::Succeeded);
     // A connection that is there needs no trial.
     world.cache.get_or_connect(PEER, makes(2)).await.unwrap();
@@ -136,8 +142,10 @@ mod channel {
             async move { client.check(HealthCheckRequest::default()).await }
         });
         accepted.recv().await.unwrap();
-        let second = client.clone().check(HealthCheckRequest::default()).await;
-        let status = second.unwrap_err();
+        let mut second = client.clone();
+        let second = second.check(HealthCheckRequest::default());
+        let second = tokio::time::timeout(LIMIT, second).await;
+        let status = second.expect("told at once").unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
         let cause = std::error::Error::source(&status).and_then(|cause| cause.downcast_ref());
         assert!(
@@ -157,7 +165,7 @@ mod channel {
             .check(HealthCheckRequest::default())
             .await
             .unwrap_err();
-        let told = world.daemon.finished_trials(1).await;
+        let told = finished(&world, 1).await;
         assert_eq!(told[0].outcome(), TrialOutcome::Failed);
     }
 }

@@ -153,7 +153,7 @@ mod tests {
         testing::set(&states, PEER, Breaker::Open);
         let half = body.frame().await.unwrap().unwrap();
         assert_eq!(half.into_data().unwrap(), b"half");
-        let end = body.frame().await.unwrap().unwrap_err();
+        let end = testing::within(body.frame()).await.unwrap().unwrap_err();
         assert!(matches!(end, Interrupted::Down(_)), "{end:?}");
         assert_eq!(Arc::strong_count(&held), 1, "still held");
         assert!(body.frame().await.is_none(), "the error comes once");

@@ -8,6 +8,22 @@ use super::Guard;
 use crate::{Peer, PeerDown, Refused};
 
 /// Why a request to a peer, or a body of one, did not come to its end.
+///
+/// ```
+/// use std::io;
+///
+/// use detector_api::{Interrupted, Refused};
+///
+/// /// Whether another peer is to be asked at once.
+/// fn ask_another(error: &Interrupted<io::Error>) -> bool {
+///     match error {
+///         Interrupted::Down(_) | Interrupted::Refused(_) => true,
+///         Interrupted::Failed(error) => error.kind() == io::ErrorKind::TimedOut,
+///     }
+/// }
+/// let refused = Refused::TrialsTaken { peer: "http://node4:9000".to_owned() };
+/// assert!(ask_another(&Interrupted::Refused(refused)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Interrupted<E: Error + 'static> {
     /// The peer is down: the request was not made, or what was in flight was ended.

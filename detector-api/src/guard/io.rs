@@ -202,3 +202,114 @@ impl<T: fmt::Debug> fmt::Debug for GuardedIo<T> {
         f.debug_tuple("GuardedIo").field(&self.inner).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::rt::ReadBuf;
+
+    use super::*;
+    use crate::{PeerStates, guard::testing, v1::Breaker};
+
+    const PEER: &str = "http://node4:9000";
+
+    /// A connection of which nothing comes and into which nothing goes, or all of it does.
+    struct Fake {
+        stalls: bool,
+    }
+
+    impl Fake {
+        fn done<T>(&self, result: T) -> Poll<io::Result<T>> {
+            match self.stalls {
+                true => Poll::Pending,
+                false => Poll::Ready(Ok(result)),
+            }
+        }
+    }
+
+    impl Read for Fake {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.done(())
+        }
+    }
+
+    impl Write for Fake {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            data: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.done(data.len())
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.done(())
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.done(())
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            data: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.done(data.len())
+        }
+    }
+
+    fn guarded(states: &PeerStates, stalls: bool) -> GuardedIo<Fake> {
+        let guard = Guard::new(&states.peer(PEER));
+        GuardedIo {
+            inner: Fake { stalls },
+            watched: Watched::Up(Box::pin(guard.ended())),
+        }
+    }
+
+    /// What each way to use a connection comes to.
+    fn all(io: &mut GuardedIo<Fake>) -> [Poll<io::Result<()>>; 5] {
+        let mut io = Pin::new(io);
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        let mut room = [0; 8];
+        let mut room = ReadBuf::new(&mut room);
+        let slices = [io::IoSlice::new(b"data")];
+        let nothing = |written: io::Result<usize>| written.map(drop);
+        [
+            io.as_mut().poll_read(cx, room.unfilled()),
+            io.as_mut().poll_write(cx, b"data").map(nothing),
+            io.as_mut().poll_write_vectored(cx, &slices).map(nothing),
+            io.as_mut().poll_flush(cx),
+            io.as_mut().poll_shutdown(cx),
+        ]
+    }
+
+    #[tokio::test]
+    async fn whatever_waits_for_the_connection_ends_and_goes_on_ending() {
+        let states = testing::states();
+        let mut io = guarded(&states, true);
+        assert!(all(&mut io).iter().all(Poll::is_pending));
+        testing::set(&states, PEER, Breaker::Open);
+        testing::set(&states, PEER, Breaker::Closed);
+        for end in all(&mut io) {
+            let Poll::Ready(Err(error)) = end else {
+                panic!("{end:?}");
+            };
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+            assert_eq!(PeerDown::find(&error).unwrap().peer, PEER);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_need_not_wait_is_done_though_the_peer_is_down() {
+        let states = testing::states();
+        let mut io = guarded(&states, false);
+        testing::set(&states, PEER, Breaker::Open);
+        for done in all(&mut io) {
+            assert!(matches!(done, Poll::Ready(Ok(()))), "{done:?}");
+        }
+    }
+}

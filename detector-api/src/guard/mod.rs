@@ -206,7 +206,7 @@ mod tests {
         let waiting = tokio::spawn(async move { guard.run(std::future::pending::<()>()).await });
         tokio::task::yield_now().await;
         testing::set(&states, PEER, Breaker::Open);
-        let down = waiting.await.unwrap().unwrap_err();
+        let down = testing::within(waiting).await.unwrap().unwrap_err();
         assert_eq!(down.peer, "http://node4:9000");
         assert_eq!(down.reason, testing::REASON);
     }
@@ -217,7 +217,8 @@ mod tests {
         let guard = Guard::new(&peer);
         testing::set(&states, PEER, Breaker::Open);
         testing::set(&states, PEER, Breaker::Closed);
-        assert!(guard.run(std::future::pending::<()>()).await.is_err());
+        let ended = testing::within(guard.run(std::future::pending::<()>()));
+        assert!(ended.await.is_err());
         assert!(Guard::new(&peer).run(async {}).await.is_ok());
     }
 

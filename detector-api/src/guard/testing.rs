@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
 
 use crate::{
     PeerStates,
@@ -14,9 +14,17 @@ pub(crate) const REASON: Reason = Reason::ProbeUnanswered;
 
 const TTL: Duration = Duration::from_secs(3600);
 
+/// Long after what is to happen would have, and before TCP gives up.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What is to happen, and a failure in place of a test that hangs.
+pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
+    timeout(LIMIT, what).await.expect("it never happened")
+}
+
 /// States that a test may [`set`].
 pub(crate) fn states() -> PeerStates {
-    let states = PeerStates::watched_on(Handle::current());
+    let states = PeerStates::watched_on(Handle::current(), Duration::ZERO);
     states.replace(&[], TTL);
     states
 }

@@ -23,14 +23,11 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     GuardedConnector, PeerDown, PeerStates, Profile, Renewing,
-    guard::testing::{self, REASON, silent_server},
+    guard::testing::{self, REASON, silent_server, within},
     v1::Breaker,
 };
 
 const PEER: &str = "http://node4:9000";
-
-/// Long after what is to happen would have, and before TCP gives up.
-const LIMIT: Duration = Duration::from_secs(10);
 
 type Hyper<B> = Client<GuardedConnector<HttpConnector>, B>;
 type Uploaded = StreamBody<ReceiverStream<Result<Frame<Bytes>, Infallible>>>;
@@ -86,7 +83,7 @@ async fn an_open_peer_is_not_called() {
     let states = testing::states();
     let (server, mut accepted) = silent_server().await;
     testing::set(&states, PEER, Breaker::Open);
-    let error = layered(&states, hyper(&states)).oneshot(get(server)).await;
+    let error = within(layered(&states, hyper(&states)).oneshot(get(server))).await;
     assert_is_down(&error.unwrap_err());
     assert!(accepted.try_recv().is_err(), "dialled");
 }
@@ -98,7 +95,7 @@ async fn a_request_in_flight_ends_when_the_breaker_opens() {
     let request = tokio::spawn(layered(&states, hyper(&states)).oneshot(get(server)));
     accepted.recv().await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
-    assert_is_down(&request.await.unwrap().unwrap_err());
+    assert_is_down(&within(request).await.unwrap().unwrap_err());
 }
 
 #[tokio::test]
@@ -116,10 +113,11 @@ async fn a_download_that_stalls_gives_what_came_and_then_ends_and_closes() {
     let rest = tokio::spawn(async move { (body.frame().await, body) });
     let mut connection = served.await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
-    let (end, mut body) = rest.await.unwrap();
+    let (end, mut body) = within(rest).await.unwrap();
     assert_is_down(&end.unwrap().unwrap_err());
     // Although the body is still held.
-    assert_eq!(connection.read(&mut [0; 8]).await.unwrap(), 0, "closed");
+    let read = within(connection.read(&mut [0; 8])).await;
+    assert_eq!(read.unwrap(), 0, "closed");
     assert!(body.frame().await.is_none());
 }
 
@@ -153,9 +151,8 @@ async fn an_upload_that_nobody_reads_ends_and_lets_go_of_its_source() {
     let writer = tokio::spawn(feed(source, stalled));
     until_stalled.await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
-    assert_is_down(&request.await.unwrap().unwrap_err());
-    let let_go = tokio::time::timeout(LIMIT, writer).await;
-    let_go.expect("the source is let go of").unwrap();
+    assert_is_down(&within(request).await.unwrap().unwrap_err());
+    within(writer).await.expect("the source is let go of");
 }
 
 /// How long a source is not asked for more before its upload has stalled. Shorter would only make the
@@ -200,7 +197,7 @@ async fn a_pool_that_is_renewed_dials_after_an_opening_and_not_before() {
     testing::set(&states, PEER, Breaker::Open);
     testing::set(&states, PEER, Breaker::Closed);
     assert_eq!(fetch().await, "hello");
-    accepted.recv().await.unwrap();
+    within(accepted.recv()).await.unwrap();
 }
 
 #[tokio::test]
@@ -231,8 +228,9 @@ async fn reqwests_download_ends_with_the_cause_in_its_error() {
     let rest = tokio::spawn(async move { response.chunk().await });
     let mut connection = served.await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
-    assert_is_down(&rest.await.unwrap().unwrap_err());
-    assert_eq!(connection.read(&mut [0; 8]).await.unwrap(), 0, "closed");
+    assert_is_down(&within(rest).await.unwrap().unwrap_err());
+    let read = within(connection.read(&mut [0; 8])).await;
+    assert_eq!(read.unwrap(), 0, "closed");
 }
 
 #[cfg(feature = "reqwest")]
@@ -252,7 +250,6 @@ async fn reqwests_upload_ends_and_lets_go_of_its_source() {
     let writer = tokio::spawn(feed(source, stalled));
     until_stalled.await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
-    assert_is_down(&request.await.unwrap().unwrap_err());
-    let let_go = tokio::time::timeout(LIMIT, writer).await;
-    let_go.expect("the source is let go of").unwrap();
+    assert_is_down(&within(request).await.unwrap().unwrap_err());
+    within(writer).await.expect("the source is let go of");
 }

@@ -30,20 +30,32 @@ use crate::Details;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline {
+    /// Always the same.
     Fixed(Duration),
+    /// By the round-trip time, as above.
     Adaptive {
         /// What the peer's program may take.
         service: Duration,
         /// How often the call goes back and forth, a connect included.
         round_trips: u32,
+        /// The shortest that it can be.
         at_least: Duration,
-        /// Also what holds while nothing is measured.
+        /// The longest that it can be. Also what holds while nothing is measured.
         at_most: Duration,
     },
 }
 
 impl Deadline {
     /// The deadline towards a peer of which so much is known.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use detector_api::{Peer, policy::Deadline};
+    ///
+    /// let deadline = Deadline::Fixed(Duration::from_secs(3));
+    /// let peer = Peer::unwatched("http://node4:9000");
+    /// assert_eq!(deadline.of(&peer.details()), Duration::from_secs(3));
+    /// ```
     pub fn of(&self, details: &Details) -> Duration {
         match *self {
             Self::Fixed(limit) => limit,
@@ -67,6 +79,14 @@ impl Deadline {
     }
 
     /// The longest it can be.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use detector_api::policy::Deadline;
+    ///
+    /// let limit = Duration::from_secs(3);
+    /// assert_eq!(Deadline::Fixed(limit).at_most(), limit);
+    /// ```
     pub fn at_most(&self) -> Duration {
         match *self {
             Self::Fixed(limit) => limit,

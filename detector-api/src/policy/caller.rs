@@ -45,6 +45,18 @@ pub struct Caller {
 
 impl Caller {
     /// A caller that reads peers' states from `states` and reports to `reporter`.
+    ///
+    /// ```
+    /// use detector_api::{PeerWatch, policy::{Caller, Policies}};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let socket = "/nowhere";
+    /// let watch = PeerWatch::start(socket);
+    /// let caller = Caller::new(watch.states(), watch.reporter(), Policies::default());
+    /// # drop(caller);
+    /// # }
+    /// ```
     pub fn new(states: PeerStates, reporter: Reporter, policies: Policies) -> Self {
         Self {
             states,
@@ -54,11 +66,34 @@ impl Caller {
     }
 
     /// The policies it calls by.
+    ///
+    /// ```
+    /// use detector_api::{PeerStates, Reporter, policy::{Caller, Policies}};
+    ///
+    /// let (states, reporter) = (PeerStates::unwatched(), Reporter::disabled());
+    /// let caller = Caller::new(states, reporter, Policies::default());
+    /// assert_eq!(caller.policies(), &Policies::default());
+    /// ```
     pub fn policies(&self) -> &Policies {
         &self.policies
     }
 
     /// A call to one peer, in any spelling of its name.
+    ///
+    /// ```
+    /// use std::io;
+    /// use detector_api::{PeerStates, Reporter, policy::{CallError, Caller, Policies}};
+    /// use detector_api::v1::Operation;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let (states, reporter) = (PeerStates::unwatched(), Reporter::disabled());
+    /// let caller = Caller::new(states, reporter, Policies::default());
+    /// let call = caller.to("http://node4:9000/data/rustfs1", Operation::Control);
+    /// let failed = call.once(async { Err::<(), _>(io::Error::other("no such disk")) }).await;
+    /// assert!(matches!(failed, Err(CallError::Failed(_))));
+    /// # }
+    /// ```
     pub fn to(&self, peer: &str, operation: Operation) -> Call<'_> {
         Call {
             caller: self,
@@ -97,6 +132,15 @@ impl Caller {
 }
 
 /// A call about to be made: [`Caller::to`], [`Caller::whole`].
+///
+/// ```
+/// use detector_api::policy::{Call, CallError};
+/// use tonic::Status;
+///
+/// async fn unlock(call: Call<'_>) -> Result<(), CallError<Status>> {
+///     call.under("config/iam/users.json").once(async { Ok(()) }).await
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing is called until `once` or `repeated`"]
 pub struct Call<'a> {
@@ -109,12 +153,29 @@ pub struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// Names the lock that it is about, for the daemon's lock health.
+    ///
+    /// ```
+    /// use detector_api::{policy::{Call, Caller}, v1::Operation};
+    ///
+    /// fn read(caller: &Caller) -> Call<'_> {
+    ///     caller.whole(Operation::IamRead).under("config/iam/users.json")
+    /// }
+    /// ```
     pub fn under(mut self, lock: &'a str) -> Self {
         self.lock = lock;
         self
     }
 
     /// Makes one attempt: for what must not be done twice.
+    ///
+    /// ```
+    /// use detector_api::policy::{Call, CallError};
+    /// use tonic::Status;
+    ///
+    /// async fn append(call: Call<'_>) -> Result<u64, CallError<Status>> {
+    ///     call.once(async { Ok(4096) }).await
+    /// }
+    /// ```
     ///
     /// # Errors
     /// The peer is down or went down, the deadline passed, or the attempt failed.
@@ -127,6 +188,27 @@ impl<'a> Call<'a> {
 
     /// Makes attempts until one succeeds, the peer answers with an error, or the policy's
     /// retries are used up: only for what may be done twice.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use detector_api::{PeerStates, Reporter, policy::{Caller, Policies}, v1::Operation};
+    /// use tonic::Status;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let (states, reporter) = (PeerStates::unwatched(), Reporter::disabled());
+    /// let caller = Caller::new(states, reporter, Policies::default());
+    /// let attempts = Cell::new(0);
+    /// let attempt = || {
+    ///     attempts.set(attempts.get() + 1);
+    ///     async { Err::<(), _>(Status::already_exists("held by another")) }
+    /// };
+    /// let refused = caller.to("http://node4:9000", Operation::Lock).repeated(attempt).await;
+    /// // The peer has answered: it is not asked again.
+    /// assert!(refused.is_err());
+    /// assert_eq!(attempts.get(), 1);
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Self::once`], of the last attempt.
@@ -215,6 +297,19 @@ fn outcome<T, E: CallFailure>(ended: &Result<T, CallError<E>>) -> Outcome {
 }
 
 /// Why a call gave no answer.
+///
+/// ```
+/// use std::{io, time::Duration};
+/// use detector_api::policy::CallError;
+///
+/// /// Whether to ask another peer at once.
+/// fn is_gone(error: &CallError<io::Error>) -> bool {
+///     matches!(error, CallError::Down(_) | CallError::TimedOut { .. })
+/// }
+/// let late = CallError::TimedOut { limit: Duration::from_secs(3) };
+/// assert!(is_gone(&late));
+/// assert_eq!(late.to_string(), "no answer within 3s");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallError<E> {
     /// It was not made, or was ended, because the peer is down.

@@ -5,17 +5,44 @@ use futures_util::future::join_all;
 use super::{CallError, CallFailure, Caller};
 use crate::v1::Operation;
 
-/// What came of asking one peer.
+/// What came of asking one peer: [`Caller::fan_out`].
+///
+/// ```
+/// use detector_api::policy::Answer;
+///
+/// /// A line of the console.
+/// fn line<E>(answer: &Answer<u32, E>) -> String {
+///     match &answer.result {
+///         Ok(disks) => format!("{}: {disks} disks", answer.peer),
+///         Err(_) if answer.is_offline() => format!("{}: offline", answer.peer),
+///         Err(_) => format!("{}: no answer", answer.peer),
+///     }
+/// }
+/// let peer = "http://node2:9000".to_owned();
+/// let answer = Answer::<_, std::io::Error> { peer, result: Ok(4) };
+/// assert_eq!(line(&answer), "http://node2:9000: 4 disks");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer<T, E> {
     /// The peer as it was named in the question.
     pub peer: String,
+    /// What it answered, or why it did not.
     pub result: Result<T, CallError<E>>,
 }
 
 impl<T, E> Answer<T, E> {
     /// Whether the peer was known to be down, or went down while it was asked: an "offline"
     /// entry rather than a failure.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use detector_api::policy::{Answer, CallError};
+    ///
+    /// let peer = "http://node4:9000".to_owned();
+    /// let result = Err(CallError::TimedOut { limit: Duration::from_secs(2) });
+    /// let late = Answer::<(), std::io::Error> { peer, result };
+    /// assert!(!late.is_offline());
+    /// ```
     pub fn is_offline(&self) -> bool {
         matches!(self.result, Err(CallError::Down(_)))
     }

@@ -13,7 +13,7 @@ mod retry;
 
 pub use self::{
     adaptive::Deadline,
-    caller::{CallError, Caller},
+    caller::{Call, CallError, Caller},
     failure::CallFailure,
     fan_out::Answer,
     retry::Retry,
@@ -45,6 +45,14 @@ pub struct CallPolicy {
 
 impl CallPolicy {
     /// One attempt that may take so long.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use detector_api::policy::{CallPolicy, Retry};
+    ///
+    /// let quick = CallPolicy::within(Duration::from_secs(1));
+    /// assert_eq!(quick.retry, Retry::NEVER);
+    /// ```
     pub const fn within(limit: Duration) -> Self {
         Self {
             deadline: Deadline::Fixed(limit),
@@ -77,11 +85,17 @@ impl CallPolicy {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policies {
+    /// Of small messages between nodes.
     pub control: CallPolicy,
+    /// Of object data, uploads among it.
     pub bulk: CallPolicy,
+    /// Of the question how a disk is.
     pub disk_state: CallPolicy,
+    /// Of reads of users and their rights.
     pub iam_read: CallPolicy,
+    /// Of what the console shows, from each peer.
     pub console: CallPolicy,
+    /// Of taking a lock.
     pub lock: CallPolicy,
 }
 
@@ -110,6 +124,14 @@ impl Default for Policies {
 
 impl Policies {
     /// The policy for an operation; control's for one that is not specified.
+    ///
+    /// ```
+    /// use detector_api::{policy::Policies, v1::Operation};
+    ///
+    /// let policies = Policies::default();
+    /// assert_eq!(policies.of(Operation::Upload), policies.bulk);
+    /// assert_eq!(policies.of(Operation::Lock).retry.retries, 3);
+    /// ```
     pub fn of(&self, operation: Operation) -> CallPolicy {
         match operation {
             Operation::Unspecified | Operation::Control => self.control,

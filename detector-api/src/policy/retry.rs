@@ -28,6 +28,12 @@ pub struct Retry {
 
 impl Retry {
     /// One attempt only.
+    ///
+    /// ```
+    /// use detector_api::policy::Retry;
+    ///
+    /// assert_eq!(Retry::NEVER.delay(1, 0.0), None);
+    /// ```
     pub const NEVER: Self = Self {
         retries: 0,
         base_delay: Duration::ZERO,
@@ -35,6 +41,16 @@ impl Retry {
 
     /// The pause before the `n`-th attempt after the first, n from 1, longer or shorter by
     /// `jitter` quarters (−1 to 1); `None` when there is no such attempt.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use detector_api::policy::Retry;
+    ///
+    /// let retry = Retry { retries: 2, base_delay: Duration::from_millis(100) };
+    /// assert_eq!(retry.delay(1, -1.0), Some(Duration::from_millis(75)));
+    /// assert_eq!(retry.delay(2, 1.0), Some(Duration::from_millis(250)));
+    /// assert_eq!(retry.delay(3, 0.0), None);
+    /// ```
     pub fn delay(&self, n: u32, jitter: f64) -> Option<Duration> {
         if n == 0 || n > self.retries {
             return None;

@@ -78,7 +78,9 @@ async fn what_is_reported_arrives_as_it_was() {
     assert_eq!(report.lock, "config/iam/format.json");
     assert_eq!(report.duration.unwrap().seconds, 10);
     assert_eq!(report.retries, 2);
-    assert!(report.age.is_some());
+    // It was gathered for that long.
+    let age = Duration::try_from(report.age.unwrap()).unwrap();
+    assert!(age >= Duration::from_millis(100), "{age:?}");
 }
 
 #[tokio::test]
@@ -124,6 +126,8 @@ async fn while_the_daemon_is_away_the_newest_are_kept_and_the_rest_counted() {
     let kept = numbers(&all);
     assert_eq!(kept.len(), QUEUE);
     assert_eq!(dropped(&all), (COUNT - QUEUE) as u64);
+    let fullest = all.iter().map(|batch| batch.reports.len()).max();
+    assert_eq!(fullest, Some(queue::BATCH));
 }
 
 #[tokio::test]
@@ -131,10 +135,17 @@ async fn a_report_that_finds_no_room_is_counted_and_its_caller_goes_on() {
     let daemon = FakeDaemon::start().await;
     let watch = watching(&daemon).await;
     let reporter = watch.reporter();
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for number in 0..QUEUE + 10 {
+            reporter.report(numbered(number));
+        }
+        done.send(())
+    });
     // The runtime has one thread, and this holds it: nobody takes anything in.
-    for number in 0..QUEUE + 10 {
-        reporter.report(numbered(number));
-    }
+    ended
+        .recv_timeout(LONG)
+        .expect("a report made its caller wait");
     let all = batches(&daemon, |all| numbers(all).len() == QUEUE).await;
     assert_eq!(numbers(&all), (0..QUEUE as u32).collect::<Vec<_>>());
     assert_eq!(dropped(&all), 10);
@@ -178,6 +189,26 @@ async fn a_shutdown_sends_what_lies_ready() {
     watch.shutdown().await;
     let all = daemon.reports().borrow().clone();
     assert_eq!(numbers(&all).len(), 2000);
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_two_seconds_at_most_for_a_daemon_that_does_not_answer() {
+    let daemon = FakeDaemon::start().await;
+    daemon.set_ttl(Some(LONG));
+    let watch = watching(&daemon).await;
+    daemon.pause();
+    // The clock goes on only while nothing is left to do but to wait.
+    tokio::time::pause();
+    watch.reporter().report(numbered(0));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    // One batch is on its way, and more lie ready.
+    for number in 1..3 * queue::BATCH {
+        watch.reporter().report(numbered(number));
+    }
+    let begun = Instant::now();
+    watch.shutdown().await;
+    let waited = begun.elapsed();
+    assert!(waited <= Duration::from_secs(2), "{waited:?}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::{PeerName, v1};
 pub(crate) const MAX_UNWATCHED: usize = 4096;
 
 /// The most addresses by which one peer is found.
-const MAX_ADDRESSES: usize = 64;
+pub(crate) const MAX_ADDRESSES: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Book {

@@ -81,8 +81,8 @@ impl PeerStates {
         Self::with_source(Source::none())
     }
 
-    pub(crate) fn watched_on(runtime: Handle) -> Self {
-        Self::with_source(Arc::new(Source::new(Some(runtime))))
+    pub(crate) fn watched_on(runtime: Handle, acquire_limit: Duration) -> Self {
+        Self::with_source(Arc::new(Source::new(Some(runtime), acquire_limit)))
     }
 
     fn with_source(source: Arc<Source>) -> Self {

@@ -181,7 +181,9 @@ impl fmt::Debug for Peer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{peer} is down: {}", .reason.as_str_name())]
 pub struct PeerDown {
+    /// The name that it was asked for by.
     pub peer: String,
+    /// What the verdict rests on.
     pub reason: Reason,
     /// Since when, by the wall clock.
     pub since: Option<SystemTime>,

@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 use crate::v1::detector_client::DetectorClient;
 
 /// A source that never tells anything.
-static NONE: LazyLock<Arc<Source>> = LazyLock::new(|| Arc::new(Source::new(None)));
+static NONE: LazyLock<Arc<Source>> = LazyLock::new(|| Arc::new(Source::new(None, Duration::ZERO)));
 
 /// The one daemon that feeds a set of states.
 #[derive(Debug)]
@@ -27,16 +27,18 @@ pub(crate) struct Source {
     client: watch::Sender<Option<DetectorClient<Channel>>>,
     /// Where calls are made that nobody waits for.
     runtime: Option<Handle>,
+    acquire_limit: Duration,
 }
 
 impl Source {
-    pub(crate) fn new(runtime: Option<Handle>) -> Self {
+    pub(crate) fn new(runtime: Option<Handle>, acquire_limit: Duration) -> Self {
         Self {
             origin: Instant::now(),
             until: AtomicU64::new(0),
             fresh: watch::Sender::new(false),
             client: watch::Sender::new(None),
             runtime,
+            acquire_limit,
         }
     }
 
@@ -93,6 +95,11 @@ impl Source {
     /// Marked whenever the way opens or closes.
     pub(crate) fn clients(&self) -> watch::Receiver<Option<DetectorClient<Channel>>> {
         self.client.subscribe()
+    }
+
+    /// How long the daemon may take to lease a trial.
+    pub(crate) fn acquire_limit(&self) -> Duration {
+        self.acquire_limit
     }
 
     pub(crate) fn set_client(&self, client: Option<DetectorClient<Channel>>) {

@@ -14,12 +14,14 @@ pub(super) type Table = HashMap<Box<str>, Arc<Slot>, RandomState>;
 #[derive(Default)]
 pub(super) struct SharedTable(Arc<ArcSwap<Table>>);
 
+/// A thread's own hold on a table.
+type Last = Cache<Arc<ArcSwap<Table>>, Arc<Table>>;
+
 thread_local! {
     /// The table that this thread looked into last. As long as nobody replaced it, to look
     /// again takes a plain read, where to take hold of the shared one takes two locked
     /// instructions. A thread that looks no more keeps the memory of one old table.
-    static LAST: RefCell<Option<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>> =
-        const { RefCell::new(None) };
+    static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
 }
 
 impl SharedTable {

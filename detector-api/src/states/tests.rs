@@ -8,7 +8,7 @@ const NODE4: &str = "http://node4:9000";
 const NODE5: &str = "http://node5:9000";
 
 fn states() -> PeerStates {
-    PeerStates::watched_on(Handle::current())
+    PeerStates::watched_on(Handle::current(), Duration::ZERO)
 }
 
 fn told(peer: &str, breaker: Breaker, addresses: &[&str]) -> PeerState {
@@ -129,6 +129,28 @@ async fn a_name_wins_over_anothers_address() {
 }
 
 #[tokio::test]
+async fn a_name_wins_over_an_address_whoever_comes_first() {
+    let states = states();
+    // Ordered before the peer whose name is this one's address.
+    let first = told("http://10.0.0.3:9000", Breaker::Open, &["10.0.0.4"]);
+    states.replace(&[first, closed("http://10.0.0.4:9000")], TTL);
+    assert!(is_open(&states, "http://10.0.0.3:9000"));
+    assert!(!is_open(&states, "http://10.0.0.4:9000"));
+}
+
+#[tokio::test]
+async fn the_addresses_of_one_peer_are_bounded() {
+    let states = states();
+    let addresses: Vec<_> = (0..=book::MAX_ADDRESSES)
+        .map(|n| format!("10.0.0.{n}"))
+        .collect();
+    let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+    states.replace(&[told(NODE4, Breaker::Open, &addresses)], TTL);
+    let found = |address: &&&str| is_open(&states, &format!("http://{address}:9000"));
+    assert_eq!(addresses.iter().filter(found).count(), book::MAX_ADDRESSES);
+}
+
+#[tokio::test]
 async fn a_handle_by_an_address_follows_the_address() {
     let states = states();
     let peer = states.peer("http://10.0.0.4:9000");
@@ -215,10 +237,14 @@ async fn handles_of_strangers_are_bounded() {
     // A watched peer is found whatever the strangers.
     assert!(states.peer(NODE4).down().is_some());
     drop(held);
-    // What nobody holds makes room.
-    let peer = states.peer(NODE5);
-    states.change(&open(NODE5), TTL).unwrap();
-    assert!(peer.down().is_some());
+    // What nobody holds makes room for as many others.
+    let name = |n: usize| format!("http://newcomer{n}:9000");
+    let held: Vec<_> = (1..book::MAX_UNWATCHED)
+        .map(|n| states.peer(&name(n)))
+        .collect();
+    let last = name(book::MAX_UNWATCHED - 1);
+    states.change(&open(&last), TTL).unwrap();
+    assert!(held.last().unwrap().down().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,9 +269,31 @@ async fn what_was_told_ends_with_its_time_to_live() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whatever_is_not_simply_to_be_called_ends_with_its_time_to_live() {
+    let states = states();
+    let half_open = told(NODE4, Breaker::HalfOpen, &[]);
+    let suspect = PeerState {
+        verdict: Verdict::Suspect.into(),
+        ..closed(NODE5)
+    };
+    states.replace(&[half_open, suspect], TTL);
+    assert_eq!(states.get(NODE4).breaker, Breaker::HalfOpen);
+    assert_eq!(states.get(NODE5).verdict, Verdict::Suspect);
+    // No timer runs.
+    tokio::time::advance(TTL).await;
+    for peer in [NODE4, NODE5] {
+        assert_eq!(states.get(peer), State::default());
+        assert_eq!(states.peer(peer).state(), State::default());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_wakes_those_who_wait() {
     let states = states();
     states.replace(&[open(NODE4)], TTL);
+    let nobody = tonic::transport::Endpoint::from_static("http://nobody").connect_lazy();
+    let client = v1::detector_client::DetectorClient::new(nobody);
+    states.source().set_client(Some(client));
     let peer = states.peer(NODE4);
     let mut up = pin!(peer.until(|state| state.breaker == Breaker::Closed));
     let mut stale = pin!(states.until_stale());
@@ -255,6 +303,10 @@ async fn the_end_wakes_those_who_wait() {
     assert!(states.expire());
     assert_eq!(up.await, State::default());
     stale.await;
+    assert!(
+        states.source().client().is_none(),
+        "nobody asks it any more"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,9 +14,11 @@ use crate::v1::{self, Breaker, Reason, Verdict};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
+    /// What is held of the peer.
     pub verdict: Verdict,
     /// Whether to call it. Only `Open` and `HalfOpen` ever ask for anything but a plain call.
     pub breaker: Breaker,
+    /// What the verdict rests on.
     pub reason: Reason,
     /// The health score, 0 to 100, where the daemon has one.
     pub health: Option<u8>,

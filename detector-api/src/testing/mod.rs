@@ -24,7 +24,7 @@ use tonic::{Code, transport::Server};
 
 use self::{log::Log, service::Service};
 use crate::{
-    PROTOCOL,
+    PROTOCOL, PeerWatch,
     v1::{self, Breaker, PeerState, Reason, Verdict, detector_server::DetectorServer},
 };
 
@@ -33,6 +33,9 @@ static RUNS: AtomicU64 = AtomicU64::new(0);
 
 /// The socket's name in its directory.
 const SOCKET: &str = "detector.sock";
+
+/// How long it may take to lease a trial: tests share their machine with others.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A daemon that says what a test wants, over a socket in a directory of its own. It ends
 /// when it is dropped.
@@ -132,6 +135,11 @@ impl FakeDaemon {
     /// Where it listens.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// A watch of it, as [`PeerWatch::start`] makes it, that waits longer for its leases.
+    pub fn watch(&self) -> PeerWatch {
+        PeerWatch::start_with(&self.socket, ACQUIRE_LIMIT)
     }
 
     /// Names this run of it.

@@ -157,3 +157,112 @@ impl<'a> Feed<'a> {
         Ok(ttl)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{runtime::Handle, time::Instant};
+
+    use super::*;
+    use crate::v1::{
+        Breaker, PeerState,
+        watch_peers_response::{Current, Removed},
+    };
+
+    const NODE4: &str = "http://node4:9000";
+    const TTL: Duration = Duration::from_secs(3);
+
+    fn states() -> PeerStates {
+        PeerStates::watched_on(Handle::current(), Duration::ZERO)
+    }
+
+    fn message(event: Option<Event>) -> WatchPeersResponse {
+        WatchPeersResponse { event }
+    }
+
+    fn snapshot(revision: u64) -> WatchPeersResponse {
+        message(Some(Event::Snapshot(Snapshot {
+            instance: "one".to_owned(),
+            revision,
+            ttl: TTL.try_into().ok(),
+            protocol: PROTOCOL,
+            ..Snapshot::default()
+        })))
+    }
+
+    fn current(revision: u64) -> WatchPeersResponse {
+        message(Some(Event::Current(Current {
+            revision,
+            ttl: TTL.try_into().ok(),
+            protocol: PROTOCOL,
+        })))
+    }
+
+    fn changed(revision: u64) -> WatchPeersResponse {
+        message(Some(Event::Changed(PeerState {
+            peer: NODE4.to_owned(),
+            breaker: Breaker::Open.into(),
+            revision,
+            ..PeerState::default()
+        })))
+    }
+
+    fn removed(revision: u64) -> WatchPeersResponse {
+        let peer = NODE4.to_owned();
+        message(Some(Event::Removed(Removed { peer, revision })))
+    }
+
+    #[tokio::test]
+    async fn what_does_not_follow_is_a_gap_and_all_is_asked_for() {
+        for next in [changed(7), changed(6), removed(7), current(6), current(8)] {
+            let states = states();
+            let mut feed = Feed::new(&states);
+            feed.take(snapshot(7)).unwrap();
+            assert_eq!(feed.take(next.clone()), Err(FeedError::Gap), "{next:?}");
+            assert!(states.get(NODE4).breaker != Breaker::Open);
+            assert_eq!(feed.begin(), WatchPeersRequest::default());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_begins_with_a_greeting_or_is_not_believed() {
+        for first in [changed(8), removed(8), message(None)] {
+            let states = states();
+            let mut feed = Feed::new(&states);
+            feed.take(snapshot(7)).unwrap();
+            assert_eq!(feed.begin().last_revision, 7);
+            let none = FeedError::WrongProtocol { theirs: 0 };
+            assert_eq!(feed.take(first), Err(none));
+            assert!(!states.is_fresh());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_word_is_believed_for_as_long_as_the_greeting_says() {
+        let states = states();
+        let mut feed = Feed::new(&states);
+        let words = [
+            snapshot(7),
+            changed(8),
+            removed(10),
+            current(10),
+            message(None),
+        ];
+        for word in words {
+            tokio::time::advance(TTL / 2).await;
+            feed.take(word.clone()).unwrap();
+            let until = states.source().until();
+            assert_eq!(until, Instant::now() + TTL, "{word:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn once_all_is_forgotten_all_is_asked_for() {
+        let states = states();
+        let mut feed = Feed::new(&states);
+        feed.take(snapshot(7)).unwrap();
+        tokio::time::advance(TTL).await;
+        assert_eq!(feed.begin().last_revision, 7, "it still stands");
+        assert!(states.expire());
+        assert_eq!(feed.begin(), WatchPeersRequest::default());
+    }
+}

@@ -33,6 +33,7 @@ use tokio::{
 pub use self::status::WatchStatus;
 use crate::{
     PeerStates,
+    admission::ACQUIRE_LIMIT,
     report::{self, Reporter},
 };
 
@@ -98,15 +99,20 @@ impl PeerWatch {
     ///
     /// Outside a tokio runtime with time and I/O enabled.
     pub fn start(socket: impl AsRef<Path>) -> Self {
+        Self::start_with(socket.as_ref(), ACQUIRE_LIMIT)
+    }
+
+    /// The same with another limit to how long the daemon may take to lease a trial.
+    pub(crate) fn start_with(socket: &Path, acquire_limit: Duration) -> Self {
         let runtime = Handle::current();
-        let states = PeerStates::watched_on(runtime.clone());
+        let states = PeerStates::watched_on(runtime.clone(), acquire_limit);
         let (show, status) = watch::channel(WatchStatus::Connecting);
         let (reporter, reports) = report::queue(states.source().clone());
         let (stop, stopped) = oneshot::channel();
         let task = runtime.spawn(watch_until(
             stopped,
             Watching {
-                socket: socket.as_ref().to_owned(),
+                socket: socket.to_owned(),
                 states: Ending(states.clone()),
                 status: show,
             },

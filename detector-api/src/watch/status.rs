@@ -38,6 +38,7 @@ pub enum WatchStatus {
     /// ends ([`PeerStates::is_fresh`](crate::PeerStates::is_fresh)).
     #[non_exhaustive]
     Away {
+        /// When it was first missed.
         since: Instant,
         /// What came of the last attempt.
         error: Arc<str>,

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tokio::{io::AsyncReadExt, time::Instant};
+
 use super::*;
 use crate::{
     PROTOCOL, State,
@@ -150,6 +152,33 @@ async fn it_resumes_by_revision() {
 }
 
 #[tokio::test]
+async fn it_waits_longer_after_each_attempt_that_fails() {
+    let daemon = FakeDaemon::start().await;
+    daemon.set_ttl(None);
+    let begun = Instant::now();
+    let _watch = PeerWatch::start(daemon.socket());
+    watches(&daemon, 5).await;
+    // Half of 100, 200, 400 and 800 ms at least.
+    let waited = begun.elapsed();
+    assert!(waited >= Duration::from_millis(750), "{waited:?}");
+}
+
+#[tokio::test]
+async fn it_comes_back_soon_after_each_session_that_was_live() {
+    let daemon = FakeDaemon::start().await;
+    let begun = Instant::now();
+    let watch = watching(daemon.socket()).await;
+    for _ in 0..12 {
+        daemon.end_streams();
+        status(&watch, is_away).await;
+        status(&watch, is_live).await;
+    }
+    // 100 ms each at most; 18 s at least if they grew.
+    let waited = begun.elapsed();
+    assert!(waited < LONG / 2, "{waited:?}");
+}
+
+#[tokio::test]
 async fn a_daemon_that_is_killed_is_believed_for_its_time_to_live_only() {
     let daemon = FakeDaemon::start().await;
     daemon.set_ttl(Some(SHORT_TTL));
@@ -186,13 +215,37 @@ async fn a_daemon_that_is_stopped_is_believed_for_its_time_to_live_only() {
 #[tokio::test]
 async fn a_silent_peer_is_believed_for_as_long_as_the_daemon_speaks() {
     let daemon = FakeDaemon::start().await;
-    daemon.set_ttl(Some(SHORT_TTL));
-    daemon.set_heartbeat(SHORT_TTL / 10);
+    daemon.set_ttl(Some(LONG));
+    daemon.set_heartbeat(Duration::from_millis(1));
     daemon.open(NODE4);
     let watch = watching(daemon.socket()).await;
     let peer = watch.states().peer(NODE4);
-    let closed = peer.until(|state| state.breaker != Breaker::Open);
-    assert!(timeout(SHORT_TTL * 4, closed).await.is_err());
+    let mut closed = std::pin::pin!(peer.until(|state| state.breaker != Breaker::Open));
+    // The daemon's clock goes on; this side's goes only as far as the test lets it, so that no
+    // machine is too busy to pass a word on in time.
+    tokio::time::pause();
+    for _ in 0..8 {
+        tokio::time::advance(LONG / 2).await;
+        tokio::select! {
+            biased;
+            state = &mut closed => panic!("no longer believed: {state:?}"),
+            () = heard(&watch, LONG) => {}
+        }
+    }
+}
+
+/// Completes when the daemon has spoken at this very time of the paused clock, which the polling
+/// keeps from going on by itself.
+async fn heard(watch: &PeerWatch, ttl: Duration) {
+    const MS: Duration = Duration::from_millis(1);
+    for _ in 0..LONG.as_millis() {
+        if watch.states().source().until() == Instant::now() + ttl {
+            return;
+        }
+        std::thread::sleep(MS);
+        tokio::task::yield_now().await;
+    }
+    panic!("the daemon's words are not heard");
 }
 
 #[tokio::test]
@@ -217,7 +270,8 @@ async fn another_protocol_is_not_believed() {
 async fn a_protocol_that_changes_midway_ends_what_was_believed() {
     let daemon = FakeDaemon::start().await;
     daemon.set_heartbeat(Duration::from_millis(10));
-    daemon.set_ttl(Some(LONG));
+    // Not the time that is over ends it.
+    daemon.set_ttl(Some(3 * LONG));
     daemon.open(NODE4);
     let watch = watching(daemon.socket()).await;
     daemon.set_protocol(PROTOCOL + 1);
@@ -242,6 +296,29 @@ async fn what_has_no_time_to_live_is_not_believed() {
         assert!(away.contains("no time to live"), "{away}");
         assert!(!watch.states().is_fresh());
     }
+}
+
+#[tokio::test]
+async fn no_daemon_is_believed_for_longer_than_a_minute() {
+    let daemon = FakeDaemon::start().await;
+    daemon.set_ttl(Some(Duration::from_secs(3600)));
+    let watch = watching(daemon.socket()).await;
+    let most = Instant::now() + Duration::from_secs(60);
+    assert!(watch.states().source().until() <= most);
+}
+
+#[tokio::test]
+async fn a_listener_that_never_says_a_word_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("detector.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let watch = PeerWatch::start(&socket);
+    let (mut connection, _) = within(listener.accept()).await.unwrap();
+    within(connection.read_u8()).await.unwrap();
+    // Connected: nothing is left to do but to wait.
+    tokio::time::pause();
+    let away = status(&watch, is_away).await.to_string();
+    assert!(away.contains("does not answer"), "{away}");
 }
 
 #[tokio::test]
