@@ -114,7 +114,7 @@ impl Peer {
     /// ```no_run
     /// # async fn example(peer: detector_api::Peer) {
     /// let down = peer.until_down().await;
-    /// println!("{down}"); // http://node4:9000 is down: REASON_RTO_UNANSWERED
+    /// println!("{down}"); // http://node4:9000 is down: rto_unanswered
     /// # }
     /// ```
     pub async fn until_down(&self) -> PeerDown {
@@ -176,10 +176,10 @@ impl fmt::Debug for Peer {
 ///     reason: Reason::RtoUnanswered,
 ///     since: None,
 /// };
-/// assert_eq!(down.to_string(), "http://node4:9000 is down: REASON_RTO_UNANSWERED");
+/// assert_eq!(down.to_string(), "http://node4:9000 is down: rto_unanswered");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{peer} is down: {}", .reason.as_str_name())]
+#[error("{peer} is down: {}", word(*.reason))]
 pub struct PeerDown {
     /// The name that it was asked for by.
     pub peer: String,
@@ -187,4 +187,12 @@ pub struct PeerDown {
     pub reason: Reason,
     /// Since when, by the wall clock.
     pub since: Option<SystemTime>,
+}
+
+/// As the daemon's own log and command line have it.
+fn word(reason: Reason) -> String {
+    let name = reason.as_str_name();
+    name.strip_prefix("REASON_")
+        .unwrap_or(name)
+        .to_ascii_lowercase()
 }
