@@ -1,7 +1,7 @@
 //! What follows when the verdict turns: for the breaker, for what is asked, and for what the
 //! path is believed to be like.
 
-use super::{Change, LOOK_DEAD, Peer};
+use super::{Change, Peer, pace::LOOK_DEAD};
 use crate::core::{Reason, Settings, Time, Verdict};
 
 impl Peer {

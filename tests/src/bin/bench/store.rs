@@ -196,7 +196,8 @@ fn text(rows: &[Row], targets: &[Target]) -> String {
     let mut text = table.text();
     text.push_str(
         "The longest of each, from what happened until it was undone; ✗: so many of them failed. Of big \
-         transfers: how late, or after what time they failed; ↻: begun again.\n\n",
+         transfers: how late, or after what time they failed; ↻: begun again. Operations begin every 0.25 s, \
+         console and locks every 0.5 s: a worse moment may be missed by as much.\n\n",
     );
     for row in rows {
         for (name, measured) in [("with detector", &row.detected), ("as today", &row.today)] {
