@@ -132,6 +132,25 @@ pub use self::{
 };
 
 /// The protocol `detector.v1`: messages and client; with the feature `server`, its server.
+///
+/// For what the crate does not do for its user, as asking why a peer is believed dead. The fields
+/// of the messages are explained in `proto/detector/v1/detector.proto`.
+///
+/// ```
+/// use detector_api::v1::{Breaker, ListPeersRequest};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let daemon = detector_api::testing::FakeDaemon::start().await;
+/// # daemon.open("http://node4:9000");
+/// # let socket = daemon.socket();
+/// let mut detector = detector_api::connect(socket).await?;
+/// let peers = detector.list_peers(ListPeersRequest {}).await?.into_inner().peers;
+/// assert_eq!(peers[0].peer, "http://node4:9000");
+/// assert_eq!(peers[0].breaker(), Breaker::Open);
+/// # Ok(())
+/// # }
+/// ```
 #[expect(
     clippy::allow_attributes_without_reason,
     reason = "generated code gives none"
