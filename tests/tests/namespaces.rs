@@ -14,8 +14,6 @@ use detector_user::netlink::sock_diag::SockDiag;
 
 const LIMIT: Duration = Duration::from_secs(90);
 const SOON: Duration = Duration::from_secs(15);
-/// The daemon looks once a second; this much may pass until nothing of it is left.
-const LET_GO_WITHIN: Duration = Duration::from_secs(3);
 
 /// The host with the daemon, a container on it, the peer, and another's container, which
 /// nobody has named.
@@ -88,7 +86,7 @@ impl Site {
             .find(|namespace| namespace.ends_with("-sw"))
             .context("the lab has a switch")?;
         let port = format!("p{host}");
-        testbed::until("its network namespace is gone", LET_GO_WITHIN, async || {
+        testbed::until("its network namespace is gone", SOON, async || {
             let mut command = Command::new("ip");
             command.args(["-n", switch, "link", "show", &port]);
             let shown = command.output()?;
@@ -165,8 +163,10 @@ async fn a_blocked_program_is_freed(source: &str) -> anyhow::Result<()> {
         }
         let state = site.daemon.peer(&peer.url()).await?;
         assert_eq!(state.verdict(), Verdict::Dead, "{state:?}");
-        let explained = site.explain().await?;
-        let destroyed = explained.destroyed.context("something was destroyed")?;
+        let destroyed = testbed::until("it says what it destroyed", SOON, async || {
+            Ok(site.explain().await?.destroyed)
+        })
+        .await?;
         // Two that were blocked, two that were uploading.
         assert!(destroyed.destroyed >= 4, "{destroyed:?}");
         assert_eq!(

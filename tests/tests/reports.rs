@@ -186,7 +186,7 @@ async fn failures_alone_open_the_breaker_of_a_peer_that_nothing_is_known_of() ->
             daemon: DaemonOptions::default()
                 .peer("http://10.77.0.2:9000")
                 .peer(nobody)
-                .config("recovery_timeout = \"1s\"\n"),
+                .config("recovery_timeout = \"5s\"\n"),
         })
         .await?;
         let _traffic = scene.traffic_to(2).await?;

@@ -9,7 +9,7 @@ use detector_tests::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Slower sources are right as well, only later.
-const OPEN_WITHIN: Duration = Duration::from_secs(8);
+const OPEN_WITHIN: Duration = Duration::from_secs(15);
 
 /// Cuts a busy peer off and brings it back; the evidence is to come from `source`.
 async fn sees_a_cut_and_the_return(options: DaemonOptions, source: &str) -> anyhow::Result<Scene> {

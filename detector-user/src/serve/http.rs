@@ -115,9 +115,9 @@ mod tests {
         // A client that never asks does not hold the shutdown up.
         let _idle = TcpStream::connect(address).await.unwrap();
         stop.send(()).unwrap();
-        tokio::time::timeout(Duration::from_secs(2), server)
+        tokio::time::timeout(Duration::from_secs(15), server)
             .await
-            .expect("within two seconds")
+            .expect("it ends")
             .unwrap()
             .unwrap();
     }

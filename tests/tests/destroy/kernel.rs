@@ -45,12 +45,14 @@ async fn the_tracepoints_tell_our_own_kills_apart() -> anyhow::Result<()> {
             flow.local == established.0.local && matches!(kind, FlowEventKind::Rto { .. })
         })
         .await?;
-        let sockets = stand.sockets()?;
+        let sockets = testbed::until("both sockets are there", SOON, async || {
+            Ok(Some(stand.sockets()?).filter(|sockets| sockets.len() == 2))
+        })
+        .await?;
         let named: Vec<_> = sockets
             .iter()
             .map(|socket| (socket.reading.id, socket.reading.cookie))
             .collect();
-        assert_eq!(named.len(), 2);
         let told = stand.destroy(clock::now(), &named).await?;
         assert_eq!(told, result(2, 0, 0, 0));
         assert_aborted(connect.join().expect("the thread does not panic")?);

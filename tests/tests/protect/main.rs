@@ -14,7 +14,8 @@ use detector_tests::{Cgroup, DaemonOptions, PEER_PORT, SceneOptions, testbed};
 use detector_user::config::Target;
 
 const LIMIT: Duration = Duration::from_secs(60);
-const SOON: Duration = Duration::from_secs(10);
+/// Longer than the daemon's longest interval between two looks at a peer's sockets (10 s).
+const SOON: Duration = Duration::from_secs(20);
 
 fn target(text: &str) -> Vec<Target> {
     vec![Target::parse(text).expect("a target")]

@@ -416,7 +416,6 @@ impl Peer {
                 self.changed_at = now;
             }
             TrialOutcome::Failed => {
-                self.awaits_tcp = false;
                 self.circuit.open(now, settings);
                 self.open_on_reports = self.open_on_reports.map(|_| now);
                 self.reason = Reason::TrialFailed;

@@ -10,6 +10,10 @@ const ALL: fn(ProbeTarget) -> Option<ProbeAnswer> = |target| {
     })
 };
 const NONE: fn(ProbeTarget) -> Option<ProbeAnswer> = |_| None;
+const NEIGHBOUR: fn(ProbeTarget) -> Option<ProbeAnswer> = |target| match target {
+    ProbeTarget::Neighbour { .. } => Some(ProbeAnswer::Neighbour),
+    ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => None,
+};
 
 fn route(world: &mut World, gateway: Option<std::net::IpAddr>) {
     let route = Some(Route { link: 2, gateway });
@@ -225,16 +229,45 @@ fn a_dead_peer_that_answers_tcp_is_closed_at_once_through_half_open() {
     assert_eq!(world.state().verdict, Verdict::Alive);
 }
 
+/// The host is there, its TCP does not answer, and so did a trial fail: a doubt that another
+/// answer of the neighbour's ends says nothing new.
+#[test]
+fn what_a_failed_trial_opened_no_neighbour_closes() {
+    let mut world = asked(Settings::default());
+    world.look(1000, vec![idle(0, 0)]);
+    world.answers = NONE;
+    let dead = dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    world.answers = NEIGHBOUR;
+    world.at(dead + 600);
+    let now = world.now;
+    let trial = world.detector.acquire_trial(now, &peer()).unwrap();
+    let failed = world
+        .detector
+        .finish_trial(now, &peer(), trial.id, TrialOutcome::Failed);
+    assert_eq!(failed, Ok(()));
+    world.drain();
+    world.published.clear();
+    world.answers = NONE;
+    world.look(dead + 700, all_stalled(1, 1));
+    world.look(dead + 750, all_stalled(1, 1));
+    assert_eq!(world.state().verdict, Verdict::Suspect);
+    world.answers = NEIGHBOUR;
+    world.look(dead + 800, all_stalled(1, 1));
+    world.look(dead + 850, Vec::new());
+    assert_eq!(world.state().verdict, Verdict::Alive);
+    assert_eq!(world.state().breaker, Breaker::Open);
+    world.answers = ALL;
+    world.at(dead + 2000);
+    assert_eq!(world.state().breaker, Breaker::Closed, "TCP answers");
+}
+
 #[test]
 fn a_neighbour_s_answer_alone_half_opens_and_tcp_s_closes() {
     let mut world = asked(Settings::default());
     world.look(1000, vec![idle(0, 0)]);
     world.answers = NONE;
     let dead = dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
-    world.answers = |target| match target {
-        ProbeTarget::Neighbour { .. } => Some(ProbeAnswer::Neighbour),
-        ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => None,
-    };
+    world.answers = NEIGHBOUR;
     world.at(dead + 600);
     assert_eq!(world.state().breaker, Breaker::HalfOpen);
     assert_eq!(world.state().verdict, Verdict::Alive);

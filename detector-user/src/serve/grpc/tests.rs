@@ -592,9 +592,9 @@ async fn shutdown_ends_open_streams_and_removes_the_socket() {
     rig.stop.send(()).unwrap();
     let ended = watch.message().await.unwrap_err();
     assert_eq!(ended.code(), Code::Unavailable);
-    tokio::time::timeout(Duration::from_secs(2), rig.server)
+    tokio::time::timeout(Duration::from_secs(15), rig.server)
         .await
-        .expect("within two seconds")
+        .expect("it ends")
         .unwrap()
         .unwrap();
     assert!(!rig.path.exists());
