@@ -159,6 +159,23 @@ impl From<PeerName<'_>> for String {
     }
 }
 
+/// A name up to its path or its suffix, which as a rule makes it canonical.
+#[inline]
+pub(crate) fn without_path(name: &str) -> &str {
+    let bytes = name.as_bytes();
+    // Behind the two slashes of `http://` or `https://`, wherever they are.
+    let start = match bytes {
+        [b'h', b't', b't', b'p', b':', b'/', b'/', ..] => 7,
+        [b'h', b't', b't', b'p', b's', b':', b'/', b'/', ..] => 8,
+        _ => return name,
+    };
+    let ends = |byte: &u8| matches!(byte, b'/' | 0);
+    match bytes[start..].iter().position(ends) {
+        Some(length) => &name[..start + length],
+        None => name,
+    }
+}
+
 /// The part before the first NUL: behind it stands which of a peer's connections is meant.
 fn without_suffix(text: &str) -> &str {
     text.split('\0').next().unwrap_or(text)

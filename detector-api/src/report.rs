@@ -23,6 +23,7 @@ use tokio::{sync::mpsc, time::Instant};
 pub(crate) use self::queue::Queue;
 use crate::{
     PeerName,
+    name::without_path,
     states::Source,
     v1::{Operation, OperationReport, Outcome},
 };
@@ -94,7 +95,7 @@ impl Report<'_> {
     }
 
     fn to_message(self) -> OperationReport {
-        let peer = match PeerName::parse(self.peer) {
+        let peer = match PeerName::parse(without_path(self.peer)) {
             Ok(name) => name.into(),
             Err(_) => cut(self.peer, MAX_PEER).to_owned(),
         };

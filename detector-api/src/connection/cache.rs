@@ -10,7 +10,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     Connection, ConnectionError,
-    dial::{BoxedError, Dial},
+    dial::{BoxedError, Dial, Reaches},
     entries::{Entries, Entry, Outcome, Watcher},
 };
 use crate::{Guard, Peer, PeerStates};
@@ -166,12 +166,62 @@ impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
         F: Future<Output = Result<C, E>> + Send + 'static,
         E: Into<BoxedError> + 'static,
     {
+        self.get(key, dial, Reaches::Peer).await
+    }
+
+    /// The client that `key` names, made by `make` if there is none: a pool, or a lazy channel,
+    /// which dials when it is used.
+    ///
+    /// As [`get_or_connect`](Self::get_or_connect), but for trials: what is made here has reached
+    /// nobody, and while the breaker is HalfOpen each request that is made on it is a trial.
+    ///
+    /// # Errors
+    /// At once, when the peer's breaker is Open, or when `make` fails; see [`ConnectionError`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    ///
+    /// ```
+    /// use detector_api::{ConnectionCache, PeerStates};
+    /// use tonic::transport::{Channel, Endpoint, Error};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = ConnectionCache::<Channel>::new(PeerStates::unwatched());
+    /// let lazy = || Ok::<_, Error>(Endpoint::from_static("http://node4:9000").connect_lazy());
+    /// let connection = cache.get_or_make("http://node4:9000", lazy).await?;
+    /// # drop(connection);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_or_make<E>(
+        &self,
+        key: &str,
+        make: impl FnOnce() -> Result<C, E> + Send + 'static,
+    ) -> Result<Connection<C>, ConnectionError>
+    where
+        E: Into<BoxedError> + Send + 'static,
+    {
+        let made = || std::future::ready(make());
+        self.get(key, made, Reaches::Nobody).await
+    }
+
+    async fn get<F, E>(
+        &self,
+        key: &str,
+        dial: impl FnOnce() -> F + Send + 'static,
+        reaches: Reaches,
+    ) -> Result<Connection<C>, ConnectionError>
+    where
+        F: Future<Output = Result<C, E>> + Send + 'static,
+        E: Into<BoxedError> + 'static,
+    {
         let peer = self.peer(key);
         if let Some(down) = peer.down() {
             let key = key.to_owned();
             return Err(ConnectionError::Down { key, down });
         }
-        let mut outcome = match self.find_or_dial(key, &peer, dial)? {
+        let mut outcome = match self.find_or_dial(key, &peer, dial, reaches)? {
             Found::Ready(connection) => return Ok(connection),
             Found::Dialling(outcome) => outcome,
         };
@@ -186,14 +236,17 @@ impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
         key: &str,
         peer: &Peer,
         dial: impl FnOnce() -> F + Send + 'static,
+        reaches: Reaches,
     ) -> Result<Found<C>, ConnectionError>
     where
         F: Future<Output = Result<C, E>> + Send + 'static,
         E: Into<BoxedError> + 'static,
     {
+        // Dropped after the lock, whichever way this ends.
+        let lost;
         let mut entries = self.shared.entries();
         // Before its watcher has come to it, perhaps.
-        let lost = entries.remove_lost(peer.name());
+        lost = entries.remove_lost(peer.name());
         match entries.get(peer.name(), key) {
             Some(Entry::Ready { connection, used }) => {
                 *used = Instant::now();
@@ -222,6 +275,7 @@ impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
             key: key.to_owned(),
             number,
             guard: Guard::new(peer),
+            reaches,
             outcome: sender,
             told: false,
         };

@@ -19,6 +19,15 @@ use crate::{Guard, Refused};
 
 pub(super) type BoxedError = Box<dyn Error + Send + Sync>;
 
+/// What a dial comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reaches {
+    /// A connection: while the breaker is HalfOpen, it is a trial.
+    Peer,
+    /// A client that will dial when it is used.
+    Nobody,
+}
+
 /// A dial under way, and where its outcome goes.
 pub(super) struct Dial<C> {
     pub(super) shared: Weak<Shared<C>>,
@@ -26,6 +35,7 @@ pub(super) struct Dial<C> {
     pub(super) number: u64,
     /// Ends the dial when the breaker opens, and later what the connection is used for.
     pub(super) guard: Guard,
+    pub(super) reaches: Reaches,
     pub(super) outcome: watch::Sender<Outcome<C>>,
     pub(super) told: bool,
 }
@@ -37,7 +47,7 @@ impl<C: Clone + Send + Sync + 'static> Dial<C> {
         E: Into<BoxedError>,
     {
         let guard = self.guard.clone();
-        let work = guard.run(dial_admitted(&guard, dial));
+        let work = guard.run(admitted(&guard, self.reaches, dial));
         tokio::pin!(work);
         let result = loop {
             tokio::select! {
@@ -129,12 +139,19 @@ impl Failure {
     }
 }
 
-/// While the breaker is HalfOpen, a dial is a trial.
-async fn dial_admitted<C, F, E>(guard: &Guard, dial: impl FnOnce() -> F) -> Result<C, Failure>
+async fn admitted<C, F, E>(
+    guard: &Guard,
+    reaches: Reaches,
+    dial: impl FnOnce() -> F,
+) -> Result<C, Failure>
 where
     F: Future<Output = Result<C, E>>,
     E: Into<BoxedError>,
 {
+    if reaches == Reaches::Nobody {
+        let made = dial().await;
+        return made.map_err(|error| Failure::Dial(Arc::from(error.into())));
+    }
     let admission = guard.peer().admit().await.map_err(Failure::Refused)?;
     match dial().await {
         Ok(client) => {
@@ -164,6 +181,7 @@ mod tests {
             key: PEER.to_owned(),
             number: entries.begin_dial(PEER, PEER, outcome.clone(), watcher),
             guard: Guard::new(peer),
+            reaches: Reaches::Peer,
             outcome,
             told: false,
         }

@@ -109,13 +109,14 @@ impl<C: Clone> Connection<C> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let cache = ConnectionCache::new(PeerStates::unwatched());
-    /// let dial = || async {
-    ///     // As a rule `Endpoint::connect`; a lazy channel leaves the dialling to the first call.
+    /// // As a rule `get_or_connect` and `Endpoint::connect`; a lazy channel leaves the dialling to
+    /// // the first call.
+    /// let make = || {
     ///     Ok::<_, tonic::transport::Error>(
     ///         Endpoint::from_static("http://node4:9000").connect_lazy(),
     ///     )
     /// };
-    /// let connection = cache.get_or_connect("http://node4:9000", dial).await?;
+    /// let connection = cache.get_or_make("http://node4:9000", make).await?;
     /// let client = DetectorClient::new(connection.service());
     /// # drop(client);
     /// # Ok(())
@@ -141,12 +142,12 @@ impl<C: Clone> Connection<C> {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let cache = ConnectionCache::new(PeerStates::unwatched());
     /// // One pool a peer: it goes when its peer does, and its dead connections with it.
-    /// let pool = || async {
+    /// let pool = || {
     ///     let connector = Profile::Bulk.settings().connector();
     ///     let pool = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(connector);
     ///     Ok::<_, std::convert::Infallible>(pool)
     /// };
-    /// let connection = cache.get_or_connect("http://node4:9000", pool).await?;
+    /// let connection = cache.get_or_make("http://node4:9000", pool).await?;
     /// let client = connection.http();
     /// # drop(client);
     /// # Ok(())

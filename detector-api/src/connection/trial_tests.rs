@@ -51,6 +51,27 @@ fn makes(made: u32) -> impl FnOnce() -> std::future::Ready<Result<Arc<u32>, Infa
     move || ready(Ok(Arc::new(made)))
 }
 
+/// What reached nobody shows nothing, and takes nobody's trial.
+#[tokio::test]
+async fn a_client_that_is_made_is_no_trial() {
+    let world = world(Breaker::HalfOpen, 1).await;
+    let made = || Ok::<_, Infallible>(Arc::new(7));
+    let pool = world.cache.get_or_make(PEER, made).await.unwrap();
+    assert_eq!(**pool, 7);
+    assert_eq!(world.daemon.trials_asked(), 0);
+    let again = || Ok::<_, Infallible>(Arc::new(8));
+    assert_eq!(**world.cache.get_or_make(PEER, again).await.unwrap(), 7);
+
+    let open = FakeDaemon::state(PEER, Verdict::Dead, Breaker::Open);
+    world.daemon.publish(open);
+    let peer = world.states.peer(PEER);
+    tokio::time::timeout(LIMIT, peer.until_down())
+        .await
+        .expect("told");
+    let refused = world.cache.get_or_make(PEER, again).await.unwrap_err();
+    assert!(refused.peer_down().is_some(), "{refused:?}");
+}
+
 #[tokio::test]
 async fn half_open_dials_as_many_as_there_are_trials() {
     let world = world(Breaker::HalfOpen, 2).await;

@@ -61,8 +61,8 @@ where
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let states = PeerStates::unwatched(); // watch.states()
     /// let cache = ConnectionCache::new(states);
-    /// let pool = || async { Profile::Bulk.settings().reqwest(reqwest::Client::builder()).build() };
-    /// let client = cache.get_or_connect("http://127.0.0.1:1", pool).await?.http();
+    /// let pool = || Profile::Bulk.settings().reqwest(reqwest::Client::builder()).build();
+    /// let client = cache.get_or_make("http://127.0.0.1:1", pool).await?.http();
     ///
     /// let url = "http://127.0.0.1:1/shard".parse()?;
     /// let request = reqwest::Request::new(reqwest::Method::GET, url);

@@ -84,6 +84,11 @@ impl CallFailure for io::Error {
             _ => Outcome::Unreachable,
         }
     }
+
+    /// A `GuardedIo` that ended says so.
+    fn is_of_breaker(&self) -> bool {
+        self.get_ref().is_some_and(|cause| cause.is::<PeerDown>())
+    }
 }
 
 #[cfg(test)]

@@ -57,7 +57,12 @@ impl Retry {
         }
         let doubled = 1_u32.checked_shl(n - 1).unwrap_or(u32::MAX);
         let delay = self.base_delay.saturating_mul(doubled).min(LONGEST_DELAY);
-        Some(delay.mul_f64(1.0 + jitter.clamp(-1.0, 1.0) / 4.0))
+        let jitter = if jitter.is_nan() {
+            0.0
+        } else {
+            jitter.clamp(-1.0, 1.0)
+        };
+        Some(delay.mul_f64(1.0 + jitter / 4.0))
     }
 }
 

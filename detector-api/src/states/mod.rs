@@ -34,7 +34,7 @@ use self::{
     book::Book,
     table::{SharedTable, Table},
 };
-use crate::{PeerName, v1};
+use crate::{PeerName, name::without_path, v1};
 
 /// The states of all peers. Cheap to clone; all clones show the same.
 ///
@@ -126,7 +126,7 @@ impl PeerStates {
         if let Some(word) = word(without_path(peer)) {
             return word;
         }
-        let parsed = PeerName::parse(peer).ok();
+        let parsed = PeerName::parse(without_path(peer)).ok();
         parsed
             .and_then(|name| word(name.as_str()))
             .unwrap_or_else(|| State::default().to_word())
@@ -152,7 +152,7 @@ impl PeerStates {
                 return Peer::new(slot);
             }
         }
-        match PeerName::parse(peer) {
+        match PeerName::parse(without_path(peer)) {
             Ok(name) => match self.book().slot(name.as_str()) {
                 Some(slot) => Peer::new(slot),
                 None => Peer::unwatched(name.as_str()),
@@ -227,6 +227,10 @@ impl PeerStates {
     /// These are the peers, and no others; believed for `ttl`.
     pub(crate) fn replace(&self, states: &[v1::PeerState], ttl: Duration) {
         let mut book = self.book();
+        if !self.shared.source.holds() {
+            // Who was told nothing in the meantime is told of what opens now.
+            book.forget();
+        }
         // First: what is shown before it may be believed would be taken for nothing known.
         self.shared.source.renew(ttl);
         let table = book.replace(states);
@@ -256,7 +260,8 @@ impl PeerStates {
         write: impl FnOnce(&mut Book) -> Option<Table>,
     ) -> Result<(), Stale> {
         let mut book = self.book();
-        if !self.shared.source.is_told() {
+        // What came too late makes nothing true again, though nobody may have ended it yet.
+        if !self.shared.source.holds() {
             return Err(Stale);
         }
         self.shared.source.renew(ttl);
@@ -299,22 +304,5 @@ impl fmt::Debug for PeerStates {
             .field("fresh", &self.is_fresh())
             .field("peers", &self.peers())
             .finish()
-    }
-}
-
-/// A name up to its path or its suffix, which as a rule makes it canonical.
-#[inline]
-fn without_path(name: &str) -> &str {
-    let bytes = name.as_bytes();
-    // Behind the two slashes of `http://` or `https://`, wherever they are.
-    let start = match bytes {
-        [b'h', b't', b't', b'p', b':', b'/', b'/', ..] => 7,
-        [b'h', b't', b't', b'p', b's', b':', b'/', b'/', ..] => 8,
-        _ => return name,
-    };
-    let ends = |byte: &u8| matches!(byte, b'/' | 0);
-    match bytes[start..].iter().position(ends) {
-        Some(length) => &name[..start + length],
-        None => name,
     }
 }

@@ -128,11 +128,11 @@ impl Slot {
         } = told.state;
         let since = told.details.since;
         let mut held = self.lock();
-        let before = std::mem::replace(&mut *held, told).state.breaker;
+        let before = std::mem::replace(&mut *held, told);
         self.word.store(word, Ordering::Release);
         self.changes
             .send_if_modified(|shown| std::mem::replace(shown, word) != word);
-        if opens(before, breaker) {
+        if opens(&before, breaker) {
             let peer = self.name().to_owned();
             let down = PeerDown {
                 peer,
@@ -175,11 +175,14 @@ impl Slot {
 }
 
 /// Whether what is in flight is lost in going from one to the other. HalfOpen after Closed means
-/// that the Open between them was not seen.
-fn opens(before: Breaker, after: Breaker) -> bool {
+/// that the Open between them was not seen; after nothing known, it says nothing of what was begun
+/// meanwhile.
+fn opens(before: &Told, after: Breaker) -> bool {
+    let is_known = before.watched_as.is_some();
+    let before = before.state.breaker;
     match after {
         Breaker::Open => before != Breaker::Open,
-        Breaker::HalfOpen => !matches!(before, Breaker::Open | Breaker::HalfOpen),
+        Breaker::HalfOpen => is_known && !matches!(before, Breaker::Open | Breaker::HalfOpen),
         Breaker::Closed | Breaker::Unspecified => false,
     }
 }
@@ -188,6 +191,7 @@ fn opens(before: Breaker, after: Breaker) -> bool {
 mod tests {
     use super::*;
 
+    /// The first of them may come after nothing known.
     fn openings_in(breakers: &[Breaker]) -> u32 {
         let slot = Slot::new("http://node4:9000", Source::none());
         let mut seen = slot.openings.subscribe();
@@ -199,6 +203,7 @@ mod tests {
             };
             slot.set(Told {
                 state,
+                watched_as: Some("http://node4:9000".into()),
                 ..Told::default()
             });
             openings += u32::from(seen.has_changed().expect("the slot lives"));
@@ -213,5 +218,7 @@ mod tests {
         assert_eq!(openings_in(&[Closed, Open, Open, HalfOpen, Closed]), 1);
         assert_eq!(openings_in(&[Open, HalfOpen, Open]), 2);
         assert_eq!(openings_in(&[Closed, HalfOpen, HalfOpen]), 1);
+        assert_eq!(openings_in(&[HalfOpen, HalfOpen]), 0, "begun meanwhile");
+        assert_eq!(openings_in(&[Open]), 1);
     }
 }

@@ -45,6 +45,34 @@ fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
+/// As RustFS asks for a shard.
+#[tokio::test]
+async fn a_url_with_a_query_leads_to_its_peer_either_way() {
+    let url =
+        "http://node4:9000/rustfs/rpc/read_file_stream?disk=http://node4:9000/d1&path=a b#{c}";
+    let states = states();
+    states.replace(&[open(NODE4)], TTL);
+    assert!(is_open(&states, url));
+    assert_eq!(states.peer(url).name(), NODE4);
+    assert!(states.peer(url).down().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_word_that_comes_too_late_makes_nothing_true_again() {
+    let states = states();
+    states.replace(&[open(NODE4)], TTL);
+    let peer = states.peer(NODE4);
+    tokio::time::advance(TTL).await;
+    assert_eq!(states.confirm(TTL), Err(Stale));
+    assert_eq!(states.change(&open(NODE5), TTL), Err(Stale));
+    assert_eq!(peer.state(), State::default());
+
+    // A call that begins here is ended when all is told anew.
+    let guard = crate::Guard::new(&peer);
+    states.replace(&[open(NODE4)], TTL);
+    assert!(guard.opened().is_some());
+}
+
 /// A thread keeps hold of the table that it looked into last.
 #[tokio::test]
 async fn a_look_is_into_the_newest_table_of_its_own_states() {

@@ -98,8 +98,8 @@ impl Detected {
         peer: &str,
         request: http::Request<Outgoing>,
     ) -> Result<http::Response<Incoming>, Failure> {
-        let pool = || async { Ok::<_, Infallible>(today::shard_client()) };
-        let dialled = self.pools.get_or_connect(peer, pool).await;
+        let pool = || Ok::<_, Infallible>(today::shard_client());
+        let dialled = self.pools.get_or_make(peer, pool).await;
         let connection = dialled.map_err(|error| of_dial(&error))?;
         let failure = match connection.http().oneshot(request).await {
             Ok(response) => {
