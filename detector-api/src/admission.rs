@@ -174,6 +174,9 @@ impl Peer {
     /// it is Open, and as one of a bounded number of trials where it is HalfOpen. Only then is
     /// the daemon asked, for 50 ms at most; where it does not answer, the call may be made.
     ///
+    /// A trial of which nothing is told, as when its caller leaves or this is cancelled while the
+    /// daemon is asked, counts as one until the daemon ends its lease, after 5 s.
+    ///
     /// ```
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// use detector_api::{Refused, v1::Breaker};

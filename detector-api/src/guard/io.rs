@@ -91,7 +91,8 @@ where
 
 pin_project! {
     /// A connection of a [`GuardedConnector`]'s. Once its peer is down every wait for it ends with
-    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), caused by a [`PeerDown`].
+    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), caused by a [`PeerDown`]. Both of
+    /// its directions are to be polled by one task, as hyper does: the end wakes the last waiter.
     ///
     /// ```
     /// use detector_api::GuardedIo;
