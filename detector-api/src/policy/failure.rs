@@ -96,6 +96,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_the_guard_of_a_connection_ended_is_of_the_breaker() {
+        let down = PeerDown {
+            peer: "http://node4:9000".to_owned(),
+            reason: crate::v1::Reason::RtoUnanswered,
+            since: None,
+        };
+        assert!(io::Error::new(io::ErrorKind::ConnectionAborted, down).is_of_breaker());
+        assert!(!io::Error::from(io::ErrorKind::ConnectionAborted).is_of_breaker());
+    }
+
+    #[test]
     fn a_status_is_read_as_rustfs_reads_it() {
         for (status, outcome) in [
             (Status::unavailable("x"), Outcome::Unreachable),

@@ -71,6 +71,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn jitter_that_is_no_number_is_none() {
+        let base_delay = Duration::from_millis(100);
+        let retry = Retry {
+            retries: 1,
+            base_delay,
+        };
+        assert_eq!(retry.delay(1, f64::NAN), Some(base_delay));
+        assert_eq!(retry.delay(1, f64::INFINITY), retry.delay(1, 1.0));
+    }
+
+    #[test]
     fn pauses_double_and_end() {
         let retry = Retry {
             retries: 40,
