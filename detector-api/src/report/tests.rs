@@ -54,7 +54,7 @@ async fn what_is_reported_arrives_as_it_was() {
     watch.reporter().report(Report {
         operation: Operation::IamRead,
         outcome: Outcome::TimedOut,
-        peer: "http://NODE4:9000/data/rustfs1",
+        peer: "http://NODE4:9000/data/rustfs1?disk=1",
         lock: "config/iam/format.json",
         duration: Duration::from_secs(10),
         retries: 2,

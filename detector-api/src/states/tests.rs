@@ -53,6 +53,7 @@ async fn a_url_with_a_query_leads_to_its_peer_either_way() {
     let states = states();
     states.replace(&[open(NODE4)], TTL);
     assert!(is_open(&states, url));
+    assert!(is_open(&states, "http://NODE4:9000/rustfs?disk=1"));
     assert_eq!(states.peer(url).name(), NODE4);
     assert!(states.peer(url).down().is_some());
 }

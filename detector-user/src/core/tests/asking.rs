@@ -53,6 +53,15 @@ fn dead_at(world: &mut World, until: u64, flows: impl Fn(u64) -> Vec<FlowReading
     }
 }
 
+/// Such a peer, when it has answered nobody any more and was found Dead; and when that was.
+fn died() -> (World, u64) {
+    let mut world = asked(Settings::default());
+    world.look(1000, vec![idle(0, 0)]);
+    world.answers = NONE;
+    let dead = dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    (world, dead)
+}
+
 #[test]
 fn an_idle_connection_is_asked_about_at_a_low_rate_by_what_disturbs_least() {
     let mut world = asked(Settings::default());
@@ -215,10 +224,7 @@ fn behind_a_router_the_neighbour_is_not_the_peer() {
 
 #[test]
 fn a_dead_peer_that_answers_tcp_is_closed_at_once_through_half_open() {
-    let mut world = asked(Settings::default());
-    world.look(1000, vec![idle(0, 0)]);
-    world.answers = NONE;
-    let dead = dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    let (mut world, dead) = died();
     world.answers = ALL;
     world.at(dead + 600);
     let breakers: Vec<_> = world.published.iter().rev().map(|s| s.breaker).collect();
@@ -233,10 +239,7 @@ fn a_dead_peer_that_answers_tcp_is_closed_at_once_through_half_open() {
 /// answer of the neighbour's ends says nothing new.
 #[test]
 fn what_a_failed_trial_opened_no_neighbour_closes() {
-    let mut world = asked(Settings::default());
-    world.look(1000, vec![idle(0, 0)]);
-    world.answers = NONE;
-    let dead = dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    let (mut world, dead) = died();
     world.answers = NEIGHBOUR;
     world.at(dead + 600);
     let now = world.now;
@@ -263,10 +266,7 @@ fn what_a_failed_trial_opened_no_neighbour_closes() {
 
 #[test]
 fn a_neighbour_s_answer_alone_half_opens_and_tcp_s_closes() {
-    let mut world = asked(Settings::default());
-    world.look(1000, vec![idle(0, 0)]);
-    world.answers = NONE;
-    let dead = dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    let (mut world, dead) = died();
     world.answers = NEIGHBOUR;
     world.at(dead + 600);
     assert_eq!(world.state().breaker, Breaker::HalfOpen);
@@ -278,10 +278,7 @@ fn a_neighbour_s_answer_alone_half_opens_and_tcp_s_closes() {
 
 #[test]
 fn a_dead_peer_that_could_answer_stays_open_beyond_the_recovery_timeout() {
-    let mut world = asked(Settings::default());
-    world.look(1000, vec![idle(0, 0)]);
-    world.answers = NONE;
-    dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    let (mut world, _) = died();
     world.probed.clear();
     world.at(100_000);
     assert_eq!(world.state().breaker, Breaker::Open);
@@ -385,10 +382,7 @@ fn a_neighbour_that_the_kernel_could_not_find_counts() {
 /// A connect to a dead peer waits for the neighbour's address, and leaves when it is back.
 #[test]
 fn how_long_a_dead_peer_took_to_answer_is_not_learnt() {
-    let mut world = asked(Settings::default());
-    world.look(1000, vec![idle(0, 0)]);
-    world.answers = NONE;
-    let dead = dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    let (mut world, dead) = died();
     world.at(dead + 500);
     let (sent, target) = *world.probed.last().expect("it is asked");
     let probe = ProbeId(world.last_probe);
@@ -428,10 +422,7 @@ fn a_connect_that_was_given_up_is_no_reason_to_ask() {
 
 #[test]
 fn a_stuck_wait_for_a_reply_ends_at_mercy_after_the_peer_was_last_heard() {
-    let mut world = asked(Settings::default());
-    world.look(1000, vec![idle(0, 0)]);
-    world.answers = NONE;
-    dead_at(&mut world, 3000, |_| vec![idle(0, 0)]).expect("it is dead");
+    let (mut world, _) = died();
     let heard = millis(world.state().last_heard.expect("it was heard"));
     let silent = |world: &World| world.explain().silence.duration.as_millis() as u64;
     assert!(
