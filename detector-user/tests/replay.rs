@@ -262,12 +262,12 @@ fn json_has_the_fields_of_the_api() {
 fn other_settings_show_what_they_would_have_said() {
     let recording = Recording::new();
     let usual = recording.json(&[]);
-    let soon = recording.json(&["--patience", "50ms"]);
+    let soon = recording.json(&["--detection-time", "50ms"]);
     assert!(death(&soon).unwrap() < death(&usual).unwrap());
     // Not much later: a dead peer was asked less often, and what was not asked is not there.
-    let late = recording.json(&["--patience", "500ms"]);
+    let late = recording.json(&["--detection-time", "500ms"]);
     assert!(death(&late).unwrap() > death(&usual).unwrap());
-    assert_eq!(death(&recording.json(&["--patience", "5s"])), None);
+    assert_eq!(death(&recording.json(&["--detection-time", "5s"])), None);
 
     let observed = recording.json(&["--mode", "observe"]);
     assert_eq!(verdicts(&observed), verdicts(&usual));
@@ -276,15 +276,15 @@ fn other_settings_show_what_they_would_have_said() {
     let ran = recording.replay(&["--set", "recovery_timeout=500ms"]);
     let said = "settings: recovery_timeout 500ms (recorded: 30s)\n";
     assert!(ran.stderr.contains(said), "{}", ran.stderr);
-    let ran = recording.replay(&["--mercy", "1500ms"]);
+    let ran = recording.replay(&["--destroy-delay", "1500ms"]);
     let said = "to be destroyed, the first at 2026-01-31T12:00:02.5";
     assert!(ran.stderr.contains(said), "{}", ran.stderr);
 
-    let ran = recording.replay(&["--patience", "50ms", "--mercy", "2s"]);
-    let said = "settings: patience 50ms (recorded: 250ms), mercy 2s (recorded: 1s)\n";
+    let ran = recording.replay(&["--detection-time", "50ms", "--destroy-delay", "2s"]);
+    let said = "settings: detection_time 50ms (recorded: 250ms), destroy_delay 2s (recorded: 1s)\n";
     assert!(ran.stderr.contains(said), "{}", ran.stderr);
     assert!(ran.stderr.contains("is not known\n"), "{}", ran.stderr);
-    let ran = recording.replay(&["--patience", "250ms"]);
+    let ran = recording.replay(&["--detection-time", "250ms"]);
     assert!(
         ran.stderr.contains("settings: as recorded\n"),
         "{}",
@@ -315,7 +315,7 @@ fn any_moment_can_be_explained() {
         assert!(text.contains("is suspect ("), "{at}: {text}");
         assert!(text.contains("heard         100ms ago"), "{at}: {text}");
     }
-    let text = explained(&["--patience", "50ms", "--at", "+1.2"]);
+    let text = explained(&["--detection-time", "50ms", "--at", "+1.2"]);
     assert!(
         text.contains("is suspect") || text.contains("is dead"),
         "{text}"
@@ -370,7 +370,10 @@ fn what_cannot_be_replayed_is_said_with_its_place() {
     assert!(ran.stderr.starts_with(said), "{ran:?}");
 
     for (args, said) in [
-        (&["--patience", "1ms"][..], "--patience: patience: "),
+        (
+            &["--detection-time", "1ms"][..],
+            "--detection-time: detection_time: ",
+        ),
         (
             &["--set", "socket=/x"],
             "\"socket\" is no setting of the verdict",

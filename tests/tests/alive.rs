@@ -93,7 +93,7 @@ async fn thirty_percent_loss() -> anyhow::Result<()> {
     .await
 }
 
-/// Short of the patience, 250 ms.
+/// Short of the detection time, 250 ms.
 const LONGEST_FLAP: Duration = Duration::from_millis(200);
 
 /// A switch that fails over. (A port that goes down and up again is a longer cut: the kernel

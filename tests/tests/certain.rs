@@ -12,7 +12,7 @@ use detector_tests::{
 
 const LIMIT: Duration = Duration::from_secs(90);
 const SOON: Duration = Duration::from_secs(15);
-/// Longer than any patience, and than the kernel's own first time-outs.
+/// Longer than any detection time, and than the kernel's own first time-outs.
 const A_WHILE: Duration = Duration::from_secs(5);
 
 /// h1 with two peers: uploads to h2, idle connections to h3.
@@ -181,7 +181,7 @@ async fn one_stuck_flow_of_a_peer_that_answers_is_no_death() -> anyhow::Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_that_block_on_a_dead_peer_return_at_mercy() -> anyhow::Result<()> {
+async fn calls_that_block_on_a_dead_peer_return_at_destroy_delay() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let (scene, client) = blocked_calls(DaemonOptions::default()).await?;
         let peer = scene.lab.host(2);

@@ -180,12 +180,12 @@ async fn a_bad_configuration_is_refused_before_anything_is_made() -> anyhow::Res
         let socket = directory.path().join("detector.sock");
         let options = DaemonOptions::default()
             .peer("not a peer")
-            .args(["--patience", "soon"]);
+            .args(["--detection-time", "soon"]);
         let mut process = Daemon::spawn(lab.host(1), &options, &socket)?;
         let status = process.ended(SOON).await?;
         assert_eq!(status.code(), Some(2));
         // All errors together, each with its place.
-        for place in ["--peer", "--patience"] {
+        for place in ["--peer", "--detection-time"] {
             let named = process
                 .stderr()
                 .find(SOON, |line| line.contains(place).then_some(()));

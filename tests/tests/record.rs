@@ -14,14 +14,19 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const PROMPT: Duration = Duration::from_secs(10);
-/// The patience that is the default.
+/// The detection time that is the default.
 const USUAL: &str = "250ms";
 
 /// A lab whose daemon records into this file.
-async fn recorded_scene(file: &Path, patience: &str) -> anyhow::Result<Scene> {
+async fn recorded_scene(file: &Path, detection_time: &str) -> anyhow::Result<Scene> {
     let file = file.to_str().context("the temporary directory's name")?;
     Scene::new(SceneOptions {
-        daemon: DaemonOptions::default().args(["--record", file, "--patience", patience]),
+        daemon: DaemonOptions::default().args([
+            "--record",
+            file,
+            "--detection-time",
+            detection_time,
+        ]),
         ..SceneOptions::default()
     })
     .await
@@ -139,13 +144,13 @@ async fn a_replay_says_what_the_daemon_said() -> anyhow::Result<()> {
         assert!(usual.summary.ends_with(settings), "{}", usual.summary);
 
         let died = death(&usual.lines).context("it died")?;
-        // With a shorter patience still, a moment without CPU would be a pause.
-        let hasty = death(&replay(&file, &["--patience", USUAL])?.lines);
+        // With a shorter detection time still, a moment without CPU would be a pause.
+        let hasty = death(&replay(&file, &["--detection-time", USUAL])?.lines);
         assert!(
-            hasty.clone().context("died with less patience")? <= died,
+            hasty.clone().context("died with less detection_time")? <= died,
             "{hasty:?} {died}"
         );
-        let calm = replay(&file, &["--patience", "20s"])?;
+        let calm = replay(&file, &["--detection-time", "20s"])?;
         assert_eq!(death(&calm.lines), None, "it was back before");
         Ok(())
     })
@@ -170,7 +175,7 @@ async fn a_replay_hears_the_reports_too() -> anyhow::Result<()> {
         for _ in 0..3 {
             watch.reporter().report(asked(Outcome::TimedOut));
         }
-        scene.await_verdict(2, Verdict::Slow).await?;
+        scene.await_verdict(2, Verdict::Degraded).await?;
         watch.reporter().report(asked(Outcome::Succeeded));
         scene.alive(2).await?;
         let stdout = scene.daemon.process().stdout().clone();

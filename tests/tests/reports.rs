@@ -155,7 +155,7 @@ async fn failures_of_a_live_peer_make_it_slow_and_an_answer_ends_that() -> anyho
         for _ in 0..3 {
             reporter.report(timed_out(Operation::DiskState, &url));
         }
-        let slow = peer.until(|state| state.verdict == Verdict::Slow);
+        let slow = peer.until(|state| state.verdict == Verdict::Degraded);
         let state = tokio::time::timeout(SOON, slow).await?;
         assert_eq!(state.reason, Reason::SlownessReported);
         let took = Duration::from_millis(2);

@@ -174,15 +174,15 @@ mod tests {
             peer("http://node4:9000"),
             peer("http://[fd00::5]:9000"),
             Flag::Key {
-                flag: "--patience",
-                key: "patience",
+                flag: "--detection-time",
+                key: "detection_time",
                 value: Value::Text("50ms".to_owned()),
             },
         ];
         let loaded = config::load(Some("/dev/null".as_ref()), &flags).unwrap();
         let shown = toml(&loaded);
-        assert!(shown.contains("patience = \"50ms\""), "{shown}");
-        assert!(shown.contains("# --patience\n"), "{shown}");
+        assert!(shown.contains("detection_time = \"50ms\""), "{shown}");
+        assert!(shown.contains("# --detection-time\n"), "{shown}");
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(shown.as_bytes()).unwrap();
         let again = config::load(Some(file.path()), &[]).unwrap();
@@ -226,7 +226,7 @@ mod tests {
         for key in KEYS {
             assert!(object.get(key.name).is_some(), "{}", key.name);
         }
-        assert_eq!(object["patience"], "250ms");
+        assert_eq!(object["detection_time"], "250ms");
         assert_eq!(object["ring_bytes"], 1 << 20);
         assert_eq!(object["peer"], json!([]));
     }

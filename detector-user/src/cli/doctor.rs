@@ -140,7 +140,7 @@ fn destroy_sockets(proof: &Result<(), ProofError>) -> Check {
             Status::Ok,
             "a connection of my own over 127.0.0.1 was destroyed, and its read returned \
              ECONNABORTED",
-            "calls that are blocked on a dead peer return after mercy",
+            "calls that are blocked on a dead peer return after destroy_delay",
         ),
         Err(error) => {
             let remedy = match error {

@@ -167,8 +167,8 @@ fn of(settings: &Settings) -> Config {
 fn given(args: &ReplayArgs) -> Vec<(&'static str, &str, &str)> {
     let named = [
         ("--mode", "mode", &args.mode),
-        ("--patience", "patience", &args.patience),
-        ("--mercy", "mercy", &args.mercy),
+        ("--detection-time", "detection_time", &args.detection_time),
+        ("--destroy-delay", "destroy_delay", &args.destroy_delay),
     ];
     let named = named
         .into_iter()

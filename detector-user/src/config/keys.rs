@@ -81,8 +81,10 @@ pub fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
-const PATIENCE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
-const MERCY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
+const DETECTION_TIME: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(60);
+const DESTROY_DELAY: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(600);
 const IDLE_PROBE_INTERVAL: RangeInclusive<Duration> =
     Duration::from_millis(50)..=Duration::from_secs(60);
 const RECOVERY_TIMEOUT: RangeInclusive<Duration> =
@@ -150,10 +152,10 @@ pub static KEYS: &[Key] = &[
         get: |c| Value::Boolean(c.ebpf_log),
     },
     Key {
-        name: "patience",
+        name: "detection_time",
         help: "the shortest silence, with demands unanswered, that makes a peer dead (10ms to 1m)",
-        set: |c, v| duration(v, PATIENCE).map(|x| c.core.patience = x),
-        get: |c| shown(c.core.patience),
+        set: |c, v| duration(v, DETECTION_TIME).map(|x| c.core.detection_time = x),
+        get: |c| shown(c.core.detection_time),
     },
     Key {
         name: "destroy_sockets",
@@ -162,10 +164,10 @@ pub static KEYS: &[Key] = &[
         get: |c| Value::Text(if c.core.destroy_sockets { "on" } else { "off" }.to_owned()),
     },
     Key {
-        name: "mercy",
-        help: "how long the silence must be before that; not less than patience (100ms to 10m)",
-        set: |c, v| duration(v, MERCY).map(|x| c.core.mercy = x),
-        get: |c| shown(c.core.mercy),
+        name: "destroy_delay",
+        help: "how long the silence must be before that; not less than detection_time (100ms to 10m)",
+        set: |c, v| duration(v, DESTROY_DELAY).map(|x| c.core.destroy_delay = x),
+        get: |c| shown(c.core.destroy_delay),
     },
     Key {
         name: "idle_probe_interval",

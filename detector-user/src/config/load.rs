@@ -144,7 +144,7 @@ pub(super) fn join(file: Option<(&Path, &str)>, flags: &[Flag]) -> Result<Loaded
     }
     joiner.add_pools(pools);
     joiner.check_max_peers();
-    joiner.check_mercy();
+    joiner.check_destroy_delay();
     joiner.finish(file.map(|(path, _)| path.to_owned()))
 }
 
@@ -270,21 +270,24 @@ impl Joiner {
     }
 
     /// A peer's sockets cannot be destroyed before it is dead.
-    fn check_mercy(&mut self) {
+    fn check_destroy_delay(&mut self) {
         let core = &self.config.core;
-        if !core.destroy_sockets || core.mercy >= core.patience {
+        if !core.destroy_sockets || core.destroy_delay >= core.detection_time {
             return;
         }
         let show = humantime::format_duration;
-        let (mercy, patience) = (show(core.mercy), show(core.patience));
-        let key = "mercy";
-        let place = self.places.get(key).or_else(|| self.places.get("patience"));
+        let (destroy_delay, detection_time) = (show(core.destroy_delay), show(core.detection_time));
+        let key = "destroy_delay";
+        let place = self
+            .places
+            .get(key)
+            .or_else(|| self.places.get("detection_time"));
         let error = ConfigError {
             place: place.cloned().unwrap_or(Place::Together),
             key: Some(key.to_owned()),
             message: format!(
-                "mercy is {mercy} and patience {patience}: a dead peer's sockets are destroyed \
-                 no sooner than it is dead; make mercy {patience} or more, or patience less"
+                "destroy_delay is {destroy_delay} and detection_time {detection_time}: a dead peer's sockets are destroyed \
+                 no sooner than it is dead; make destroy_delay {detection_time} or more, or detection_time less"
             ),
         };
         self.errors.push(error);

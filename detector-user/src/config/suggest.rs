@@ -17,8 +17,8 @@ mod tests {
 
     #[test]
     fn near_words_are_offered_and_far_ones_are_not() {
-        let words = ["patience", "poll_interval", "socket"];
-        assert_eq!(nearest("patiance", words), Some("patience"));
+        let words = ["detection_time", "poll_interval", "socket"];
+        assert_eq!(nearest("detecton_time", words), Some("detection_time"));
         assert_eq!(nearest("poll-interval", words), Some("poll_interval"));
         assert_eq!(nearest("Sockets", words), Some("socket"));
         assert_eq!(nearest("colour", words), None);

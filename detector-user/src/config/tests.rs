@@ -37,9 +37,9 @@ btf = false
 socket = "/tmp/d.sock"
 socket_group = "rustfs"
 metrics = "off"
-patience = "1s 500ms"
+detection_time = "1s 500ms"
 destroy_sockets = "off"
-mercy = "2s"
+destroy_delay = "2s"
 idle_probe_interval = "off"
 idle_probe_jitter_percent = 50
 max_probes_per_second = 100_000
@@ -60,9 +60,9 @@ addresses = ["::ffff:10.0.0.5", "10.0.0.5", "fd00::5"]
     assert_eq!(config.socket, Path::new("/tmp/d.sock"));
     assert_eq!(config.socket_group.as_deref(), Some("rustfs"));
     assert_eq!(config.metrics, None);
-    assert_eq!(config.core.patience, Duration::from_millis(1500));
+    assert_eq!(config.core.detection_time, Duration::from_millis(1500));
     assert!(!config.core.destroy_sockets);
-    assert_eq!(config.core.mercy, Duration::from_secs(2));
+    assert_eq!(config.core.destroy_delay, Duration::from_secs(2));
     assert_eq!(config.core.idle_probe_interval, Duration::ZERO);
     assert_eq!(config.core.idle_probe_jitter_percent, 50);
     assert_eq!(config.core.max_probes_per_second, 100_000);
@@ -75,10 +75,10 @@ addresses = ["::ffff:10.0.0.5", "10.0.0.5", "fd00::5"]
 
 #[test]
 fn every_error_is_reported_with_its_place() {
-    let text = r#"patiance = "250ms"
+    let text = r#"detecton_time = "250ms"
 mode = "enforced"
 ring_bytes = 100000
-patience = 250
+detection_time = 250
 recovery_timeout = "2h"
 half_open_trials = 0
 socket = ["/x"]
@@ -95,15 +95,15 @@ addresses = ["node4", 7]
 "#;
     let flags = [
         Flag::Peer("node4".to_owned()),
-        flag("--patience", "patience", "1ms"),
+        flag("--detection-time", "detection_time", "1ms"),
     ];
     assert_eq!(
         with_flags(text, &flags).unwrap_err(),
         [
-            r#"d.toml:1:1: patiance: unknown key; did you mean "patience"?"#,
+            r#"d.toml:1:1: detecton_time: unknown key; did you mean "detection_time"?"#,
             r#"d.toml:2:8: mode: "enforced" is none of enforce, observe; did you mean "enforce"?"#,
             "d.toml:3:14: ring_bytes: 100000 is not a power of two; the next is 131072",
-            r#"d.toml:4:12: patience: a duration needs a unit; write "250ms" or "250s""#,
+            r#"d.toml:4:18: detection_time: a duration needs a unit; write "250ms" or "250s""#,
             "d.toml:5:20: recovery_timeout: 2h is out of bounds; the least is 100ms, the most 1h",
             "d.toml:6:20: half_open_trials: 0 is out of bounds; the least is 1, the most 1000",
             r#"d.toml:7:10: socket: expected a string, as in "/run/detector/detector.sock", found a list"#,
@@ -116,7 +116,7 @@ addresses = ["node4", 7]
             r#"d.toml:17:14: peer.addresses: "node4" is not an IP address; names go into url"#,
             "d.toml:17:23: peer.addresses: expected a string, found an integer",
             r#"--peer: "node4" has no port; write node4:9000, or give a scheme to mean its default port"#,
-            "--patience: 1ms is out of bounds; the least is 10ms, the most 1m",
+            "--detection-time: 1ms is out of bounds; the least is 10ms, the most 1m",
         ]
     );
 }
@@ -124,7 +124,7 @@ addresses = ["node4", 7]
 #[test]
 fn the_hands_settings_say_what_they_take() {
     let text = r#"destroy_sockets = "no"
-mercy = "50ms"
+destroy_delay = "50ms"
 idle_probe_interval = "10ms"
 idle_probe_jitter_percent = 51
 max_probes_per_second = 0
@@ -133,7 +133,7 @@ max_probes_per_second = 0
         file(text).unwrap_err(),
         [
             r#"d.toml:1:19: destroy_sockets: "no" is none of on, off"#,
-            "d.toml:2:9: mercy: 50ms is out of bounds; the least is 100ms, the most 10m",
+            "d.toml:2:17: destroy_delay: 50ms is out of bounds; the least is 100ms, the most 10m",
             r#"d.toml:3:23: idle_probe_interval: 10ms is out of bounds; the least is 50ms, the most 1m; or write "off""#,
             "d.toml:4:29: idle_probe_jitter_percent: 51 is out of bounds; the least is 0, the most 50",
             "d.toml:5:25: max_probes_per_second: 0 is out of bounds; the least is 1, the most 100000",
@@ -142,34 +142,36 @@ max_probes_per_second = 0
 }
 
 #[test]
-fn mercy_is_not_less_than_patience() {
-    let both = "patience = \"2s\"\nmercy = \"1500ms\"\n";
-    let complaint = "mercy is 1s 500ms and patience 2s: a dead peer's sockets are destroyed no \
-                     sooner than it is dead; make mercy 2s or more, or patience less";
+fn destroy_delay_is_not_less_than_detection_time() {
+    let both = "detection_time = \"2s\"\ndestroy_delay = \"1500ms\"\n";
+    let complaint = "destroy_delay is 1s 500ms and detection_time 2s: a dead peer's sockets are destroyed no \
+                     sooner than it is dead; make destroy_delay 2s or more, or detection_time less";
     assert_eq!(
         file(both).unwrap_err(),
-        [format!("d.toml:2:9: mercy: {complaint}")]
+        [format!("d.toml:2:17: destroy_delay: {complaint}")]
     );
-    // Where mercy is not set, what is too long for its default is pointed at.
-    let errors = with_flags("", &[flag("--patience", "patience", "2s")]).unwrap_err();
+    // Where destroy delay is not set, what is too long for its default is pointed at.
+    let errors = with_flags("", &[flag("--detection-time", "detection_time", "2s")]).unwrap_err();
     assert!(
-        errors[0].starts_with("--patience: mercy: mercy is 1s and patience 2s"),
+        errors[0].starts_with(
+            "--detection-time: destroy_delay: destroy_delay is 1s and detection_time 2s"
+        ),
         "{errors:?}"
     );
-    assert!(file("patience = \"2s\"\nmercy = \"2s\"\n").is_ok());
-    assert!(file("patience = \"2s\"\ndestroy_sockets = \"off\"\n").is_ok());
+    assert!(file("detection_time = \"2s\"\ndestroy_delay = \"2s\"\n").is_ok());
+    assert!(file("detection_time = \"2s\"\ndestroy_sockets = \"off\"\n").is_ok());
 }
 
 #[test]
 fn syntax_errors_are_reported_beside_the_others_and_once_a_line() {
-    let errors = file("mode = enforce\npatience = \"5s\nsourc = \"ebpf\"\n").unwrap_err();
+    let errors = file("mode = enforce\ndetection_time = \"5s\nsourc = \"ebpf\"\n").unwrap_err();
     let places: Vec<_> = errors
         .iter()
         .map(|e| e.split(' ').next().unwrap())
         .collect();
     assert_eq!(
         places,
-        ["d.toml:1:8:", "d.toml:2:15:", "d.toml:3:1:"],
+        ["d.toml:1:8:", "d.toml:2:21:", "d.toml:3:1:"],
         "{errors:#?}"
     );
     let errors = file("btf = true\nbtf = false\n").unwrap_err();
@@ -197,7 +199,7 @@ fn a_peer_table_in_single_brackets_is_explained() {
 #[test]
 fn flags_win_and_peers_are_the_union() {
     let text = r#"
-patience = "500ms"
+detection_time = "500ms"
 mode = "observe"
 [[peer]]
 url = "http://node1:9000"
@@ -206,12 +208,12 @@ url = "http://node4:9000/disk1"
 addresses = ["10.0.0.4"]
 "#;
     let flags = [
-        flag("--patience", "patience", "50ms"),
+        flag("--detection-time", "detection_time", "50ms"),
         Flag::Peer("node4:9000".to_owned()),
         Flag::Peer("node2:9000".to_owned()),
     ];
     let loaded = join(Some((Path::new("d.toml"), text)), &flags).unwrap();
-    assert_eq!(loaded.config.core.patience, Duration::from_millis(50));
+    assert_eq!(loaded.config.core.detection_time, Duration::from_millis(50));
     assert_eq!(loaded.config.core.mode, Mode::Observe);
     let peers = &loaded.config.peers;
     let names: Vec<_> = peers.iter().map(|p| p.name.as_str()).collect();
@@ -225,8 +227,11 @@ addresses = ["10.0.0.4"]
     );
     assert_eq!(peers[1].addresses, ["10.0.0.4".parse::<IpAddr>().unwrap()]);
 
-    let flag = "--patience";
-    assert_eq!(loaded.origin("patience"), Origin::Set(Place::Flag { flag }));
+    let flag = "--detection-time";
+    assert_eq!(
+        loaded.origin("detection_time"),
+        Origin::Set(Place::Flag { flag })
+    );
     assert!(matches!(
         loaded.origin("mode"),
         Origin::Set(Place::File {

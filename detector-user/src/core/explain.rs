@@ -52,7 +52,7 @@ pub struct SilenceLine {
     /// Since anything was heard while a demand stood.
     pub duration: Duration,
     /// What the silence must reach for Dead.
-    pub patience: Duration,
+    pub detection_time: Duration,
     pub unanswered_transmissions: u32,
     pub required_transmissions: u32,
     /// Estimated probability that one transmission and its answer are lost.
@@ -120,7 +120,7 @@ pub(super) fn summary(now: Time, state: &PeerState, silence: &SilenceLine, flows
             silence.unanswered_transmissions,
             silence.required_transmissions,
             rounded(silence.duration),
-            rounded(silence.patience),
+            rounded(silence.detection_time),
         )
     };
     format!(

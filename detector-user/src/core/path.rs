@@ -18,14 +18,14 @@ const MIN_LOSS_ASKED: f64 = 0.5;
 /// The same where nothing but the flows' own retransmissions can be waited for.
 const MIN_LOSS_UNASKED: f64 = 0.05;
 
-/// Transmissions closer to each other than this part of the patience are lost together as
+/// Transmissions closer to each other than this part of the detection time are lost together as
 /// likely as not, and count once.
-const MOMENTS_IN_PATIENCE: u32 = 50;
+const MOMENTS_IN_DETECTION_TIME: u32 = 50;
 
-/// A peer that was not asked for longer than this part of the patience may have been there.
-const GAPS_IN_PATIENCE: u32 = 12;
+/// A peer that was not asked for longer than this part of the detection time may have been there.
+const GAPS_IN_DETECTION_TIME: u32 = 12;
 
-/// However long the patience, what is further apart than this is not lost together.
+/// However long the detection time, what is further apart than this is not lost together.
 const MOMENT_AT_MOST: Duration = Duration::from_millis(5);
 
 /// No path is believed to be worse than this; it bounds the transmissions asked for.
@@ -54,7 +54,7 @@ const MIN_ANSWER_GRACE: Duration = Duration::from_millis(5);
 /// Answers may take longer than the slowest one yet, by this factor.
 const ANSWER_FACTOR: f64 = 2.0;
 
-/// The longest recovered stall that is learnt from; it bounds the patience.
+/// The longest recovered stall that is learnt from; it bounds the detection time.
 const MAX_LEARNT_STALL: Duration = Duration::from_secs(4);
 
 /// Loss and stalls seen on the way to one peer, fading with time.
@@ -109,12 +109,12 @@ impl PathHistory {
     }
 
     /// How transmissions count that lie close together or far apart, by the operator's
-    /// patience and by whether the peer can be asked at will.
-    pub(super) fn spacing(patience: Duration, can_ask: bool) -> Spacing {
+    /// detection time and by whether the peer can be asked at will.
+    pub(super) fn spacing(detection_time: Duration, can_ask: bool) -> Spacing {
         Spacing {
-            apart: (patience / MOMENTS_IN_PATIENCE).min(MOMENT_AT_MOST),
+            apart: (detection_time / MOMENTS_IN_DETECTION_TIME).min(MOMENT_AT_MOST),
             gap: if can_ask {
-                patience / GAPS_IN_PATIENCE
+                detection_time / GAPS_IN_DETECTION_TIME
             } else {
                 Duration::MAX
             },
@@ -147,10 +147,10 @@ impl PathHistory {
         (FALSE_DEAD_PROBABILITY.ln() / self.round_trip_loss(can_ask).ln()).ceil() as u32
     }
 
-    /// How long a silence must be, given the operator's `patience` and the peer's past.
-    pub(super) fn patience(&self, now: Time, patience: Duration) -> Duration {
+    /// How long a silence must be, given the operator's `detection_time` and the peer's past.
+    pub(super) fn detection_time(&self, now: Time, detection_time: Duration) -> Duration {
         let worst = self.worst_stall.mul_f64(self.fading(now));
-        patience
+        detection_time
             .max(worst.mul_f64(WORST_STALL_FACTOR))
             .max(self.answer_grace(now))
     }
@@ -183,7 +183,7 @@ impl PathHistory {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(250);
+    const DETECTION_TIME: Duration = Duration::from_millis(250);
 
     fn at(seconds: u64) -> Time {
         Time::from_nanos(seconds * 1_000_000_000)
@@ -250,11 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn patience_outlasts_recovered_stalls_and_forgets_them() {
+    fn detection_time_outlasts_recovered_stalls_and_forgets_them() {
         let mut path = PathHistory::new(at(0));
         path.stall_recovered(at(0), Duration::from_millis(600));
-        assert_eq!(path.patience(at(0), PATIENCE), Duration::from_millis(900));
-        assert_eq!(path.patience(at(120), PATIENCE), PATIENCE);
+        assert_eq!(
+            path.detection_time(at(0), DETECTION_TIME),
+            Duration::from_millis(900)
+        );
+        assert_eq!(path.detection_time(at(120), DETECTION_TIME), DETECTION_TIME);
     }
 
     #[test]
@@ -262,7 +265,7 @@ mod tests {
         let mut path = PathHistory::new(at(0));
         path.stall_recovered(at(0), Duration::from_millis(600));
         path.stall_recovered(at(120), Duration::from_millis(10));
-        assert_eq!(path.patience(at(120), PATIENCE), PATIENCE);
+        assert_eq!(path.detection_time(at(120), DETECTION_TIME), DETECTION_TIME);
     }
 
     #[test]
@@ -271,6 +274,9 @@ mod tests {
         path.progress(at(0), 10, 1000);
         path.stall_recovered(at(0), Duration::from_secs(3600));
         assert!(path.required_transmissions(false) <= 62);
-        assert_eq!(path.patience(at(0), PATIENCE), Duration::from_secs(6));
+        assert_eq!(
+            path.detection_time(at(0), DETECTION_TIME),
+            Duration::from_secs(6)
+        );
     }
 }

@@ -21,9 +21,14 @@ pub(super) struct Pauses {
 
 impl Pauses {
     /// Notes that a call which was due at `due` came at `now`; says whether that was a pause.
-    pub(super) fn called(&mut self, due: Option<Time>, now: Time, patience: Duration) -> bool {
+    pub(super) fn called(
+        &mut self,
+        due: Option<Time>,
+        now: Time,
+        detection_time: Duration,
+    ) -> bool {
         let Some(due) = due else { return false };
-        let tolerated = (patience / 2).min(LATE_AT_MOST);
+        let tolerated = (detection_time / 2).min(LATE_AT_MOST);
         if now.since(due) <= tolerated {
             return false;
         }
@@ -58,14 +63,14 @@ mod tests {
     use super::*;
     use crate::core::testing::ms;
 
-    const PATIENCE: Duration = Duration::from_millis(250);
+    const DETECTION_TIME: Duration = Duration::from_millis(250);
 
     #[test]
     fn a_little_late_is_no_pause() {
         let mut pauses = Pauses::default();
-        assert!(!pauses.called(None, ms(0), PATIENCE));
-        assert!(!pauses.called(Some(ms(0)), ms(100), PATIENCE));
-        assert!(pauses.called(Some(ms(0)), ms(101), PATIENCE));
+        assert!(!pauses.called(None, ms(0), DETECTION_TIME));
+        assert!(!pauses.called(Some(ms(0)), ms(100), DETECTION_TIME));
+        assert!(pauses.called(Some(ms(0)), ms(101), DETECTION_TIME));
         assert_eq!(pauses.within(ms(50), ms(80)), Duration::from_millis(30));
         assert_eq!(pauses.within(ms(50), ms(500)), Duration::from_millis(51));
     }
@@ -73,8 +78,8 @@ mod tests {
     #[test]
     fn the_same_pause_seen_twice_is_one() {
         let mut pauses = Pauses::default();
-        pauses.called(Some(ms(0)), ms(200), PATIENCE);
-        pauses.called(Some(ms(0)), ms(300), PATIENCE);
+        pauses.called(Some(ms(0)), ms(200), DETECTION_TIME);
+        pauses.called(Some(ms(0)), ms(300), DETECTION_TIME);
         assert_eq!(pauses.within(ms(0), ms(1000)), Duration::from_millis(300));
     }
 
@@ -82,7 +87,7 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut pauses = Pauses::default();
         for n in 0..1000 {
-            pauses.called(Some(ms(n * 1000)), ms(n * 1000 + 500), PATIENCE);
+            pauses.called(Some(ms(n * 1000)), ms(n * 1000 + 500), DETECTION_TIME);
         }
         assert!(pauses.pauses.len() <= KEPT);
     }

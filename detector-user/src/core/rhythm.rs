@@ -14,11 +14,11 @@ const DEAD: (Duration, Duration) = (Duration::from_millis(50), Duration::from_mi
 /// Timers come a little late, one more than the other.
 const TIMER_SLACK: Duration = Duration::from_millis(1);
 
-/// A patience takes no more probes than this, so that all of them can be remembered.
-const KEPT_IN_PATIENCE: u32 = 64;
+/// A detection time takes no more probes than this, so that all of them can be remembered.
+const KEPT_IN_DETECTION_TIME: u32 = 64;
 
 /// How far apart probes are while something stands unanswered: at least, and at most before
-/// it lasts long, where the patience is short.
+/// it lasts long, where the detection time is short.
 const DOUBT: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(25));
 
 /// A doubt that has lasted for so many patiences is not about to be decided: it is asked
@@ -105,20 +105,20 @@ impl Rhythm {
     }
 
     /// The next question in a doubt that has lasted for `lasted`: as many as are `required`
-    /// twice over within the patience.
+    /// twice over within the detection time.
     pub(super) fn next_in_doubt(
         &mut self,
         now: Time,
         lasted: Duration,
-        patience: Duration,
+        detection_time: Duration,
         required: u32,
     ) {
-        let at_most = DOUBT.1.max(patience / KEPT_IN_PATIENCE);
-        let wanted = patience / required.saturating_mul(2).max(1);
+        let at_most = DOUBT.1.max(detection_time / KEPT_IN_DETECTION_TIME);
+        let wanted = detection_time / required.saturating_mul(2).max(1);
         // What lies closer together than this counts once.
-        let apart = PathHistory::spacing(patience, true).apart + TIMER_SLACK;
+        let apart = PathHistory::spacing(detection_time, true).apart + TIMER_SLACK;
         let spacing = wanted.max(apart).clamp(DOUBT.0, at_most);
-        let beyond = lasted.saturating_sub(patience * DECIDED_WITHIN);
+        let beyond = lasted.saturating_sub(detection_time * DECIDED_WITHIN);
         let slowed = (beyond / 20).min(LONG_DOUBT);
         self.due = now + spacing.max(slowed);
     }
@@ -167,9 +167,14 @@ mod tests {
     #[test]
     fn a_bad_path_is_asked_faster_and_a_long_doubt_slower() {
         let mut rhythm = Rhythm::new(ms(0), 7);
-        let patience = Duration::from_millis(250);
+        let detection_time = Duration::from_millis(250);
         let mut next = |lasted_ms, required| {
-            rhythm.next_in_doubt(ms(0), Duration::from_millis(lasted_ms), patience, required);
+            rhythm.next_in_doubt(
+                ms(0),
+                Duration::from_millis(lasted_ms),
+                detection_time,
+                required,
+            );
             rhythm.due.since(ms(0))
         };
         assert_eq!(next(0, 5), Duration::from_millis(25));

@@ -12,10 +12,10 @@ pub struct Settings {
     pub mode: Mode,
     /// The shortest silence, with demands unanswered, that makes a peer Dead.
     #[serde(with = "nanos")]
-    pub patience: Duration,
+    pub detection_time: Duration,
     /// How long the silence must be before a dead peer's sockets are destroyed.
     #[serde(with = "nanos")]
-    pub mercy: Duration,
+    pub destroy_delay: Duration,
     /// Whether they are destroyed at all.
     pub destroy_sockets: bool,
     /// How often a peer that has connections and was not heard from lately is probed; zero
@@ -52,8 +52,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mode: Mode::Enforce,
-            patience: Duration::from_millis(250),
-            mercy: Duration::from_secs(1),
+            detection_time: Duration::from_millis(250),
+            destroy_delay: Duration::from_secs(1),
             destroy_sockets: true,
             idle_probe_interval: Duration::from_millis(350),
             idle_probe_jitter_percent: 10,

@@ -37,8 +37,8 @@ vocabulary! {
         Suspect = "suspect",
         /// Its kernel answers, its application does not take data (zero window) or does not
         /// answer calls (reported).
-        Slow = "slow",
-        /// Silent on every flow for the patience, with demands unanswered.
+        Degraded = "degraded",
+        /// Silent on every flow for the detection time, with demands unanswered.
         Dead = "dead",
     }
 }

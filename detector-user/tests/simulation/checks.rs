@@ -245,7 +245,7 @@ impl Checks {
     fn opened_by_reports(&mut self, host: usize, now: Time, state: &PeerState) {
         self.stats.fenced += 1;
         let heard = self.hosts[host].heard.iter().max().copied();
-        let is_heard = heard.is_some_and(|heard| now.since(heard) < self.settings.patience);
+        let is_heard = heard.is_some_and(|heard| now.since(heard) < self.settings.detection_time);
         if is_heard || state.verdict != Verdict::Unknown {
             self.broken(
                 "reports open no breaker of a peer that is heard",
@@ -256,7 +256,7 @@ impl Checks {
 
     fn died(&mut self, host: usize, state: &PeerState) {
         let found = state.changed_at;
-        let patience = self.settings.patience;
+        let detection_time = self.settings.detection_time;
         let truth = &self.hosts[host];
         let now_cut = truth.cut_since.map(|since| (since, found));
         let cut_for = truth
@@ -267,7 +267,7 @@ impl Checks {
             .filter(|(_, until)| *until + BLUR >= found)
             .map(|(since, until)| until.since(since))
             .max();
-        let long_enough = cut_for.is_some_and(|cut_for| cut_for + BLUR >= patience);
+        let long_enough = cut_for.is_some_and(|cut_for| cut_for + BLUR >= detection_time);
         if !long_enough {
             self.broken(
                 "a peer that answers is never Dead",
@@ -280,11 +280,11 @@ impl Checks {
         }
         let heard = truth.heard.iter().rev().find(|at| **at <= found);
         if let Some(heard) = heard
-            && found.since(*heard) + BLUR < patience
+            && found.since(*heard) + BLUR < detection_time
         {
             let ago = found.since(*heard);
             self.broken(
-                "nobody is Dead who was heard within the patience",
+                "nobody is Dead who was heard within the detection_time",
                 format!(
                     "{} was heard {ago:?} before it was found {state:?}",
                     state.peer

@@ -72,8 +72,8 @@ fn settings(rng: &mut Rng) -> Settings {
     if rng.chance(0.5) {
         return settings;
     }
-    settings.patience = rng.pick(&[ms(50), ms(100), ms(500), ms(2000)]);
-    settings.mercy = settings.patience + rng.pick(&[ms(250), ms(750), ms(3000)]);
+    settings.detection_time = rng.pick(&[ms(50), ms(100), ms(500), ms(2000)]);
+    settings.destroy_delay = settings.detection_time + rng.pick(&[ms(250), ms(750), ms(3000)]);
     settings.destroy_sockets = rng.chance(0.7);
     settings.idle_probe_interval = rng.pick(&[ms(0), ms(500), ms(1000), ms(2000), ms(5000)]);
     settings
@@ -144,14 +144,14 @@ fn loss(rng: &mut Rng, _: &Settings, host: usize) -> (Fault, Duration) {
     (Fault::Loss { host, percent }, seconds(rng, 5, 60))
 }
 
-/// Bursts that the patience is meant to outlast.
+/// Bursts that the detection time is meant to outlast.
 fn bursts(rng: &mut Rng, settings: &Settings, host: usize) -> (Fault, Duration) {
-    let longest = rng.between(ms(2), settings.patience.mul_f64(0.4).min(ms(100)));
+    let longest = rng.between(ms(2), settings.detection_time.mul_f64(0.4).min(ms(100)));
     (Fault::Bursts { host, longest }, seconds(rng, 5, 60))
 }
 
 fn jitter(rng: &mut Rng, settings: &Settings, host: usize) -> (Fault, Duration) {
-    let most = rng.between(us(100), ms(200).min(settings.patience.mul_f64(0.4)));
+    let most = rng.between(us(100), ms(200).min(settings.detection_time.mul_f64(0.4)));
     (Fault::Jitter { host, most }, seconds(rng, 5, 60))
 }
 
@@ -161,7 +161,7 @@ fn reorder(rng: &mut Rng, _: &Settings, host: usize) -> (Fault, Duration) {
 }
 
 fn delay(rng: &mut Rng, settings: &Settings, host: usize) -> (Fault, Duration) {
-    let by = rng.between(us(100), ms(50).min(settings.patience.mul_f64(0.2)));
+    let by = rng.between(us(100), ms(50).min(settings.detection_time.mul_f64(0.2)));
     (Fault::Delay { host, by }, seconds(rng, 5, 60))
 }
 
@@ -180,14 +180,17 @@ fn one_way(rng: &mut Rng, _: &Settings, host: usize) -> (Fault, Duration) {
     (Fault::Cut { host, ways }, seconds(rng, 1, 40))
 }
 
-/// Shorter than the patience: nobody may die of it.
+/// Shorter than the detection time: nobody may die of it.
 fn short_cut(rng: &mut Rng, settings: &Settings, host: usize) -> (Fault, Duration) {
     let ways = rng.pick(&[Ways::Both, Ways::Out, Ways::Back]);
-    (Fault::Cut { host, ways }, settings.patience.mul_f64(0.6))
+    (
+        Fault::Cut { host, ways },
+        settings.detection_time.mul_f64(0.6),
+    )
 }
 
 fn flaps(rng: &mut Rng, settings: &Settings, host: usize) -> (Fault, Duration) {
-    let down = settings.patience.mul_f64(0.6);
+    let down = settings.detection_time.mul_f64(0.6);
     let up = rng.pick(&[down, down * 4, ms(2000)]);
     (Fault::Flaps { host, down, up }, seconds(rng, 2, 20))
 }

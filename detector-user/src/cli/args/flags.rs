@@ -41,8 +41,16 @@ impl Overrides {
         let texts = [
             ("--socket or DETECTOR_SOCKET", "socket", socket),
             ("--mode", "mode", self.mode.as_deref()),
-            ("--patience", "patience", self.patience.as_deref()),
-            ("--mercy", "mercy", self.mercy.as_deref()),
+            (
+                "--detection-time",
+                "detection_time",
+                self.detection_time.as_deref(),
+            ),
+            (
+                "--destroy-delay",
+                "destroy_delay",
+                self.destroy_delay.as_deref(),
+            ),
             (
                 "--destroy-sockets",
                 "destroy_sockets",

@@ -36,7 +36,7 @@ the recording does not show.
 
 Examples:
   detector replay node1.rec
-  detector replay node1.rec --patience 50ms
+  detector replay node1.rec --detection-time 50ms
   detector replay node1.rec --explain http://node4:9000 --at +12.5
   zcat node1.rec.gz | detector replay - --output json";
 
@@ -55,7 +55,7 @@ Examples:
   detector watch --output json | jq 'select(.verdict == \"dead\")'
   detector explain http://node4:9000
   detector run --config /etc/detector/detector.toml --record node1.rec
-  detector replay node1.rec --patience 50ms";
+  detector replay node1.rec --detection-time 50ms";
 
 /// Tells which storage peers are dead, from the kernel's own evidence.
 #[derive(Debug, Parser)]
@@ -147,12 +147,12 @@ pub struct ReplayArgs {
     /// Another mode than the recorded one.
     #[arg(long, value_name = "enforce|observe")]
     pub mode: Option<String>,
-    /// Another patience than the recorded one.
+    /// Another detection time than the recorded one.
     #[arg(long, value_name = "DURATION")]
-    pub patience: Option<String>,
-    /// Another mercy than the recorded one; shows in the count of sockets to be destroyed.
+    pub detection_time: Option<String>,
+    /// Another destroy delay than the recorded one; shows in the count of sockets to be destroyed.
     #[arg(long, value_name = "DURATION")]
-    pub mercy: Option<String>,
+    pub destroy_delay: Option<String>,
     /// Another value of any setting of the verdict, named as in the configuration file; may
     /// be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -185,10 +185,10 @@ pub struct Overrides {
     pub namespaces: Vec<String>,
     #[arg(long, value_name = "enforce|observe", help = describe("mode"))]
     pub mode: Option<String>,
-    #[arg(long, value_name = "DURATION", help = describe("patience"))]
-    pub patience: Option<String>,
-    #[arg(long, value_name = "DURATION", help = describe("mercy"))]
-    pub mercy: Option<String>,
+    #[arg(long, value_name = "DURATION", help = describe("detection_time"))]
+    pub detection_time: Option<String>,
+    #[arg(long, value_name = "DURATION", help = describe("destroy_delay"))]
+    pub destroy_delay: Option<String>,
     #[arg(long, value_name = "on|off", help = describe("destroy_sockets"))]
     pub destroy_sockets: Option<String>,
     #[arg(long, value_name = "auto|ebpf|sock-diag", help = describe("source"))]

@@ -106,8 +106,8 @@ fn every_flag_of_tune_stands_for_a_key() {
 
 #[test]
 fn every_flag_stands_for_a_key() {
-    let line = "detector run --peer a:1 --peer b:2 --mode observe --patience 50ms \
-                --mercy 2s --destroy-sockets off --source ebpf --no-btf --metrics off --log debug \
+    let line = "detector run --peer a:1 --peer b:2 --mode observe --detection-time 50ms \
+                --destroy-delay 2s --destroy-sockets off --source ebpf --no-btf --metrics off --log debug \
                 --socket /s --protect a.service --network-namespace /run/netns/a \
                     --network-namespace b.service";
     let cli = parse(line).expect("parses");
@@ -122,8 +122,11 @@ fn every_flag_stands_for_a_key() {
         .config;
     assert_eq!(config.peers.len(), 2);
     assert_eq!(config.core.mode, crate::core::Mode::Observe);
-    assert_eq!(config.core.patience, std::time::Duration::from_millis(50));
-    assert_eq!(config.core.mercy, std::time::Duration::from_secs(2));
+    assert_eq!(
+        config.core.detection_time,
+        std::time::Duration::from_millis(50)
+    );
+    assert_eq!(config.core.destroy_delay, std::time::Duration::from_secs(2));
     assert!(!config.core.destroy_sockets);
     assert_eq!(config.source, crate::config::SourceChoice::Ebpf);
     assert!(!config.btf);

@@ -100,7 +100,7 @@ impl From<v1::Silence> for Silence {
     fn from(silence: v1::Silence) -> Self {
         Self {
             duration: duration(silence.duration),
-            patience: duration(silence.patience),
+            detection_time: duration(silence.detection_time),
             unanswered_transmissions: silence.unanswered_transmissions,
             required_transmissions: silence.required_transmissions,
             loss_estimate: silence.loss_estimate,

@@ -73,7 +73,7 @@ pub struct Silence {
     #[serde(serialize_with = "seconds")]
     pub duration: Option<Duration>,
     #[serde(serialize_with = "seconds")]
-    pub patience: Option<Duration>,
+    pub detection_time: Option<Duration>,
     pub unanswered_transmissions: u32,
     pub required_transmissions: u32,
     pub loss_estimate: f64,

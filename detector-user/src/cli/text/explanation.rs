@@ -79,12 +79,12 @@ fn destroyed(destroyed: &Destroyed) -> (&'static str, String) {
 
 fn silence(silence: &Silence) -> [(&'static str, String); 2] {
     let lasted = optional(silence.duration, duration);
-    let patience = optional(silence.patience, duration);
+    let detection_time = optional(silence.detection_time, duration);
     let unanswered = silence.unanswered_transmissions;
     let required = silence.required_transmissions;
     let loss = silence.loss_estimate * 100.0;
     [
-        ("silence", format!("{lasted}; dead from {patience}")),
+        ("silence", format!("{lasted}; dead from {detection_time}")),
         (
             "unanswered",
             format!(

@@ -85,7 +85,7 @@ fn an_explanation_shows_numbers_flows_and_events() {
         peer: Some(state()),
         silence: Some(Silence {
             duration: Some(Duration::from_millis(253)),
-            patience: Some(Duration::from_millis(250)),
+            detection_time: Some(Duration::from_millis(250)),
             unanswered_transmissions: 3,
             required_transmissions: 2,
             loss_estimate: 0.0125,

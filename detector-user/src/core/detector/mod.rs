@@ -370,7 +370,7 @@ impl Detector {
     /// stood still.
     fn notice_pause(&mut self, now: Time) {
         let due = self.poll_timeout();
-        self.pauses.called(due, now, self.settings.patience);
+        self.pauses.called(due, now, self.settings.detection_time);
     }
 
     fn surroundings(&self) -> Surroundings<'_> {

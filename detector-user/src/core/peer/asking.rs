@@ -139,7 +139,7 @@ impl Peer {
     /// Whether this peer may bear witness: it is believed to live, and can be asked.
     pub(in crate::core) fn can_witness(&self) -> bool {
         !self.discovered
-            && matches!(self.verdict, Verdict::Alive | Verdict::Slow)
+            && matches!(self.verdict, Verdict::Alive | Verdict::Degraded)
             && self.evidence.probes.is_answerable()
     }
 
@@ -212,13 +212,13 @@ impl Peer {
     fn questions_in_doubt(&mut self, now: Time, around: Surroundings<'_>) -> Vec<ProbeTarget> {
         let began = *self.asking.doubt_since.get_or_insert(now);
         let path = &self.evidence.path;
-        let (patience, required) = (
-            path.patience(now, around.settings.patience),
+        let (detection_time, required) = (
+            path.detection_time(now, around.settings.detection_time),
             self.required(),
         );
         let lasted = now.since(began);
         let rhythm = &mut self.asking.rhythm;
-        rhythm.next_in_doubt(now, lasted, patience, required);
+        rhythm.next_in_doubt(now, lasted, detection_time, required);
         if lasted < SUSPECT_AFTER && rhythm.take_all(now) {
             return self.evidence.probes.all();
         }

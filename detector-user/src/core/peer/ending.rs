@@ -1,4 +1,4 @@
-//! What is done to the sockets of a dead peer: at mercy, once for each time it is found
+//! What is done to the sockets of a dead peer: at destroy delay, once for each time it is found
 //! Dead, they are to be destroyed.
 
 use super::{Peer, Surroundings};
@@ -13,7 +13,7 @@ pub(in crate::core) struct Death {
     /// Since when something stood unanswered. What was heard after it ends the death.
     pub silent_since: Time,
     /// Since when nothing was heard, which is what a program that waits for a reply suffers
-    /// from: the mercy counts from here.
+    /// from: the destroy delay counts from here.
     pub unheard_since: Time,
 }
 
@@ -40,7 +40,7 @@ impl Ending {
         let (_, death) = self.pending?;
         settings
             .destroy_sockets
-            .then(|| death.unheard_since + settings.mercy)
+            .then(|| death.unheard_since + settings.destroy_delay)
     }
 
     pub(super) fn died(&mut self, generation: u64, death: Option<Death>) {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::{Change, Death, Peer, SUSPECT_AFTER, Surroundings};
 use crate::core::{Reason, Time, Verdict, evidence::Silence, path::PathHistory};
 
-/// The part of the patience for which the peer must have been asked again and again: data
+/// The part of the detection time for which the peer must have been asked again and again: data
 /// that was lost once, and asked about late, is no long silence.
 pub(super) const ASKED_FOR: f64 = 0.9;
 
-/// A silence that is longer than the patience by this factor, pauses of this machine left
+/// A silence that is longer than the detection time by this factor, pauses of this machine left
 /// out, is one even if the daemon was never on time.
 const STARVED_FACTOR: u32 = 10;
 
@@ -40,7 +40,7 @@ impl Peer {
                     self.deaf_since = Some(silence.since);
                     (Verdict::Suspect, Reason::Isolated)
                 } else if was_held || std::mem::take(&mut self.alone) {
-                    // Nobody was heard until just now: the patience begins anew.
+                    // Nobody was heard until just now: the detection time begins anew.
                     self.held_until = at;
                     self.asking.hold_ended(at);
                     self.deaf_since = Some(silence.since);
@@ -115,11 +115,14 @@ impl Peer {
     }
 
     fn is_long_enough(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {
-        let patience = self.evidence.path.patience(at, around.settings.patience);
-        let is_now = at.since(silence.since) >= patience
-            && silence.asked_for >= patience.mul_f64(ASKED_FOR)
+        let detection_time = self
+            .evidence
+            .path
+            .detection_time(at, around.settings.detection_time);
+        let is_now = at.since(silence.since) >= detection_time
+            && silence.asked_for >= detection_time.mul_f64(ASKED_FOR)
             && self.is_asked_enough(silence);
-        is_now || self.is_long_enough_over_pauses(at, patience, around)
+        is_now || self.is_long_enough_over_pauses(at, detection_time, around)
     }
 
     /// Whether chance is no explanation for the missing answers.
@@ -148,18 +151,18 @@ impl Peer {
     fn is_long_enough_over_pauses(
         &self,
         at: Time,
-        patience: Duration,
+        detection_time: Duration,
         around: Surroundings<'_>,
     ) -> bool {
         let usable = around.network.usable_since(&self.evidence.addresses());
         let excused = usable.unwrap_or_default().max(self.held_until);
-        let spacing = PathHistory::spacing(patience, self.can_ask());
+        let spacing = PathHistory::spacing(detection_time, self.can_ask());
         let Some(silence) = self.evidence.silence(at, excused, spacing) else {
             return false;
         };
         let paused = around.pauses.within(silence.since, at);
         let silent = at.since(silence.since).saturating_sub(paused);
-        silent >= patience * STARVED_FACTOR && self.is_asked_enough(&silence)
+        silent >= detection_time * STARVED_FACTOR && self.is_asked_enough(&silence)
     }
 
     /// Whether others fell silent with it, and nobody is heard.
@@ -169,14 +172,17 @@ impl Peer {
         around.witnesses.none_but(host, silence.since, at, idle)
     }
 
-    /// The same before the patience is over, once witnesses were asked, which a suspicion has
+    /// The same before the detection time is over, once witnesses were asked, which a suspicion has
     /// done, and have had the time to answer.
     fn is_alone_half_way(&self, at: Time, silence: &Silence, around: Surroundings<'_>) -> bool {
-        let patience = self.evidence.path.patience(at, around.settings.patience);
+        let detection_time = self
+            .evidence
+            .path
+            .detection_time(at, around.settings.detection_time);
         let suspected = self.verdict == Verdict::Suspect
             && at.since(self.changed_at) >= WITNESSES_ANSWER_WITHIN;
         suspected
-            && at.since(silence.since) >= patience / 2
+            && at.since(silence.since) >= detection_time / 2
             && self.is_alone_silent(at, silence, around)
     }
 
@@ -184,8 +190,11 @@ impl Peer {
     /// even if what showed it then is forgotten.
     pub(super) fn silence_at(&self, at: Time, around: Surroundings<'_>) -> Option<Silence> {
         let excused = self.excused(around);
-        let patience = self.evidence.path.patience(at, around.settings.patience);
-        let spacing = PathHistory::spacing(patience, self.can_ask());
+        let detection_time = self
+            .evidence
+            .path
+            .detection_time(at, around.settings.detection_time);
+        let spacing = PathHistory::spacing(detection_time, self.can_ask());
         let silence = self.evidence.silence(at, excused, spacing)?;
         let heard = self.evidence.last_heard().unwrap_or_default().max(excused);
         let since = match self.silence {
@@ -216,7 +225,7 @@ impl Peer {
 
     fn without_demand(&self, at: Time) -> (Verdict, Reason) {
         if self.evidence.flows().any(|flow| flow.is_zero_window()) {
-            return (Verdict::Slow, Reason::ZeroWindow);
+            return (Verdict::Degraded, Reason::ZeroWindow);
         }
         let heard = self.evidence.last_heard();
         if !self.is_heard_again() {
@@ -229,7 +238,7 @@ impl Peer {
             .any(|f| f.reading.last_heard.is_some());
         let recently = heard.is_some_and(|heard| at.since(heard) < ALIVE_WITHOUT_FLOW);
         if self.failures.is_slow() && (connected || recently) {
-            (Verdict::Slow, Reason::SlownessReported)
+            (Verdict::Degraded, Reason::SlownessReported)
         } else if connected {
             (Verdict::Alive, Reason::PacketReceived)
         } else if recently {

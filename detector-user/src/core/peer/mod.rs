@@ -100,7 +100,7 @@ pub(super) struct Peer {
     death: Option<Death>,
     /// The verdict would be Dead, were it not for what surrounds it.
     held: bool,
-    /// Nobody was heard for half of the patience: should somebody be now, it begins anew.
+    /// Nobody was heard for half of the detection time: should somebody be now, it begins anew.
     alone: bool,
     /// Since when all speaks for Dead, but for a question that is not too old.
     asked_once_more: Option<Time>,

@@ -15,8 +15,8 @@ const LOOK_SUSPECT: (Duration, Duration) = (Duration::from_millis(50), Duration:
 pub(super) const LOOK_DEAD: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_millis(500));
 
-/// How often a Slow peer is looked at.
-const LOOK_SLOW: Duration = Duration::from_secs(1);
+/// How often a Degraded peer is looked at.
+const LOOK_DEGRADED: Duration = Duration::from_secs(1);
 
 /// How often a peer is looked at while all is well: keeps the path's history.
 const LOOK_IDLE: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ impl Peer {
             }
             (_, Some(_)) if self.asked_once_more.is_some() => ANSWERS_WITHIN,
             (_, Some(silence)) => self.until_decision(at, &silence, around.settings),
-            (Verdict::Slow, None) => LOOK_SLOW,
+            (Verdict::Degraded, None) => LOOK_DEGRADED,
             (Verdict::Unknown, None) => self
                 .until_weighed(at, around)
                 .map_or(LOOK_UNKNOWN, |until| until.min(LOOK_UNKNOWN)),
@@ -56,13 +56,16 @@ impl Peer {
 
     /// The next moment at which the rule may come to another answer.
     fn until_decision(&self, at: Time, silence: &Silence, settings: &Settings) -> Duration {
-        let patience = self.evidence.path.patience(at, settings.patience);
+        let detection_time = self
+            .evidence
+            .path
+            .detection_time(at, settings.detection_time);
         let lasted = at.since(silence.since);
         let longest = (lasted / 20).clamp(LOOK_SUSPECT.0, LOOK_SUSPECT.1);
         [
             silence.since + SUSPECT_AFTER,
-            silence.since + patience,
-            at + patience
+            silence.since + detection_time,
+            at + detection_time
                 .mul_f64(ASKED_FOR)
                 .saturating_sub(silence.asked_for),
         ]

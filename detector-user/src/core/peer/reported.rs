@@ -4,7 +4,7 @@
 //! comes of that is the kernel's evidence. Failures in a row, with no call answered between
 //! them, do one thing more:
 //!
-//! - the peer was heard after the first of them: it is Slow, and its breaker stays as it is,
+//! - the peer was heard after the first of them: it is Degraded, and its breaker stays as it is,
 //!   until a call is answered or none has failed for the window;
 //! - the kernel has no evidence either way (no connection, nobody known to answer, and who was
 //!   asked has not answered): the verdict stays Unknown and the breaker opens. Nothing is
@@ -73,10 +73,10 @@ impl Peer {
         match self.verdict {
             Verdict::Alive if self.evidence.surely_heard() > Some(streak.first) => {
                 self.failures.set_slow();
-                self.set_verdict(now, Verdict::Slow, Reason::SlownessReported, settings)
+                self.set_verdict(now, Verdict::Degraded, Reason::SlownessReported, settings)
             }
             Verdict::Unknown => self.open_without_evidence(now, streak, around, looked),
-            Verdict::Alive | Verdict::Suspect | Verdict::Slow | Verdict::Dead => Change::None,
+            Verdict::Alive | Verdict::Suspect | Verdict::Degraded | Verdict::Dead => Change::None,
         }
     }
 
@@ -112,7 +112,7 @@ impl Peer {
             return self.close_on_reports(now, self.reason_without_reports());
         }
         if self.reason == Reason::SlownessReported
-            && self.verdict == Verdict::Slow
+            && self.verdict == Verdict::Degraded
             && !self.failures.is_slow()
         {
             return self.set_verdict(now, Verdict::Alive, Reason::PacketReceived, around.settings);
@@ -153,7 +153,7 @@ impl Peer {
     }
 
     /// Opens the breaker where the kernel has no evidence either way. Those who were asked get
-    /// the patience to answer, and the look that opens it is taken after it.
+    /// the detection time to answer, and the look that opens it is taken after it.
     fn open_without_evidence(
         &mut self,
         now: Time,
@@ -180,7 +180,11 @@ impl Peer {
 
     /// By when those who were asked have answered, if they do.
     fn decided_at(&self, now: Time, streak: Streak, around: Surroundings<'_>) -> Time {
-        streak.told + self.evidence.path.patience(now, around.settings.patience)
+        streak.told
+            + self
+                .evidence
+                .path
+                .detection_time(now, around.settings.detection_time)
     }
 
     /// How long after a look at `at` it is to be seen what failures come to, if it is.

@@ -71,7 +71,7 @@ impl Peer {
             health: match self.verdict {
                 Verdict::Unknown => None,
                 Verdict::Dead => Some(Health { score: 0, ..health }),
-                Verdict::Alive | Verdict::Suspect | Verdict::Slow => Some(health),
+                Verdict::Alive | Verdict::Suspect | Verdict::Degraded => Some(health),
             },
         };
         closed.with_breaker(self.circuit.breaker())
@@ -82,7 +82,10 @@ impl Peer {
         let silence = self.silence_at(now, around);
         let line = SilenceLine {
             duration: silence.map_or(Duration::ZERO, |s| now.since(s.since)),
-            patience: self.evidence.path.patience(now, settings.patience),
+            detection_time: self
+                .evidence
+                .path
+                .detection_time(now, settings.detection_time),
             unanswered_transmissions: silence.map_or(0, |s| self.unanswered(&s)),
             required_transmissions: self.required(),
             loss_estimate: self.evidence.path.round_trip_loss(self.can_ask()),

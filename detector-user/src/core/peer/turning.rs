@@ -56,7 +56,7 @@ impl Peer {
                 self.open_on_reports = None;
                 self.circuit.close();
             }
-            Verdict::Unknown | Verdict::Alive | Verdict::Suspect | Verdict::Slow => {}
+            Verdict::Unknown | Verdict::Alive | Verdict::Suspect | Verdict::Degraded => {}
         }
         Change::State
     }

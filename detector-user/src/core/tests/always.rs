@@ -35,7 +35,7 @@ fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
 }
 
 proptest! {
-    /// Whatever happens: a peer heard within the patience is not found Dead, revisions rise,
+    /// Whatever happens: a peer heard within the detection time is not found Dead, revisions rise,
     /// generations rise with the verdict, and nothing grows. Reports make nobody Dead.
     #[test]
     fn whatever_happens_the_rules_hold(steps in steps()) {

@@ -117,7 +117,7 @@ fn a_peer_whose_packets_flow_is_looked_at_and_not_asked() {
 }
 
 #[test]
-fn a_silent_idle_peer_is_dead_a_patience_after_the_first_missing_answer() {
+fn a_silent_idle_peer_is_dead_a_detection_time_after_the_first_missing_answer() {
     let mut world = asked(Settings::default());
     world.look(1000, vec![idle(0, 0)]);
     world.probed.clear();
@@ -133,7 +133,7 @@ fn a_silent_idle_peer_is_dead_a_patience_after_the_first_missing_answer() {
 }
 
 #[test]
-fn one_segment_in_flight_is_dead_a_patience_after_it_was_sent_if_probes_say_so() {
+fn one_segment_in_flight_is_dead_a_detection_time_after_it_was_sent_if_probes_say_so() {
     let mut world = asked(Settings {
         idle_probe_interval: Duration::ZERO,
         ..Settings::default()
@@ -148,7 +148,7 @@ fn one_segment_in_flight_is_dead_a_patience_after_it_was_sent_if_probes_say_so()
     world.event(1210, FlowEventKind::Tlp, lone(0));
     let dead = dead_at(&mut world, 3000, |_| vec![lone(0)]);
     let dead = dead.unwrap_or_else(|| panic!("{:#?}", world.explain()));
-    // 0.9 of the patience after the probe that was the first to ask again.
+    // 0.9 of the detection time after the probe that was the first to ask again.
     assert!((1435..1445).contains(&dead), "{dead}");
 }
 
@@ -301,7 +301,7 @@ fn probes_are_bounded_by_the_ceiling() {
 }
 
 #[test]
-fn slow_answers_make_for_patience() {
+fn slow_answers_make_for_detection_time() {
     let mut world = asked(Settings::default());
     // An answer that took 300 ms: the next may take twice that.
     let target = ProbeTarget::Connect(endpoint());
@@ -316,7 +316,7 @@ fn slow_answers_make_for_patience() {
             outcome: ProbeOutcome::Answered(ProbeAnswer::SynAck),
         }),
     );
-    let before = world.explain().silence.patience;
+    let before = world.explain().silence.detection_time;
     assert_eq!(before, Duration::from_millis(250), "it was not ours");
     world.answers = NONE;
     let asked = world.probed.len();
@@ -336,8 +336,11 @@ fn slow_answers_make_for_patience() {
             outcome: ProbeOutcome::Answered(ProbeAnswer::Neighbour),
         }),
     );
-    let patience = world.explain().silence.patience;
-    assert!(patience >= Duration::from_millis(600), "{patience:?}");
+    let detection_time = world.explain().silence.detection_time;
+    assert!(
+        detection_time >= Duration::from_millis(600),
+        "{detection_time:?}"
+    );
 }
 
 #[test]
@@ -395,8 +398,8 @@ fn how_long_a_dead_peer_took_to_answer_is_not_learnt() {
     };
     world.signal(Signal::Probe(event));
     assert_eq!(world.state().verdict, Verdict::Alive);
-    let patience = world.explain().silence.patience;
-    assert_eq!(patience, Duration::from_millis(250));
+    let detection_time = world.explain().silence.detection_time;
+    assert_eq!(detection_time, Duration::from_millis(250));
 }
 
 /// Our own connects end like this where a firewall drops them.
@@ -421,7 +424,7 @@ fn a_connect_that_was_given_up_is_no_reason_to_ask() {
 }
 
 #[test]
-fn a_stuck_wait_for_a_reply_ends_at_mercy_after_the_peer_was_last_heard() {
+fn a_stuck_wait_for_a_reply_ends_at_destroy_delay_after_the_peer_was_last_heard() {
     let (mut world, _) = died();
     let heard = millis(world.state().last_heard.expect("it was heard"));
     let silent = |world: &World| world.explain().silence.duration.as_millis() as u64;
@@ -439,7 +442,7 @@ fn a_stuck_wait_for_a_reply_ends_at_mercy_after_the_peer_was_last_heard() {
 }
 
 #[test]
-fn a_peer_that_nobody_asked_for_long_has_its_mercy_from_the_first_question() {
+fn a_peer_that_nobody_asked_for_long_has_its_destroy_delay_from_the_first_question() {
     let mut world = asked(Settings {
         idle_probe_interval: Duration::ZERO,
         ..Settings::default()
@@ -463,7 +466,7 @@ fn a_peer_that_nobody_asked_for_long_has_its_mercy_from_the_first_question() {
 /// back after the question at `back_after`. Says when it is dead.
 fn looked_at_late(back_after: Option<u64>) -> (World, Option<u64>) {
     let mut world = asked(Settings {
-        patience: Duration::from_secs(20),
+        detection_time: Duration::from_secs(20),
         ..Settings::default()
     });
     world.look(1000, vec![idle(0, 0)]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 
 #[test]
-fn three_silent_flows_are_dead_at_the_patience_and_not_before() {
+fn three_silent_flows_are_dead_at_the_detection_time_and_not_before() {
     let mut world = World::alive(3);
     world.cut(3);
     // What is known to have been sent first was sent at 10 ms.
@@ -25,7 +25,7 @@ fn a_look_is_asked_for_at_the_moment_of_decision() {
     world.cut(3);
     world.look(216, all_stalled(3, 1));
     world.look(226, all_stalled(3, 1));
-    // 0.9 of the patience after it was asked again.
+    // 0.9 of the detection time after it was asked again.
     assert_eq!(world.next_look(), 236);
     world.look(236, all_stalled(3, 1));
     let before = world.looks_asked;

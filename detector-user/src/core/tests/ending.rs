@@ -23,7 +23,7 @@ fn look_until(world: &mut World, until: u64) {
 }
 
 #[test]
-fn sockets_are_destroyed_at_mercy_once() {
+fn sockets_are_destroyed_at_destroy_delay_once() {
     let mut world = dead(Settings::default());
     world.look(999, all_stalled(3, 1));
     assert_eq!(world.destroyed, []);
@@ -54,7 +54,7 @@ fn sockets_are_destroyed_at_mercy_once() {
 }
 
 #[test]
-fn a_peer_that_returns_before_mercy_keeps_its_sockets() {
+fn a_peer_that_returns_before_destroy_delay_keeps_its_sockets() {
     let mut world = dead(Settings::default());
     world.look(900, (0..3).map(|n| idle(n, 890)).collect());
     assert_eq!(world.state().verdict, Verdict::Alive);

@@ -109,9 +109,9 @@ fn an_older_look_does_not_bring_an_old_verdict_back() {
         ..established(0, ms(490))
     };
     world.look(500, vec![closed]);
-    assert_eq!(world.state().verdict, Verdict::Slow);
+    assert_eq!(world.state().verdict, Verdict::Degraded);
     world.look_late(501, 480, vec![idle(0, 470)]);
-    assert_eq!(world.state().verdict, Verdict::Slow);
+    assert_eq!(world.state().verdict, Verdict::Degraded);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_look_that_events_overtook_takes_nothing_away() {
 }
 
 /// Time-outs that no event told of may have been as early as one reading allows or as late:
-/// the patience runs from the latest, and most of it from when the peer was asked again.
+/// the detection time runs from the latest, and most of it from when the peer was asked again.
 #[test]
 fn a_demand_first_seen_by_a_look_is_as_young_as_it_may_be() {
     let mut world = World::alive(3);

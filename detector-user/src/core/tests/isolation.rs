@@ -312,7 +312,7 @@ fn a_peer_that_was_dead_already_is_no_witness() {
 
 /// What was sent while nobody could answer is no evidence once somebody does.
 #[test]
-fn a_switch_that_comes_back_gives_everyone_the_patience_anew() {
+fn a_switch_that_comes_back_gives_everyone_the_detection_time_anew() {
     let mut cluster = Cluster::new(None);
     cluster.busy = vec![4, 5, 6];
     cluster.run(1000);
@@ -359,7 +359,7 @@ fn once_cut_off_that_goes_for_peers_asked_later_too() {
 
 /// The first witness that is heard again proves nothing about the time before.
 #[test]
-fn a_switch_that_flaps_for_about_the_patience_kills_nobody() {
+fn a_switch_that_flaps_for_about_the_detection_time_kills_nobody() {
     let mut cluster = Cluster::new(None);
     cluster.busy = vec![4];
     cluster.run(1000);

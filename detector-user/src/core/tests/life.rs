@@ -72,7 +72,7 @@ fn a_zero_window_is_slow_and_never_dead() {
             .collect();
         world.look(millis, flows);
     }
-    assert_eq!(world.state().verdict, Verdict::Slow);
+    assert_eq!(world.state().verdict, Verdict::Degraded);
     assert!(!world.verdicts().contains(&Verdict::Dead));
 }
 

@@ -20,7 +20,7 @@ fn a_dead_peer_is_looked_at_more_and_more_seldom_at_moments_shared_with_others()
     world.cut(3);
     world.look(230, all_stalled(3, 1));
     world.look(260, all_stalled(3, 1));
-    // At 1000 ms mercy ends.
+    // At 1000 ms destroy delay ends.
     assert_eq!(intervals(&mut world, 260, 5), [40, 200, 400, 100, 500]);
 
     world.look(9000, (0..3).map(|n| idle(n, 8990)).collect());

@@ -154,8 +154,8 @@ fn nothing_is_learnt_from_a_death() {
     world.look(260, all_stalled(3, 1));
     world.look(3000, vec![idle(0, 2990)]);
     assert_eq!(world.state().breaker, Breaker::Closed);
-    let patience = world.explain().silence.patience;
-    assert_eq!(patience, Settings::default().patience);
+    let detection_time = world.explain().silence.detection_time;
+    assert_eq!(detection_time, Settings::default().detection_time);
 }
 
 #[test]
@@ -164,8 +164,8 @@ fn other_addresses_are_another_path() {
     world.cut(3);
     world.look(220, all_stalled(3, 1));
     world.look(240, (0..3).map(|n| idle(n, 239)).collect());
-    let patience = Settings::default().patience;
-    assert!(world.explain().silence.patience > patience);
+    let detection_time = Settings::default().detection_time;
+    assert!(world.explain().silence.detection_time > detection_time);
     world.signal(Signal::PeerConfigured {
         peer: peer(),
         endpoints: vec![Endpoint {
@@ -174,7 +174,7 @@ fn other_addresses_are_another_path() {
         }],
         discovered: false,
     });
-    assert_eq!(world.explain().silence.patience, patience);
+    assert_eq!(world.explain().silence.detection_time, detection_time);
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_peer_is_published_before_its_name_resolves() {
 }
 
 #[test]
-fn a_stall_just_after_a_return_teaches_no_patience_and_a_later_one_does() {
+fn a_stall_just_after_a_return_teaches_no_detection_time_and_a_later_one_does() {
     let mut world = World::alive(3);
     world.cut(3);
     world.look(260, all_stalled(3, 1));
@@ -265,7 +265,7 @@ fn a_stall_just_after_a_return_teaches_no_patience_and_a_later_one_does() {
         assert_eq!(world.state().verdict, Verdict::Suspect);
         world.look(from + 600, vec![idle(0, from + 590)]);
         assert_eq!(world.state().verdict, Verdict::Alive);
-        world.explain().silence.patience
+        world.explain().silence.detection_time
     };
     assert_eq!(stall(1000), Duration::from_millis(250));
     assert!(stall(5000) > Duration::from_millis(800));

@@ -32,7 +32,7 @@ impl World {
         }
     }
 
-    /// A look comes back empty, after the patience that those who were asked get.
+    /// A look comes back empty, after the detection time that those who were asked get.
     fn fail_and_look(&mut self, millis: u64) {
         self.fail(millis);
         self.look(millis + 260, Vec::new());
@@ -155,7 +155,7 @@ fn the_kernel_heard_it_since_so_it_is_slow_and_never_open() {
     assert_eq!(world.state().verdict, Verdict::Alive, "one");
     world.report(2000, TIMED_OUT);
     world.report(3000, TIMED_OUT);
-    let slow = (Verdict::Slow, Breaker::Closed, Reason::SlownessReported);
+    let slow = (Verdict::Degraded, Breaker::Closed, Reason::SlownessReported);
     assert_eq!(world.shown(), slow);
     for n in 4..60 {
         world.report(n * 1000, TIMED_OUT);
@@ -178,9 +178,9 @@ fn it_is_no_longer_slow_when_no_call_fails_for_the_window() {
     let mut world = World::alive(1);
     world.fail(1000);
     world.look(1500, vec![idle(0, 1400)]);
-    assert_eq!(world.state().verdict, Verdict::Slow);
+    assert_eq!(world.state().verdict, Verdict::Degraded);
     world.look(60_900, vec![idle(0, 60_800)]);
-    assert_eq!(world.state().verdict, Verdict::Slow);
+    assert_eq!(world.state().verdict, Verdict::Degraded);
     world.look(61_100, vec![idle(0, 61_050)]);
     assert_eq!(world.state().verdict, Verdict::Alive);
 }
@@ -268,7 +268,7 @@ fn a_connection_with_a_closed_window_closes_it_too() {
         ..established(0, ms(2400))
     };
     world.look(2500, vec![blocked]);
-    assert_eq!(world.state().verdict, Verdict::Slow);
+    assert_eq!(world.state().verdict, Verdict::Degraded);
     assert_eq!(world.state().breaker, Breaker::Closed);
 }
 
@@ -383,7 +383,7 @@ fn a_slow_peer_dies_by_the_kernel_s_evidence() {
     let mut world = World::alive(3);
     world.fail(100);
     world.look(400, (0..3).map(|n| idle(n, 300)).collect());
-    assert_eq!(world.state().verdict, Verdict::Slow);
+    assert_eq!(world.state().verdict, Verdict::Degraded);
     for n in 0..3 {
         world.event(510, FlowEventKind::Tlp, established(n, ms(500)));
     }

@@ -59,12 +59,12 @@ fn time_outs_of_its_own_come_when_the_recorded_ones_came() {
 fn other_settings_give_other_verdicts() {
     let (dir, _) = recorded(&Settings::default(), Duration::ZERO);
     let file = dir.path().join("r");
-    let with = |patience_ms| {
+    let with = |detection_time_ms| {
         replay(&file, Timeouts::Own, |settings| {
-            settings.patience = Duration::from_millis(patience_ms);
+            settings.detection_time = Duration::from_millis(detection_time_ms);
         })
     };
-    // More patience than this would need questions that were not asked of a dead peer.
+    // More detection time than this would need questions that were not asked of a dead peer.
     let (soon, usual, late) = (death(&with(50)), death(&with(250)), death(&with(400)));
     assert!(soon.unwrap() < usual.unwrap(), "{soon:?} {usual:?}");
     assert!(late.unwrap() > ms(CUT_MS + 400), "{late:?}");

@@ -67,7 +67,7 @@ fn verdict(verdict: Verdict) -> v1::Verdict {
         Verdict::Unknown => v1::Verdict::Unknown,
         Verdict::Alive => v1::Verdict::Alive,
         Verdict::Suspect => v1::Verdict::Suspect,
-        Verdict::Slow => v1::Verdict::Slow,
+        Verdict::Degraded => v1::Verdict::Degraded,
         Verdict::Dead => v1::Verdict::Dead,
     }
 }
@@ -159,7 +159,7 @@ pub fn explanation(explanation: &Explanation, now: Time) -> v1::ExplainPeerRespo
 fn silence(silence: &SilenceLine) -> v1::Silence {
     v1::Silence {
         duration: Some(duration(silence.duration)),
-        patience: Some(duration(silence.patience)),
+        detection_time: Some(duration(silence.detection_time)),
         unanswered_transmissions: silence.unanswered_transmissions,
         required_transmissions: silence.required_transmissions,
         loss_estimate: silence.loss_estimate,

@@ -192,7 +192,7 @@ fn explanation() -> Explanation {
         state: dead(2),
         silence: SilenceLine {
             duration: 280 * MS,
-            patience: 250 * MS,
+            detection_time: 250 * MS,
             unanswered_transmissions: 4,
             required_transmissions: 2,
             loss_estimate: 0.25,
@@ -324,7 +324,7 @@ async fn an_explanation_comes_from_the_driver() {
     let shown = shown.into_inner();
     assert_eq!(shown.summary, "silent for 280 ms");
     let silence = shown.silence.unwrap();
-    assert_eq!(silence.patience.unwrap().nanos, 250_000_000);
+    assert_eq!(silence.detection_time.unwrap().nanos, 250_000_000);
     assert_eq!(silence.unanswered_transmissions, 4);
     let [flow] = &shown.flows[..] else { panic!() };
     assert_eq!(flow.remote, "10.0.0.4:9000");

@@ -10,7 +10,7 @@ use crate::{script::Kind, tcp::Phase, ticks::ms};
 /// Nothing was wrong for so long: the path's past weighs nothing.
 const CLEAN: Duration = Duration::from_secs(150);
 
-/// The longest that a bad past may make a decision take: patience up to 6 s, and the
+/// The longest that a bad past may make a decision take: detection time up to 6 s, and the
 /// transmissions that the loss asks for.
 const BAD_PAST: Duration = Duration::from_secs(20);
 
@@ -23,8 +23,8 @@ const OPEN_PORT_ONLY: f64 = 10.0;
 /// Peers that are asked less often than this are no witnesses.
 const WITNESS_INTERVAL: Duration = ms(2000);
 
-/// What the rule may take on a clean path beside the patience: from the cut to the first
-/// demand or idle probe, and from the patience to the look that decides.
+/// What the rule may take on a clean path beside the detection time: from the cut to the first
+/// demand or idle probe, and from the detection time to the look that decides.
 const MARGIN: Duration = ms(450);
 
 impl World {
@@ -60,9 +60,9 @@ impl World {
                 1.0
             };
             let idle = settings.idle_probe_interval.mul_f64(1.1 * seldom);
-            settings.patience + idle.max(ms(300)) + MARGIN
+            settings.detection_time + idle.max(ms(300)) + MARGIN
         } else {
-            settings.patience * 2 + settings.idle_probe_interval * 10 + BAD_PAST
+            settings.detection_time * 2 + settings.idle_probe_interval * 10 + BAD_PAST
         };
         Some((self.now + within, clean))
     }

@@ -17,7 +17,7 @@ use crate::{
 const ECONNRESET: u32 = 104;
 const ECONNREFUSED: u32 = 111;
 /// How long the program waits for a connect.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The peer's own retransmission time-out: 200 ms and what the timer wheel adds.
 const PEER_RTO: Duration = ms(208);
 
@@ -104,7 +104,7 @@ impl World {
         (entry.replied, entry.timer_queued, entry.delayed_ack_queued) = (0, None, false);
         let epoch = entry.epoch;
         self.queue
-            .push(self.now + CONNECT_PATIENCE, Event::GiveUp { flow, epoch });
+            .push(self.now + CONNECT_TIMEOUT, Event::GiveUp { flow, epoch });
         self.outs = outs;
         self.carry_out(flow);
     }

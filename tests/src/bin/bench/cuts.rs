@@ -176,7 +176,7 @@ async fn needed(site: &Site) -> Option<Needed> {
     let explained = site.daemon.explain(&site.url()).await.ok()?;
     let silence = explained.silence?;
     Some(Needed {
-        silence_ms: milliseconds(Duration::try_from(silence.patience?).ok()?),
+        silence_ms: milliseconds(Duration::try_from(silence.detection_time?).ok()?),
         transmissions: silence.required_transmissions,
         loss_estimate: silence.loss_estimate,
     })

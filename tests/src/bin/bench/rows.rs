@@ -23,7 +23,7 @@ pub enum Group {
     OneSegment,
     /// Nothing in flight.
     Nothing,
-    /// As the first two, with tuned sockets and a patience of 50 ms.
+    /// As the first two, with tuned sockets and a detection time of 50 ms.
     Tuned,
 }
 
@@ -36,7 +36,7 @@ impl Group {
             Self::Segments => "detector: two or more segments in flight",
             Self::OneSegment => "detector: one segment in flight",
             Self::Nothing => "detector: nothing in flight",
-            Self::Tuned => "detector: tuned sockets, patience 50 ms",
+            Self::Tuned => "detector: tuned sockets, detection_time 50 ms",
         }
     }
 

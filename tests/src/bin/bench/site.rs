@@ -28,7 +28,7 @@ pub struct Setting {
     /// The peer is behind a router.
     pub routed: bool,
     pub v6: bool,
-    /// The programs at both ends are tuned, ours are protected, and the patience is 50 ms.
+    /// The programs at both ends are tuned, ours are protected, and the detection time is 50 ms.
     pub tuned: bool,
     /// Our programs are protected.
     pub protected: bool,
@@ -83,7 +83,7 @@ impl Site {
             args.extend(["--protect".to_owned(), cgroups[0].target()]);
         }
         if setting.tuned {
-            args.extend(["--patience".to_owned(), "50ms".to_owned()]);
+            args.extend(["--detection-time".to_owned(), "50ms".to_owned()]);
         }
         let daemon = DaemonOptions {
             source: options.source.clone(),

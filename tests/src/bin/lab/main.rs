@@ -14,7 +14,7 @@ struct Cli {
     /// Where the daemon's signals come from: auto, ebpf or sock-diag.
     #[arg(long, default_value = "auto")]
     source: String,
-    /// More flags for `detector run`, as in `--detector-arg=--patience=50ms`.
+    /// More flags for `detector run`, as in `--detector-arg=--detection-time=50ms`.
     #[arg(long = "detector-arg", value_name = "FLAG")]
     detector_args: Vec<String>,
     #[command(subcommand)]
