@@ -21,6 +21,18 @@ pub struct Explanation {
     pub destroyed: Option<Destroyed>,
     /// One sentence for a person.
     pub summary: String,
+    /// The rule, clause by clause.
+    pub clauses: Vec<ClauseLine>,
+}
+
+/// One clause of the rule, for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClauseLine {
+    pub address: IpAddr,
+    pub name: &'static str,
+    pub measured: String,
+    pub needed: String,
+    pub holds: bool,
 }
 
 /// One target of probes.
@@ -64,6 +76,8 @@ pub struct SilenceLine {
 pub struct FlowLine {
     pub reading: FlowReading,
     pub demand: bool,
+    /// For how long its own retransmissions have gone unanswered while the peer lives.
+    pub stalled_for: Option<Duration>,
 }
 
 /// One signal of the peer's recent past.

@@ -75,4 +75,11 @@ pub struct FlowReading {
     pub segments_sent: u64,
     /// Segments retransmitted over the flow's life.
     pub segments_retransmitted: u64,
+    /// Bytes that the peer has acknowledged over the flow's life; 0 where the source cannot
+    /// read it.
+    #[serde(default)]
+    pub bytes_acked: u64,
+    /// The most bytes of data in a segment to the peer; 0 where the source cannot read it.
+    #[serde(default)]
+    pub mss: u32,
 }

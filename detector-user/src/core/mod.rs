@@ -16,6 +16,7 @@ mod evidence;
 mod explain;
 mod flow;
 mod gateways;
+mod hardware;
 mod look;
 mod nanos;
 mod network;
@@ -42,8 +43,11 @@ mod witness;
 pub use self::{
     breaker::{Trial, TrialError, TrialOutcome},
     detector::{Detector, Effect},
-    explain::{EventLine, EventWhat, Explanation, FlowLine, ProbeLine, RouteLine, SilenceLine},
+    explain::{
+        ClauseLine, EventLine, EventWhat, Explanation, FlowLine, ProbeLine, RouteLine, SilenceLine,
+    },
     flow::{FlowId, FlowReading, TcpState},
+    hardware::HardwareAddress,
     reports::{
         Cascade, Correlations, EventTotal, LockLine, OperationReport, PATTERNS, Pattern, Pool,
         PoolOutlook, SetOutlook, outlook,
@@ -54,7 +58,7 @@ pub use self::{
         NetworkEvent, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Route, Signal,
         SourceKind,
     },
-    state::{PeerName, PeerState},
+    state::{PathState, PeerName, PeerState},
     time::Time,
     tracked::HEARD_RESOLUTION,
     vitals::Health,

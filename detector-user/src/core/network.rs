@@ -48,7 +48,9 @@ impl Network {
             NetworkEvent::Route { addr, route } => {
                 has_room(&self.routes, addr) && self.routes.insert(*addr, *route) != Some(*route)
             }
-            NetworkEvent::Neighbour { addr, link, state } => {
+            NetworkEvent::Neighbour {
+                addr, link, state, ..
+            } => {
                 let key = (*addr, *link);
                 has_room(&self.neighbours, &key)
                     && self.neighbours.insert(key, *state) != Some(*state)

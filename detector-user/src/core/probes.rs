@@ -135,9 +135,9 @@ impl Probes {
             .iter()
             .filter(|target| target.counts())
             .min_by_key(|target| match target.last_answer {
-                Some((_, ProbeAnswer::Neighbour)) => 0,
+                Some((_, ProbeAnswer::Neighbour(_))) => 0,
                 Some((_, ProbeAnswer::Reset)) => 1,
-                Some((_, ProbeAnswer::SynAck)) | None => 2,
+                Some((_, ProbeAnswer::SynAck | ProbeAnswer::Ack)) | None => 2,
             })
             .map_or_else(|| self.all(), |target| vec![target.target])
     }

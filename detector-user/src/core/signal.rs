@@ -5,7 +5,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{FlowId, FlowReading, OperationReport, PeerName, Time};
+use super::{FlowId, FlowReading, HardwareAddress, OperationReport, PeerName, Time};
 
 /// Which source saw it: for explanations and metrics, never for the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,6 +57,8 @@ pub enum ProbeTarget {
     Connect(Endpoint),
     /// The same from another network namespace, in which the peer has flows.
     ConnectFrom { netns: u32, endpoint: Endpoint },
+    /// A keepalive segment on this flow, sent from the flow's own network namespace.
+    Flow { flow: FlowId, cookie: u64 },
 }
 
 impl ProbeTarget {
@@ -65,6 +67,7 @@ impl ProbeTarget {
         match self {
             Self::Neighbour { .. } => "neighbour",
             Self::Connect(_) | Self::ConnectFrom { .. } => "connect",
+            Self::Flow { .. } => "keepalive",
         }
     }
 
@@ -78,6 +81,7 @@ impl ProbeTarget {
         match self {
             Self::Neighbour { addr, .. } => addr,
             Self::Connect(endpoint) | Self::ConnectFrom { endpoint, .. } => endpoint.addr,
+            Self::Flow { flow, .. } => flow.remote.ip(),
         }
     }
 }
@@ -91,29 +95,34 @@ impl fmt::Display for ProbeTarget {
                 let addr = SocketAddr::from((endpoint.addr, endpoint.port));
                 write!(f, "{addr} from {netns}")
             }
+            Self::Flow { flow, .. } => flow.fmt(f),
         }
     }
 }
 
-/// How a probe was answered: each shows a living host.
+/// How a probe was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProbeAnswer {
-    /// An ARP reply or a neighbour advertisement.
-    Neighbour,
+    /// An ARP reply or a neighbour advertisement by the card with this address: a card that
+    /// answers, no more.
+    Neighbour(HardwareAddress),
     /// The connect succeeded.
     SynAck,
-    /// The connect was refused.
+    /// The connect, or the segment on a flow, was answered by a reset.
     Reset,
+    /// The segment on a flow was acknowledged.
+    Ack,
 }
 
 impl ProbeAnswer {
     /// The word for it, in lower snake case.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Neighbour => "neighbour",
+            Self::Neighbour(_) => "neighbour",
             Self::SynAck => "syn_ack",
             Self::Reset => "reset",
+            Self::Ack => "ack",
         }
     }
 }
@@ -169,6 +178,8 @@ pub struct Route {
 pub enum NeighbourState {
     /// It answered, or TCP heard from it.
     Reachable,
+    /// Its hardware address is known, and was not confirmed lately: the address may be new.
+    Stale,
     /// It was asked over and over and did not answer.
     Failed,
 }
@@ -178,6 +189,7 @@ impl NeighbourState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Reachable => "reachable",
+            Self::Stale => "stale",
             Self::Failed => "failed",
         }
     }
@@ -197,6 +209,9 @@ pub enum NetworkEvent {
         addr: IpAddr,
         link: u32,
         state: NeighbourState,
+        /// The hardware address that the kernel sends to; `None` where it knows none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hardware: Option<HardwareAddress>,
     },
 }
 
@@ -211,6 +226,10 @@ impl NetworkEvent {
                 state: NeighbourState::Reachable,
                 ..
             } => "neighbour_reachable",
+            Self::Neighbour {
+                state: NeighbourState::Stale,
+                ..
+            } => "neighbour_stale",
             Self::Neighbour {
                 state: NeighbourState::Failed,
                 ..

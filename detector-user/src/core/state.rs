@@ -60,6 +60,27 @@ pub struct PeerState {
     pub rtt_variance: Option<Duration>,
     /// `None` while nothing is known of the peer.
     pub health: Option<Health>,
+    /// Why the breaker is what it is; `reason` is the verdict's.
+    pub breaker_reason: Reason,
+    /// Flows whose own retransmissions go unanswered while the peer lives, and for how long the
+    /// oldest of them has been stalled.
+    pub stalled_flows: u32,
+    pub oldest_stall: Option<Duration>,
+    /// Another host answers for one of the peer's addresses on the link.
+    pub contested: bool,
+    /// Each address by itself; `verdict` is the sum.
+    pub paths: Vec<PathState>,
+}
+
+/// What is published about the way to one address of a peer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PathState {
+    pub address: IpAddr,
+    pub verdict: Verdict,
+    pub reason: Reason,
+    /// What the breaker would be if this were the only path, in enforce mode.
+    pub breaker: Breaker,
+    pub last_heard: Option<Time>,
 }
 
 impl PeerState {

@@ -40,6 +40,8 @@ pub(super) fn established(n: u16, last_heard: Time) -> FlowReading {
         rto: Duration::from_millis(204),
         segments_sent: 1000,
         segments_retransmitted: 0,
+        bytes_acked: 0,
+        mss: 1448,
     }
 }
 
@@ -63,6 +65,11 @@ pub(crate) fn unknown(peer: &str) -> PeerState {
         srtt: None,
         rtt_variance: None,
         health: None,
+        breaker_reason: Reason::NoEvidence,
+        stalled_flows: 0,
+        oldest_stall: None,
+        contested: false,
+        paths: Vec::new(),
     }
 }
 

@@ -35,10 +35,11 @@ vocabulary! {
         Alive = "alive",
         /// A demand is unanswered and the peer is silent: a hint, not yet a decision.
         Suspect = "suspect",
-        /// Its kernel answers, its application does not take data (zero window) or does not
-        /// answer calls (reported).
+        /// It answers, and part of what is sent to it is stuck: its application does not take
+        /// data (zero window) or does not answer calls (reported), flows are stalled, or large
+        /// segments are lost.
         Degraded = "degraded",
-        /// Silent on every flow for the detection time, with demands unanswered.
+        /// Silent on every path for the detection time, with demands unanswered.
         Dead = "dead",
     }
 }
@@ -94,6 +95,23 @@ vocabulary! {
         FailuresReported = "failures_reported",
         /// The node's own calls failed while the kernel says that the host lives.
         SlownessReported = "slowness_reported",
+        /// The host acknowledges nothing, although its network card (or one in its place)
+        /// answers on the link.
+        HostUnanswered = "host_unanswered",
+        /// Segments arrive from the peer, and nothing that is sent to it is acknowledged.
+        SendsUnanswered = "sends_unanswered",
+        /// Some flows' retransmissions are unanswered while the peer is heard on others.
+        FlowsStalled = "flows_stalled",
+        /// Small segments pass and large ones do not.
+        LargeSegmentsLost = "large_segments_lost",
+        /// One of the peer's addresses is dead, another one answers.
+        PathDead = "path_dead",
+        /// An administrator has put the peer in maintenance.
+        Maintenance = "maintenance",
+        /// An administrator holds the breaker open.
+        ForcedOpen = "forced_open",
+        /// An administrator holds the breaker closed.
+        ForcedClosed = "forced_closed",
     }
 }
 

@@ -75,6 +75,8 @@ fn reading(n: u16, millis: u64) -> FlowReading {
         rto: Duration::from_millis(204 << rto_count),
         segments_sent: 1_000 + millis,
         segments_retransmitted: u64::from(rto_count),
+        bytes_acked: 0,
+        mss: 0,
     }
 }
 

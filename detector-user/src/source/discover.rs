@@ -150,6 +150,8 @@ mod tests {
             rto: Duration::ZERO,
             segments_sent: 0,
             segments_retransmitted: 0,
+            bytes_acked: 0,
+            mss: 0,
         }
     }
 

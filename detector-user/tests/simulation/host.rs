@@ -1,8 +1,11 @@
 //! A peer's machine: its power, its kernel, its program.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::{IpAddr, Ipv4Addr},
+};
 
-use detector_user::core::{Endpoint, PeerName, Time};
+use detector_user::core::{Endpoint, HardwareAddress, PeerName, Time};
 
 use crate::{script::HostSpec, wire::Wire};
 
@@ -94,4 +97,12 @@ impl Host {
     pub fn is_well(&self) -> bool {
         self.is_serving() && self.wire.condition.is_clear() && self.slow.is_zero()
     }
+}
+
+/// The card of the host with this address: each has its own.
+pub fn card(addr: IpAddr) -> HardwareAddress {
+    let mut hasher = DefaultHasher::new();
+    addr.hash(&mut hasher);
+    let [a, b, c, d, e, ..] = hasher.finish().to_be_bytes();
+    HardwareAddress([2, a, b, c, d, e])
 }

@@ -49,6 +49,11 @@ fn state(name: &str, breaker: Breaker, addresses: &[IpAddr]) -> PeerState {
         srtt: None,
         rtt_variance: None,
         health: None,
+        breaker_reason: Reason::RtoUnanswered,
+        stalled_flows: 0,
+        oldest_stall: None,
+        contested: false,
+        paths: Vec::new(),
     }
 }
 

@@ -41,6 +41,7 @@ fn explanation() -> Explanation {
         routes: vec![v1::Route::default()],
         destroyed: Some(v1::Destroyed::default()),
         as_of: Some(prost_types::Timestamp::default()),
+        clauses: vec![v1::Clause::default()],
     }
     .into()
 }

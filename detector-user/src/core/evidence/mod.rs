@@ -156,8 +156,10 @@ impl Evidence {
             self.path.answered(event.at, after);
         }
         match answered.answer {
-            ProbeAnswer::Neighbour => self.heard_neighbour(event.at),
-            ProbeAnswer::SynAck | ProbeAnswer::Reset => self.heard_segment(event.at),
+            ProbeAnswer::Neighbour(_) => self.heard_neighbour(event.at),
+            ProbeAnswer::SynAck | ProbeAnswer::Reset | ProbeAnswer::Ack => {
+                self.heard_segment(event.at)
+            }
         }
         Some(answered.answer)
     }

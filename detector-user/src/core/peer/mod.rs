@@ -263,7 +263,9 @@ impl Peer {
             self.looks.soon(now);
         }
         let reason = match answer {
-            ProbeAnswer::Neighbour | ProbeAnswer::SynAck => Reason::ProbeAnswered,
+            ProbeAnswer::Neighbour(_) | ProbeAnswer::SynAck | ProbeAnswer::Ack => {
+                Reason::ProbeAnswered
+            }
             ProbeAnswer::Reset => Reason::ResetReceived,
         };
         self.heard_again(now, reason)
@@ -286,6 +288,7 @@ impl Peer {
                     self.asking.answered();
                     change = self.heard_again(now, Reason::PacketReceived);
                 }
+                NeighbourState::Stale => {}
                 NeighbourState::Failed => {
                     self.evidence.neighbour_failed(at);
                     self.doubt(now, at);

@@ -73,6 +73,11 @@ impl Peer {
                 Verdict::Dead => Some(Health { score: 0, ..health }),
                 Verdict::Alive | Verdict::Suspect | Verdict::Degraded => Some(health),
             },
+            breaker_reason: self.reason,
+            stalled_flows: 0,
+            oldest_stall: None,
+            contested: false,
+            paths: Vec::new(),
         };
         closed.with_breaker(self.circuit.breaker())
     }
@@ -101,6 +106,7 @@ impl Peer {
             .map(|flow| FlowLine {
                 reading: flow.reading.clone(),
                 demand: flow.demand().is_some(),
+                stalled_for: None,
             })
             .collect();
         let state = self.state(settings);
@@ -113,6 +119,7 @@ impl Peer {
             probes,
             routes: around.network.lines(&self.evidence.addresses()),
             destroyed: self.ending.result(),
+            clauses: Vec::new(),
         }
     }
 }

@@ -4,15 +4,16 @@ use super::*;
 
 const ALL: fn(ProbeTarget) -> Option<ProbeAnswer> = |target| {
     Some(match target {
-        ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour,
+        ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour(CARD),
         ProbeTarget::Connect(Endpoint { port: 9000, .. }) => ProbeAnswer::SynAck,
         ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => ProbeAnswer::Reset,
+        ProbeTarget::Flow { .. } => ProbeAnswer::Ack,
     })
 };
 const NONE: fn(ProbeTarget) -> Option<ProbeAnswer> = |_| None;
 const NEIGHBOUR: fn(ProbeTarget) -> Option<ProbeAnswer> = |target| match target {
-    ProbeTarget::Neighbour { .. } => Some(ProbeAnswer::Neighbour),
-    ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => None,
+    ProbeTarget::Neighbour { .. } => Some(ProbeAnswer::Neighbour(CARD)),
+    _ => None,
 };
 
 fn route(world: &mut World, gateway: Option<std::net::IpAddr>) {
@@ -333,7 +334,7 @@ fn slow_answers_make_for_detection_time() {
             at: ms(sent + 300),
             probe: last,
             target: world.probed[asked].1,
-            outcome: ProbeOutcome::Answered(ProbeAnswer::Neighbour),
+            outcome: ProbeOutcome::Answered(ProbeAnswer::Neighbour(CARD)),
         }),
     );
     let detection_time = world.explain().silence.detection_time;
@@ -368,6 +369,7 @@ fn a_neighbour_that_the_kernel_could_not_find_counts() {
             addr: endpoint().addr,
             link: 2,
             state: NeighbourState::Failed,
+            hardware: None,
         },
     });
     assert_eq!(world.unanswered(), before + 3);
@@ -377,6 +379,7 @@ fn a_neighbour_that_the_kernel_could_not_find_counts() {
             addr: endpoint().addr,
             link: 2,
             state: NeighbourState::Reachable,
+            hardware: None,
         },
     });
     assert_eq!(world.unanswered(), 0);

@@ -127,9 +127,10 @@ impl Cluster {
             return;
         };
         let answer = match target {
-            ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour,
+            ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour(CARD),
             ProbeTarget::Connect(Endpoint { port: 9000, .. }) => ProbeAnswer::SynAck,
             ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => ProbeAnswer::Reset,
+            ProbeTarget::Flow { .. } => ProbeAnswer::Ack,
         };
         let answered = self.alive.contains(&addr.octets()[3]);
         let outcomes = [

@@ -20,6 +20,9 @@ use super::{
     *,
 };
 
+/// The card of everyone who answers on the link.
+const CARD: HardwareAddress = HardwareAddress([2, 0, 0, 0, 0, 4]);
+
 /// A detector that watches one peer, and what it asked for and published.
 struct World {
     detector: Detector,

@@ -117,6 +117,8 @@ fn flow(n: u64) -> FlowReading {
         rto: Duration::from_millis(1600),
         segments_sent: 4,
         segments_retransmitted: 3,
+        bytes_acked: 0,
+        mss: 0,
     }
 }
 

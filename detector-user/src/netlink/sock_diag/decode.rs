@@ -129,6 +129,8 @@ pub(super) fn reading(
         rto: Duration::from_micros(info.u32(info::RTO).into()),
         segments_sent: info.optional_u32(info::DATA_SEGS_OUT).unwrap_or(0).into(),
         segments_retransmitted: info.u32(info::TOTAL_RETRANS).into(),
+        bytes_acked: info.optional_u64(info::BYTES_ACKED).unwrap_or(0),
+        mss: info.u32(info::SND_MSS),
     }))
 }
 
@@ -189,6 +191,7 @@ mod info {
     pub(super) const PROBES: usize = 3;
     pub(super) const BACKOFF: usize = 4;
     pub(super) const RTO: usize = 8;
+    pub(super) const SND_MSS: usize = 16;
     pub(super) const UNACKED: usize = 24;
     pub(super) const LAST_DATA_RECV: usize = 52;
     pub(super) const LAST_ACK_RECV: usize = 56;
@@ -197,6 +200,7 @@ mod info {
     pub(super) const TOTAL_RETRANS: usize = 100;
     /// The end of what has been there since Linux 2.6.
     pub(super) const REQUIRED: usize = 104;
+    pub(super) const BYTES_ACKED: usize = 120;
     pub(super) const NOTSENT_BYTES: usize = 144;
     pub(super) const DATA_SEGS_OUT: usize = 156;
     pub(super) const SND_WND: usize = 228;
@@ -225,5 +229,10 @@ impl TcpInfo<'_> {
     fn optional_u32(self, offset: usize) -> Option<u32> {
         let bytes = self.0.get(offset..)?.first_chunk()?;
         Some(u32::from_ne_bytes(*bytes))
+    }
+
+    fn optional_u64(self, offset: usize) -> Option<u64> {
+        let bytes = self.0.get(offset..)?.first_chunk()?;
+        Some(u64::from_ne_bytes(*bytes))
     }
 }

@@ -151,6 +151,7 @@ fn the_format_is_what_it_was() {
                 addr,
                 link: 2,
                 state: NeighbourState::Failed,
+                hardware: None,
             }),
             r#"{"signal":{"network":{"at":7,"event":{"neighbour":{"addr":"10.0.0.4","link":2,"state":"failed"}}}}}"#,
         ),

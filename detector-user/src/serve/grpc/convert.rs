@@ -8,8 +8,9 @@ use tonic::Status;
 use crate::{
     clock,
     core::{
-        Breaker, Destroyed, EventLine, Explanation, FlowLine, Health, Mode, PeerState, ProbeLine,
-        Reason, RouteLine, SilenceLine, Time, Trend, Trial, TrialError, TrialOutcome, Verdict,
+        Breaker, ClauseLine, Destroyed, EventLine, Explanation, FlowLine, Health, Mode, PathState,
+        PeerState, ProbeLine, Reason, RouteLine, SilenceLine, Time, Trend, Trial, TrialError,
+        TrialOutcome, Verdict,
     },
     effect::{
         board::{Change, Snapshot},
@@ -43,6 +44,23 @@ pub(super) fn peer_state(state: &PeerState) -> v1::PeerState {
         srtt: state.srtt.map(duration),
         rtt_variance: state.rtt_variance.map(duration),
         health: state.health.as_ref().map(health),
+        breaker_reason: reason(state.breaker_reason).into(),
+        stalled_flows: state.stalled_flows,
+        oldest_stall: state.oldest_stall.map(duration),
+        contested: state.contested,
+        paths: state.paths.iter().map(path_state).collect(),
+    }
+}
+
+fn path_state(path: &PathState) -> v1::PathState {
+    v1::PathState {
+        address: path.address.to_string(),
+        verdict: verdict(path.verdict).into(),
+        reason: reason(path.reason).into(),
+        breaker: breaker(path.breaker).into(),
+        last_heard_age: path
+            .last_heard
+            .map(|heard| duration(clock::now().since(heard))),
     }
 }
 
@@ -100,6 +118,14 @@ fn reason(reason: Reason) -> v1::Reason {
         Reason::TrialFailed => v1::Reason::TrialFailed,
         Reason::FailuresReported => v1::Reason::FailuresReported,
         Reason::SlownessReported => v1::Reason::SlownessReported,
+        Reason::HostUnanswered => v1::Reason::HostUnanswered,
+        Reason::SendsUnanswered => v1::Reason::SendsUnanswered,
+        Reason::FlowsStalled => v1::Reason::FlowsStalled,
+        Reason::LargeSegmentsLost => v1::Reason::LargeSegmentsLost,
+        Reason::PathDead => v1::Reason::PathDead,
+        Reason::Maintenance => v1::Reason::Maintenance,
+        Reason::ForcedOpen => v1::Reason::ForcedOpen,
+        Reason::ForcedClosed => v1::Reason::ForcedClosed,
     }
 }
 
@@ -153,6 +179,17 @@ pub fn explanation(explanation: &Explanation, now: Time) -> v1::ExplainPeerRespo
         routes: explanation.routes.iter().map(route).collect(),
         destroyed: explanation.destroyed.map(destroyed),
         as_of: Some(clock::wall(now).into()),
+        clauses: explanation.clauses.iter().map(clause).collect(),
+    }
+}
+
+fn clause(line: &ClauseLine) -> v1::Clause {
+    v1::Clause {
+        name: line.name.to_owned(),
+        measured: line.measured.clone(),
+        needed: line.needed.clone(),
+        holds: line.holds,
+        address: line.address.to_string(),
     }
 }
 
@@ -183,6 +220,7 @@ fn flow(line: &FlowLine, now: Time) -> v1::Flow {
         rto: Some(duration(reading.rto)),
         demand: line.demand,
         tuned: Vec::new(),
+        stalled_for: line.stalled_for.map(duration),
     }
 }
 

@@ -63,6 +63,11 @@ fn state(name: &str, verdict: Verdict, breaker: Breaker, revision: u64) -> PeerS
         srtt: None,
         rtt_variance: None,
         health: None,
+        breaker_reason: Reason::RtoUnanswered,
+        stalled_flows: 0,
+        oldest_stall: None,
+        contested: false,
+        paths: Vec::new(),
     }
 }
 
@@ -214,8 +219,11 @@ fn explanation() -> Explanation {
                 rto: 408 * MS,
                 segments_sent: 10,
                 segments_retransmitted: 1,
+                bytes_acked: 0,
+                mss: 0,
             },
             demand: true,
+            stalled_for: None,
         }],
         events: vec![EventLine {
             at: now - 60 * MS,
@@ -225,6 +233,7 @@ fn explanation() -> Explanation {
         probes: Vec::new(),
         routes: Vec::new(),
         destroyed: None,
+        clauses: Vec::new(),
         summary: "silent for 280 ms".into(),
     }
 }

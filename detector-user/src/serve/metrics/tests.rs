@@ -188,7 +188,10 @@ fn probes_are_counted_by_kind_and_result_and_not_as_signals() {
     let neighbour = ProbeTarget::Neighbour { addr, link: 2 };
     let connect = ProbeTarget::Connect(Endpoint { addr, port: 9000 });
     probe(neighbour, ProbeOutcome::Sent);
-    probe(neighbour, ProbeOutcome::Answered(ProbeAnswer::Neighbour));
+    probe(
+        neighbour,
+        ProbeOutcome::Answered(ProbeAnswer::Neighbour(crate::core::HardwareAddress([0; 6]))),
+    );
     probe(connect, ProbeOutcome::Sent);
     probe(connect, ProbeOutcome::Sent);
     probe(connect, ProbeOutcome::Answered(ProbeAnswer::SynAck));

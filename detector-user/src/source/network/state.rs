@@ -194,6 +194,7 @@ impl State {
                 addr: entry.addr,
                 link: entry.link,
                 state,
+                hardware: None,
             };
             tell.push((at, event));
         }

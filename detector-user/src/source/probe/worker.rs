@@ -102,6 +102,7 @@ impl Worker {
                 self.neighbours
                     .send(&self.epoll, order, addr, link, &mut self.report)
             }
+            ProbeTarget::Flow { .. } => Err(Errno::EOPNOTSUPP),
         };
         if let Err(errno) = sent {
             self.report.failed(order, errno);

@@ -6,7 +6,7 @@ use detector_user::core::{
 
 use super::{Event, World};
 use crate::{
-    host::LINK,
+    host::{LINK, card},
     script::{Fault, Kind, Ways},
     tcp::Phase,
     ticks::ms,
@@ -297,6 +297,7 @@ impl World {
             addr,
             link: LINK,
             state,
+            hardware: Some(card(addr)),
         });
     }
 

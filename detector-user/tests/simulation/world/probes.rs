@@ -3,7 +3,11 @@
 use detector_user::core::{ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Signal, Time};
 
 use super::{Asked, Event, World};
-use crate::{host::GATEWAY, ticks::us, wire::Way};
+use crate::{
+    host::{GATEWAY, card},
+    ticks::us,
+    wire::Way,
+};
 
 const ENETDOWN: u32 = 100;
 
@@ -84,14 +88,17 @@ impl World {
     fn answer(&mut self, target: ProbeTarget) -> Option<ProbeAnswer> {
         let Some(host) = self.host_at(target) else {
             let asks_link = matches!(target, ProbeTarget::Neighbour { .. });
-            return asks_link.then_some(ProbeAnswer::Neighbour);
+            return asks_link.then(|| ProbeAnswer::Neighbour(card(GATEWAY)));
         };
         let state = &self.hosts[host];
         if state.off > 0 {
             return None;
         }
         match target {
-            ProbeTarget::Neighbour { .. } => (!state.spec.routed).then_some(ProbeAnswer::Neighbour),
+            ProbeTarget::Neighbour { .. } => {
+                (!state.spec.routed).then(|| ProbeAnswer::Neighbour(card(state.addr)))
+            }
+            ProbeTarget::Flow { .. } => None,
             ProbeTarget::Connect(endpoint) | ProbeTarget::ConnectFrom { endpoint, .. } => {
                 let listens = endpoint.port == crate::host::PORT && state.down == 0;
                 if !listens {

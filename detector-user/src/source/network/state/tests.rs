@@ -65,7 +65,12 @@ fn entry(addr: IpAddr, link: u32, state: Nud) -> Neighbour {
 }
 
 fn told_neighbour(addr: IpAddr, link: u32, state: NeighbourState) -> NetworkEvent {
-    NetworkEvent::Neighbour { addr, link, state }
+    NetworkEvent::Neighbour {
+        addr,
+        link,
+        state,
+        hardware: None,
+    }
 }
 
 /// Two links that are up; 10.77.0.2 on eth0 and 10.99.0.1 by 10.77.0.3 are watched.

@@ -148,7 +148,12 @@ impl Neighbours {
         };
         for token in tokens {
             if let Some(asked) = self.waiting.answer(token, at) {
-                report.answered(at, asked.probe, asked.target, ProbeAnswer::Neighbour);
+                report.answered(
+                    at,
+                    asked.probe,
+                    asked.target,
+                    ProbeAnswer::Neighbour(crate::core::HardwareAddress([0; 6])),
+                );
             }
         }
     }
@@ -228,7 +233,9 @@ mod tests {
     fn answered(signals: &mut Receiver<Signal>) -> Vec<u64> {
         let mut probes = Vec::new();
         while let Ok(Signal::Probe(event)) = signals.try_recv() {
-            let answer = ProbeOutcome::Answered(ProbeAnswer::Neighbour);
+            let answer = ProbeOutcome::Answered(ProbeAnswer::Neighbour(
+                crate::core::HardwareAddress([0; 6]),
+            ));
             assert_eq!(event.outcome, answer);
             probes.push(event.probe.0);
         }

@@ -263,6 +263,8 @@ impl Sender {
             rto: JIFFY * self.rto as u32,
             segments_sent: 0,
             segments_retransmitted: 0,
+            bytes_acked: self.una * u64::from(MSS),
+            mss: MSS,
         }
     }
 
