@@ -113,6 +113,9 @@ pub enum ProbeAnswer {
     Reset,
     /// The segment on a flow was acknowledged.
     Ack,
+    /// The peer itself said by ICMP that it takes no such connect. Hosts limit how often they
+    /// do (net.ipv4.icmp_ratelimit), so that it proves life, and its absence nothing.
+    Unreachable,
 }
 
 impl ProbeAnswer {
@@ -123,6 +126,7 @@ impl ProbeAnswer {
             Self::SynAck => "syn_ack",
             Self::Reset => "reset",
             Self::Ack => "ack",
+            Self::Unreachable => "unreachable",
         }
     }
 }

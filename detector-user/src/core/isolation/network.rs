@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{FlowReading, NamespaceChange, NeighbourState, NetworkEvent, Route, RouteLine, Time};
+use crate::core::{FlowReading, NamespaceChange, NeighbourState, NetworkEvent, Route, RouteLine, Time};
 
 /// After a link came up, a switch may take this long to forward (spanning tree, 802.1D,
 /// twice over); what is heard by the link ends the wait.
@@ -19,7 +19,7 @@ const KEPT: usize = 65_536;
 const NAMESPACES_KEPT: usize = 64;
 
 #[derive(Debug, Default)]
-pub(super) struct Network {
+pub(in crate::core) struct Network {
     links: BTreeMap<u32, Link>,
     routes: BTreeMap<IpAddr, Option<Route>>,
     neighbours: BTreeMap<(IpAddr, u32), NeighbourState>,
@@ -42,7 +42,7 @@ struct Link {
 
 impl Network {
     /// Takes in an event; says whether it changed anything.
-    pub(super) fn event(&mut self, at: Time, event: &NetworkEvent) -> bool {
+    pub(in crate::core) fn event(&mut self, at: Time, event: &NetworkEvent) -> bool {
         match event {
             NetworkEvent::Link { link, up, .. } => self.link(at, *link, *up),
             NetworkEvent::Route { addr, route } => {
@@ -59,7 +59,7 @@ impl Network {
     }
 
     /// Takes in what became of a network namespace.
-    pub(super) fn namespace(&mut self, netns: u32, change: NamespaceChange) {
+    pub(in crate::core) fn namespace(&mut self, netns: u32, change: NamespaceChange) {
         match change {
             NamespaceChange::Watched if self.namespaces.len() < NAMESPACES_KEPT => {
                 self.namespaces.insert(netns);
@@ -75,7 +75,7 @@ impl Network {
     }
 
     /// Takes in what flows say of who is on this machine and who is not.
-    pub(super) fn flows(&mut self, flows: &[FlowReading]) {
+    pub(in crate::core) fn flows(&mut self, flows: &[FlowReading]) {
         if self.namespaces.is_empty() {
             return;
         }
@@ -91,18 +91,18 @@ impl Network {
     }
 
     /// Whether it is a watched one that is not the daemon's own.
-    pub(super) fn is_other_namespace(&self, netns: u32) -> bool {
+    pub(in crate::core) fn is_other_namespace(&self, netns: u32) -> bool {
         self.namespaces.contains(&netns)
     }
 
     /// How an address is reached, as far as is known.
-    pub(super) fn route(&self, addr: IpAddr) -> Option<Route> {
+    pub(in crate::core) fn route(&self, addr: IpAddr) -> Option<Route> {
         self.routes.get(&addr).copied().flatten()
     }
 
     /// Whether any of these may be another host's: the route to an address of this host is
     /// known to be none. So is that to a host which only another namespace has a way to.
-    pub(super) fn is_elsewhere(&self, addrs: &[IpAddr]) -> bool {
+    pub(in crate::core) fn is_elsewhere(&self, addrs: &[IpAddr]) -> bool {
         let may_be = |addr: &IpAddr| {
             let has_way = self.routes.get(addr) != Some(&None) || self.reached.contains(addr);
             has_way && !self.local.contains(addr)
@@ -111,7 +111,7 @@ impl Network {
     }
 
     /// Something was heard from this address.
-    pub(super) fn heard(&mut self, addr: IpAddr, at: Time) {
+    pub(in crate::core) fn heard(&mut self, addr: IpAddr, at: Time) {
         if let Some(route) = self.route(addr)
             && let Some(link) = self.links.get_mut(&route.link)
             && Some(at) > link.changed
@@ -122,20 +122,20 @@ impl Network {
 
     /// Whether none of these addresses can be reached, for reasons on this host: their links
     /// are down, or came up just now and nothing was heard by them yet.
-    pub(super) fn is_cut_off(&self, addrs: &[IpAddr], now: Time) -> bool {
+    pub(in crate::core) fn is_cut_off(&self, addrs: &[IpAddr], now: Time) -> bool {
         let mut routes = addrs.iter().filter_map(|addr| self.route(*addr)).peekable();
         routes.peek().is_some() && routes.all(|route| !self.carries(route.link, now))
     }
 
     /// Whether every link to these addresses is down.
-    pub(super) fn is_link_down(&self, addrs: &[IpAddr]) -> bool {
+    pub(in crate::core) fn is_link_down(&self, addrs: &[IpAddr]) -> bool {
         let mut routes = addrs.iter().filter_map(|addr| self.route(*addr)).peekable();
         let is_down = |route: Route| self.links.get(&route.link).is_some_and(|link| !link.up);
         routes.peek().is_some() && routes.all(is_down)
     }
 
     /// Since when the links to these addresses can be used, where they could not before.
-    pub(super) fn usable_since(&self, addrs: &[IpAddr]) -> Option<Time> {
+    pub(in crate::core) fn usable_since(&self, addrs: &[IpAddr]) -> Option<Time> {
         let links = addrs.iter().filter_map(|addr| self.route(*addr));
         links
             .filter_map(|route| self.links.get(&route.link))
@@ -144,7 +144,7 @@ impl Network {
             .max()
     }
 
-    pub(super) fn lines(&self, addrs: &[IpAddr]) -> Vec<RouteLine> {
+    pub(in crate::core) fn lines(&self, addrs: &[IpAddr]) -> Vec<RouteLine> {
         let line = |&addr: &IpAddr| {
             let route = self.route(addr)?;
             Some(RouteLine {
@@ -158,7 +158,7 @@ impl Network {
     }
 
     /// The next hops that stand between this host and its peers, with their links.
-    pub(super) fn gateways(&self) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
+    pub(in crate::core) fn gateways(&self) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
         let gateway = |route: &Option<Route>| {
             let route = (*route)?;
             Some((route.gateway?, route.link))

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use super::{ProbeTarget, Time};
+use crate::core::{ProbeTarget, Time};
 
 /// How often each is asked while all is well.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -12,7 +12,7 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 const KEPT: usize = 16;
 
 #[derive(Debug, Default)]
-pub(super) struct Gateways {
+pub(in crate::core) struct Gateways {
     known: BTreeMap<IpAddr, Gateway>,
     due: Option<Time>,
 }
@@ -25,7 +25,7 @@ struct Gateway {
 
 impl Gateways {
     /// Replaces them; what is known of those that stay, stays.
-    pub(super) fn set(&mut self, now: Time, found: impl Iterator<Item = (IpAddr, u32)>) {
+    pub(in crate::core) fn set(&mut self, now: Time, found: impl Iterator<Item = (IpAddr, u32)>) {
         let mut before = std::mem::take(&mut self.known);
         for (addr, link) in found {
             if self.known.len() < KEPT {
@@ -37,12 +37,12 @@ impl Gateways {
     }
 
     /// When [`Self::take_due`] is to be asked.
-    pub(super) fn timeout(&self) -> Option<Time> {
+    pub(in crate::core) fn timeout(&self) -> Option<Time> {
         self.due
     }
 
     /// Whom to ask, when it is time.
-    pub(super) fn take_due(&mut self, now: Time) -> Vec<ProbeTarget> {
+    pub(in crate::core) fn take_due(&mut self, now: Time) -> Vec<ProbeTarget> {
         if self.due.is_none_or(|due| due > now) {
             return Vec::new();
         }
@@ -50,7 +50,7 @@ impl Gateways {
         self.all()
     }
 
-    pub(super) fn all(&self) -> Vec<ProbeTarget> {
+    pub(in crate::core) fn all(&self) -> Vec<ProbeTarget> {
         let target = |(&addr, gateway): (&IpAddr, &Gateway)| ProbeTarget::Neighbour {
             addr,
             link: gateway.link,
@@ -59,7 +59,7 @@ impl Gateways {
     }
 
     /// One was heard; says whether it is one of these.
-    pub(super) fn heard(&mut self, addr: IpAddr, at: Time) -> bool {
+    pub(in crate::core) fn heard(&mut self, addr: IpAddr, at: Time) -> bool {
         let gateway = self.known.get_mut(&addr);
         gateway.is_some_and(|gateway| {
             gateway.heard = gateway.heard.max(Some(at));
@@ -68,7 +68,7 @@ impl Gateways {
     }
 
     /// Those that were ever heard, and when last.
-    pub(super) fn last_heard(&self) -> impl Iterator<Item = (Time, IpAddr)> + '_ {
+    pub(in crate::core) fn last_heard(&self) -> impl Iterator<Item = (Time, IpAddr)> + '_ {
         let heard = |(&addr, gateway): (&IpAddr, &Gateway)| Some((gateway.heard?, addr));
         self.known.iter().filter_map(heard)
     }

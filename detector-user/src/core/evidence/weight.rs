@@ -1,6 +1,6 @@
 //! What an event says about its peer, by itself.
 
-use super::{FlowEventKind, Reason};
+use crate::core::{FlowEventKind, Reason};
 
 /// `errno` values (asm-generic/errno.h) by what they say of the peer.
 mod errno {
@@ -14,8 +14,8 @@ mod errno {
 
 /// How an event speaks for or against the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Weight {
-    /// The peer was heard.
+pub(in crate::core) enum Weight {
+    /// The peer's host was heard: it acknowledged something, or reset a connection.
     Heard(Reason),
     /// Something may be unanswered: look, and ask.
     Adverse,
@@ -26,7 +26,7 @@ pub(super) enum Weight {
 }
 
 /// What an event of this kind says, by itself.
-pub(super) fn weigh(kind: FlowEventKind) -> Weight {
+pub(in crate::core) fn weigh(kind: FlowEventKind) -> Weight {
     match kind {
         FlowEventKind::Tlp | FlowEventKind::Rto { .. } | FlowEventKind::SynRetransmit { .. } => {
             Weight::Adverse
@@ -49,7 +49,7 @@ pub(super) fn weigh(kind: FlowEventKind) -> Weight {
 }
 
 /// Whether the kernel gave up on the flow for want of an answer.
-pub(super) fn gave_up(kind: FlowEventKind) -> bool {
+pub(in crate::core) fn gave_up(kind: FlowEventKind) -> bool {
     match kind {
         FlowEventKind::ConnectFailed { errno } | FlowEventKind::Closed { errno } => matches!(
             errno,

@@ -1,95 +1,147 @@
 //! Whether anybody else is heard: where nobody is, it may be this host that is cut off.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use super::{Time, tracked::HEARD_RESOLUTION};
+use crate::core::{HEARD_RESOLUTION, Time};
 
 /// Who was heard this long before a silence began is expected to be heard during it, if it
-/// can be asked.
+/// can be probed.
 const RECENTLY: Duration = Duration::from_secs(10);
 
 /// The same of one that can only be waited for. And in a long silence, a witness must have
 /// been heard this lately.
 const LATELY: Duration = Duration::from_secs(1);
 
+/// The time that a witness has to answer.
+pub(in crate::core) const ANSWERS_WITHIN: Duration = Duration::from_millis(40);
+
+/// The most hosts whose missing answers are remembered.
+const ASKED_KEPT: usize = 1024;
+
 /// Another host that was heard: a peer, or a next hop.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Heard {
+pub(in crate::core) struct Witness {
     pub at: Time,
     /// Its (first) address: peers with several names are one witness.
     pub host: IpAddr,
-    /// Whether it can be asked, so that its silence says something.
+    /// Whether it can be probed, so that its silence says something.
     pub can_ask: bool,
+}
+
+impl Witness {
+    pub(in crate::core) fn gateway(host: IpAddr, at: Time) -> Self {
+        Self {
+            at,
+            host,
+            can_ask: true,
+        }
+    }
 }
 
 /// The two witnesses that were heard last: of any one host, one of them is another.
 #[derive(Debug, Default)]
-pub(super) struct Witnesses {
-    latest: Option<Heard>,
-    second: Option<Heard>,
+pub(in crate::core) struct Witnesses {
+    latest: Option<Witness>,
+    second: Option<Witness>,
+    /// Hosts that are known to answer, were probed, and have not answered since.
+    unanswered: BTreeMap<IpAddr, Time>,
     /// A verdict is held because nobody is heard; ended by whoever is.
     lost: bool,
+    /// Somebody was heard since the daemon started.
+    anyone: bool,
 }
 
 impl Witnesses {
     /// A witness was heard.
-    pub(super) fn heard(&mut self, heard: Heard) {
-        let is_news = |known: &Option<Heard>| {
-            known.is_none_or(|known| heard.at > known.at + HEARD_RESOLUTION)
+    pub(in crate::core) fn heard(&mut self, witness: Witness) {
+        let is_news = |known: &Option<Witness>| {
+            known.is_none_or(|known| witness.at > known.at + HEARD_RESOLUTION)
         };
         self.lost &= !is_news(&self.latest);
-        self.note(heard);
+        self.anyone = true;
+        if self.unanswered.get(&witness.host).is_some_and(|asked| *asked <= witness.at) {
+            self.unanswered.remove(&witness.host);
+        }
+        self.note(witness);
+    }
+
+    /// A host that is known to answer, or may be, was probed.
+    pub(in crate::core) fn asked(&mut self, host: IpAddr, at: Time) {
+        if self.unanswered.len() < ASKED_KEPT {
+            self.unanswered.entry(host).or_insert(at);
+        }
+    }
+
+    /// What this host does not answer says nothing of this node any more: it is dead, or gone.
+    pub(in crate::core) fn forget(&mut self, host: IpAddr) {
+        self.unanswered.remove(&host);
     }
 
     /// These, and no others, were heard: someone is no longer a witness.
-    pub(super) fn reset(&mut self, heard: impl Iterator<Item = Heard>) {
+    pub(in crate::core) fn reset(&mut self, heard: impl Iterator<Item = Witness>) {
         (self.latest, self.second) = (None, None);
-        heard.for_each(|heard| self.note(heard));
+        heard.for_each(|witness| self.note(witness));
     }
 
     /// A verdict is held because nobody is heard: until somebody is, that goes for everyone.
-    pub(super) fn lose(&mut self) {
+    pub(in crate::core) fn lose(&mut self) {
         self.lost = true;
     }
 
-    /// Whether the silence of a host from `since` to `now` may be this host's own: others
-    /// were heard shortly before it began, and none of them lately. What arrived as it began
-    /// proves nothing, so that a witness must be heard in its second half.
-    pub(super) fn none_but(
+    /// Whether anybody was heard since the daemon started.
+    pub(in crate::core) fn anyone(&self) -> bool {
+        self.anyone
+    }
+
+    /// Whether the silence of a host from `since` to `now` may be this host's own: others are
+    /// as silent, and none was heard lately. What arrived as it began proves nothing, so that
+    /// a witness must be heard in its second half.
+    pub(in crate::core) fn none_but(
         &self,
         host: Option<IpAddr>,
         since: Time,
         now: Time,
         idle_interval: Duration,
     ) -> bool {
-        let Some(other) = self.other_than(host) else {
-            return false;
-        };
         let window = (now.since(since) / 2).min(LATELY);
-        let recently = match other.can_ask {
-            true => RECENTLY.max(idle_interval * 3),
-            false => LATELY,
-        };
-        let was_active = self.lost || other.at + recently >= since;
-        was_active && other.at < now - window
+        let other = self.other_than(host);
+        if other.is_some_and(|other| other.at >= now - window) {
+            return false;
+        }
+        let was_active = other.is_some_and(|other| {
+            let recently = match other.can_ask {
+                true => RECENTLY.max(idle_interval * 3),
+                false => LATELY,
+            };
+            self.lost || other.at + recently >= since
+        });
+        was_active || self.does_another_not_answer(host, now)
     }
 
-    fn note(&mut self, heard: Heard) {
+    /// Whether another host was probed and does not answer, although it could have.
+    fn does_another_not_answer(&self, host: Option<IpAddr>, now: Time) -> bool {
+        let silent = |(asked, at): (&IpAddr, &Time)| {
+            Some(*asked) != host && now.since(*at) >= ANSWERS_WITHIN
+        };
+        self.unanswered.iter().any(silent)
+    }
+
+    fn note(&mut self, witness: Witness) {
         match &mut self.latest {
-            Some(latest) if latest.host == heard.host => {
-                latest.at = latest.at.max(heard.at);
-                latest.can_ask = heard.can_ask;
+            Some(latest) if latest.host == witness.host => {
+                latest.at = latest.at.max(witness.at);
+                latest.can_ask = witness.can_ask;
             }
-            Some(latest) if latest.at > heard.at => match &mut self.second {
-                Some(second) if second.at > heard.at && second.host != heard.host => {}
-                Some(second) if second.host == heard.host => {
-                    second.at = second.at.max(heard.at);
-                    second.can_ask = heard.can_ask;
+            Some(latest) if latest.at > witness.at => match &mut self.second {
+                Some(second) if second.at > witness.at && second.host != witness.host => {}
+                Some(second) if second.host == witness.host => {
+                    second.at = second.at.max(witness.at);
+                    second.can_ask = witness.can_ask;
                 }
-                second => *second = Some(heard),
+                second => *second = Some(witness),
             },
             latest => {
-                let before = latest.replace(heard);
+                let before = latest.replace(witness);
                 if before.is_some() {
                     self.second = before;
                 }
@@ -97,11 +149,11 @@ impl Witnesses {
         }
     }
 
-    fn other_than(&self, host: Option<IpAddr>) -> Option<Heard> {
+    fn other_than(&self, host: Option<IpAddr>) -> Option<Witness> {
         [self.latest, self.second]
             .into_iter()
             .flatten()
-            .find(|heard| Some(heard.host) != host)
+            .find(|witness| Some(witness.host) != host)
     }
 }
 
@@ -114,8 +166,8 @@ mod tests {
         [10, 0, 0, n].into()
     }
 
-    fn heard(n: u8, at: u64) -> Heard {
-        Heard {
+    fn heard(n: u8, at: u64) -> Witness {
+        Witness {
             at: ms(at),
             host: host(n),
             can_ask: true,
@@ -162,7 +214,7 @@ mod tests {
     fn who_cannot_be_asked_is_a_witness_for_a_shorter_time() {
         for (can_ask, expected) in [(true, true), (false, false)] {
             let mut witnesses = Witnesses::default();
-            witnesses.heard(Heard {
+            witnesses.heard(Witness {
                 can_ask,
                 ..heard(2, 0)
             });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Time, path::PathHistory};
+use crate::core::{Time, evidence::PathHistory};
 
 /// Every target is asked this often, so that it is known who answers.
 const SURVEY_EVERY: Duration = Duration::from_secs(45);
@@ -31,12 +31,20 @@ const LONG_DOUBT: Duration = Duration::from_millis(500);
 /// All targets at once are not asked more often than this.
 const ALL_EVERY: Duration = Duration::from_millis(100);
 
-/// The rhythm of one peer's probes.
+/// Probes that are no further apart than this belong to one run.
+const RUN_GAP: Duration = Duration::from_millis(100);
+
+/// The time that a peer has to answer a probe.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(25);
+
+/// The rhythm of one path's probes.
 #[derive(Debug)]
-pub(super) struct Rhythm {
+pub(in crate::core) struct Rhythm {
     pub due: Time,
     pub survey_due: Time,
     last_sent: Option<Time>,
+    /// When the run of probes began of which none is long after the one before.
+    run_since: Option<Time>,
     last_all: Option<Time>,
     dead_interval: Duration,
     /// For jitter: the same peer gets the same numbers in each run.
@@ -44,11 +52,12 @@ pub(super) struct Rhythm {
 }
 
 impl Rhythm {
-    pub(super) fn new(now: Time, seed: u64) -> Self {
+    pub(in crate::core) fn new(now: Time, seed: u64) -> Self {
         Self {
             due: now,
             survey_due: now,
             last_sent: None,
+            run_since: None,
             last_all: None,
             dead_interval: DEAD.0,
             random: seed,
@@ -56,18 +65,18 @@ impl Rhythm {
     }
 
     /// Something happened that is to be asked about.
-    pub(super) fn soon(&mut self, now: Time) {
+    pub(in crate::core) fn soon(&mut self, now: Time) {
         let earliest = self.last_sent.map_or(now, |sent| now.max(sent + DOUBT.0));
         self.due = self.due.min(earliest);
     }
 
     /// The next question comes no later than this.
-    pub(super) fn wake(&mut self, at: Time) {
+    pub(in crate::core) fn wake(&mut self, at: Time) {
         self.due = self.due.min(at);
     }
 
     /// Everyone is asked now, if that was not done just before; says whether.
-    pub(super) fn take_all(&mut self, now: Time) -> bool {
+    pub(in crate::core) fn take_all(&mut self, now: Time) -> bool {
         let free = self
             .last_all
             .is_none_or(|last| now.since(last) >= ALL_EVERY);
@@ -77,36 +86,45 @@ impl Rhythm {
         free
     }
 
-    pub(super) fn sent(&mut self, now: Time) {
+    pub(in crate::core) fn sent(&mut self, now: Time) {
+        let goes_on = self.has_sent_since(now - RUN_GAP);
+        self.run_since = self.run_since.filter(|_| goes_on).or(Some(now));
         self.last_sent = Some(now);
     }
 
-    /// Whether something was asked at this time or later.
-    pub(super) fn has_asked_since(&self, at: Time) -> bool {
+    /// Whether something was sent at this time or later.
+    pub(in crate::core) fn has_sent_since(&self, at: Time) -> bool {
         self.last_sent.is_some_and(|sent| sent >= at)
     }
 
+    /// Whether the last probe is no older than this, and the run of probes that it belongs to
+    /// began long enough ago for an answer to have come.
+    pub(in crate::core) fn is_fresh(&self, at: Time, than: Duration) -> bool {
+        self.has_sent_since(at - than)
+            && self.run_since.is_some_and(|since| at.since(since) >= ANSWERS_WITHIN)
+    }
+
     /// Everyone is asked to learn who answers.
-    pub(super) fn surveyed(&mut self, now: Time) {
+    pub(in crate::core) fn surveyed(&mut self, now: Time) {
         self.survey_due = now + self.jittered(SURVEY_EVERY, 10);
         self.last_all = Some(now);
     }
 
     /// The peer has died: it is asked with growing intervals until it answers.
-    pub(super) fn died(&mut self, now: Time) {
+    pub(in crate::core) fn died(&mut self, now: Time) {
         self.dead_interval = DEAD.0;
         self.due = now;
     }
 
     /// The next question to a dead peer comes after this.
-    pub(super) fn next_dead(&mut self, now: Time) {
+    pub(in crate::core) fn next_dead(&mut self, now: Time) {
         self.due = now + self.dead_interval;
         self.dead_interval = (self.dead_interval * 2).min(DEAD.1);
     }
 
     /// The next question in a doubt that has lasted for `lasted`: as many as are `required`
     /// twice over within the detection time.
-    pub(super) fn next_in_doubt(
+    pub(in crate::core) fn next_in_doubt(
         &mut self,
         now: Time,
         lasted: Duration,
@@ -124,7 +142,7 @@ impl Rhythm {
     }
 
     /// An interval, more or less.
-    pub(super) fn jittered(&mut self, interval: Duration, percent: u32) -> Duration {
+    pub(in crate::core) fn jittered(&mut self, interval: Duration, percent: u32) -> Duration {
         // splitmix64
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;

@@ -1,20 +1,26 @@
 //! How many probes may be sent: a bucket that fills up as time goes by.
 
-use super::Time;
+use crate::core::Time;
 
 /// What is left for probes that cannot wait: the others get at most the other half.
 const RESERVED: f64 = 0.5;
 
+/// The part of one probe that a strict bucket may gain within a second beyond its rate: less
+/// than one, with room for what happens to be late.
+const STRICT_GAIN: f64 = 0.9;
+
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(in crate::core) struct Budget {
     per_second: f64,
+    /// The most that may be taken at once.
+    size: f64,
     left: f64,
     as_of: Time,
 }
 
 /// Whether a probe can wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Urgency {
+pub(in crate::core) enum Urgency {
     /// Nothing stands unanswered.
     Routine,
     /// A verdict hangs on it.
@@ -23,18 +29,32 @@ pub(super) enum Urgency {
 
 impl Budget {
     /// A full bucket: it holds what a tenth of a second may use, but one probe at least.
-    pub(super) fn new(per_second: u32) -> Self {
+    pub(in crate::core) fn new(per_second: u32) -> Self {
         let per_second = f64::from(per_second);
+        let size = (per_second / 10.0).max(1.0);
         Self {
             per_second,
-            left: (per_second / 10.0).max(1.0),
+            size,
+            left: size,
+            as_of: Time::default(),
+        }
+    }
+
+    /// A bucket from which no more than this is ever taken within a second, however it lies:
+    /// what is saved up, and what is gained meanwhile, are less than one more than it together.
+    pub(in crate::core) fn strict(per_second: u32) -> Self {
+        let size = (f64::from(per_second) / 2.0).max(1.0).floor();
+        Self {
+            per_second: f64::from(per_second) - size + STRICT_GAIN,
+            size,
+            left: size,
             as_of: Time::default(),
         }
     }
 
     /// Takes one probe out, if there is one to be had.
-    pub(super) fn take(&mut self, now: Time, urgency: Urgency) -> bool {
-        let size = (self.per_second / 10.0).max(1.0);
+    pub(in crate::core) fn take(&mut self, now: Time, urgency: Urgency) -> bool {
+        let size = self.size;
         let gained = now.since(self.as_of).as_secs_f64() * self.per_second;
         self.left = (self.left + gained).min(size);
         self.as_of = self.as_of.max(now);
@@ -64,6 +84,17 @@ mod tests {
         assert_eq!(taken(0, Urgency::Urgent), 0);
         assert_eq!(taken(50, Urgency::Urgent), 5);
         assert_eq!(taken(10_000, Urgency::Urgent), 10);
+    }
+
+    #[test]
+    fn a_strict_rate_is_never_exceeded_within_any_second() {
+        let mut budget = Budget::strict(5);
+        let taken: Vec<u64> = (0..10_000)
+            .filter(|at| budget.take(ms(*at), Urgency::Urgent))
+            .collect();
+        assert!(taken.len() >= 30, "{}", taken.len());
+        let within = |from: u64| taken.iter().filter(|at| (from..from + 1000).contains(at)).count();
+        assert!((0..9000).all(|from| within(from) <= 5));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::Time;
+use crate::core::Time;
 
 /// The most pauses that are remembered.
 const KEPT: usize = 64;
@@ -14,14 +14,14 @@ const KEPT: usize = 64;
 const LATE_AT_MOST: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
-pub(super) struct Pauses {
+pub(in crate::core) struct Pauses {
     /// Oldest first, apart from each other.
     pauses: VecDeque<(Time, Time)>,
 }
 
 impl Pauses {
     /// Notes that a call which was due at `due` came at `now`; says whether that was a pause.
-    pub(super) fn called(
+    pub(in crate::core) fn called(
         &mut self,
         due: Option<Time>,
         now: Time,
@@ -45,12 +45,12 @@ impl Pauses {
     }
 
     /// When the last pause ended.
-    pub(super) fn last_end(&self) -> Option<Time> {
+    pub(in crate::core) fn last_end(&self) -> Option<Time> {
         self.pauses.back().map(|(_, until)| *until)
     }
 
     /// How much of the time from `since` to `now` was spent in pauses.
-    pub(super) fn within(&self, since: Time, now: Time) -> Duration {
+    pub(in crate::core) fn within(&self, since: Time, now: Time) -> Duration {
         self.pauses
             .iter()
             .map(|&(from, until)| until.min(now).since(from.max(since)))

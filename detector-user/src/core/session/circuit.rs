@@ -1,11 +1,11 @@
-//! The circuit breaker of one peer: Closed, Open, HalfOpen with leased trials.
+//! The circuit breaker of one path: Closed, Open, HalfOpen with leased trials.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Breaker, Settings, Time};
+use crate::core::{Breaker, Settings, Time};
 
 /// A leased trial call to a HalfOpen peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,22 +53,22 @@ struct Lease {
     until: Time,
 }
 
-/// One peer's breaker.
+/// One path's breaker.
 #[derive(Clone, Debug)]
-pub(super) struct Circuit {
+pub(in crate::core) struct Circuit {
     state: State,
     next_trial: u64,
 }
 
 impl Circuit {
-    pub(super) fn new() -> Self {
+    pub(in crate::core) fn new() -> Self {
         Self {
             state: State::Closed,
             next_trial: 1,
         }
     }
 
-    pub(super) fn breaker(&self) -> Breaker {
+    pub(in crate::core) fn breaker(&self) -> Breaker {
         match self.state {
             State::Closed => Breaker::Closed,
             State::Open { .. } => Breaker::Open,
@@ -76,23 +76,23 @@ impl Circuit {
         }
     }
 
-    pub(super) fn close(&mut self) {
+    pub(in crate::core) fn close(&mut self) {
         self.state = State::Closed;
     }
 
-    pub(super) fn open(&mut self, now: Time, settings: &Settings) {
+    pub(in crate::core) fn open(&mut self, now: Time, settings: &Settings) {
         self.state = State::Open {
             until: now + settings.recovery_timeout,
         };
     }
 
-    /// The host is back; whether its programs are, trials will tell.
-    pub(super) fn half_open(&mut self) {
+    /// Admits trials.
+    pub(in crate::core) fn half_open(&mut self) {
         self.state = State::HalfOpen { leases: Vec::new() };
     }
 
-    /// When [`Self::handle_timeout`] would do something.
-    pub(super) fn timeout(&self) -> Option<Time> {
+    /// When it is time to go from Open to HalfOpen.
+    pub(in crate::core) fn timeout(&self) -> Option<Time> {
         match self.state {
             State::Open { until } => Some(until),
             State::Closed | State::HalfOpen { .. } => None,
@@ -100,21 +100,12 @@ impl Circuit {
     }
 
     /// Whether it is time to go from Open to HalfOpen.
-    pub(super) fn is_due(&self, now: Time) -> bool {
+    pub(in crate::core) fn is_due(&self, now: Time) -> bool {
         self.timeout().is_some_and(|until| until <= now)
     }
 
-    /// Goes from Open to HalfOpen when it is time; says whether it did.
-    pub(super) fn handle_timeout(&mut self, now: Time) -> bool {
-        let due = self.is_due(now);
-        if due {
-            self.state = State::HalfOpen { leases: Vec::new() };
-        }
-        due
-    }
-
     /// Leases a trial.
-    pub(super) fn acquire(&mut self, now: Time, settings: &Settings) -> Result<Trial, TrialError> {
+    pub(in crate::core) fn acquire(&mut self, now: Time, settings: &Settings) -> Result<Trial, TrialError> {
         let State::HalfOpen { leases } = &mut self.state else {
             return Err(TrialError::NotHalfOpen);
         };
@@ -135,7 +126,7 @@ impl Circuit {
     }
 
     /// Takes a trial back. What its outcome means for the breaker is the caller's to say.
-    pub(super) fn finish(&mut self, now: Time, trial: u64) -> Result<(), TrialError> {
+    pub(in crate::core) fn finish(&mut self, now: Time, trial: u64) -> Result<(), TrialError> {
         let State::HalfOpen { leases } = &mut self.state else {
             return Err(TrialError::UnknownTrial);
         };
@@ -164,7 +155,8 @@ mod tests {
         };
         let mut circuit = Circuit::new();
         circuit.open(at(0), &settings);
-        assert!(circuit.handle_timeout(at(30)));
+        assert!(circuit.is_due(at(30)));
+        circuit.half_open();
         (circuit, settings)
     }
 
@@ -172,11 +164,12 @@ mod tests {
     fn half_opens_after_the_recovery_timeout_and_not_before() {
         let settings = Settings::default();
         let mut circuit = Circuit::new();
-        assert!(!circuit.handle_timeout(at(100)));
+        assert!(!circuit.is_due(at(100)));
         circuit.open(at(0), &settings);
-        assert!(!circuit.handle_timeout(at(29)));
+        assert!(!circuit.is_due(at(29)));
         assert_eq!(circuit.breaker(), Breaker::Open);
-        assert!(circuit.handle_timeout(at(30)));
+        assert!(circuit.is_due(at(30)));
+        circuit.half_open();
         assert_eq!(circuit.breaker(), Breaker::HalfOpen);
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{FlowReading, Reason, TcpState, Time};
+use crate::core::{FlowReading, Reason, TcpState, Time};
 
 /// How far a `last_heard` may lie from the truth: two jiffies at HZ 250 and a rounded
 /// millisecond.
@@ -42,6 +42,10 @@ pub(super) struct TrackedFlow {
     resent: VecDeque<Sent>,
     /// The totals already told to the path's history: segments sent and retransmitted.
     pub counted: Option<(u64, u64)>,
+    /// When a probe on this flow was last acknowledged.
+    pub probe_answered: Option<Time>,
+    /// It was found stalled: what is sent on it says nothing of the peer any more.
+    pub is_stalled: bool,
 }
 
 impl TrackedFlow {
@@ -57,6 +61,8 @@ impl TrackedFlow {
             original: None,
             resent: VecDeque::new(),
             counted: None,
+            probe_answered: None,
+            is_stalled: false,
         }
     }
 
@@ -95,6 +101,8 @@ impl TrackedFlow {
             rtt_variance: self.reading.rtt_variance,
             segments_sent: self.reading.segments_sent,
             segments_retransmitted: self.reading.segments_retransmitted,
+            bytes_acked: self.reading.bytes_acked,
+            mss: self.reading.mss,
             ..reading.clone()
         };
     }
@@ -139,6 +147,27 @@ impl TrackedFlow {
         self.reading.cookie == 0 || cookie == 0 || self.reading.cookie == cookie
     }
 
+    /// Whether this later reading shows that the peer has acknowledged something since. A
+    /// source that cannot tell (`mss` is 0) is believed whatever it shows.
+    pub(super) fn is_acknowledged_by(&self, reading: &FlowReading) -> bool {
+        reading.mss == 0 || self.reading.mss == 0 || reading.bytes_acked > self.reading.bytes_acked
+    }
+
+    /// Since when its own retransmissions go unanswered.
+    pub(super) fn stuck_since(&self) -> Option<Time> {
+        (self.demand() == Some(Reason::RtoUnanswered))
+            .then_some(self.original)
+            .flatten()
+    }
+
+    /// The bytes of data in a segment that is lost again and again while segments without data
+    /// are acknowledged.
+    pub(super) fn lost_segment_bytes(&self) -> Option<u32> {
+        let answered = self.probe_answered? > self.stuck_since()?;
+        let segments = self.reading.unacked_segments.max(1);
+        answered.then(|| self.reading.unacked_bytes.div_ceil(segments).min(self.reading.mss))
+    }
+
     /// Why what was sent counts as unanswered; `None` where nothing does.
     pub(super) fn demand(&self) -> Option<Reason> {
         let reading = &self.reading;
@@ -173,10 +202,14 @@ impl TrackedFlow {
         )
     }
 
+    /// When what stands unanswered was sent for the first time.
+    pub(super) fn original(&self) -> Option<Sent> {
+        self.original.map(Sent::at)
+    }
+
     /// When what stands unanswered was sent: the first time, then each time again.
     pub(super) fn transmissions(&self) -> impl Iterator<Item = Sent> {
-        let original = self.original.map(Sent::at);
-        original.into_iter().chain(self.resent())
+        self.original().into_iter().chain(self.resent())
     }
 
     /// When what stands unanswered was sent again.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Time;
+use crate::core::Time;
 
 /// Two looks lie at least this far apart.
 const SPACING: Duration = Duration::from_millis(10);
@@ -10,16 +10,16 @@ const SPACING: Duration = Duration::from_millis(10);
 /// A look that was asked for and has not come back is asked for again after this time.
 const LOST_AFTER: Duration = Duration::from_secs(2);
 
-/// Looks that are at least this far apart fall on multiples of it, so that one dump of the
+/// Snapshots that are at least this far apart fall on multiples of it, so that one dump of the
 /// sockets serves all peers that are due.
 const COMMON_STEP: Duration = Duration::from_millis(100);
 
-/// After a look that failed, the next is due after this time.
+/// After a snapshot that failed, the next is due after this time.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// The one look at a time, and the time of the last.
 #[derive(Debug)]
-pub(super) struct Looks {
+pub(in crate::core) struct Snapshots {
     next: Next,
     last: Option<Time>,
 }
@@ -34,8 +34,8 @@ enum Next {
     },
 }
 
-impl Looks {
-    pub(super) fn new(now: Time) -> Self {
+impl Snapshots {
+    pub(in crate::core) fn new(now: Time) -> Self {
         Self {
             next: Next::Due(now),
             last: None,
@@ -43,20 +43,20 @@ impl Looks {
     }
 
     /// Of when the newest look is that came back.
-    pub(super) fn last(&self) -> Option<Time> {
+    pub(in crate::core) fn last(&self) -> Option<Time> {
         self.last
     }
 
     /// When [`Self::take_due`] is to be asked.
-    pub(super) fn timeout(&self) -> Time {
+    pub(in crate::core) fn timeout(&self) -> Time {
         match self.next {
             Next::Due(at) => at,
             Next::Asked { at, .. } => at + LOST_AFTER,
         }
     }
 
-    /// Whether a look is to be asked for now; it counts as asked for then.
-    pub(super) fn take_due(&mut self, now: Time) -> bool {
+    /// Whether a snapshot is to be asked for now; it counts as asked for then.
+    pub(in crate::core) fn take_due(&mut self, now: Time) -> bool {
         let due = self.timeout() <= now;
         if due {
             self.next = Next::Asked {
@@ -67,8 +67,8 @@ impl Looks {
         due
     }
 
-    /// Something happened that a look may explain.
-    pub(super) fn soon(&mut self, now: Time) {
+    /// Something happened that a snapshot may explain.
+    pub(in crate::core) fn soon(&mut self, now: Time) {
         match &mut self.next {
             Next::Asked { again, .. } => *again = true,
             Next::Due(due) => {
@@ -80,7 +80,7 @@ impl Looks {
 
     /// The next look comes no later than this. One that is under way may have been taken
     /// before what it is to show.
-    pub(super) fn wake(&mut self, at: Time) {
+    pub(in crate::core) fn wake(&mut self, at: Time) {
         match &mut self.next {
             Next::Asked { again, .. } => *again = true,
             Next::Due(due) => *due = at.min(*due),
@@ -89,7 +89,7 @@ impl Looks {
 
     /// A look came back, taken at `at`; the next is due `interval` after that, or a little
     /// before, at a moment that it shares with other peers.
-    pub(super) fn came_back(&mut self, now: Time, at: Time, interval: Duration) {
+    pub(in crate::core) fn came_back(&mut self, now: Time, at: Time, interval: Duration) {
         let again = matches!(self.next, Next::Asked { again: true, .. });
         self.last = Some(at);
         let due = if interval >= COMMON_STEP {
@@ -104,7 +104,7 @@ impl Looks {
     }
 
     /// A look could not be taken.
-    pub(super) fn failed(&mut self, now: Time) {
+    pub(in crate::core) fn failed(&mut self, now: Time) {
         self.next = Next::Due(now + RETRY_AFTER);
     }
 }

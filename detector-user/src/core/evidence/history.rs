@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Time, evidence::Spacing};
+use super::Spacing;
+use crate::core::Time;
 
 /// How fast old observations fade: half of the weight is gone after this time.
 const HALF_LIFE: Duration = Duration::from_secs(30);
@@ -59,7 +60,7 @@ const MAX_LEARNT_STALL: Duration = Duration::from_secs(4);
 
 /// Loss and stalls seen on the way to one peer, fading with time.
 #[derive(Clone, Debug)]
-pub(super) struct PathHistory {
+pub(in crate::core) struct PathHistory {
     segments: f64,
     retransmitted: f64,
     worst_stall: Duration,
@@ -69,7 +70,7 @@ pub(super) struct PathHistory {
 }
 
 impl PathHistory {
-    pub(super) fn new(now: Time) -> Self {
+    pub(in crate::core) fn new(now: Time) -> Self {
         Self {
             segments: 0.0,
             retransmitted: 0.0,
@@ -80,37 +81,37 @@ impl PathHistory {
     }
 
     /// A flow seen for the first time, with the totals of its life.
-    pub(super) fn first_sight(&mut self, now: Time, segments: u64, retransmitted: u64) {
+    pub(in crate::core) fn first_sight(&mut self, now: Time, segments: u64, retransmitted: u64) {
         let weight = (FIRST_SIGHT_SEGMENTS / (segments as f64).max(1.0)).min(1.0);
         self.add(now, segments as f64 * weight, retransmitted as f64 * weight);
     }
 
     /// What a flow has sent since it was last looked at.
-    pub(super) fn progress(&mut self, now: Time, segments: u64, retransmitted: u64) {
+    pub(in crate::core) fn progress(&mut self, now: Time, segments: u64, retransmitted: u64) {
         self.add(now, segments as f64, retransmitted as f64);
     }
 
     /// A silence that looked bad and ended: the peer was alive all the while.
-    pub(super) fn stall_recovered(&mut self, now: Time, silence: Duration) {
+    pub(in crate::core) fn stall_recovered(&mut self, now: Time, silence: Duration) {
         self.fade(now);
         self.worst_stall = self.worst_stall.max(silence.min(MAX_LEARNT_STALL));
     }
 
     /// A probe was answered after this time.
-    pub(super) fn answered(&mut self, now: Time, after: Duration) {
+    pub(in crate::core) fn answered(&mut self, now: Time, after: Duration) {
         self.add(now, 1.0, 0.0);
         self.worst_answer = self.worst_answer.max(after);
     }
 
     /// How long an answer to a probe may take before it counts as missing.
-    pub(super) fn answer_grace(&self, now: Time) -> Duration {
+    pub(in crate::core) fn answer_grace(&self, now: Time) -> Duration {
         let worst = self.worst_answer.mul_f64(self.fading(now));
         MIN_ANSWER_GRACE + worst.mul_f64(ANSWER_FACTOR)
     }
 
     /// How transmissions count that lie close together or far apart, by the operator's
     /// detection time and by whether the peer can be asked at will.
-    pub(super) fn spacing(detection_time: Duration, can_ask: bool) -> Spacing {
+    pub(in crate::core) fn spacing(detection_time: Duration, can_ask: bool) -> Spacing {
         Spacing {
             apart: (detection_time / MOMENTS_IN_DETECTION_TIME).min(MOMENT_AT_MOST),
             gap: if can_ask {
@@ -121,19 +122,29 @@ impl PathHistory {
         }
     }
 
-    /// The share of what was sent that was lost, of late.
-    pub(super) fn observed_loss(&self, now: Time) -> f64 {
-        let factor = self.fading(now);
+    /// The share of what was sent that was lost, as if it had been seen so long ago.
+    fn loss(&self, factor: f64) -> f64 {
         let (retransmitted, segments) = (self.retransmitted * factor, self.segments * factor);
         (retransmitted / (segments + PRIOR_SEGMENTS)).min(1.0)
     }
 
+    /// The share of what was sent that was lost, of late.
+    pub(in crate::core) fn observed_loss(&self, now: Time) -> f64 {
+        self.loss(self.fading(now))
+    }
+
+    /// How many retransmissions of one flow must go unanswered before chance is no
+    /// explanation, if it may be wrong with this probability.
+    pub(in crate::core) fn required_retransmissions(&self, wrong: f64) -> u32 {
+        (wrong.ln() / self.round_trip_loss(false).ln()).round() as u32
+    }
+
     /// Probability that a transmission or its answer is lost: what was seen, or what is
     /// assumed at least, by whether the peer can be asked.
-    pub(super) fn round_trip_loss(&self, can_ask: bool) -> f64 {
+    pub(in crate::core) fn round_trip_loss(&self, can_ask: bool) -> f64 {
         // An ACK that is lost leaves no trace of its own, so both ways are taken to lose
         // as much as the way we can see.
-        let one_way = (self.retransmitted / (self.segments + PRIOR_SEGMENTS)).min(1.0);
+        let one_way = self.loss(1.0);
         let least = if can_ask {
             MIN_LOSS_ASKED
         } else {
@@ -143,12 +154,12 @@ impl PathHistory {
     }
 
     /// How many transmissions must go unanswered before chance is no explanation.
-    pub(super) fn required_transmissions(&self, can_ask: bool) -> u32 {
+    pub(in crate::core) fn required_transmissions(&self, can_ask: bool) -> u32 {
         (FALSE_DEAD_PROBABILITY.ln() / self.round_trip_loss(can_ask).ln()).ceil() as u32
     }
 
     /// How long a silence must be, given the operator's `detection_time` and the peer's past.
-    pub(super) fn detection_time(&self, now: Time, detection_time: Duration) -> Duration {
+    pub(in crate::core) fn detection_time(&self, now: Time, detection_time: Duration) -> Duration {
         let worst = self.worst_stall.mul_f64(self.fading(now));
         detection_time
             .max(worst.mul_f64(WORST_STALL_FACTOR))
