@@ -96,15 +96,14 @@ impl Peer {
         self.verdict == Verdict::Unknown && self.failures.is_pending()
     }
 
-    /// Whether it is Dead, or its breaker is open on reports.
-    pub(in crate::core) fn is_down(&self) -> bool {
-        self.verdict == Verdict::Dead || self.open_on_reports.is_some()
-    }
-
-    /// Since when it has been silent, or its calls have failed; `now` when neither.
-    pub(in crate::core) fn down_since(&self, now: Time) -> Time {
+    /// Since when it has been silent, if it is Dead, or its calls have failed, if its breaker
+    /// is open on reports.
+    pub(super) fn down_since(&self) -> Option<Time> {
         let silent = self.death.map(|death| death.silent_since);
-        silent.or_else(|| self.failures.first()).unwrap_or(now)
+        let failing = self
+            .open_on_reports
+            .map(|opened| self.failures.first().unwrap_or(opened));
+        silent.or(failing)
     }
 
     fn call_answered(&mut self, now: Time, ended_at: Time, around: Surroundings<'_>) -> Change {

@@ -66,6 +66,7 @@ impl Peer {
             last_heard: self.evidence.last_heard(),
             detection_latency: self.detection_latency,
             by_reports: self.open_on_reports.is_some(),
+            down_since: self.down_since(),
             srtt: rtt.map(|rtt| rtt.srtt),
             rtt_variance: rtt.map(|rtt| rtt.variance),
             health: match self.verdict {
