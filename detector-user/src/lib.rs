@@ -3,7 +3,7 @@
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The
 //! driver is the one loop that joins them. Imports run one way too:
 //! `main → cli → driver → { source, effect, serve, record } → { netlink, object, pending } →
-//! netns → { cgroup, keeper } → config → { core, the ABI, detector-api }`.
+//! netns → { cgroup, keeper } → config → insight → { core, the ABI, detector-api }`.
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ pub mod config;
 pub mod core;
 pub mod driver;
 pub mod effect;
+pub mod insight;
 pub mod keeper;
 pub mod netlink;
 pub mod netns;

@@ -7,11 +7,13 @@ use super::{
     exit::{Exit, Failure},
     json, print,
 };
-use crate::config::{
-    self, ConfigError, ConfigErrors, Loaded, Origin, PeerSpec, Place,
-    keys::{KEYS, Value},
+use crate::{
+    config::{
+        self, ConfigError, ConfigErrors, Loaded, Origin, PeerSpec, Place,
+        keys::{KEYS, Value},
+    },
+    insight::Pool,
 };
-use crate::core::Pool;
 
 pub fn config(global: &Global, command: &ConfigCommand) -> Result<Exit, Failure> {
     match command {

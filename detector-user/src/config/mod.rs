@@ -31,7 +31,10 @@ pub use self::{
     pool::MAX_POOLS,
     target::{MAX_NAMESPACES, MAX_TARGETS, Target},
 };
-use crate::core::{PeerName, Pool, Settings};
+use crate::{
+    core::{PeerName, Settings},
+    insight::Pool,
+};
 
 /// The most addresses that a peer has.
 pub const MAX_ADDRESSES: usize = 16;

@@ -12,7 +12,7 @@ use super::{
     file::{Reader, did_you_mean, kind},
     parse_peer_name,
 };
-use crate::core::{PeerName, Pool};
+use crate::{core::PeerName, insight::Pool};
 
 pub(super) const POOL: &str = "pool";
 

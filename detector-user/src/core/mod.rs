@@ -40,6 +40,7 @@ mod vocabulary;
 mod weight;
 mod witness;
 
+pub(crate) use self::vocabulary::vocabulary;
 pub use self::{
     breaker::{Trial, TrialError, TrialOutcome},
     detector::{Detector, Effect},
@@ -48,10 +49,7 @@ pub use self::{
     },
     flow::{FlowId, FlowReading, TcpState},
     hardware::HardwareAddress,
-    reports::{
-        Cascade, Correlations, EventTotal, LockLine, OperationReport, PATTERNS, Pattern, Pool,
-        PoolOutlook, SetOutlook, outlook,
-    },
+    reports::OperationReport,
     settings::Settings,
     signal::{
         Destroyed, Endpoint, FlowEvent, FlowEventKind, NamespaceChange, NeighbourState,
@@ -62,7 +60,5 @@ pub use self::{
     time::Time,
     tracked::HEARD_RESOLUTION,
     vitals::Health,
-    vocabulary::{
-        Breaker, FailureKind, LockHealth, Mode, Operation, Outcome, Reason, Trend, Verdict,
-    },
+    vocabulary::{Breaker, Mode, Operation, Outcome, Reason, Trend, Verdict},
 };

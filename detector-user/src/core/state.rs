@@ -54,6 +54,9 @@ pub struct PeerState {
     /// The breaker is open, or half open, on the node's own reports: a hint for those who ask.
     /// The kernel has no evidence, so that nothing is destroyed or refused for it.
     pub by_reports: bool,
+    /// Since when a Dead peer has been silent, or the calls to one whose breaker is open on
+    /// reports have failed; `None` for every other.
+    pub down_since: Option<Time>,
     /// The kernel's smoothed round-trip time and its mean deviation, of the flow that was heard
     /// last; `None` when no flow has measured them.
     pub srtt: Option<Duration>,

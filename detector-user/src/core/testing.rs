@@ -62,6 +62,7 @@ pub(crate) fn unknown(peer: &str) -> PeerState {
         last_heard: None,
         detection_latency: None,
         by_reports: false,
+        down_since: None,
         srtt: None,
         rtt_variance: None,
         health: None,

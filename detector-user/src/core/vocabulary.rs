@@ -26,6 +26,9 @@ macro_rules! vocabulary {
     };
 }
 
+/// For the words of others that end up in the same places.
+pub(crate) use vocabulary;
+
 vocabulary! {
     /// What the detector believes of a peer.
     Verdict {
@@ -156,29 +159,6 @@ vocabulary! {
         /// The peer answered with an error: its host and its program live.
         Refused = "refused",
         /// Too few disks or nodes took part, by the application's own count.
-        QuorumLost = "quorum_lost",
-    }
-}
-
-vocabulary! {
-    /// How a lock does.
-    LockHealth {
-        Healthy = "healthy",
-        /// Timed out lately.
-        Degraded = "degraded",
-        /// Times out again and again.
-        Unhealthy = "unhealthy",
-    }
-}
-
-vocabulary! {
-    /// A kind of failure that takes part in a cascade.
-    FailureKind {
-        PeerUnreachable = "peer_unreachable",
-        LockTimeout = "lock_timeout",
-        DiskStateTimeout = "disk_state_timeout",
-        IamTimeout = "iam_timeout",
-        UploadFailed = "upload_failed",
         QuorumLost = "quorum_lost",
     }
 }

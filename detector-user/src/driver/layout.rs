@@ -1,7 +1,8 @@
 use super::outlets::Outlets;
 use crate::{
     config::Config,
-    core::{Breaker, PeerName, PeerState, Pool, PoolOutlook, Verdict, outlook},
+    core::{Breaker, PeerName, PeerState, Verdict},
+    insight::{Pool, PoolOutlook, outlook},
 };
 
 /// The erasure sets, and which of their nodes is this one.

@@ -6,7 +6,8 @@
 //!   rtnetlink ─────▶ NetworkSource ┤                      │
 //!   names ─────────▶ Resolver ─────┤                Effect├─▶ printer ▶ stdout
 //!   clients ───────▶ Request ──────┤                      ├─▶ Protection ▶ cgroups
-//!   what it did ───▶ Destroyer ────┘                      ├─▶ Reader (look again)
+//!   what it did ───▶ Destroyer ────┘                      ├─▶ Correlations (what follows)
+//!                                                         ├─▶ Reader (look again)
 //!                                                         └─▶ Destroyer (free what is stuck)
 //! ```
 //!
@@ -36,6 +37,7 @@ use crate::{
         destroy::{self, Destroyer},
         protect::Protection,
     },
+    insight::Correlations,
     netns::Following,
     record::{Recorder, Taped},
     serve::{Locks, Request},
@@ -99,6 +101,7 @@ pub async fn run(
         destroyer,
         prober,
         looked_at: LookedAt::new(namespaces),
+        correlations: Correlations::default(),
         layout: Layout::new(&config),
         outlets,
     };
@@ -133,6 +136,7 @@ struct Driver {
     destroyer: Destroyer,
     prober: Prober,
     looked_at: LookedAt,
+    correlations: Correlations,
     layout: Layout,
     outlets: Outlets,
 }
@@ -177,7 +181,7 @@ impl Driver {
         }
         metrics.set_malformed_answers(self.prober.malformed());
         let now = clock::now();
-        metrics.set_correlations(self.detector.correlations(), now);
+        metrics.set_correlations(&self.correlations, now);
         if let Some(pools) = self.layout.outlook(&self.outlets) {
             metrics.set_outlook(&pools);
         }
@@ -217,8 +221,11 @@ impl Driver {
             Signal::SocketsRead { .. }
             | Signal::SocketsUnreadable { .. }
             | Signal::Namespace { .. }
-            | Signal::Network { .. }
-            | Signal::Reported { .. } => {}
+            | Signal::Network { .. } => {}
+            Signal::Reported { reports } => {
+                self.correlations.reported(clock::now(), reports);
+                self.tell_cascades();
+            }
             Signal::SocketsDestroyed { peer, result, .. } => {
                 // One that is no longer watched has no series any more.
                 if self.watched.contains_key(peer) {
@@ -287,14 +294,13 @@ impl Driver {
                 let _ = reply.send(self.reported(reports, dropped));
             }
             Request::ListLocks { reply } => {
-                let correlations = self.detector.correlations();
                 let _ = reply.send(Locks {
-                    lines: correlations.locks(now),
-                    beyond_bound: correlations.locks_beyond_bound(),
+                    lines: self.correlations.locks(now),
+                    beyond_bound: self.correlations.locks_beyond_bound(),
                 });
             }
             Request::ListCascades { reply } => {
-                let _ = reply.send(self.detector.correlations().cascades(now));
+                let _ = reply.send(self.correlations.cascades(now));
             }
             Request::QuorumOutlook { reply } => {
                 let _ = reply.send(self.layout.outlook(&self.outlets));
@@ -313,6 +319,18 @@ impl Driver {
             self.signal(Signal::Reported { reports });
         }
         u32::try_from(unknown).unwrap_or(u32::MAX)
+    }
+
+    /// Tells of cascades that were detected just now.
+    fn tell_cascades(&mut self) {
+        for cascade in self.correlations.take_detected() {
+            warn!(
+                pattern = cascade.pattern.name,
+                component = %cascade.component,
+                "cascading failure: {}",
+                cascade.summary()
+            );
+        }
     }
 
     fn carry_out(&mut self) {
@@ -340,19 +358,14 @@ impl Driver {
                     // First: it is what frees programs that listen to nobody.
                     self.protection.publish(&state);
                     self.check_links(&state);
+                    self.correlations.published(clock::now(), &state);
+                    self.tell_cascades();
                     self.outlets.publish(state);
                 }
                 Effect::Retract { peer, revision } => {
                     self.protection.retract(&peer);
+                    self.correlations.retracted(&peer);
                     self.outlets.retract(peer, revision);
-                }
-                Effect::Cascade(cascade) => {
-                    warn!(
-                        pattern = cascade.pattern.name,
-                        component = %cascade.component,
-                        "cascading failure: {}",
-                        cascade.summary()
-                    );
                 }
                 Effect::ReportEstablished { peer, on } => {
                     if let Err(error) = self.source.report_established(&peer, on) {

@@ -1,7 +1,7 @@
 use super::{Entry, Input, Recorder};
 use crate::core::{
-    Correlations, Detector, Effect, Explanation, PeerName, Settings, Signal, Time, Trial,
-    TrialError, TrialOutcome,
+    Detector, Effect, Explanation, PeerName, Settings, Signal, Time, Trial, TrialError,
+    TrialOutcome,
 };
 
 /// The detector, with every input written down where a recording is wanted.
@@ -66,11 +66,6 @@ impl Taped {
     /// [`Detector::explain`].
     pub fn explain(&self, now: Time, peer: &PeerName) -> Option<Explanation> {
         self.detector.explain(now, peer)
-    }
-
-    /// [`Detector::correlations`].
-    pub fn correlations(&self) -> &Correlations {
-        self.detector.correlations()
     }
 
     /// Ends the recording, if there is one.

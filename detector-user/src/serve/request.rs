@@ -1,11 +1,9 @@
 use tokio::sync::oneshot;
 
 use crate::{
-    core::{
-        Cascade, Explanation, LockLine, OperationReport, PeerName, PoolOutlook, Trial, TrialError,
-        TrialOutcome,
-    },
+    core::{Explanation, OperationReport, PeerName, Trial, TrialError, TrialOutcome},
     effect::protect::Tuned,
+    insight::{Cascade, LockLine, PoolOutlook},
 };
 
 /// What a client asks that only the core, or what it moves, can answer; sent to the driver.

@@ -27,7 +27,6 @@ impl Detector {
         let before = Before {
             timeout: peer.timeout(),
             is_dead: peer.verdict() == Verdict::Dead,
-            is_down: peer.is_down(),
             heard: peer.last_heard(),
         };
         let change = act(peer, around);
@@ -68,8 +67,6 @@ impl Detector {
             return;
         };
         let is_dead = peer.verdict() == Verdict::Dead;
-        let is_down = peer.is_down();
-        let down_since = peer.down_since(now);
         let heard = peer.last_heard();
         let suspect = peer.needs_witnesses();
         if peer.is_held_alone() {
@@ -108,12 +105,6 @@ impl Detector {
                 on,
             });
         }
-        if is_down && (before.is_down, before.is_dead) != (is_down, is_dead) {
-            self.correlations.peer_down(now, name, down_since, is_dead);
-            self.tell_cascades();
-        } else if before.is_down && !is_down {
-            self.correlations.peer_up(name);
-        }
         if before.is_dead != is_dead {
             self.recall_witnesses();
         }
@@ -123,20 +114,10 @@ impl Detector {
     }
 }
 
-impl Detector {
-    /// Tells of cascades that were detected just now.
-    pub(super) fn tell_cascades(&mut self) {
-        let detected = self.correlations.take_detected();
-        self.effects
-            .extend(detected.into_iter().map(Effect::Cascade));
-    }
-}
-
 /// What a peer was like before something was done to it.
 #[derive(Clone, Copy, Debug)]
 struct Before {
     timeout: Time,
     is_dead: bool,
-    is_down: bool,
     heard: Option<Time>,
 }

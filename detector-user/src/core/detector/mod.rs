@@ -17,9 +17,9 @@ use std::{
 
 use self::asking::gateway_heard;
 use super::{
-    Cascade, Correlations, Endpoint, Explanation, FlowEvent, FlowId, NamespaceChange,
-    NeighbourState, NetworkEvent, OperationReport, PeerName, PeerState, ProbeEvent, ProbeId,
-    ProbeOutcome, ProbeTarget, Settings, Signal, Time, Trial, TrialError, TrialOutcome,
+    Endpoint, Explanation, FlowEvent, FlowId, NamespaceChange, NeighbourState, NetworkEvent,
+    OperationReport, PeerName, PeerState, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Settings,
+    Signal, Time, Trial, TrialError, TrialOutcome,
     budget::{Budget, Urgency},
     gateways::Gateways,
     network::Network,
@@ -59,8 +59,6 @@ pub enum Effect {
     Publish(PeerState),
     /// Publish that the peer is no longer watched.
     Retract { peer: PeerName, revision: u64 },
-    /// Failures were found to have followed from one: to be told to people.
-    Cascade(Cascade),
     /// Ask the source to report finished handshakes with the peer, or no longer to.
     ReportEstablished { peer: PeerName, on: bool },
 }
@@ -79,7 +77,6 @@ pub struct Detector {
     witnesses_due: Time,
     pauses: Pauses,
     budget: Budget,
-    correlations: Correlations,
     next_probe: u64,
     effects: VecDeque<Effect>,
     revision: u64,
@@ -95,7 +92,6 @@ impl Detector {
             witnesses_due: Time::default(),
             pauses: Pauses::default(),
             budget: Budget::new(settings.max_probes_per_second),
-            correlations: Correlations::default(),
             next_probe: 1,
             settings,
             peers: BTreeMap::new(),
@@ -230,20 +226,13 @@ impl Detector {
         finished
     }
 
-    /// What is known of locks and cascades.
-    pub fn correlations(&self) -> &Correlations {
-        &self.correlations
-    }
-
     /// What the node's own programs say of their operations.
     fn reported(&mut self, now: Time, reports: &[OperationReport]) {
         for report in reports {
-            self.correlations.reported(now, report);
             if let Some(peer) = &report.peer {
                 self.with_peer(now, peer, |peer, around| peer.reported(now, report, around));
             }
         }
-        self.tell_cascades();
     }
 
     fn configure(&mut self, now: Time, name: PeerName, endpoints: Vec<Endpoint>, discovered: bool) {
@@ -276,7 +265,6 @@ impl Detector {
             return;
         };
         self.timeouts.remove(&(peer.timeout(), name.clone()));
-        self.correlations.peer_up(name);
         self.forget_addresses(name);
         self.recall_witnesses();
         self.revision += 1;

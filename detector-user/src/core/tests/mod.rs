@@ -82,7 +82,7 @@ impl World {
                 Effect::Publish(state) => self.published.push(state),
                 Effect::ReadSockets { .. } => self.looks_asked += 1,
                 Effect::ReportEstablished { on, .. } => self.established_reported.push(on),
-                Effect::Retract { .. } | Effect::Cascade(_) => {}
+                Effect::Retract { .. } => {}
                 Effect::Heard { at, .. } => self.heard.push(at),
                 Effect::Probe { probe, target, .. } => self.probe(probe, target),
                 effect @ Effect::DestroySockets { .. } => self.destroyed.push(effect),

@@ -404,42 +404,25 @@ fn a_slow_peer_dies_by_the_kernel_s_evidence() {
     assert!(!world.state().by_reports);
 }
 
-/// The kernel's verdict is the initial failure of what the node reports next.
 #[test]
-fn a_death_and_what_follows_from_it_is_a_cascade() {
+fn a_dead_peer_is_down_since_its_silence_began() {
     let mut world = World::alive(3);
+    assert_eq!(world.state().down_since, None);
     world.cut(3);
     world.look(260, all_stalled(3, 1));
     assert_eq!(world.state().verdict, Verdict::Dead);
-    for millis in [3000, 5000] {
-        world.at(millis);
-        world.signal(Signal::Reported {
-            reports: vec![OperationReport {
-                lock: Some("iam/users".into()),
-                ..report(millis, Operation::IamRead, TIMED_OUT)
-            }],
-        });
-    }
-    let cascades = world.detector.correlations().cascades(world.now);
-    assert_eq!(cascades.len(), 1);
-    assert_eq!(*cascades[0].component, *peer().as_str());
-    assert!(cascades[0].kernel_verdict);
-    assert_eq!(cascades[0].began_at, ms(10), "when the silence began");
+    assert_eq!(world.state().down_since, Some(ms(10)));
 }
 
 #[test]
-fn a_breaker_that_opens_on_reports_is_an_initial_failure_too() {
+fn a_peer_whose_breaker_opens_on_reports_is_down_since_the_first_failure() {
     let mut world = World::unknown();
     world.fail_and_look(2000);
-    for millis in [3000, 3001] {
-        world.signal(Signal::Reported {
-            reports: vec![report(millis, Operation::IamRead, TIMED_OUT)],
-        });
-    }
-    let cascades = world.detector.correlations().cascades(world.now);
-    assert_eq!(cascades.len(), 1);
-    assert!(!cascades[0].kernel_verdict);
-    assert_eq!(cascades[0].began_at, ms(2000));
+    assert!(world.state().by_reports);
+    assert_eq!(world.state().down_since, Some(ms(2000)));
+    world.report(2500, Outcome::Succeeded);
+    assert!(!world.state().by_reports);
+    assert_eq!(world.state().down_since, None);
 }
 
 /// Packets get lost, one in a hundred, then more: the trend tells before the end does.

@@ -5,7 +5,8 @@ use detector_api::v1;
 use super::convert::duration;
 use crate::{
     clock,
-    core::{Cascade, FailureKind, LockHealth, LockLine, PoolOutlook, SetOutlook, Time},
+    core::Time,
+    insight::{Cascade, FailureKind, LockHealth, LockLine, PoolOutlook, SetOutlook},
     serve::Locks,
 };
 

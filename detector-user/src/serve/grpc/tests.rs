@@ -60,6 +60,7 @@ fn state(name: &str, verdict: Verdict, breaker: Breaker, revision: u64) -> PeerS
         last_heard: Some(now - 280 * MS),
         detection_latency: None,
         by_reports: false,
+        down_since: None,
         srtt: None,
         rtt_variance: None,
         health: None,

@@ -1,5 +1,5 @@
 //! What the node reports, and what follows from it: under the names that RustFS's own documents
-//! give, where they give one. Labels are bounded by the core, and removed when what they name
+//! give, where they give one. Labels are bounded where they come from, and removed when what they name
 //! is no longer kept.
 
 use std::{
@@ -15,8 +15,9 @@ use super::{
     Metrics, advance,
     series::{counters, register},
 };
-use crate::core::{
-    Correlations, FailureKind, LockHealth, Operation, OperationReport, Outcome, PoolOutlook, Time,
+use crate::{
+    core::{Operation, OperationReport, Outcome, Time},
+    insight::{Correlations, FailureKind, LockHealth, PoolOutlook},
 };
 
 /// From what an answer from memory takes to the longest of the documents' deadlines.

@@ -1,10 +1,13 @@
 use std::time::Duration;
 
 use super::*;
-use crate::core::{
-    Detector, Endpoint, FlowEvent, FlowEventKind, FlowId, Operation, OperationReport, Outcome,
-    Pool, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Reason, Settings, Time,
-    outlook, testing::unknown,
+use crate::{
+    core::{
+        Endpoint, FlowEvent, FlowEventKind, FlowId, Operation, OperationReport, Outcome,
+        ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Reason, Time,
+        testing::unknown,
+    },
+    insight::{Correlations, Pool, outlook},
 };
 
 fn state(peer: &str, verdict: Verdict, breaker: Breaker) -> PeerState {
@@ -251,7 +254,7 @@ fn isolation_and_the_last_packet_are_rendered_and_end_with_the_peer() {
 fn what_the_node_reports_is_rendered_under_the_documented_names() {
     use crate::core::testing::{ms, report};
     let metrics = Metrics::new().unwrap();
-    let mut detector = Detector::new(Settings::default());
+    let mut correlations = Correlations::default();
     let about = |operation, outcome| OperationReport {
         lock: Some("iam/users".into()),
         peer: Some(PeerName::from_canonical("http://a:1")),
@@ -266,12 +269,11 @@ fn what_the_node_reports_is_rendered_under_the_documented_names() {
         about(Operation::DiskState, Outcome::TimedOut),
         about(Operation::DiskState, Outcome::Succeeded),
     ];
-    let signal = Signal::Reported { reports };
-    metrics.signal(&signal);
+    correlations.reported(ms(0), &reports);
+    metrics.signal(&Signal::Reported { reports });
     metrics.reports_dropped(7);
-    detector.handle_signal(ms(0), signal);
     for _ in 0..2 {
-        metrics.set_correlations(detector.correlations(), ms(1));
+        metrics.set_correlations(&correlations, ms(1));
     }
     let text = metrics.render();
     for line in [
@@ -297,7 +299,7 @@ fn what_the_node_reports_is_rendered_under_the_documented_names() {
         has(&text, line);
     }
     // Ten minutes on nobody asks for the lock any more; an hour on, nothing of it is left.
-    metrics.set_correlations(detector.correlations(), ms(600_001));
+    metrics.set_correlations(&correlations, ms(600_001));
     let text = metrics.render();
     assert!(!text.contains("rustfs_lock_health_status{"), "{text}");
     assert!(
@@ -305,9 +307,9 @@ fn what_the_node_reports_is_rendered_under_the_documented_names() {
         "{text}"
     );
     assert!(text.contains("iam/users"), "its failures are still counted");
-    let last = vec![report(4_000_000, Operation::Upload, Outcome::TimedOut)];
-    detector.handle_signal(ms(4_000_000), Signal::Reported { reports: last });
-    metrics.set_correlations(detector.correlations(), ms(4_000_000));
+    let last = report(4_000_000, Operation::Upload, Outcome::TimedOut);
+    correlations.reported(ms(4_000_000), &[last]);
+    metrics.set_correlations(&correlations, ms(4_000_000));
     let text = metrics.render();
     assert!(!text.contains("iam/users"), "{text}");
     has(

@@ -200,7 +200,7 @@ impl World {
                     self.hosts[host].report_established = on;
                 }
             }
-            Effect::Heard { .. } | Effect::Retract { .. } | Effect::Cascade(_) => {}
+            Effect::Heard { .. } | Effect::Retract { .. } => {}
         }
     }
 

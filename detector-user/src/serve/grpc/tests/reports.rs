@@ -1,31 +1,25 @@
-//! Reports in, and what is known by them out: with the core behind.
+//! Reports in, and what is known by them out: with what follows from them behind.
 
 use super::*;
 use crate::{
-    core::{Detector, Pool, Settings, Signal, outlook},
+    insight::{Correlations, Pool, outlook},
     serve::Locks,
 };
 
-/// A core that watches one peer, with a pool of two nodes of which it is one.
-async fn core(mut driver: mpsc::Receiver<Request>, has_pool: bool) {
-    let mut detector = Detector::new(Settings::default());
+/// A driver that watches one peer, with a pool of two nodes of which it is one.
+async fn drive(mut driver: mpsc::Receiver<Request>, has_pool: bool) {
+    let mut correlations = Correlations::default();
     let now = clock::now;
-    let configured = Signal::PeerConfigured {
-        peer: peer(PEER),
-        endpoints: Vec::new(),
-        discovered: false,
-    };
-    detector.handle_signal(now(), configured);
     while let Some(request) = driver.recv().await {
         match request {
             Request::Report { reports, reply, .. } => {
                 let named = reports.iter().filter_map(|report| report.peer.as_ref());
                 let unknown = named.filter(|name| name.as_str() != PEER).count();
-                detector.handle_signal(now(), Signal::Reported { reports });
+                correlations.reported(now(), &reports);
                 reply.send(unknown as u32).unwrap();
             }
             Request::ListLocks { reply } => {
-                let lines = detector.correlations().locks(now());
+                let lines = correlations.locks(now());
                 let beyond_bound = 3;
                 let locks = Locks {
                     lines,
@@ -34,7 +28,7 @@ async fn core(mut driver: mpsc::Receiver<Request>, has_pool: bool) {
                 reply.send(locks).unwrap();
             }
             Request::ListCascades { reply } => {
-                reply.send(detector.correlations().cascades(now())).unwrap();
+                reply.send(correlations.cascades(now())).unwrap();
             }
             Request::QuorumOutlook { reply } => {
                 let pool = Pool {
@@ -54,7 +48,7 @@ async fn core(mut driver: mpsc::Receiver<Request>, has_pool: bool) {
 
 async fn rig(has_pool: bool) -> Rig {
     let (requests, driver) = mpsc::channel(4);
-    tokio::spawn(core(driver, has_pool));
+    tokio::spawn(drive(driver, has_pool));
     Rig::start_with(requests).await
 }
 

@@ -11,8 +11,11 @@ use std::{collections::VecDeque, time::Duration};
 
 pub use self::totals::EventTotal;
 use self::totals::Totals;
-use super::patterns::{PATTERNS, Pattern};
-use crate::core::{FailureKind, Time};
+use super::{
+    FailureKind,
+    patterns::{PATTERNS, Pattern},
+};
+use crate::core::Time;
 
 /// Failures that must follow.
 const FOLLOWING: u32 = 2;

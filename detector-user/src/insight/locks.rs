@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::OperationReport;
-use crate::core::{LockHealth, Operation, Outcome, Time};
+use super::LockHealth;
+use crate::core::{Operation, OperationReport, Outcome, Time};
 
 /// The most locks that are kept.
 const KEPT: usize = 256;

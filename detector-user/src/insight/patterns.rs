@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::FailureKind;
+use super::FailureKind;
 
 /// An initial failure, and what follows from it within the window.
 #[derive(Debug, PartialEq, Eq)]

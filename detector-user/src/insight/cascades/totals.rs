@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::core::{FailureKind, Time};
+use crate::{core::Time, insight::FailureKind};
 
 /// The most kinds and components that are counted one by one; the rest are counted together.
 const KEPT: usize = 512;

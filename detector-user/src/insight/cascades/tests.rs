@@ -1,8 +1,10 @@
 use super::*;
-use crate::core::{
-    Operation, OperationReport, Outcome, PeerName,
-    reports::Correlations,
-    testing::{ms, report},
+use crate::{
+    core::{
+        Operation, OperationReport, Outcome, PeerName,
+        testing::{ms, report},
+    },
+    insight::Correlations,
 };
 
 fn node(n: u8) -> PeerName {
@@ -23,7 +25,7 @@ impl World {
             lock: (operation == Operation::Lock).then(|| "iam/users".into()),
             ..report(millis, operation, outcome)
         };
-        self.all.reported(ms(self.now), &report);
+        self.all.reported(ms(self.now), &[report]);
     }
 
     fn lock(&mut self, millis: u64) {
