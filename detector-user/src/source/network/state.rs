@@ -198,7 +198,9 @@ impl State {
             return;
         }
         let shown = evidence(entry, received);
-        let moved = self.is_elsewhere(entry).then(|| changed_at(entry, received));
+        let moved = self
+            .is_elsewhere(entry)
+            .then(|| changed_at(entry, received));
         let moved = moved.map(|at| (at, NeighbourState::Stale));
         let Some((at, state)) = shown.or(moved) else {
             return;

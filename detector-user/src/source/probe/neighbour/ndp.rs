@@ -121,9 +121,7 @@ pub(super) fn sender(frame: &[u8]) -> Result<Option<Sender>, Malformed> {
     }
     // What is behind it is the card's padding.
     let length = usize::from(u16::from_be_bytes([head[18], head[19]]));
-    let message = message
-        .get(..length)
-        .ok_or(Malformed::Short(frame.len()))?;
+    let message = message.get(..length).ok_or(Malformed::Short(frame.len()))?;
     let (source, destination) = (address(&head[22..38]), address(&head[38..54]));
     if sum(source, destination, message) != u16::MAX {
         return Err(Malformed::Checksum);
