@@ -63,7 +63,21 @@ impl ProbeDesk {
     }
 }
 
+/// The part of it that is only looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around<'a> {
+    pub settings: &'a Settings,
+    pub isolation: &'a Isolation,
+}
+
 impl Context<'_> {
+    pub(super) fn around(&self) -> Around<'_> {
+        Around {
+            settings: self.settings,
+            isolation: self.isolation,
+        }
+    }
+
     /// Sends a probe where the budgets allow it.
     pub(super) fn probe(
         &mut self,

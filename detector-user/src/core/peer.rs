@@ -87,16 +87,24 @@ impl Peer {
             changed_at: self.changed_at,
             last_heard: paths.iter().filter_map(|p| p.state().last_heard).max(),
             detection_latency: match verdict {
-                Verdict::Dead => paths.iter().filter_map(|p| p.session().detection_latency()).max(),
+                Verdict::Dead => paths
+                    .iter()
+                    .filter_map(|p| p.session().detection_latency())
+                    .max(),
                 _ => None,
             },
             by_reports: breaker != Breaker::Closed
-                && paths.iter().all(|p| p.session().opened_by_reports().is_some()),
+                && paths
+                    .iter()
+                    .all(|p| p.session().opened_by_reports().is_some()),
             srtt: shown.rtt.map(|rtt| rtt.srtt),
             rtt_variance: shown.rtt.map(|rtt| rtt.variance),
             health: match verdict {
                 Verdict::Unknown => None,
-                Verdict::Dead => Some(Health { score: 0, ..shown.health }),
+                Verdict::Dead => Some(Health {
+                    score: 0,
+                    ..shown.health
+                }),
                 Verdict::Alive | Verdict::Suspect | Verdict::Degraded => Some(shown.health),
             },
             breaker_reason,
@@ -130,13 +138,20 @@ fn sum(paths: &[&Path]) -> (Verdict, Reason) {
     if known.iter().all(|session| is_dead(&session)) {
         return said(&known[0]);
     }
-    if of(Verdict::Dead).is_some() && (of(Verdict::Alive).is_some() || of(Verdict::Degraded).is_some()) {
+    if of(Verdict::Dead).is_some()
+        && (of(Verdict::Alive).is_some() || of(Verdict::Degraded).is_some())
+    {
         return (Verdict::Degraded, Reason::PathDead);
     }
-    [Verdict::Degraded, Verdict::Suspect, Verdict::Alive, Verdict::Unknown]
-        .into_iter()
-        .find_map(|verdict| of(verdict).map(said))
-        .unwrap_or((Verdict::Unknown, Reason::NoEvidence))
+    [
+        Verdict::Degraded,
+        Verdict::Suspect,
+        Verdict::Alive,
+        Verdict::Unknown,
+    ]
+    .into_iter()
+    .find_map(|verdict| of(verdict).map(said))
+    .unwrap_or((Verdict::Unknown, Reason::NoEvidence))
 }
 
 /// The breaker of all paths: open only where all of them are, closed where one is.

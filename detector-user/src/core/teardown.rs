@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{FlowId, PeerName, Time};
+use super::{FlowId, FlowReading, PeerName, Time};
 
 /// Sockets that are to be destroyed, each looked at once more before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,12 +16,25 @@ pub struct Teardown {
     pub spare: Spare,
 }
 
-/// Which of them are left alone at the last look.
+/// What keeps a socket at the last look before it would be destroyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spare {
-    /// Those that have heard anything since.
+    /// Of a dead peer: that any socket of the peer heard something after this moment. It
+    /// keeps all of them.
     HeardSince(Time),
-    /// Those on which something was acknowledged: no retransmission of theirs is unanswered
-    /// any more, or their window is zero. A stalled flow may hear probes answered all the time.
+    /// Of stalled flows, whose peer lives and whose keepalives may be answered: that this
+    /// socket goes on, or that the peer's program does not read.
     Progressed,
+    /// Of a peer that hears nothing of what is sent to it while its own segments still arrive:
+    /// nothing, for a socket that has just heard something is no sign that it is heard.
+    Nothing,
+}
+
+impl FlowReading {
+    /// Whether nothing that was sent awaits its acknowledgement in vain: all of it was
+    /// acknowledged, or some since the last time-out, or the peer's window is shut.
+    pub const fn is_progressing(&self) -> bool {
+        let in_flight = self.unacked_segments > 0 || self.unacked_bytes > 0;
+        !in_flight || self.rto_count == 0 || self.send_window_bytes == 0
+    }
 }

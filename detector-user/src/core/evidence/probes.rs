@@ -15,9 +15,9 @@ use super::{
     silence::Way,
     tracked::Sent,
 };
-pub(in crate::core) use target::{FlowTarget, targets, way_of};
-use target::Target;
 use crate::core::{ProbeAnswer, ProbeEvent, ProbeId, ProbeLine, ProbeOutcome, ProbeTarget, Time};
+use target::Target;
+pub(in crate::core) use target::{FlowTarget, targets, way_of};
 
 /// The port that is probed beside a peer's own: discard (RFC 863), closed nearly everywhere,
 /// and a reset from a closed port disturbs no program.
@@ -66,14 +66,20 @@ impl Probes {
     /// Replaces what can be probed beside flows; what is known of those that stay, stays.
     pub(in crate::core) fn set_targets(&mut self, wanted: &[ProbeTarget]) {
         let is_flow = |target: &Target| matches!(target.target, ProbeTarget::Flow { .. });
-        self.keep(|known| is_flow(known) || wanted.contains(&known.target), wanted);
+        self.keep(
+            |known| is_flow(known) || wanted.contains(&known.target),
+            wanted,
+        );
     }
 
     /// Replaces the flows that can be probed.
     pub(in crate::core) fn set_flows(&mut self, flows: &[FlowTarget]) {
         let wanted: Vec<_> = flows.iter().map(FlowTarget::target).collect();
         let is_flow = |target: &Target| matches!(target.target, ProbeTarget::Flow { .. });
-        self.keep(|known| !is_flow(known) || wanted.contains(&known.target), &wanted);
+        self.keep(
+            |known| !is_flow(known) || wanted.contains(&known.target),
+            &wanted,
+        );
         for flow in flows {
             if let Some(target) = self.target_mut(flow.target()) {
                 (target.is_troubled, target.is_stalled) = (flow.is_troubled, flow.is_stalled);
@@ -334,7 +340,12 @@ impl Probes {
     }
 
     /// For explanations.
-    pub(in crate::core) fn lines(&self, now: Time, heard: &Heard, grace: Duration) -> Vec<ProbeLine> {
+    pub(in crate::core) fn lines(
+        &self,
+        now: Time,
+        heard: &Heard,
+        grace: Duration,
+    ) -> Vec<ProbeLine> {
         let unanswered = |target: ProbeTarget| {
             let layer = match way_of(target) {
                 Way::Link => heard.on(Layer::Link),

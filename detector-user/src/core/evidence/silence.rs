@@ -152,7 +152,7 @@ impl Evidence {
         self.probes
             .unanswered(now, self.history.answer_grace(now))
             .map(|(sent, way)| Demand {
-                sent: Sent::at(sent),
+                sent,
                 way,
                 reason: Reason::ProbeUnanswered,
                 again: true,

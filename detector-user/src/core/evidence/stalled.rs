@@ -27,7 +27,9 @@ pub(in crate::core) struct Stalled {
 impl Evidence {
     /// The flows that are stalled. What was sent before `excused` is as if it were sent then.
     pub(in crate::core) fn stalled(&self, now: Time, excused: Time) -> Vec<Stalled> {
-        let required = self.history.required_retransmissions(FALSE_STALL_PROBABILITY);
+        let required = self
+            .history
+            .required_retransmissions(FALSE_STALL_PROBABILITY);
         self.watched_flows()
             .filter_map(|flow| self.stalled_flow(flow, now, excused, required))
             .collect()

@@ -16,13 +16,13 @@ const RESENT_KEPT: usize = 16;
 
 /// A transmission, sent between these two moments: as closely as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sent {
+pub(in crate::core) struct Sent {
     pub earliest: Time,
     pub latest: Time,
 }
 
 impl Sent {
-    pub(super) fn at(at: Time) -> Self {
+    pub(in crate::core) fn at(at: Time) -> Self {
         Self {
             earliest: at,
             latest: at,
@@ -32,7 +32,7 @@ impl Sent {
 
 /// One flow, with what was sent on it and not answered.
 #[derive(Clone, Debug)]
-pub(super) struct TrackedFlow {
+pub(in crate::core) struct TrackedFlow {
     pub reading: FlowReading,
     /// When `reading` was made.
     read_at: Time,
@@ -50,7 +50,7 @@ pub(super) struct TrackedFlow {
 
 impl TrackedFlow {
     /// A flow of which nothing has been seen yet; [`Self::read`] or an event follows.
-    pub(super) fn unseen(reading: &FlowReading) -> Self {
+    pub(in crate::core) fn unseen(reading: &FlowReading) -> Self {
         Self {
             reading: FlowReading {
                 rto_count: 0,
@@ -68,7 +68,7 @@ impl TrackedFlow {
 
     /// A full reading of the same connection; says whether it shows a timer expiry that was
     /// not known.
-    pub(super) fn read(&mut self, at: Time, reading: FlowReading) -> bool {
+    pub(in crate::core) fn read(&mut self, at: Time, reading: FlowReading) -> bool {
         if self.resent.back().is_some_and(|last| last.latest > at) {
             // An event has overtaken it.
             self.reading.last_heard = self.reading.last_heard.max(reading.last_heard);
@@ -94,7 +94,7 @@ impl TrackedFlow {
     }
 
     /// The socket as an event showed it: without what only a full reading has.
-    pub(super) fn glimpse(&mut self, reading: &FlowReading) {
+    pub(in crate::core) fn glimpse(&mut self, reading: &FlowReading) {
         self.reading = FlowReading {
             last_heard: self.reading.last_heard.max(reading.last_heard),
             rto_count: self.reading.rto_count.min(reading.rto_count),
@@ -108,7 +108,7 @@ impl TrackedFlow {
     }
 
     /// A tail loss probe was sent at `at`.
-    pub(super) fn tlp(&mut self, at: Time) {
+    pub(in crate::core) fn tlp(&mut self, at: Time) {
         if self.resent.back().is_some_and(|last| last.latest >= at) {
             // Told before: a source that lost events tells the latest of each flow again.
             return;
@@ -123,7 +123,7 @@ impl TrackedFlow {
     }
 
     /// The timer expired at `at`, for the `count`th time.
-    pub(super) fn rto(&mut self, at: Time, count: u32) {
+    pub(in crate::core) fn rto(&mut self, at: Time, count: u32) {
         // The time-out is read before the kernel backs it off: it has just run out.
         let reading = self.reading.clone();
         let newer = |last: &Sent| last.latest + reading.rto / 2 < at;
@@ -136,25 +136,25 @@ impl TrackedFlow {
     }
 
     /// An ACK came: what was sent so far is answered.
-    pub(super) fn answered(&mut self) {
+    pub(in crate::core) fn answered(&mut self) {
         self.reading.rto_count = 0;
         self.original = None;
         self.resent.clear();
     }
 
     /// Whether this is the connection whose socket has this cookie: ports are used again.
-    pub(super) fn is_same_connection(&self, cookie: u64) -> bool {
+    pub(in crate::core) fn is_same_connection(&self, cookie: u64) -> bool {
         self.reading.cookie == 0 || cookie == 0 || self.reading.cookie == cookie
     }
 
     /// Whether this later reading shows that the peer has acknowledged something since. A
     /// source that cannot tell (`mss` is 0) is believed whatever it shows.
-    pub(super) fn is_acknowledged_by(&self, reading: &FlowReading) -> bool {
+    pub(in crate::core) fn is_acknowledged_by(&self, reading: &FlowReading) -> bool {
         reading.mss == 0 || self.reading.mss == 0 || reading.bytes_acked > self.reading.bytes_acked
     }
 
     /// Since when its own retransmissions go unanswered.
-    pub(super) fn stuck_since(&self) -> Option<Time> {
+    pub(in crate::core) fn stuck_since(&self) -> Option<Time> {
         (self.demand() == Some(Reason::RtoUnanswered))
             .then_some(self.original)
             .flatten()
@@ -162,14 +162,19 @@ impl TrackedFlow {
 
     /// The bytes of data in a segment that is lost again and again while segments without data
     /// are acknowledged.
-    pub(super) fn lost_segment_bytes(&self) -> Option<u32> {
+    pub(in crate::core) fn lost_segment_bytes(&self) -> Option<u32> {
         let answered = self.probe_answered? > self.stuck_since()?;
         let segments = self.reading.unacked_segments.max(1);
-        answered.then(|| self.reading.unacked_bytes.div_ceil(segments).min(self.reading.mss))
+        answered.then(|| {
+            self.reading
+                .unacked_bytes
+                .div_ceil(segments)
+                .min(self.reading.mss)
+        })
     }
 
     /// Why what was sent counts as unanswered; `None` where nothing does.
-    pub(super) fn demand(&self) -> Option<Reason> {
+    pub(in crate::core) fn demand(&self) -> Option<Reason> {
         let reading = &self.reading;
         if reading.state == TcpState::SynSent {
             return (reading.rto_count > 0).then_some(Reason::ConnectUnanswered);
@@ -192,7 +197,7 @@ impl TrackedFlow {
 
     /// What was sent over the flow's life and is settled: segments, and retransmissions among
     /// them. What stands unanswered may yet turn out to be a death, not a loss.
-    pub(super) fn settled_totals(&self) -> (u64, u64) {
+    pub(in crate::core) fn settled_totals(&self) -> (u64, u64) {
         let unsettled = self.resent.len() as u64;
         (
             self.reading.segments_sent.saturating_sub(unsettled),
@@ -203,23 +208,23 @@ impl TrackedFlow {
     }
 
     /// When what stands unanswered was sent for the first time.
-    pub(super) fn original(&self) -> Option<Sent> {
+    pub(in crate::core) fn original(&self) -> Option<Sent> {
         self.original.map(Sent::at)
     }
 
     /// When what stands unanswered was sent: the first time, then each time again.
-    pub(super) fn transmissions(&self) -> impl Iterator<Item = Sent> {
+    pub(in crate::core) fn transmissions(&self) -> impl Iterator<Item = Sent> {
         self.original().into_iter().chain(self.resent())
     }
 
     /// When what stands unanswered was sent again.
-    pub(super) fn resent(&self) -> impl Iterator<Item = Sent> {
+    pub(in crate::core) fn resent(&self) -> impl Iterator<Item = Sent> {
         self.resent.iter().copied()
     }
 
     /// Data waits, the window is closed: the peer's kernel is there, its program is not. A
     /// probe that was answered is no longer out, but the timer stays backed off.
-    pub(super) fn is_zero_window(&self) -> bool {
+    pub(in crate::core) fn is_zero_window(&self) -> bool {
         let reading = &self.reading;
         reading.state == TcpState::Established
             && reading.send_window_bytes == 0

@@ -4,11 +4,7 @@
 //! host, an enemy. So an answer is believed only from the card under which TCP was last heard;
 //! one from another card is *contested*: published, and no evidence of anything.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use crate::core::{HardwareAddress, Time};
 
@@ -103,12 +99,16 @@ impl Cards {
             return false;
         };
         let same = |card: &Card| card.trusted == Some(hardware);
-        self.known.values().filter(|card| same(card)).nth(1).is_some()
+        self.known
+            .values()
+            .filter(|card| same(card))
+            .nth(1)
+            .is_some()
     }
 
-    /// Forgets addresses that nobody asks about any more.
-    pub(in crate::core) fn retain(&mut self, wanted: &BTreeSet<IpAddr>) {
-        self.known.retain(|addr, _| wanted.contains(addr));
+    /// Nobody asks about this address any more.
+    pub(in crate::core) fn forget(&mut self, addr: IpAddr) {
+        self.known.remove(&addr);
     }
 
     fn card(&mut self, addr: IpAddr) -> Option<&mut Card> {
@@ -150,7 +150,10 @@ mod tests {
         let mut cards = heard();
         cards.sends_to(addr(4), OTHER, ms(100));
         assert!(!cards.answered(addr(4), OTHER, ms(110)));
-        assert_eq!(cards.changed_for(addr(4), ms(150)), Some(Duration::from_millis(50)));
+        assert_eq!(
+            cards.changed_for(addr(4), ms(150)),
+            Some(Duration::from_millis(50))
+        );
         cards.heard_tcp(addr(4), ms(200));
         assert!(cards.answered(addr(4), OTHER, ms(210)));
         assert!(!cards.is_contested(addr(4), ms(210)));
@@ -180,7 +183,7 @@ mod tests {
         assert!(!cards.is_shared(addr(4)));
         cards.answered(addr(5), REAL, ms(0));
         assert!(cards.is_shared(addr(4)));
-        cards.retain(&BTreeSet::from([addr(4)]));
+        cards.forget(addr(5));
         assert!(!cards.is_shared(addr(4)));
     }
 }

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use crate::core::{FlowReading, NamespaceChange, NeighbourState, NetworkEvent, Route, RouteLine, Time};
+use crate::core::{
+    FlowReading, NamespaceChange, NeighbourState, NetworkEvent, Route, RouteLine, Time,
+};
 
 /// After a link came up, a switch may take this long to forward (spanning tree, 802.1D,
 /// twice over); what is heard by the link ends the wait.

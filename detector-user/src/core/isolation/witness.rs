@@ -59,7 +59,11 @@ impl Witnesses {
         };
         self.lost &= !is_news(&self.latest);
         self.anyone = true;
-        if self.unanswered.get(&witness.host).is_some_and(|asked| *asked <= witness.at) {
+        if self
+            .unanswered
+            .get(&witness.host)
+            .is_some_and(|asked| *asked <= witness.at)
+        {
             self.unanswered.remove(&witness.host);
         }
         self.note(witness);

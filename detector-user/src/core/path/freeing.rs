@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::Path;
 use crate::core::{
-    Breaker, Destroyed, Effect, FlowId, Mode, Settings, Spare, Teardown, Time,
-    context::Context,
+    Breaker, Destroyed, Effect, FlowId, Mode, Reason, Settings, Spare, Teardown, Time,
+    context::{Around, Context},
     evidence::Stalled,
     session::{Death, State},
 };
@@ -31,7 +31,6 @@ pub(super) struct Freeing {
 
 #[derive(Clone, Copy, Debug)]
 struct Pending {
-    generation: u64,
     silent_since: Time,
     unheard_since: Time,
     /// What is said to have been heard after all is tried again.
@@ -39,9 +38,8 @@ struct Pending {
 }
 
 impl Freeing {
-    pub(super) fn died(&mut self, generation: u64, death: Option<&Death>) {
+    pub(super) fn died(&mut self, death: Option<&Death>) {
         self.pending = death.map(|death| Pending {
-            generation,
             silent_since: death.silent_since,
             unheard_since: death.unheard_since,
             tried: false,
@@ -91,7 +89,9 @@ impl Freeing {
 
     /// The bytes of data in segments that are lost while others pass.
     pub(super) fn large_segments(&self) -> Option<u32> {
-        self.stalled.iter().find_map(|stalled| stalled.large_segments)
+        self.stalled
+            .iter()
+            .find_map(|stalled| stalled.large_segments)
     }
 
     /// The stalled flows that have been so for long enough to be destroyed.
@@ -152,7 +152,7 @@ impl Path {
         };
         let is_due = at >= pending.unheard_since + context.settings.destroy_delay;
         let is_open = self.session.breaker() == Breaker::Open;
-        if pending.tried || !is_due || !is_open || !self.may_be_sure(at, context) {
+        if pending.tried || !is_due || !is_open || !self.may_be_sure(at, context.around()) {
             return;
         }
         if let Some(pending) = &mut self.freeing.pending {
@@ -165,7 +165,11 @@ impl Path {
             .map(|flow| (flow.reading.id, flow.reading.cookie))
             .take(SOCKETS_AT_MOST)
             .collect();
-        self.destroy(sockets, Spare::HeardSince(pending.silent_since), context);
+        let spare = match self.session.reason() {
+            Reason::SendsUnanswered => Spare::Nothing,
+            _ => Spare::HeardSince(pending.silent_since),
+        };
+        self.destroy(sockets, spare, context);
     }
 
     fn free_stalled(&mut self, at: Time, context: &mut Context<'_>) {
@@ -178,8 +182,8 @@ impl Path {
 
     /// Whether what cannot be taken back may be done: somebody was heard since the daemon
     /// started, and the way to the peer still leads to the card under which TCP was heard.
-    fn may_be_sure(&self, at: Time, context: &Context<'_>) -> bool {
-        let isolation = &context.isolation;
+    fn may_be_sure(&self, at: Time, around: Around<'_>) -> bool {
+        let isolation = &around.isolation;
         let anyone = isolation.witnesses.anyone();
         let waited = at.since(self.doubt.began()) >= LONE_PEER_WAITS;
         let next_hop = isolation.next_hop(self.addr);

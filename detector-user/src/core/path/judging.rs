@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Path;
 use crate::core::{
     Reason, Settings, Time, Verdict,
-    context::Context,
+    context::{Around, Context},
     evidence::{Layer, PathHistory, Silence},
     isolation::Isolated,
     rule::{Decision, Facts, LastProbe, Life, Link, Needs, Starved, Stuck, decide},
@@ -81,30 +81,25 @@ impl Path {
     ) -> (Turn, Option<Duration>) {
         self.evidence.settle_probes(at);
         self.learn_from_recovery(at);
-        let links = self.notice_links(at, context);
-        let excused = self.excused(context);
+        let links = self.notice_links(at, context.around());
+        let excused = self.excused(context.around());
         let stalled = self.evidence.stalled(at, excused);
         self.evidence.set_stalled(&stalled);
         self.freeing.set_stalled(stalled);
-        self.doubt.silence = self.silence_at(at, context);
+        self.doubt.silence = self.silence_at(at, context.around());
         self.probing.looked(at, self.doubt.silence.is_some());
         let ended = self.heard_since_doubt(at, Reason::PacketReceived, context);
         if self.is_dead() || ended != Turn::None {
             return (first_of(ended, links), None);
         }
         let weighed = self.weigh_failures(at, context, true);
-        let decision = decide(&self.facts(at, context), context.settings);
+        let decision = decide(&self.facts(at, context.around()), context.settings);
         let again_in = decision.again_in;
         let turn = self.carry_out(at, decision, context);
         (first_of(first_of(turn, weighed), links), again_in)
     }
 
-    fn carry_out(
-        &mut self,
-        at: Time,
-        decision: Decision,
-        context: &mut Context<'_>,
-    ) -> Turn {
+    fn carry_out(&mut self, at: Time, decision: Decision, context: &mut Context<'_>) -> Turn {
         let settings = context.settings;
         let (verdict, reason) = (decision.verdict, decision.reason);
         if let Some(silence) = self.doubt.silence {
@@ -125,7 +120,7 @@ impl Path {
             .filter(|_| verdict == Verdict::Dead)
             .map(|silence| Death {
                 silent_since: silence.since,
-                unheard_since: self.unheard_since(&silence, context),
+                unheard_since: self.unheard_since(&silence, context.around()),
                 found_at: at,
                 clauses: decision.clauses,
             });
@@ -170,7 +165,7 @@ impl Path {
             Verdict::Dead => at,
             _ => silence.since,
         });
-        self.doubt.was_alone |= self.is_alone_half_way(at, silence, context);
+        self.doubt.was_alone |= self.is_alone_half_way(at, silence, context.around());
         if decision.starts_over {
             self.doubt.was_alone = false;
             self.doubt.excused = at;
@@ -203,25 +198,31 @@ impl Path {
         death: Option<Death>,
         context: &mut Context<'_>,
     ) -> Turn {
-        let found_at = self.session.death().map(|death| (death.found_at, death.silent_since));
-        let turn = self.session.apply(now, event, reason, death, context.settings);
+        let found_at = self
+            .session
+            .death()
+            .map(|death| (death.found_at, death.silent_since));
+        let turn = self
+            .session
+            .apply(now, event, reason, death, context.settings);
         match turn {
             Turn::Died => {
                 self.evidence.died();
                 self.pace.died();
                 self.probing.died(now);
                 self.failures.clear();
-                self.freeing
-                    .died(self.session.generation(), self.session.death());
+                self.freeing.died(self.session.death());
                 context.isolation.witnesses.forget(self.addr);
             }
             Turn::Returned => {
                 self.evidence.returned(now);
                 self.freeing.called_off();
-                context.effects.push_back(crate::core::Effect::CancelTeardown {
-                    peer: self.peer.clone(),
-                    addr: self.addr,
-                });
+                context
+                    .effects
+                    .push_back(crate::core::Effect::CancelTeardown {
+                        peer: self.peer.clone(),
+                        addr: self.addr,
+                    });
                 self.learn_from_false_death(now, found_at);
             }
             Turn::None | Turn::Changed => {}
@@ -267,18 +268,18 @@ impl Path {
     }
 
     /// The facts of this moment.
-    pub(super) fn facts(&self, at: Time, context: &Context<'_>) -> Facts {
+    pub(super) fn facts(&self, at: Time, around: Around<'_>) -> Facts {
         let detection_time = self
             .evidence
             .history
-            .detection_time(at, context.settings.detection_time);
-        let silence = self.silence_at(at, context);
+            .detection_time(at, around.settings.detection_time);
+        let silence = self.silence_at(at, around);
         let heard = self.evidence.heard.on(Layer::Received);
         Facts {
             now: at,
             believed: (self.verdict(), self.session.reason()),
             silence,
-            starved: self.starved(at, detection_time, context),
+            starved: self.starved(at, detection_time, around),
             needs: Needs {
                 detection_time,
                 transmissions: self.required(),
@@ -292,7 +293,7 @@ impl Path {
                 true => LastProbe::Fresh,
                 false => LastProbe::Due,
             },
-            isolated: silence.map_or(Isolated::No, |silence| self.isolated(at, &silence, context)),
+            isolated: silence.map_or(Isolated::No, |silence| self.isolated(at, &silence, around)),
             was_isolated: self.session.state() == State::Isolated || self.doubt.was_alone,
             stuck: Stuck {
                 zero_window: self.evidence.flows().any(|flow| flow.is_zero_window()),
@@ -313,7 +314,7 @@ impl Path {
         self.evidence.history.required_transmissions(self.can_ask())
     }
 
-    fn link(&self, at: Time, silence: &Silence) -> Link {
+    pub(super) fn link(&self, at: Time, silence: &Silence) -> Link {
         let evidence = &self.evidence;
         let asked = evidence.probes.neighbour_asked();
         let is_missing = asked.is_some_and(|asked| {
@@ -335,18 +336,18 @@ impl Path {
         self.evidence.heard.on(Layer::Received) > Some(at - half)
     }
 
-    fn isolated(&self, at: Time, silence: &Silence, context: &Context<'_>) -> Isolated {
+    fn isolated(&self, at: Time, silence: &Silence, around: Around<'_>) -> Isolated {
         match self.doubt.has_no_link {
             true => Isolated::NoLink,
-            false if self.is_alone(at, silence.since, context) => Isolated::NobodyHeard,
+            false if self.is_alone(at, silence.since, around) => Isolated::NobodyHeard,
             false => Isolated::No,
         }
     }
 
     /// Whether others are as silent.
-    pub(super) fn is_alone(&self, at: Time, since: Time, context: &Context<'_>) -> bool {
-        let idle = context.settings.idle_probe_interval;
-        context
+    pub(super) fn is_alone(&self, at: Time, since: Time, around: Around<'_>) -> bool {
+        let idle = around.settings.idle_probe_interval;
+        around
             .isolation
             .witnesses
             .none_but(Some(self.addr), since, at, idle)
@@ -354,21 +355,21 @@ impl Path {
 
     /// The same before the detection time is over, once witnesses were probed, which a
     /// suspicion has done, and have had the time to answer.
-    fn is_alone_half_way(&self, at: Time, silence: &Silence, context: &Context<'_>) -> bool {
-        let wanted = context.settings.detection_time;
+    fn is_alone_half_way(&self, at: Time, silence: &Silence, around: Around<'_>) -> bool {
+        let wanted = around.settings.detection_time;
         let detection_time = self.evidence.history.detection_time(at, wanted);
         let suspected = self.verdict() == Verdict::Suspect
             && at.since(self.session.changed_at()) >= WITNESSES_ANSWER_WITHIN;
         suspected
             && at.since(silence.since) >= detection_time / 2
-            && self.is_alone(at, silence.since, context)
+            && self.is_alone(at, silence.since, around)
     }
 
     /// The silence as this snapshot shows it. One that goes on began when it was first seen
     /// to, even if what showed it then is forgotten.
-    pub(super) fn silence_at(&self, at: Time, context: &Context<'_>) -> Option<Silence> {
-        let excused = self.excused(context);
-        let wanted = context.settings.detection_time;
+    pub(super) fn silence_at(&self, at: Time, around: Around<'_>) -> Option<Silence> {
+        let excused = self.excused(around);
+        let wanted = around.settings.detection_time;
         let detection_time = self.evidence.history.detection_time(at, wanted);
         let spacing = PathHistory::spacing(detection_time, self.can_ask());
         let silence = self.evidence.silence(at, excused, spacing)?;
@@ -382,17 +383,12 @@ impl Path {
     }
 
     /// The silence when pauses of this machine excuse nothing but themselves.
-    fn starved(
-        &self,
-        at: Time,
-        detection_time: Duration,
-        context: &Context<'_>,
-    ) -> Option<Starved> {
-        let usable = context.isolation.network.usable_since(&[self.addr]);
+    fn starved(&self, at: Time, detection_time: Duration, around: Around<'_>) -> Option<Starved> {
+        let usable = around.isolation.network.usable_since(&[self.addr]);
         let excused = usable.unwrap_or_default().max(self.doubt.excused);
         let spacing = PathHistory::spacing(detection_time, self.can_ask());
         let silence = self.evidence.silence(at, excused, spacing)?;
-        let paused = context.isolation.pauses.within(silence.since, at);
+        let paused = around.isolation.pauses.within(silence.since, at);
         Some(Starved {
             silence,
             silent: at.since(silence.since).saturating_sub(paused),
@@ -401,17 +397,17 @@ impl Path {
 
     /// What was sent before is no evidence: this machine stood still, had no link, or was not
     /// watching yet.
-    pub(super) fn excused(&self, context: &Context<'_>) -> Time {
-        let usable = context.isolation.network.usable_since(&[self.addr]);
-        let paused = context.isolation.pauses.last_end();
+    pub(super) fn excused(&self, around: Around<'_>) -> Time {
+        let usable = around.isolation.network.usable_since(&[self.addr]);
+        let paused = around.isolation.pauses.last_end();
         usable
             .unwrap_or_default()
             .max(paused.unwrap_or_default())
             .max(self.doubt.excused)
     }
 
-    pub(super) fn notice_links(&mut self, now: Time, context: &Context<'_>) -> Turn {
-        let has_no_link = context.isolation.network.is_cut_off(&[self.addr], now);
+    pub(super) fn notice_links(&mut self, now: Time, around: Around<'_>) -> Turn {
+        let has_no_link = around.isolation.network.is_cut_off(&[self.addr], now);
         if self.doubt.has_no_link == has_no_link {
             return Turn::None;
         }
@@ -421,16 +417,16 @@ impl Path {
 
     /// When the host was last heard, or if that was longer before the silence than it takes to
     /// find out, then so much before it: a call that waits for a reply is stuck from then on.
-    fn unheard_since(&self, silence: &Silence, context: &Context<'_>) -> Time {
+    fn unheard_since(&self, silence: &Silence, around: Around<'_>) -> Time {
         let Settings {
             idle_probe_interval: idle,
             idle_probe_jitter_percent,
             ..
-        } = *context.settings;
+        } = *around.settings;
         let jitter = idle * idle_probe_jitter_percent / 100;
         let heard = self.evidence.heard.on(Layer::Host).unwrap_or_default();
         heard
-            .max(self.excused(context))
+            .max(self.excused(around))
             .max(silence.since - (idle + jitter))
             .min(silence.since)
     }

@@ -27,7 +27,7 @@ use super::{
     Destroyed, Effect, Endpoint, FlowEvent, FlowReading, NeighbourState, NetworkEvent, PeerName,
     ProbeAnswer, ProbeEvent, ProbeOutcome, Reason, Settings, SourceKind, Time, Trial, TrialError,
     TrialOutcome, Verdict,
-    context::Context,
+    context::{Around, Context},
     evidence::{Evidence, Layer, Weight, targets},
     isolation::Witness,
     reports::Failures,
@@ -105,7 +105,7 @@ impl Path {
             self.snapshots.soon(now);
         }
         if changed {
-            self.set_routes(now, context);
+            self.set_routes(now, context.around());
         }
         changed
     }
@@ -219,11 +219,11 @@ impl Path {
                     self.doubt(now, at);
                 }
             },
-            NetworkEvent::Route { .. } => self.set_routes(now, context),
+            NetworkEvent::Route { .. } => self.set_routes(now, context.around()),
             NetworkEvent::Link { .. } => self.probing.soon(now),
         }
         self.snapshots.soon(now);
-        self.notice_links(now, context)
+        self.notice_links(now, context.around())
     }
 
     /// The host may have been heard: what follows for it and for others.
@@ -279,7 +279,7 @@ impl Path {
             && at < last
         {
             // Two sources read side by side: a later one came first.
-            let interval = self.interval(last, None, context);
+            let interval = self.interval(last, None, context.around());
             self.snapshots.came_back(now, last, interval);
             return Turn::None;
         }
@@ -289,7 +289,7 @@ impl Path {
             .evidence
             .notice_namespaces(|netns| network.is_other_namespace(netns))
         {
-            self.set_routes(now, context);
+            self.set_routes(now, context.around());
         }
         let (turn, decided_again) = self.judge(at, context);
         self.tell_heard(context);
@@ -297,7 +297,7 @@ impl Path {
         let news = self.refresh_vitals(at, turn);
         self.notice_traffic(at, context.settings);
         self.free_sockets(at, context);
-        let interval = self.interval(at, decided_again, context);
+        let interval = self.interval(at, decided_again, context.around());
         self.snapshots.came_back(now, at, interval);
         match turn {
             Turn::None if news => Turn::Changed,
@@ -329,7 +329,7 @@ impl Path {
         context: &mut Context<'_>,
     ) {
         if self.evidence.forget_namespace(netns, is_gone) {
-            self.set_routes(now, context);
+            self.set_routes(now, context.around());
         }
         self.snapshots.soon(now);
     }
@@ -354,7 +354,7 @@ impl Path {
     /// Does what is due: probes, a socket snapshot, the breaker's next step.
     pub(super) fn handle_timeout(&mut self, now: Time, context: &mut Context<'_>) -> Turn {
         self.probe_when_due(now, context);
-        let turn = self.recover_when_due(now, context);
+        let turn = self.recover_when_due(now, context.around());
         if self.snapshots.take_due(now) {
             context.effects.push_back(Effect::ReadSockets {
                 peer: self.peer.clone(),
@@ -364,7 +364,7 @@ impl Path {
         turn
     }
 
-    fn recover_when_due(&mut self, now: Time, context: &Context<'_>) -> Turn {
+    fn recover_when_due(&mut self, now: Time, around: Around<'_>) -> Turn {
         if !self.session.is_due(now) {
             return Turn::None;
         }
@@ -374,15 +374,22 @@ impl Path {
             false => Event::RecoveryDue,
         };
         let reason = Reason::RecoveryTimeout;
-        self.session.apply(now, event, reason, None, context.settings)
+        self.session
+            .apply(now, event, reason, None, around.settings)
     }
 
     pub(super) fn acquire_trial(
         &mut self,
         now: Time,
+        id: u64,
         settings: &Settings,
     ) -> Result<Trial, TrialError> {
-        self.session.acquire_trial(now, settings)
+        self.session.acquire_trial(now, id, settings)
+    }
+
+    /// When it was last heard has been told.
+    pub(super) fn told(&mut self, heard: Option<Time>) {
+        self.told_heard = heard;
     }
 
     pub(super) fn finish_trial(
@@ -426,13 +433,13 @@ impl Path {
         (!self.is_dead()).then_some(witness)
     }
 
-    fn set_routes(&mut self, now: Time, context: &Context<'_>) {
-        let network = &context.isolation.network;
+    fn set_routes(&mut self, now: Time, around: Around<'_>) {
+        let network = &around.isolation.network;
         let wanted = targets(
             self.evidence.endpoints(),
             &self.evidence.namespaces,
             |addr| network.route(addr),
-            context.settings,
+            around.settings,
         );
         self.evidence.probes.set_targets(&wanted);
         self.probing.survey(now);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Path;
-use crate::core::{Time, Verdict, context::Context};
+use crate::core::{Time, Verdict, context::Around};
 
 /// How often the sockets of a Dead peer are read, at most and at least: the interval doubles.
 const DEAD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
@@ -53,23 +53,23 @@ impl Path {
         &mut self,
         at: Time,
         again_in: Option<Duration>,
-        context: &Context<'_>,
+        around: Around<'_>,
     ) -> Duration {
         let usual = match (self.verdict(), again_in) {
             (Verdict::Dead, _) => self.pace.next_dead(),
             (_, Some(again_in)) => again_in,
             (Verdict::Degraded, None) => DEGRADED,
             (Verdict::Unknown, None) => self
-                .until_weighed(at, context)
+                .until_weighed(at, around)
                 .map_or(UNKNOWN, |until| until.min(UNKNOWN)),
             // A new connection is to be known before it can be cut.
             (_, None) if !self.evidence.is_connected() => UNKNOWN,
             // Whether it was heard after calls to it began to fail is soon to be known.
-            (_, None) if self.failures.streak(at, context.settings).is_some() => UNKNOWN,
+            (_, None) if self.failures.streak(at, around.settings).is_some() => UNKNOWN,
             (_, None) => IDLE,
         };
-        let stall = self.evidence.next_stall(at, self.excused(context));
-        let freeing = self.freeing_due(context.settings);
+        let stall = self.evidence.next_stall(at, self.excused(around));
+        let freeing = self.freeing_due(around.settings);
         [stall, freeing]
             .into_iter()
             .flatten()

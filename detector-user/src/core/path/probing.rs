@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::Path;
 use crate::core::{
     ProbeTarget, Time, Verdict,
-    context::Context,
+    context::{Around, Context},
     evidence::Layer,
     rule::{Link, SUSPECT_AFTER},
     schedule::{Rhythm, Urgency},
@@ -162,10 +162,10 @@ impl Path {
         }
         self.notice_missing_answer(now);
         if self.doubt.silence.is_some() || self.probing.in_doubt() {
-            let targets = self.targets_in_doubt(now, context);
+            let targets = self.targets_in_doubt(now, context.around());
             self.send(now, targets, Urgency::Urgent, context);
         } else {
-            let targets = self.routine_targets(now, context);
+            let targets = self.routine_targets(now, context.around());
             self.send(now, targets, Urgency::Routine, context);
         }
     }
@@ -230,9 +230,9 @@ impl Path {
         self.evidence.history.answer_grace(now).max(SUSPECT_AFTER)
     }
 
-    fn targets_in_doubt(&mut self, now: Time, context: &Context<'_>) -> Vec<ProbeTarget> {
+    fn targets_in_doubt(&mut self, now: Time, around: Around<'_>) -> Vec<ProbeTarget> {
         let began = *self.probing.doubt_since.get_or_insert(now);
-        let wanted = context.settings.detection_time;
+        let wanted = around.settings.detection_time;
         let detection_time = self.evidence.history.detection_time(now, wanted);
         let required = self.required();
         let lasted = now.since(began);
@@ -273,7 +273,7 @@ impl Path {
         }
     }
 
-    fn routine_targets(&mut self, now: Time, context: &Context<'_>) -> Vec<ProbeTarget> {
+    fn routine_targets(&mut self, now: Time, around: Around<'_>) -> Vec<ProbeTarget> {
         let missing_after = self.answer_is_missing_after(now);
         let rhythm = &mut self.probing.rhythm;
         if rhythm.survey_due <= now {
@@ -286,7 +286,7 @@ impl Path {
             rhythm.due = sent + missing_after;
             return Vec::new();
         }
-        let Some(next) = self.next_idle(now, context) else {
+        let Some(next) = self.next_idle(now, around) else {
             self.probing.rhythm.due = self.probing.rhythm.survey_due;
             return Vec::new();
         };
@@ -306,8 +306,8 @@ impl Path {
     }
 
     /// When the next idle probe is due; `None` where there is none to send.
-    fn next_idle(&mut self, now: Time, context: &Context<'_>) -> Option<Time> {
-        let settings = context.settings;
+    fn next_idle(&mut self, now: Time, around: Around<'_>) -> Option<Time> {
+        let settings = around.settings;
         let interval = settings.idle_probe_interval;
         let lately = self
             .evidence

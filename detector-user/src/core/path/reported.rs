@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::Path;
 use crate::core::{
     EventLine, EventWhat, HEARD_RESOLUTION, OperationReport, Reason, SourceKind, Time, Verdict,
-    context::Context,
+    context::{Around, Context},
     evidence::Layer,
     reports::Streak,
     session::{Event, State, Turn},
@@ -43,7 +43,9 @@ impl Path {
             self.failures.answered(report.ended_at, context.settings);
             return self.call_answered(now, report.ended_at, context);
         }
-        if !report.is_unanswered() || report.ended_at - report.duration < self.excused(context) {
+        if !report.is_unanswered()
+            || report.ended_at - report.duration < self.excused(context.around())
+        {
             return Turn::None;
         }
         self.vitals.reported(now, true);
@@ -56,7 +58,7 @@ impl Path {
             self.check_on(now, report);
         }
         let weighed = self.weigh_failures(now, context, false);
-        if self.is_slow_by_reports(now, context) {
+        if self.is_slow_by_reports(now, context.around()) {
             let degraded = Event::Decided(State::Degraded);
             return self.turn(now, degraded, Reason::SlownessReported, None, context);
         }
@@ -78,7 +80,7 @@ impl Path {
         if !self.session.is_closed_by_evidence() {
             return Turn::None;
         }
-        if self.is_slow_by_reports(now, context) {
+        if self.is_slow_by_reports(now, context.around()) {
             self.failures.set_slow();
         }
         match self.verdict() {
@@ -88,8 +90,8 @@ impl Path {
     }
 
     /// Whether the host was heard after its calls began to fail.
-    fn is_slow_by_reports(&self, now: Time, context: &Context<'_>) -> bool {
-        let streak = self.failures.streak(now, context.settings);
+    fn is_slow_by_reports(&self, now: Time, around: Around<'_>) -> bool {
+        let streak = self.failures.streak(now, around.settings);
         self.verdict() == Verdict::Alive
             && self.session.is_closed_by_evidence()
             && streak.is_some_and(|streak| self.evidence.heard.surely() > Some(streak.first))
@@ -151,7 +153,7 @@ impl Path {
         context: &mut Context<'_>,
         looked: bool,
     ) -> Turn {
-        let decided_at = self.decided_at(now, streak, context);
+        let decided_at = self.decided_at(now, streak, context.around());
         if now < decided_at && !looked {
             self.snapshots.wake(decided_at);
         }
@@ -159,7 +161,7 @@ impl Path {
             return Turn::None;
         }
         if self.has_evidence_since(streak.first)
-            || self.may_be_isolated(now, streak.first, context)
+            || self.may_be_isolated(now, streak.first, context.around())
         {
             return Turn::None;
         }
@@ -168,15 +170,15 @@ impl Path {
     }
 
     /// By when what was probed has answered, if it does.
-    fn decided_at(&self, now: Time, streak: Streak, context: &Context<'_>) -> Time {
-        let wanted = context.settings.detection_time;
+    fn decided_at(&self, now: Time, streak: Streak, around: Around<'_>) -> Time {
+        let wanted = around.settings.detection_time;
         streak.told + self.evidence.history.detection_time(now, wanted)
     }
 
     /// How long after a snapshot at `at` it is to be seen what failures come to, if it is.
-    pub(super) fn until_weighed(&self, at: Time, context: &Context<'_>) -> Option<Duration> {
-        let streak = self.failures.streak(at, context.settings)?;
-        let decided_at = self.decided_at(at, streak, context);
+    pub(super) fn until_weighed(&self, at: Time, around: Around<'_>) -> Option<Duration> {
+        let streak = self.failures.streak(at, around.settings)?;
+        let decided_at = self.decided_at(at, streak, around);
         (decided_at > at).then(|| decided_at.since(at))
     }
 
@@ -189,7 +191,7 @@ impl Path {
     }
 
     /// Whether it may be this node itself that is cut off.
-    fn may_be_isolated(&self, now: Time, since: Time, context: &Context<'_>) -> bool {
-        self.is_isolated() || self.is_alone(now, since, context)
+    fn may_be_isolated(&self, now: Time, since: Time, around: Around<'_>) -> bool {
+        self.is_isolated() || self.is_alone(now, since, around)
     }
 }

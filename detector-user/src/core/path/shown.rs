@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Path;
 use crate::core::{
-    Breaker, ClauseLine, Destroyed, FlowLine, ProbeLine, SilenceLine, Time, Verdict,
-    context::Context,
+    ClauseLine, Destroyed, FlowLine, ProbeLine, SilenceLine, Time, Verdict,
+    context::Around,
     evidence::TrackedFlow,
     rule::{Clause, decide, needed_silence},
     session::{State, Turn},
@@ -21,10 +21,9 @@ impl Path {
             return false;
         }
         let loss = self.evidence.history.observed_loss(at);
-        let stalled = self.freeing.stalled_flows();
-        let flows = self.evidence.watched_flows().count();
-        self.vitals
-            .looked(at, self.evidence.rtt(), loss, (stalled, flows));
+        let flows = self.evidence.watched_flows().count().max(1);
+        let stalled = f64::from(self.freeing.stalled_flows()) / flows as f64;
+        self.vitals.looked(at, self.evidence.rtt(), loss, stalled);
         let is_news = self.vitals.refresh(at, turn != Turn::None);
         is_news && self.verdict() != Verdict::Unknown
     }
@@ -35,7 +34,10 @@ impl Path {
             verdict: self.verdict(),
             reason: self.session.reason(),
             breaker: self.session.breaker(),
-            last_heard: self.evidence.heard.on(crate::core::evidence::Layer::Received),
+            last_heard: self
+                .evidence
+                .heard
+                .on(crate::core::evidence::Layer::Received),
         }
     }
 
@@ -69,11 +71,11 @@ impl Path {
     }
 
     /// The numbers that the rule compares.
-    pub(in crate::core) fn silence_line(&self, now: Time, context: &Context<'_>) -> SilenceLine {
-        let facts = self.facts(now, context);
+    pub(in crate::core) fn silence_line(&self, now: Time, around: Around<'_>) -> SilenceLine {
+        let facts = self.facts(now, around);
         let silence = facts.silence;
         let needed = silence.map_or(facts.needs.detection_time, |silence| {
-            needed_silence(&facts, &silence, context.settings)
+            needed_silence(&facts, &silence, around.settings)
         });
         SilenceLine {
             duration: silence.map_or(Duration::ZERO, |s| now.since(s.since)),
@@ -88,11 +90,7 @@ impl Path {
     }
 
     /// The rule, clause by clause: as it held when the path was found Dead, or as it stands.
-    pub(in crate::core) fn clause_lines(
-        &self,
-        now: Time,
-        context: &Context<'_>,
-    ) -> Vec<ClauseLine> {
+    pub(in crate::core) fn clause_lines(&self, now: Time, around: Around<'_>) -> Vec<ClauseLine> {
         let line = |clause: &Clause| ClauseLine {
             address: self.addr,
             name: clause.name,
@@ -103,7 +101,7 @@ impl Path {
         match self.session.death() {
             Some(death) => death.clauses.iter().map(line).collect(),
             None => {
-                let decision = decide(&self.facts(now, context), context.settings);
+                let decision = decide(&self.facts(now, around), around.settings);
                 decision.clauses.iter().map(line).collect()
             }
         }
@@ -131,10 +129,5 @@ impl Path {
 
     pub(in crate::core) fn event_lines(&self) -> Vec<crate::core::EventLine> {
         self.evidence.events().cloned().collect()
-    }
-
-    /// Whether the breaker of this path is open by evidence of the kernel's.
-    pub(in crate::core) fn is_refused(&self) -> bool {
-        self.session.breaker() == Breaker::Open && self.session.opened_by_reports().is_none()
     }
 }

@@ -92,7 +92,9 @@ pub(super) fn decide(facts: &Facts, settings: &Settings) -> Decision {
         is_held: false,
         starts_over: false,
         probes: false,
-        again_in: facts.silence.map(|silence| again_in(facts, &silence, settings)),
+        again_in: facts
+            .silence
+            .map(|silence| again_in(facts, &silence, settings)),
         clauses: Vec::new(),
     };
     let decision = match facts.silence {
@@ -220,9 +222,9 @@ struct Basis {
 
 impl Basis {
     fn of(facts: &Facts, settings: &Settings) -> Self {
-        let starved = facts.starved.filter(|starved| {
-            starved.silent >= facts.needs.detection_time * STARVED_FACTOR
-        });
+        let starved = facts
+            .starved
+            .filter(|starved| starved.silent >= facts.needs.detection_time * STARVED_FACTOR);
         match (facts.silence, starved) {
             (_, Some(Starved { silence, silent })) => {
                 let needed = needed_silence(facts, &silence, settings)

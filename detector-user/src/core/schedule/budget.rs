@@ -93,7 +93,12 @@ mod tests {
             .filter(|at| budget.take(ms(*at), Urgency::Urgent))
             .collect();
         assert!(taken.len() >= 30, "{}", taken.len());
-        let within = |from: u64| taken.iter().filter(|at| (from..from + 1000).contains(at)).count();
+        let within = |from: u64| {
+            taken
+                .iter()
+                .filter(|at| (from..from + 1000).contains(at))
+                .count()
+        };
         assert!((0..9000).all(|from| within(from) <= 5));
     }
 

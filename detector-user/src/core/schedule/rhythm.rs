@@ -101,7 +101,9 @@ impl Rhythm {
     /// began long enough ago for an answer to have come.
     pub(in crate::core) fn is_fresh(&self, at: Time, than: Duration) -> bool {
         self.has_sent_since(at - than)
-            && self.run_since.is_some_and(|since| at.since(since) >= ANSWERS_WITHIN)
+            && self
+                .run_since
+                .is_some_and(|since| at.since(since) >= ANSWERS_WITHIN)
     }
 
     /// Everyone is asked to learn who answers.

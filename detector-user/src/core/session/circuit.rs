@@ -57,14 +57,12 @@ struct Lease {
 #[derive(Clone, Debug)]
 pub(in crate::core) struct Circuit {
     state: State,
-    next_trial: u64,
 }
 
 impl Circuit {
     pub(in crate::core) fn new() -> Self {
         Self {
             state: State::Closed,
-            next_trial: 1,
         }
     }
 
@@ -104,8 +102,13 @@ impl Circuit {
         self.timeout().is_some_and(|until| until <= now)
     }
 
-    /// Leases a trial.
-    pub(in crate::core) fn acquire(&mut self, now: Time, settings: &Settings) -> Result<Trial, TrialError> {
+    /// Leases the trial of this id.
+    pub(in crate::core) fn acquire(
+        &mut self,
+        now: Time,
+        id: u64,
+        settings: &Settings,
+    ) -> Result<Trial, TrialError> {
         let State::HalfOpen { leases } = &mut self.state else {
             return Err(TrialError::NotHalfOpen);
         };
@@ -113,8 +116,6 @@ impl Circuit {
         if leases.len() >= settings.half_open_trials as usize {
             return Err(TrialError::Exhausted);
         }
-        let id = self.next_trial;
-        self.next_trial += 1;
         leases.push(Lease {
             id,
             until: now + settings.trial_lease,
@@ -176,11 +177,11 @@ mod tests {
     #[test]
     fn trials_are_bounded_and_come_back() {
         let (mut circuit, settings) = half_open();
-        let first = circuit.acquire(at(31), &settings).unwrap();
-        let second = circuit.acquire(at(31), &settings).unwrap();
+        let first = circuit.acquire(at(31), 1, &settings).unwrap();
+        let second = circuit.acquire(at(31), 2, &settings).unwrap();
         assert_ne!(first.id, second.id);
         assert_eq!(
-            circuit.acquire(at(31), &settings),
+            circuit.acquire(at(31), 3, &settings),
             Err(TrialError::Exhausted)
         );
         circuit.finish(at(32), first.id).unwrap();
@@ -188,19 +189,19 @@ mod tests {
             circuit.finish(at(32), first.id),
             Err(TrialError::UnknownTrial)
         );
-        assert!(circuit.acquire(at(32), &settings).is_ok());
+        assert!(circuit.acquire(at(32), 4, &settings).is_ok());
     }
 
     #[test]
     fn a_lease_ends_by_itself() {
         let (mut circuit, settings) = half_open();
-        let trial = circuit.acquire(at(31), &settings).unwrap();
-        circuit.acquire(at(31), &settings).unwrap();
+        let trial = circuit.acquire(at(31), 5, &settings).unwrap();
+        circuit.acquire(at(31), 6, &settings).unwrap();
         assert_eq!(
             circuit.finish(at(36), trial.id),
             Err(TrialError::UnknownTrial)
         );
-        assert!(circuit.acquire(at(36), &settings).is_ok());
+        assert!(circuit.acquire(at(36), 7, &settings).is_ok());
     }
 
     #[test]
@@ -208,12 +209,12 @@ mod tests {
         let mut circuit = Circuit::new();
         let settings = Settings::default();
         assert_eq!(
-            circuit.acquire(at(0), &settings),
+            circuit.acquire(at(0), 8, &settings),
             Err(TrialError::NotHalfOpen)
         );
         circuit.open(at(0), &settings);
         assert_eq!(
-            circuit.acquire(at(1), &settings),
+            circuit.acquire(at(1), 9, &settings),
             Err(TrialError::NotHalfOpen)
         );
     }

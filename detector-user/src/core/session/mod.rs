@@ -251,9 +251,10 @@ impl Session {
     pub(super) fn acquire_trial(
         &mut self,
         now: Time,
+        id: u64,
         settings: &Settings,
     ) -> Result<Trial, TrialError> {
-        self.circuit.acquire(now, settings)
+        self.circuit.acquire(now, id, settings)
     }
 
     /// Takes a trial back; its outcome is an [`Event`].

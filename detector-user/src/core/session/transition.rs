@@ -93,19 +93,110 @@ mod tests {
     /// The whole table, but for what stays as it is: (states, breakers, by reports, event,
     /// next state, breaker's move).
     #[expect(clippy::type_complexity, reason = "a table")]
-    const TABLE: &[(&[State], &[Breaker], Option<bool>, Event, Option<State>, Move)] = &[
-        (&[Unknown, Alive, Degraded, Suspect, Isolated], &BREAKERS, None, Decided(Dead), Some(Dead), Move::Open),
-        (&[Unknown, Alive, Degraded, Suspect, Isolated], &[Closed], None, Decided(Alive), Some(Alive), Move::Stay),
-        (&[Unknown, Alive, Degraded, Suspect, Isolated], &[Open, HalfOpen], None, Decided(Alive), Some(Alive), Move::Close),
-        (&[Unknown, Alive, Degraded, Suspect, Isolated], &BREAKERS, None, Decided(Suspect), Some(Suspect), Move::Stay),
-        (&[Unknown, Alive, Degraded, Suspect, Isolated], &BREAKERS, None, Decided(Isolated), Some(Isolated), Move::Stay),
-        (&[Unknown, Alive, Degraded, Suspect, Isolated], &BREAKERS, None, Decided(Degraded), Some(Degraded), Move::Stay),
-        (&[Unknown, Alive, Degraded, Suspect, Isolated], &BREAKERS, None, Decided(Unknown), Some(Unknown), Move::Stay),
-        (&[Dead], &BREAKERS, None, HostHeard, Some(Alive), Move::Close),
-        (&[Unknown, Alive, Degraded, Suspect, Isolated], &BREAKERS, Some(true), HostHeard, None, Move::Close),
-        (&STATES, &BREAKERS, Some(true), CallAnswered, None, Move::Close),
-        (&[Unknown], &[Closed], None, FailuresReported, None, Move::Open),
-        (&STATES, &BREAKERS, None, TrialSucceeded, Some(Alive), Move::Close),
+    const TABLE: &[(
+        &[State],
+        &[Breaker],
+        Option<bool>,
+        Event,
+        Option<State>,
+        Move,
+    )] = &[
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &BREAKERS,
+            None,
+            Decided(Dead),
+            Some(Dead),
+            Move::Open,
+        ),
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &[Closed],
+            None,
+            Decided(Alive),
+            Some(Alive),
+            Move::Stay,
+        ),
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &[Open, HalfOpen],
+            None,
+            Decided(Alive),
+            Some(Alive),
+            Move::Close,
+        ),
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &BREAKERS,
+            None,
+            Decided(Suspect),
+            Some(Suspect),
+            Move::Stay,
+        ),
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &BREAKERS,
+            None,
+            Decided(Isolated),
+            Some(Isolated),
+            Move::Stay,
+        ),
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &BREAKERS,
+            None,
+            Decided(Degraded),
+            Some(Degraded),
+            Move::Stay,
+        ),
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &BREAKERS,
+            None,
+            Decided(Unknown),
+            Some(Unknown),
+            Move::Stay,
+        ),
+        (
+            &[Dead],
+            &BREAKERS,
+            None,
+            HostHeard,
+            Some(Alive),
+            Move::Close,
+        ),
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &BREAKERS,
+            Some(true),
+            HostHeard,
+            None,
+            Move::Close,
+        ),
+        (
+            &STATES,
+            &BREAKERS,
+            Some(true),
+            CallAnswered,
+            None,
+            Move::Close,
+        ),
+        (
+            &[Unknown],
+            &[Closed],
+            None,
+            FailuresReported,
+            None,
+            Move::Open,
+        ),
+        (
+            &STATES,
+            &BREAKERS,
+            None,
+            TrialSucceeded,
+            Some(Alive),
+            Move::Close,
+        ),
         (&STATES, &BREAKERS, None, TrialFailed, None, Move::Open),
         (&STATES, &[Open], None, RecoveryDue, None, Move::HalfOpen),
         (&STATES, &[Open], None, StillDead, None, Move::Open),
@@ -134,7 +225,9 @@ mod tests {
                 && reports.is_none_or(|reports| reports == by_reports)
                 && *on == event
         });
-        row.map_or((state, Move::Stay), |(.., next, moved)| (next.unwrap_or(state), *moved))
+        row.map_or((state, Move::Stay), |(.., next, moved)| {
+            (next.unwrap_or(state), *moved)
+        })
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The set of watched endpoints, and how a change of it reaches the kernel's map whole or
 //! not at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use aya::maps::{HashMap, MapData, MapError};
 use detector_ebpf::{MAX_WATCHED, WatchKey, watch_flag};
@@ -45,7 +48,7 @@ impl Keys for HashMap<MapData, KeyBytes, u32> {
 pub struct WatchSet<K> {
     keys: K,
     peers: Watched,
-    reporting: BTreeSet<PeerName>,
+    reporting: BTreeSet<(PeerName, IpAddr)>,
     in_force: BTreeMap<KeyBytes, u32>,
 }
 
@@ -62,23 +65,28 @@ impl<K: Keys> WatchSet<K> {
     /// Watches these peers and no others. Whether anything is watched no more.
     pub fn watch(&mut self, peers: &Watched) -> Result<bool, WatchError> {
         let mut reporting = self.reporting.clone();
-        reporting.retain(|peer| peers.contains_key(peer));
+        reporting.retain(|(peer, _)| peers.contains_key(peer));
         let removed = self.change(desired(peers, &reporting))?;
         self.peers = peers.clone();
         self.reporting = reporting;
         Ok(removed)
     }
 
-    /// Whether handshakes with this peer that succeed are reported.
-    pub fn report_established(&mut self, peer: &PeerName, on: bool) -> Result<(), WatchError> {
+    /// Whether handshakes with this address of a peer that succeed are reported.
+    pub fn report_established(
+        &mut self,
+        peer: &PeerName,
+        addr: IpAddr,
+        on: bool,
+    ) -> Result<(), WatchError> {
         let mut reporting = self.reporting.clone();
         if on {
             if !self.peers.contains_key(peer) {
                 return Err(WatchError::Unknown(peer.clone()));
             }
-            reporting.insert(peer.clone());
+            reporting.insert((peer.clone(), addr));
         } else {
-            reporting.remove(peer);
+            reporting.remove(&(peer.clone(), addr));
         }
         self.change(desired(&self.peers, &reporting))?;
         self.reporting = reporting;
@@ -137,15 +145,14 @@ impl<K: Keys> WatchSet<K> {
     }
 }
 
-fn desired(peers: &Watched, reporting: &BTreeSet<PeerName>) -> BTreeMap<KeyBytes, u32> {
+fn desired(peers: &Watched, reporting: &BTreeSet<(PeerName, IpAddr)>) -> BTreeMap<KeyBytes, u32> {
     let mut desired = BTreeMap::new();
     for (peer, endpoints) in peers {
-        let flags = if reporting.contains(peer) {
-            watch_flag::REPORT_ESTABLISHED
-        } else {
-            0
-        };
         for endpoint in endpoints {
+            let flags = match reporting.contains(&(peer.clone(), endpoint.addr)) {
+                true => watch_flag::REPORT_ESTABLISHED,
+                false => 0,
+            };
             // Peers may share an endpoint: the one that wants more gets it.
             *desired.entry(bytes(&watch_key(endpoint))).or_insert(0) |= flags;
         }
@@ -254,20 +261,24 @@ mod tests {
         assert_eq!(set.keys.map.len(), 1);
     }
 
+    fn one_addr() -> IpAddr {
+        one().values().flatten().next().unwrap().addr
+    }
+
     #[test]
     fn reporting_sets_the_flag_and_outlives_a_change() {
         let mut set = WatchSet::new(Fake::default());
         set.watch(&one()).unwrap();
-        set.report_established(&name("http://a:9000"), true)
+        set.report_established(&name("http://a:9000"), one_addr(), true)
             .unwrap();
         let flags = |set: &WatchSet<Fake>| set.keys.map.values().copied().collect::<Vec<_>>();
         assert_eq!(flags(&set), [watch_flag::REPORT_ESTABLISHED]);
         set.watch(&one()).unwrap();
         assert_eq!(flags(&set), [watch_flag::REPORT_ESTABLISHED]);
-        set.report_established(&name("http://a:9000"), false)
+        set.report_established(&name("http://a:9000"), one_addr(), false)
             .unwrap();
         assert_eq!(flags(&set), [0]);
-        let error = set.report_established(&name("http://x:9000"), true);
+        let error = set.report_established(&name("http://x:9000"), one_addr(), true);
         assert!(matches!(error, Err(WatchError::Unknown(_))));
     }
 

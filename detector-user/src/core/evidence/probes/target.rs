@@ -1,9 +1,6 @@
 //! One thing that can be probed.
 
-use std::{
-    collections::BTreeSet,
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::CLOSED_PORT;
 use crate::core::{
@@ -129,7 +126,10 @@ pub(in crate::core) fn targets(
 ) -> Vec<ProbeTarget> {
     let mut wanted = Vec::new();
     for endpoint in endpoints {
-        if let Some(Route { link, gateway: None }) = route(endpoint.addr)
+        if let Some(Route {
+            link,
+            gateway: None,
+        }) = route(endpoint.addr)
             && settings.neighbour_probes
         {
             let addr = endpoint.addr;
