@@ -1,10 +1,15 @@
+mod layers;
+
 use std::time::Duration;
 
 use super::*;
-use crate::core::{
-    Detector, Endpoint, FlowEvent, FlowEventKind, FlowId, Operation, OperationReport, Outcome,
-    Pool, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Reason, Settings, Time,
-    outlook, testing::unknown,
+use crate::{
+    clock,
+    core::{
+        Breaker, Detector, Endpoint, FlowEvent, FlowEventKind, FlowId, Operation, OperationReport,
+        Outcome, Pool, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Reason,
+        Settings, Time, Verdict, outlook, testing::unknown,
+    },
 };
 
 fn state(peer: &str, verdict: Verdict, breaker: Breaker) -> PeerState {
@@ -13,6 +18,7 @@ fn state(peer: &str, verdict: Verdict, breaker: Breaker) -> PeerState {
         breaker,
         would_be_breaker: breaker,
         reason: Reason::RtoUnanswered,
+        breaker_reason: Reason::RtoUnanswered,
         detection_latency: (verdict == Verdict::Dead).then_some(Duration::from_millis(290)),
         ..unknown(peer)
     }
