@@ -149,7 +149,7 @@ impl Peer {
     }
 
     /// Completes with the first state, now or later, of which `is` holds. A state that comes
-    /// and goes between two looks may be missed. Cancel-safe.
+    /// and goes before it is read may be missed. Cancel-safe.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

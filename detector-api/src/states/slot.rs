@@ -47,7 +47,7 @@ pub struct Details {
 pub struct Path {
     /// The address.
     pub address: IpAddr,
-    /// What is held of it.
+    /// What the daemon believes of it.
     pub verdict: Verdict,
     /// What the verdict rests on.
     pub reason: Reason,

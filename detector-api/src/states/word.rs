@@ -28,7 +28,7 @@ use crate::v1::{self, Breaker, Reason, Verdict};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    /// What is held of the peer.
+    /// What the daemon believes of the peer.
     pub verdict: Verdict,
     /// Whether to call it. Only `Open` and `HalfOpen` ever ask for anything but a plain call.
     pub breaker: Breaker,

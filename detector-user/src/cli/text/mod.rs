@@ -147,7 +147,7 @@ fn addresses(peer: &PeerState) -> String {
 /// The verdict, and whether this node itself is isolated.
 fn verdict(state: &PeerState) -> String {
     match state.isolated {
-        true => format!("{} (held: isolated)", state.verdict),
+        true => format!("{} (isolated)", state.verdict),
         false => state.verdict.clone(),
     }
 }

@@ -110,8 +110,8 @@ fn a_change_is_one_line() {
         ..state()
     };
     let line = change(None, &held);
-    assert!(line.contains("suspect (held: isolated) open"), "{line}");
-    assert!(peers(&[held]).contains("suspect (held: isolated)  open"));
+    assert!(line.contains("suspect (isolated) open"), "{line}");
+    assert!(peers(&[held]).contains("suspect (isolated)  open"));
 }
 
 #[test]
