@@ -84,7 +84,7 @@ pub async fn run(
     let destroyer = Destroyer::spawn(signal_sender.clone(), namespaces.clone())
         .context("cannot destroy the kernel's sockets")?;
     let prober = Prober::start(signal_sender.clone(), namespaces.clone())
-        .context("cannot ask peers by probes")?;
+        .context("cannot probe the peers")?;
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
@@ -255,7 +255,7 @@ impl Driver {
         }
     }
 
-    /// Is it the peer, or are we cut off? The kernel may be late to tell of a lost carrier.
+    /// Is it the peer, or are we isolated? The kernel may be late to tell of a lost carrier.
     fn check_links(&self, state: &PeerState) {
         if let (Verdict::Suspect, Some(network)) = (state.verdict, &self.network) {
             network.check_links();

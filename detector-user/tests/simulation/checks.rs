@@ -284,7 +284,7 @@ impl Checks {
         {
             let ago = found.since(*heard);
             self.broken(
-                "nobody is Dead who was heard within the detection_time",
+                "nobody is Dead who was heard within the detection time",
                 format!(
                     "{} was heard {ago:?} before it was found {state:?}",
                     state.peer

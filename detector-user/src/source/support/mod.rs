@@ -126,7 +126,7 @@ fn btf() -> Vec<Check> {
     let name = format!("BTF {VMLINUX}");
     let meaning = "tells where a socket keeps its cookie, namespace, last ACK and window; \
                    without it tail loss probes are not recognised, flows of every namespace are \
-                   looked at, and detection is slower";
+                   watched, and detection is slower";
     let layout = match SocketLayout::read(Path::new(VMLINUX)) {
         Ok(layout) => layout,
         Err(error) => {
@@ -219,15 +219,15 @@ fn rtnetlink(peers: &BTreeSet<IpAddr>) -> Check {
             name,
             Status::Ok,
             surveyed(&survey),
-            "tells when this host itself is cut off, and which peers can be asked by ARP or \
+            "tells when this host itself is isolated, and which peers can be probed by ARP or \
              neighbour discovery",
         ),
         Err(error) => Check::new(
             name,
             Status::Degraded,
             error.to_string(),
-            "without it a cut of this host itself is not told by its links, and peers are not \
-             asked by ARP or neighbour discovery",
+            "without it the isolation of this host is not seen by its links, and peers are not \
+             probed by ARP or neighbour discovery",
         ),
     }
 }
@@ -246,7 +246,7 @@ fn surveyed(survey: &Survey) -> String {
 
 fn neighbour_probes(access: probe::Access) -> Check {
     let name = "neighbour probes";
-    let meaning = "ask a silent peer on the same link by ARP or NDP, which its kernel answers \
+    let meaning = "probe a silent peer on the same link by ARP or NDP, which its kernel answers \
                    in microseconds whatever its programs do";
     let without = "silent peers are asked by TCP connects alone, and a peer that drops these \
                    cannot be asked; give the daemon CAP_NET_RAW (AmbientCapabilities) and let \

@@ -24,7 +24,7 @@ const OPEN_PORT_ONLY: f64 = 10.0;
 const WITNESS_INTERVAL: Duration = ms(2000);
 
 /// What the rule may take on a clean path beside the detection time: from the cut to the first
-/// demand or idle probe, and from the detection time to the look that decides.
+/// demand or idle probe, and from the end of the detection time to the socket snapshot that decides.
 const MARGIN: Duration = ms(450);
 
 impl World {
