@@ -6,16 +6,14 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::core::PeerName;
-
-/// The most peers whose request can wait: as many as there can be peers, and some.
-pub const MAX_PENDING: usize = 4096;
+use crate::core::{Bounds, PeerName};
 
 /// The queue of one thread.
 #[derive(Debug)]
 pub struct Pending<T> {
     queue: Mutex<Queue<T>>,
     changed: Condvar,
+    most: usize,
 }
 
 #[derive(Debug)]
@@ -24,9 +22,10 @@ struct Queue<T> {
     stopped: bool,
 }
 
-impl<T> Default for Pending<T> {
-    fn default() -> Self {
+impl<T> Pending<T> {
+    pub fn new(bounds: Bounds) -> Self {
         Self {
+            most: bounds.waiting(),
             queue: Mutex::new(Queue {
                 requests: BTreeMap::new(),
                 stopped: false,
@@ -34,14 +33,17 @@ impl<T> Default for Pending<T> {
             changed: Condvar::new(),
         }
     }
-}
 
-impl<T> Pending<T> {
+    /// How many peers' requests can wait.
+    pub const fn most(&self) -> usize {
+        self.most
+    }
+
     /// Adds a request, in place of one that waits for the same peer unless `keeps` says to keep
     /// that one. Never blocks. Gives the request back when there is no room for it.
     pub fn put(&self, peer: &PeerName, request: T, keeps: impl FnOnce(&T) -> bool) -> Option<T> {
         let mut queue = self.lock();
-        let is_full = queue.requests.len() >= MAX_PENDING;
+        let is_full = queue.requests.len() >= self.most;
         match queue.requests.get_mut(peer) {
             Some(waiting) if keeps(waiting) => {}
             Some(waiting) => *waiting = request,
@@ -106,7 +108,7 @@ mod tests {
 
     #[test]
     fn one_request_a_peer_waits() {
-        let pending = Pending::default();
+        let pending = Pending::new(Bounds::new(2));
         for (n, request) in [(1, 10), (2, 20), (1, 11)] {
             assert_eq!(pending.put(&peer(n), request, REPLACE), None);
         }
@@ -122,14 +124,15 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded() {
-        let pending = Pending::default();
-        for n in 0..MAX_PENDING {
+    fn it_is_bounded_and_every_peer_fits() {
+        let pending = Pending::new(Bounds::new(5000));
+        assert!(pending.most() >= 5000);
+        for n in 0..pending.most() {
             assert_eq!(pending.put(&peer(n), 1, REPLACE), None);
         }
-        let late = peer(MAX_PENDING);
+        let late = peer(pending.most());
         assert_eq!(pending.put(&late, 7, REPLACE), Some(7));
         assert_eq!(pending.put(&peer(0), 2, REPLACE), None, "it has its place");
-        assert_eq!(pending.take_all().unwrap().len(), MAX_PENDING);
+        assert_eq!(pending.take_all().unwrap().len(), pending.most());
     }
 }

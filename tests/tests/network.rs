@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use detector_tests::{Cut, Host, Lab, clock, testbed};
 use detector_user::{
-    core::{NeighbourState, NetworkEvent, Route, Signal},
+    core::{Bounds, NeighbourState, NetworkEvent, Route, Signal},
     source::network::NetworkSource,
 };
 use tokio::sync::mpsc::{self, Receiver};
@@ -33,7 +33,7 @@ struct Listener {
 impl Listener {
     fn on(host: &Host, queue: usize, receive_buffer: usize) -> anyhow::Result<Self> {
         let (sender, signals) = mpsc::channel(queue);
-        let start = || NetworkSource::with_receive_buffer(sender, receive_buffer);
+        let start = || NetworkSource::with_receive_buffer(sender, Bounds::new(4), receive_buffer);
         Ok(Self {
             source: host.within(start)??,
             signals,

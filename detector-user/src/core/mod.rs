@@ -9,6 +9,7 @@
 //!
 //! The same signals at the same times give the same verdicts.
 
+mod bounds;
 mod breaker;
 mod budget;
 mod detector;
@@ -42,6 +43,7 @@ mod witness;
 
 pub(crate) use self::vocabulary::vocabulary;
 pub use self::{
+    bounds::{Bounds, MAX_ADDRESSES, MAX_NAMESPACES, MAX_PEERS},
     breaker::{Trial, TrialError, TrialOutcome},
     detector::{Detector, Effect},
     explain::{

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mode, nanos};
+use super::{Bounds, Mode, nanos};
 
 /// What an operator may change about the verdict. The defaults live here and nowhere else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,13 @@ pub struct Settings {
     pub max_peers: usize,
     /// The most flows that are kept for one peer.
     pub max_flows_per_peer: usize,
+}
+
+impl Settings {
+    /// The bounds that follow from `max_peers`.
+    pub const fn bounds(&self) -> Bounds {
+        Bounds::new(self.max_peers)
+    }
 }
 
 impl Default for Settings {

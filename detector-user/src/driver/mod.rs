@@ -47,9 +47,6 @@ use crate::{
     },
 };
 
-/// Signals that wait for the loop before their senders wait.
-const SIGNAL_QUEUE: usize = 4096;
-
 /// Requests that wait for the loop before clients wait.
 const REQUEST_QUEUE: usize = 256;
 
@@ -70,23 +67,24 @@ pub async fn run(
     recorder: Option<Recorder>,
 ) -> anyhow::Result<()> {
     let mut stop = signals::Shutdown::listen().context("cannot listen for SIGTERM")?;
+    let bounds = config.core.bounds();
     let (stopping, stopped) = watch::channel(false);
     let (requests, asked) = mpsc::channel(REQUEST_QUEUE);
-    let (signal_sender, signals) = mpsc::channel(SIGNAL_QUEUE);
+    let (signal_sender, signals) = mpsc::channel(bounds.signals());
 
     let (outlets, servers) = tasks::serve(&config, Box::new(printer), requests, &stopped).await?;
     let (following, namespaces) = Following::start(&config.network_namespaces)
         .context("cannot look for network namespaces (network_namespaces)")?;
     let source = ActiveSource::open(&config, namespaces.clone())?;
-    let reader = Reader::spawn(signal_sender.clone(), namespaces.clone())
+    let reader = Reader::spawn(signal_sender.clone(), namespaces.clone(), bounds)
         .context("cannot read the kernel's sockets")?;
     let protection = Protection::load(&config).context(
         "services are to be protected (refuse_connects, tune_sockets, --protect) and cannot be",
     )?;
-    let network = tasks::network(signal_sender.clone());
-    let destroyer = Destroyer::spawn(signal_sender.clone(), namespaces.clone())
+    let network = tasks::network(signal_sender.clone(), bounds);
+    let destroyer = Destroyer::spawn(signal_sender.clone(), namespaces.clone(), bounds)
         .context("cannot destroy the kernel's sockets")?;
-    let prober = Prober::start(signal_sender.clone(), namespaces.clone())
+    let prober = Prober::start(signal_sender.clone(), namespaces.clone(), bounds)
         .context("cannot ask peers by probes")?;
     let finder = tasks::find_peers(&config, signal_sender)?;
 

@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use detector_tests::{Host, Lab, testbed};
 use detector_user::{
     clock,
-    core::{Endpoint, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
+    core::{Bounds, Endpoint, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
     netns::Namespaces,
     source::probe::Prober,
 };
@@ -41,7 +41,11 @@ struct Asker {
 
 /// Where the calling thread is, and nowhere else.
 fn start(signals: Sender<Signal>) -> anyhow::Result<Prober> {
-    Ok(Prober::start(signals, Namespaces::only_own()?)?)
+    Ok(Prober::start(
+        signals,
+        Namespaces::only_own()?,
+        Bounds::new(4),
+    )?)
 }
 
 impl Asker {

@@ -86,7 +86,7 @@ impl Detector {
     /// A detector that knows no peers.
     pub fn new(settings: Settings) -> Self {
         Self {
-            network: Network::default(),
+            network: Network::new(settings.bounds()),
             gateways: Gateways::default(),
             witnesses: Witnesses::default(),
             witnesses_due: Time::default(),

@@ -35,10 +35,10 @@ pub use self::proof::{ProofError, prove};
 use self::work::Worker;
 use crate::{
     clock,
-    core::{Destroyed, FlowId, PeerName, Signal, Time},
+    core::{Bounds, Destroyed, FlowId, PeerName, Signal, Time},
     netlink::sock_diag::{Everywhere, SockDiagError},
     netns::Namespaces,
-    pending::{MAX_PENDING, Pending},
+    pending::Pending,
 };
 
 /// Why nothing can be destroyed.
@@ -92,9 +92,13 @@ pub struct Destroyer {
 impl Destroyer {
     /// Starts the thread, which reaches the sockets of the caller's network namespace and of
     /// the watched ones. Requests are answered on `signals` with [`Signal::SocketsDestroyed`].
-    pub fn spawn(signals: Sender<Signal>, namespaces: Namespaces) -> Result<Self, DestroyerError> {
+    pub fn spawn(
+        signals: Sender<Signal>,
+        namespaces: Namespaces,
+        bounds: Bounds,
+    ) -> Result<Self, DestroyerError> {
         let everywhere = Everywhere::open(namespaces)?;
-        let pending = Arc::new(Pending::default());
+        let pending = Arc::new(Pending::new(bounds));
         let (queue, answers) = (Arc::clone(&pending), signals.clone());
         thread::Builder::new()
             .name("sock-destroy".into())
@@ -112,7 +116,8 @@ impl Destroyer {
         };
         warn!(
             peer = %refused.peer,
-            "{MAX_PENDING} peers wait for their sockets to be destroyed; this one's are not"
+            "{} peers wait for their sockets to be destroyed; this one's are not",
+            self.pending.most()
         );
         if let Err(error) = self.signals.try_send(refused.all_failed()) {
             warn!(%error, "an answer about destroyed sockets was lost");

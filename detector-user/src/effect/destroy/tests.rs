@@ -13,7 +13,7 @@ use super::{
     work::{LOOKS, Table, Worker},
 };
 use crate::{
-    core::{Destroyed, FlowId, FlowReading, PeerName, Signal, TcpState, Time},
+    core::{Bounds, Destroyed, FlowId, FlowReading, PeerName, Signal, TcpState, Time},
     netlink::sock_diag::{DestroyError, SockDiagError, Socket, SocketKey},
     netns::Namespaces,
     pending::Pending,
@@ -316,7 +316,7 @@ fn of_peer(peer: &str, generation: u64) -> Request {
 
 #[test]
 fn the_newest_generation_wins() {
-    let pending = Pending::default();
+    let pending = Pending::new(Bounds::new(4));
     for (peer, generation) in [("a", 2), ("b", 1), ("a", 3), ("a", 1)] {
         assert_eq!(put(&pending, of_peer(peer, generation)), None);
     }
@@ -373,7 +373,8 @@ fn a_namespace_that_cannot_be_read_keeps_its_sockets_and_no_others() {
 #[tokio::test]
 async fn every_request_is_answered_until_the_thread_ends() {
     let (sender, mut signals) = mpsc::channel(8);
-    let destroyer = Destroyer::spawn(sender, Namespaces::only_own().unwrap()).unwrap();
+    let destroyer =
+        Destroyer::spawn(sender, Namespaces::only_own().unwrap(), Bounds::new(4)).unwrap();
     // Nothing has such a cookie: nothing is destroyed.
     let mut request = request(&[FlowReading {
         cookie: u64::MAX - 1,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::{HashMap, MapData, MapError};
-use detector_ebpf::{MAX_WATCHED, WatchKey, watch_flag};
+use detector_ebpf::{WatchKey, watch_flag};
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
@@ -17,8 +17,11 @@ pub type KeyBytes = [u8; size_of::<WatchKey>()];
 /// Why the set of watched endpoints was not changed.
 #[derive(Debug, Error)]
 pub enum WatchError {
-    #[error("{wanted} endpoints are more than the kernel's map holds ({MAX_WATCHED})")]
-    TooMany { wanted: usize },
+    #[error(
+        "{wanted} endpoints are more than the kernel's map holds ({most}), which follows from \
+         max_peers"
+    )]
+    TooMany { wanted: usize, most: usize },
     #[error("peer {0} is not watched")]
     Unknown(PeerName),
     #[error("cannot change the map of watched endpoints: {0}")]
@@ -44,15 +47,18 @@ impl Keys for HashMap<MapData, KeyBytes, u32> {
 #[derive(Debug)]
 pub struct WatchSet<K> {
     keys: K,
+    /// How many the map holds.
+    most: usize,
     peers: Watched,
     reporting: BTreeSet<PeerName>,
     in_force: BTreeMap<KeyBytes, u32>,
 }
 
 impl<K: Keys> WatchSet<K> {
-    pub const fn new(keys: K) -> Self {
+    pub const fn new(keys: K, most: usize) -> Self {
         Self {
             keys,
+            most,
             peers: Watched::new(),
             reporting: BTreeSet::new(),
             in_force: BTreeMap::new(),
@@ -99,9 +105,10 @@ impl<K: Keys> WatchSet<K> {
 
     /// Brings the map to `desired`; after an error it is as it was.
     fn change(&mut self, desired: BTreeMap<KeyBytes, u32>) -> Result<bool, WatchError> {
-        if desired.len() > MAX_WATCHED as usize {
+        if desired.len() > self.most {
             return Err(WatchError::TooMany {
                 wanted: desired.len(),
+                most: self.most,
             });
         }
         // Removals first, so that a full map has room.
@@ -188,6 +195,8 @@ mod tests {
         }
     }
 
+    const MOST: usize = 8;
+
     fn name(text: &str) -> PeerName {
         PeerName::from_canonical(text)
     }
@@ -217,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_map_follows_the_set() {
-        let mut set = WatchSet::new(Fake::default());
+        let mut set = WatchSet::new(Fake::default(), MOST);
         assert!(!set.watch(&one()).unwrap());
         assert!(set.watch(&two()).unwrap());
         assert_eq!(set.keys.map, desired(&two(), &BTreeSet::new()));
@@ -227,7 +236,7 @@ mod tests {
     #[test]
     fn a_failure_leaves_the_previous_set_in_force() {
         for refused in 0..3 {
-            let mut set = WatchSet::new(Fake::default());
+            let mut set = WatchSet::new(Fake::default(), MOST);
             set.watch(&one()).unwrap();
             let before = set.keys.map.clone();
             set.keys.refuse_in = Some(refused);
@@ -240,12 +249,12 @@ mod tests {
 
     #[test]
     fn too_many_endpoints_change_nothing() {
-        let mut set = WatchSet::new(Fake::default());
+        let mut set = WatchSet::new(Fake::default(), MOST);
         set.watch(&one()).unwrap();
         let mut many = one();
         many.entry(name("http://a:9000"))
             .or_default()
-            .extend((0..=MAX_WATCHED).map(|host| Endpoint {
+            .extend((0..=MOST as u32).map(|host| Endpoint {
                 addr: std::net::Ipv4Addr::from_bits(host).into(),
                 port: 1,
             }));
@@ -256,7 +265,7 @@ mod tests {
 
     #[test]
     fn reporting_sets_the_flag_and_outlives_a_change() {
-        let mut set = WatchSet::new(Fake::default());
+        let mut set = WatchSet::new(Fake::default(), MOST);
         set.watch(&one()).unwrap();
         set.report_established(&name("http://a:9000"), true)
             .unwrap();
@@ -273,7 +282,7 @@ mod tests {
 
     #[test]
     fn either_port_makes_a_flow_the_peers() {
-        let mut set = WatchSet::new(Fake::default());
+        let mut set = WatchSet::new(Fake::default(), MOST);
         set.watch(&one()).unwrap();
         let peer = watch_key(&one()[&name("http://a:9000")][0]).addr;
         assert!(set.covers(peer, [9000, 40_000]));

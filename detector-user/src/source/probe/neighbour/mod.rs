@@ -23,7 +23,7 @@ use thiserror::Error;
 use tracing::debug;
 
 use self::{links::Links, sockets::Sockets};
-use super::{MAX_PROBES, Order, Shared, report::Report, waiting::Waiting, worker};
+use super::{Order, Shared, report::Report, waiting::Waiting, worker};
 use crate::{
     clock,
     core::{ProbeAnswer, ProbeId, ProbeTarget, Time},
@@ -88,7 +88,7 @@ impl Neighbours {
         link: u32,
         report: &mut Report,
     ) -> Result<(), Errno> {
-        if self.waiting.len() >= MAX_PROBES {
+        if self.waiting.len() >= self.shared.most {
             return Err(Errno::EAGAIN);
         }
         let addr = addr.to_canonical();
@@ -200,6 +200,7 @@ mod tests {
             queue: Default::default(),
             wake: EventFd::new().unwrap(),
             malformed: Default::default(),
+            most: 16,
         };
         let (sender, signals) = mpsc::channel(16);
         (
