@@ -50,6 +50,9 @@ use crate::{
 /// Requests that wait for the loop before clients wait.
 const REQUEST_QUEUE: usize = 256;
 
+/// Signals that are taken in before what follows from them is done.
+const SIGNALS_AT_ONCE: usize = 64;
+
 /// How often the source's counters are brought to the metrics, and a refused set of watched
 /// peers to the source again.
 const CHORES_EVERY: Duration = Duration::from_secs(1);
@@ -91,6 +94,7 @@ pub async fn run(
     let mut driver = Driver {
         detector: Taped::new(config.core.clone(), recorder),
         watched: Watched::new(),
+        watch_due: false,
         unwatched: false,
         source,
         network,
@@ -125,6 +129,8 @@ pub async fn run(
 struct Driver {
     detector: Taped,
     watched: Watched,
+    /// Whether it has changed, and nobody knows yet.
+    watch_due: bool,
     /// Whether the source has refused `watched` as it is now.
     unwatched: bool,
     source: ActiveSource,
@@ -155,7 +161,7 @@ impl Driver {
                         self.signal(signal);
                     }
                 }
-                Some(signal) = signals.recv() => self.signal(signal),
+                Some(signal) = signals.recv() => self.signals(signal, &mut signals),
                 Some(request) = requests.recv() => self.request(request),
                 () = sleep_until(timeout) => self.detector.handle_timeout(clock::now()),
                 () = self.looked_at.changed() => self.follow_namespaces(),
@@ -186,6 +192,15 @@ impl Driver {
         metrics.set_protection(&self.protection.refused(), self.protection.sockets_tuned());
     }
 
+    /// Takes in what waits: the change of many peers is one change for those who watch them.
+    fn signals(&mut self, first: Signal, more: &mut mpsc::Receiver<Signal>) {
+        self.signal(first);
+        for _ in 1..SIGNALS_AT_ONCE {
+            let Ok(signal) = more.try_recv() else { return };
+            self.signal(signal);
+        }
+    }
+
     fn signal(&mut self, mut signal: Signal) {
         if !self.drop_what_is_let_go(&mut signal) {
             return;
@@ -196,13 +211,11 @@ impl Driver {
                 peer, endpoints, ..
             } => {
                 self.watched.insert(peer.clone(), endpoints.clone());
-                self.watch();
-                self.watch_network();
+                self.watch_due = true;
             }
             Signal::PeerRemoved { peer } => {
                 self.watched.remove(peer);
-                self.watch();
-                self.watch_network();
+                self.watch_due = true;
             }
             Signal::Flow(event) => {
                 debug!(flow = %event.flow, kind = ?event.kind, at = event.at.as_nanos(), "event");
@@ -332,6 +345,10 @@ impl Driver {
     }
 
     fn carry_out(&mut self) {
+        if std::mem::take(&mut self.watch_due) {
+            self.watch();
+            self.watch_network();
+        }
         while let Some(effect) = self.detector.poll_effect() {
             match effect {
                 Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),

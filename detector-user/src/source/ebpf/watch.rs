@@ -9,7 +9,10 @@ use thiserror::Error;
 use zerocopy::IntoBytes;
 
 use super::decode::watch_key;
-use crate::{core::PeerName, source::Watched};
+use crate::{
+    core::{Endpoint, PeerName},
+    source::Watched,
+};
 
 /// A key of the `WATCHED` map as bytes: aya's maps take plain arrays.
 pub type KeyBytes = [u8; size_of::<WatchKey>()];
@@ -50,9 +53,16 @@ pub struct WatchSet<K> {
     /// How many the map holds.
     most: usize,
     peers: Watched,
+    /// Peers may share an endpoint: the one that wants more gets it.
+    sharing: Sharing,
     reporting: BTreeSet<PeerName>,
     in_force: BTreeMap<KeyBytes, u32>,
 }
+
+type Sharing = BTreeMap<KeyBytes, BTreeSet<PeerName>>;
+
+/// A key with the flags that it is to have; with none, it is to go.
+type Change = (KeyBytes, Option<u32>);
 
 impl<K: Keys> WatchSet<K> {
     pub const fn new(keys: K, most: usize) -> Self {
@@ -60,6 +70,7 @@ impl<K: Keys> WatchSet<K> {
             keys,
             most,
             peers: Watched::new(),
+            sharing: Sharing::new(),
             reporting: BTreeSet::new(),
             in_force: BTreeMap::new(),
         }
@@ -67,28 +78,44 @@ impl<K: Keys> WatchSet<K> {
 
     /// Watches these peers and no others. Whether anything is watched no more.
     pub fn watch(&mut self, peers: &Watched) -> Result<bool, WatchError> {
+        let sharing = sharing(peers);
+        if sharing.len() > self.most {
+            return Err(WatchError::TooMany {
+                wanted: sharing.len(),
+                most: self.most,
+            });
+        }
         let mut reporting = self.reporting.clone();
         reporting.retain(|peer| peers.contains_key(peer));
-        let removed = self.change(desired(peers, &reporting))?;
+        // Removals first, so that a full map has room.
+        let gone = |key: &&KeyBytes| !sharing.contains_key(*key);
+        let gone = self.in_force.keys().filter(gone);
+        let mut changes: Vec<Change> = gone.map(|key| (*key, None)).collect();
+        let is_removal = !changes.is_empty();
+        let wanted = sharing.iter();
+        changes.extend(wanted.map(|(key, names)| (*key, Some(flags(names, &reporting)))));
+        self.apply(changes)?;
         self.peers = peers.clone();
+        self.sharing = sharing;
         self.reporting = reporting;
-        Ok(removed)
+        Ok(is_removal)
     }
 
-    /// Whether handshakes with this peer that succeed are reported.
+    /// Whether handshakes with this peer that succeed are reported. Touches no other peer.
     pub fn report_established(&mut self, peer: &PeerName, on: bool) -> Result<(), WatchError> {
-        let mut reporting = self.reporting.clone();
-        if on {
-            if !self.peers.contains_key(peer) {
-                return Err(WatchError::Unknown(peer.clone()));
-            }
-            reporting.insert(peer.clone());
-        } else {
-            reporting.remove(peer);
-        }
-        self.change(desired(&self.peers, &reporting))?;
-        self.reporting = reporting;
-        Ok(())
+        let Some(endpoints) = self.peers.get(peer) else {
+            return match on {
+                true => Err(WatchError::Unknown(peer.clone())),
+                false => Ok(()),
+            };
+        };
+        let keys: Vec<_> = endpoints.iter().map(key).collect();
+        let was = self.reporting.contains(peer);
+        self.set_reporting(peer, on);
+        let wanted = |key| (key, Some(flags(&self.sharing[&key], &self.reporting)));
+        let changes = keys.into_iter().map(wanted).collect();
+        self.apply(changes)
+            .inspect_err(|_| self.set_reporting(peer, was))
     }
 
     /// Whether a flow with these ends is watched, as the kernel side decides it.
@@ -103,39 +130,33 @@ impl<K: Keys> WatchSet<K> {
         })
     }
 
-    /// Brings the map to `desired`; after an error it is as it was.
-    fn change(&mut self, desired: BTreeMap<KeyBytes, u32>) -> Result<bool, WatchError> {
-        if desired.len() > self.most {
-            return Err(WatchError::TooMany {
-                wanted: desired.len(),
-                most: self.most,
-            });
+    fn set_reporting(&mut self, peer: &PeerName, on: bool) {
+        if on {
+            self.reporting.insert(peer.clone());
+        } else {
+            self.reporting.remove(peer);
         }
-        // Removals first, so that a full map has room.
-        let removed: Vec<_> = self
-            .in_force
-            .keys()
-            .filter(|key| !desired.contains_key(*key))
-            .map(|key| (*key, None))
-            .collect();
-        let set = desired
-            .iter()
-            .filter(|(key, flags)| self.in_force.get(*key) != Some(*flags))
-            .map(|(key, flags)| (*key, Some(*flags)));
-        let is_removal = !removed.is_empty();
-        let changes: Vec<_> = removed.into_iter().chain(set).collect();
+    }
 
+    /// Makes these changes in the map; after an error it is as it was.
+    fn apply(&mut self, mut changes: Vec<Change>) -> Result<(), WatchError> {
+        changes.retain(|(key, flags)| self.in_force.get(key) != flags.as_ref());
         for (done, (key, flags)) in changes.iter().enumerate() {
             if let Err(error) = self.keys.put(key, *flags) {
                 self.undo(&changes[..done]);
                 return Err(error.into());
             }
         }
-        self.in_force = desired;
-        Ok(is_removal)
+        for (key, flags) in changes {
+            match flags {
+                Some(flags) => self.in_force.insert(key, flags),
+                None => self.in_force.remove(&key),
+            };
+        }
+        Ok(())
     }
 
-    fn undo(&mut self, changes: &[(KeyBytes, Option<u32>)]) {
+    fn undo(&mut self, changes: &[Change]) {
         for (key, _) in changes.iter().rev() {
             if let Err(error) = self.keys.put(key, self.in_force.get(key).copied()) {
                 tracing::error!("the map of watched endpoints is not what it should be: {error}");
@@ -144,20 +165,26 @@ impl<K: Keys> WatchSet<K> {
     }
 }
 
-fn desired(peers: &Watched, reporting: &BTreeSet<PeerName>) -> BTreeMap<KeyBytes, u32> {
-    let mut desired = BTreeMap::new();
+fn sharing(peers: &Watched) -> Sharing {
+    let mut sharing = Sharing::new();
     for (peer, endpoints) in peers {
-        let flags = if reporting.contains(peer) {
-            watch_flag::REPORT_ESTABLISHED
-        } else {
-            0
-        };
         for endpoint in endpoints {
-            // Peers may share an endpoint: the one that wants more gets it.
-            *desired.entry(bytes(&watch_key(endpoint))).or_insert(0) |= flags;
+            let names = sharing.entry(key(endpoint)).or_default();
+            names.insert(peer.clone());
         }
     }
-    desired
+    sharing
+}
+
+fn flags(names: &BTreeSet<PeerName>, reporting: &BTreeSet<PeerName>) -> u32 {
+    match names.is_disjoint(reporting) {
+        true => 0,
+        false => watch_flag::REPORT_ESTABLISHED,
+    }
+}
+
+fn key(endpoint: &Endpoint) -> KeyBytes {
+    bytes(&watch_key(endpoint))
 }
 
 fn bytes(key: &WatchKey) -> KeyBytes {
@@ -169,7 +196,6 @@ fn bytes(key: &WatchKey) -> KeyBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::Endpoint;
 
     /// A map that refuses one of the calls to come.
     #[derive(Debug, Default)]
@@ -229,7 +255,8 @@ mod tests {
         let mut set = WatchSet::new(Fake::default(), MOST);
         assert!(!set.watch(&one()).unwrap());
         assert!(set.watch(&two()).unwrap());
-        assert_eq!(set.keys.map, desired(&two(), &BTreeSet::new()));
+        let keys = two().into_values().flatten().map(|endpoint| key(&endpoint));
+        assert_eq!(set.keys.map, keys.map(|key| (key, 0)).collect());
         assert_eq!(set.keys.map.len(), 2);
     }
 
@@ -278,6 +305,38 @@ mod tests {
         assert_eq!(flags(&set), [0]);
         let error = set.report_established(&name("http://x:9000"), true);
         assert!(matches!(error, Err(WatchError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_shared_endpoint_is_reported_while_any_of_its_peers_wants_it() {
+        let mut set = WatchSet::new(Fake::default(), MOST);
+        let endpoint = "10.0.0.1:9000";
+        set.watch(&peers(&[
+            ("http://a:9000", endpoint),
+            ("http://b:9000", endpoint),
+        ]))
+        .unwrap();
+        for (peer, on, flags) in [
+            ("http://a:9000", true, watch_flag::REPORT_ESTABLISHED),
+            ("http://b:9000", true, watch_flag::REPORT_ESTABLISHED),
+            ("http://a:9000", false, watch_flag::REPORT_ESTABLISHED),
+            ("http://b:9000", false, 0),
+        ] {
+            set.report_established(&name(peer), on).unwrap();
+            assert_eq!(set.keys.map.values().copied().collect::<Vec<_>>(), [flags]);
+        }
+    }
+
+    #[test]
+    fn a_refused_report_changes_nothing() {
+        let mut set = WatchSet::new(Fake::default(), MOST);
+        set.watch(&one()).unwrap();
+        set.keys.refuse_in = Some(0);
+        let peer = name("http://a:9000");
+        set.report_established(&peer, true).unwrap_err();
+        assert_eq!((set.in_force.len(), set.reporting.len()), (1, 0));
+        set.report_established(&peer, true).unwrap();
+        assert_eq!(set.in_force, set.keys.map);
     }
 
     #[test]
