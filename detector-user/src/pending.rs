@@ -6,50 +6,52 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::core::{Bounds, PeerName};
+use crate::core::Bounds;
 
 /// The queue of one thread.
 #[derive(Debug)]
-pub struct Pending<T> {
-    queue: Mutex<Queue<T>>,
+pub struct Pending<K, T> {
+    queue: Mutex<Queue<K, T>>,
     changed: Condvar,
     most: usize,
 }
 
 #[derive(Debug)]
-struct Queue<T> {
-    requests: BTreeMap<PeerName, T>,
+struct Queue<K, T> {
+    requests: BTreeMap<K, T>,
+    /// Whose request was taken last by [`Pending::take_first`], until it is called off.
+    under_way: Option<K>,
     stopped: bool,
 }
 
-impl<T> Pending<T> {
+impl<K: Ord + Clone, T> Pending<K, T> {
     pub fn new(bounds: Bounds) -> Self {
         Self {
             most: bounds.waiting(),
             queue: Mutex::new(Queue {
                 requests: BTreeMap::new(),
+                under_way: None,
                 stopped: false,
             }),
             changed: Condvar::new(),
         }
     }
 
-    /// How many peers' requests can wait.
+    /// How many requests can wait.
     pub const fn most(&self) -> usize {
         self.most
     }
 
-    /// Adds a request, in place of one that waits for the same peer unless `keeps` says to keep
-    /// that one. Never blocks. Gives the request back when there is no room for it.
-    pub fn put(&self, peer: &PeerName, request: T, keeps: impl FnOnce(&T) -> bool) -> Option<T> {
+    /// Adds a request, or has `merge` put it into the one that waits for the same peer. Never
+    /// blocks. Gives the request back when there is no room for it.
+    pub fn put(&self, key: &K, request: T, merge: impl FnOnce(&mut T, T)) -> Option<T> {
         let mut queue = self.lock();
         let is_full = queue.requests.len() >= self.most;
-        match queue.requests.get_mut(peer) {
-            Some(waiting) if keeps(waiting) => {}
-            Some(waiting) => *waiting = request,
+        match queue.requests.get_mut(key) {
+            Some(waiting) => merge(waiting, request),
             None if is_full => return Some(request),
             None => {
-                queue.requests.insert(peer.clone(), request);
+                queue.requests.insert(key.clone(), request);
                 drop(queue);
                 self.changed.notify_one();
             }
@@ -58,7 +60,7 @@ impl<T> Pending<T> {
     }
 
     /// All that waits, as soon as there is any; `None` when it is time to stop.
-    pub fn take_all(&self) -> Option<BTreeMap<PeerName, T>> {
+    pub fn take_all(&self) -> Option<BTreeMap<K, T>> {
         let mut queue = self.wait();
         (!queue.stopped).then(|| std::mem::take(&mut queue.requests))
     }
@@ -69,7 +71,22 @@ impl<T> Pending<T> {
         if queue.stopped {
             return None;
         }
-        queue.requests.pop_first().map(|(_, request)| request)
+        let (key, request) = queue.requests.pop_first()?;
+        queue.under_way = Some(key);
+        Some(request)
+    }
+
+    /// The peer's request is not wanted any more. Gives back the one that waits; the one that
+    /// was taken last is [called off](Self::is_called_off).
+    pub fn call_off(&self, key: &K) -> Option<T> {
+        let mut queue = self.lock();
+        queue.under_way.take_if(|under_way| under_way == key);
+        queue.requests.remove(key)
+    }
+
+    /// Whether the request that was taken last is not wanted any more.
+    pub fn is_called_off(&self) -> bool {
+        self.lock().under_way.is_none()
     }
 
     /// It is time to stop: whoever waits is woken.
@@ -83,14 +100,14 @@ impl<T> Pending<T> {
         self.lock().stopped
     }
 
-    fn wait(&self) -> MutexGuard<'_, Queue<T>> {
+    fn wait(&self) -> MutexGuard<'_, Queue<K, T>> {
         let queue = self.lock();
         self.changed
             .wait_while(queue, |queue| queue.requests.is_empty() && !queue.stopped)
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+    fn lock(&self) -> MutexGuard<'_, Queue<K, T>> {
         // A queue is whole after each statement under the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,12 +116,13 @@ impl<T> Pending<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::PeerName;
 
     fn peer(n: usize) -> PeerName {
         PeerName::from_canonical(&n.to_string())
     }
 
-    const REPLACE: fn(&u32) -> bool = |_| false;
+    const REPLACE: fn(&mut u32, u32) = |waiting, request| *waiting = request;
 
     #[test]
     fn one_request_a_peer_waits() {
@@ -112,9 +130,10 @@ mod tests {
         for (n, request) in [(1, 10), (2, 20), (1, 11)] {
             assert_eq!(pending.put(&peer(n), request, REPLACE), None);
         }
-        assert_eq!(pending.put(&peer(2), 19, |waiting| *waiting > 19), None);
+        let add = |waiting: &mut u32, request| *waiting += request;
+        assert_eq!(pending.put(&peer(2), 5, add), None);
         assert_eq!(pending.take_first(), Some(11));
-        assert_eq!(pending.take_all(), Some([(peer(2), 20)].into()));
+        assert_eq!(pending.take_all(), Some([(peer(2), 25)].into()));
         assert!(!pending.is_stopped());
         pending.put(&peer(1), 1, REPLACE);
         pending.stop();
@@ -124,9 +143,26 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded_and_every_peer_fits() {
+    fn what_waits_and_what_is_under_way_can_be_called_off() {
+        let pending = Pending::new(Bounds::new(2));
+        for n in [1, 2] {
+            pending.put(&peer(n), n, |_, _| {});
+        }
+        assert_eq!(pending.take_first(), Some(1));
+        assert_eq!(pending.call_off(&peer(2)), Some(2), "it waited");
+        assert!(!pending.is_called_off(), "that of another peer");
+        pending.put(&peer(1), 10, |_, _| {});
+        assert_eq!(pending.call_off(&peer(1)), Some(10));
+        assert!(pending.is_called_off());
+        pending.put(&peer(1), 11, |_, _| {});
+        assert_eq!(pending.take_first(), Some(11));
+        assert!(!pending.is_called_off(), "it was asked for later");
+    }
+
+    #[test]
+    fn it_is_bounded_and_every_address_of_every_peer_fits() {
         let pending = Pending::new(Bounds::new(5000));
-        assert!(pending.most() >= 5000);
+        assert!(pending.most() >= Bounds::new(5000).addresses());
         for n in 0..pending.most() {
             assert_eq!(pending.put(&peer(n), 1, REPLACE), None);
         }

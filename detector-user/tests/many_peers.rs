@@ -16,7 +16,7 @@ use detector_user::{
     core::{
         Bounds, Breaker, Detector, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading,
         HardwareAddress, PeerName, PeerState, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome,
-        ProbeTarget, Settings, Signal, SourceKind, TcpState, Time, Verdict,
+        ProbeTarget, Settings, Signal, SourceKind, TcpState, Teardown, Time, Verdict,
     },
     effect::board::{Board, Change, WatchEvent},
     pending::Pending,
@@ -72,8 +72,8 @@ struct World {
     now: Time,
     by_name: BTreeMap<PeerName, usize>,
     by_addr: BTreeMap<IpAddr, usize>,
-    looks: Pending<Vec<IpAddr>>,
-    orders: Pending<usize>,
+    looks: Pending<PeerName, Vec<IpAddr>>,
+    orders: Pending<(PeerName, IpAddr), usize>,
     board: Board,
     states: BTreeMap<PeerName, PeerState>,
     looked_at: BTreeSet<PeerName>,
@@ -169,9 +169,9 @@ impl World {
             let mut probes = Vec::new();
             while let Some(effect) = self.detector.poll_effect() {
                 match effect {
-                    Effect::ReadSockets { peer, addresses } => {
+                    Effect::ReadSockets { peer, addr } => {
                         waiting += 1;
-                        let refused = self.looks.put(&peer, addresses, |_| false);
+                        let refused = self.looks.put(&peer, vec![addr], Vec::extend);
                         assert_eq!(refused, None, "no room for {peer}");
                     }
                     Effect::Probe { probe, target, .. } => probes.push((probe, target)),
@@ -198,8 +198,14 @@ impl World {
                 self.board.publish(state.clone());
                 self.states.insert(state.peer.clone(), state);
             }
-            Effect::DestroySockets { peer, sockets, .. } => {
-                let refused = self.orders.put(&peer, sockets.len(), |_| false);
+            Effect::DestroySockets(Teardown {
+                peer,
+                addr,
+                sockets,
+                ..
+            }) => {
+                let key = (peer.clone(), addr);
+                let refused = self.orders.put(&key, sockets.len(), |_, _| {});
                 assert_eq!(refused, None, "no room for {peer}");
                 self.to_destroy.insert(peer);
             }
@@ -209,13 +215,14 @@ impl World {
 
     /// All that wait are answered at once, as from one dump.
     fn look(&mut self) {
-        for (peer, _) in self.looks.take_all().unwrap() {
+        for (peer, addrs) in self.looks.take_all().unwrap() {
             let flows = vec![self.reading(self.by_name[&peer])];
             self.looked_at.insert(peer.clone());
             let read = Signal::SocketsRead {
                 at: self.now,
                 source: SourceKind::SockDiag,
                 peer,
+                addr: addrs[0],
                 flows,
             };
             self.detector.handle_signal(self.now, read);

@@ -92,6 +92,7 @@ fn signals() -> Vec<(u64, Signal)> {
             at: ms(millis),
             source: SourceKind::SockDiag,
             peer: PeerName::from_canonical(PEER),
+            addr: reading(0, millis).id.remote.ip(),
             flows: (0..FLOWS).map(|n| reading(n, millis)).collect(),
         };
         signals.push((millis, look));

@@ -4,14 +4,19 @@ use std::{
     collections::BTreeSet,
     fs,
     net::{IpAddr, Ipv4Addr, UdpSocket},
+    os::fd::AsRawFd as _,
     time::Duration,
 };
 
 use anyhow::Context as _;
 use detector_tests::{Cut, Host, Lab, clock, testbed};
 use detector_user::{
-    core::{Bounds, NeighbourState, NetworkEvent, Route, Signal},
+    core::{Bounds, HardwareAddress, NeighbourState, NetworkEvent, Route, Signal},
     source::network::NetworkSource,
+};
+use nix::{
+    ifaddrs::getifaddrs,
+    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendto, socket},
 };
 use tokio::sync::mpsc::{self, Receiver};
 
@@ -113,11 +118,28 @@ impl Eth0 {
         })
     }
 
-    fn neighbour(&self, addr: impl Into<IpAddr>, state: NeighbourState) -> NetworkEvent {
-        NetworkEvent::Neighbour {
+    /// The kernel tells this of an entry with this card.
+    fn neighbour(
+        &self,
+        addr: impl Into<IpAddr>,
+        state: NeighbourState,
+        card: &str,
+    ) -> anyhow::Result<NetworkEvent> {
+        let hardware = card.parse().map_err(anyhow::Error::msg)?;
+        Ok(NetworkEvent::Neighbour {
             addr: addr.into(),
             link: self.0,
             state,
+            hardware: Some(hardware),
+        })
+    }
+
+    fn failed(&self, addr: impl Into<IpAddr>) -> NetworkEvent {
+        NetworkEvent::Neighbour {
+            addr: addr.into(),
+            link: self.0,
+            state: NeighbourState::Failed,
+            hardware: None,
         }
     }
 }
@@ -275,7 +297,7 @@ async fn routes_by_gateways_rules_and_next_hops() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neighbours_that_answer_and_that_do_not() -> anyhow::Result<()> {
-    use NeighbourState::{Failed, Reachable};
+    use NeighbourState::{Reachable, Stale};
     testbed::run(LIMIT, async {
         let lab = Lab::new(4)?;
         let (us, peer, router, stranger) = (lab.host(1), lab.host(2), lab.host(3), lab.host(4));
@@ -289,9 +311,16 @@ async fn neighbours_that_answer_and_that_do_not() -> anyhow::Result<()> {
 
         // Answers; of a peer behind a router, the router's.
         send(us, stranger.v4().into())?;
-        for (to, neighbour) in [(v4, v4), (v6, v6), (far, router.v4().into())] {
+        let (card, routers) = (peer.card()?, router.card()?);
+        let first = [
+            (v4, v4, &card),
+            (v6, v6, &card),
+            (far, router.v4().into(), &routers),
+        ];
+        for (to, neighbour, card) in first {
             send(us, to)?;
-            listener.hears(eth0.neighbour(neighbour, Reachable)).await?;
+            let answered = eth0.neighbour(neighbour, Reachable, card)?;
+            listener.hears(answered).await?;
         }
 
         // Nobody answers: the kernel asks three times, a second apart.
@@ -306,34 +335,103 @@ async fn neighbours_that_answer_and_that_do_not() -> anyhow::Result<()> {
         let begun = clock::now_ns();
         send(us, v4)?;
         send(us, v6)?;
-        listener.hears(eth0.neighbour(v4, Failed)).await?;
+        listener.hears(eth0.failed(v4)).await?;
         println!("failed after {:?}", clock::between(begun, clock::now_ns()));
-        if !listener.told.contains(&eth0.neighbour(v6, Failed)) {
-            listener.hears(eth0.neighbour(v6, Failed)).await?;
+        if !listener.told.contains(&eth0.failed(v6)) {
+            listener.hears(eth0.failed(v6)).await?;
         }
-        // What was set by hand was told neither as an answer nor as a failure.
-        assert_eq!(listener.told.len(), 2, "{:#?}", listener.told);
+        // What was set by hand was told neither as an answer nor as a failure, but packets
+        // went to another card by it.
+        let by_hand = eth0.neighbour(v4, Stale, "02:00:00:00:00:09")?;
+        assert_eq!(listener.told[0], by_hand);
+        assert_eq!(listener.told.len(), 3, "{:#?}", listener.told);
         lab.heal(&[2])?;
         for to in [v4, v6] {
             send(us, to)?;
-            listener.hears(eth0.neighbour(to, Reachable)).await?;
+            listener
+                .hears(eth0.neighbour(to, Reachable, &card)?)
+                .await?;
         }
 
         // Whoever is watched later hears of a failure that stands, and not of an old answer.
         lab.cut(&[2], Cut::SilentDrop)?;
         ip(us, "neigh flush dev eth0")?;
         send(us, v4)?;
-        listener.hears(eth0.neighbour(v4, Failed)).await?;
+        listener.hears(eth0.failed(v4)).await?;
         let mut late = Listener::on(us, 64, ROOM)?;
         late.watch([v4, router.v4().into()]);
-        late.hears(eth0.neighbour(v4, Failed)).await?;
-        let stale = [eth0.neighbour(router.v4(), Reachable)];
+        late.hears(eth0.failed(v4)).await?;
+        let stale = [eth0.neighbour(router.v4(), Reachable, &routers)?];
         assert!(!late.told.contains(&stale[0]), "{:#?}", late.told);
-        let of_stranger = eth0.neighbour(stranger.v4(), Reachable);
+        let of_stranger = eth0.neighbour(stranger.v4(), Reachable, &stranger.card()?)?;
         assert!(!listener.told.contains(&of_stranger));
         Ok(())
     })
     .await
+}
+
+/// A gratuitous ARP reply, as a host sends it that takes over an address (RFC 5227, 3).
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_goes_to_another_card_is_told() -> anyhow::Result<()> {
+    use NeighbourState::{Reachable, Stale};
+    testbed::run(LIMIT, async {
+        let lab = Lab::new(3)?;
+        let (us, peer, other) = (lab.host(1), lab.host(2), lab.host(3));
+        let eth0 = Eth0::of(us)?;
+        let v4 = IpAddr::from(peer.v4());
+        let mut listener = Listener::on(us, 64, ROOM)?;
+        listener.watch([v4]);
+        listener.hears_route(v4, eth0.on_link()).await?;
+        send(us, v4)?;
+        let answered = eth0.neighbour(v4, Reachable, &peer.card()?)?;
+        listener.hears(answered).await?;
+        listener.told.clear();
+
+        announce(other, peer.v4())?;
+        let moved = eth0.neighbour(v4, Stale, &other.card()?)?;
+        listener.hears(moved).await?;
+        // The same once more changes nothing: the last event is that of the way back.
+        announce(other, peer.v4())?;
+        announce(peer, peer.v4())?;
+        listener
+            .hears(eth0.neighbour(v4, Stale, &peer.card()?)?)
+            .await?;
+        assert_eq!(listener.told.len(), 2, "{:#?}", listener.told);
+        Ok(())
+    })
+    .await
+}
+
+/// Says to all that the address is at this host's card.
+fn announce(host: &Host, addr: Ipv4Addr) -> anyhow::Result<()> {
+    let card: HardwareAddress = host.card()?.parse().map_err(anyhow::Error::msg)?;
+    let everyone = [0xff; 6];
+    let parts: [&[u8]; 8] = [
+        &everyone,
+        &card.0,
+        // ARP for IPv4 over Ethernet, a reply.
+        &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2],
+        &card.0,
+        &addr.octets(),
+        // Linux takes no other for one (`arp_is_garp` of net/ipv4/arp.c).
+        &card.0,
+        &addr.octets(),
+        &[0; 18],
+    ];
+    host.within(|| -> anyhow::Result<()> {
+        let (domain, kind) = (AddressFamily::Packet, SockType::Raw);
+        let socket = socket(domain, kind, SockFlag::SOCK_CLOEXEC, None)?;
+        let eth0 = getifaddrs()?.filter(|interface| interface.interface_name == "eth0");
+        let mut links = eth0.filter_map(|eth0| eth0.address?.as_link_addr().copied());
+        let link = links.next().context("eth0 has no link address")?;
+        sendto(
+            socket.as_raw_fd(),
+            &parts.concat(),
+            &link,
+            MsgFlags::empty(),
+        )?;
+        Ok(())
+    })?
 }
 
 /// Of a plain link, such as a bridge or a network card, the kernel tells a change up to a

@@ -85,6 +85,8 @@ const DETECTION_TIME: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(60);
 const DESTROY_DELAY: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(600);
+const DESTROY_STALLED_AFTER: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(600);
 const IDLE_PROBE_INTERVAL: RangeInclusive<Duration> =
     Duration::from_millis(50)..=Duration::from_secs(60);
 const RECOVERY_TIMEOUT: RangeInclusive<Duration> =
@@ -158,16 +160,32 @@ pub static KEYS: &[Key] = &[
         get: |c| shown(c.core.detection_time),
     },
     Key {
+        name: "host_detection_time",
+        help: "the same where the peer's card still answers, and nothing else of it does (10ms to 1m)",
+        set: |c, v| duration(v, DETECTION_TIME).map(|x| c.core.host_detection_time = x),
+        get: |c| shown(c.core.host_detection_time),
+    },
+    Key {
         name: "destroy_sockets",
         help: "whether the sockets of a dead peer are destroyed, so that blocked calls return: on or off",
         set: |c, v| on_off(v).map(|x| c.core.destroy_sockets = x),
-        get: |c| Value::Text(if c.core.destroy_sockets { "on" } else { "off" }.to_owned()),
+        get: |c| on_or_off(c.core.destroy_sockets),
     },
     Key {
         name: "destroy_delay",
         help: "how long the silence must be before that; not less than detection_time (100ms to 10m)",
         set: |c, v| duration(v, DESTROY_DELAY).map(|x| c.core.destroy_delay = x),
         get: |c| shown(c.core.destroy_delay),
+    },
+    Key {
+        name: "destroy_stalled_after",
+        help: "how long a flow with a living peer is stalled before it is destroyed; off, or 1s to 10m",
+        set: |c, v| {
+            let after = duration_or_off(v, DESTROY_STALLED_AFTER)?;
+            c.core.destroy_stalled_after = after.unwrap_or(Duration::ZERO);
+            Ok(())
+        },
+        get: |c| shown_or_zero(c.core.destroy_stalled_after),
     },
     Key {
         name: "idle_probe_interval",
@@ -177,10 +195,7 @@ pub static KEYS: &[Key] = &[
             c.core.idle_probe_interval = interval.unwrap_or(Duration::ZERO);
             Ok(())
         },
-        get: |c| match c.core.idle_probe_interval {
-            Duration::ZERO => Value::Text("off".to_owned()),
-            interval => shown(interval),
-        },
+        get: |c| shown_or_zero(c.core.idle_probe_interval),
     },
     Key {
         name: "idle_probe_jitter_percent",
@@ -193,6 +208,24 @@ pub static KEYS: &[Key] = &[
         help: "the most probes that are sent in a second, to all peers together (1 to 100000)",
         set: |c, v| number(v, 1..=100_000).map(|x| c.core.max_probes_per_second = x),
         get: |c| Value::Integer(c.core.max_probes_per_second.into()),
+    },
+    Key {
+        name: "neighbour_probes",
+        help: "whether peers on the link are asked by ARP and neighbour discovery: on or off",
+        set: |c, v| on_off(v).map(|x| c.core.neighbour_probes = x),
+        get: |c| on_or_off(c.core.neighbour_probes),
+    },
+    Key {
+        name: "neighbour_probes_per_second",
+        help: "the most such probes that are sent in a second on one link (1 to 1000)",
+        set: |c, v| number(v, 1..=1000).map(|x| c.core.neighbour_probes_per_second = x),
+        get: |c| Value::Integer(c.core.neighbour_probes_per_second.into()),
+    },
+    Key {
+        name: "probe_closed_port",
+        help: "whether a port beside the peer's own, which its kernel refuses, is asked too: on or off",
+        set: |c, v| on_off(v).map(|x| c.core.probe_closed_port = x),
+        get: |c| on_or_off(c.core.probe_closed_port),
     },
     Key {
         name: "recovery_timeout",
@@ -345,6 +378,15 @@ fn shown(duration: Duration) -> Value {
 
 fn shown_or_off(duration: Option<Duration>) -> Value {
     duration.map_or(Value::Text("off".to_owned()), shown)
+}
+
+/// Zero is off.
+fn shown_or_zero(duration: Duration) -> Value {
+    shown_or_off((duration != Duration::ZERO).then_some(duration))
+}
+
+fn on_or_off(on: bool) -> Value {
+    Value::Text(if on { "on" } else { "off" }.to_owned())
 }
 
 fn list(targets: &[Target]) -> Value {

@@ -43,6 +43,11 @@ destroy_delay = "2s"
 idle_probe_interval = "off"
 idle_probe_jitter_percent = 50
 max_probes_per_second = 100_000
+neighbour_probes = "off"
+neighbour_probes_per_second = 50
+probe_closed_port = "off"
+destroy_stalled_after = "off"
+host_detection_time = "3s"
 ring_bytes = 65_536
 
 [[peer]]
@@ -66,6 +71,11 @@ addresses = ["::ffff:10.0.0.5", "10.0.0.5", "fd00::5"]
     assert_eq!(config.core.idle_probe_interval, Duration::ZERO);
     assert_eq!(config.core.idle_probe_jitter_percent, 50);
     assert_eq!(config.core.max_probes_per_second, 100_000);
+    assert!(!config.core.neighbour_probes);
+    assert_eq!(config.core.neighbour_probes_per_second, 50);
+    assert!(!config.core.probe_closed_port);
+    assert_eq!(config.core.destroy_stalled_after, Duration::ZERO);
+    assert_eq!(config.core.host_detection_time, Duration::from_secs(3));
     assert_eq!(config.ring_bytes, 65_536);
     let names: Vec<_> = config.peers.iter().map(|p| p.name.as_str()).collect();
     assert_eq!(names, ["http://node4:9000", "https://[fd00::5]:9000"]);
@@ -128,6 +138,11 @@ destroy_delay = "50ms"
 idle_probe_interval = "10ms"
 idle_probe_jitter_percent = 51
 max_probes_per_second = 0
+neighbour_probes = true
+neighbour_probes_per_second = 0
+probe_closed_port = "of"
+destroy_stalled_after = "500ms"
+host_detection_time = "off"
 "#;
     assert_eq!(
         file(text).unwrap_err(),
@@ -137,6 +152,11 @@ max_probes_per_second = 0
             r#"d.toml:3:23: idle_probe_interval: 10ms is out of bounds; the least is 50ms, the most 1m; or write "off""#,
             "d.toml:4:29: idle_probe_jitter_percent: 51 is out of bounds; the least is 0, the most 50",
             "d.toml:5:25: max_probes_per_second: 0 is out of bounds; the least is 1, the most 100000",
+            r#"d.toml:6:20: neighbour_probes: expected a string, as in "on", found a boolean"#,
+            "d.toml:7:31: neighbour_probes_per_second: 0 is out of bounds; the least is 1, the most 1000",
+            r#"d.toml:8:21: probe_closed_port: "of" is none of on, off; did you mean "off"?"#,
+            r#"d.toml:9:25: destroy_stalled_after: 500ms is out of bounds; the least is 1s, the most 10m; or write "off""#,
+            r#"d.toml:10:23: host_detection_time: "off" is not a duration (expected number at 0); write it as "250ms" or "30s""#,
         ]
     );
 }

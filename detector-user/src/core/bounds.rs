@@ -19,6 +19,9 @@ pub const MAX_NAMESPACES: usize = 16;
 /// daemon runs.
 pub(super) const MAX_GATEWAYS: usize = 16;
 
+/// The most links whose neighbour probes are counted; by more of them no neighbour is probed.
+pub(super) const MAX_LINKS: usize = 1024;
+
 /// A new namespace may be told before the one that it replaces is gone.
 pub(super) const NAMESPACES_KEPT: usize = 2 * MAX_NAMESPACES;
 
@@ -58,10 +61,9 @@ impl Bounds {
         4 * self.addresses()
     }
 
-    /// Requests that wait for a thread, one a peer: one that came in the place of another may
-    /// wait beside it.
+    /// Requests that wait for a thread: one for each address of each peer.
     pub const fn waiting(self) -> usize {
-        2 * self.max_peers
+        self.addresses()
     }
 
     /// Probes that wait to be sent, and that wait for their answers: a suspect is asked in four
@@ -109,7 +111,7 @@ mod tests {
         for peers in [1, 1024, 5000, MAX_PEERS] {
             let bounds = Bounds::new(peers);
             for room in [
-                bounds.waiting(),
+                bounds.waiting() / MAX_ADDRESSES,
                 bounds.probes() / 4,
                 bounds.signals() / 4,
                 bounds.changes() / 4,

@@ -3,6 +3,7 @@ use std::{net::IpAddr, time::Duration};
 use super::{
     Destroyed, FlowEventKind, FlowId, FlowReading, NeighbourState, NetworkEvent, Operation,
     Outcome, PeerState, ProbeAnswer, ProbeOutcome, ProbeTarget, Route, SourceKind, Time,
+    context::Around, path::Path,
 };
 
 /// Why a peer's verdict is what it is, as data.
@@ -59,7 +60,7 @@ pub struct RouteLine {
 }
 
 /// The numbers that the verdict compares.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SilenceLine {
     /// Since anything was heard while a demand stood.
     pub duration: Duration,
@@ -120,26 +121,95 @@ impl EventWhat {
     }
 }
 
+/// Everything about a peer and the ways to it.
+pub(super) fn explanation(
+    now: Time,
+    state: PeerState,
+    paths: &[&Path],
+    around: Around<'_>,
+) -> Explanation {
+    let flows: Vec<_> = paths.iter().flat_map(|path| path.flow_lines(now)).collect();
+    // Of several paths the one that is worst, whose silence is the longest.
+    let silence = paths
+        .iter()
+        .map(|path| path.silence_line(now, around))
+        .max_by_key(|line| (line.duration, line.detection_time))
+        .unwrap_or_default();
+    let large = paths.iter().find_map(|path| path.large_segments());
+    let mut events: Vec<_> = paths.iter().flat_map(|path| path.event_lines()).collect();
+    events.sort_by_key(|event| event.at);
+    let addresses = &state.addresses;
+    Explanation {
+        summary: summary(now, &state, &silence, flows.len(), large),
+        routes: around.isolation.network.lines(addresses),
+        silence,
+        flows,
+        events,
+        probes: paths
+            .iter()
+            .flat_map(|path| path.probe_lines(now))
+            .collect(),
+        destroyed: paths
+            .iter()
+            .filter_map(|path| path.destroyed_sockets())
+            .reduce(Destroyed::plus),
+        clauses: paths
+            .iter()
+            .flat_map(|path| path.clause_lines(now, around))
+            .collect(),
+        state,
+    }
+}
+
 /// One sentence for a person.
-pub(super) fn summary(now: Time, state: &PeerState, silence: &SilenceLine, flows: usize) -> String {
+fn summary(
+    now: Time,
+    state: &PeerState,
+    silence: &SilenceLine,
+    flows: usize,
+    large: Option<u32>,
+) -> String {
     let heard = state.last_heard.map_or_else(
         || "never heard from".to_owned(),
         |heard| format!("last heard from {} ago", rounded(now.since(heard))),
     );
-    let demand = if silence.unanswered_transmissions == 0 {
-        "nothing stands unanswered".to_owned()
-    } else {
-        format!(
-            "{} transmissions unanswered ({} needed), silent for {} ({} needed)",
-            silence.unanswered_transmissions,
-            silence.required_transmissions,
-            rounded(silence.duration),
-            rounded(silence.detection_time),
-        )
-    };
     format!(
-        "{} is {} ({}): {heard} on {flows} flows; {demand}.",
-        state.peer, state.verdict, state.reason
+        "{} is {} ({}): {heard} on {flows} flows; {}{}.",
+        state.peer,
+        state.verdict,
+        state.reason,
+        demand(state, silence, flows),
+        large.map_or_else(String::new, advice),
+    )
+}
+
+/// What stands unanswered.
+fn demand(state: &PeerState, silence: &SilenceLine, flows: usize) -> String {
+    let unanswered = format!(
+        "{} transmissions unanswered ({} needed), silent for {} ({} needed)",
+        silence.unanswered_transmissions,
+        silence.required_transmissions,
+        rounded(silence.duration),
+        rounded(silence.detection_time),
+    );
+    match (silence.unanswered_transmissions, state.stalled_flows) {
+        (0, 0) => "nothing stands unanswered".to_owned(),
+        (0, stalled) => {
+            let oldest = state.oldest_stall.unwrap_or_default();
+            format!(
+                "{stalled} of {flows} flows stalled, for {}",
+                rounded(oldest)
+            )
+        }
+        _ => unanswered,
+    }
+}
+
+/// What to do where large segments are lost.
+fn advice(bytes: u32) -> String {
+    format!(
+        "; segments with {bytes} bytes of data are lost while those without data pass: compare \
+         the MTU of the links on the way (ip link), or set net.ipv4.tcp_mtu_probing=1"
     )
 }
 

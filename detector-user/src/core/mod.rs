@@ -8,50 +8,57 @@
 //! 2. [`Detector::poll_effect`] until it returns `None`, carrying out each effect.
 //!
 //! The same signals at the same times give the same verdicts.
+//!
+//! ```text
+//! rule        decide(&Facts, &Settings) -> Decision: the verdict, without memory
+//! session     the state of a path: verdict, breaker, and the reason of each
+//! evidence    what is known of a path, by layer and flow
+//! isolation   whether it is this node itself that is cut off
+//! schedule    when to look, and when to probe
+//! path        one address of a peer: joins the above
+//! peer        the sum of its paths
+//! detector    all peers: signals in, effects out
+//! ```
 
 mod bounds;
-mod breaker;
-mod budget;
+mod context;
 mod detector;
 mod evidence;
 mod explain;
 mod flow;
-mod gateways;
 mod hardware;
-mod look;
+mod isolation;
 mod nanos;
-mod network;
 mod path;
-mod pauses;
 mod peer;
-mod probes;
 mod reports;
-mod rhythm;
+mod rule;
+mod schedule;
+mod session;
 mod settings;
 mod signal;
 mod state;
+mod teardown;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod time;
-mod tracked;
 mod vitals;
 mod vocabulary;
-mod weight;
-mod witness;
 
 pub(crate) use self::vocabulary::vocabulary;
 pub use self::{
     bounds::{Bounds, MAX_ADDRESSES, MAX_NAMESPACES, MAX_PEERS},
-    breaker::{Trial, TrialError, TrialOutcome},
     detector::{Detector, Effect},
+    evidence::HEARD_RESOLUTION,
     explain::{
         ClauseLine, EventLine, EventWhat, Explanation, FlowLine, ProbeLine, RouteLine, SilenceLine,
     },
     flow::{FlowId, FlowReading, TcpState},
     hardware::HardwareAddress,
     reports::OperationReport,
+    session::{Administrator, Trial, TrialError, TrialOutcome},
     settings::Settings,
     signal::{
         Destroyed, Endpoint, FlowEvent, FlowEventKind, NamespaceChange, NeighbourState,
@@ -59,8 +66,8 @@ pub use self::{
         SourceKind,
     },
     state::{PathState, PeerName, PeerState},
+    teardown::{Spare, Teardown},
     time::Time,
-    tracked::HEARD_RESOLUTION,
     vitals::Health,
     vocabulary::{Breaker, Mode, Operation, Outcome, Reason, Trend, Verdict},
 };

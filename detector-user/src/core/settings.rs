@@ -46,6 +46,22 @@ pub struct Settings {
     pub max_peers: usize,
     /// The most flows that are kept for one peer.
     pub max_flows_per_peer: usize,
+    /// Whether neighbours are asked by ARP and neighbour discovery.
+    #[serde(default = "yes")]
+    pub neighbour_probes: bool,
+    /// The most such probes that are sent in a second on one link.
+    #[serde(default = "neighbour_probes_per_second")]
+    pub neighbour_probes_per_second: u32,
+    /// Whether the closed port beside a peer's own is asked too.
+    #[serde(default = "yes")]
+    pub probe_closed_port: bool,
+    /// How long a flow must be stalled before it is destroyed; zero destroys none.
+    #[serde(default = "destroy_stalled_after", with = "nanos")]
+    pub destroy_stalled_after: Duration,
+    /// The shortest silence that makes a peer Dead while its card answers, or
+    /// its segments still arrive.
+    #[serde(default = "host_detection_time", with = "nanos")]
+    pub host_detection_time: Duration,
 }
 
 impl Settings {
@@ -72,11 +88,16 @@ impl Default for Settings {
             failure_window: failure_window(),
             max_peers: 1024,
             max_flows_per_peer: 4096,
+            neighbour_probes: yes(),
+            neighbour_probes_per_second: neighbour_probes_per_second(),
+            probe_closed_port: yes(),
+            destroy_stalled_after: destroy_stalled_after(),
+            host_detection_time: host_detection_time(),
         }
     }
 }
 
-// Recordings of before there were reports have no such settings.
+// Recordings of before there were reports, or layers, have no such settings.
 
 fn failure_threshold() -> u32 {
     3
@@ -84,4 +105,20 @@ fn failure_threshold() -> u32 {
 
 fn failure_window() -> Duration {
     Duration::from_secs(60)
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn neighbour_probes_per_second() -> u32 {
+    5
+}
+
+const fn destroy_stalled_after() -> Duration {
+    Duration::from_secs(5)
+}
+
+const fn host_detection_time() -> Duration {
+    Duration::from_secs(1)
 }

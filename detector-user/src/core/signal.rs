@@ -113,6 +113,9 @@ pub enum ProbeAnswer {
     Reset,
     /// The segment on a flow was acknowledged.
     Ack,
+    /// The peer itself said by ICMP that it takes no such connect. Hosts limit how often they
+    /// do (net.ipv4.icmp_ratelimit), so that it proves life, and its absence nothing.
+    Unreachable,
 }
 
 impl ProbeAnswer {
@@ -123,6 +126,7 @@ impl ProbeAnswer {
             Self::SynAck => "syn_ack",
             Self::Reset => "reset",
             Self::Ack => "ack",
+            Self::Unreachable => "unreachable",
         }
     }
 }
@@ -284,6 +288,18 @@ pub struct Destroyed {
     pub failed: u32,
 }
 
+impl Destroyed {
+    /// The sum of both.
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            destroyed: self.destroyed + other.destroyed,
+            spared: self.spared + other.spared,
+            gone: self.gone + other.gone,
+            failed: self.failed + other.failed,
+        }
+    }
+}
+
 /// What happened to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -353,16 +369,17 @@ pub enum Signal {
     PeerRemoved { peer: PeerName },
     /// Something happened to a flow.
     Flow(FlowEvent),
-    /// All flows with a peer's addresses, complete, as they were at `at` or shortly after: of
+    /// All flows with one of a peer's addresses, complete, as they were at `at` or shortly after: of
     /// what happened since, some may be missing.
     SocketsRead {
         at: Time,
         source: SourceKind,
         peer: PeerName,
+        addr: IpAddr,
         flows: Vec<FlowReading>,
     },
     /// Reading the sockets failed; the verdict must do without.
-    SocketsUnreadable { peer: PeerName },
+    SocketsUnreadable { peer: PeerName, addr: IpAddr },
     /// Something happened to a probe.
     Probe(ProbeEvent),
     /// Something changed about links, routes or neighbours.
@@ -379,6 +396,7 @@ pub enum Signal {
     SocketsDestroyed {
         at: Time,
         peer: PeerName,
+        addr: IpAddr,
         generation: u64,
         result: Destroyed,
     },

@@ -41,7 +41,7 @@ pub(super) fn established(n: u16, last_heard: Time) -> FlowReading {
         segments_sent: 1000,
         segments_retransmitted: 0,
         bytes_acked: 0,
-        mss: 1448,
+        mss: 0,
     }
 }
 

@@ -33,10 +33,7 @@ use crate::{
     clock,
     config::Config,
     core::{Effect, OperationReport, PeerState, Signal, Verdict},
-    effect::{
-        destroy::{self, Destroyer},
-        protect::Protection,
-    },
+    effect::{destroy::Destroyer, protect::Protection},
     insight::Correlations,
     netns::Following,
     record::{Recorder, Taped},
@@ -351,18 +348,9 @@ impl Driver {
         }
         while let Some(effect) = self.detector.poll_effect() {
             match effect {
-                Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),
-                Effect::DestroySockets {
-                    peer,
-                    generation,
-                    silent_since,
-                    sockets,
-                } => self.destroyer.request(destroy::Request {
-                    peer,
-                    generation,
-                    silent_since,
-                    sockets,
-                }),
+                Effect::ReadSockets { peer, addr } => self.reader.request(peer, addr),
+                Effect::DestroySockets(teardown) => self.destroyer.request(teardown),
+                Effect::CancelTeardown { peer, addr } => self.destroyer.call_off(peer, addr),
                 Effect::Probe {
                     probe,
                     target,
@@ -382,8 +370,8 @@ impl Driver {
                     self.correlations.retracted(&peer);
                     self.outlets.retract(peer, revision);
                 }
-                Effect::ReportEstablished { peer, on } => {
-                    if let Err(error) = self.source.report_established(&peer, on) {
+                Effect::ReportEstablished { peer, addr, on } => {
+                    if let Err(error) = self.source.report_established(&peer, addr, on) {
                         warn!(%peer, error = format!("{error:#}"), "a returning peer is noticed later");
                     }
                 }

@@ -153,10 +153,11 @@ fn drive_a_cut(taped: &mut Taped, late: Duration, tries: bool) -> Vec<PeerState>
 fn carried_out(effect: Effect, millis: u64, firewalled: bool) -> Vec<Signal> {
     let at = ms(millis);
     match effect {
-        Effect::ReadSockets { peer, .. } => vec![Signal::SocketsRead {
+        Effect::ReadSockets { peer, addr } => vec![Signal::SocketsRead {
             at,
             source: SourceKind::SockDiag,
             peer,
+            addr,
             flows: (0..FLOWS).map(|n| reading(n, millis)).collect(),
         }],
         Effect::Probe { probe, target, .. } => {
@@ -173,12 +174,11 @@ fn carried_out(effect: Effect, millis: u64, firewalled: bool) -> Vec<Signal> {
             let outcomes = std::iter::once(ProbeOutcome::Sent).chain(answer);
             outcomes.map(outcome).collect()
         }
-        Effect::DestroySockets {
-            peer, generation, ..
-        } => vec![Signal::SocketsDestroyed {
+        Effect::DestroySockets(teardown) => vec![Signal::SocketsDestroyed {
             at,
-            peer,
-            generation,
+            peer: teardown.peer,
+            addr: teardown.addr,
+            generation: teardown.generation,
             result: Destroyed::default(),
         }],
         _ => Vec::new(),

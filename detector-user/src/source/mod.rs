@@ -12,6 +12,8 @@ pub mod support;
 
 pub use self::select::ActiveSource;
 
+use std::net::IpAddr;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
@@ -28,7 +30,8 @@ pub trait Source {
     fn watch(&mut self, watched: &Watched) -> anyhow::Result<()>;
 
     /// Whether finished handshakes with this peer are to be reported.
-    fn report_established(&mut self, peer: &PeerName, on: bool) -> anyhow::Result<()>;
+    fn report_established(&mut self, peer: &PeerName, addr: IpAddr, on: bool)
+    -> anyhow::Result<()>;
 
     /// Replaces the set of network namespaces that are looked at beside the daemon's own, by
     /// number. An error leaves some of the previous ones in force.

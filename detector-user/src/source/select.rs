@@ -1,5 +1,7 @@
 //! Which source is used: the operator's choice, or the best that works here.
 
+use std::net::IpAddr;
+
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
@@ -76,10 +78,15 @@ impl Source for ActiveSource {
         }
     }
 
-    fn report_established(&mut self, peer: &PeerName, on: bool) -> anyhow::Result<()> {
+    fn report_established(
+        &mut self,
+        peer: &PeerName,
+        addr: IpAddr,
+        on: bool,
+    ) -> anyhow::Result<()> {
         match self {
-            Self::Ebpf(source) => source.report_established(peer, on),
-            Self::SockDiag(source) => source.report_established(peer, on),
+            Self::Ebpf(source) => source.report_established(peer, addr, on),
+            Self::SockDiag(source) => source.report_established(peer, addr, on),
         }
     }
 

@@ -131,6 +131,16 @@ impl Host {
         format!("http://[{}]:{}", self.v6(), crate::PEER_PORT)
     }
 
+    /// The hardware address of its eth0, as in 02:00:00:00:00:01.
+    pub fn card(&self) -> anyhow::Result<String> {
+        let shown = self.exec("ip", &["-o", "link", "show", "dev", "eth0"])?;
+        let mut words = shown
+            .split_whitespace()
+            .skip_while(|word| *word != "link/ether");
+        let card = words.nth(1).map(str::to_owned);
+        card.with_context(|| format!("eth0 of {} has no hardware address: {shown}", self.name()))
+    }
+
     /// The name of its network namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use detector_tests::{Cut, Host, testbed};
 use detector_user::core::{ProbeAnswer, ProbeOutcome};
 
-use super::{A_WHILE, Asker, LIMIT, OPEN, PATIENT, SHORT, SHUT, all, connect, listen, ready};
+use super::{A_WHILE, Asker, LIMIT, OPEN, PATIENT, SHORT, SHUT, all, card, connect, listen, ready};
 
 #[tokio::test]
 async fn a_living_host_answers_every_probe_and_its_programs_notice_nothing() -> anyhow::Result<()> {
@@ -21,7 +21,7 @@ async fn a_living_host_answers_every_probe_and_its_programs_notice_nothing() -> 
         let mut asker = Asker::on(us)?;
         let targets = all(&asker, peer);
         for _ in 0..20 {
-            asker.answers(&targets).await?;
+            asker.answers(&targets, peer).await?;
         }
         // The first connection that the program gets is the first real one.
         for listener in listeners {
@@ -50,7 +50,7 @@ async fn this_host_itself_can_be_asked() -> anyhow::Result<()> {
             connect(us.v6(), SHUT),
             connect([127, 0, 0, 1], SHUT),
         ];
-        asker.answers(&targets).await?;
+        asker.answers(&targets, us).await?;
         Ok(())
     })
     .await
@@ -70,7 +70,7 @@ async fn a_cut_host_answers_nothing_until_it_is_back() -> anyhow::Result<()> {
             let silent = asker.silence(&targets, SHORT).await;
             silent.with_context(|| cut.as_str())?;
             lab.heal(&[2])?;
-            asker.answers(&targets).await?;
+            asker.answers(&targets, peer).await?;
         }
         Ok(())
     })
@@ -87,7 +87,7 @@ async fn an_answer_after_giving_up_is_not_reported() -> anyhow::Result<()> {
         // All of them are answered, some microseconds later.
         let targets = all(&asker, peer);
         asker.silence(&targets, Duration::ZERO).await?;
-        asker.answers(&targets).await?;
+        asker.answers(&targets, peer).await?;
         Ok(())
     })
     .await
@@ -110,7 +110,7 @@ async fn a_request_of_the_peer_s_own_is_an_answer() -> anyhow::Result<()> {
         let from = peer.within(|| UdpSocket::bind((peer.v4(), 0)))??;
         from.send_to(b"x", SocketAddr::from((us.v4(), 7)))?;
         let event = asker.event().await?;
-        let answered = ProbeOutcome::Answered(ProbeAnswer::Neighbour);
+        let answered = ProbeOutcome::Answered(ProbeAnswer::Neighbour(card(peer)?));
         assert_eq!((event.probe, event.outcome), (probe, answered));
         Ok(())
     })

@@ -15,7 +15,7 @@ use nix::{
 use tokio::{sync::mpsc::channel, time::timeout};
 
 use super::{
-    A_WHILE, Asker, LIMIT, OPEN, PATIENT, SHORT, SHUT, all, connect, listen, ready, start,
+    A_WHILE, Asker, LIMIT, OPEN, PATIENT, SHORT, SHUT, all, card, connect, listen, ready, start,
 };
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn what_cannot_be_sent_has_failed() -> anyhow::Result<()> {
         for change in [&down as &dyn Fn() -> anyhow::Result<()>, &no_carrier] {
             assert_eq!(
                 asker.answer(asker.neighbour(peer.v4())).await?,
-                ProbeAnswer::Neighbour
+                ProbeAnswer::Neighbour(card(peer)?)
             );
             change()?;
             for addr in [IpAddr::from(peer.v4()), peer.v6().into()] {
@@ -192,13 +192,13 @@ async fn nothing_is_left() -> anyhow::Result<()> {
             asker.answer(target).await?;
         }
         // The raw sockets are kept for the next probe, a connect is not kept at all.
-        assert_eq!(sockets(us)?, ["packet", "raw6"]);
+        assert_eq!(sockets(us)?, ["packet", "packet"]);
         drop(listeners);
         assert_eq!(sockets(peer)?, [""; 0]);
         lab.cut(&[2], Cut::SilentDrop)?;
         asker.silence(&all(&asker, peer), SHORT).await?;
         testbed::until("the connects are closed", PATIENT, async || {
-            Ok((sockets(us)? == ["packet", "raw6"]).then_some(()))
+            Ok((sockets(us)? == ["packet", "packet"]).then_some(()))
         })
         .await?;
         // Some wait while it is dropped.

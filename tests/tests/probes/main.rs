@@ -1,6 +1,7 @@
 //! The daemon's own probes, on real links: who is answered for, and who is not.
 
 mod answers;
+mod frames;
 mod limits;
 
 use std::{
@@ -12,7 +13,10 @@ use anyhow::{Context as _, ensure};
 use detector_tests::{Host, Lab, testbed};
 use detector_user::{
     clock,
-    core::{Bounds, Endpoint, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
+    core::{
+        Bounds, Endpoint, HardwareAddress, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome,
+        ProbeTarget, Signal,
+    },
     netns::Namespaces,
     source::probe::Prober,
 };
@@ -114,11 +118,12 @@ impl Asker {
         }
     }
 
-    /// Asks one after the other, and sees that each is answered as its kind is.
-    async fn answers(&mut self, targets: &[ProbeTarget]) -> anyhow::Result<()> {
+    /// Asks one after the other, and sees that each is answered by the host as its kind is.
+    async fn answers(&mut self, targets: &[ProbeTarget], host: &Host) -> anyhow::Result<()> {
+        let card = card(host)?;
         for &target in targets {
             let answer = self.answer(target).await?;
-            ensure!(answer == wanted(target), "{target}: {answer:?}");
+            ensure!(answer == wanted(target, card), "{target}: {answer:?}");
         }
         Ok(())
     }
@@ -182,10 +187,16 @@ fn all(asker: &Asker, host: &Host) -> [ProbeTarget; 6] {
     ]
 }
 
-fn wanted(target: ProbeTarget) -> ProbeAnswer {
+fn card(host: &Host) -> anyhow::Result<HardwareAddress> {
+    host.card()?.parse().map_err(anyhow::Error::msg)
+}
+
+/// The answer to a probe of this kind, of the host with this card.
+fn wanted(target: ProbeTarget, card: HardwareAddress) -> ProbeAnswer {
     match target {
-        ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour,
+        ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour(card),
         ProbeTarget::Connect(Endpoint { port: OPEN, .. }) => ProbeAnswer::SynAck,
         ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => ProbeAnswer::Reset,
+        ProbeTarget::Flow { .. } => ProbeAnswer::Ack,
     }
 }

@@ -47,6 +47,11 @@ impl Overrides {
                 self.detection_time.as_deref(),
             ),
             (
+                "--host-detection-time",
+                "host_detection_time",
+                self.host_detection_time.as_deref(),
+            ),
+            (
                 "--destroy-delay",
                 "destroy_delay",
                 self.destroy_delay.as_deref(),
@@ -55,6 +60,21 @@ impl Overrides {
                 "--destroy-sockets",
                 "destroy_sockets",
                 self.destroy_sockets.as_deref(),
+            ),
+            (
+                "--destroy-stalled-after",
+                "destroy_stalled_after",
+                self.destroy_stalled_after.as_deref(),
+            ),
+            (
+                "--neighbour-probes",
+                "neighbour_probes",
+                self.neighbour_probes.as_deref(),
+            ),
+            (
+                "--probe-closed-port",
+                "probe_closed_port",
+                self.probe_closed_port.as_deref(),
             ),
             ("--source", "source", self.source.as_deref()),
             ("--metrics", "metrics", self.metrics.as_deref()),

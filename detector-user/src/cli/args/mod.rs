@@ -187,10 +187,18 @@ pub struct Overrides {
     pub mode: Option<String>,
     #[arg(long, value_name = "DURATION", help = describe("detection_time"))]
     pub detection_time: Option<String>,
+    #[arg(long, value_name = "DURATION", help = describe("host_detection_time"))]
+    pub host_detection_time: Option<String>,
     #[arg(long, value_name = "DURATION", help = describe("destroy_delay"))]
     pub destroy_delay: Option<String>,
     #[arg(long, value_name = "on|off", help = describe("destroy_sockets"))]
     pub destroy_sockets: Option<String>,
+    #[arg(long, value_name = "DURATION|off", help = describe("destroy_stalled_after"))]
+    pub destroy_stalled_after: Option<String>,
+    #[arg(long, value_name = "on|off", help = describe("neighbour_probes"))]
+    pub neighbour_probes: Option<String>,
+    #[arg(long, value_name = "on|off", help = describe("probe_closed_port"))]
+    pub probe_closed_port: Option<String>,
     #[arg(long, value_name = "auto|ebpf|sock-diag", help = describe("source"))]
     pub source: Option<String>,
     /// Behave as on a kernel without BTF: retransmissions are only counted.

@@ -1,123 +1,67 @@
-//! What follows from anything that is done to a peer: publishing, new deadlines, and what
-//! others learn from it.
+//! What follows from anything that is done to a path: publishing, new deadlines, witnesses.
 
-use super::{Detector, Effect};
-use crate::core::{
-    Breaker, PeerName, Time, Verdict,
-    peer::{Change, Peer, Surroundings},
-};
+use super::{Detector, Effect, PathKey};
+use crate::core::{PeerName, Time, context::Context, path::Path, session::Turn};
 
 impl Detector {
-    /// Does something to a peer, then what follows from it: publishing and new deadlines.
-    pub(super) fn with_peer(
+    /// Does something to a path, then what follows from it.
+    pub(super) fn with_path(
         &mut self,
         now: Time,
-        name: &PeerName,
-        act: impl FnOnce(&mut Peer, Surroundings<'_>) -> Change,
+        key: &PathKey,
+        act: impl FnOnce(&mut Path, &mut Context<'_>) -> Turn,
     ) {
-        let Some(peer) = self.peers.get_mut(name) else {
+        let Some(path) = self.paths.get_mut(key) else {
             return;
         };
-        let around = Surroundings {
-            settings: &self.settings,
-            network: &self.network,
-            witnesses: &self.witnesses,
-            pauses: &self.pauses,
-        };
-        let before = Before {
-            timeout: peer.timeout(),
-            is_dead: peer.verdict() == Verdict::Dead,
-            heard: peer.last_heard(),
-        };
-        let change = act(peer, around);
-        if peer.timeout() != before.timeout {
-            self.timeouts.remove(&(before.timeout, name.clone()));
-            self.timeouts.insert((peer.timeout(), name.clone()));
+        let was_due = path.timeout();
+        let mut context = Self::context(
+            &self.settings,
+            &mut self.isolation,
+            &mut self.prober,
+            &mut self.effects,
+        );
+        let turn = act(path, &mut context);
+        let (due, needs_witnesses) = (path.timeout(), path.needs_witnesses());
+        if due != was_due {
+            self.timeouts.remove(&(was_due, key.clone()));
+            self.timeouts.insert((due, key.clone()));
         }
-        self.publish(name, change);
-        self.follow_up(now, name, before);
-        debug_assert!(self.timeouts.len() == self.peers.len(), "{now:?}");
-    }
-
-    fn publish(&mut self, name: &PeerName, change: Change) {
-        let Some(peer) = self.peers.get_mut(name) else {
-            return;
-        };
-        if change == Change::None {
-            return;
+        if turn != Turn::None {
+            self.publish(now, &key.peer);
         }
-        let mut publish = |peer: &mut Peer, breaker: Option<Breaker>| {
-            self.revision += 1;
-            peer.revision = self.revision;
-            let state = peer.state(&self.settings);
-            self.effects.push_back(Effect::Publish(match breaker {
-                Some(breaker) => state.with_breaker(breaker),
-                None => state,
-            }));
-        };
-        if change == Change::Closing {
-            publish(peer, Some(Breaker::HalfOpen));
-        }
-        publish(peer, None);
-        peer.told(peer.last_heard());
-    }
-
-    fn follow_up(&mut self, now: Time, name: &PeerName, before: Before) {
-        let Some(peer) = self.peers.get_mut(name) else {
-            return;
-        };
-        let is_dead = peer.verdict() == Verdict::Dead;
-        let heard = peer.last_heard();
-        let suspect = peer.needs_witnesses();
-        if peer.is_held_alone() {
-            self.witnesses.lose();
-        }
-        if let Some(at) = peer.take_news_of_hearing() {
-            self.effects.push_back(Effect::Heard {
-                peer: name.clone(),
-                at,
-            });
-        }
-        if let Some(order) = peer.take_order() {
-            self.effects.push_back(Effect::DestroySockets {
-                peer: name.clone(),
-                generation: order.generation,
-                silent_since: order.silent_since,
-                sockets: order.sockets,
-            });
-        }
-        if let Some(at) = heard
-            && heard > before.heard
-            && !is_dead
-        {
-            if let Some(heard) = peer.witness()
-                && self.network.is_elsewhere(&peer.addresses())
-            {
-                self.witnesses.heard(heard);
-            }
-            for addr in peer.addresses() {
-                self.network.heard(addr, at);
-            }
-        }
-        if let Some(on) = peer.take_news_of_awaiting() {
-            self.effects.push_back(Effect::ReportEstablished {
-                peer: name.clone(),
-                on,
-            });
-        }
-        if before.is_dead != is_dead {
+        if let Turn::Died | Turn::Returned = turn {
             self.recall_witnesses();
         }
-        if suspect {
-            self.ask_witnesses(now);
+        if needs_witnesses {
+            self.call_witnesses(now);
+        }
+        debug_assert!(self.timeouts.len() == self.paths.len(), "{now:?}");
+    }
+
+    /// Publishes what the peer has become.
+    pub(super) fn publish(&mut self, now: Time, name: &PeerName) {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        self.revision += 1;
+        let paths: Vec<&Path> = peer
+            .addresses
+            .iter()
+            .filter_map(|addr| {
+                self.paths.get(&PathKey {
+                    peer: name.clone(),
+                    addr: *addr,
+                })
+            })
+            .collect();
+        let state = peer.publish(now, self.revision, &paths, &self.isolation, &self.settings);
+        let heard = state.last_heard;
+        self.effects.push_back(Effect::Publish(state));
+        for key in self.paths_of(name) {
+            if let Some(path) = self.paths.get_mut(&key) {
+                path.told(heard);
+            }
         }
     }
-}
-
-/// What a peer was like before something was done to it.
-#[derive(Clone, Copy, Debug)]
-struct Before {
-    timeout: Time,
-    is_dead: bool,
-    heard: Option<Time>,
 }

@@ -1,13 +1,15 @@
 //! The state of all peers: takes signals in, and says what is to be done.
 //!
 //! ```text
-//! detector   signals and timeouts, each to the peers that it concerns
-//! asking     probes within the budget, and witnesses
-//! following  what follows from anything that is done to a peer
+//! detector    signals and timeouts, each to the paths that it concerns
+//! peers       which peers there are, and the paths to their addresses
+//! witnesses   who is probed so that it bears witness
+//! following   what follows from anything that is done to a path
 //! ```
 
-mod asking;
 mod following;
+mod peers;
+mod witnesses;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -15,28 +17,24 @@ use std::{
     time::Duration,
 };
 
-use self::asking::gateway_heard;
 use super::{
-    Endpoint, Explanation, FlowEvent, FlowId, NamespaceChange, NeighbourState, NetworkEvent,
-    OperationReport, PeerName, PeerState, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Settings,
-    Signal, Time, Trial, TrialError, TrialOutcome,
-    budget::{Budget, Urgency},
-    gateways::Gateways,
-    network::Network,
-    pauses::Pauses,
-    peer::{Change, Peer, Surroundings},
-    witness::Witnesses,
+    FlowEvent, FlowReading, NamespaceChange, NetworkEvent, OperationReport, PeerName, PeerState,
+    ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Settings, Signal, SourceKind,
+    Teardown, Time,
+    context::{Context, ProbeDesk},
+    isolation::Isolation,
+    path::Path,
+    peer::Peer,
+    schedule::Urgency,
+    session::Turn,
 };
 
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Read all sockets with this peer's addresses and hand them back as
-    /// [`Signal::SocketsRead`]. At most one is asked for a peer at a time.
-    ReadSockets {
-        peer: PeerName,
-        addresses: Vec<IpAddr>,
-    },
+    /// Read all sockets with this address of the peer and hand them back as
+    /// [`Signal::SocketsRead`]. At most one is asked for an address of a peer at a time.
+    ReadSockets { peer: PeerName, addr: IpAddr },
     /// Send one probe and report with [`Signal::Probe`] that it was sent, or failed, and
     /// then its answer, should it come within `give_up_after`.
     Probe {
@@ -44,23 +42,30 @@ pub enum Effect {
         target: ProbeTarget,
         give_up_after: Duration,
     },
-    /// Destroy these sockets, each only if it has heard nothing since `silent_since` when it
-    /// is looked at for the last time, and report with [`Signal::SocketsDestroyed`].
-    DestroySockets {
-        peer: PeerName,
-        generation: u64,
-        silent_since: Time,
-        /// Each flow with the cookie of its socket.
-        sockets: Vec<(FlowId, u64)>,
-    },
+    /// Destroy these sockets, each only if a last look at it does not spare it, and report with
+    /// [`Signal::SocketsDestroyed`].
+    DestroySockets(Teardown),
+    /// The peer is back: of what is to be destroyed with this address, destroy no more.
+    CancelTeardown { peer: PeerName, addr: IpAddr },
     /// The peer was heard, and nothing else of what is published changed.
     Heard { peer: PeerName, at: Time },
     /// Publish this change.
     Publish(PeerState),
     /// Publish that the peer is no longer watched.
     Retract { peer: PeerName, revision: u64 },
-    /// Ask the source to report finished handshakes with the peer, or no longer to.
-    ReportEstablished { peer: PeerName, on: bool },
+    /// Ask the source to report finished handshakes with this address, or no longer to.
+    ReportEstablished {
+        peer: PeerName,
+        addr: IpAddr,
+        on: bool,
+    },
+}
+
+/// One address of one peer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct PathKey {
+    peer: PeerName,
+    addr: IpAddr,
 }
 
 /// The state of all peers. See the module's doc for the order of calls.
@@ -68,16 +73,14 @@ pub enum Effect {
 pub struct Detector {
     settings: Settings,
     peers: BTreeMap<PeerName, Peer>,
+    paths: BTreeMap<PathKey, Path>,
     by_address: HashMap<IpAddr, BTreeSet<PeerName>>,
-    timeouts: BTreeSet<(Time, PeerName)>,
-    network: Network,
-    gateways: Gateways,
-    witnesses: Witnesses,
-    /// When witnesses may be asked again.
+    timeouts: BTreeSet<(Time, PathKey)>,
+    isolation: Isolation,
+    prober: ProbeDesk,
+    /// When witnesses may be probed again.
     witnesses_due: Time,
-    pauses: Pauses,
-    budget: Budget,
-    next_probe: u64,
+    next_trial: u64,
     effects: VecDeque<Effect>,
     revision: u64,
 }
@@ -86,17 +89,15 @@ impl Detector {
     /// A detector that knows no peers.
     pub fn new(settings: Settings) -> Self {
         Self {
-            network: Network::new(settings.bounds()),
-            gateways: Gateways::default(),
-            witnesses: Witnesses::default(),
+            isolation: Isolation::new(settings.bounds()),
+            prober: ProbeDesk::new(&settings),
             witnesses_due: Time::default(),
-            pauses: Pauses::default(),
-            budget: Budget::new(settings.max_probes_per_second),
-            next_probe: 1,
             settings,
             peers: BTreeMap::new(),
+            paths: BTreeMap::new(),
             by_address: HashMap::new(),
             timeouts: BTreeSet::new(),
+            next_trial: 1,
             effects: VecDeque::new(),
             revision: 0,
         }
@@ -110,35 +111,34 @@ impl Detector {
                 peer,
                 endpoints,
                 discovered,
-            } => self.configure(now, peer, endpoints, discovered),
+            } => self.configure(now, peer, &endpoints, discovered),
             Signal::PeerRemoved { peer } => self.remove(&peer),
             Signal::Flow(event) => self.flow_event(now, &event),
             Signal::SocketsRead {
                 at,
                 source,
                 peer,
+                addr,
                 flows,
-            } => {
-                self.network.flows(&flows);
-                self.with_peer(now, &peer, |peer, around| {
-                    peer.sockets(now, at, source, flows, around)
+            } => self.sockets(now, at, source, PathKey { peer, addr }, flows),
+            Signal::SocketsUnreadable { peer, addr } => {
+                self.with_path(now, &PathKey { peer, addr }, |path, _| {
+                    path.sockets_unreadable(now);
+                    Turn::None
                 });
             }
-            Signal::SocketsUnreadable { peer } => self.with_peer(now, &peer, |peer, _| {
-                peer.sockets_unreadable(now);
-                Change::None
-            }),
             Signal::Probe(event) => self.probe(now, &event),
             Signal::Network { at, event } => self.network(now, at, &event),
             Signal::Namespace { netns, change, .. } => self.namespace(now, netns, change),
             Signal::SocketsDestroyed {
                 peer,
+                addr,
                 generation,
                 result,
                 ..
-            } => self.with_peer(now, &peer, |peer, _| {
-                peer.destroyed(generation, result);
-                Change::None
+            } => self.with_path(now, &PathKey { peer, addr }, |path, _| {
+                path.destroyed(generation, result);
+                Turn::None
             }),
             Signal::Reported { reports } => self.reported(now, &reports),
         }
@@ -146,46 +146,26 @@ impl Detector {
 
     /// When [`Self::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let peers = self.timeouts.first().map(|(at, _)| *at);
-        [peers, self.gateways.timeout()].into_iter().flatten().min()
+        let paths = self.timeouts.first().map(|(at, _)| *at);
+        [paths, self.isolation.gateways.timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// To be called when [`Self::poll_timeout`] has passed; harmless at any other time.
     pub fn handle_timeout(&mut self, now: Time) {
         self.notice_pause(now);
-        for target in self.gateways.take_due(now) {
-            self.ask(now, None, target, Urgency::Routine);
-        }
+        let gateways = self.isolation.gateways.take_due(now);
+        self.probe_gateways(now, gateways, Urgency::Routine);
         let due: Vec<_> = self
             .timeouts
             .iter()
             .take_while(|(at, _)| *at <= now)
-            .map(|(_, name)| name.clone())
+            .map(|(_, key)| key.clone())
             .collect();
-        for name in due {
-            let mut look = None;
-            let mut questions = (Vec::new(), Urgency::Routine);
-            self.with_peer(now, &name, |peer, around| {
-                // They may have us look.
-                questions = peer.take_questions(now, around);
-                let (due, change) = peer.handle_timeout(now, around);
-                look = due.then(|| peer.addresses());
-                change
-            });
-            for target in questions.0 {
-                if !self.ask(now, Some(&name), target, questions.1) {
-                    self.with_peer(now, &name, |peer, _| {
-                        peer.refused(now);
-                        Change::None
-                    });
-                }
-            }
-            if let Some(addresses) = look {
-                self.effects.push_back(Effect::ReadSockets {
-                    peer: name,
-                    addresses,
-                });
-            }
+        for key in due {
+            self.with_path(now, &key, |path, context| path.handle_timeout(now, context));
         }
     }
 
@@ -194,162 +174,93 @@ impl Detector {
         self.effects.pop_front()
     }
 
-    /// Why the peer's verdict is what it is; `None` when it is not watched.
-    pub fn explain(&self, now: Time, peer: &PeerName) -> Option<Explanation> {
-        Some(self.peers.get(peer)?.explain(now, self.surroundings()))
-    }
-
-    /// Leases one of a HalfOpen peer's trials.
-    pub fn acquire_trial(&mut self, now: Time, peer: &PeerName) -> Result<Trial, TrialError> {
-        self.peers
-            .get_mut(peer)
-            .ok_or(TrialError::UnknownPeer)?
-            .acquire_trial(now, &self.settings)
-    }
-
-    /// Takes a trial back.
-    pub fn finish_trial(
+    fn sockets(
         &mut self,
         now: Time,
-        peer: &PeerName,
-        trial: u64,
-        outcome: TrialOutcome,
-    ) -> Result<(), TrialError> {
-        let mut finished = Err(TrialError::UnknownPeer);
-        self.with_peer(now, peer, |peer, around| {
-            finished = peer.finish_trial(now, trial, outcome, around.settings);
-            match finished {
-                Ok(()) => Change::State,
-                Err(_) => Change::None,
-            }
+        at: Time,
+        source: SourceKind,
+        key: PathKey,
+        flows: Vec<FlowReading>,
+    ) {
+        self.isolation.network.flows(&flows);
+        self.with_path(now, &key, |path, context| {
+            path.sockets(now, at, source, flows, context)
         });
-        finished
     }
 
     /// What the node's own programs say of their operations.
     fn reported(&mut self, now: Time, reports: &[OperationReport]) {
         for report in reports {
-            if let Some(peer) = &report.peer {
-                self.with_peer(now, peer, |peer, around| peer.reported(now, report, around));
+            let Some(peer) = &report.peer else { continue };
+            for key in self.paths_of(peer) {
+                self.with_path(now, &key, |path, context| {
+                    path.reported(now, report, context)
+                });
             }
         }
-    }
-
-    fn configure(&mut self, now: Time, name: PeerName, endpoints: Vec<Endpoint>, discovered: bool) {
-        let known = self.peers.contains_key(&name);
-        if !known {
-            if self.peers.len() >= self.settings.max_peers {
-                return;
-            }
-            let peer = Peer::new(now, name.clone(), discovered, &self.settings);
-            self.timeouts.insert((peer.timeout(), name.clone()));
-            self.peers.insert(name.clone(), peer);
-        }
-        self.forget_addresses(&name);
-        for endpoint in &endpoints {
-            self.by_address
-                .entry(endpoint.addr)
-                .or_default()
-                .insert(name.clone());
-        }
-        self.with_peer(now, &name, |peer, around| {
-            match peer.configure(now, endpoints, discovered, around) {
-                Change::None if !known => Change::State,
-                change => change,
-            }
-        });
-    }
-
-    fn remove(&mut self, name: &PeerName) {
-        let Some(peer) = self.peers.remove(name) else {
-            return;
-        };
-        self.timeouts.remove(&(peer.timeout(), name.clone()));
-        self.forget_addresses(name);
-        self.recall_witnesses();
-        self.revision += 1;
-        self.effects.push_back(Effect::Retract {
-            peer: name.clone(),
-            revision: self.revision,
-        });
-    }
-
-    fn forget_addresses(&mut self, name: &PeerName) {
-        self.by_address.retain(|_, names| {
-            names.remove(name);
-            !names.is_empty()
-        });
     }
 
     fn flow_event(&mut self, now: Time, event: &FlowEvent) {
-        let Some(names) = self.by_address.get(&event.flow.remote.ip()) else {
-            return;
-        };
-        for name in names.clone() {
-            self.with_peer(now, &name, |peer, _| {
-                if peer.is_watched(event) {
-                    peer.event(now, event)
-                } else {
-                    Change::None
-                }
+        for key in self.paths_at(event.flow.remote.ip()) {
+            self.with_path(now, &key, |path, context| match path.is_watched(event) {
+                true => path.event(now, event, context),
+                false => Turn::None,
             });
         }
     }
 
     fn probe(&mut self, now: Time, event: &ProbeEvent) {
         let addr = event.target.addr();
-        if let ProbeOutcome::Answered(_) = event.outcome
-            && self.gateways.heard(addr, event.at)
-        {
-            self.witnesses.heard(gateway_heard(addr, event.at));
-        }
-        for name in self.by_address.get(&addr).cloned().unwrap_or_default() {
-            self.with_peer(now, &name, |peer, _| peer.probe(now, event));
+        let is_believed = match event.outcome {
+            ProbeOutcome::Answered(ProbeAnswer::Neighbour(card)) => {
+                self.isolation.card_answered(addr, card, event.at)
+            }
+            _ => true,
+        };
+        for key in self.paths_at(addr) {
+            self.with_path(now, &key, |path, context| {
+                path.probe(now, event, is_believed, context)
+            });
         }
     }
 
     fn network(&mut self, now: Time, at: Time, event: &NetworkEvent) {
-        if let NetworkEvent::Neighbour {
-            addr,
-            state: NeighbourState::Reachable,
-            ..
-        } = event
-            && self.gateways.heard(*addr, at)
-        {
-            self.witnesses.heard(gateway_heard(*addr, at));
-        }
-        let is_new = self.network.event(at, event);
-        let concerned: Vec<_> = match event {
+        let is_believed = self.isolation.neighbour(at, event);
+        let is_new = self.isolation.network.event(at, event);
+        let concerned = match event {
             NetworkEvent::Link { .. } if !is_new => return,
-            NetworkEvent::Link { .. } => self.peers.keys().cloned().collect(),
+            NetworkEvent::Link { .. } => self.paths.keys().cloned().collect(),
             NetworkEvent::Route { .. } if !is_new => return,
             NetworkEvent::Route { addr, .. } | NetworkEvent::Neighbour { addr, .. } => {
-                let names = self.by_address.get(addr);
-                names.into_iter().flatten().cloned().collect()
+                self.paths_at(*addr)
             }
         };
         if let NetworkEvent::Route { .. } = event {
-            self.gateways.set(now, self.network.gateways());
+            let Isolation {
+                gateways, network, ..
+            } = &mut self.isolation;
+            gateways.set(now, network.gateways());
             self.recall_witnesses();
         }
-        for name in concerned {
-            self.with_peer(now, &name, |peer, around| {
-                peer.network(now, at, event, around)
+        for key in concerned {
+            self.with_path(now, &key, |path, context| {
+                path.network(now, at, event, is_believed, context)
             });
         }
     }
 
     fn namespace(&mut self, now: Time, netns: u32, change: NamespaceChange) {
-        self.network.namespace(netns, change);
-        let is_gone = match change {
-            NamespaceChange::Watched => return,
-            NamespaceChange::Unreadable => false,
-            NamespaceChange::Gone => true,
-        };
-        for name in self.peers.keys().cloned().collect::<Vec<_>>() {
-            self.with_peer(now, &name, |peer, around| {
-                peer.forget_namespace(now, netns, is_gone, around);
-                Change::None
+        self.isolation.network.namespace(netns, change);
+        for key in self.paths.keys().cloned().collect::<Vec<_>>() {
+            self.with_path(now, &key, |path, context| {
+                match change {
+                    NamespaceChange::Watched => path.namespace_watched(now),
+                    NamespaceChange::Unreadable => {
+                        path.forget_namespace(now, netns, false, context);
+                    }
+                    NamespaceChange::Gone => path.forget_namespace(now, netns, true, context),
+                }
+                Turn::None
             });
         }
     }
@@ -358,15 +269,21 @@ impl Detector {
     /// stood still.
     fn notice_pause(&mut self, now: Time) {
         let due = self.poll_timeout();
-        self.pauses.called(due, now, self.settings.detection_time);
+        let detection_time = self.settings.detection_time;
+        self.isolation.pauses.called(due, now, detection_time);
     }
 
-    fn surroundings(&self) -> Surroundings<'_> {
-        Surroundings {
-            settings: &self.settings,
-            network: &self.network,
-            witnesses: &self.witnesses,
-            pauses: &self.pauses,
+    fn context<'a>(
+        settings: &'a Settings,
+        isolation: &'a mut Isolation,
+        prober: &'a mut ProbeDesk,
+        effects: &'a mut VecDeque<Effect>,
+    ) -> Context<'a> {
+        Context {
+            settings,
+            isolation,
+            prober,
+            effects,
         }
     }
 }

@@ -1,62 +1,76 @@
-//! What is kept about one peer: its flows, what they showed, and the silence they add up to.
+//! What is kept about the way to one address of a peer: its flows, what they showed, and the
+//! silence they add up to.
+//!
+//! ```text
+//! evidence   what is kept, and what it shows
+//! intake     signals in
+//! heard      when the peer was last heard, by layer
+//! tracked    one flow, and the demand that may stand on it
+//! orphans    transmissions whose sockets are gone
+//! probes     the daemon's own probes: what can be probed, and what came of it
+//! history    loss and stalls of the path, and what they make us wait for
+//! silence    what all of it adds up to
+//! stalled    flows that are stuck while the peer lives
+//! weight     what an event says by itself
+//! ```
 
+mod heard;
+mod history;
+mod intake;
 mod orphans;
+mod probes;
 mod silence;
+mod stalled;
+mod tracked;
+mod weight;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
-    time::Duration,
 };
 
 use self::orphans::Orphan;
-pub(super) use self::silence::{Silence, Spacing};
-use super::{
-    Endpoint, EventLine, EventWhat, FlowEvent, FlowEventKind, FlowId, FlowReading, NetworkEvent,
-    ProbeAnswer, ProbeEvent, Route, SourceKind, TcpState, Time,
-    path::PathHistory,
-    probes::{BESIDE_PORT, Probes},
-    tracked::{HEARD_RESOLUTION, TrackedFlow},
-    vitals::Rtt,
-    weight::{Weight, weigh},
+pub use self::tracked::HEARD_RESOLUTION;
+pub(super) use self::{
+    heard::{Heard, Layer},
+    history::PathHistory,
+    probes::{CLOSED_PORT, FlowTarget, GIVE_UP_AFTER, Probes, targets},
+    silence::{Silence, Spacing},
+    stalled::Stalled,
+    tracked::TrackedFlow,
+    weight::Weight,
 };
+use super::{Endpoint, EventLine, FlowId, NetworkEvent, ProbeEvent, TcpState, Time, vitals::Rtt};
+use crate::core::{EventWhat, SourceKind};
 
 /// Signals kept for explanations.
 const EVENTS_KEPT: usize = 32;
 
 /// After a death connections send again all that was in flight; it takes them this long.
-const RETURN_SETTLES: Duration = Duration::from_secs(1);
+const RETURN_SETTLES: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// What a new set of endpoints replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Replaced {
-    Nothing,
-    Endpoints,
-    /// Every address: nothing that is known is about the new host.
-    Host,
-}
+/// The most flows of one path that are probed in turn.
+const FLOWS_PROBED: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Evidence {
     max_flows: usize,
     endpoints: Vec<Endpoint>,
     flows: BTreeMap<FlowId, TrackedFlow>,
-    last_heard: Option<Time>,
-    /// The same, of what is known to the microsecond.
-    heard_exactly: Option<Time>,
-    /// The same, of what TCP heard.
-    heard_by_tcp: Option<Time>,
+    pub heard: Heard,
     /// When the kernel gave up asking for the neighbour's address.
     neighbour_failed: Option<Time>,
-    /// `last_heard` when the path was last told what flows have sent.
+    /// When a segment was last received, as of when the path was last told what flows sent.
     counted_at: Option<Time>,
     /// What was sent before is not loss: the peer was dead.
     learn_from: Time,
     orphans: VecDeque<Orphan>,
     /// The network namespaces beside the daemon's own in which it has, or had, flows.
-    namespaces: BTreeSet<u32>,
+    pub namespaces: BTreeSet<u32>,
     events: VecDeque<EventLine>,
-    pub path: PathHistory,
+    /// When there was last a connection, or an attempt at one.
+    connected_at: Option<Time>,
+    pub history: PathHistory,
     pub probes: Probes,
 }
 
@@ -66,68 +80,33 @@ impl Evidence {
             max_flows,
             endpoints: Vec::new(),
             flows: BTreeMap::new(),
-            last_heard: None,
-            heard_exactly: None,
-            heard_by_tcp: None,
+            heard: Heard::default(),
             neighbour_failed: None,
             counted_at: None,
             learn_from: now,
             orphans: VecDeque::new(),
             namespaces: BTreeSet::new(),
             events: VecDeque::with_capacity(EVENTS_KEPT),
-            path: PathHistory::new(now),
+            connected_at: None,
+            history: PathHistory::new(now),
             probes: Probes::default(),
         }
     }
 
-    /// Replaces the endpoints, and forgets what was about addresses that are no longer the
-    /// peer's.
-    pub(super) fn set_endpoints(&mut self, now: Time, endpoints: Vec<Endpoint>) -> Replaced {
-        if self.endpoints == endpoints {
-            return Replaced::Nothing;
-        }
-        let before = self.addresses();
+    /// Replaces the endpoints, all of one address; says whether they are others.
+    pub(super) fn set_endpoints(&mut self, endpoints: Vec<Endpoint>) -> bool {
+        let is_new = self.endpoints != endpoints;
         self.endpoints = endpoints;
-        let addresses = self.addresses();
-        let is_known = |id: &FlowId| addresses.contains(&id.remote.ip());
-        self.flows.retain(|id, _| is_known(id));
-        self.orphans.retain(|orphan| is_known(&orphan.flow));
-        if before.is_empty() || before.iter().any(|addr| addresses.contains(addr)) {
-            return Replaced::Endpoints;
-        }
-        (self.last_heard, self.counted_at) = (None, None);
-        (self.heard_exactly, self.heard_by_tcp) = (None, None);
-        self.neighbour_failed = None;
-        self.namespaces.clear();
-        self.path = PathHistory::new(now);
-        Replaced::Host
+        is_new
     }
 
-    pub(super) fn addresses(&self) -> Vec<IpAddr> {
-        let mut addresses: Vec<_> = self.endpoints.iter().map(|e| e.addr).collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        addresses
-    }
-
-    pub(super) fn last_heard(&self) -> Option<Time> {
-        self.last_heard
-    }
-
-    /// When a segment last arrived from the peer: a program of its may be there.
-    pub(super) fn heard_by_tcp(&self) -> Option<Time> {
-        self.heard_by_tcp
-    }
-
-    /// How the ways to the peer are known: whom it can be asked by.
-    pub(super) fn set_routes(&mut self, route: impl Fn(IpAddr) -> Option<Route>) {
-        self.probes
-            .set_targets(&self.endpoints, &self.namespaces, route);
+    pub(super) fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
     }
 
     /// Remembers in which of the watched namespaces the peer has flows; says whether there is
     /// a new one. It stays when they end: a dead peer's are destroyed, and it is still to be
-    /// asked from there whether it is back.
+    /// probed from there whether it is back.
     pub(super) fn notice_namespaces(&mut self, is_other: impl Fn(u32) -> bool) -> bool {
         let before = self.namespaces.len();
         let found = self.flows.keys().map(|flow| flow.netns);
@@ -138,38 +117,14 @@ impl Evidence {
 
     /// Forgets the flows of a namespace that are not to be seen any more, with all that they
     /// left unanswered: they ended with their own host, or may have been answered unseen. The
-    /// peer can no longer be asked from there if it `is_gone`; says whether it could.
+    /// peer can no longer be probed from there if it `is_gone`; says whether it could.
     pub(super) fn forget_namespace(&mut self, netns: u32, is_gone: bool) -> bool {
         self.flows.retain(|flow, _| flow.netns != netns);
         self.orphans.retain(|orphan| orphan.flow.netns != netns);
         is_gone && self.namespaces.remove(&netns)
     }
 
-    /// Takes in what became of a probe; says whether it was answered.
-    pub(super) fn probe(&mut self, event: &ProbeEvent) -> Option<ProbeAnswer> {
-        let answered = self.probes.event(event)?;
-        // A connect to a dead peer waits in this host for the neighbour's address, and is
-        // answered late when the peer is back.
-        if let Some(after) = answered.after
-            && event.at - after >= self.learn_from
-        {
-            self.path.answered(event.at, after);
-        }
-        match answered.answer {
-            ProbeAnswer::Neighbour(_) => self.heard_neighbour(event.at),
-            ProbeAnswer::SynAck | ProbeAnswer::Reset | ProbeAnswer::Ack => {
-                self.heard_segment(event.at)
-            }
-        }
-        Some(answered.answer)
-    }
-
-    /// The kernel gave up asking for the neighbour's address.
-    pub(super) fn neighbour_failed(&mut self, at: Time) {
-        self.neighbour_failed = Some(at);
-    }
-
-    /// When a segment last arrived on one of the flows, as of the last look.
+    /// When a segment last arrived on one of the flows, as of the last socket snapshot.
     pub(super) fn heard_on_flows(&self) -> Option<Time> {
         self.flows
             .values()
@@ -181,6 +136,11 @@ impl Evidence {
     pub(super) fn is_connected(&self) -> bool {
         self.watched_flows()
             .any(|flow| flow.reading.state != TcpState::SynSent)
+    }
+
+    /// When there was last a connection with one of the endpoints, or an attempt at one.
+    pub(super) fn connected_at(&self) -> Option<Time> {
+        self.connected_at
     }
 
     /// The flows with the peer's endpoints.
@@ -207,91 +167,47 @@ impl Evidence {
         })
     }
 
-    /// Takes in one event.
-    pub(super) fn event(&mut self, event: &FlowEvent) -> Weight {
-        self.note(EventLine {
-            at: event.at,
-            source: event.source,
-            what: EventWhat::Flow(event.kind, event.flow),
-        });
-        if event.flow.netns == 0 && !self.flows.contains_key(&self.known_id(event.flow)) {
-            // It may be another namespace's flow with another host of the same address:
-            // a reason to look, not evidence.
-            return Weight::Adverse;
-        }
-        self.note_on_flow(event);
-        if let Some(heard) = event.reading.as_ref().and_then(|r| r.last_heard) {
-            self.heard(heard);
-        }
-        let weight = weigh(event.kind);
-        if let Weight::Heard(_) = weight {
-            self.heard_segment(event.at);
-        }
-        if let FlowEventKind::ConnectFailed { .. } | FlowEventKind::Closed { .. } = event.kind {
-            self.flow_gone(event);
-        }
-        weight
+    fn is_address(&self, addr: IpAddr) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.addr == addr)
     }
 
-    /// Takes in all flows with the peer's addresses, as they were at `at`.
-    pub(super) fn read(&mut self, at: Time, source: SourceKind, mut readings: Vec<FlowReading>) {
-        // They may have been asked for under other addresses, and questions of our own are
-        // told by the probes.
-        let addresses = self.addresses();
-        readings.retain(|reading| {
-            let remote = reading.id.remote;
-            addresses.contains(&remote.ip()) && remote.port() != BESIDE_PORT
-        });
-        let mut old = std::mem::take(&mut self.flows);
-        if let Some(heard) = readings.iter().filter_map(|r| r.last_heard).max() {
-            self.heard(heard);
+    /// Says which flows are stalled: what is sent on them is no demand on the peer.
+    pub(super) fn set_stalled(&mut self, stalled: &[Stalled]) {
+        for flow in self.flows.values_mut() {
+            let id = flow.reading.id;
+            flow.is_stalled = stalled.iter().any(|stalled| stalled.flow == id);
         }
-        let (kept, left_out) = bounded(readings, self.max_flows);
-        for reading in kept {
-            let id = reading.id;
-            let mut flow = match old.remove(&id) {
-                Some(flow) if flow.is_same_connection(reading.cookie) => flow,
-                other => {
-                    other.iter().for_each(|gone| self.orphan(gone));
-                    TrackedFlow::unseen(&reading)
-                }
-            };
-            let kind = expiry(&reading);
-            if flow.read(at, reading) {
-                self.note(EventLine {
-                    at,
-                    source,
-                    what: EventWhat::Flow(kind, id),
-                });
-            }
-            self.flows.insert(id, flow);
-        }
-        for reading in left_out {
-            // Forgotten, but not gone: should it be kept again, it tells for itself.
-            old.remove(&reading.id);
-        }
-        for gone in old.into_values() {
-            self.orphan(&gone);
-        }
-        self.drop_tracked_orphans();
-        // The same segment may look a little younger each time it is read.
-        if self.last_heard > self.counted_at.map(|counted| counted + HEARD_RESOLUTION) {
-            self.counted_at = self.last_heard;
-            self.count_progress(at);
-        }
+        let probed = self.flow_targets();
+        self.probes.set_flows(&probed);
     }
 
-    /// Since when the peer was surely not heard, or might just not have been: a reading's
-    /// clock is coarse.
-    pub(super) fn surely_heard(&self) -> Option<Time> {
-        let coarse = self.last_heard.map(|heard| heard - HEARD_RESOLUTION);
-        coarse.max(self.heard_exactly)
+    /// The flows that are probed: those in trouble first, then those heard last.
+    fn flow_targets(&self) -> Vec<FlowTarget> {
+        let mut flows: Vec<_> = self
+            .watched_flows()
+            .filter(|flow| flow.reading.state == TcpState::Established && flow.reading.cookie != 0)
+            .collect();
+        flows.sort_by_key(|flow| {
+            let heard = flow.reading.last_heard;
+            (flow.reading.rto_count == 0, std::cmp::Reverse(heard))
+        });
+        let target = |flow: &TrackedFlow| FlowTarget {
+            flow: flow.reading.id,
+            cookie: flow.reading.cookie,
+            is_troubled: flow.reading.rto_count > 0,
+            is_stalled: flow.is_stalled,
+        };
+        let stalled = flows.iter().filter(|flow| flow.is_stalled);
+        let others = flows.iter().filter(|flow| !flow.is_stalled);
+        let stalled = stalled.take(FLOWS_PROBED);
+        let all = stalled.chain(others.take(FLOWS_PROBED));
+        all.map(|flow| target(flow)).collect()
     }
 
     /// Forgets probes that can no longer be answered.
     pub(super) fn settle_probes(&mut self, now: Time) {
         self.probes
-            .settle(now, self.last_heard, self.learn_from, &mut self.path);
+            .settle(now, &self.heard, self.learn_from, &mut self.history);
     }
 
     /// What a probe came to, where it says something.
@@ -319,83 +235,13 @@ impl Evidence {
         self.events.push_back(event);
     }
 
-    fn note_on_flow(&mut self, event: &FlowEvent) {
-        let id = self.known_id(event.flow);
-        if let Some(reading) = &event.reading
-            && self.flows.len() < self.max_flows
-            && let Entry::Vacant(entry) = self.flows.entry(id)
-        {
-            entry.insert(TrackedFlow::unseen(reading));
-            self.drop_tracked_orphans();
-        }
-        let Some(flow) = self.flows.get_mut(&id) else {
-            return;
-        };
-        if let Some(reading) = &event.reading {
-            if flow.is_same_connection(reading.cookie) {
-                flow.glimpse(reading);
-            } else {
-                let gone = std::mem::replace(flow, TrackedFlow::unseen(reading));
-                self.orphan(&gone);
-            }
-        }
-        let Some(flow) = self.flows.get_mut(&id) else {
-            return;
-        };
-        match event.kind {
-            FlowEventKind::Tlp => flow.tlp(event.at),
-            FlowEventKind::Rto { count } | FlowEventKind::SynRetransmit { count } => {
-                flow.rto(event.at, count);
-            }
-            FlowEventKind::Recovered | FlowEventKind::Established => flow.answered(),
-            _ => {}
-        }
-    }
-
-    /// The flow an event is about: a source that cannot tell the namespace gives 0.
-    fn known_id(&self, flow: FlowId) -> FlowId {
-        if flow.netns != 0 {
-            return flow;
-        }
-        self.flows
-            .keys()
-            .find(|known| known.local == flow.local && known.remote == flow.remote)
-            .copied()
-            .unwrap_or(flow)
-    }
-
-    /// A segment from the peer arrived at `at`, by the kernel's coarse clock.
-    pub(super) fn heard(&mut self, at: Time) {
-        self.heard_by_tcp = self.heard_by_tcp.max(Some(at));
-        self.heard_anything(at);
-    }
-
-    /// A segment from the peer arrived at `at`, exactly.
-    pub(super) fn heard_segment(&mut self, at: Time) {
-        self.heard_exactly = self.heard_exactly.max(Some(at));
-        self.heard(at);
-    }
-
-    /// The peer's kernel answered on the link at `at`, exactly.
-    pub(super) fn heard_neighbour(&mut self, at: Time) {
-        self.heard_exactly = self.heard_exactly.max(Some(at));
-        self.heard_anything(at);
-    }
-
-    fn heard_anything(&mut self, at: Time) {
-        self.last_heard = self.last_heard.max(Some(at));
-        self.probes.heard(at);
-        self.orphans.retain(|orphan| orphan.sent.earliest > at);
-        self.neighbour_failed = self.neighbour_failed.filter(|failed| *failed > at);
-    }
-
     /// A silence from `since` to `heard` looked bad and ended: the peer was alive all the
     /// while. One of a peer that has just come back from the dead says nothing of its path:
     /// switches and neighbours are still learning where it is. Says whether it was learnt from.
     pub(super) fn stall_recovered(&mut self, at: Time, since: Time, heard: Time) -> bool {
         let learns = since >= self.learn_from;
         if learns {
-            self.path.stall_recovered(at, heard.since(since));
+            self.history.stall_recovered(at, heard.since(since));
         }
         learns
     }
@@ -413,50 +259,14 @@ impl Evidence {
         })
     }
 
-    /// The peer was found dead, or would be if the verdict were not held: until it returns
+    /// The peer was found dead, or would be if this node were not isolated: until it returns
     /// nothing is learnt of the path.
     pub(super) fn died(&mut self) {
         self.learn_from = Time::from_nanos(u64::MAX);
     }
 
-    /// The peer is back from the dead, or the verdict is no longer held.
+    /// The peer is back from the dead, or this node is no longer isolated.
     pub(super) fn returned(&mut self, at: Time) {
         self.learn_from = at + RETURN_SETTLES;
     }
-
-    /// Tells the path what flows have sent. Only once the peer was heard: what a dead peer
-    /// does not answer is not loss.
-    fn count_progress(&mut self, at: Time) {
-        for flow in self.flows.values_mut() {
-            let total = flow.settled_totals();
-            match flow.counted {
-                _ if at < self.learn_from => {}
-                None => self.path.first_sight(at, total.0, total.1),
-                Some(counted) => self.path.progress(
-                    at,
-                    total.0.saturating_sub(counted.0),
-                    total.1.saturating_sub(counted.1),
-                ),
-            }
-            flow.counted = Some(total);
-        }
-    }
-}
-
-/// The timer expiry that a reading shows.
-fn expiry(reading: &FlowReading) -> FlowEventKind {
-    let count = reading.rto_count;
-    match reading.state {
-        TcpState::SynSent => FlowEventKind::SynRetransmit { count },
-        TcpState::Established | TcpState::Closing => FlowEventKind::Rto { count },
-    }
-}
-
-/// At most `limit` readings, those with something in flight first, and the rest.
-fn bounded(mut readings: Vec<FlowReading>, limit: usize) -> (Vec<FlowReading>, Vec<FlowReading>) {
-    if readings.len() > limit {
-        readings.sort_by_key(|r| (r.rto_count == 0, r.unacked_bytes == 0, r.id));
-    }
-    let rest = readings.split_off(limit.min(readings.len()));
-    (readings, rest)
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::Evidence;
-use crate::core::{
-    FlowEvent, FlowId, FlowReading, Reason,
+use super::{
+    Evidence,
     tracked::{Sent, TrackedFlow},
     weight::gave_up,
 };
+use crate::core::{FlowEvent, FlowId, FlowReading, Reason};
 
 /// Transmissions whose sockets are gone are forgotten after this time.
 pub(super) const ORPHAN_LIFE: Duration = Duration::from_secs(30);

@@ -1,42 +1,68 @@
 //! What the evidence adds up to: a silence.
+//!
+//! A demand is something that was sent to the peer and must be answered. It is answered on
+//! its own layer or above, never below: an ARP answer is none to a segment.
 
 use std::time::Duration;
 
 use super::{
     Evidence,
+    heard::Layer,
     orphans::{ORPHAN_LIFE, Orphan},
-};
-use crate::core::{
-    Reason, Time,
     tracked::{Sent, TrackedFlow},
 };
+use crate::core::{Reason, TcpState, Time};
 
 /// What the kernel asks before it gives up on a neighbour (`ucast_probes` and
 /// `mcast_probes`, net/ipv4/arp.c and net/ipv6/ndisc.c), the latest of them counted.
 const NEIGHBOUR_PROBES: usize = 3;
 
-/// The silence of a peer while something stands unanswered.
+/// By what way a demand was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) enum Way {
+    /// A request for the neighbour's address.
+    Link,
+    /// A SYN.
+    Connect,
+    /// A retransmission or a probe on an established flow.
+    Flow,
+}
+
+/// One transmission that stands unanswered.
+#[derive(Clone, Copy, Debug)]
+struct Demand {
+    sent: Sent,
+    way: Way,
+    reason: Reason,
+    /// Whether it was not the first to be sent.
+    again: bool,
+}
+
+/// The silence of a peer's host while something stands unanswered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) struct Silence {
-    /// Since the last segment from the peer, or the first transmission after it.
+    /// Since the host was last heard, or the first transmission after it.
     pub since: Time,
-    /// For how long it has been asked again and again: by retransmissions, by probes.
+    /// For how long it has been probed again and again: by retransmissions, by probes.
     pub asked_for: Duration,
-    /// What was sent to the peer since it was last heard, over all flows. What was sent
+    /// What was sent to the peer since its host was last heard, over all flows. What was sent
     /// before and is still unanswered does not count: the peer has answered others since,
     /// so that one flow's trouble is not the peer's.
     pub transmissions: u32,
     /// The moments at which that was sent: what was sent at once may be lost at once.
     pub moments: u32,
+    /// How many of the transmissions were SYNs, and how many went out on established flows.
+    pub connects: u32,
+    pub on_flows: u32,
     pub reason: Reason,
 }
 
-/// How questions count that lie close together or far apart.
+/// How transmissions count that lie close together or far apart.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::core) struct Spacing {
     /// What follows within this time is the same moment: it may be lost with the other.
     pub apart: Duration,
-    /// A question speaks for this long after it at most: nobody was asked beyond.
+    /// A transmission speaks for this long after it at most: nobody was asked beyond.
     pub gap: Duration,
 }
 
@@ -49,65 +75,72 @@ impl Evidence {
         excused: Time,
         spacing: Spacing,
     ) -> Option<Silence> {
-        let heard = self.last_heard.unwrap_or_default().max(excused);
-        // In doubt it was sent before the peer was heard, and the silence began late.
-        let floor = self.surely_heard().unwrap_or_default().max(excused);
-        let counts = |sent: &Sent| sent.earliest > floor;
-        let all = self.demands(now).filter(|(sent, _)| counts(sent));
-        let silence = all.fold(None, |silence: Option<Silence>, (sent, reason)| {
-            let silence = silence.unwrap_or(Silence {
-                since: sent.latest,
-                asked_for: Duration::ZERO,
-                transmissions: 0,
-                moments: 0,
-                reason,
-            });
-            Some(Silence {
-                since: silence.since.min(sent.latest),
-                transmissions: silence.transmissions.saturating_add(1),
-                reason: stronger(silence.reason, reason),
-                ..silence
-            })
-        })?;
-        let again = self.asked_again(now).map(|sent| sent.latest);
-        let all = self.demands(now).filter(|(sent, _)| counts(sent));
+        let heard = self.heard.on(Layer::Host).unwrap_or_default().max(excused);
+        let demands: Vec<_> = self
+            .demands(now)
+            .filter(|demand| self.stands(demand, excused))
+            .collect();
+        let first = demands.iter().map(|demand| demand.sent.latest).min()?;
+        let by = |way| count(demands.iter().filter(|demand| demand.way == way).count());
+        let again = demands
+            .iter()
+            .filter(|demand| demand.again && demand.sent.latest > heard);
         Some(Silence {
-            since: silence.since.max(heard),
-            asked_for: spacing.asked_for(again.filter(|sent| *sent > heard).collect(), now),
-            moments: spacing.moments(all.map(|(sent, _)| sent.latest).collect()),
-            ..silence
+            since: first.max(heard),
+            asked_for: spacing.asked_for(again.map(|demand| demand.sent.latest).collect(), now),
+            transmissions: count(demands.len()),
+            moments: spacing.moments(demands.iter().map(|d| d.sent.latest).collect()),
+            connects: by(Way::Connect),
+            on_flows: by(Way::Flow),
+            reason: demands
+                .iter()
+                .fold(Reason::NoEvidence, |known, d| stronger(known, d.reason)),
         })
     }
 
-    /// Everything that was sent to the peer and is not answered, and what it says.
-    fn demands(&self, now: Time) -> impl Iterator<Item = (Sent, Reason)> + '_ {
-        let standing = self
-            .standing()
-            .flat_map(|(reason, flow)| flow.transmissions().map(move |sent| (sent, reason)));
-        let orphans = self.orphans(now).map(|orphan| (orphan.sent, orphan.reason));
-        let probes = self
-            .unanswered_probes(now)
-            .map(|sent| (sent, Reason::ProbeUnanswered));
-        let neighbour = self.neighbour_failed.into_iter().flat_map(|at| {
-            std::iter::repeat_n((Sent::at(at), Reason::NeighbourFailed), NEIGHBOUR_PROBES)
-        });
-        standing.chain(orphans).chain(probes).chain(neighbour)
+    /// Whether nothing was heard since that answers it. In doubt it was sent before the peer
+    /// was heard, and the silence began late.
+    fn stands(&self, demand: &Demand, excused: Time) -> bool {
+        let answered = match demand.way {
+            Way::Link => self.heard.on(Layer::Link),
+            Way::Connect | Way::Flow => self.heard.surely(),
+        };
+        demand.sent.earliest > answered.unwrap_or_default().max(excused)
     }
 
-    /// Of those, what was not the first to be sent.
-    fn asked_again(&self, now: Time) -> impl Iterator<Item = Sent> + '_ {
-        let resent = self.standing().flat_map(|(_, flow)| flow.resent());
-        let orphans = self.orphans(now).map(|orphan| orphan.sent);
-        let neighbour = self.neighbour_failed.map(Sent::at);
-        resent
+    /// Everything that was sent to the peer and is not answered by itself.
+    fn demands(&self, now: Time) -> impl Iterator<Item = Demand> + '_ {
+        let standing = self
+            .watched_flows()
+            .filter(|flow| !flow.is_stalled)
+            .filter_map(|flow| Some((flow.demand()?, flow)))
+            .flat_map(|(reason, flow)| on_flow(reason, flow));
+        let orphans = self.orphans(now).map(|orphan| Demand {
+            sent: orphan.sent,
+            way: match orphan.reason {
+                Reason::RtoUnanswered | Reason::TlpUnanswered => Way::Flow,
+                _ => Way::Connect,
+            },
+            reason: orphan.reason,
+            again: true,
+        });
+        standing
             .chain(orphans)
             .chain(self.unanswered_probes(now))
-            .chain(neighbour)
+            .chain(self.unanswered_neighbour())
     }
 
-    fn standing(&self) -> impl Iterator<Item = (Reason, &TrackedFlow)> {
-        self.watched_flows()
-            .filter_map(|flow| Some((flow.demand()?, flow)))
+    fn unanswered_neighbour(&self) -> impl Iterator<Item = Demand> {
+        let failed = self.neighbour_failed.into_iter();
+        failed.flat_map(|at| {
+            let demand = Demand {
+                sent: Sent::at(at),
+                way: Way::Link,
+                reason: Reason::NeighbourFailed,
+                again: true,
+            };
+            std::iter::repeat_n(demand, NEIGHBOUR_PROBES)
+        })
     }
 
     fn orphans(&self, now: Time) -> impl Iterator<Item = &Orphan> {
@@ -115,9 +148,37 @@ impl Evidence {
         self.orphans.iter().filter(is_young)
     }
 
-    fn unanswered_probes(&self, now: Time) -> impl Iterator<Item = Sent> + '_ {
-        self.probes.unanswered(now, self.path.answer_grace(now))
+    fn unanswered_probes(&self, now: Time) -> impl Iterator<Item = Demand> + '_ {
+        self.probes
+            .unanswered(now, self.history.answer_grace(now))
+            .map(|(sent, way)| Demand {
+                sent,
+                way,
+                reason: Reason::ProbeUnanswered,
+                again: true,
+            })
     }
+}
+
+/// What was sent on a flow and stands unanswered: the first time, then each time again.
+fn on_flow(reason: Reason, flow: &TrackedFlow) -> impl Iterator<Item = Demand> + '_ {
+    let way = match flow.reading.state {
+        TcpState::SynSent => Way::Connect,
+        TcpState::Established | TcpState::Closing => Way::Flow,
+    };
+    let demand = move |sent, again| Demand {
+        sent,
+        way,
+        reason,
+        again,
+    };
+    let original = flow.original().map(move |sent| demand(sent, false));
+    let resent = flow.resent().map(move |sent| demand(sent, true));
+    original.into_iter().chain(resent)
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 impl Spacing {
@@ -132,7 +193,7 @@ impl Spacing {
             }
             another
         };
-        u32::try_from(times.iter().filter(is_another).count()).unwrap_or(u32::MAX)
+        count(times.iter().filter(is_another).count())
     }
 
     /// For how long the peer was asked, at these times.

@@ -117,6 +117,7 @@ impl Cluster {
             at: self.now,
             source: SourceKind::SockDiag,
             peer,
+            addr: at_node(n).addr,
             flows: (0..4).map(flow).collect(),
         };
         self.events.push((self.now, signal));
@@ -127,7 +128,9 @@ impl Cluster {
             return;
         };
         let answer = match target {
-            ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour(CARD),
+            ProbeTarget::Neighbour { .. } => {
+                ProbeAnswer::Neighbour(HardwareAddress([2, 0, 0, 0, 0, addr.octets()[3]]))
+            }
             ProbeTarget::Connect(Endpoint { port: 9000, .. }) => ProbeAnswer::SynAck,
             ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => ProbeAnswer::Reset,
             ProbeTarget::Flow { .. } => ProbeAnswer::Ack,

@@ -105,7 +105,10 @@ fn a_look_that_does_not_come_back_is_asked_for_again() {
     assert_eq!(world.looks_asked, 1);
     world.at(2000);
     assert_eq!(world.looks_asked, 2);
-    world.signal(Signal::SocketsUnreadable { peer: peer() });
+    world.signal(Signal::SocketsUnreadable {
+        peer: peer(),
+        addr: endpoint().addr,
+    });
     world.at(2099);
     assert_eq!(world.looks_asked, 2);
     world.at(2100);

@@ -23,6 +23,8 @@ use super::{
 /// The card of everyone who answers on the link.
 const CARD: HardwareAddress = HardwareAddress([2, 0, 0, 0, 0, 4]);
 
+const EOPNOTSUPP: u32 = 95;
+
 /// A detector that watches one peer, and what it asked for and published.
 struct World {
     detector: Detector,
@@ -33,6 +35,8 @@ struct World {
     /// Each probe that was asked for, and when.
     probed: Vec<(u64, ProbeTarget)>,
     probes_leave: bool,
+    /// Whether flows can be probed on this machine.
+    keepalives: bool,
     /// Who answers probes.
     answers: fn(ProbeTarget) -> Option<ProbeAnswer>,
     destroyed: Vec<Effect>,
@@ -50,6 +54,7 @@ impl World {
             established_reported: Vec::new(),
             probed: Vec::new(),
             probes_leave: true,
+            keepalives: false,
             answers: |_| None,
             destroyed: Vec::new(),
             last_probe: 0,
@@ -82,16 +87,20 @@ impl World {
                 Effect::Publish(state) => self.published.push(state),
                 Effect::ReadSockets { .. } => self.looks_asked += 1,
                 Effect::ReportEstablished { on, .. } => self.established_reported.push(on),
-                Effect::Retract { .. } => {}
+                Effect::Retract { .. } | Effect::CancelTeardown { .. } => {}
                 Effect::Heard { at, .. } => self.heard.push(at),
                 Effect::Probe { probe, target, .. } => self.probe(probe, target),
-                effect @ Effect::DestroySockets { .. } => self.destroyed.push(effect),
+                effect @ Effect::DestroySockets(_) => self.destroyed.push(effect),
             }
         }
     }
 
     /// A probe leaves, and is answered at once or never.
     fn probe(&mut self, probe: ProbeId, target: ProbeTarget) {
+        if matches!(target, ProbeTarget::Flow { .. }) && !self.keepalives {
+            let outcome = ProbeOutcome::Failed { errno: EOPNOTSUPP };
+            return self.tell(probe, target, outcome);
+        }
         self.probed.push((millis(self.now), target));
         self.last_probe = probe.0;
         let outcomes = match self.probes_leave {
@@ -102,14 +111,18 @@ impl World {
             false => [Some(ProbeOutcome::Failed { errno: 11 }), None],
         };
         for outcome in outcomes.into_iter().flatten() {
-            let event = ProbeEvent {
-                at: self.now,
-                probe,
-                target,
-                outcome,
-            };
-            self.detector.handle_signal(self.now, Signal::Probe(event));
+            self.tell(probe, target, outcome);
         }
+    }
+
+    fn tell(&mut self, probe: ProbeId, target: ProbeTarget, outcome: ProbeOutcome) {
+        let event = ProbeEvent {
+            at: self.now,
+            probe,
+            target,
+            outcome,
+        };
+        self.detector.handle_signal(self.now, Signal::Probe(event));
     }
 
     /// Time passes, and whatever falls due is done on time.
@@ -149,6 +162,7 @@ impl World {
             at: ms(at),
             source: SourceKind::SockDiag,
             peer: peer(),
+            addr: endpoint().addr,
             flows,
         });
     }

@@ -1,7 +1,7 @@
 //! Flows in other network namespaces than the daemon's own.
 
 use super::*;
-use crate::core::network::Network;
+use crate::core::isolation::Network;
 
 /// Where the flows of these tests are.
 const CONTAINER: u32 = 1;

@@ -20,6 +20,7 @@ fn what_was_sent_before_a_pause_is_no_evidence_after_it() {
         at: ms(1000),
         source: SourceKind::SockDiag,
         peer: peer(),
+        addr: endpoint().addr,
         flows: all_stalled(3, 1),
     });
     assert_ne!(world.state().verdict, Verdict::Dead);
@@ -72,6 +73,7 @@ fn a_daemon_that_is_never_on_time_finds_a_death_later() {
             at: ms(at),
             source: SourceKind::SockDiag,
             peer: peer(),
+            addr: endpoint().addr,
             flows: all_stalled(3, count),
         });
         if world.state().verdict == Verdict::Dead {

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | loss | 30 | the share of segments that were sent again, of the last 400 or so, halved every 30 s: three points for each percent |
 //! | round-trip time | 20 | how far the kernel's smoothed time lies above the peer's own baseline: none up to 1.5 times it, all at 5 times |
-//! | stalls | 25 | silences that looked bad and ended: five points each, and five more for each second that they lasted (four seconds at most), halved every two minutes |
+//! | stalls | 25 | silences that looked bad and ended: five points each, and five more for each second that they lasted (four seconds at most), halved every two minutes; and stalled flows, as a share of all: all 25 where every flow is |
 //! | time-outs | 25 | calls that the node reports as timed out or unreachable, as a share of all it reported of the peer: all at one half, halved every minute |
 //!
 //! The baseline of the round-trip time follows it slowly: up with a half-life of ten minutes,
@@ -69,6 +69,8 @@ impl Default for Health {
 #[derive(Debug)]
 pub(super) struct Parts {
     loss: f64,
+    /// The share of its flows that are stalled.
+    stalled: f64,
     srtt: Option<Duration>,
     /// In seconds.
     baseline: f64,
@@ -82,6 +84,7 @@ impl Parts {
     pub(super) fn new(now: Time) -> Self {
         Self {
             loss: 0.0,
+            stalled: 0.0,
             srtt: None,
             baseline: 0.0,
             baseline_at: now,
@@ -91,8 +94,9 @@ impl Parts {
         }
     }
 
-    pub(super) fn looked(&mut self, at: Time, srtt: Option<Duration>, loss: f64) {
+    pub(super) fn looked(&mut self, at: Time, srtt: Option<Duration>, loss: f64, stalled: f64) {
         self.loss = loss;
+        self.stalled = stalled;
         let Some(srtt) = srtt else { return };
         let now = srtt.as_secs_f64();
         if self.srtt.is_none() {
@@ -121,7 +125,8 @@ impl Parts {
         let share = self.unanswered.at(now) / (self.calls.at(now) + PRIOR_CALLS);
         let loss_penalty = points(self.loss * LOSS.1, LOSS.0);
         let rtt_penalty = points(self.drift() * RTT, RTT);
-        let stall_penalty = points(self.stalls.at(now) * STALLS.1, STALLS.0);
+        let stalls = self.stalls.at(now) * STALLS.1 + self.stalled * STALLS.0;
+        let stall_penalty = points(stalls, STALLS.0);
         let timeout_penalty = points(share * TIMEOUTS.1, TIMEOUTS.0);
         let taken = loss_penalty + rtt_penalty + stall_penalty + timeout_penalty;
         Health {
@@ -190,7 +195,7 @@ mod tests {
     #[test]
     fn nothing_wrong_is_a_hundred() {
         let mut parts = Parts::new(ms(0));
-        parts.looked(ms(0), srtt(1), 0.0);
+        parts.looked(ms(0), srtt(1), 0.0, 0.0);
         parts.reported(ms(0), false);
         assert_eq!(health(&parts, 0), Health::default());
     }
@@ -199,7 +204,7 @@ mod tests {
     fn loss_takes_three_points_a_percent_and_thirty_at_most() {
         for (loss, penalty) in [(0.001, 0), (0.01, 3), (0.05, 15), (0.1, 30), (0.9, 30)] {
             let mut parts = Parts::new(ms(0));
-            parts.looked(ms(0), None, loss);
+            parts.looked(ms(0), None, loss, 0.0);
             assert_eq!(health(&parts, 0).loss_penalty, penalty, "{loss}");
             assert_eq!(health(&parts, 0).score, 100 - penalty);
         }
@@ -209,8 +214,8 @@ mod tests {
     fn a_round_trip_time_far_above_its_baseline_takes_twenty() {
         for (now, penalty) in [(2, 0), (3, 0), (10, 20), (7, 11), (100, 20)] {
             let mut parts = Parts::new(ms(0));
-            parts.looked(ms(0), srtt(2), 0.0);
-            parts.looked(ms(1), srtt(now), 0.0);
+            parts.looked(ms(0), srtt(2), 0.0, 0.0);
+            parts.looked(ms(1), srtt(now), 0.0, 0.0);
             assert_eq!(health(&parts, 1).rtt_penalty, penalty, "{now}");
         }
     }
@@ -218,18 +223,18 @@ mod tests {
     #[test]
     fn below_a_millisecond_nothing_drifts() {
         let mut parts = Parts::new(ms(0));
-        parts.looked(ms(0), Some(Duration::from_micros(50)), 0.0);
-        parts.looked(ms(1), Some(Duration::from_micros(1500)), 0.0);
+        parts.looked(ms(0), Some(Duration::from_micros(50)), 0.0, 0.0);
+        parts.looked(ms(1), Some(Duration::from_micros(1500)), 0.0, 0.0);
         assert_eq!(health(&parts, 1).rtt_penalty, 0);
     }
 
     #[test]
     fn the_baseline_follows_up_in_ten_minutes_and_down_in_one() {
         let mut parts = Parts::new(ms(0));
-        parts.looked(ms(0), srtt(2), 0.0);
-        parts.looked(ms(600_000), srtt(10), 0.0);
+        parts.looked(ms(0), srtt(2), 0.0, 0.0);
+        parts.looked(ms(600_000), srtt(10), 0.0, 0.0);
         assert!((parts.baseline - 0.006).abs() < 1e-9, "{}", parts.baseline);
-        parts.looked(ms(660_000), srtt(2), 0.0);
+        parts.looked(ms(660_000), srtt(2), 0.0, 0.0);
         assert!((parts.baseline - 0.004).abs() < 1e-9, "{}", parts.baseline);
     }
 
@@ -265,8 +270,8 @@ mod tests {
     #[test]
     fn all_of_it_together_is_nought() {
         let mut parts = Parts::new(ms(0));
-        parts.looked(ms(0), srtt(2), 0.0);
-        parts.looked(ms(1), srtt(100), 1.0);
+        parts.looked(ms(0), srtt(2), 0.0, 0.0);
+        parts.looked(ms(1), srtt(100), 1.0, 0.0);
         for _ in 0..10 {
             parts.stall_recovered(ms(1), Duration::from_secs(1));
             parts.reported(ms(1), true);

@@ -66,9 +66,10 @@ impl Vitals {
 
     /// The flow that was heard last has this round-trip time now, and so much of what is sent
     /// to the peer is lost.
-    pub(super) fn looked(&mut self, at: Time, rtt: Option<Rtt>, loss: f64) {
+    pub(super) fn looked(&mut self, at: Time, rtt: Option<Rtt>, loss: f64, stalled: f64) {
         self.rtt = rtt.or(self.rtt);
-        self.parts.looked(at, rtt.map(|rtt| rtt.srtt), loss);
+        self.parts
+            .looked(at, rtt.map(|rtt| rtt.srtt), loss, stalled);
     }
 
     /// A silence ended that had looked bad: the peer was alive all the while.
@@ -157,7 +158,7 @@ mod tests {
         .enumerate()
         {
             let at = ms(n as u64 * 5000);
-            vitals.looked(at, rtt(srtt, variance), 0.0);
+            vitals.looked(at, rtt(srtt, variance), 0.0, 0.0);
             assert_eq!(vitals.refresh(at, false), news, "{n}");
             let shown = vitals.shown().rtt;
             assert_eq!(shown == rtt(srtt, variance), news, "{n}");
@@ -174,6 +175,7 @@ mod tests {
                 at,
                 rtt(100 << (n % 8), 10 << (n % 5)),
                 (n % 3) as f64 / 20.0,
+                0.0,
             );
             vitals.stall_recovered(at, Duration::from_secs(n % 2));
             vitals.reported(at, n % 7 == 0);
@@ -185,12 +187,12 @@ mod tests {
     #[test]
     fn what_is_published_anyway_takes_news_along_and_nothing_else() {
         let mut vitals = Vitals::new(ms(0));
-        vitals.looked(ms(0), rtt(400, 100), 0.0);
+        vitals.looked(ms(0), rtt(400, 100), 0.0, 0.0);
         assert!(vitals.refresh(ms(0), true));
-        vitals.looked(ms(1), rtt(410, 100), 0.013);
+        vitals.looked(ms(1), rtt(410, 100), 0.013, 0.0);
         assert!(!vitals.refresh(ms(1), true), "a little");
         assert_eq!(vitals.shown().rtt, rtt(400, 100));
-        vitals.looked(ms(2), rtt(800, 100), 0.1);
+        vitals.looked(ms(2), rtt(800, 100), 0.1, 0.0);
         assert!(!vitals.refresh(ms(2), false), "too soon");
         assert!(vitals.refresh(ms(2), true));
         assert_eq!(vitals.shown().rtt, rtt(800, 100));
@@ -200,11 +202,11 @@ mod tests {
     #[test]
     fn a_score_is_published_in_steps_of_five() {
         let mut vitals = Vitals::new(ms(0));
-        vitals.looked(ms(0), None, 0.0);
+        vitals.looked(ms(0), None, 0.0, 0.0);
         vitals.refresh(ms(0), false);
-        vitals.looked(ms(10_000), None, 0.013);
+        vitals.looked(ms(10_000), None, 0.013, 0.0);
         assert!(!vitals.refresh(ms(10_000), false), "four points");
-        vitals.looked(ms(20_000), None, 0.0167);
+        vitals.looked(ms(20_000), None, 0.0167, 0.0);
         assert!(vitals.refresh(ms(20_000), false), "five points");
         assert_eq!(vitals.shown().health.score, 95);
     }

@@ -53,6 +53,7 @@ fn take(taped: &mut Taped, millis: u64, step: &Step) {
             at: now,
             source: SourceKind::SockDiag,
             peer: peer(),
+            addr: [10, 0, 0, 4].into(),
             flows: (0..*flows)
                 .map(|n| FlowReading {
                     last_heard: Some(ms(millis.min(*as_at_ms))),
@@ -60,7 +61,10 @@ fn take(taped: &mut Taped, millis: u64, step: &Step) {
                 })
                 .collect(),
         },
-        Step::Unreadable => Signal::SocketsUnreadable { peer: peer() },
+        Step::Unreadable => Signal::SocketsUnreadable {
+            peer: peer(),
+            addr: [10, 0, 0, 4].into(),
+        },
         Step::Report(outcome) => Signal::Reported {
             reports: vec![OperationReport {
                 operation: Operation::Control,

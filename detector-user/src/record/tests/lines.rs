@@ -95,8 +95,11 @@ fn the_format_is_what_it_was() {
             r#"{"signal":{"peer_removed":{"peer":"http://node4:9000"}}}"#,
         ),
         (
-            signal(Signal::SocketsUnreadable { peer: peer() }),
-            r#"{"signal":{"sockets_unreadable":{"peer":"http://node4:9000"}}}"#,
+            signal(Signal::SocketsUnreadable {
+                peer: peer(),
+                addr: [10, 0, 0, 4].into(),
+            }),
+            r#"{"signal":{"sockets_unreadable":{"peer":"http://node4:9000","addr":"10.0.0.4"}}}"#,
         ),
         (
             signal(Signal::Flow(rto)),
@@ -107,9 +110,10 @@ fn the_format_is_what_it_was() {
                 at,
                 source: SourceKind::SockDiag,
                 peer: peer(),
+                addr: [10, 0, 0, 4].into(),
                 flows: Vec::new(),
             }),
-            r#"{"signal":{"sockets_read":{"at":7,"source":"sock_diag","peer":"http://node4:9000","flows":[]}}}"#,
+            r#"{"signal":{"sockets_read":{"at":7,"source":"sock_diag","peer":"http://node4:9000","addr":"10.0.0.4","flows":[]}}}"#,
         ),
         (
             probe(connect, ProbeOutcome::Answered(ProbeAnswer::SynAck)),
@@ -159,10 +163,11 @@ fn the_format_is_what_it_was() {
             signal(Signal::SocketsDestroyed {
                 at,
                 peer: peer(),
+                addr: [10, 0, 0, 4].into(),
                 generation: 4,
                 result: Destroyed::default(),
             }),
-            r#"{"signal":{"sockets_destroyed":{"at":7,"peer":"http://node4:9000","generation":4,"result":{"destroyed":0,"spared":0,"gone":0,"failed":0}}}}"#,
+            r#"{"signal":{"sockets_destroyed":{"at":7,"peer":"http://node4:9000","addr":"10.0.0.4","generation":4,"result":{"destroyed":0,"spared":0,"gone":0,"failed":0}}}}"#,
         ),
         (
             signal(Signal::Reported {

@@ -21,6 +21,7 @@ mod watch;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
+    net::IpAddr,
     os::fd::AsRawFd,
     time::Duration,
 };
@@ -271,8 +272,13 @@ impl Source for EbpfSource {
         self.forget_elsewhere(&known - namespaces)
     }
 
-    fn report_established(&mut self, peer: &PeerName, on: bool) -> anyhow::Result<()> {
-        Ok(self.watched.report_established(peer, on)?)
+    fn report_established(
+        &mut self,
+        peer: &PeerName,
+        addr: IpAddr,
+        on: bool,
+    ) -> anyhow::Result<()> {
+        Ok(self.watched.report_established(peer, addr, on)?)
     }
 
     async fn next(&mut self) -> anyhow::Result<Vec<Signal>> {

@@ -1,7 +1,10 @@
 //! The set of watched endpoints, and how a change of it reaches the kernel's map whole or
 //! not at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use aya::maps::{HashMap, MapData, MapError};
 use detector_ebpf::{WatchKey, watch_flag};
@@ -55,11 +58,14 @@ pub struct WatchSet<K> {
     peers: Watched,
     /// Peers may share an endpoint: the one that wants more gets it.
     sharing: Sharing,
-    reporting: BTreeSet<PeerName>,
+    reporting: BTreeSet<Path>,
     in_force: BTreeMap<KeyBytes, u32>,
 }
 
-type Sharing = BTreeMap<KeyBytes, BTreeSet<PeerName>>;
+/// An address of a peer.
+type Path = (PeerName, IpAddr);
+
+type Sharing = BTreeMap<KeyBytes, BTreeSet<Path>>;
 
 /// A key with the flags that it is to have; with none, it is to go.
 type Change = (KeyBytes, Option<u32>);
@@ -86,14 +92,14 @@ impl<K: Keys> WatchSet<K> {
             });
         }
         let mut reporting = self.reporting.clone();
-        reporting.retain(|peer| peers.contains_key(peer));
+        reporting.retain(|(peer, _)| peers.contains_key(peer));
         // Removals first, so that a full map has room.
         let gone = |key: &&KeyBytes| !sharing.contains_key(*key);
         let gone = self.in_force.keys().filter(gone);
         let mut changes: Vec<Change> = gone.map(|key| (*key, None)).collect();
         let is_removal = !changes.is_empty();
         let wanted = sharing.iter();
-        changes.extend(wanted.map(|(key, names)| (*key, Some(flags(names, &reporting)))));
+        changes.extend(wanted.map(|(key, paths)| (*key, Some(flags(paths, &reporting)))));
         self.apply(changes)?;
         self.peers = peers.clone();
         self.sharing = sharing;
@@ -101,21 +107,29 @@ impl<K: Keys> WatchSet<K> {
         Ok(is_removal)
     }
 
-    /// Whether handshakes with this peer that succeed are reported. Touches no other peer.
-    pub fn report_established(&mut self, peer: &PeerName, on: bool) -> Result<(), WatchError> {
+    /// Whether handshakes with this address of a peer that succeed are reported. Touches no
+    /// other.
+    pub fn report_established(
+        &mut self,
+        peer: &PeerName,
+        addr: IpAddr,
+        on: bool,
+    ) -> Result<(), WatchError> {
         let Some(endpoints) = self.peers.get(peer) else {
             return match on {
                 true => Err(WatchError::Unknown(peer.clone())),
                 false => Ok(()),
             };
         };
-        let keys: Vec<_> = endpoints.iter().map(key).collect();
-        let was = self.reporting.contains(peer);
-        self.set_reporting(peer, on);
+        let here = endpoints.iter().filter(|endpoint| endpoint.addr == addr);
+        let keys: Vec<_> = here.map(key).collect();
+        let path = (peer.clone(), addr);
+        let was = self.reporting.contains(&path);
+        self.set_reporting(&path, on);
         let wanted = |key| (key, Some(flags(&self.sharing[&key], &self.reporting)));
         let changes = keys.into_iter().map(wanted).collect();
         self.apply(changes)
-            .inspect_err(|_| self.set_reporting(peer, was))
+            .inspect_err(|_| self.set_reporting(&path, was))
     }
 
     /// Whether a flow with these ends is watched, as the kernel side decides it.
@@ -130,11 +144,11 @@ impl<K: Keys> WatchSet<K> {
         })
     }
 
-    fn set_reporting(&mut self, peer: &PeerName, on: bool) {
+    fn set_reporting(&mut self, path: &Path, on: bool) {
         if on {
-            self.reporting.insert(peer.clone());
+            self.reporting.insert(path.clone());
         } else {
-            self.reporting.remove(peer);
+            self.reporting.remove(path);
         }
     }
 
@@ -169,15 +183,15 @@ fn sharing(peers: &Watched) -> Sharing {
     let mut sharing = Sharing::new();
     for (peer, endpoints) in peers {
         for endpoint in endpoints {
-            let names = sharing.entry(key(endpoint)).or_default();
-            names.insert(peer.clone());
+            let paths = sharing.entry(key(endpoint)).or_default();
+            paths.insert((peer.clone(), endpoint.addr));
         }
     }
     sharing
 }
 
-fn flags(names: &BTreeSet<PeerName>, reporting: &BTreeSet<PeerName>) -> u32 {
-    match names.is_disjoint(reporting) {
+fn flags(paths: &BTreeSet<Path>, reporting: &BTreeSet<Path>) -> u32 {
+    match paths.is_disjoint(reporting) {
         true => 0,
         false => watch_flag::REPORT_ESTABLISHED,
     }
@@ -290,20 +304,24 @@ mod tests {
         assert_eq!(set.keys.map.len(), 1);
     }
 
+    fn one_addr() -> IpAddr {
+        one().values().flatten().next().unwrap().addr
+    }
+
     #[test]
     fn reporting_sets_the_flag_and_outlives_a_change() {
         let mut set = WatchSet::new(Fake::default(), MOST);
         set.watch(&one()).unwrap();
-        set.report_established(&name("http://a:9000"), true)
+        set.report_established(&name("http://a:9000"), one_addr(), true)
             .unwrap();
         let flags = |set: &WatchSet<Fake>| set.keys.map.values().copied().collect::<Vec<_>>();
         assert_eq!(flags(&set), [watch_flag::REPORT_ESTABLISHED]);
         set.watch(&one()).unwrap();
         assert_eq!(flags(&set), [watch_flag::REPORT_ESTABLISHED]);
-        set.report_established(&name("http://a:9000"), false)
+        set.report_established(&name("http://a:9000"), one_addr(), false)
             .unwrap();
         assert_eq!(flags(&set), [0]);
-        let error = set.report_established(&name("http://x:9000"), true);
+        let error = set.report_established(&name("http://x:9000"), one_addr(), true);
         assert!(matches!(error, Err(WatchError::Unknown(_))));
     }
 
@@ -322,7 +340,7 @@ mod tests {
             ("http://a:9000", false, watch_flag::REPORT_ESTABLISHED),
             ("http://b:9000", false, 0),
         ] {
-            set.report_established(&name(peer), on).unwrap();
+            set.report_established(&name(peer), one_addr(), on).unwrap();
             assert_eq!(set.keys.map.values().copied().collect::<Vec<_>>(), [flags]);
         }
     }
@@ -333,9 +351,9 @@ mod tests {
         set.watch(&one()).unwrap();
         set.keys.refuse_in = Some(0);
         let peer = name("http://a:9000");
-        set.report_established(&peer, true).unwrap_err();
+        set.report_established(&peer, one_addr(), true).unwrap_err();
         assert_eq!((set.in_force.len(), set.reporting.len()), (1, 0));
-        set.report_established(&peer, true).unwrap();
+        set.report_established(&peer, one_addr(), true).unwrap();
         assert_eq!(set.in_force, set.keys.map);
     }
 

@@ -19,13 +19,13 @@ use netlink_packet_route::{
 };
 use nix::libc::{
     EACCES, EAFNOSUPPORT, EHOSTUNREACH, EINVAL, ENETDOWN, ENETUNREACH, ENODEV, EOPNOTSUPP,
-    IFLA_IFNAME, NDA_CACHEINFO, NDA_DST, RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_VIA, RTM_DELADDR,
-    RTM_DELLINK, RTM_DELROUTE, RTM_DELRULE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWROUTE,
-    RTM_NEWRULE,
+    IFLA_IFNAME, NDA_CACHEINFO, NDA_DST, NDA_LLADDR, RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_VIA,
+    RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_DELRULE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEIGH,
+    RTM_NEWROUTE, RTM_NEWRULE,
 };
 use thiserror::Error;
 
-use crate::core::Route;
+use crate::core::{HardwareAddress, Route};
 
 /// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP` (5.3+) of include/uapi/linux/rtnetlink.h.
 const RTM_NEWNEXTHOP: u16 = 104;
@@ -132,6 +132,8 @@ pub(super) struct Neighbour {
     pub(super) link: u32,
     pub(super) state: NeighbourState,
     pub(super) flags: NeighbourFlags,
+    /// Where the kernel sends to. It tells it of no entry that has failed (`neigh_fill_info`).
+    pub(super) hardware: Option<HardwareAddress>,
     /// Ages of the last confirmation and of the last change; `None` where it is not told.
     pub(super) ages: Option<Ages>,
     /// A process asked for it.
@@ -191,11 +193,13 @@ fn neighbour(message: &Message<'_>) -> Result<Option<Change>, Malformed> {
     if !matches!(header.family, AddressFamily::Inet | AddressFamily::Inet6) {
         return Ok(None);
     }
-    let (mut addr, mut ages) = (None, None);
+    let (mut addr, mut ages, mut hardware) = (None, None, None);
     for attribute in attributes(message.body, NEIGHBOUR_HEADER) {
         let attribute = attribute?;
         match attribute.kind() {
             NDA_DST => addr = Some(address(attribute.value())?),
+            // Tunnels and InfiniBand have addresses of other lengths.
+            NDA_LLADDR => hardware = attribute.value().try_into().ok().map(HardwareAddress),
             NDA_CACHEINFO => {
                 let info = NeighbourCacheInfo::parse(attribute.value())?;
                 ages = Some(Ages {
@@ -212,6 +216,7 @@ fn neighbour(message: &Message<'_>) -> Result<Option<Change>, Malformed> {
         link: header.ifindex,
         state: header.state,
         flags: header.flags,
+        hardware,
         ages,
         by_request: message.port != 0,
     })))

@@ -30,6 +30,7 @@ mod request;
 mod socket;
 mod state;
 mod survey;
+mod table;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -50,6 +51,7 @@ use thiserror::Error;
 use tokio::sync::mpsc::Sender;
 use tracing::warn;
 
+pub(in crate::source) use self::table::NeighbourTable;
 pub use self::{
     decode::Malformed,
     survey::{Survey, survey},

@@ -51,6 +51,7 @@ mod tests {
             link: 2,
             state,
             flags: NeighbourFlags::empty(),
+            hardware: None,
             ages: Some(Ages {
                 confirmed: Duration::from_millis(confirmed_ms),
                 updated: Duration::from_millis(updated_ms),

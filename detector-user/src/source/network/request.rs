@@ -8,7 +8,7 @@ use netlink_packet_core::{
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     link::LinkMessage,
-    neighbour::NeighbourMessage,
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage},
 };
 
@@ -29,6 +29,20 @@ pub(super) fn link(index: u32, sequence: u32) -> Vec<u8> {
 pub(super) fn neighbours(sequence: u32) -> Vec<u8> {
     let request = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());
     bytes(request, NLM_F_DUMP, sequence)
+}
+
+/// One neighbour of one link (5.0+).
+pub(super) fn neighbour((addr, link): (IpAddr, u32), sequence: u32) -> Vec<u8> {
+    let mut request = NeighbourMessage::default();
+    let (family, addr) = match addr {
+        IpAddr::V4(addr) => (AddressFamily::Inet, NeighbourAddress::Inet(addr)),
+        IpAddr::V6(addr) => (AddressFamily::Inet6, NeighbourAddress::Inet6(addr)),
+    };
+    request.header.family = family;
+    request.header.ifindex = link;
+    let destination = NeighbourAttribute::Destination(addr);
+    request.attributes.push(destination);
+    bytes(RouteNetlinkMessage::GetNeighbour(request), 0, sequence)
 }
 
 /// How the kernel would send to this address, by its rules and policies.

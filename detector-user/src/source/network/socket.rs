@@ -19,7 +19,7 @@ use nix::{
 
 use super::{
     NetworkError,
-    decode::{self, Message},
+    decode::{self, Change, Message},
     request,
 };
 use crate::core::Route;
@@ -137,6 +137,20 @@ impl Requests {
         each: impl FnMut(&Message<'_>),
     ) -> Result<(), NetworkError> {
         self.dump("neighbours", request::neighbours, each)
+    }
+
+    /// The entry of one neighbour; `None` where there is none.
+    pub(super) fn neighbour(
+        &mut self,
+        addr: IpAddr,
+        link: u32,
+    ) -> Result<Option<Change>, NetworkError> {
+        let mut found = None;
+        self.batch(&[(addr, link)], request::neighbour, |_, message| {
+            found = decode::change(message)?;
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     /// Hands over each part; where the dump has to be taken again, some come twice.

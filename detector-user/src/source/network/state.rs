@@ -7,7 +7,7 @@ use std::{
 
 use super::decode::{Link, Neighbour};
 use super::neighbour::evidence;
-use crate::core::{NeighbourState, NetworkEvent, Route, Time};
+use crate::core::{HardwareAddress, NeighbourState, NetworkEvent, Route, Time};
 
 /// If a change covers more watched addresses than this, all are looked up.
 const FEW: usize = 64;
@@ -32,7 +32,16 @@ pub(super) struct State {
     /// gateways of the others.
     next_hops: BTreeSet<(u32, IpAddr)>,
     /// Neighbours as they were told.
-    neighbours: BTreeMap<(u32, IpAddr), NeighbourState>,
+    neighbours: BTreeMap<(u32, IpAddr), Hop>,
+}
+
+/// A neighbour as it was told.
+#[derive(Debug, Default)]
+struct Hop {
+    /// The last answer or failure; `None` where neither was seen.
+    shown: Option<NeighbourState>,
+    /// The last hardware address: a failure does not end it.
+    hardware: Option<HardwareAddress>,
 }
 
 impl State {
@@ -184,16 +193,31 @@ impl State {
         if !self.next_hops.contains(&hop) {
             return;
         }
-        if let Some((at, state)) = evidence(entry, received) {
-            self.neighbours.insert(hop, state);
-            let event = NetworkEvent::Neighbour {
-                addr: entry.addr,
-                link: entry.link,
-                state,
-                hardware: None,
-            };
-            tell.push((at, event));
-        }
+        let shown = evidence(entry, received);
+        let moved = self
+            .is_elsewhere(entry)
+            .then(|| changed_at(entry, received));
+        let moved = moved.map(|at| (at, NeighbourState::Stale));
+        let Some((at, state)) = shown.or(moved) else {
+            return;
+        };
+        let told = self.neighbours.entry(hop).or_default();
+        told.shown = shown.map(|(_, state)| state).or(told.shown);
+        told.hardware = entry.hardware.or(told.hardware);
+        let event = NetworkEvent::Neighbour {
+            addr: entry.addr,
+            link: entry.link,
+            state,
+            hardware: entry.hardware,
+        };
+        tell.push((at, event));
+    }
+
+    /// Whether the kernel sends to another card than it was told to, or to one for the first
+    /// time. Whoever set the entry, this is where the packets go.
+    fn is_elsewhere(&self, entry: &Neighbour) -> bool {
+        let told = self.neighbours.get(&(entry.link, entry.addr));
+        entry.hardware.is_some() && entry.hardware != told.and_then(|hop| hop.hardware)
     }
 
     /// A neighbour entry as a dump shows it: told if it is not what was told last.
@@ -203,9 +227,9 @@ impl State {
         entry: &Neighbour,
         tell: &mut Vec<Told>,
     ) {
-        let told = self.neighbours.get(&(entry.link, entry.addr)).copied();
+        let told = self.neighbours.get(&(entry.link, entry.addr));
         let shown = evidence(entry, received).map(|(_, state)| state);
-        if shown != told {
+        if shown != told.and_then(|hop| hop.shown) || self.is_elsewhere(entry) {
             self.neighbour(received, entry, tell);
         }
     }
@@ -233,6 +257,11 @@ impl State {
         let mut routes = self.routes.values().flatten();
         routes.any(|route| route.link == index)
     }
+}
+
+/// When the entry took on its state or its address.
+fn changed_at(entry: &Neighbour, received: Time) -> Time {
+    entry.ages.map_or(received, |ages| received - ages.updated)
 }
 
 #[cfg(test)]

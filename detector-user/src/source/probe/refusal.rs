@@ -44,7 +44,7 @@ pub(super) fn answer(socket: &Socket, peer: IpAddr, errno: Option<Errno>) -> Opt
 
 fn judge(queued: &[Unreachable], peer: IpAddr, errno: Option<Errno>) -> Option<ProbeAnswer> {
     if queued.iter().any(|error| error.by == Some(peer)) {
-        return Some(ProbeAnswer::Reset);
+        return Some(ProbeAnswer::Unreachable);
     }
     let errno = errno.filter(|errno| matches!(errno, Errno::ECONNREFUSED | Errno::ECONNRESET))?;
     // Nobody but the peer is known to have said it: a RST.

@@ -20,7 +20,7 @@ use crate::{
     netlink::sock_diag::Reading,
 };
 
-/// One signal for each peer, also for those with no flow. Before them, one for each namespace
+/// One signal for each address of each peer, also for those with no flow. Before them, one for each namespace
 /// that could not be read: flows that are merely unseen are not gone, and what was unanswered
 /// on them is not to count as if they were.
 fn signals(
@@ -32,26 +32,23 @@ fn signals(
     for flow in reading.flows {
         by_remote.entry(flow.id.remote.ip()).or_default().push(flow);
     }
-    let signal = |(peer, addrs): (&PeerName, &Vec<IpAddr>)| {
+    let signals = |(peer, addrs): (&PeerName, &Vec<IpAddr>)| {
         let addrs: BTreeSet<IpAddr> = addrs.iter().map(IpAddr::to_canonical).collect();
-        Signal::SocketsRead {
+        let signal = |addr: IpAddr| Signal::SocketsRead {
             at: reading.at,
             source: SourceKind::SockDiag,
             peer: peer.clone(),
-            flows: addrs
-                .iter()
-                .filter_map(|addr| by_remote.get(addr))
-                .flatten()
-                .cloned()
-                .collect(),
-        }
+            addr,
+            flows: by_remote.get(&addr).cloned().unwrap_or_default(),
+        };
+        addrs.into_iter().map(signal).collect::<Vec<_>>()
     };
     let unread = unread.iter().map(|&netns| Signal::Namespace {
         at: reading.at,
         netns,
         change: NamespaceChange::Unreadable,
     });
-    unread.chain(peers.iter().map(signal)).collect()
+    unread.chain(peers.iter().flat_map(signals)).collect()
 }
 
 /// Every address of every peer.

@@ -83,7 +83,12 @@ impl Source for SockDiagSource {
     }
 
     /// A poll shows the flow as established in any case.
-    fn report_established(&mut self, _peer: &PeerName, _on: bool) -> anyhow::Result<()> {
+    fn report_established(
+        &mut self,
+        _peer: &PeerName,
+        _addr: IpAddr,
+        _on: bool,
+    ) -> anyhow::Result<()> {
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use crate::{
 /// peers that stall together cost no more than one. Stops when dropped.
 #[derive(Debug)]
 pub struct Reader {
-    pending: Arc<Pending<Vec<IpAddr>>>,
+    pending: Arc<Pending<PeerName, Vec<IpAddr>>>,
     signals: Sender<Signal>,
 }
 
@@ -45,15 +45,23 @@ impl Reader {
         Ok(Self { pending, signals })
     }
 
-    /// Asks for the sockets with this peer's addresses. Never blocks. A request for a peer
-    /// that still waits replaces it; one too many is answered as unreadable at once.
-    pub fn request(&self, peer: PeerName, addrs: Vec<IpAddr>) {
-        if self.pending.put(&peer, addrs, |_| false).is_none() {
+    /// Asks for the sockets with this address of a peer. Never blocks. Requests for a peer that
+    /// still waits join it; one too many is answered as unreadable at once.
+    pub fn request(&self, peer: PeerName, addr: IpAddr) {
+        let join = |waiting: &mut Vec<IpAddr>, new: Vec<IpAddr>| {
+            waiting.extend(new);
+            waiting.sort_unstable();
+            waiting.dedup();
+        };
+        if self.pending.put(&peer, vec![addr], join).is_none() {
             return;
         }
         let most = self.pending.most();
         warn!(%peer, "{most} peers wait for their sockets to be read; this one is not");
-        if let Err(error) = self.signals.try_send(Signal::SocketsUnreadable { peer }) {
+        if let Err(error) = self
+            .signals
+            .try_send(Signal::SocketsUnreadable { peer, addr })
+        {
             warn!(%error, "an answer of the socket reader was lost");
         }
     }
@@ -67,7 +75,7 @@ impl Drop for Reader {
 
 struct Worker {
     everywhere: Everywhere,
-    pending: Arc<Pending<Vec<IpAddr>>>,
+    pending: Arc<Pending<PeerName, Vec<IpAddr>>>,
     signals: Sender<Signal>,
     /// Why the last dump failed.
     failure: Option<String>,
@@ -112,6 +120,12 @@ impl Worker {
 
 /// The answer for each peer when the dump failed.
 pub(super) fn unreadable(peers: &BTreeMap<PeerName, Vec<IpAddr>>) -> Vec<Signal> {
-    let unreadable = |peer: &PeerName| Signal::SocketsUnreadable { peer: peer.clone() };
-    peers.keys().map(unreadable).collect()
+    let of_peer = |(peer, addrs): (&PeerName, &Vec<IpAddr>)| {
+        let unreadable = |addr: &IpAddr| Signal::SocketsUnreadable {
+            peer: peer.clone(),
+            addr: *addr,
+        };
+        addrs.iter().map(unreadable).collect::<Vec<_>>()
+    };
+    peers.iter().flat_map(of_peer).collect()
 }

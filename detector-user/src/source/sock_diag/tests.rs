@@ -40,8 +40,8 @@ async fn the_reader_answers_for_each_peer() {
     let (sender, mut signals) = mpsc::channel(8);
     let reader = Reader::spawn(sender, Namespaces::only_own().unwrap(), Bounds::new(4)).unwrap();
     let (here, gone) = (peer("http://here:1"), peer("http://gone:1"));
-    reader.request(here.clone(), vec![Ipv4Addr::LOCALHOST.into()]);
-    reader.request(gone.clone(), vec![Ipv4Addr::new(192, 0, 2, 1).into()]);
+    reader.request(here.clone(), Ipv4Addr::LOCALHOST.into());
+    reader.request(gone.clone(), Ipv4Addr::new(192, 0, 2, 1).into());
 
     let mut answers = BTreeMap::new();
     while answers.len() < 2 {

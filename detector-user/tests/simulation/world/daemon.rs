@@ -2,7 +2,7 @@
 
 use detector_user::core::{
     Breaker, Destroyed, Effect, FlowReading, NetworkEvent, PeerState, Route, Signal, SourceKind,
-    Time, Verdict,
+    Spare, Time, Verdict,
 };
 
 use super::{Asked, Event, Order, World};
@@ -175,32 +175,22 @@ impl World {
                 self.queue
                     .push(self.now + after, Event::ProbeSent { asked });
             }
-            Effect::DestroySockets {
-                peer,
-                generation,
-                silent_since,
-                sockets,
-            } => {
-                if let Some(host) = self.host_named(&peer) {
+            Effect::DestroySockets(teardown) => {
+                if let Some(host) = self.host_named(&teardown.peer) {
                     let done = Destroyed::default();
-                    let order = Box::new(Order {
-                        generation,
-                        silent_since,
-                        sockets,
-                        done,
-                    });
+                    let order = Box::new(Order { teardown, done });
                     let after = self.rng.between(us(100), us(3000));
                     self.queue
                         .push(self.now + after, Event::Destroy { host, order });
                 }
             }
             Effect::Publish(state) => self.published(state),
-            Effect::ReportEstablished { peer, on } => {
+            Effect::ReportEstablished { peer, on, .. } => {
                 if let Some(host) = self.host_named(&peer) {
                     self.hosts[host].report_established = on;
                 }
             }
-            Effect::Heard { .. } | Effect::Retract { .. } => {}
+            Effect::Heard { .. } | Effect::Retract { .. } | Effect::CancelTeardown { .. } => {}
         }
     }
 
@@ -237,6 +227,7 @@ impl World {
             at,
             source: SourceKind::SockDiag,
             peer: self.hosts[host].name.clone(),
+            addr: self.hosts[host].addr,
             flows,
         };
         self.queue
@@ -254,7 +245,7 @@ impl World {
 
     /// SOCK_DESTROY, socket by socket, after a last look at each.
     pub(super) fn destroy(&mut self, host: usize, mut order: Order) {
-        for (id, cookie) in std::mem::take(&mut order.sockets) {
+        for (id, cookie) in std::mem::take(&mut order.teardown.sockets) {
             let found = self.flows.iter().position(|flow| {
                 flow.sender.cookie == cookie
                     && flow.sender.id == id
@@ -265,10 +256,14 @@ impl World {
                 continue;
             };
             let reading = self.flows[flow].sender.reading(self.now);
-            if reading
-                .last_heard
-                .is_some_and(|at| at > order.silent_since + ms(10))
-            {
+            let is_spared = match order.teardown.spare {
+                Spare::HeardSince(at) => {
+                    reading.last_heard.is_some_and(|heard| heard > at + ms(10))
+                }
+                Spare::Progressed => reading.is_progressing(),
+                Spare::Nothing => false,
+            };
+            if is_spared {
                 order.done.spared += 1;
                 continue;
             }
@@ -278,7 +273,8 @@ impl World {
         let signal = Signal::SocketsDestroyed {
             at: self.now,
             peer: self.hosts[host].name.clone(),
-            generation: order.generation,
+            addr: self.hosts[host].addr,
+            generation: order.teardown.generation,
             result: order.done,
         };
         self.deliver(signal);

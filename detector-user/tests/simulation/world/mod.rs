@@ -9,7 +9,7 @@ mod probes;
 use std::{collections::VecDeque, time::Duration};
 
 use detector_user::core::{
-    Destroyed, FlowId, PeerState, ProbeEvent, ProbeId, ProbeTarget, Signal, Time,
+    Destroyed, PeerState, ProbeEvent, ProbeId, ProbeTarget, Signal, Teardown, Time,
 };
 
 use crate::{
@@ -151,9 +151,7 @@ struct Asked {
 /// Sockets to be destroyed.
 #[derive(Debug)]
 struct Order {
-    generation: u64,
-    silent_since: Time,
-    sockets: Vec<(FlowId, u64)>,
+    teardown: Teardown,
     done: Destroyed,
 }
 

@@ -7,6 +7,8 @@ use super::{super::decode::Ages, *};
 const NOW: Time = Time::from_nanos(1_000_000_000_000);
 const ETH0: u32 = 2;
 const ETH1: u32 = 3;
+const CARD: HardwareAddress = HardwareAddress([2, 0, 0, 0, 0, 1]);
+const OTHER_CARD: HardwareAddress = HardwareAddress([2, 0, 0, 0, 0, 2]);
 
 fn addr(last: u8) -> IpAddr {
     [10, 77, 0, last].into()
@@ -56,6 +58,7 @@ fn entry(addr: IpAddr, link: u32, state: Nud) -> Neighbour {
         link,
         state,
         flags: NeighbourFlags::empty(),
+        hardware: (state != Nud::Failed).then_some(CARD),
         ages: Some(Ages {
             confirmed: Duration::ZERO,
             updated: Duration::ZERO,
@@ -69,7 +72,23 @@ fn told_neighbour(addr: IpAddr, link: u32, state: NeighbourState) -> NetworkEven
         addr,
         link,
         state,
-        hardware: None,
+        hardware: (state != NeighbourState::Failed).then_some(CARD),
+    }
+}
+
+/// The entry after the address went to another card.
+fn moved(entry: Neighbour) -> Neighbour {
+    let hardware = Some(OTHER_CARD);
+    Neighbour { hardware, ..entry }
+}
+
+fn told_moved(addr: IpAddr, link: u32, state: NeighbourState) -> NetworkEvent {
+    let hardware = Some(OTHER_CARD);
+    NetworkEvent::Neighbour {
+        addr,
+        link,
+        state,
+        hardware,
     }
 }
 
@@ -362,6 +381,50 @@ fn of_a_dump_only_what_is_new_is_told() {
     let told = [told_neighbour(addr(2), ETH0, Reachable)];
     assert_eq!(host.dumped(&reachable), told);
     assert_eq!(host.dumped(&entry(addr(2), ETH0, Nud::Stale)), []);
+}
+
+#[test]
+fn a_next_hop_s_card_is_told_once_and_told_again_when_it_is_another() {
+    use NeighbourState::{Failed, Reachable, Stale};
+    let mut host = Host::new();
+    let (hop, gateway) = (addr(2), addr(3));
+    let entry_of = |hop, nud| entry(hop, ETH0, nud);
+    let told = host.dumped(&entry_of(gateway, Nud::Stale));
+    assert_eq!(told, [told_neighbour(gateway, ETH0, Stale)], "the first");
+    for nud in [Nud::Stale, Nud::Delay, Nud::Probe] {
+        assert_eq!(host.neighbour(&entry_of(gateway, nud)), [], "unchanged");
+        assert_eq!(host.dumped(&entry_of(gateway, nud)), [], "unchanged");
+    }
+    let told = host.neighbour(&moved(entry_of(gateway, Nud::Stale)));
+    assert_eq!(told, [told_moved(gateway, ETH0, Stale)]);
+    assert_eq!(host.neighbour(&moved(entry_of(gateway, Nud::Delay))), []);
+
+    // An answer by another card is an answer, also in a dump after one by the first.
+    host.neighbour(&entry_of(hop, Nud::Reachable));
+    let told = host.dumped(&moved(entry_of(hop, Nud::Reachable)));
+    assert_eq!(told, [told_moved(hop, ETH0, Reachable)]);
+
+    // A failure has no card, and does not make the one before it new.
+    let told = host.neighbour(&entry_of(hop, Nud::Failed));
+    assert_eq!(told, [told_neighbour(hop, ETH0, Failed)]);
+    assert_eq!(host.neighbour(&moved(entry_of(hop, Nud::Stale))), []);
+    let told = host.neighbour(&entry_of(hop, Nud::Stale));
+    assert_eq!(told, [told_neighbour(hop, ETH0, Stale)]);
+}
+
+/// What was set is no evidence of life, and yet it is where the packets go from now on.
+#[test]
+fn a_card_that_was_set_by_hand_is_told() {
+    let mut host = Host::new();
+    let by_hand = |entry| Neighbour {
+        by_request: true,
+        ..entry
+    };
+    host.neighbour(&entry(addr(2), ETH0, Nud::Reachable));
+    let set = by_hand(entry(addr(2), ETH0, Nud::Permanent));
+    assert_eq!(host.neighbour(&set), []);
+    let told = host.neighbour(&moved(set));
+    assert_eq!(told, [told_moved(addr(2), ETH0, NeighbourState::Stale)]);
 }
 
 #[test]

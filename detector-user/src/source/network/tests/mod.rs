@@ -91,25 +91,37 @@ fn a_port_that_leaves_a_bridge_is_not_gone() {
 
 #[test]
 fn neighbours_come_with_who_asked_and_their_ages() {
-    let neighbour = |addr: &str, state, by_request| Neighbour {
+    let neighbour = |addr: &str, card: &str, state, by_request| Neighbour {
         addr: addr.parse().unwrap(),
         link: ETH0,
         state,
         flags: NeighbourFlags::empty(),
+        hardware: Some(card.parse().unwrap()),
         ages: Some(Ages {
             confirmed: Duration::ZERO,
             updated: Duration::ZERO,
         }),
         by_request,
     };
+    let (peer, set) = ("e2:37:64:01:e6:06", "02:00:00:00:00");
+    let (permanent, reachable) = (format!("{set}:08"), format!("{set}:09"));
     for (hex, expected) in [
-        (c::REACHABLE, neighbour("10.77.0.2", Nud::Reachable, false)),
-        (c::REACHABLE_V6, neighbour("fd77::2", Nud::Reachable, false)),
+        (
+            c::REACHABLE,
+            neighbour("10.77.0.2", peer, Nud::Reachable, false),
+        ),
+        (
+            c::REACHABLE_V6,
+            neighbour("fd77::2", peer, Nud::Reachable, false),
+        ),
         (
             c::SET_REACHABLE,
-            neighbour("10.77.0.9", Nud::Reachable, true),
+            neighbour("10.77.0.9", &reachable, Nud::Reachable, true),
         ),
-        (c::PERMANENT, neighbour("10.77.0.8", Nud::Permanent, true)),
+        (
+            c::PERMANENT,
+            neighbour("10.77.0.8", &permanent, Nud::Permanent, true),
+        ),
     ] {
         assert_eq!(change(hex), Some(Change::Neighbour(expected)));
     }
@@ -121,11 +133,25 @@ fn neighbours_come_with_who_asked_and_their_ages() {
         (addr("10.77.0.7"), Nud::Failed)
     );
     assert!(!failed.by_request);
+    assert_eq!(failed.hardware, None);
     assert_eq!(failed.ages.unwrap().updated, Duration::ZERO);
     let Some(Change::Neighbour(deleted)) = change(c::SET_FAILED) else {
         panic!("{:?}", change(c::SET_FAILED));
     };
     assert_eq!((deleted.state, deleted.by_request), (Nud::Failed, true));
+}
+
+#[test]
+fn a_hardware_address_of_another_length_is_none() {
+    // The attribute's header, as in the captured entry, behind address and header.
+    let mut longer = bytes(c::REACHABLE);
+    let place = 28 + 8;
+    assert_eq!(longer[place..place + 4], [10, 0, 2, 0]);
+    longer[place] = 12;
+    let Some(Change::Neighbour(entry)) = only(&longer, decode::change).unwrap() else {
+        panic!("no neighbour");
+    };
+    assert_eq!(entry.hardware, None);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::Malformed;
+use crate::core::HardwareAddress;
 
 /// Destination, source and type.
 const ETHERNET: usize = 14;
@@ -16,18 +17,25 @@ const ETHERNET_IPV4: [u8; 6] = [0, 1, 0x08, 0x00, 6, 4];
 const REQUEST: [u8; 2] = [0, 1];
 const REPLY: [u8; 2] = [0, 2];
 
-/// "Who has `target`? Tell `source`."
-pub(super) fn request(mac: [u8; 6], source: Ipv4Addr, target: Ipv4Addr) -> [u8; FRAME] {
+/// "Who has `target`? Tell `source`", to the card that is known to have it, or to all. To
+/// one card it names that card, as the kernel does (`arp_solicit` of net/ipv4/arp.c).
+pub(super) fn request(
+    mac: [u8; 6],
+    source: Ipv4Addr,
+    target: Ipv4Addr,
+    to: Option<HardwareAddress>,
+) -> [u8; FRAME] {
     let mut frame = [0; FRAME];
+    let known = to.map(|card| card.0);
     let parts: [&[u8]; 9] = [
-        &BROADCAST,
+        &known.unwrap_or(BROADCAST),
         &mac,
         &ETHERTYPE,
         &ETHERNET_IPV4,
         &REQUEST,
         &mac,
         &source.octets(),
-        &[0; 6],
+        &known.unwrap_or_default(),
         &target.octets(),
     ];
     let mut rest = &mut frame[..];
@@ -39,8 +47,8 @@ pub(super) fn request(mac: [u8; 6], source: Ipv4Addr, target: Ipv4Addr) -> [u8; 
     frame
 }
 
-/// Who sent it, by its own word; `None` for what is no ARP for IPv4 over Ethernet.
-pub(super) fn sender(frame: &[u8]) -> Result<Option<Ipv4Addr>, Malformed> {
+/// Who sent it and from which card, by its own word; `None` for what is no ARP for IPv4 over Ethernet.
+pub(super) fn sender(frame: &[u8]) -> Result<Option<(Ipv4Addr, HardwareAddress)>, Malformed> {
     let Some((header, _padding)) = frame.split_at_checked(FRAME) else {
         return Err(Malformed::Short(frame.len()));
     };
@@ -59,7 +67,9 @@ pub(super) fn sender(frame: &[u8]) -> Result<Option<Ipv4Addr>, Malformed> {
     if sender.is_multicast() || sender.is_broadcast() {
         return Err(Malformed::Address(IpAddr::V4(sender)));
     }
-    Ok(Some(sender))
+    let mut card = [0; 6];
+    card.copy_from_slice(&header[22..28]);
+    Ok(Some((sender, HardwareAddress(card))))
 }
 
 #[cfg(test)]
@@ -80,21 +90,41 @@ mod tests {
 
     const US: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
     const PEER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+    const OUR_CARD: HardwareAddress = HardwareAddress([0x06, 0x2c, 0x4a, 0x1b, 0xd3, 0x98]);
+    const PEERS_CARD: HardwareAddress = HardwareAddress([0x52, 0xfb, 0xf2, 0xc2, 0xf6, 0x7f]);
 
     #[test]
     fn a_reply_names_its_sender() {
-        assert_eq!(sender(&CAPTURED_REPLY), Ok(Some(PEER)));
+        let peer = Ok(Some((PEER, PEERS_CARD)));
+        assert_eq!(sender(&CAPTURED_REPLY), peer);
         // Cards pad frames to 60 bytes.
         let mut padded = CAPTURED_REPLY.to_vec();
         padded.resize(60, 0);
-        assert_eq!(sender(&padded), Ok(Some(PEER)));
+        assert_eq!(sender(&padded), peer);
     }
 
     #[test]
     fn a_request_is_the_kernel_s_own_and_names_its_sender() {
-        let frame = request([0x06, 0x2c, 0x4a, 0x1b, 0xd3, 0x98], US, PEER);
+        let frame = request(OUR_CARD.0, US, PEER, None);
         assert_eq!(frame, CAPTURED_REQUEST);
-        assert_eq!(sender(&frame), Ok(Some(US)));
+        assert_eq!(sender(&frame), Ok(Some((US, OUR_CARD))));
+    }
+
+    #[test]
+    fn a_request_to_a_known_card_goes_to_it_alone_and_names_it() {
+        let frame = request(OUR_CARD.0, US, PEER, Some(PEERS_CARD));
+        let mut wanted = CAPTURED_REQUEST;
+        wanted[..6].copy_from_slice(&PEERS_CARD.0);
+        wanted[32..38].copy_from_slice(&PEERS_CARD.0);
+        assert_eq!(frame, wanted);
+    }
+
+    /// By the frame alone it would be the card of whoever relayed it.
+    #[test]
+    fn the_card_is_the_one_that_the_message_names() {
+        let mut frame = CAPTURED_REPLY;
+        frame[6..12].fill(9);
+        assert_eq!(sender(&frame), Ok(Some((PEER, PEERS_CARD))));
     }
 
     #[test]

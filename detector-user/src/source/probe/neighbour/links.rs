@@ -1,6 +1,10 @@
 //! The links of this namespace: which are up, and who we are on them.
 
-use std::{collections::HashMap, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6, UdpSocket},
+    time::Duration,
+};
 
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use nix::{
@@ -12,11 +16,14 @@ use nix::{
 };
 use tracing::debug;
 
-use super::super::errno_of;
+use super::{super::errno_of, ndp};
 use crate::core::Time;
 
 /// The links are read again no sooner than this.
 const READ_EVERY: Duration = Duration::from_secs(1);
+
+/// Any port would do.
+const DISCARD: u16 = 9;
 
 /// Changes that are looked at before a probe: they need only be seen, not read.
 const CHANGES: usize = 64;
@@ -50,6 +57,20 @@ impl Link {
         } else {
             Ok(self)
         }
+    }
+}
+
+/// The address that the kernel would ask from: it knows which are usable (not tentative, not
+/// a duplicate). It says so of a socket that is connected to the group, which sends nothing.
+pub(super) fn source_for_v6(target: Ipv6Addr, link: u32) -> Result<Ipv6Addr, Errno> {
+    let choose = || {
+        let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+        socket.connect(SocketAddrV6::new(ndp::group(target), DISCARD, 0, link))?;
+        socket.local_addr()
+    };
+    match choose().map_err(|error| errno_of(&error))?.ip() {
+        IpAddr::V6(source) => Ok(source),
+        IpAddr::V4(_) => Err(Errno::EADDRNOTAVAIL),
     }
 }
 
@@ -133,7 +154,8 @@ fn collect(interfaces: impl Iterator<Item = InterfaceAddress>) -> HashMap<u32, L
     by_index
 }
 
-/// Told when a link or an IPv4 address changes. (The kernel picks the IPv6 source itself.)
+/// Told when a link or an IPv4 address changes. (The kernel is asked for the IPv6 source each
+/// time.)
 #[derive(Debug)]
 struct Changes(Socket);
 

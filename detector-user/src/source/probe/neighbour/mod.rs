@@ -2,14 +2,15 @@
 //! this process itself. The kernel would only ask when it has something to send, and tells
 //! of answers late or not at all.
 //!
-//! Requests are multicast, as the kernel's first ones are: a unicast request would need the
-//! peer's hardware address from the kernel's neighbour table, one more thing that can be
-//! stale, and it would miss a peer that moved to another card. Any frame that the asked
-//! address sent by itself (its own requests too) is an answer: it shows a living host. One
-//! that a proxy answers for (proxy ARP) cannot be told from a living one.
+//! A request goes to the card that the neighbour is known to have, as the kernel's later ones
+//! do (RFC 1122, 2.3.2.1; RFC 4861, 7.2.2), and to all on the link only where no card is
+//! known or that one did not answer. Any frame that the asked address sent by itself (its own
+//! requests too) is an answer: it shows a card that answers for it. A proxy's answer (proxy
+//! ARP) differs from the neighbour's own in the hardware address alone, which is told.
 
 mod access;
 mod arp;
+mod cards;
 mod links;
 mod ndp;
 mod sockets;
@@ -22,11 +23,15 @@ use nix::{errno::Errno, sys::epoll::Epoll};
 use thiserror::Error;
 use tracing::debug;
 
-use self::{links::Links, sockets::Sockets};
+use self::{
+    cards::{Cards, Key},
+    links::Links,
+    sockets::{Heard, Sockets},
+};
 use super::{Order, Shared, report::Report, waiting::Waiting, worker};
 use crate::{
     clock,
-    core::{ProbeAnswer, ProbeId, ProbeTarget, Time},
+    core::{HardwareAddress, ProbeAnswer, ProbeId, ProbeTarget, Time},
 };
 
 /// Sockets that were not used for so long are closed.
@@ -41,9 +46,13 @@ enum Malformed {
     #[error("{0} bytes are too few")]
     Short(usize),
     #[error("a hop limit of {0}: it was not sent on this link")]
-    HopLimit(i32),
+    HopLimit(u8),
     #[error("an unknown code {0}")]
     Code(u8),
+    #[error("a wrong checksum")]
+    Checksum,
+    #[error("the option {0} has a wrong length")]
+    Option(u8),
     #[error("{0} is nobody's own address")]
     Address(IpAddr),
 }
@@ -54,7 +63,8 @@ pub(super) struct Neighbours {
     shared: Arc<Shared>,
     waiting: Waiting<Asked>,
     /// Every probe that waits for this address on this link, the oldest first.
-    by_address: HashMap<(IpAddr, u32), Vec<u64>>,
+    by_address: HashMap<Key, Vec<u64>>,
+    cards: Cards,
     links: Links,
     sockets: Sockets,
     last_used: Time,
@@ -64,12 +74,15 @@ pub(super) struct Neighbours {
 struct Asked {
     probe: ProbeId,
     target: ProbeTarget,
-    key: (IpAddr, u32),
+    key: Key,
+    /// The card that was asked; `None` for all.
+    card: Option<HardwareAddress>,
 }
 
 impl Neighbours {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
+            cards: Cards::new(shared.most),
             shared,
             waiting: Waiting::new(),
             by_address: HashMap::new(),
@@ -94,30 +107,41 @@ impl Neighbours {
         let addr = addr.to_canonical();
         let sent_at = clock::now();
         self.last_used = sent_at;
-        self.ask(epoll, addr, link, sent_at)?;
+        let card = self.cards.to_ask((addr, link));
+        self.ask(epoll, addr, link, card)?;
         report.sent(sent_at, order);
         let asked = Asked {
             probe: order.probe,
             target: order.target,
             key: (addr, link),
+            card,
         };
         let token = self.waiting.insert(sent_at + order.give_up_after, asked);
         self.by_address.entry((addr, link)).or_default().push(token);
         Ok(())
     }
 
-    fn ask(&mut self, epoll: &Epoll, addr: IpAddr, link: u32, now: Time) -> Result<(), Errno> {
+    fn ask(
+        &mut self,
+        epoll: &Epoll,
+        addr: IpAddr,
+        link: u32,
+        card: Option<HardwareAddress>,
+    ) -> Result<(), Errno> {
+        let sockets = &mut self.sockets;
         match addr {
             IpAddr::V4(addr) => {
-                let arp = self.sockets.arp(epoll)?;
-                let link = self.links.usable(link, now)?;
+                let arp = sockets.arp(epoll)?;
+                let link = self.links.usable(link, self.last_used)?;
                 let source = link.source_for(addr).ok_or(Errno::EADDRNOTAVAIL)?;
-                arp.send(&arp::request(link.mac, source, addr), &link.address)
+                arp.send(&arp::request(link.mac, source, addr, card), &link.address)
             }
             IpAddr::V6(addr) => {
-                let ndp = self.sockets.ndp(epoll)?;
-                let usable = self.links.usable(link, now)?;
-                ndp.send(&ndp::solicitation(usable.mac, addr), addr, link)
+                let ndp = sockets.ndp(epoll)?;
+                let usable = self.links.usable(link, self.last_used)?;
+                let source = links::source_for_v6(addr, link)?;
+                let frame = ndp::solicitation(usable.mac, source, addr, card);
+                ndp.send(&frame, &usable.address)
             }
         }
     }
@@ -130,7 +154,7 @@ impl Neighbours {
                 _ => self.sockets.receive_ndp(),
             };
             match received {
-                Some(Ok(Some((addr, link)))) => self.heard(addr, link, at, report),
+                Some(Ok(Some(heard))) => self.heard(heard, at, report),
                 Some(Ok(None)) => {}
                 Some(Err(malformed)) => {
                     self.shared.count_malformed();
@@ -141,26 +165,23 @@ impl Neighbours {
         }
     }
 
-    /// This address lives: whoever asked for it is answered.
-    fn heard(&mut self, addr: IpAddr, link: u32, at: Time, report: &mut Report) {
-        let Some(tokens) = self.by_address.remove(&(addr, link)) else {
-            return;
-        };
-        for token in tokens {
-            if let Some(asked) = self.waiting.answer(token, at) {
-                report.answered(
-                    at,
-                    asked.probe,
-                    asked.target,
-                    ProbeAnswer::Neighbour(crate::core::HardwareAddress([0; 6])),
-                );
-            }
+    /// A card answers for this address: whoever asked for it is answered.
+    fn heard(&mut self, heard: Heard, at: Time, report: &mut Report) {
+        let key = (heard.addr, heard.link);
+        for token in self.by_address.remove(&key).unwrap_or_default() {
+            let Some(asked) = self.waiting.answer(token, at) else {
+                continue;
+            };
+            self.cards.answered(key, asked.card, heard.hardware);
+            let answer = ProbeAnswer::Neighbour(heard.hardware);
+            report.answered(at, asked.probe, asked.target, answer);
         }
     }
 
     /// Forgets what was not answered in time, and closes what is no longer used.
     pub(super) fn give_up(&mut self, now: Time) {
         while let Some((token, asked)) = self.waiting.pop_expired(now) {
+            self.cards.unanswered(asked.key, asked.card);
             if let Some(tokens) = self.by_address.get_mut(&asked.key) {
                 tokens.retain(|waiting| *waiting != token);
                 if tokens.is_empty() {
@@ -172,6 +193,7 @@ impl Neighbours {
         {
             self.sockets.close();
             self.links = Links::default();
+            self.cards = Cards::new(self.shared.most);
         }
     }
 
@@ -193,7 +215,8 @@ mod tests {
     use super::*;
     use crate::core::{ProbeOutcome, Signal};
 
-    const LINK: u32 = 7;
+    /// There is none of this number: the kernel knows nobody on it.
+    const LINK: u32 = 0x7fff_fff0;
 
     fn neighbours() -> (Neighbours, Report, Receiver<Signal>) {
         let shared = Shared {
@@ -224,19 +247,32 @@ mod tests {
             addr: key.0,
             link: key.1,
         };
-        let probe = ProbeId(probe);
-        let token = neighbours
-            .waiting
-            .insert(deadline, Asked { probe, target, key });
+        let asked = Asked {
+            probe: ProbeId(probe),
+            target,
+            key,
+            card: neighbours.cards.to_ask(key),
+        };
+        let token = neighbours.waiting.insert(deadline, asked);
         neighbours.by_address.entry(key).or_default().push(token);
+    }
+
+    /// The card of every host here.
+    const CARD: HardwareAddress = HardwareAddress([2, 0, 0, 0, 0, 1]);
+
+    fn hear(neighbours: &mut Neighbours, addr: IpAddr, at: Time, report: &mut Report) {
+        let heard = Heard {
+            addr,
+            link: LINK,
+            hardware: CARD,
+        };
+        neighbours.heard(heard, at, report);
     }
 
     fn answered(signals: &mut Receiver<Signal>) -> Vec<u64> {
         let mut probes = Vec::new();
         while let Ok(Signal::Probe(event)) = signals.try_recv() {
-            let answer = ProbeOutcome::Answered(ProbeAnswer::Neighbour(
-                crate::core::HardwareAddress([0; 6]),
-            ));
+            let answer = ProbeOutcome::Answered(ProbeAnswer::Neighbour(CARD));
             assert_eq!(event.outcome, answer);
             probes.push(event.probe.0);
         }
@@ -251,9 +287,9 @@ mod tests {
         wait(&mut neighbours, 2, (asked, LINK), at(50));
         wait(&mut neighbours, 3, (asked, LINK + 1), at(100));
         wait(&mut neighbours, 4, (other, LINK), at(100));
-        neighbours.heard(asked, LINK, at(10), &mut report);
+        hear(&mut neighbours, asked, at(10), &mut report);
         assert_eq!(answered(&mut signals), [1, 2]);
-        neighbours.heard(asked, LINK, at(11), &mut report);
+        hear(&mut neighbours, asked, at(11), &mut report);
         assert_eq!(answered(&mut signals), [0; 0], "answered once");
         assert_eq!(neighbours.waiting.len(), 2);
     }
@@ -264,7 +300,7 @@ mod tests {
         let asked = addr("fd00::2");
         wait(&mut neighbours, 1, (asked, LINK), at(50));
         wait(&mut neighbours, 2, (asked, LINK), at(100));
-        neighbours.heard(asked, LINK, at(51), &mut report);
+        hear(&mut neighbours, asked, at(51), &mut report);
         assert_eq!(answered(&mut signals), [2]);
     }
 
@@ -280,7 +316,19 @@ mod tests {
         neighbours.give_up(at(101));
         assert!(neighbours.by_address.is_empty() && neighbours.waiting.is_empty());
         assert_eq!(neighbours.deadline(), None);
-        neighbours.heard(asked, LINK, at(102), &mut report);
+        hear(&mut neighbours, asked, at(102), &mut report);
         assert_eq!(answered(&mut signals), [0; 0]);
+    }
+
+    #[test]
+    fn one_card_is_asked_after_its_answer_and_all_after_its_silence() {
+        let (mut neighbours, mut report, _signals) = neighbours();
+        let key = (addr("10.0.0.2"), LINK);
+        wait(&mut neighbours, 1, key, at(100));
+        hear(&mut neighbours, key.0, at(10), &mut report);
+        assert_eq!(neighbours.cards.to_ask(key), Some(CARD));
+        wait(&mut neighbours, 2, key, at(200));
+        neighbours.give_up(at(201));
+        assert_eq!(neighbours.cards.to_ask(key), None);
     }
 }

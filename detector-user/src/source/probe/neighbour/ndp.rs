@@ -1,30 +1,77 @@
-//! Neighbour discovery for IPv6 (RFC 4861): the ICMPv6 message, whose checksum the kernel
-//! fills in and verifies (`rawv6_push_pending_frames`, `rawv6_rcv` in net/ipv6/raw.c).
+//! Neighbour discovery for IPv6 (RFC 4861), the frame with its Ethernet and IPv6 headers.
+//!
+//! Whole frames, as for ARP: a raw socket of ICMPv6 would leave the choice of the card that
+//! is asked to the kernel, and does not say which card a message came from. One that answers
+//! a unicast question need not name its card (section 7.2.4), and Linux does not
+//! (`ndisc_recv_ns` of net/ipv6/ndisc.c).
 
 use std::net::Ipv6Addr;
 
 use super::Malformed;
+use crate::core::HardwareAddress;
 
 /// The types of ICMPv6 that are asked and listened for.
 pub(super) const SOLICITATION: u8 = 135;
 pub(super) const ADVERTISEMENT: u8 = 136;
+/// ICMPv6 as the next header of IPv6.
+pub(super) const ICMPV6: u8 = 58;
 
 /// What a neighbour sends and no router may forward (section 7.1).
-pub(super) const HOP_LIMIT: u8 = 255;
+const HOP_LIMIT: u8 = 255;
 
+/// Destination, source and type, and the type of IPv6.
+const ETHERNET: usize = 14;
+const ETHERTYPE: [u8; 2] = [0x86, 0xdd];
+/// Where the next header's type stands, and where that header begins.
+pub(super) const NEXT_HEADER: usize = ETHERNET + 6;
+pub(super) const MESSAGE: usize = ETHERNET + 40;
 /// Type, code, checksum, flags and the target's address.
 const HEADER: usize = 24;
-/// The option with the sender's hardware address, and its length in units of 8 bytes.
-const SOURCE_LINK_LAYER: [u8; 2] = [1, 1];
+/// An option with a hardware address, and its length in units of 8 bytes.
+const SOURCE_LINK_LAYER: u8 = 1;
+const TARGET_LINK_LAYER: u8 = 2;
+const LINK_LAYER_UNITS: u8 = 1;
+const FRAME: usize = MESSAGE + HEADER + 8;
 
-/// "Who has `target`?", with the asker's hardware address, so that it can be answered at once.
-pub(super) fn solicitation(mac: [u8; 6], target: Ipv6Addr) -> [u8; HEADER + 8] {
-    let mut message = [0; HEADER + 8];
-    message[0] = SOLICITATION;
-    message[8..HEADER].copy_from_slice(&target.octets());
-    message[HEADER..HEADER + 2].copy_from_slice(&SOURCE_LINK_LAYER);
-    message[HEADER + 2..].copy_from_slice(&mac);
-    message
+/// Whose life it shows, and the card it came from.
+pub(super) type Sender = (Ipv6Addr, HardwareAddress);
+
+/// "Who has `target`?", with the asker's hardware address, so that it can be answered at
+/// once: to the card that is known to have it, or to the group of those that may.
+pub(super) fn solicitation(
+    mac: [u8; 6],
+    source: Ipv6Addr,
+    target: Ipv6Addr,
+    to: Option<HardwareAddress>,
+) -> [u8; FRAME] {
+    let destination = to.map_or(group(target), |_| target);
+    let mut frame = [0; FRAME];
+    let length = (FRAME - MESSAGE) as u8;
+    let parts: [&[u8]; 12] = [
+        &to.map_or_else(|| group_card(destination), |card| card.0),
+        &mac,
+        &ETHERTYPE,
+        // Version 6, no traffic class, no flow label.
+        &[0x60, 0, 0, 0],
+        &[0, length, ICMPV6, HOP_LIMIT],
+        &source.octets(),
+        &destination.octets(),
+        // The checksum is still to come.
+        &[SOLICITATION, 0, 0, 0],
+        &[0; 4],
+        &target.octets(),
+        &[SOURCE_LINK_LAYER, LINK_LAYER_UNITS],
+        &mac,
+    ];
+    let mut rest = &mut frame[..];
+    for part in parts {
+        let (place, after) = rest.split_at_mut(part.len());
+        place.copy_from_slice(part);
+        rest = after;
+    }
+    let checksum = !sum(source, destination, &frame[MESSAGE..]);
+    frame[MESSAGE + 2..MESSAGE + 4].copy_from_slice(&checksum.to_be_bytes());
+    frame
 }
 
 /// The group that a host listens to for questions about its address (RFC 4291, 2.7.1).
@@ -34,118 +81,102 @@ pub(super) fn group(target: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), low)
 }
 
-/// Whose life it shows: the address that is advertised, or the one that asks. `None` for
-/// other messages.
-pub(super) fn sender(
-    message: &[u8],
-    source: Ipv6Addr,
-    hop_limit: i32,
-) -> Result<Option<Ipv6Addr>, Malformed> {
-    let kind = message.first().copied();
-    if !matches!(kind, Some(SOLICITATION | ADVERTISEMENT)) {
+/// The hardware address of a group (RFC 2464, section 7).
+fn group_card(group: Ipv6Addr) -> [u8; 6] {
+    let [.., a, b, c, d] = group.octets();
+    [0x33, 0x33, a, b, c, d]
+}
+
+/// The one's complement sum of a message behind its pseudo header (RFC 8200, 8.1): all ones
+/// where its checksum is right.
+fn sum(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> u16 {
+    let words = message.chunks(2).map(|pair| match pair {
+        [high, low] => u16::from_be_bytes([*high, *low]),
+        rest => u16::from_be_bytes([rest.first().copied().unwrap_or(0), 0]),
+    });
+    let addresses = source.segments().into_iter().chain(destination.segments());
+    let total: u64 = addresses.chain(words).map(u64::from).sum();
+    let mut total = total + message.len() as u64 + u64::from(ICMPV6);
+    while total > 0xffff {
+        total = (total & 0xffff) + (total >> 16);
+    }
+    total as u16
+}
+
+/// Whose life it shows, the address that is advertised or the one that asks, and the card
+/// that it names, else the one that it came from. `None` for other frames.
+pub(super) fn sender(frame: &[u8]) -> Result<Option<Sender>, Malformed> {
+    let is_icmp = frame.get(12..ETHERNET) == Some(&ETHERTYPE)
+        && frame.get(NEXT_HEADER).copied() == Some(ICMPV6);
+    let kind = frame.get(MESSAGE).copied();
+    if !is_icmp || !matches!(kind, Some(SOLICITATION | ADVERTISEMENT)) {
         return Ok(None);
     }
+    let Some((head, message)) = frame.split_first_chunk::<MESSAGE>() else {
+        return Err(Malformed::Short(frame.len()));
+    };
     // Anyone can send the rest from afar; this no router lets through.
-    if hop_limit != i32::from(HOP_LIMIT) {
-        return Err(Malformed::HopLimit(hop_limit));
+    if head[NEXT_HEADER + 1] != HOP_LIMIT {
+        return Err(Malformed::HopLimit(head[NEXT_HEADER + 1]));
     }
-    let Some((header, _options)) = message.split_first_chunk::<HEADER>() else {
+    // What is behind it is the card's padding.
+    let length = usize::from(u16::from_be_bytes([head[18], head[19]]));
+    let message = message.get(..length).ok_or(Malformed::Short(frame.len()))?;
+    let (source, destination) = (address(&head[22..38]), address(&head[38..54]));
+    if sum(source, destination, message) != u16::MAX {
+        return Err(Malformed::Checksum);
+    }
+    let mut card = [0; 6];
+    card.copy_from_slice(&head[6..12]);
+    read(message, source, HardwareAddress(card))
+}
+
+/// What the message itself says.
+fn read(
+    message: &[u8],
+    source: Ipv6Addr,
+    from: HardwareAddress,
+) -> Result<Option<Sender>, Malformed> {
+    let Some((header, options)) = message.split_first_chunk::<HEADER>() else {
         return Err(Malformed::Short(message.len()));
     };
     if header[1] != 0 {
         return Err(Malformed::Code(header[1]));
     }
-    let addr = if kind == Some(ADVERTISEMENT) {
-        let mut target = [0; 16];
-        target.copy_from_slice(&header[8..]);
-        Ipv6Addr::from(target)
-    } else if source.is_unspecified() {
+    let (addr, option) = match header[0] {
+        ADVERTISEMENT => (address(&header[8..]), TARGET_LINK_LAYER),
         // A host that looks whether an address is free (RFC 4862) has none of its own yet.
-        return Ok(None);
-    } else {
-        source
+        _ if source.is_unspecified() => return Ok(None),
+        _ => (source, SOURCE_LINK_LAYER),
     };
     if addr.is_multicast() || addr.is_unspecified() {
         return Err(Malformed::Address(addr.into()));
     }
-    Ok(Some(addr))
+    Ok(Some((addr, link_layer(options, option)?.unwrap_or(from))))
+}
+
+/// The hardware address in the first option of this kind.
+fn link_layer(mut options: &[u8], wanted: u8) -> Result<Option<HardwareAddress>, Malformed> {
+    while let [kind, units, ..] = *options {
+        let length = usize::from(units) * 8;
+        let Some((option, rest)) = options.split_at_checked(length.max(2)) else {
+            return Err(Malformed::Option(kind));
+        };
+        if units == 0 {
+            return Err(Malformed::Option(kind));
+        }
+        if kind == wanted && units == LINK_LAYER_UNITS {
+            return Ok(option[2..].try_into().ok().map(HardwareAddress));
+        }
+        options = rest;
+    }
+    Ok(None)
+}
+
+/// `UNSPECIFIED` for what has not the length of an address.
+fn address(bytes: &[u8]) -> Ipv6Addr {
+    <[u8; 16]>::try_from(bytes).map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PEER: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
-    const OTHER: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 9);
-
-    /// Captured on a veth pair: fd77::1 asks for fd77::2, which advertises itself.
-    const CAPTURED_SOLICITATION: [u8; 32] = [
-        0x87, 0x00, 0x5a, 0xca, 0x00, 0x00, 0x00, 0x00, 0xfd, 0x77, 0x00, 0x00, 0x00, 0x00, 0x00,
-        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x01, 0x01, 0x06, 0x2c, 0x4a, 0x1b,
-        0xd3, 0x98,
-    ];
-    const CAPTURED: [u8; 32] = [
-        0x88, 0x00, 0xe0, 0xf8, 0x60, 0x00, 0x00, 0x00, 0xfd, 0x77, 0x00, 0x00, 0x00, 0x00, 0x00,
-        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x02, 0x01, 0x52, 0xfb, 0xf2, 0xc2,
-        0xf6, 0x7f,
-    ];
-
-    #[test]
-    fn an_advertisement_names_its_target_whoever_sent_it() {
-        assert_eq!(sender(&CAPTURED, OTHER, 255), Ok(Some(PEER)));
-        assert_eq!(sender(&CAPTURED[..24], OTHER, 255), Ok(Some(PEER)));
-    }
-
-    #[test]
-    fn a_solicitation_is_the_kernel_s_own_and_names_who_asks() {
-        let message = solicitation([0x06, 0x2c, 0x4a, 0x1b, 0xd3, 0x98], PEER);
-        let mut wanted = CAPTURED_SOLICITATION;
-        // The kernel fills in the checksum.
-        wanted[2..4].fill(0);
-        assert_eq!(message, wanted);
-        assert_eq!(sender(&CAPTURED_SOLICITATION, OTHER, 255), Ok(Some(OTHER)));
-        let unspecified = Ipv6Addr::UNSPECIFIED;
-        assert_eq!(sender(&CAPTURED_SOLICITATION, unspecified, 255), Ok(None));
-    }
-
-    #[test]
-    fn what_may_come_from_afar_is_dropped() {
-        for hop_limit in [-1, 0, 64, 254] {
-            let dropped = Err(Malformed::HopLimit(hop_limit));
-            assert_eq!(sender(&CAPTURED, OTHER, hop_limit), dropped);
-        }
-    }
-
-    #[test]
-    fn every_shorter_message_is_malformed() {
-        assert_eq!(sender(&[], OTHER, 255), Ok(None));
-        for length in 1..24 {
-            let short = Err(Malformed::Short(length));
-            assert_eq!(sender(&CAPTURED[..length], OTHER, 255), short);
-        }
-    }
-
-    #[test]
-    fn codes_and_groups_are_malformed_and_other_messages_say_nothing() {
-        let mut message = CAPTURED;
-        message[1] = 1;
-        assert_eq!(sender(&message, OTHER, 255), Err(Malformed::Code(1)));
-        let mut message = CAPTURED;
-        message[8] = 0xff;
-        assert!(matches!(
-            sender(&message, OTHER, 255),
-            Err(Malformed::Address(_))
-        ));
-        message[0] = 128;
-        assert_eq!(sender(&message, OTHER, 64), Ok(None));
-    }
-
-    #[test]
-    fn the_group_has_the_last_three_bytes() {
-        let target: Ipv6Addr = "2001:db8::12:3456:789a".parse().unwrap();
-        assert_eq!(
-            group(target),
-            "ff02::1:ff56:789a".parse::<Ipv6Addr>().unwrap()
-        );
-    }
-}
+mod tests;

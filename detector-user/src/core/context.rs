@@ -1,0 +1,98 @@
+//! What a path needs beside its own evidence, and where it leaves what is to be done.
+
+use std::{collections::BTreeMap, collections::VecDeque};
+
+use super::{
+    Effect, ProbeId, ProbeTarget, Settings, Time,
+    bounds::MAX_LINKS,
+    evidence::GIVE_UP_AFTER,
+    isolation::Isolation,
+    schedule::{Budget, Urgency},
+};
+
+/// Borrowed for one turn.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
+    pub settings: &'a Settings,
+    pub isolation: &'a mut Isolation,
+    pub prober: &'a mut ProbeDesk,
+    pub effects: &'a mut VecDeque<Effect>,
+}
+
+/// Gives out probes within their budgets.
+#[derive(Debug)]
+pub(super) struct ProbeDesk {
+    budget: Budget,
+    neighbours_per_second: u32,
+    neighbours: BTreeMap<u32, Budget>,
+    next: u64,
+}
+
+impl ProbeDesk {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            budget: Budget::new(settings.max_probes_per_second),
+            neighbours_per_second: settings.neighbour_probes_per_second,
+            neighbours: BTreeMap::new(),
+            next: 1,
+        }
+    }
+
+    fn take(&mut self, now: Time, target: ProbeTarget, urgency: Urgency) -> bool {
+        if let ProbeTarget::Neighbour { link, .. } = target
+            && !self.take_neighbour(now, link)
+        {
+            return false;
+        }
+        self.budget.take(now, urgency)
+    }
+
+    /// A switch may shut a port that sends more ARP than this.
+    fn take_neighbour(&mut self, now: Time, link: u32) -> bool {
+        if self.neighbours.len() >= MAX_LINKS && !self.neighbours.contains_key(&link) {
+            return false;
+        }
+        let per_second = self.neighbours_per_second;
+        let budget = self
+            .neighbours
+            .entry(link)
+            .or_insert_with(|| Budget::strict(per_second));
+        budget.take(now, Urgency::Urgent)
+    }
+}
+
+/// The part of it that is only looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around<'a> {
+    pub settings: &'a Settings,
+    pub isolation: &'a Isolation,
+}
+
+impl Context<'_> {
+    pub(super) fn around(&self) -> Around<'_> {
+        Around {
+            settings: self.settings,
+            isolation: self.isolation,
+        }
+    }
+
+    /// Sends a probe where the budgets allow it.
+    pub(super) fn probe(
+        &mut self,
+        now: Time,
+        target: ProbeTarget,
+        urgency: Urgency,
+    ) -> Option<ProbeId> {
+        if !self.prober.take(now, target, urgency) {
+            return None;
+        }
+        let probe = ProbeId(self.prober.next);
+        self.prober.next += 1;
+        self.effects.push_back(Effect::Probe {
+            probe,
+            target,
+            give_up_after: GIVE_UP_AFTER,
+        });
+        Some(probe)
+    }
+}

@@ -1,0 +1,83 @@
+//! Who is probed so that it bears witness: somebody is suspected, and it may be this node
+//! itself that is cut off.
+
+use std::time::Duration;
+
+use super::Detector;
+use crate::core::{ProbeTarget, Time, isolation::Witness, path::Path, schedule::Urgency};
+
+/// While someone is suspected, witnesses are probed this often.
+const EVERY: Duration = Duration::from_millis(20);
+
+/// How many peers are probed to bear witness, beside the gateways.
+const AT_MOST: usize = 3;
+
+impl Detector {
+    /// Probes those who live, if that was not done just now.
+    pub(super) fn call_witnesses(&mut self, now: Time) {
+        if self.witnesses_due > now {
+            return;
+        }
+        self.witnesses_due = now + EVERY;
+        let network = &self.isolation.network;
+        let mut able: Vec<_> = self
+            .paths
+            .iter()
+            .filter(|(_, path)| path.can_witness() && network.is_elsewhere(&[path.addr()]))
+            .map(|(key, path)| (path.state().last_heard, key.clone()))
+            .collect();
+        able.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, key) in able.into_iter().take(AT_MOST) {
+            if let Some(path) = self.paths.get_mut(&key) {
+                let was_due = path.timeout();
+                let mut context = Self::context(
+                    &self.settings,
+                    &mut self.isolation,
+                    &mut self.prober,
+                    &mut self.effects,
+                );
+                path.call_as_witness(now, &mut context);
+                let due = path.timeout();
+                self.timeouts.remove(&(was_due, key.clone()));
+                self.timeouts.insert((due, key));
+            }
+        }
+        let gateways = self.isolation.gateways.all();
+        self.probe_gateways(now, gateways, Urgency::Urgent);
+    }
+
+    pub(super) fn probe_gateways(
+        &mut self,
+        now: Time,
+        gateways: Vec<ProbeTarget>,
+        urgency: Urgency,
+    ) {
+        if !self.settings.neighbour_probes {
+            return;
+        }
+        for target in gateways {
+            let mut context = Self::context(
+                &self.settings,
+                &mut self.isolation,
+                &mut self.prober,
+                &mut self.effects,
+            );
+            context.probe(now, target, urgency);
+        }
+    }
+
+    /// Those who are believed to live are witnesses, and no others.
+    pub(super) fn recall_witnesses(&mut self) {
+        let living = self
+            .paths
+            .values()
+            .filter(|path| self.isolation.network.is_elsewhere(&[path.addr()]))
+            .filter_map(Path::witness);
+        let gateways = self
+            .isolation
+            .gateways
+            .last_heard()
+            .map(|(at, addr)| Witness::gateway(addr, at));
+        self.isolation.witnesses.reset(living.chain(gateways));
+    }
+}

@@ -1,0 +1,293 @@
+//! What the path to a peer has shown so far, and how patient that makes us.
+
+use std::time::Duration;
+
+use super::Spacing;
+use crate::core::Time;
+
+/// How fast old observations fade: half of the weight is gone after this time.
+const HALF_LIFE: Duration = Duration::from_secs(30);
+
+/// The chance of calling a live peer dead that one decision may take.
+const FALSE_DEAD_PROBABILITY: f64 = 1e-6;
+
+/// The round-trip loss that is assumed of a path which never lost anything, where the peer
+/// can be asked: loss may start at any moment, and the first seconds of it must not look
+/// like a death. Three segments in ten lost each way; asking often costs little.
+const MIN_LOSS_ASKED: f64 = 0.5;
+
+/// The same where nothing but the flows' own retransmissions can be waited for.
+const MIN_LOSS_UNASKED: f64 = 0.05;
+
+/// Transmissions closer to each other than this part of the detection time are lost together as
+/// likely as not, and count once.
+const MOMENTS_IN_DETECTION_TIME: u32 = 50;
+
+/// A peer that was not asked for longer than this part of the detection time may have been there.
+const GAPS_IN_DETECTION_TIME: u32 = 12;
+
+/// However long the detection time, what is further apart than this is not lost together.
+const MOMENT_AT_MOST: Duration = Duration::from_millis(5);
+
+/// No path is believed to be worse than this; it bounds the transmissions asked for.
+const MAX_ROUND_TRIP_LOSS: f64 = 0.8;
+
+/// A flow seen for the first time tells of its whole life, but weighs no more than this.
+const FIRST_SIGHT_SEGMENTS: f64 = 200.0;
+
+/// What is known weighs no more than so many segments: a path that turns bad sends little,
+/// and what it sent when it was good must not drown it.
+const KEPT_SEGMENTS: f64 = 400.0;
+
+/// Nor does what was sent between two looks weigh more than this.
+const ADDED_SEGMENTS: f64 = 200.0;
+
+/// What is assumed to have been sent without a loss before anything was seen, so that one
+/// loss among a handful of segments does not pass for a bad path.
+const PRIOR_SEGMENTS: f64 = 20.0;
+
+/// A silence must be longer than the worst one the peer recovered from by this factor.
+const WORST_STALL_FACTOR: f64 = 1.5;
+
+/// An answer to a probe is missing after this time at least.
+const MIN_ANSWER_GRACE: Duration = Duration::from_millis(5);
+
+/// Answers may take longer than the slowest one yet, by this factor.
+const ANSWER_FACTOR: f64 = 2.0;
+
+/// The longest recovered stall that is learnt from; it bounds the detection time.
+const MAX_LEARNT_STALL: Duration = Duration::from_secs(4);
+
+/// Loss and stalls seen on the way to one peer, fading with time.
+#[derive(Clone, Debug)]
+pub(in crate::core) struct PathHistory {
+    segments: f64,
+    retransmitted: f64,
+    worst_stall: Duration,
+    /// The longest that the answer to a probe took.
+    worst_answer: Duration,
+    as_of: Time,
+}
+
+impl PathHistory {
+    pub(in crate::core) fn new(now: Time) -> Self {
+        Self {
+            segments: 0.0,
+            retransmitted: 0.0,
+            worst_stall: Duration::ZERO,
+            worst_answer: Duration::ZERO,
+            as_of: now,
+        }
+    }
+
+    /// A flow seen for the first time, with the totals of its life.
+    pub(in crate::core) fn first_sight(&mut self, now: Time, segments: u64, retransmitted: u64) {
+        let weight = (FIRST_SIGHT_SEGMENTS / (segments as f64).max(1.0)).min(1.0);
+        self.add(now, segments as f64 * weight, retransmitted as f64 * weight);
+    }
+
+    /// What a flow has sent since it was last looked at.
+    pub(in crate::core) fn progress(&mut self, now: Time, segments: u64, retransmitted: u64) {
+        self.add(now, segments as f64, retransmitted as f64);
+    }
+
+    /// A silence that looked bad and ended: the peer was alive all the while.
+    pub(in crate::core) fn stall_recovered(&mut self, now: Time, silence: Duration) {
+        self.fade(now);
+        self.worst_stall = self.worst_stall.max(silence.min(MAX_LEARNT_STALL));
+    }
+
+    /// A probe was answered after this time.
+    pub(in crate::core) fn answered(&mut self, now: Time, after: Duration) {
+        self.add(now, 1.0, 0.0);
+        self.worst_answer = self.worst_answer.max(after);
+    }
+
+    /// How long an answer to a probe may take before it counts as missing.
+    pub(in crate::core) fn answer_grace(&self, now: Time) -> Duration {
+        let worst = self.worst_answer.mul_f64(self.fading(now));
+        MIN_ANSWER_GRACE + worst.mul_f64(ANSWER_FACTOR)
+    }
+
+    /// How transmissions count that lie close together or far apart, by the operator's
+    /// detection time and by whether the peer can be asked at will.
+    pub(in crate::core) fn spacing(detection_time: Duration, can_ask: bool) -> Spacing {
+        Spacing {
+            apart: (detection_time / MOMENTS_IN_DETECTION_TIME).min(MOMENT_AT_MOST),
+            gap: if can_ask {
+                detection_time / GAPS_IN_DETECTION_TIME
+            } else {
+                Duration::MAX
+            },
+        }
+    }
+
+    /// The share of what was sent that was lost, as if it had been seen so long ago.
+    fn loss(&self, factor: f64) -> f64 {
+        let (retransmitted, segments) = (self.retransmitted * factor, self.segments * factor);
+        (retransmitted / (segments + PRIOR_SEGMENTS)).min(1.0)
+    }
+
+    /// The share of what was sent that was lost, of late.
+    pub(in crate::core) fn observed_loss(&self, now: Time) -> f64 {
+        self.loss(self.fading(now))
+    }
+
+    /// How many retransmissions of one flow must go unanswered before chance is no
+    /// explanation, if it may be wrong with this probability.
+    pub(in crate::core) fn required_retransmissions(&self, wrong: f64) -> u32 {
+        (wrong.ln() / self.round_trip_loss(false).ln()).round() as u32
+    }
+
+    /// Probability that a transmission or its answer is lost: what was seen, or what is
+    /// assumed at least, by whether the peer can be asked.
+    pub(in crate::core) fn round_trip_loss(&self, can_ask: bool) -> f64 {
+        // An ACK that is lost leaves no trace of its own, so both ways are taken to lose
+        // as much as the way we can see.
+        let one_way = self.loss(1.0);
+        let least = if can_ask {
+            MIN_LOSS_ASKED
+        } else {
+            MIN_LOSS_UNASKED
+        };
+        (1.0 - (1.0 - one_way).powi(2)).clamp(least, MAX_ROUND_TRIP_LOSS)
+    }
+
+    /// How many transmissions must go unanswered before chance is no explanation.
+    pub(in crate::core) fn required_transmissions(&self, can_ask: bool) -> u32 {
+        (FALSE_DEAD_PROBABILITY.ln() / self.round_trip_loss(can_ask).ln()).ceil() as u32
+    }
+
+    /// How long a silence must be, given the operator's `detection_time` and the peer's past.
+    pub(in crate::core) fn detection_time(&self, now: Time, detection_time: Duration) -> Duration {
+        let worst = self.worst_stall.mul_f64(self.fading(now));
+        detection_time
+            .max(worst.mul_f64(WORST_STALL_FACTOR))
+            .max(self.answer_grace(now))
+    }
+
+    fn add(&mut self, now: Time, segments: f64, retransmitted: f64) {
+        self.fade(now);
+        let weight = (ADDED_SEGMENTS / segments.max(1.0)).min(1.0);
+        let (segments, retransmitted) = (segments * weight, retransmitted * weight);
+        let room = (KEPT_SEGMENTS - segments).max(0.0);
+        let kept = (room / self.segments.max(1.0)).min(1.0);
+        self.segments = self.segments * kept + segments;
+        self.retransmitted = self.retransmitted * kept + retransmitted;
+    }
+
+    fn fade(&mut self, now: Time) {
+        let factor = self.fading(now);
+        self.segments *= factor;
+        self.retransmitted *= factor;
+        self.worst_stall = self.worst_stall.mul_f64(factor);
+        self.worst_answer = self.worst_answer.mul_f64(factor);
+        self.as_of = self.as_of.max(now);
+    }
+
+    fn fading(&self, now: Time) -> f64 {
+        0.5_f64.powf(now.since(self.as_of).as_secs_f64() / HALF_LIFE.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DETECTION_TIME: Duration = Duration::from_millis(250);
+
+    fn at(seconds: u64) -> Time {
+        Time::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_clean_path_asks_for_five_transmissions() {
+        let mut path = PathHistory::new(at(0));
+        path.progress(at(0), 100_000, 0);
+        assert_eq!(path.required_transmissions(false), 5);
+    }
+
+    #[test]
+    fn where_the_peer_can_be_asked_sudden_loss_is_allowed_for() {
+        let mut path = PathHistory::new(at(0));
+        path.progress(at(0), 100_000, 0);
+        assert_eq!(path.required_transmissions(true), 20);
+    }
+
+    #[test]
+    fn much_that_was_good_does_not_drown_what_turns_bad() {
+        let mut path = PathHistory::new(at(0));
+        for second in 0..100 {
+            path.progress(at(second), 4000, 0);
+        }
+        for second in 100..110 {
+            path.progress(at(second), 40, 12);
+        }
+        assert!(path.round_trip_loss(false) > 0.3);
+    }
+
+    #[test]
+    fn a_lossy_path_asks_for_more() {
+        let mut path = PathHistory::new(at(0));
+        path.progress(at(0), 1000, 300);
+        assert_eq!(path.required_transmissions(false), 19);
+    }
+
+    #[test]
+    fn one_loss_among_few_segments_is_no_bad_path() {
+        let mut path = PathHistory::new(at(0));
+        path.progress(at(0), 8, 1);
+        assert_eq!(path.required_transmissions(false), 6);
+    }
+
+    #[test]
+    fn loss_fades() {
+        let mut path = PathHistory::new(at(0));
+        path.progress(at(0), 1000, 300);
+        path.progress(at(300), 1000, 0);
+        assert_eq!(path.required_transmissions(false), 5);
+    }
+
+    #[test]
+    fn a_long_life_does_not_drown_what_is_new() {
+        let mut path = PathHistory::new(at(0));
+        path.first_sight(at(0), 10_000_000, 0);
+        path.progress(at(0), 100, 40);
+        assert!(
+            path.round_trip_loss(false) > 0.2,
+            "{}",
+            path.round_trip_loss(false)
+        );
+    }
+
+    #[test]
+    fn detection_time_outlasts_recovered_stalls_and_forgets_them() {
+        let mut path = PathHistory::new(at(0));
+        path.stall_recovered(at(0), Duration::from_millis(600));
+        assert_eq!(
+            path.detection_time(at(0), DETECTION_TIME),
+            Duration::from_millis(900)
+        );
+        assert_eq!(path.detection_time(at(120), DETECTION_TIME), DETECTION_TIME);
+    }
+
+    #[test]
+    fn a_new_stall_does_not_refresh_an_old_one() {
+        let mut path = PathHistory::new(at(0));
+        path.stall_recovered(at(0), Duration::from_millis(600));
+        path.stall_recovered(at(120), Duration::from_millis(10));
+        assert_eq!(path.detection_time(at(120), DETECTION_TIME), DETECTION_TIME);
+    }
+
+    #[test]
+    fn everything_asked_for_is_bounded() {
+        let mut path = PathHistory::new(at(0));
+        path.progress(at(0), 10, 1000);
+        path.stall_recovered(at(0), Duration::from_secs(3600));
+        assert!(path.required_transmissions(false) <= 62);
+        assert_eq!(
+            path.detection_time(at(0), DETECTION_TIME),
+            Duration::from_secs(6)
+        );
+    }
+}

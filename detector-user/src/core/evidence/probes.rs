@@ -1,0 +1,373 @@
+//! The daemon's own probes of one path: what it can probe, and what came of it.
+//!
+//! A probe that nobody answers says something only where answers are known to come: a
+//! firewall may drop what is sent to a port, a router does not answer for the hosts behind
+//! it. So a target counts once it has answered, and no longer when it stops answering while
+//! the peer is heard otherwise, on the target's own layer or above.
+
+mod target;
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::{
+    heard::{Heard, Layer},
+    history::PathHistory,
+    silence::Way,
+    tracked::Sent,
+};
+use crate::core::{ProbeAnswer, ProbeEvent, ProbeId, ProbeLine, ProbeOutcome, ProbeTarget, Time};
+use target::Target;
+pub(in crate::core) use target::{FlowTarget, targets, way_of};
+
+/// The port that is probed beside a peer's own: discard (RFC 863), closed nearly everywhere,
+/// and a reset from a closed port disturbs no program.
+pub(in crate::core) const CLOSED_PORT: u16 = 9;
+
+/// How long an answer is waited for. Less than the second after which the kernel would send
+/// a SYN again.
+pub(in crate::core) const GIVE_UP_AFTER: Duration = Duration::from_millis(900);
+
+/// A peer that is heard this soon after a probe it does not answer could have answered.
+const CONTRADICTED_WITHIN: Duration = Duration::from_millis(50);
+
+/// The most probes that are remembered at a time: more than any path needs.
+const OUTSTANDING_KEPT: usize = 128;
+
+#[derive(Clone, Copy, Debug)]
+struct Outstanding {
+    probe: ProbeId,
+    target: ProbeTarget,
+    /// When it left; `None` while that is not known yet.
+    sent: Option<Time>,
+    /// The peer was heard otherwise just after it left.
+    contradicted: bool,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::core) struct Probes {
+    targets: Vec<Target>,
+    outstanding: VecDeque<Outstanding>,
+    turn: usize,
+    /// Keepalives have been acknowledged on this path: a missing answer counts.
+    flows_answer: bool,
+    /// They cannot be sent here.
+    no_keepalives: bool,
+}
+
+/// What an event of a probe says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) struct Answered {
+    pub answer: ProbeAnswer,
+    /// `None` for an answer to a probe that is no longer remembered.
+    pub after: Option<Duration>,
+}
+
+impl Probes {
+    /// Replaces what can be probed beside flows; what is known of those that stay, stays.
+    pub(in crate::core) fn set_targets(&mut self, wanted: &[ProbeTarget]) {
+        let is_flow = |target: &Target| matches!(target.target, ProbeTarget::Flow { .. });
+        self.keep(
+            |known| is_flow(known) || wanted.contains(&known.target),
+            wanted,
+        );
+    }
+
+    /// Replaces the flows that can be probed.
+    pub(in crate::core) fn set_flows(&mut self, flows: &[FlowTarget]) {
+        let wanted: Vec<_> = flows.iter().map(FlowTarget::target).collect();
+        let is_flow = |target: &Target| matches!(target.target, ProbeTarget::Flow { .. });
+        self.keep(
+            |known| !is_flow(known) || wanted.contains(&known.target),
+            &wanted,
+        );
+        for flow in flows {
+            if let Some(target) = self.target_mut(flow.target()) {
+                (target.is_troubled, target.is_stalled) = (flow.is_troubled, flow.is_stalled);
+            }
+        }
+    }
+
+    fn keep(&mut self, stays: impl Fn(&Target) -> bool, wanted: &[ProbeTarget]) {
+        self.targets.retain(stays);
+        for target in wanted {
+            if !self.targets.iter().any(|known| known.target == *target) {
+                self.targets.push(Target::new(*target));
+            }
+        }
+        let targets = &self.targets;
+        self.outstanding
+            .retain(|asked| targets.iter().any(|known| known.target == asked.target));
+    }
+
+    /// All targets: to find out who answers. Of flows one is enough.
+    pub(in crate::core) fn all(&self) -> Vec<ProbeTarget> {
+        let flows = self.flows().take(1).map(|flow| flow.target);
+        let others = self.others().map(|target| target.target);
+        flows.chain(others).collect()
+    }
+
+    /// The one whose answer proves most and disturbs least while all is well: a flow, a
+    /// neighbour, a closed port, an open one. All of them while none is known to answer.
+    pub(in crate::core) fn gentlest(&self) -> Vec<ProbeTarget> {
+        if let Some(flow) = self.flows().next() {
+            return vec![flow.target];
+        }
+        self.others()
+            .filter(|target| self.counts(target))
+            .min_by_key(|target| target.disturbance())
+            .map_or_else(|| self.all(), |target| vec![target.target])
+    }
+
+    /// The next flow in its turn.
+    pub(in crate::core) fn next_flow(&mut self) -> Option<ProbeTarget> {
+        let flows: Vec<_> = self.flows().map(|flow| flow.target).collect();
+        self.in_turn(&flows)
+    }
+
+    /// The next connect that is known to answer, in its turn.
+    pub(in crate::core) fn next_connect(&mut self) -> Option<ProbeTarget> {
+        let connects: Vec<_> = self
+            .targets
+            .iter()
+            .filter(|target| target.target.is_connect() && self.counts(target))
+            .map(|target| target.target)
+            .collect();
+        self.in_turn(&connects)
+    }
+
+    fn in_turn(&mut self, targets: &[ProbeTarget]) -> Option<ProbeTarget> {
+        self.turn = self.turn.wrapping_add(1);
+        (!targets.is_empty()).then(|| targets[self.turn % targets.len()])
+    }
+
+    /// All connects.
+    pub(in crate::core) fn connects(&self) -> Vec<ProbeTarget> {
+        let connects = self.targets.iter().filter(|t| t.target.is_connect());
+        connects.map(|target| target.target).collect()
+    }
+
+    /// What shows that the host is there, for others: a flow, else a connect.
+    pub(in crate::core) fn witnesses(&self) -> Vec<ProbeTarget> {
+        if let Some(flow) = self.flows().find(|flow| self.counts(flow)) {
+            return vec![flow.target];
+        }
+        let connects = self.targets.iter().filter(|t| t.target.is_connect());
+        connects
+            .filter(|target| self.counts(target))
+            .min_by_key(|target| target.disturbance())
+            .map(|target| target.target)
+            .into_iter()
+            .collect()
+    }
+
+    /// Whether this target's missing answer counts.
+    pub(in crate::core) fn is_known(&self, target: ProbeTarget) -> bool {
+        let known = self.targets.iter().find(|known| known.target == target);
+        known.is_some_and(|known| match target {
+            // Whether its answers come is learnt by probing it.
+            ProbeTarget::Flow { .. } => true,
+            _ => self.counts(known),
+        })
+    }
+
+    /// The neighbour, where it is on a link of this host.
+    pub(in crate::core) fn neighbour(&self) -> Option<ProbeTarget> {
+        let is_neighbour = |t: &&Target| matches!(t.target, ProbeTarget::Neighbour { .. });
+        self.targets.iter().find(is_neighbour).map(|t| t.target)
+    }
+
+    /// Whether there are flows to probe, whose answers are known to come.
+    pub(in crate::core) fn has_flow(&self) -> bool {
+        self.flows().any(|flow| self.counts(flow))
+    }
+
+    /// Whether a connect is known to be answered.
+    pub(in crate::core) fn has_connect(&self) -> bool {
+        self.targets
+            .iter()
+            .any(|target| target.target.is_connect() && self.counts(target))
+    }
+
+    /// Whether any target is known to answer for the host.
+    pub(in crate::core) fn is_answerable(&self) -> bool {
+        self.has_flow() || self.has_connect()
+    }
+
+    /// The flows to probe: none that is stalled while there are others.
+    fn flows(&self) -> impl Iterator<Item = &Target> {
+        let is_flow = |target: &&Target| matches!(target.target, ProbeTarget::Flow { .. });
+        let usable = move |target: &&Target| is_flow(target) && !target.is_stalled;
+        self.targets
+            .iter()
+            .filter(usable)
+            .filter(|_| !self.no_keepalives)
+    }
+
+    /// The stalled flows: whether segments without data pass on them.
+    pub(in crate::core) fn stalled_flows(&self) -> Vec<ProbeTarget> {
+        let stalled = self.targets.iter().filter(|target| target.is_stalled);
+        let stalled = stalled.filter(|_| !self.no_keepalives);
+        stalled.map(|target| target.target).collect()
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Target> {
+        self.targets
+            .iter()
+            .filter(|target| !matches!(target.target, ProbeTarget::Flow { .. }))
+    }
+
+    /// A probe was asked for.
+    pub(in crate::core) fn asked(&mut self, probe: ProbeId, target: ProbeTarget) {
+        if self.outstanding.len() == OUTSTANDING_KEPT {
+            // The first shows since when nothing is answered.
+            self.outstanding.remove(1);
+        }
+        self.outstanding.push_back(Outstanding {
+            probe,
+            target,
+            sent: None,
+            contradicted: false,
+        });
+    }
+
+    /// Takes in what became of a probe; says how it was answered.
+    pub(in crate::core) fn event(&mut self, event: &ProbeEvent) -> Option<Answered> {
+        let place = self.outstanding.iter().position(|o| o.probe == event.probe);
+        match event.outcome {
+            ProbeOutcome::Sent => {
+                self.outstanding[place?].sent = Some(event.at);
+                self.target_mut(event.target)?.sent += 1;
+                None
+            }
+            ProbeOutcome::Failed { errno } => {
+                self.no_keepalives |= target::means_no_keepalives(event.target, errno);
+                self.outstanding.remove(place?);
+                None
+            }
+            ProbeOutcome::Answered(answer) => {
+                let asked = place.and_then(|place| self.outstanding.remove(place));
+                self.flows_answer |= answer == ProbeAnswer::Ack;
+                if let Some(target) = self.target_mut(event.target) {
+                    target.answered(event.at, answer);
+                }
+                let sent = asked.and_then(|asked| asked.sent);
+                Some(Answered {
+                    answer,
+                    after: sent.map(|sent| event.at.since(sent)),
+                })
+            }
+        }
+    }
+
+    /// When probes left whose answers have been missing for `grace`, and by what way.
+    pub(in crate::core) fn unanswered(
+        &self,
+        now: Time,
+        grace: Duration,
+    ) -> impl Iterator<Item = (Sent, Way)> + '_ {
+        self.counting()
+            .filter(move |(sent, _)| now.since(*sent) >= grace)
+            .map(|(sent, target)| (Sent::at(sent), way_of(target)))
+    }
+
+    /// When the first probe left that nothing heard since answers, and by what way.
+    pub(in crate::core) fn waiting_since(&self, heard: &Heard) -> Option<Time> {
+        let is_answered = |sent: Time, target| match way_of(target) {
+            Way::Link => heard.on(Layer::Link) >= Some(sent),
+            Way::Connect | Way::Flow => heard.surely() >= Some(sent),
+        };
+        self.counting()
+            .find(|(sent, target)| !is_answered(*sent, *target))
+            .map(|(sent, _)| sent)
+    }
+
+    /// When the neighbour was last probed.
+    pub(in crate::core) fn neighbour_asked(&self) -> Option<Time> {
+        let neighbours = self.counting().filter(|(_, t)| way_of(*t) == Way::Link);
+        neighbours.map(|(sent, _)| sent).max()
+    }
+
+    /// What has left of those whose missing answers count.
+    fn counting(&self) -> impl Iterator<Item = (Time, ProbeTarget)> + '_ {
+        self.outstanding.iter().filter_map(|asked| {
+            let target = self.targets.iter().find(|t| t.target == asked.target)?;
+            let counts = self.counts(target) && !target.is_stalled;
+            counts.then_some((asked.sent?, asked.target))
+        })
+    }
+
+    /// The peer was heard on this layer at `at`, by an answer or otherwise.
+    pub(in crate::core) fn heard(&mut self, layer: Layer, at: Time) {
+        for asked in &mut self.outstanding {
+            let answers = way_of(asked.target) == Way::Link || layer == Layer::Host;
+            asked.contradicted |= answers
+                && asked
+                    .sent
+                    .is_some_and(|sent| sent <= at && at.since(sent) <= CONTRADICTED_WITHIN);
+        }
+    }
+
+    /// Forgets what can no longer be answered. Where the peer was heard just after, the
+    /// answer was lost on the way: the path learns of it, unless the probe left before
+    /// `learn_from`.
+    pub(in crate::core) fn settle(
+        &mut self,
+        now: Time,
+        heard: &Heard,
+        learn_from: Time,
+        history: &mut PathHistory,
+    ) {
+        let (targets, flows_answer) = (&mut self.targets, self.flows_answer);
+        self.outstanding.retain(|asked| {
+            let Some(sent) = asked.sent else { return true };
+            let layer = match way_of(asked.target) {
+                Way::Link => Layer::Link,
+                Way::Connect | Way::Flow => Layer::Host,
+            };
+            let settled = now.since(sent) > GIVE_UP_AFTER && heard.on(layer) > Some(sent);
+            if settled && asked.contradicted && sent >= learn_from {
+                let target = targets.iter_mut().find(|t| t.target == asked.target);
+                if let Some(target) = target
+                    && target.counts(flows_answer)
+                    && !target.is_stalled
+                {
+                    target.misses += 1;
+                    history.progress(now, 1, 1);
+                }
+            }
+            !settled
+        });
+    }
+
+    /// For explanations.
+    pub(in crate::core) fn lines(
+        &self,
+        now: Time,
+        heard: &Heard,
+        grace: Duration,
+    ) -> Vec<ProbeLine> {
+        let unanswered = |target: ProbeTarget| {
+            let layer = match way_of(target) {
+                Way::Link => heard.on(Layer::Link),
+                Way::Connect | Way::Flow => heard.on(Layer::Host),
+            };
+            let waiting = self.outstanding.iter().filter(|o| o.target == target);
+            waiting
+                .filter_map(|o| o.sent)
+                .filter(|&sent| Some(sent) > layer && now.since(sent) >= grace)
+                .count()
+        };
+        self.targets
+            .iter()
+            .map(|target| target.line(self.counts(target), unanswered(target.target)))
+            .collect()
+    }
+
+    fn counts(&self, target: &Target) -> bool {
+        target.counts(self.flows_answer)
+    }
+
+    fn target_mut(&mut self, target: ProbeTarget) -> Option<&mut Target> {
+        self.targets.iter_mut().find(|known| known.target == target)
+    }
+}

@@ -1,0 +1,152 @@
+//! One thing that can be probed.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::CLOSED_PORT;
+use crate::core::{
+    Endpoint, FlowId, ProbeAnswer, ProbeLine, ProbeTarget, Route, Settings, Time,
+    evidence::silence::Way,
+};
+
+/// Answers that may be missing in a row, of a peer that is heard otherwise, before a target
+/// no longer counts.
+const MAX_MISSES: u32 = 8;
+
+/// The most targets of one path, flows left out.
+const TARGETS_KEPT: usize = 48;
+
+/// The kernel or the daemon's privileges do not allow keepalives: `EPERM`, `EOPNOTSUPP`.
+const NOT_HERE: [u32; 2] = [1, 95];
+
+#[derive(Debug)]
+pub(in crate::core) struct Target {
+    pub target: ProbeTarget,
+    pub last_answer: Option<(Time, ProbeAnswer)>,
+    /// Answers missing in a row, while the peer was heard otherwise.
+    pub misses: u32,
+    pub sent: u64,
+    answered: u64,
+    /// Of a flow: its own retransmissions are unanswered.
+    pub is_troubled: bool,
+    /// Of a flow: it is stalled while its peer lives.
+    pub is_stalled: bool,
+}
+
+/// A flow that can be probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) struct FlowTarget {
+    pub flow: FlowId,
+    pub cookie: u64,
+    pub is_troubled: bool,
+    pub is_stalled: bool,
+}
+
+impl FlowTarget {
+    pub(in crate::core) fn target(&self) -> ProbeTarget {
+        ProbeTarget::Flow {
+            flow: self.flow,
+            cookie: self.cookie,
+        }
+    }
+}
+
+impl Target {
+    pub(super) fn new(target: ProbeTarget) -> Self {
+        Self {
+            target,
+            last_answer: None,
+            misses: 0,
+            sent: 0,
+            answered: 0,
+            is_troubled: false,
+            is_stalled: false,
+        }
+    }
+
+    pub(super) fn answered(&mut self, at: Time, answer: ProbeAnswer) {
+        self.last_answer = Some((at, answer));
+        self.misses = 0;
+        self.answered += 1;
+    }
+
+    /// Whether a missing answer counts. TCP must acknowledge a keepalive (RFC 9293, 3.10.7.4),
+    /// but a firewall may drop it: it counts where one was answered on this path, or where the
+    /// flow's own retransmissions are unanswered, too.
+    pub(super) fn counts(&self, flows_answer: bool) -> bool {
+        let is_known = match (self.target, self.last_answer) {
+            (ProbeTarget::Flow { .. }, _) => flows_answer || self.is_troubled,
+            (_, None | Some((_, ProbeAnswer::Unreachable))) => false,
+            (_, Some(_)) => true,
+        };
+        is_known && self.misses < MAX_MISSES
+    }
+
+    /// How much a probe of it disturbs.
+    pub(super) fn disturbance(&self) -> u8 {
+        match (self.target, self.last_answer) {
+            (ProbeTarget::Neighbour { .. }, _) => 0,
+            (_, Some((_, ProbeAnswer::Reset))) => 1,
+            _ => 2,
+        }
+    }
+
+    pub(super) fn line(&self, known_to_answer: bool, unanswered: usize) -> ProbeLine {
+        ProbeLine {
+            target: self.target,
+            known_to_answer,
+            sent: self.sent,
+            answered: self.answered,
+            unanswered: u32::try_from(unanswered).unwrap_or(u32::MAX),
+            last_answer: self.last_answer,
+        }
+    }
+}
+
+/// By what way a probe of this target goes.
+pub(in crate::core) fn way_of(target: ProbeTarget) -> Way {
+    match target {
+        ProbeTarget::Neighbour { .. } => Way::Link,
+        ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => Way::Connect,
+        ProbeTarget::Flow { .. } => Way::Flow,
+    }
+}
+
+/// Whether this failure says that no keepalive can be sent at all.
+pub(super) fn means_no_keepalives(target: ProbeTarget, errno: u32) -> bool {
+    way_of(target) == Way::Flow && NOT_HERE.contains(&errno)
+}
+
+/// What can be probed of an address beside its flows. Connects come from the daemon's own
+/// network namespace and from those where the peer has flows.
+pub(in crate::core) fn targets(
+    endpoints: &[Endpoint],
+    namespaces: &BTreeSet<u32>,
+    route: impl Fn(IpAddr) -> Option<Route>,
+    settings: &Settings,
+) -> Vec<ProbeTarget> {
+    let mut wanted = Vec::new();
+    for endpoint in endpoints {
+        if let Some(Route {
+            link,
+            gateway: None,
+        }) = route(endpoint.addr)
+            && settings.neighbour_probes
+        {
+            let addr = endpoint.addr;
+            wanted.push(ProbeTarget::Neighbour { addr, link });
+        }
+        let closed = settings.probe_closed_port.then_some(Endpoint {
+            port: CLOSED_PORT,
+            ..*endpoint
+        });
+        for endpoint in closed.into_iter().chain([*endpoint]) {
+            wanted.push(ProbeTarget::Connect(endpoint));
+            let from = |&netns: &u32| ProbeTarget::ConnectFrom { netns, endpoint };
+            wanted.extend(namespaces.iter().map(from));
+        }
+    }
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted.truncate(TARGETS_KEPT);
+    wanted
+}

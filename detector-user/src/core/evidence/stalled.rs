@@ -1,0 +1,66 @@
+//! Stalled flows: their own retransmissions go unanswered while the peer lives.
+
+use std::time::Duration;
+
+use super::{Evidence, tracked::TrackedFlow};
+use crate::core::{FlowId, Time};
+
+/// A flow is stalled after this time at least.
+pub(in crate::core) const STALLED_AFTER: Duration = Duration::from_secs(2);
+
+/// Chance that the retransmissions of a flow that is not stalled are all lost: three in a row
+/// where one round trip in twenty is.
+const FALSE_STALL_PROBABILITY: f64 = 0.05 * 0.05 * 0.05;
+
+/// A stalled flow, as of a socket snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) struct Stalled {
+    pub flow: FlowId,
+    pub cookie: u64,
+    /// When what stands unanswered was first sent.
+    pub since: Time,
+    /// Segments without data are acknowledged on this very flow: it is its large ones that
+    /// are lost. The bytes of data in one of those.
+    pub large_segments: Option<u32>,
+}
+
+impl Evidence {
+    /// The flows that are stalled. What was sent before `excused` is as if it were sent then.
+    pub(in crate::core) fn stalled(&self, now: Time, excused: Time) -> Vec<Stalled> {
+        let required = self
+            .history
+            .required_retransmissions(FALSE_STALL_PROBABILITY);
+        self.watched_flows()
+            .filter_map(|flow| self.stalled_flow(flow, now, excused, required))
+            .collect()
+    }
+
+    /// Whether this one is, which needs the peer to be heard since: where it is not, the
+    /// silence is the peer's.
+    fn stalled_flow(
+        &self,
+        flow: &TrackedFlow,
+        now: Time,
+        excused: Time,
+        required: u32,
+    ) -> Option<Stalled> {
+        let since = flow.stuck_since()?.max(excused);
+        let is_stalled = flow.reading.rto_count >= required
+            && now.since(since) >= STALLED_AFTER
+            && self.heard.surely() > Some(since + STALLED_AFTER / 2);
+        is_stalled.then(|| Stalled {
+            flow: flow.reading.id,
+            cookie: flow.reading.cookie,
+            since,
+            large_segments: flow.lost_segment_bytes(),
+        })
+    }
+
+    /// When the first flow that is stuck will be a stalled one, should it stay so.
+    pub(in crate::core) fn next_stall(&self, now: Time, excused: Time) -> Option<Time> {
+        self.watched_flows()
+            .filter_map(|flow| Some(flow.stuck_since()?.max(excused) + STALLED_AFTER))
+            .filter(|at| *at > now)
+            .min()
+    }
+}

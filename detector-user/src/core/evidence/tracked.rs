@@ -1,0 +1,276 @@
+//! A flow as it is kept between readings, and the demand that may stand on it.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::core::{FlowReading, Reason, TcpState, Time};
+
+/// How far a `last_heard` may lie from the truth: two jiffies at HZ 250 and a rounded
+/// millisecond.
+pub const HEARD_RESOLUTION: Duration = Duration::from_millis(10);
+
+/// What the kernel's timers wait at least, where nobody has tuned them (`TCP_RTO_MIN`).
+const RTO_MIN: Duration = Duration::from_millis(200);
+
+/// Retransmissions whose times are kept; the kernel itself gives up after 15 (`tcp_retries2`).
+const RESENT_KEPT: usize = 16;
+
+/// A transmission, sent between these two moments: as closely as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) struct Sent {
+    pub earliest: Time,
+    pub latest: Time,
+}
+
+impl Sent {
+    pub(in crate::core) fn at(at: Time) -> Self {
+        Self {
+            earliest: at,
+            latest: at,
+        }
+    }
+}
+
+/// One flow, with what was sent on it and not answered.
+#[derive(Clone, Debug)]
+pub(in crate::core) struct TrackedFlow {
+    pub reading: FlowReading,
+    /// When `reading` was made.
+    read_at: Time,
+    /// When what stands unanswered was first sent; where that is not known, a later moment.
+    original: Option<Time>,
+    /// When it was sent again.
+    resent: VecDeque<Sent>,
+    /// The totals already told to the path's history: segments sent and retransmitted.
+    pub counted: Option<(u64, u64)>,
+    /// When a probe on this flow was last acknowledged.
+    pub probe_answered: Option<Time>,
+    /// It was found stalled: what is sent on it says nothing of the peer any more.
+    pub is_stalled: bool,
+}
+
+impl TrackedFlow {
+    /// A flow of which nothing has been seen yet; [`Self::read`] or an event follows.
+    pub(in crate::core) fn unseen(reading: &FlowReading) -> Self {
+        Self {
+            reading: FlowReading {
+                rto_count: 0,
+                ..reading.clone()
+            },
+            // Nothing is known of the time before: as if it had last been read at boot.
+            read_at: Time::default(),
+            original: None,
+            resent: VecDeque::new(),
+            counted: None,
+            probe_answered: None,
+            is_stalled: false,
+        }
+    }
+
+    /// A full reading of the same connection; says whether it shows a timer expiry that was
+    /// not known.
+    pub(in crate::core) fn read(&mut self, at: Time, reading: FlowReading) -> bool {
+        if self.resent.back().is_some_and(|last| last.latest > at) {
+            // An event has overtaken it.
+            self.reading.last_heard = self.reading.last_heard.max(reading.last_heard);
+            return false;
+        }
+        // The kernel has backed off since the last expiry and the next is still to come.
+        let last_expiry = Sent {
+            earliest: (at - reading.rto).max(self.read_at),
+            latest: at,
+        };
+        let half = at - backed_off(&reading, 1);
+        if reading.rto_count < self.reading.rto_count {
+            self.answered();
+        }
+        let news = self.expired(reading.rto_count, last_expiry, half, &reading);
+        self.reading = FlowReading {
+            last_heard: self.reading.last_heard.max(reading.last_heard),
+            ..reading
+        };
+        self.read_at = at;
+        self.settle();
+        news
+    }
+
+    /// The socket as an event showed it: without what only a full reading has.
+    pub(in crate::core) fn glimpse(&mut self, reading: &FlowReading) {
+        self.reading = FlowReading {
+            last_heard: self.reading.last_heard.max(reading.last_heard),
+            rto_count: self.reading.rto_count.min(reading.rto_count),
+            rtt_variance: self.reading.rtt_variance,
+            segments_sent: self.reading.segments_sent,
+            segments_retransmitted: self.reading.segments_retransmitted,
+            bytes_acked: self.reading.bytes_acked,
+            mss: self.reading.mss,
+            ..reading.clone()
+        };
+    }
+
+    /// A tail loss probe was sent at `at`.
+    pub(in crate::core) fn tlp(&mut self, at: Time) {
+        if self.resent.back().is_some_and(|last| last.latest >= at) {
+            // Told before: a source that lost events tells the latest of each flow again.
+            return;
+        }
+        // The timer of a lone segment allows for a delayed ACK, and starts with the segment
+        // (tcp_schedule_loss_probe, net/ipv4/tcp_output.c).
+        let is_lone = self.reading.unacked_segments == 1 && self.reading.rto >= RTO_MIN;
+        let sent = if is_lone { at - RTO_MIN } else { at };
+        self.original = self.original.or(Some(sent));
+        self.push(Sent::at(at));
+        self.settle();
+    }
+
+    /// The timer expired at `at`, for the `count`th time.
+    pub(in crate::core) fn rto(&mut self, at: Time, count: u32) {
+        // The time-out is read before the kernel backs it off: it has just run out.
+        let reading = self.reading.clone();
+        let newer = |last: &Sent| last.latest + reading.rto / 2 < at;
+        if count <= reading.rto_count && self.resent.back().is_some_and(newer) {
+            self.answered();
+        }
+        self.expired(count, Sent::at(at), at - reading.rto, &reading);
+        self.reading.rto_count = self.reading.rto_count.max(count);
+        self.settle();
+    }
+
+    /// An ACK came: what was sent so far is answered.
+    pub(in crate::core) fn answered(&mut self) {
+        self.reading.rto_count = 0;
+        self.original = None;
+        self.resent.clear();
+    }
+
+    /// Whether this is the connection whose socket has this cookie: ports are used again.
+    pub(in crate::core) fn is_same_connection(&self, cookie: u64) -> bool {
+        self.reading.cookie == 0 || cookie == 0 || self.reading.cookie == cookie
+    }
+
+    /// Whether this later reading shows that the peer has acknowledged something since. A
+    /// source that cannot tell (`mss` is 0) is believed whatever it shows.
+    pub(in crate::core) fn is_acknowledged_by(&self, reading: &FlowReading) -> bool {
+        reading.mss == 0 || self.reading.mss == 0 || reading.bytes_acked > self.reading.bytes_acked
+    }
+
+    /// Since when its own retransmissions go unanswered.
+    pub(in crate::core) fn stuck_since(&self) -> Option<Time> {
+        (self.demand() == Some(Reason::RtoUnanswered))
+            .then_some(self.original)
+            .flatten()
+    }
+
+    /// The bytes of data in a segment that is lost again and again while segments without data
+    /// are acknowledged.
+    pub(in crate::core) fn lost_segment_bytes(&self) -> Option<u32> {
+        let answered = self.probe_answered? > self.stuck_since()?;
+        let segments = self.reading.unacked_segments.max(1);
+        answered.then(|| {
+            self.reading
+                .unacked_bytes
+                .div_ceil(segments)
+                .min(self.reading.mss)
+        })
+    }
+
+    /// Why what was sent counts as unanswered; `None` where nothing does.
+    pub(in crate::core) fn demand(&self) -> Option<Reason> {
+        let reading = &self.reading;
+        if reading.state == TcpState::SynSent {
+            return (reading.rto_count > 0).then_some(Reason::ConnectUnanswered);
+        }
+        let in_flight = reading.unacked_segments > 0 || reading.unacked_bytes > 0;
+        if !in_flight || reading.send_window_bytes == 0 {
+            return None;
+        }
+        let resent_since_heard = self.resent.back().is_some_and(|last| {
+            reading
+                .last_heard
+                .is_none_or(|heard| heard <= last.earliest + HEARD_RESOLUTION)
+        });
+        match (reading.rto_count, resent_since_heard) {
+            (0, false) => None,
+            (0, true) => Some(Reason::TlpUnanswered),
+            _ => Some(Reason::RtoUnanswered),
+        }
+    }
+
+    /// What was sent over the flow's life and is settled: segments, and retransmissions among
+    /// them. What stands unanswered may yet turn out to be a death, not a loss.
+    pub(in crate::core) fn settled_totals(&self) -> (u64, u64) {
+        let unsettled = self.resent.len() as u64;
+        (
+            self.reading.segments_sent.saturating_sub(unsettled),
+            self.reading
+                .segments_retransmitted
+                .saturating_sub(unsettled),
+        )
+    }
+
+    /// When what stands unanswered was sent for the first time.
+    pub(in crate::core) fn original(&self) -> Option<Sent> {
+        self.original.map(Sent::at)
+    }
+
+    /// When what stands unanswered was sent: the first time, then each time again.
+    pub(in crate::core) fn transmissions(&self) -> impl Iterator<Item = Sent> {
+        self.original().into_iter().chain(self.resent())
+    }
+
+    /// When what stands unanswered was sent again.
+    pub(in crate::core) fn resent(&self) -> impl Iterator<Item = Sent> {
+        self.resent.iter().copied()
+    }
+
+    /// Data waits, the window is closed: the peer's kernel is there, its program is not. A
+    /// probe that was answered is no longer out, but the timer stays backed off.
+    pub(in crate::core) fn is_zero_window(&self) -> bool {
+        let reading = &self.reading;
+        reading.state == TcpState::Established
+            && reading.send_window_bytes == 0
+            && (reading.unacked_bytes > 0 || reading.probes_out > 0 || reading.backoff > 0)
+    }
+
+    /// Notes the timer expiries up to the `count`th, the last of them at `last`; `sent` is a
+    /// moment by which the data was surely out. Says whether there were any.
+    fn expired(&mut self, count: u32, last: Sent, sent: Time, reading: &FlowReading) -> bool {
+        let missed = count.saturating_sub(self.reading.rto_count);
+        if missed == 0 {
+            return false;
+        }
+        self.original = Some(self.original.map_or(sent, |original| original.min(sent)));
+        let mut times = vec![last];
+        for n in 0..missed.min(RESENT_KEPT as u32).saturating_sub(1) {
+            let after = times[times.len() - 1];
+            times.push(Sent {
+                earliest: after.earliest - backed_off(reading, n),
+                latest: after.latest - backed_off(reading, n + 1),
+            });
+        }
+        times.into_iter().rev().for_each(|sent| self.push(sent));
+        true
+    }
+
+    fn push(&mut self, sent: Sent) {
+        if self.resent.len() == RESENT_KEPT {
+            self.resent.pop_front();
+        }
+        self.resent.push_back(sent);
+    }
+
+    /// Forgets what has been answered.
+    fn settle(&mut self) {
+        if self.demand().is_none() {
+            self.original = None;
+            self.resent.clear();
+        }
+    }
+}
+
+/// The time-out in force, as it was `steps` expiries ago.
+fn backed_off(reading: &FlowReading, steps: u32) -> Duration {
+    reading.rto / (1 << steps.min(reading.backoff).min(RESENT_KEPT as u32))
+}
+
+#[cfg(test)]
+mod tests;

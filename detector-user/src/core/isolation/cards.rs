@@ -1,0 +1,195 @@
+//! Which network card answers for an address, and whether it is the one to believe.
+//!
+//! Anybody on a link may answer ARP for anybody's address: a proxy, a second card of the same
+//! host, an enemy. So an answer is believed only from the card under which TCP was last heard;
+//! one from another card is *contested*: published, and no evidence of anything.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use crate::core::{Bounds, HardwareAddress, Time};
+
+/// A contest is published for this time after the last answer of the other card.
+const CONTESTED_FOR: Duration = Duration::from_secs(60);
+
+/// After the next hop's card changed, nothing is destroyed behind it for this time, unless TCP
+/// is heard by the new one.
+const SETTLES_WITHIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(in crate::core) struct Cards {
+    /// The most addresses that are kept.
+    kept: usize,
+    known: BTreeMap<IpAddr, Card>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Card {
+    /// Under which TCP was heard; where it never was, the first that answered.
+    trusted: Option<HardwareAddress>,
+    /// TCP was heard under it.
+    by_tcp: bool,
+    /// What this host sends to, and since when.
+    current: Option<(HardwareAddress, Time)>,
+    /// When another card answered last.
+    contested: Option<Time>,
+}
+
+impl Cards {
+    pub(in crate::core) fn new(bounds: Bounds) -> Self {
+        Self {
+            kept: bounds.known_addresses(),
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// A card answered for this address; says whether that is to be believed.
+    pub(in crate::core) fn answered(
+        &mut self,
+        addr: IpAddr,
+        hardware: HardwareAddress,
+        at: Time,
+    ) -> bool {
+        let Some(card) = self.card(addr) else {
+            return false;
+        };
+        card.current.get_or_insert((hardware, at));
+        let trusted = *card.trusted.get_or_insert(hardware);
+        if trusted != hardware {
+            card.contested = Some(at);
+        }
+        trusted == hardware
+    }
+
+    /// This host sends to this card from now on.
+    pub(in crate::core) fn sends_to(&mut self, addr: IpAddr, hardware: HardwareAddress, at: Time) {
+        if let Some(card) = self.card(addr)
+            && card.current.is_none_or(|(current, _)| current != hardware)
+        {
+            card.current = Some((hardware, at));
+        }
+    }
+
+    /// TCP was heard by way of this next hop, from a host that acknowledged what was sent to
+    /// the card in use: that card is the one to believe.
+    pub(in crate::core) fn heard_tcp(&mut self, next_hop: IpAddr, at: Time) {
+        if let Some(card) = self.known.get_mut(&next_hop)
+            && let Some((current, since)) = card.current
+            && at > since
+            && !(card.by_tcp && card.trusted == Some(current))
+        {
+            (card.trusted, card.by_tcp, card.contested) = (Some(current), true, None);
+        }
+    }
+
+    /// Whether another card has answered for this address lately.
+    pub(in crate::core) fn is_contested(&self, addr: IpAddr, now: Time) -> bool {
+        let card = self.known.get(&addr);
+        let at = card.and_then(|card| card.contested);
+        at.is_some_and(|at| now.since(at) < CONTESTED_FOR)
+    }
+
+    /// How long this next hop has had a card under which TCP was not heard yet, within the
+    /// time that it may take to be.
+    pub(in crate::core) fn changed_for(&self, next_hop: IpAddr, now: Time) -> Option<Duration> {
+        let card = self.known.get(&next_hop)?;
+        let (current, since) = card.current?;
+        let is_new = card.by_tcp && card.trusted != Some(current);
+        let lasts = now.since(since);
+        (is_new && lasts < SETTLES_WITHIN).then_some(lasts)
+    }
+
+    /// Whether the card that answers for this address answers for others, too: what it says
+    /// is no witness that one of those hosts is there.
+    pub(in crate::core) fn is_shared(&self, addr: IpAddr) -> bool {
+        let Some(hardware) = self.known.get(&addr).and_then(|card| card.trusted) else {
+            return false;
+        };
+        let same = |card: &Card| card.trusted == Some(hardware);
+        self.known
+            .values()
+            .filter(|card| same(card))
+            .nth(1)
+            .is_some()
+    }
+
+    /// Nobody asks about this address any more.
+    pub(in crate::core) fn forget(&mut self, addr: IpAddr) {
+        self.known.remove(&addr);
+    }
+
+    fn card(&mut self, addr: IpAddr) -> Option<&mut Card> {
+        let has_room = self.known.len() < self.kept || self.known.contains_key(&addr);
+        has_room.then(|| self.known.entry(addr).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::ms;
+
+    const REAL: HardwareAddress = HardwareAddress([2, 0, 0, 0, 0, 1]);
+    const OTHER: HardwareAddress = HardwareAddress([2, 0, 0, 0, 0, 2]);
+
+    fn addr(n: u8) -> IpAddr {
+        [10, 0, 0, n].into()
+    }
+
+    fn heard() -> Cards {
+        let mut cards = Cards::new(Bounds::new(4));
+        cards.sends_to(addr(4), REAL, ms(0));
+        cards.heard_tcp(addr(4), ms(10));
+        cards
+    }
+
+    #[test]
+    fn only_the_card_under_which_tcp_was_heard_is_believed() {
+        let mut cards = heard();
+        assert!(cards.answered(addr(4), REAL, ms(20)));
+        assert!(!cards.answered(addr(4), OTHER, ms(30)));
+        assert!(cards.is_contested(addr(4), ms(60_000)));
+        assert!(!cards.is_contested(addr(4), ms(60_030)));
+    }
+
+    #[test]
+    fn an_address_that_has_moved_is_believed_once_tcp_is_heard() {
+        let mut cards = heard();
+        cards.sends_to(addr(4), OTHER, ms(100));
+        assert!(!cards.answered(addr(4), OTHER, ms(110)));
+        assert_eq!(
+            cards.changed_for(addr(4), ms(150)),
+            Some(Duration::from_millis(50))
+        );
+        cards.heard_tcp(addr(4), ms(200));
+        assert!(cards.answered(addr(4), OTHER, ms(210)));
+        assert!(!cards.is_contested(addr(4), ms(210)));
+        assert_eq!(cards.changed_for(addr(4), ms(220)), None);
+    }
+
+    #[test]
+    fn a_change_excuses_nobody_for_ever() {
+        let mut cards = heard();
+        cards.sends_to(addr(4), OTHER, ms(100));
+        assert!(cards.changed_for(addr(4), ms(10_099)).is_some());
+        assert_eq!(cards.changed_for(addr(4), ms(10_100)), None);
+    }
+
+    #[test]
+    fn what_was_heard_before_the_change_trusts_nobody() {
+        let mut cards = heard();
+        cards.sends_to(addr(4), OTHER, ms(100));
+        cards.heard_tcp(addr(4), ms(100));
+        assert!(!cards.answered(addr(4), OTHER, ms(110)));
+    }
+
+    #[test]
+    fn a_card_that_answers_for_several_is_shared() {
+        let mut cards = Cards::new(Bounds::new(4));
+        cards.answered(addr(4), REAL, ms(0));
+        assert!(!cards.is_shared(addr(4)));
+        cards.answered(addr(5), REAL, ms(0));
+        assert!(cards.is_shared(addr(4)));
+        cards.forget(addr(5));
+        assert!(!cards.is_shared(addr(4)));
+    }
+}

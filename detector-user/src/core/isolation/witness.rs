@@ -1,0 +1,259 @@
+//! Whether anybody else is heard: where nobody is, it may be this host that is cut off.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use crate::core::{Bounds, HEARD_RESOLUTION, Time};
+
+/// Who was heard this long before a silence began is expected to be heard during it, if it
+/// can be probed.
+const RECENTLY: Duration = Duration::from_secs(10);
+
+/// The same of one that can only be waited for. And in a long silence, a witness must have
+/// been heard this lately.
+const LATELY: Duration = Duration::from_secs(1);
+
+/// The time that a witness has to answer.
+pub(in crate::core) const ANSWERS_WITHIN: Duration = Duration::from_millis(40);
+
+/// Another host that was heard: a peer, or a next hop.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::core) struct Witness {
+    pub at: Time,
+    /// Its (first) address: peers with several names are one witness.
+    pub host: IpAddr,
+    /// Whether it can be probed, so that its silence says something.
+    pub can_ask: bool,
+}
+
+impl Witness {
+    pub(in crate::core) fn gateway(host: IpAddr, at: Time) -> Self {
+        Self {
+            at,
+            host,
+            can_ask: true,
+        }
+    }
+}
+
+/// The two witnesses that were heard last: of any one host, one of them is another.
+#[derive(Debug)]
+pub(in crate::core) struct Witnesses {
+    /// The most hosts whose missing answers are remembered.
+    kept: usize,
+    latest: Option<Witness>,
+    second: Option<Witness>,
+    /// Hosts that are known to answer, were probed, and have not answered since.
+    unanswered: BTreeMap<IpAddr, Time>,
+    /// A verdict is held because nobody is heard; ended by whoever is.
+    lost: bool,
+    /// Somebody was heard since the daemon started.
+    anyone: bool,
+}
+
+impl Witnesses {
+    pub(in crate::core) fn new(bounds: Bounds) -> Self {
+        Self {
+            kept: bounds.known_addresses(),
+            latest: None,
+            second: None,
+            unanswered: BTreeMap::new(),
+            lost: false,
+            anyone: false,
+        }
+    }
+
+    /// A witness was heard.
+    pub(in crate::core) fn heard(&mut self, witness: Witness) {
+        let is_news = |known: &Option<Witness>| {
+            known.is_none_or(|known| witness.at > known.at + HEARD_RESOLUTION)
+        };
+        self.lost &= !is_news(&self.latest);
+        self.anyone = true;
+        if self
+            .unanswered
+            .get(&witness.host)
+            .is_some_and(|asked| *asked <= witness.at)
+        {
+            self.unanswered.remove(&witness.host);
+        }
+        self.note(witness);
+    }
+
+    /// A host that is known to answer, or may be, was probed.
+    pub(in crate::core) fn asked(&mut self, host: IpAddr, at: Time) {
+        if self.unanswered.len() < self.kept {
+            self.unanswered.entry(host).or_insert(at);
+        }
+    }
+
+    /// What this host does not answer says nothing of this node any more: it is dead, or gone.
+    pub(in crate::core) fn forget(&mut self, host: IpAddr) {
+        self.unanswered.remove(&host);
+    }
+
+    /// These, and no others, were heard: someone is no longer a witness.
+    pub(in crate::core) fn reset(&mut self, heard: impl Iterator<Item = Witness>) {
+        (self.latest, self.second) = (None, None);
+        heard.for_each(|witness| self.note(witness));
+    }
+
+    /// A verdict is held because nobody is heard: until somebody is, that goes for everyone.
+    pub(in crate::core) fn lose(&mut self) {
+        self.lost = true;
+    }
+
+    /// Whether anybody was heard since the daemon started.
+    pub(in crate::core) fn anyone(&self) -> bool {
+        self.anyone
+    }
+
+    /// Whether the silence of a host from `since` to `now` may be this host's own: others are
+    /// as silent, and none was heard lately. What arrived as it began proves nothing, so that
+    /// a witness must be heard in its second half.
+    pub(in crate::core) fn none_but(
+        &self,
+        host: Option<IpAddr>,
+        since: Time,
+        now: Time,
+        idle_interval: Duration,
+    ) -> bool {
+        let window = (now.since(since) / 2).min(LATELY);
+        let other = self.other_than(host);
+        if other.is_some_and(|other| other.at >= now - window) {
+            return false;
+        }
+        let was_active = other.is_some_and(|other| {
+            let recently = match other.can_ask {
+                true => RECENTLY.max(idle_interval * 3),
+                false => LATELY,
+            };
+            self.lost || other.at + recently >= since
+        });
+        was_active || self.does_another_not_answer(host, now)
+    }
+
+    /// Whether another host was probed and does not answer, although it could have.
+    fn does_another_not_answer(&self, host: Option<IpAddr>, now: Time) -> bool {
+        let silent = |(asked, at): (&IpAddr, &Time)| {
+            Some(*asked) != host && now.since(*at) >= ANSWERS_WITHIN
+        };
+        self.unanswered.iter().any(silent)
+    }
+
+    fn note(&mut self, witness: Witness) {
+        match &mut self.latest {
+            Some(latest) if latest.host == witness.host => {
+                latest.at = latest.at.max(witness.at);
+                latest.can_ask = witness.can_ask;
+            }
+            Some(latest) if latest.at > witness.at => match &mut self.second {
+                Some(second) if second.at > witness.at && second.host != witness.host => {}
+                Some(second) if second.host == witness.host => {
+                    second.at = second.at.max(witness.at);
+                    second.can_ask = witness.can_ask;
+                }
+                second => *second = Some(witness),
+            },
+            latest => {
+                let before = latest.replace(witness);
+                if before.is_some() {
+                    self.second = before;
+                }
+            }
+        }
+    }
+
+    fn other_than(&self, host: Option<IpAddr>) -> Option<Witness> {
+        [self.latest, self.second]
+            .into_iter()
+            .flatten()
+            .find(|witness| Some(witness.host) != host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::ms;
+
+    fn host(n: u8) -> IpAddr {
+        [10, 0, 0, n].into()
+    }
+
+    fn heard(n: u8, at: u64) -> Witness {
+        Witness {
+            at: ms(at),
+            host: host(n),
+            can_ask: true,
+        }
+    }
+
+    fn witnesses(all: &[(u8, u64)]) -> Witnesses {
+        let mut witnesses = Witnesses::new(Bounds::new(4));
+        for &(n, at) in all {
+            witnesses.heard(heard(n, at));
+        }
+        witnesses
+    }
+
+    /// Whether host 1 is silent from `since` to `now` as everyone is.
+    fn alone(witnesses: &Witnesses, since: u64, now: u64) -> bool {
+        witnesses.none_but(Some(host(1)), ms(since), ms(now), Duration::ZERO)
+    }
+
+    #[test]
+    fn a_lone_peer_has_no_witnesses() {
+        assert!(!alone(&witnesses(&[(1, 0), (1, 10)]), 0, 250));
+    }
+
+    #[test]
+    fn others_that_fell_silent_too_make_it_our_own_fault() {
+        for all in [[(1, 5), (2, 8)], [(2, 8), (1, 5)], [(2, 5), (1, 8)]] {
+            assert!(alone(&witnesses(&all), 10, 260), "{all:?}");
+        }
+    }
+
+    #[test]
+    fn a_witness_must_be_heard_in_the_second_half() {
+        assert!(alone(&witnesses(&[(1, 0), (2, 100)]), 0, 250));
+        assert!(!alone(&witnesses(&[(1, 0), (2, 130), (3, 1)]), 0, 250));
+    }
+
+    #[test]
+    fn who_was_silent_long_before_is_no_witness() {
+        assert!(!alone(&witnesses(&[(2, 0), (1, 20_000)]), 20_000, 20_250));
+    }
+
+    #[test]
+    fn who_cannot_be_asked_is_a_witness_for_a_shorter_time() {
+        for (can_ask, expected) in [(true, true), (false, false)] {
+            let mut witnesses = Witnesses::new(Bounds::new(4));
+            witnesses.heard(Witness {
+                can_ask,
+                ..heard(2, 0)
+            });
+            assert_eq!(alone(&witnesses, 3000, 3250), expected);
+        }
+    }
+
+    #[test]
+    fn once_nobody_is_heard_that_goes_for_everyone_until_somebody_is() {
+        let mut witnesses = witnesses(&[(2, 0), (3, 0)]);
+        assert!(!alone(&witnesses, 15_000, 15_250), "long silent anyway");
+        witnesses.lose();
+        assert!(alone(&witnesses, 15_000, 15_250));
+        witnesses.heard(heard(2, 5));
+        assert!(alone(&witnesses, 15_000, 15_250), "the clock is coarse");
+        witnesses.heard(heard(3, 15_300));
+        assert!(!alone(&witnesses, 15_000, 15_310));
+        assert!(!alone(&witnesses, 30_000, 30_250));
+    }
+
+    #[test]
+    fn the_two_latest_are_kept_in_whatever_order_they_come() {
+        let witnesses = witnesses(&[(3, 30), (2, 20), (1, 10), (2, 25), (3, 5)]);
+        let other = |n| witnesses.other_than(Some(host(n))).map(|heard| heard.at);
+        assert_eq!(other(3), Some(ms(25)));
+        assert_eq!(other(9), Some(ms(30)));
+    }
+}

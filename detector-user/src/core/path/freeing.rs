@@ -1,0 +1,205 @@
+//! Which sockets are destroyed: a dead peer's, at the destroy delay, once for each time it is
+//! found Dead; and stalled flows, each by itself, while their peer lives.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::Path;
+use crate::core::{
+    Breaker, Destroyed, Effect, FlowId, Mode, Reason, Settings, Spare, Teardown, Time,
+    context::{Around, Context},
+    evidence::Stalled,
+    session::{Death, State},
+};
+
+/// The most sockets that are destroyed at a time; programs that have more make new ones.
+const SOCKETS_AT_MOST: usize = 65_536;
+
+/// After its start the daemon destroys nothing before somebody was heard; where there is
+/// nobody else, it waits no longer than this.
+const LONE_PEER_WAITS: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+pub(super) struct Freeing {
+    /// The generation whose sockets are to be destroyed, what was heard since when spares
+    /// them, and from when the destroy delay counts.
+    pending: Option<Pending>,
+    result: Option<(u64, Destroyed)>,
+    stalled: Vec<Stalled>,
+    /// The stalled flows that were destroyed, or spared, already.
+    done: BTreeSet<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    silent_since: Time,
+    unheard_since: Time,
+    /// What is said to have been heard after all is tried again.
+    tried: bool,
+}
+
+impl Freeing {
+    pub(super) fn died(&mut self, death: Option<&Death>) {
+        self.pending = death.map(|death| Pending {
+            silent_since: death.silent_since,
+            unheard_since: death.unheard_since,
+            tried: false,
+        });
+        self.result = None;
+    }
+
+    pub(super) fn called_off(&mut self) {
+        self.pending = None;
+    }
+
+    /// The answer to a teardown. Heard after all, it may say: should the next snapshot not
+    /// show so, it is tried again.
+    pub(super) fn ended(&mut self, generation: u64, current: u64, result: Destroyed) {
+        if generation != current {
+            return;
+        }
+        self.result = Some((generation, result));
+        if let Some(pending) = &mut self.pending {
+            pending.tried &= result.spared == 0;
+        }
+    }
+
+    pub(super) fn result(&self) -> Option<Destroyed> {
+        self.result.map(|(_, result)| result)
+    }
+
+    /// The stalled flows, as a snapshot shows them.
+    pub(super) fn set_stalled(&mut self, stalled: Vec<Stalled>) {
+        self.done
+            .retain(|cookie| stalled.iter().any(|flow| flow.cookie == *cookie));
+        self.stalled = stalled;
+    }
+
+    pub(super) fn stalled(&self) -> &[Stalled] {
+        &self.stalled
+    }
+
+    pub(super) fn stalled_flows(&self) -> u32 {
+        u32::try_from(self.stalled.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Since when the oldest of them has been stalled.
+    pub(super) fn oldest_stall(&self) -> Option<Time> {
+        self.stalled.iter().map(|stalled| stalled.since).min()
+    }
+
+    /// The bytes of data in segments that are lost while others pass.
+    pub(super) fn large_segments(&self) -> Option<u32> {
+        self.stalled
+            .iter()
+            .find_map(|stalled| stalled.large_segments)
+    }
+
+    /// The stalled flows that have been so for long enough to be destroyed.
+    fn take_stalled(&mut self, at: Time, after: Duration) -> Vec<(FlowId, u64)> {
+        let is_due = |stalled: &&Stalled| at.since(stalled.since) >= after;
+        let due: Vec<_> = self
+            .stalled
+            .iter()
+            .filter(is_due)
+            .filter(|stalled| stalled.cookie != 0 && !self.done.contains(&stalled.cookie))
+            .map(|stalled| (stalled.flow, stalled.cookie))
+            .collect();
+        self.done.extend(due.iter().map(|(_, cookie)| *cookie));
+        due
+    }
+}
+
+impl Path {
+    /// When sockets are next to be destroyed.
+    pub(super) fn freeing_due(&self, settings: &Settings) -> Option<Time> {
+        let dead = self
+            .freeing
+            .pending
+            .filter(|pending| settings.destroy_sockets && !pending.tried)
+            .map(|pending| pending.unheard_since + settings.destroy_delay);
+        let after = settings.destroy_stalled_after;
+        let stalled = self
+            .freeing
+            .oldest_stall()
+            .filter(|_| settings.destroy_sockets && !after.is_zero())
+            .map(|since| since + after);
+        [dead, stalled].into_iter().flatten().min()
+    }
+
+    /// After a snapshot: destroys what is due.
+    pub(super) fn free_sockets(&mut self, at: Time, context: &mut Context<'_>) {
+        if !self.freeing.stalled.is_empty() {
+            self.probe_stalled(at, context);
+        }
+        if self.discovered
+            || !context.settings.destroy_sockets
+            || context.settings.mode == Mode::Observe
+            || !self.session.may_destroy()
+            || self.doubt.has_no_link
+        {
+            return;
+        }
+        match self.session.state() {
+            State::Dead => self.free_dead(at, context),
+            State::Isolated | State::Suspect | State::Unknown => {}
+            State::Alive | State::Degraded => self.free_stalled(at, context),
+        }
+    }
+
+    fn free_dead(&mut self, at: Time, context: &mut Context<'_>) {
+        let Some(pending) = self.freeing.pending else {
+            return;
+        };
+        let is_due = at >= pending.unheard_since + context.settings.destroy_delay;
+        let is_open = self.session.breaker() == Breaker::Open;
+        if pending.tried || !is_due || !is_open || !self.may_be_sure(at, context.around()) {
+            return;
+        }
+        if let Some(pending) = &mut self.freeing.pending {
+            pending.tried = true;
+        }
+        let sockets: Vec<_> = self
+            .evidence
+            .watched_flows()
+            .filter(|flow| flow.reading.cookie != 0)
+            .map(|flow| (flow.reading.id, flow.reading.cookie))
+            .take(SOCKETS_AT_MOST)
+            .collect();
+        let spare = match self.session.reason() {
+            Reason::SendsUnanswered => Spare::Nothing,
+            _ => Spare::HeardSince(pending.silent_since),
+        };
+        self.destroy(sockets, spare, context);
+    }
+
+    fn free_stalled(&mut self, at: Time, context: &mut Context<'_>) {
+        let after = context.settings.destroy_stalled_after;
+        if !after.is_zero() {
+            let sockets = self.freeing.take_stalled(at, after);
+            self.destroy(sockets, Spare::Progressed, context);
+        }
+    }
+
+    /// Whether what cannot be taken back may be done: somebody was heard since the daemon
+    /// started, and the way to the peer still leads to the card under which TCP was heard.
+    fn may_be_sure(&self, at: Time, around: Around<'_>) -> bool {
+        let isolation = &around.isolation;
+        let anyone = isolation.witnesses.anyone();
+        let waited = at.since(self.doubt.began()) >= LONE_PEER_WAITS;
+        let next_hop = isolation.next_hop(self.addr);
+        (anyone || waited) && isolation.cards.changed_for(next_hop, at).is_none()
+    }
+
+    fn destroy(&self, sockets: Vec<(FlowId, u64)>, spare: Spare, context: &mut Context<'_>) {
+        if sockets.is_empty() {
+            return;
+        }
+        context.effects.push_back(Effect::DestroySockets(Teardown {
+            peer: self.peer.clone(),
+            addr: self.addr,
+            generation: self.session.generation(),
+            sockets,
+            spare,
+        }));
+    }
+}

@@ -1,0 +1,456 @@
+//! Gathers the facts for the rule, and carries its decision out.
+
+use std::time::Duration;
+
+use super::Path;
+use crate::core::{
+    Reason, Settings, Time, Verdict,
+    context::{Around, Context},
+    evidence::{Layer, PathHistory, Silence},
+    isolation::Isolated,
+    rule::{Decision, Facts, LastProbe, Life, Link, Needs, Starved, Stuck, decide},
+    session::{Death, Event, State, Turn},
+};
+
+/// A peer that was not probed for so long may have come back unnoticed.
+const PROBE_IS_OLD_AFTER: Duration = Duration::from_millis(100);
+
+/// The time that witnesses have to answer.
+const WITNESSES_ANSWER_WITHIN: Duration = Duration::from_millis(40);
+
+/// A death that ends so soon was none: the path is given more time from then on.
+const FALSE_DEATH: Duration = Duration::from_secs(1);
+
+/// What is remembered from one decision to the next.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    /// The silence as of the last snapshot, to be learnt from should it end.
+    pub silence: Option<Silence>,
+    /// The moment after which the host must be heard for a Suspect or Dead verdict to end
+    /// well.
+    since: Option<Time>,
+    /// What was sent before is no evidence: the daemon has just begun to watch, or this node
+    /// was isolated.
+    excused: Time,
+    /// Nobody was heard for half of the detection time: should somebody be now, it begins anew.
+    was_alone: bool,
+    /// This node has no link to it.
+    pub has_no_link: bool,
+    /// Since when the daemon has watched it.
+    began: Time,
+}
+
+impl Doubt {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            silence: None,
+            since: None,
+            excused: now,
+            was_alone: false,
+            has_no_link: false,
+            began: now,
+        }
+    }
+
+    pub(super) fn began(&self) -> Time {
+        self.began
+    }
+
+    pub(super) fn start_over(&mut self, now: Time) {
+        self.excused = now;
+    }
+
+    /// An answer that is told late may have come before the snapshot that found the path
+    /// Dead; its time is exact, unlike that of a snapshot.
+    pub(super) fn heard_exactly(&mut self, at: Time, death: Option<&Death>) {
+        if let Some(death) = death
+            && at > death.silent_since
+        {
+            self.since = Some(death.silent_since);
+        }
+    }
+}
+
+impl Path {
+    /// Decides anew after a snapshot; says when to decide again, where something stands
+    /// unanswered.
+    pub(super) fn judge(
+        &mut self,
+        at: Time,
+        context: &mut Context<'_>,
+    ) -> (Turn, Option<Duration>) {
+        self.evidence.settle_probes(at);
+        self.learn_from_recovery(at);
+        let links = self.notice_links(at, context.around());
+        let excused = self.excused(context.around());
+        let stalled = self.evidence.stalled(at, excused);
+        self.evidence.set_stalled(&stalled);
+        self.freeing.set_stalled(stalled);
+        self.doubt.silence = self.silence_at(at, context.around());
+        self.probing.looked(at, self.doubt.silence.is_some());
+        let ended = self.heard_since_doubt(at, Reason::PacketReceived, context);
+        if self.is_dead() || ended != Turn::None {
+            return (first_of(ended, links), None);
+        }
+        let weighed = self.weigh_failures(at, context, true);
+        let decision = decide(&self.facts(at, context.around()), context.settings);
+        let again_in = decision.again_in;
+        let turn = self.carry_out(at, decision, context);
+        (first_of(first_of(turn, weighed), links), again_in)
+    }
+
+    fn carry_out(&mut self, at: Time, decision: Decision, context: &mut Context<'_>) -> Turn {
+        let settings = context.settings;
+        let (verdict, reason) = (decision.verdict, decision.reason);
+        if let Some(silence) = self.doubt.silence {
+            self.remember(at, &decision, &silence, context);
+        } else {
+            self.doubt.was_alone = false;
+            self.failures.forget(at, settings.failure_window);
+        }
+        let state = match decision.is_held {
+            true => State::Isolated,
+            false if self.is_too_early(at) => return Turn::None,
+            false => State::from(verdict),
+        };
+        self.follow_isolation(at, state);
+        let death = self
+            .doubt
+            .silence
+            .filter(|_| verdict == Verdict::Dead)
+            .map(|silence| Death {
+                silent_since: silence.since,
+                unheard_since: self.unheard_since(&silence, context.around()),
+                found_at: at,
+                clauses: decision.clauses,
+            });
+        let turn = self.turn(at, Event::Decided(state), reason, death, context);
+        match turn {
+            Turn::None if self.is_news(reason) => self.session.set_reason(at, reason),
+            turn => turn,
+        }
+    }
+
+    /// Whether another reason for the same verdict is worth publishing.
+    fn is_news(&self, reason: Reason) -> bool {
+        let is_stuck = |reason| {
+            matches!(
+                reason,
+                Reason::ZeroWindow
+                    | Reason::FlowsStalled
+                    | Reason::LargeSegmentsLost
+                    | Reason::SlownessReported
+            )
+        };
+        is_stuck(reason) && is_stuck(self.session.reason())
+    }
+
+    fn is_too_early(&self, at: Time) -> bool {
+        let silence = self.doubt.silence;
+        silence.is_some_and(|silence| at.since(silence.since) < crate::core::rule::SUSPECT_AFTER)
+    }
+
+    /// What the next decision has to know of this one.
+    fn remember(
+        &mut self,
+        at: Time,
+        decision: &Decision,
+        silence: &Silence,
+        context: &mut Context<'_>,
+    ) {
+        if self.is_too_early(at) {
+            return;
+        }
+        self.doubt.since = Some(match decision.verdict {
+            Verdict::Dead => at,
+            _ => silence.since,
+        });
+        self.doubt.was_alone |= self.is_alone_half_way(at, silence, context.around());
+        if decision.starts_over {
+            self.doubt.was_alone = false;
+            self.doubt.excused = at;
+            self.probing.start_over(at);
+        }
+        if decision.probes {
+            self.probing.soon(at);
+        }
+        if decision.is_held && !self.doubt.has_no_link {
+            context.isolation.witnesses.lose();
+        }
+    }
+
+    /// While this node is isolated nothing is learnt of the path.
+    fn follow_isolation(&mut self, at: Time, next: State) {
+        let was = self.session.state() == State::Isolated;
+        if !was && next == State::Isolated {
+            self.evidence.died();
+        } else if was && next != State::Isolated {
+            self.evidence.returned(at);
+        }
+    }
+
+    /// The one way to a new state, and what follows from it.
+    pub(super) fn turn(
+        &mut self,
+        now: Time,
+        event: Event,
+        reason: Reason,
+        death: Option<Death>,
+        context: &mut Context<'_>,
+    ) -> Turn {
+        let found_at = self
+            .session
+            .death()
+            .map(|death| (death.found_at, death.silent_since));
+        let turn = self
+            .session
+            .apply(now, event, reason, death, context.settings);
+        match turn {
+            Turn::Died => {
+                self.evidence.died();
+                self.pace.died();
+                self.probing.died(now);
+                self.failures.clear();
+                self.freeing.died(self.session.death());
+                context.isolation.witnesses.forget(self.addr);
+            }
+            Turn::Returned => {
+                self.evidence.returned(now);
+                self.freeing.called_off();
+                context
+                    .effects
+                    .push_back(crate::core::Effect::CancelTeardown {
+                        peer: self.peer.clone(),
+                        addr: self.addr,
+                    });
+                self.learn_from_false_death(now, found_at);
+            }
+            Turn::None | Turn::Changed => {}
+        }
+        if turn != Turn::None {
+            self.tell_awaiting(context);
+        }
+        turn
+    }
+
+    fn learn_from_false_death(&mut self, now: Time, death: Option<(Time, Time)>) {
+        if let Some((found_at, silent_since)) = death
+            && now.since(found_at) < FALSE_DEATH
+        {
+            self.evidence
+                .history
+                .stall_recovered(now, now.since(silent_since));
+        }
+    }
+
+    /// Ends a death, and what only reports had begun, as soon as the host was heard since.
+    pub(super) fn heard_since_doubt(
+        &mut self,
+        now: Time,
+        reason: Reason,
+        context: &mut Context<'_>,
+    ) -> Turn {
+        let heard = self.evidence.heard.on(Layer::Host);
+        let ends = match self.session.state() {
+            State::Dead => heard > self.doubt.since,
+            _ => self
+                .session
+                .opened_by_reports()
+                .is_some_and(|opened| self.evidence.heard.surely() > Some(opened)),
+        };
+        if !ends {
+            return Turn::None;
+        }
+        if !self.is_dead() {
+            self.failures.clear();
+        }
+        self.turn(now, Event::HostHeard, reason, None, context)
+    }
+
+    /// The facts of this moment.
+    pub(super) fn facts(&self, at: Time, around: Around<'_>) -> Facts {
+        let detection_time = self
+            .evidence
+            .history
+            .detection_time(at, around.settings.detection_time);
+        let silence = self.silence_at(at, around);
+        let heard = self.evidence.heard.on(Layer::Received);
+        Facts {
+            now: at,
+            believed: (self.verdict(), self.session.reason()),
+            silence,
+            starved: self.starved(at, detection_time, around),
+            needs: Needs {
+                detection_time,
+                transmissions: self.required(),
+                can_ask: self.can_ask(),
+            },
+            link: silence.map_or(Link::Unknown, |silence| self.link(at, &silence)),
+            is_receiving: silence.is_some_and(|silence| self.is_receiving(at, &silence)),
+            has_flow: self.can_ask() && self.evidence.probes.has_flow(),
+            has_connect: self.can_ask() && self.evidence.probes.has_connect(),
+            last_probe: match !self.can_ask() || self.probing.is_fresh(at, PROBE_IS_OLD_AFTER) {
+                true => LastProbe::Fresh,
+                false => LastProbe::Due,
+            },
+            isolated: silence.map_or(Isolated::No, |silence| self.isolated(at, &silence, around)),
+            was_isolated: self.session.state() == State::Isolated || self.doubt.was_alone,
+            stuck: Stuck {
+                zero_window: self.evidence.flows().any(|flow| flow.is_zero_window()),
+                stalled_flows: self.freeing.stalled_flows(),
+                large_segments_lost: self.freeing.large_segments().is_some(),
+                calls_fail: self.failures.is_slow(),
+            },
+            life: Life {
+                heard_since_doubt: self.evidence.heard.on(Layer::Host) > self.doubt.since,
+                is_connected: self.evidence.heard_on_flows().is_some(),
+                heard_ago: heard.map(|heard| at.since(heard)),
+            },
+        }
+    }
+
+    /// How much must be asked in vain.
+    pub(super) fn required(&self) -> u32 {
+        self.evidence.history.required_transmissions(self.can_ask())
+    }
+
+    pub(super) fn link(&self, at: Time, silence: &Silence) -> Link {
+        let evidence = &self.evidence;
+        let asked = evidence.probes.neighbour_asked();
+        let is_missing = asked.is_some_and(|asked| {
+            let grace = evidence.history.answer_grace(at);
+            at.since(asked) >= grace && Some(asked) > evidence.heard.on(Layer::Link)
+        });
+        if is_missing {
+            Link::Silent
+        } else if evidence.heard.card() > Some(silence.since) {
+            Link::Answers
+        } else {
+            Link::Unknown
+        }
+    }
+
+    /// Whether segments still arrive. What arrived as the silence began proves nothing.
+    fn is_receiving(&self, at: Time, silence: &Silence) -> bool {
+        let half = at.since(silence.since) / 2;
+        self.evidence.heard.on(Layer::Received) > Some(at - half)
+    }
+
+    fn isolated(&self, at: Time, silence: &Silence, around: Around<'_>) -> Isolated {
+        match self.doubt.has_no_link {
+            true => Isolated::NoLink,
+            false if self.is_alone(at, silence.since, around) => Isolated::NobodyHeard,
+            false => Isolated::No,
+        }
+    }
+
+    /// Whether others are as silent.
+    pub(super) fn is_alone(&self, at: Time, since: Time, around: Around<'_>) -> bool {
+        let idle = around.settings.idle_probe_interval;
+        around
+            .isolation
+            .witnesses
+            .none_but(Some(self.addr), since, at, idle)
+    }
+
+    /// The same before the detection time is over, once witnesses were probed, which a
+    /// suspicion has done, and have had the time to answer.
+    fn is_alone_half_way(&self, at: Time, silence: &Silence, around: Around<'_>) -> bool {
+        let wanted = around.settings.detection_time;
+        let detection_time = self.evidence.history.detection_time(at, wanted);
+        let suspected = self.verdict() == Verdict::Suspect
+            && at.since(self.session.changed_at()) >= WITNESSES_ANSWER_WITHIN;
+        suspected
+            && at.since(silence.since) >= detection_time / 2
+            && self.is_alone(at, silence.since, around)
+    }
+
+    /// The silence as this snapshot shows it. One that goes on began when it was first seen
+    /// to, even if what showed it then is forgotten.
+    pub(super) fn silence_at(&self, at: Time, around: Around<'_>) -> Option<Silence> {
+        let excused = self.excused(around);
+        let wanted = around.settings.detection_time;
+        let detection_time = self.evidence.history.detection_time(at, wanted);
+        let spacing = PathHistory::spacing(detection_time, self.can_ask());
+        let silence = self.evidence.silence(at, excused, spacing)?;
+        let heard = self.evidence.heard.on(Layer::Host);
+        let heard = heard.unwrap_or_default().max(excused);
+        let since = match self.doubt.silence {
+            Some(before) => before.since.max(heard).min(silence.since),
+            None => silence.since,
+        };
+        Some(Silence { since, ..silence })
+    }
+
+    /// The silence when pauses of this machine excuse nothing but themselves.
+    fn starved(&self, at: Time, detection_time: Duration, around: Around<'_>) -> Option<Starved> {
+        let usable = around.isolation.network.usable_since(&[self.addr]);
+        let excused = usable.unwrap_or_default().max(self.doubt.excused);
+        let spacing = PathHistory::spacing(detection_time, self.can_ask());
+        let silence = self.evidence.silence(at, excused, spacing)?;
+        let paused = around.isolation.pauses.within(silence.since, at);
+        Some(Starved {
+            silence,
+            silent: at.since(silence.since).saturating_sub(paused),
+        })
+    }
+
+    /// What was sent before is no evidence: this machine stood still, had no link, or was not
+    /// watching yet.
+    pub(super) fn excused(&self, around: Around<'_>) -> Time {
+        let usable = around.isolation.network.usable_since(&[self.addr]);
+        let paused = around.isolation.pauses.last_end();
+        usable
+            .unwrap_or_default()
+            .max(paused.unwrap_or_default())
+            .max(self.doubt.excused)
+    }
+
+    pub(super) fn notice_links(&mut self, now: Time, around: Around<'_>) -> Turn {
+        let has_no_link = around.isolation.network.is_cut_off(&[self.addr], now);
+        if self.doubt.has_no_link == has_no_link {
+            return Turn::None;
+        }
+        self.doubt.has_no_link = has_no_link;
+        Turn::Changed
+    }
+
+    /// When the host was last heard, or if that was longer before the silence than it takes to
+    /// find out, then so much before it: a call that waits for a reply is stuck from then on.
+    fn unheard_since(&self, silence: &Silence, around: Around<'_>) -> Time {
+        let Settings {
+            idle_probe_interval: idle,
+            idle_probe_jitter_percent,
+            ..
+        } = *around.settings;
+        let jitter = idle * idle_probe_jitter_percent / 100;
+        let heard = self.evidence.heard.on(Layer::Host).unwrap_or_default();
+        heard
+            .max(self.excused(around))
+            .max(silence.since - (idle + jitter))
+            .min(silence.since)
+    }
+
+    /// A silence that ended while the path was still only Suspect was a live peer's.
+    fn learn_from_recovery(&mut self, at: Time) {
+        let heard = self.evidence.heard.on(Layer::Host);
+        let (Some(silence), Some(heard)) = (self.doubt.silence, heard) else {
+            return;
+        };
+        let was_suspect = self.session.state() == State::Suspect && !self.doubt.has_no_link;
+        if was_suspect && heard > silence.since {
+            // What was this host's own fault is not the peer's stall.
+            let since = silence.since.max(self.doubt.excused);
+            if self.evidence.stall_recovered(at, since, heard) {
+                self.vitals.stall_recovered(at, heard.since(since));
+            }
+        }
+    }
+}
+
+fn first_of(turn: Turn, other: Turn) -> Turn {
+    match turn {
+        Turn::None => other,
+        turn => turn,
+    }
+}

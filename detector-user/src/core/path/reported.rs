@@ -1,0 +1,197 @@
+//! What the node's own reports do to a path.
+//!
+//! A failed call is a demand to check: the path is looked at and probed at once, and whatever
+//! comes of that is the kernel's evidence. Failures in a row, with no call answered between
+//! them, do one thing more:
+//!
+//! - the host was heard after the first of them: the peer is Degraded, and its breaker stays as
+//!   it is, until a call is answered or none has failed for the window;
+//! - the kernel has no evidence either way (no connection, nothing known to answer, and what
+//!   was probed has not answered): the verdict stays Unknown and the breaker opens. Nothing is
+//!   destroyed or refused for it. It is half open after the recovery time-out, and closed by
+//!   any sign of the host and by any answered call;
+//! - anything else is for the kernel to decide. It alone finds a peer Dead.
+//!
+//! Where this node itself may be isolated nothing opens, and calls that began before it could
+//! reach the peer again, or before it stood still, are no failures.
+
+use std::time::Duration;
+
+use super::Path;
+use crate::core::{
+    EventLine, EventWhat, HEARD_RESOLUTION, OperationReport, Reason, SourceKind, Time, Verdict,
+    context::{Around, Context},
+    evidence::Layer,
+    reports::Streak,
+    session::{Event, State, Turn},
+};
+
+/// However often calls fail, the path is probed about them, and they are noted, this often at
+/// most.
+const PROBED_EVERY: Duration = Duration::from_secs(1);
+
+impl Path {
+    /// Takes in a report about a call to the peer.
+    pub(in crate::core) fn reported(
+        &mut self,
+        now: Time,
+        report: &OperationReport,
+        context: &mut Context<'_>,
+    ) -> Turn {
+        if report.is_answered() {
+            self.vitals.reported(now, false);
+            self.failures.answered(report.ended_at, context.settings);
+            return self.call_answered(now, report.ended_at, context);
+        }
+        if !report.is_unanswered()
+            || report.ended_at - report.duration < self.excused(context.around())
+        {
+            return Turn::None;
+        }
+        self.vitals.reported(now, true);
+        self.failures.failed(now, report.ended_at, context.settings);
+        let is_due = self
+            .probed_on_report
+            .is_none_or(|probed| now.since(probed) >= PROBED_EVERY);
+        if is_due {
+            self.probed_on_report = Some(now);
+            self.check_on(now, report);
+        }
+        let weighed = self.weigh_failures(now, context, false);
+        if self.is_slow_by_reports(now, context.around()) {
+            let degraded = Event::Decided(State::Degraded);
+            return self.turn(now, degraded, Reason::SlownessReported, None, context);
+        }
+        weighed
+    }
+
+    /// What the failures come to, now that something else is known: another of them, or a
+    /// socket snapshot.
+    pub(super) fn weigh_failures(
+        &mut self,
+        now: Time,
+        context: &mut Context<'_>,
+        looked: bool,
+    ) -> Turn {
+        self.failures.forget(now, context.settings.failure_window);
+        let Some(streak) = self.failures.streak(now, context.settings) else {
+            return Turn::None;
+        };
+        if !self.session.is_closed_by_evidence() {
+            return Turn::None;
+        }
+        if self.is_slow_by_reports(now, context.around()) {
+            self.failures.set_slow();
+        }
+        match self.verdict() {
+            Verdict::Unknown => self.open_without_evidence(now, streak, context, looked),
+            _ => Turn::None,
+        }
+    }
+
+    /// Whether the host was heard after its calls began to fail.
+    fn is_slow_by_reports(&self, now: Time, around: Around<'_>) -> bool {
+        let streak = self.failures.streak(now, around.settings);
+        self.verdict() == Verdict::Alive
+            && self.session.is_closed_by_evidence()
+            && streak.is_some_and(|streak| self.evidence.heard.surely() > Some(streak.first))
+    }
+
+    /// Whether it is still to be seen what failures come to, so that others are to bear witness.
+    pub(super) fn is_failing(&self) -> bool {
+        self.verdict() == Verdict::Unknown && self.failures.is_pending()
+    }
+
+    /// Since when it has been silent, or its calls have failed; `None` when neither.
+    pub(in crate::core) fn down_since(&self) -> Option<Time> {
+        let silent = self.session.death().map(|death| death.silent_since);
+        silent.or_else(|| self.failures.first())
+    }
+
+    fn call_answered(&mut self, now: Time, ended_at: Time, context: &mut Context<'_>) -> Turn {
+        let ends = self
+            .session
+            .opened_by_reports()
+            .is_some_and(|opened| ended_at > opened);
+        if ends {
+            self.failures.clear();
+            let reason = match self.verdict() {
+                Verdict::Unknown => Reason::NoEvidence,
+                _ => Reason::PacketReceived,
+            };
+            return self.turn(now, Event::CallAnswered, reason, None, context);
+        }
+        if self.session.reason() == Reason::SlownessReported
+            && self.session.state() == State::Degraded
+            && !self.failures.is_slow()
+        {
+            let alive = Event::Decided(State::Alive);
+            return self.turn(now, alive, Reason::PacketReceived, None, context);
+        }
+        Turn::None
+    }
+
+    /// A socket snapshot, and a probe of all that may answer.
+    fn check_on(&mut self, now: Time, report: &OperationReport) {
+        self.evidence.note(EventLine {
+            at: report.ended_at,
+            source: SourceKind::Reports,
+            what: EventWhat::Report(report.operation, report.outcome),
+        });
+        self.snapshots.soon(now);
+        if !self.is_dead() {
+            self.probing.survey(now);
+        }
+    }
+
+    /// Opens the breaker where the kernel has no evidence either way. What was probed gets the
+    /// detection time to answer, and the snapshot that opens it is taken after it.
+    fn open_without_evidence(
+        &mut self,
+        now: Time,
+        streak: Streak,
+        context: &mut Context<'_>,
+        looked: bool,
+    ) -> Turn {
+        let decided_at = self.decided_at(now, streak, context.around());
+        if now < decided_at && !looked {
+            self.snapshots.wake(decided_at);
+        }
+        if now < decided_at || !looked {
+            return Turn::None;
+        }
+        if self.has_evidence_since(streak.first)
+            || self.may_be_isolated(now, streak.first, context.around())
+        {
+            return Turn::None;
+        }
+        let event = Event::FailuresReported;
+        self.turn(now, event, Reason::FailuresReported, None, context)
+    }
+
+    /// By when what was probed has answered, if it does.
+    fn decided_at(&self, now: Time, streak: Streak, around: Around<'_>) -> Time {
+        let wanted = around.settings.detection_time;
+        streak.told + self.evidence.history.detection_time(now, wanted)
+    }
+
+    /// How long after a snapshot at `at` it is to be seen what failures come to, if it is.
+    pub(super) fn until_weighed(&self, at: Time, around: Around<'_>) -> Option<Duration> {
+        let streak = self.failures.streak(at, around.settings)?;
+        let decided_at = self.decided_at(at, streak, around);
+        (decided_at > at).then(|| decided_at.since(at))
+    }
+
+    /// Whether the kernel has, or can get, evidence of its own.
+    fn has_evidence_since(&self, first: Time) -> bool {
+        let heard = self.evidence.heard.on(Layer::Received);
+        heard.is_some_and(|heard| heard + HEARD_RESOLUTION >= first)
+            || self.evidence.is_connected()
+            || self.evidence.probes.is_answerable()
+    }
+
+    /// Whether it may be this node itself that is cut off.
+    fn may_be_isolated(&self, now: Time, since: Time, around: Around<'_>) -> bool {
+        self.is_isolated() || self.is_alone(now, since, around)
+    }
+}

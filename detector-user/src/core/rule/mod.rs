@@ -1,0 +1,338 @@
+//! The rule of the verdict: [`decide`], a function of the facts alone.
+//!
+//! A host is Dead where every clause holds:
+//!
+//! | clause | what it asks |
+//! |---|---|
+//! | `silent_long_enough` | the host has acknowledged nothing for the detection time |
+//! | `asked_throughout` | and was probed all that time: data that was lost once, and asked about late, is no long silence |
+//! | `asked_enough` | at so many moments that chance does not explain the missing answers |
+//! | `asked_on_flows` | on established flows, too, where there are any: a firewall that drops SYNs is no dead host |
+//! | `asked_by_connect` | and by a SYN where the link does not say as much: a middlebox that forgot a flow is no dead host |
+//! | `asked_just_now` | the last probe is fresh, and had the time to be answered |
+//! | `not_isolated` | this node itself is not cut off |
+//!
+//! Below the host are the link, where a card answers ARP for it, and its segments, which may
+//! still arrive when nothing that is sent to it does. They are no signs of a living host: they
+//! change the reason, and make the needed time longer.
+
+mod clause;
+mod facts;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub(super) use self::{
+    clause::{Clause, Quantity},
+    facts::{Facts, LastProbe, Life, Link, Needs, Starved, Stuck},
+};
+use super::{Reason, Settings, Verdict, evidence::Silence, isolation::Isolated};
+
+/// How long a demand stands before the peer is Suspect: longer than a LAN's answer takes.
+pub(super) const SUSPECT_AFTER: Duration = Duration::from_millis(10);
+
+/// The part of the needed silence for which the peer must have been probed again and again.
+const ASKED_FOR: f64 = 0.9;
+
+/// A silence that is longer than the detection time by this factor, pauses of this machine left
+/// out, is one even if the daemon was never on time.
+const STARVED_FACTOR: u32 = 10;
+
+/// So many transmissions of one kind are asked for: three in a row are lost by chance once in
+/// eight thousand times where one round trip in twenty is.
+const OF_EACH_KIND: u32 = 3;
+
+/// A silence that only SYNs show may be a limit on SYNs, one a second as a rule: it must
+/// outlast the detection time of a host by this factor.
+const CONNECTS_ONLY_FACTOR: u32 = 2;
+
+/// Without a flow, a peer heard this long ago is no longer known to be alive. Longer than
+/// the time between two surveys of what can be probed.
+const ALIVE_WITHOUT_FLOW: Duration = Duration::from_secs(90);
+
+/// The time that a peer has to answer the last probe before it is called Dead.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(25);
+
+/// How often the sockets of a Suspect peer are read, at first and when it has been so for long.
+const SUSPECT_EVERY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// What the facts come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub verdict: Verdict,
+    pub reason: Reason,
+    /// It would be Dead, were it not that this node itself may be isolated.
+    pub is_held: bool,
+    /// This node is no longer isolated: the silence is measured anew.
+    pub starts_over: bool,
+    /// A probe is due before more can be said.
+    pub probes: bool,
+    /// When to decide again, where something stands unanswered.
+    pub again_in: Option<Duration>,
+    pub clauses: Vec<Clause>,
+}
+
+/// The rule.
+pub(super) fn decide(facts: &Facts, settings: &Settings) -> Decision {
+    let clauses = clauses(facts, settings);
+    let holds = |name| clauses.iter().all(|c: &Clause| c.name != name || c.holds);
+    let is_long_enough = [
+        "silent_long_enough",
+        "asked_throughout",
+        "asked_enough",
+        "asked_on_flows",
+        "asked_by_connect",
+    ]
+    .into_iter()
+    .all(holds);
+    let decided = |(verdict, reason)| Decision {
+        verdict,
+        reason,
+        is_held: false,
+        starts_over: false,
+        probes: false,
+        again_in: facts
+            .silence
+            .map(|silence| again_in(facts, &silence, settings)),
+        clauses: Vec::new(),
+    };
+    let decision = match facts.silence {
+        Some(_) if is_long_enough && facts.isolated != Isolated::No => Decision {
+            is_held: true,
+            ..decided((Verdict::Suspect, Reason::Isolated))
+        },
+        Some(silence) if is_long_enough && facts.was_isolated => Decision {
+            starts_over: true,
+            ..decided((Verdict::Suspect, silence.reason))
+        },
+        Some(silence) if is_long_enough && !holds("asked_just_now") => Decision {
+            probes: true,
+            again_in: Some(ANSWERS_WITHIN),
+            ..decided((Verdict::Suspect, silence.reason))
+        },
+        Some(silence) if is_long_enough => decided((Verdict::Dead, why_dead(facts, &silence))),
+        Some(silence) if facts.now.since(silence.since) >= SUSPECT_AFTER => {
+            decided((Verdict::Suspect, silence.reason))
+        }
+        // Too early to say: what was believed before still stands.
+        Some(_) => decided(facts.believed),
+        None => decided(without_demand(facts)),
+    };
+    Decision {
+        clauses,
+        ..decision
+    }
+}
+
+/// Every clause, whether it holds or not.
+fn clauses(facts: &Facts, settings: &Settings) -> Vec<Clause> {
+    let basis = Basis::of(facts, settings);
+    let (unanswered, needed): (Quantity, Quantity) = match facts.needs.can_ask {
+        true => (
+            Quantity::Moments(basis.unanswered),
+            Quantity::Moments(facts.needs.transmissions),
+        ),
+        false => (
+            Quantity::Transmissions(basis.unanswered),
+            Quantity::Transmissions(facts.needs.transmissions),
+        ),
+    };
+    let clause = |name, measured, needed, holds| Clause {
+        name,
+        measured,
+        needed,
+        holds,
+    };
+    let throughout = basis.needed_silence.mul_f64(ASKED_FOR);
+    let flows_needed = if facts.has_flow { OF_EACH_KIND } else { 0 };
+    let connects_needed = connects_needed(facts);
+    vec![
+        clause(
+            "silent_long_enough",
+            Quantity::Time(basis.silent),
+            Quantity::AtLeast(basis.needed_silence),
+            basis.is_silent && basis.silent >= basis.needed_silence,
+        ),
+        clause(
+            "asked_throughout",
+            Quantity::Time(basis.asked_for),
+            Quantity::AtLeast(throughout),
+            basis.asked_for >= throughout,
+        ),
+        clause(
+            "asked_enough",
+            unanswered,
+            needed,
+            basis.unanswered >= facts.needs.transmissions,
+        ),
+        clause(
+            "asked_on_flows",
+            Quantity::Transmissions(basis.on_flows),
+            Quantity::Transmissions(flows_needed),
+            basis.on_flows >= flows_needed,
+        ),
+        clause(
+            "asked_by_connect",
+            Quantity::Transmissions(basis.connects),
+            Quantity::Transmissions(connects_needed),
+            basis.connects >= connects_needed,
+        ),
+        clause(
+            "asked_just_now",
+            Quantity::Word(match facts.last_probe {
+                LastProbe::Fresh => "just now",
+                LastProbe::Due => "a while ago",
+            }),
+            Quantity::Word("just now"),
+            facts.last_probe == LastProbe::Fresh,
+        ),
+        clause(
+            "not_isolated",
+            Quantity::Word(match facts.isolated {
+                Isolated::No => "others are heard",
+                Isolated::NoLink => "this node has no link to it",
+                Isolated::NobodyHeard => "others are as silent",
+            }),
+            Quantity::Word("others are heard"),
+            facts.isolated == Isolated::No && !facts.was_isolated,
+        ),
+    ]
+}
+
+/// How many SYNs must be unanswered: none where none is known to be answered, or where the
+/// link is as silent as the flows.
+fn connects_needed(facts: &Facts) -> u32 {
+    match facts.has_connect && facts.link != Link::Silent {
+        true => OF_EACH_KIND,
+        false => 0,
+    }
+}
+
+/// The silence that is measured against what is needed.
+struct Basis {
+    is_silent: bool,
+    silent: Duration,
+    needed_silence: Duration,
+    asked_for: Duration,
+    unanswered: u32,
+    on_flows: u32,
+    connects: u32,
+}
+
+impl Basis {
+    fn of(facts: &Facts, settings: &Settings) -> Self {
+        let starved = facts
+            .starved
+            .filter(|starved| starved.silent >= facts.needs.detection_time * STARVED_FACTOR);
+        match (facts.silence, starved) {
+            (_, Some(Starved { silence, silent })) => {
+                let needed = needed_silence(facts, &silence, settings)
+                    .max(facts.needs.detection_time * STARVED_FACTOR);
+                Self {
+                    // A machine that is never on time cannot probe throughout.
+                    asked_for: silent,
+                    ..Self::measured(facts, &silence, silent, needed)
+                }
+            }
+            (Some(silence), None) => {
+                let silent = facts.now.since(silence.since);
+                let needed = needed_silence(facts, &silence, settings);
+                Self::measured(facts, &silence, silent, needed)
+            }
+            (None, None) => Self {
+                is_silent: false,
+                silent: Duration::ZERO,
+                needed_silence: facts.needs.detection_time,
+                asked_for: Duration::ZERO,
+                unanswered: 0,
+                on_flows: 0,
+                connects: 0,
+            },
+        }
+    }
+
+    fn measured(facts: &Facts, silence: &Silence, silent: Duration, needed: Duration) -> Self {
+        Self {
+            is_silent: true,
+            silent,
+            needed_silence: needed,
+            asked_for: silence.asked_for,
+            unanswered: match facts.needs.can_ask {
+                true => silence.moments,
+                false => silence.transmissions,
+            },
+            on_flows: silence.on_flows,
+            connects: silence.connects,
+        }
+    }
+}
+
+/// How long a silence must be: the path's own detection time; longer where a lower layer
+/// still answers, and where nothing but SYNs shows the silence.
+pub(super) fn needed_silence(facts: &Facts, silence: &Silence, settings: &Settings) -> Duration {
+    let own = facts.needs.detection_time;
+    let host = settings.host_detection_time;
+    let only_connects = silence.on_flows == 0 && silence.connects > 0;
+    if facts.link == Link::Answers || facts.is_receiving {
+        own.max(host)
+    } else if only_connects && facts.link != Link::Silent {
+        own.max(host * CONNECTS_ONLY_FACTOR)
+    } else {
+        own
+    }
+}
+
+fn why_dead(facts: &Facts, silence: &Silence) -> Reason {
+    if facts.is_receiving {
+        Reason::SendsUnanswered
+    } else if facts.link == Link::Answers {
+        Reason::HostUnanswered
+    } else {
+        silence.reason
+    }
+}
+
+/// What is said of a peer of which nothing stands unanswered.
+fn without_demand(facts: &Facts) -> (Verdict, Reason) {
+    let (stuck, life) = (&facts.stuck, &facts.life);
+    if stuck.zero_window {
+        return (Verdict::Degraded, Reason::ZeroWindow);
+    }
+    if !life.heard_since_doubt {
+        // Never heard; or the demand went away with its socket, and no answer came.
+        return (Verdict::Unknown, Reason::NoEvidence);
+    }
+    let is_recent = life.heard_ago.is_some_and(|ago| ago < ALIVE_WITHOUT_FLOW);
+    if stuck.large_segments_lost {
+        (Verdict::Degraded, Reason::LargeSegmentsLost)
+    } else if stuck.stalled_flows > 0 {
+        (Verdict::Degraded, Reason::FlowsStalled)
+    } else if stuck.calls_fail && (life.is_connected || is_recent) {
+        (Verdict::Degraded, Reason::SlownessReported)
+    } else if life.is_connected {
+        (Verdict::Alive, Reason::PacketReceived)
+    } else if is_recent {
+        (Verdict::Alive, Reason::ProbeAnswered)
+    } else {
+        (Verdict::Unknown, Reason::NoEvidence)
+    }
+}
+
+/// The next moment at which the rule may come to another answer.
+fn again_in(facts: &Facts, silence: &Silence, settings: &Settings) -> Duration {
+    let now = facts.now;
+    let needed = needed_silence(facts, silence, settings);
+    let lasted = now.since(silence.since);
+    let longest = (lasted / 20).clamp(SUSPECT_EVERY.0, SUSPECT_EVERY.1);
+    [
+        silence.since + SUSPECT_AFTER,
+        silence.since + facts.needs.detection_time,
+        silence.since + needed,
+        now + needed.mul_f64(ASKED_FOR).saturating_sub(silence.asked_for),
+    ]
+    .into_iter()
+    .filter(|&moment| moment > now)
+    .map(|moment| moment.since(now))
+    .fold(longest, Duration::min)
+}

@@ -1,0 +1,207 @@
+//! When a peer is to be probed.
+
+use std::time::Duration;
+
+use crate::core::{Time, evidence::PathHistory};
+
+/// Every target is asked this often, so that it is known who answers.
+const SURVEY_EVERY: Duration = Duration::from_secs(45);
+
+/// A dead peer is asked this often at first, and at last: the interval doubles. Its breaker
+/// closes no later than the second of these after it is back, and what else that takes.
+const DEAD: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(200));
+
+/// Timers come a little late, one more than the other.
+const TIMER_SLACK: Duration = Duration::from_millis(1);
+
+/// A detection time takes no more probes than this, so that all of them can be remembered.
+const KEPT_IN_DETECTION_TIME: u32 = 64;
+
+/// How far apart probes are while something stands unanswered: at least, and at most before
+/// it lasts long, where the detection time is short.
+const DOUBT: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(25));
+
+/// A doubt that has lasted for so many patiences is not about to be decided: it is asked
+/// about more and more seldom.
+const DECIDED_WITHIN: u32 = 4;
+
+/// However long a doubt lasts, probes are no further apart than this.
+const LONG_DOUBT: Duration = Duration::from_millis(500);
+
+/// All targets at once are not asked more often than this.
+const ALL_EVERY: Duration = Duration::from_millis(100);
+
+/// Probes that are no further apart than this belong to one run.
+const RUN_GAP: Duration = Duration::from_millis(100);
+
+/// The time that a peer has to answer a probe.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(25);
+
+/// The rhythm of one path's probes.
+#[derive(Debug)]
+pub(in crate::core) struct Rhythm {
+    pub due: Time,
+    pub survey_due: Time,
+    last_sent: Option<Time>,
+    /// When the run of probes began of which none is long after the one before.
+    run_since: Option<Time>,
+    last_all: Option<Time>,
+    dead_interval: Duration,
+    /// For jitter: the same peer gets the same numbers in each run.
+    random: u64,
+}
+
+impl Rhythm {
+    pub(in crate::core) fn new(now: Time, seed: u64) -> Self {
+        Self {
+            due: now,
+            survey_due: now,
+            last_sent: None,
+            run_since: None,
+            last_all: None,
+            dead_interval: DEAD.0,
+            random: seed,
+        }
+    }
+
+    /// Something happened that is to be asked about.
+    pub(in crate::core) fn soon(&mut self, now: Time) {
+        let earliest = self.last_sent.map_or(now, |sent| now.max(sent + DOUBT.0));
+        self.due = self.due.min(earliest);
+    }
+
+    /// The next question comes no later than this.
+    pub(in crate::core) fn wake(&mut self, at: Time) {
+        self.due = self.due.min(at);
+    }
+
+    /// Everyone is asked now, if that was not done just before; says whether.
+    pub(in crate::core) fn take_all(&mut self, now: Time) -> bool {
+        let free = self
+            .last_all
+            .is_none_or(|last| now.since(last) >= ALL_EVERY);
+        if free {
+            self.last_all = Some(now);
+        }
+        free
+    }
+
+    pub(in crate::core) fn sent(&mut self, now: Time) {
+        let goes_on = self.has_sent_since(now - RUN_GAP);
+        self.run_since = self.run_since.filter(|_| goes_on).or(Some(now));
+        self.last_sent = Some(now);
+    }
+
+    /// Whether something was sent at this time or later.
+    pub(in crate::core) fn has_sent_since(&self, at: Time) -> bool {
+        self.last_sent.is_some_and(|sent| sent >= at)
+    }
+
+    /// Whether the last probe is no older than this, and the run of probes that it belongs to
+    /// began long enough ago for an answer to have come.
+    pub(in crate::core) fn is_fresh(&self, at: Time, than: Duration) -> bool {
+        self.has_sent_since(at - than)
+            && self
+                .run_since
+                .is_some_and(|since| at.since(since) >= ANSWERS_WITHIN)
+    }
+
+    /// Everyone is asked to learn who answers.
+    pub(in crate::core) fn surveyed(&mut self, now: Time) {
+        self.survey_due = now + self.jittered(SURVEY_EVERY, 10);
+        self.last_all = Some(now);
+    }
+
+    /// The peer has died: it is asked with growing intervals until it answers.
+    pub(in crate::core) fn died(&mut self, now: Time) {
+        self.dead_interval = DEAD.0;
+        self.due = now;
+    }
+
+    /// The next question to a dead peer comes after this.
+    pub(in crate::core) fn next_dead(&mut self, now: Time) {
+        self.due = now + self.dead_interval;
+        self.dead_interval = (self.dead_interval * 2).min(DEAD.1);
+    }
+
+    /// The next question in a doubt that has lasted for `lasted`: as many as are `required`
+    /// twice over within the detection time.
+    pub(in crate::core) fn next_in_doubt(
+        &mut self,
+        now: Time,
+        lasted: Duration,
+        detection_time: Duration,
+        required: u32,
+    ) {
+        let at_most = DOUBT.1.max(detection_time / KEPT_IN_DETECTION_TIME);
+        let wanted = detection_time / required.saturating_mul(2).max(1);
+        // What lies closer together than this counts once.
+        let apart = PathHistory::spacing(detection_time, true).apart + TIMER_SLACK;
+        let spacing = wanted.max(apart).clamp(DOUBT.0, at_most);
+        let beyond = lasted.saturating_sub(detection_time * DECIDED_WITHIN);
+        let slowed = (beyond / 20).min(LONG_DOUBT);
+        self.due = now + spacing.max(slowed);
+    }
+
+    /// An interval, more or less.
+    pub(in crate::core) fn jittered(&mut self, interval: Duration, percent: u32) -> Duration {
+        // splitmix64
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let unit = (z ^ (z >> 31)) as f64 / u64::MAX as f64;
+        let factor = 1.0 + f64::from(percent) / 100.0 * (2.0 * unit - 1.0);
+        interval.mul_f64(factor.max(0.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::ms;
+
+    #[test]
+    fn jitter_stays_within_its_bounds_and_is_not_constant() {
+        let mut rhythm = Rhythm::new(ms(0), 7);
+        let interval = Duration::from_millis(350);
+        let drawn: Vec<_> = (0..1000).map(|_| rhythm.jittered(interval, 10)).collect();
+        assert!(drawn.iter().all(|d| (315..=385).contains(&d.as_millis())));
+        assert!(drawn.iter().any(|d| d.as_millis() < 325));
+        assert!(drawn.iter().any(|d| d.as_millis() > 375));
+        assert_eq!(rhythm.jittered(interval, 0), interval);
+    }
+
+    #[test]
+    fn a_dead_peer_is_asked_less_and_less_often() {
+        let mut rhythm = Rhythm::new(ms(0), 7);
+        rhythm.died(ms(0));
+        let mut asked = Vec::new();
+        for _ in 0..5 {
+            asked.push(rhythm.due);
+            rhythm.next_dead(rhythm.due);
+        }
+        assert_eq!(asked, [0, 50, 150, 350, 550].map(ms));
+    }
+
+    #[test]
+    fn a_bad_path_is_asked_faster_and_a_long_doubt_slower() {
+        let mut rhythm = Rhythm::new(ms(0), 7);
+        let detection_time = Duration::from_millis(250);
+        let mut next = |lasted_ms, required| {
+            rhythm.next_in_doubt(
+                ms(0),
+                Duration::from_millis(lasted_ms),
+                detection_time,
+                required,
+            );
+            rhythm.due.since(ms(0))
+        };
+        assert_eq!(next(0, 5), Duration::from_millis(25));
+        assert_eq!(next(0, 25), Duration::from_millis(6));
+        assert_eq!(next(0, 62), Duration::from_millis(6));
+        assert_eq!(next(1000, 5), Duration::from_millis(25));
+        assert_eq!(next(5000, 5), Duration::from_millis(200));
+        assert_eq!(next(100_000, 5), LONG_DOUBT);
+    }
+}

@@ -1,0 +1,276 @@
+//! The state of one path as others see it: its verdict, its breaker, and the reason of each.
+//!
+//! ```text
+//! session      holds the state; [`Session::apply`] alone changes it
+//! transition   the transition table
+//! circuit      the breaker: Closed, Open, HalfOpen with leased trials
+//! ```
+
+mod circuit;
+mod transition;
+
+use std::time::Duration;
+
+use self::circuit::Circuit;
+pub use self::circuit::{Trial, TrialError, TrialOutcome};
+pub(super) use self::transition::{Event, State};
+use self::transition::{Move, next};
+use super::{Breaker, Reason, Settings, Time, Verdict, rule::Clause};
+
+/// What an administrator wants of a peer's breaker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Administrator {
+    /// The evidence decides.
+    #[default]
+    Normal,
+    /// The breaker stays closed and nothing is destroyed: the peer is worked on.
+    Maintenance,
+    ForcedOpen,
+    ForcedClosed,
+}
+
+/// The silence in which a path was found Dead.
+#[derive(Clone, Debug)]
+pub(super) struct Death {
+    /// Since when something stood unanswered. What was heard after it ends the death.
+    pub silent_since: Time,
+    /// Since when nothing was heard, which is what a program that waits for a reply suffers
+    /// from: the destroy delay counts from here.
+    pub unheard_since: Time,
+    pub found_at: Time,
+    /// The rule, as it held then.
+    pub clauses: Vec<Clause>,
+}
+
+/// What a transition means for the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing that is published changed.
+    None,
+    Changed,
+    Died,
+    /// It is back from the dead.
+    Returned,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    state: State,
+    reason: Reason,
+    death: Option<Death>,
+    circuit: Circuit,
+    breaker_reason: Reason,
+    /// The breaker is open, or half open, since then, on the node's own reports alone.
+    opened_by_reports: Option<Time>,
+    administrator: Administrator,
+    generation: u64,
+    changed_at: Time,
+}
+
+impl Session {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            state: State::Unknown,
+            reason: Reason::NoEvidence,
+            death: None,
+            circuit: Circuit::new(),
+            breaker_reason: Reason::NoEvidence,
+            opened_by_reports: None,
+            administrator: Administrator::Normal,
+            generation: 0,
+            changed_at: now,
+        }
+    }
+
+    /// Takes in what happened, for this reason; `death` goes with a decision that it is Dead.
+    /// Nothing else changes the verdict, the breaker or their reasons.
+    pub(super) fn apply(
+        &mut self,
+        now: Time,
+        event: Event,
+        reason: Reason,
+        death: Option<Death>,
+        settings: &Settings,
+    ) -> Turn {
+        let by_reports = self.opened_by_reports.is_some();
+        let (state, moved) = next(self.state, self.circuit.breaker(), by_reports, event);
+        let turned = self.turn(now, state, reason, death);
+        let was = self.circuit.breaker();
+        self.move_breaker(now, moved, event, reason, settings);
+        match turned {
+            Turn::None if self.circuit.breaker() != was => {
+                self.changed_at = now;
+                Turn::Changed
+            }
+            turn => turn,
+        }
+    }
+
+    fn turn(&mut self, now: Time, state: State, reason: Reason, death: Option<Death>) -> Turn {
+        if state == self.state {
+            return Turn::None;
+        }
+        let (was, verdict) = (self.state, self.verdict());
+        self.state = state;
+        self.reason = reason;
+        self.changed_at = now;
+        self.generation += u64::from(verdict != self.verdict());
+        self.death = death.filter(|_| state == State::Dead);
+        match (was, state) {
+            (State::Dead, _) => Turn::Returned,
+            (_, State::Dead) => Turn::Died,
+            _ => Turn::Changed,
+        }
+    }
+
+    fn move_breaker(
+        &mut self,
+        now: Time,
+        moved: Move,
+        event: Event,
+        reason: Reason,
+        settings: &Settings,
+    ) {
+        match moved {
+            Move::Stay => return,
+            Move::Open => self.circuit.open(now, settings),
+            Move::HalfOpen => self.circuit.half_open(),
+            Move::Close => self.circuit.close(),
+        }
+        self.opened_by_reports = match event {
+            Event::FailuresReported => Some(now),
+            Event::TrialFailed => self.opened_by_reports.map(|_| now),
+            Event::RecoveryDue | Event::StillDead => self.opened_by_reports,
+            _ => None,
+        };
+        if event != Event::StillDead {
+            self.breaker_reason = reason;
+        }
+    }
+
+    /// Within one state the reason may become another, and is published.
+    pub(super) fn set_reason(&mut self, now: Time, reason: Reason) -> Turn {
+        if self.reason == reason {
+            return Turn::None;
+        }
+        self.reason = reason;
+        self.changed_at = now;
+        Turn::Changed
+    }
+
+    /// An administrator's word; says whether it is news.
+    pub(super) fn administer(&mut self, now: Time, administrator: Administrator) -> bool {
+        let is_news = self.administrator != administrator;
+        if is_news {
+            self.administrator = administrator;
+            self.changed_at = now;
+        }
+        is_news
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        match self.state {
+            State::Unknown => Verdict::Unknown,
+            State::Alive => Verdict::Alive,
+            State::Degraded => Verdict::Degraded,
+            State::Suspect | State::Isolated => Verdict::Suspect,
+            State::Dead => Verdict::Dead,
+        }
+    }
+
+    pub(super) fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The breaker that is published, by the evidence or by an administrator.
+    pub(super) fn breaker(&self) -> Breaker {
+        match self.administrator {
+            Administrator::Normal => self.circuit.breaker(),
+            Administrator::ForcedOpen => Breaker::Open,
+            Administrator::Maintenance | Administrator::ForcedClosed => Breaker::Closed,
+        }
+    }
+
+    pub(super) fn breaker_reason(&self) -> Reason {
+        match self.administrator {
+            Administrator::Normal => self.breaker_reason,
+            Administrator::Maintenance => Reason::Maintenance,
+            Administrator::ForcedOpen => Reason::ForcedOpen,
+            Administrator::ForcedClosed => Reason::ForcedClosed,
+        }
+    }
+
+    /// What the evidence has made of the breaker.
+    pub(super) fn is_closed_by_evidence(&self) -> bool {
+        self.circuit.breaker() == Breaker::Closed
+    }
+
+    /// Whether sockets may be destroyed.
+    pub(super) fn may_destroy(&self) -> bool {
+        !matches!(
+            self.administrator,
+            Administrator::Maintenance | Administrator::ForcedClosed
+        )
+    }
+
+    pub(super) fn opened_by_reports(&self) -> Option<Time> {
+        self.opened_by_reports
+    }
+
+    pub(super) fn death(&self) -> Option<&Death> {
+        self.death.as_ref()
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn changed_at(&self) -> Time {
+        self.changed_at
+    }
+
+    /// For a change to Dead: how long after the first unanswered demand it was made.
+    pub(super) fn detection_latency(&self) -> Option<Duration> {
+        let death = self.death.as_ref()?;
+        Some(death.found_at.since(death.silent_since))
+    }
+
+    /// When the breaker may have to go from Open to HalfOpen.
+    pub(super) fn timeout(&self) -> Option<Time> {
+        self.circuit.timeout()
+    }
+
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        self.circuit.is_due(now)
+    }
+
+    pub(super) fn acquire_trial(
+        &mut self,
+        now: Time,
+        id: u64,
+        settings: &Settings,
+    ) -> Result<Trial, TrialError> {
+        self.circuit.acquire(now, id, settings)
+    }
+
+    /// Takes a trial back; its outcome is an [`Event`].
+    pub(super) fn return_trial(&mut self, now: Time, trial: u64) -> Result<(), TrialError> {
+        self.circuit.finish(now, trial)
+    }
+}
+
+impl From<Verdict> for State {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Unknown => Self::Unknown,
+            Verdict::Alive => Self::Alive,
+            Verdict::Suspect => Self::Suspect,
+            Verdict::Degraded => Self::Degraded,
+            Verdict::Dead => Self::Dead,
+        }
+    }
+}

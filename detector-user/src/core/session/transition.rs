@@ -1,0 +1,249 @@
+//! The transition table: what follows for a path's state and its breaker.
+
+use crate::core::Breaker;
+
+/// The state of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) enum State {
+    /// Nothing is known.
+    Unknown,
+    Alive,
+    /// It lives, and something on the way to it is stuck.
+    Degraded,
+    /// Something stands unanswered.
+    Suspect,
+    /// It would be Dead, were it not that this node may be isolated.
+    Isolated,
+    Dead,
+}
+
+/// What may happen to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) enum Event {
+    /// The rule has come to this.
+    Decided(State),
+    /// The host has acknowledged something since it was doubted.
+    HostHeard,
+    /// So many of the node's own calls failed that the breaker opens without other evidence.
+    FailuresReported,
+    /// A call was answered since.
+    CallAnswered,
+    TrialSucceeded,
+    TrialFailed,
+    /// The breaker has been open for the recovery time-out, with no evidence either way.
+    RecoveryDue,
+    /// The same, while those who are known to answer are probed and do not.
+    StillDead,
+}
+
+/// What becomes of the breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) enum Move {
+    Stay,
+    Open,
+    HalfOpen,
+    Close,
+}
+
+/// The next state, and what becomes of the breaker, which is open `by_reports` where no
+/// evidence of the kernel's opened it.
+pub(in crate::core) fn next(
+    state: State,
+    breaker: Breaker,
+    by_reports: bool,
+    event: Event,
+) -> (State, Move) {
+    match (event, state) {
+        // Only what is heard ends a death.
+        (Event::Decided(_), State::Dead) => (State::Dead, Move::Stay),
+        (Event::Decided(State::Dead), _) => (State::Dead, Move::Open),
+        (Event::Decided(State::Alive), _) if breaker != Breaker::Closed => {
+            (State::Alive, Move::Close)
+        }
+        (Event::Decided(next), _) => (next, Move::Stay),
+        (Event::HostHeard, State::Dead) => (State::Alive, Move::Close),
+        (Event::HostHeard | Event::CallAnswered, state) if by_reports => (state, Move::Close),
+        (Event::HostHeard | Event::CallAnswered, state) => (state, Move::Stay),
+        (Event::FailuresReported, State::Unknown) if breaker == Breaker::Closed => {
+            (State::Unknown, Move::Open)
+        }
+        (Event::FailuresReported, state) => (state, Move::Stay),
+        (Event::TrialSucceeded, _) => (State::Alive, Move::Close),
+        (Event::TrialFailed, state) => (state, Move::Open),
+        (Event::RecoveryDue, state) if breaker == Breaker::Open => (state, Move::HalfOpen),
+        (Event::StillDead, state) if breaker == Breaker::Open => (state, Move::Open),
+        (Event::RecoveryDue | Event::StillDead, state) => (state, Move::Stay),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Breaker::{Closed, HalfOpen, Open};
+    use Event::{
+        CallAnswered, Decided, FailuresReported, HostHeard, RecoveryDue, StillDead, TrialFailed,
+        TrialSucceeded,
+    };
+    use State::{Alive, Dead, Degraded, Isolated, Suspect, Unknown};
+
+    use super::*;
+
+    const STATES: [State; 6] = [Unknown, Alive, Degraded, Suspect, Isolated, Dead];
+    const BREAKERS: [Breaker; 3] = [Closed, Open, HalfOpen];
+
+    /// The whole table, but for what stays as it is: (states, breakers, by reports, event,
+    /// next state, breaker's move).
+    #[expect(clippy::type_complexity, reason = "a table")]
+    const TABLE: &[(
+        &[State],
+        &[Breaker],
+        Option<bool>,
+        Event,
+        Option<State>,
+        Move,
+    )] = &[
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &BREAKERS,
+            None,
+            Decided(Dead),
+            Some(Dead),
+            Move::Open,
+        ),
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &[Closed],
+            None,
+            Decided(Alive),
+            Some(Alive),
+            Move::Stay,
+        ),
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &[Open, HalfOpen],
+            None,
+            Decided(Alive),
+            Some(Alive),
+            Move::Close,
+        ),
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &BREAKERS,
+            None,
+            Decided(Suspect),
+            Some(Suspect),
+            Move::Stay,
+        ),
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &BREAKERS,
+            None,
+            Decided(Isolated),
+            Some(Isolated),
+            Move::Stay,
+        ),
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &BREAKERS,
+            None,
+            Decided(Degraded),
+            Some(Degraded),
+            Move::Stay,
+        ),
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &BREAKERS,
+            None,
+            Decided(Unknown),
+            Some(Unknown),
+            Move::Stay,
+        ),
+        (
+            &[Dead],
+            &BREAKERS,
+            None,
+            HostHeard,
+            Some(Alive),
+            Move::Close,
+        ),
+        (
+            &[Unknown, Alive, Degraded, Suspect, Isolated],
+            &BREAKERS,
+            Some(true),
+            HostHeard,
+            None,
+            Move::Close,
+        ),
+        (
+            &STATES,
+            &BREAKERS,
+            Some(true),
+            CallAnswered,
+            None,
+            Move::Close,
+        ),
+        (
+            &[Unknown],
+            &[Closed],
+            None,
+            FailuresReported,
+            None,
+            Move::Open,
+        ),
+        (
+            &STATES,
+            &BREAKERS,
+            None,
+            TrialSucceeded,
+            Some(Alive),
+            Move::Close,
+        ),
+        (&STATES, &BREAKERS, None, TrialFailed, None, Move::Open),
+        (&STATES, &[Open], None, RecoveryDue, None, Move::HalfOpen),
+        (&STATES, &[Open], None, StillDead, None, Move::Open),
+    ];
+
+    const EVENTS: [Event; 13] = [
+        Decided(Unknown),
+        Decided(Alive),
+        Decided(Degraded),
+        Decided(Suspect),
+        Decided(Isolated),
+        Decided(Dead),
+        HostHeard,
+        FailuresReported,
+        CallAnswered,
+        TrialSucceeded,
+        TrialFailed,
+        RecoveryDue,
+        StillDead,
+    ];
+
+    fn expected(state: State, breaker: Breaker, by_reports: bool, event: Event) -> (State, Move) {
+        let row = TABLE.iter().find(|(states, breakers, reports, on, ..)| {
+            states.contains(&state)
+                && breakers.contains(&breaker)
+                && reports.is_none_or(|reports| reports == by_reports)
+                && *on == event
+        });
+        row.map_or((state, Move::Stay), |(.., next, moved)| {
+            (next.unwrap_or(state), *moved)
+        })
+    }
+
+    #[test]
+    fn the_whole_table() {
+        for state in STATES {
+            for breaker in BREAKERS {
+                for by_reports in [false, true] {
+                    for event in EVENTS {
+                        assert_eq!(
+                            next(state, breaker, by_reports, event),
+                            expected(state, breaker, by_reports, event),
+                            "{state:?} {breaker:?} by reports: {by_reports} {event:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
