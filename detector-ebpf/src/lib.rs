@@ -16,7 +16,7 @@ pub use config::{
     SetStateOffsets, SocketOffsets, TupleOffsets, config_flag,
 };
 pub use protect::{
-    MAX_DEAD, MAX_TUNED, REFUSE_NAME, RefuseConfig, TUNE_NAME, TuneConfig, TunedSocket, canonical,
+    MAX_TUNED, REFUSE_NAME, RefuseConfig, TUNE_NAME, TuneConfig, TunedSocket, canonical,
     refuse_flag, tune_counter, tuned_option,
 };
 
@@ -146,9 +146,6 @@ const _: () = assert!(size_of::<WatchKey>() == 20);
 /// What the `NAMESPACES` map holds at most: twice what is watched at a time, for new ones are
 /// added before old ones are removed.
 pub const MAX_NAMESPACES: u32 = 32;
-
-/// What the `WATCHED` map holds at most.
-pub const MAX_WATCHED: u32 = 16_384;
 
 /// Bits of the `WATCHED` map's value.
 pub mod watch_flag {

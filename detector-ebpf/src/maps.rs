@@ -4,11 +4,12 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, PerCpuArray, RingBuf},
 };
-use detector_ebpf::{FlowKey, FlowRecord, MAX_NAMESPACES, MAX_WATCHED, WatchKey, counter};
+use detector_ebpf::{FlowKey, FlowRecord, MAX_NAMESPACES, WatchKey, counter};
 
 /// The endpoints to watch, filled by the daemon; the value is `detector_ebpf::watch_flag`.
+/// User space sets the size.
 #[map]
-pub static WATCHED: HashMap<WatchKey, u32> = HashMap::with_max_entries(MAX_WATCHED, 0);
+pub static WATCHED: HashMap<WatchKey, u32> = HashMap::with_max_entries(16_384, 0);
 
 /// The inodes of the network namespaces that are looked at beside the daemon's own; the value
 /// says nothing.

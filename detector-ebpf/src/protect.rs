@@ -12,8 +12,6 @@ pub const REFUSE_NAME: &str = "REFUSE";
 /// Name of the global that holds the [`TuneConfig`].
 pub const TUNE_NAME: &str = "TUNE";
 
-/// What the `DEAD` map holds at most.
-pub const MAX_DEAD: u32 = 16_384;
 /// What the `TUNED` map holds at most; the least recently used entry makes room.
 pub const MAX_TUNED: u32 = 4_096;
 

@@ -22,7 +22,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray},
     programs::SockAddrContext,
 };
-use detector_ebpf::{MAX_DEAD, RefuseConfig, refuse_flag};
+use detector_ebpf::{RefuseConfig, refuse_flag};
 
 /// Verdicts of these programs.
 const REFUSED: i32 = 0;
@@ -36,7 +36,7 @@ const NO_PREALLOC: u32 = 1;
 
 /// The addresses of dead peers, canonical; the value is the peer's index in `REFUSALS`.
 #[map]
-static DEAD: HashMap<Address, u32> = HashMap::with_max_entries(MAX_DEAD, NO_PREALLOC);
+static DEAD: HashMap<Address, u32> = HashMap::with_max_entries(16_384, NO_PREALLOC);
 
 /// Connects that were refused, by peer. User space sets the size.
 #[map]

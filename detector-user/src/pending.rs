@@ -6,14 +6,14 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-/// The most peers whose request can wait: as many as there can be peers, and some.
-pub const MAX_PENDING: usize = 4096;
+use crate::core::Bounds;
 
 /// The queue of one thread.
 #[derive(Debug)]
 pub struct Pending<K, T> {
     queue: Mutex<Queue<K, T>>,
     changed: Condvar,
+    most: usize,
 }
 
 #[derive(Debug)]
@@ -24,9 +24,10 @@ struct Queue<K, T> {
     stopped: bool,
 }
 
-impl<K: Ord + Clone, T> Default for Pending<K, T> {
-    fn default() -> Self {
+impl<K: Ord + Clone, T> Pending<K, T> {
+    pub fn new(bounds: Bounds) -> Self {
         Self {
+            most: bounds.waiting(),
             queue: Mutex::new(Queue {
                 requests: BTreeMap::new(),
                 under_way: None,
@@ -35,14 +36,17 @@ impl<K: Ord + Clone, T> Default for Pending<K, T> {
             changed: Condvar::new(),
         }
     }
-}
 
-impl<K: Ord + Clone, T> Pending<K, T> {
+    /// How many requests can wait.
+    pub const fn most(&self) -> usize {
+        self.most
+    }
+
     /// Adds a request, or has `merge` put it into the one that waits for the same peer. Never
     /// blocks. Gives the request back when there is no room for it.
     pub fn put(&self, key: &K, request: T, merge: impl FnOnce(&mut T, T)) -> Option<T> {
         let mut queue = self.lock();
-        let is_full = queue.requests.len() >= MAX_PENDING;
+        let is_full = queue.requests.len() >= self.most;
         match queue.requests.get_mut(key) {
             Some(waiting) => merge(waiting, request),
             None if is_full => return Some(request),
@@ -122,7 +126,7 @@ mod tests {
 
     #[test]
     fn one_request_a_peer_waits() {
-        let pending = Pending::default();
+        let pending = Pending::new(Bounds::new(2));
         for (n, request) in [(1, 10), (2, 20), (1, 11)] {
             assert_eq!(pending.put(&peer(n), request, REPLACE), None);
         }
@@ -140,7 +144,7 @@ mod tests {
 
     #[test]
     fn what_waits_and_what_is_under_way_can_be_called_off() {
-        let pending = Pending::default();
+        let pending = Pending::new(Bounds::new(2));
         for n in [1, 2] {
             pending.put(&peer(n), n, |_, _| {});
         }
@@ -156,14 +160,15 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded() {
-        let pending = Pending::default();
-        for n in 0..MAX_PENDING {
+    fn it_is_bounded_and_every_address_of_every_peer_fits() {
+        let pending = Pending::new(Bounds::new(5000));
+        assert!(pending.most() >= Bounds::new(5000).addresses());
+        for n in 0..pending.most() {
             assert_eq!(pending.put(&peer(n), 1, REPLACE), None);
         }
-        let late = peer(MAX_PENDING);
+        let late = peer(pending.most());
         assert_eq!(pending.put(&late, 7, REPLACE), Some(7));
         assert_eq!(pending.put(&peer(0), 2, REPLACE), None, "it has its place");
-        assert_eq!(pending.take_all().unwrap().len(), MAX_PENDING);
+        assert_eq!(pending.take_all().unwrap().len(), pending.most());
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use detector_tests::{Cut, Host, Lab, clock, testbed};
 use detector_user::{
-    core::{HardwareAddress, NeighbourState, NetworkEvent, Route, Signal},
+    core::{Bounds, HardwareAddress, NeighbourState, NetworkEvent, Route, Signal},
     source::network::NetworkSource,
 };
 use nix::{
@@ -38,7 +38,7 @@ struct Listener {
 impl Listener {
     fn on(host: &Host, queue: usize, receive_buffer: usize) -> anyhow::Result<Self> {
         let (sender, signals) = mpsc::channel(queue);
-        let start = || NetworkSource::with_receive_buffer(sender, receive_buffer);
+        let start = || NetworkSource::with_receive_buffer(sender, Bounds::new(4), receive_buffer);
         Ok(Self {
             source: host.within(start)??,
             signals,

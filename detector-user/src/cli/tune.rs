@@ -49,7 +49,8 @@ pub async fn tune(global: &Global, args: &TuneArgs) -> Result<Exit, Failure> {
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut asked = signal(SignalKind::user_defined1())?;
-    let protection = Protection::tune(&config.tune, target).map_err(anyhow::Error::from)?;
+    let protection = Protection::tune(&config.tune, target, config.core.bounds())
+        .map_err(anyhow::Error::from)?;
     let mut tuner = Tuner {
         protection,
         watched: Watched::new(),

@@ -14,6 +14,7 @@ use super::{
     pool::{POOL, PlacedPool},
     suggest::nearest,
 };
+use crate::core::MAX_ADDRESSES;
 
 /// One key that the file sets.
 #[derive(Debug)]
@@ -192,8 +193,8 @@ impl Reader<'_> {
                 Err(message) => self.error(item.span(), KEY, message),
             }
         }
-        if addresses.len() > super::MAX_ADDRESSES {
-            let most = super::MAX_ADDRESSES;
+        if addresses.len() > MAX_ADDRESSES {
+            let most = MAX_ADDRESSES;
             let message = format!("{} addresses; a peer has {most} at most", addresses.len());
             self.error(value.span(), KEY, message);
         }

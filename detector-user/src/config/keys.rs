@@ -3,13 +3,13 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
-    Config, MAX_NAMESPACES, MAX_TARGETS, SourceChoice, Target,
+    Config, MAX_TARGETS, SourceChoice, Target,
     values::{
         boolean, duration, duration_or_off, group, log, metrics, node, number, on_off, ring_bytes,
         socket, targets, whole_seconds, word,
     },
 };
-use crate::core::Mode;
+use crate::core::{MAX_NAMESPACES, MAX_PEERS, Mode};
 
 /// A value as the file or a flag gives it.
 #[derive(Clone, Debug, PartialEq)]
@@ -273,7 +273,7 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "max_peers",
         help: "the most peers that are kept (1 to 65536)",
-        set: |c, v| number(v, 1..=65_536).map(|x| c.core.max_peers = x as usize),
+        set: |c, v| number(v, 1..=MAX_PEERS as u32).map(|x| c.core.max_peers = x as usize),
         get: |c| count(c.core.max_peers),
     },
     Key {
@@ -297,7 +297,7 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "discover_limit",
         help: "the most peers that are discovered when none is configured; 0 is none (to 65536)",
-        set: |c, v| number(v, 0..=65_536).map(|x| c.discover_limit = x as usize),
+        set: |c, v| number(v, 0..=MAX_PEERS as u32).map(|x| c.discover_limit = x as usize),
         get: |c| count(c.discover_limit),
     },
     Key {

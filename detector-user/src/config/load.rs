@@ -14,7 +14,7 @@ use super::{
     parse_peer_name,
     pool::PlacedPool,
 };
-use crate::core::PeerName;
+use crate::core::{MAX_ADDRESSES, PeerName};
 
 /// The file that is read when none is named, if it is there.
 pub const DEFAULT_FILE: &str = "/etc/detector/detector.toml";
@@ -240,7 +240,7 @@ impl Joiner {
         known.addresses.extend(spec.addresses);
         known.addresses.sort_unstable();
         known.addresses.dedup();
-        known.addresses.truncate(super::MAX_ADDRESSES);
+        known.addresses.truncate(MAX_ADDRESSES);
     }
 
     /// Once every peer is known: a pool's nodes are among them.

@@ -29,15 +29,12 @@ pub use self::{
     load::{DEFAULT_FILE, Flag, Loaded, NAMESPACE_FLAG, Origin, PEER_FLAG, PROTECT_FLAG, load},
     name::{PeerNameError, parse_peer_name},
     pool::MAX_POOLS,
-    target::{MAX_NAMESPACES, MAX_TARGETS, Target},
+    target::{MAX_TARGETS, Target},
 };
 use crate::{
     core::{PeerName, Settings},
     insight::Pool,
 };
-
-/// The most addresses that a peer has.
-pub const MAX_ADDRESSES: usize = 16;
 
 /// Everything an operator may set. Settings of the verdict, with their defaults, are the
 /// core's; the rest is here.

@@ -6,10 +6,6 @@ use std::fmt;
 /// The most targets that a key takes: each is looked at once a second.
 pub const MAX_TARGETS: usize = 64;
 
-/// The most network namespaces that are watched beside the daemon's own: each is read with
-/// every look.
-pub const MAX_NAMESPACES: usize = 16;
-
 /// What a cgroup's path may have (PATH_MAX).
 const MAX_PATH: usize = 4096;
 

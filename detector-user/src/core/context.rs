@@ -4,13 +4,11 @@ use std::{collections::BTreeMap, collections::VecDeque};
 
 use super::{
     Effect, ProbeId, ProbeTarget, Settings, Time,
+    bounds::MAX_LINKS,
     evidence::GIVE_UP_AFTER,
     isolation::Isolation,
     schedule::{Budget, Urgency},
 };
-
-/// The most links whose neighbour probes are counted.
-const LINKS_KEPT: usize = 1024;
 
 /// Borrowed for one turn.
 #[derive(Debug)]
@@ -51,7 +49,7 @@ impl ProbeDesk {
 
     /// A switch may shut a port that sends more ARP than this.
     fn take_neighbour(&mut self, now: Time, link: u32) -> bool {
-        if self.neighbours.len() >= LINKS_KEPT && !self.neighbours.contains_key(&link) {
+        if self.neighbours.len() >= MAX_LINKS && !self.neighbours.contains_key(&link) {
             return false;
         }
         let per_second = self.neighbours_per_second;

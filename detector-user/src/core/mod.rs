@@ -20,6 +20,7 @@
 //! detector    all peers: signals in, effects out
 //! ```
 
+mod bounds;
 mod context;
 mod detector;
 mod evidence;
@@ -48,6 +49,7 @@ mod vocabulary;
 
 pub(crate) use self::vocabulary::vocabulary;
 pub use self::{
+    bounds::{Bounds, MAX_ADDRESSES, MAX_NAMESPACES, MAX_PEERS},
     detector::{Detector, Effect},
     evidence::HEARD_RESOLUTION,
     explain::{

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mode, nanos};
+use super::{Bounds, Mode, nanos};
 
 /// What an operator may change about the verdict. The defaults live here and nowhere else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +62,13 @@ pub struct Settings {
     /// its segments still arrive.
     #[serde(default = "host_detection_time", with = "nanos")]
     pub host_detection_time: Duration,
+}
+
+impl Settings {
+    /// The bounds that follow from `max_peers`.
+    pub const fn bounds(&self) -> Bounds {
+        Bounds::new(self.max_peers)
+    }
 }
 
 impl Default for Settings {

@@ -44,11 +44,11 @@ use crate::{
     },
 };
 
-/// Signals that wait for the loop before their senders wait.
-const SIGNAL_QUEUE: usize = 4096;
-
 /// Requests that wait for the loop before clients wait.
 const REQUEST_QUEUE: usize = 256;
+
+/// Signals that are taken in before what follows from them is done.
+const SIGNALS_AT_ONCE: usize = 64;
 
 /// How often the source's counters are brought to the metrics, and a refused set of watched
 /// peers to the source again.
@@ -67,29 +67,31 @@ pub async fn run(
     recorder: Option<Recorder>,
 ) -> anyhow::Result<()> {
     let mut stop = signals::Shutdown::listen().context("cannot listen for SIGTERM")?;
+    let bounds = config.core.bounds();
     let (stopping, stopped) = watch::channel(false);
     let (requests, asked) = mpsc::channel(REQUEST_QUEUE);
-    let (signal_sender, signals) = mpsc::channel(SIGNAL_QUEUE);
+    let (signal_sender, signals) = mpsc::channel(bounds.signals());
 
     let (outlets, servers) = tasks::serve(&config, Box::new(printer), requests, &stopped).await?;
     let (following, namespaces) = Following::start(&config.network_namespaces)
         .context("cannot look for network namespaces (network_namespaces)")?;
     let source = ActiveSource::open(&config, namespaces.clone())?;
-    let reader = Reader::spawn(signal_sender.clone(), namespaces.clone())
+    let reader = Reader::spawn(signal_sender.clone(), namespaces.clone(), bounds)
         .context("cannot read the kernel's sockets")?;
     let protection = Protection::load(&config).context(
         "services are to be protected (refuse_connects, tune_sockets, --protect) and cannot be",
     )?;
-    let network = tasks::network(signal_sender.clone());
-    let destroyer = Destroyer::spawn(signal_sender.clone(), namespaces.clone())
+    let network = tasks::network(signal_sender.clone(), bounds);
+    let destroyer = Destroyer::spawn(signal_sender.clone(), namespaces.clone(), bounds)
         .context("cannot destroy the kernel's sockets")?;
-    let prober = Prober::start(signal_sender.clone(), namespaces.clone())
+    let prober = Prober::start(signal_sender.clone(), namespaces.clone(), bounds)
         .context("cannot probe the peers")?;
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
         detector: Taped::new(config.core.clone(), recorder),
         watched: Watched::new(),
+        watch_due: false,
         unwatched: false,
         source,
         network,
@@ -124,6 +126,8 @@ pub async fn run(
 struct Driver {
     detector: Taped,
     watched: Watched,
+    /// Whether it has changed, and nobody knows yet.
+    watch_due: bool,
     /// Whether the source has refused `watched` as it is now.
     unwatched: bool,
     source: ActiveSource,
@@ -154,7 +158,7 @@ impl Driver {
                         self.signal(signal);
                     }
                 }
-                Some(signal) = signals.recv() => self.signal(signal),
+                Some(signal) = signals.recv() => self.signals(signal, &mut signals),
                 Some(request) = requests.recv() => self.request(request),
                 () = sleep_until(timeout) => self.detector.handle_timeout(clock::now()),
                 () = self.looked_at.changed() => self.follow_namespaces(),
@@ -185,6 +189,15 @@ impl Driver {
         metrics.set_protection(&self.protection.refused(), self.protection.sockets_tuned());
     }
 
+    /// Takes in what waits: the change of many peers is one change for those who watch them.
+    fn signals(&mut self, first: Signal, more: &mut mpsc::Receiver<Signal>) {
+        self.signal(first);
+        for _ in 1..SIGNALS_AT_ONCE {
+            let Ok(signal) = more.try_recv() else { return };
+            self.signal(signal);
+        }
+    }
+
     fn signal(&mut self, mut signal: Signal) {
         if !self.drop_what_is_let_go(&mut signal) {
             return;
@@ -195,13 +208,11 @@ impl Driver {
                 peer, endpoints, ..
             } => {
                 self.watched.insert(peer.clone(), endpoints.clone());
-                self.watch();
-                self.watch_network();
+                self.watch_due = true;
             }
             Signal::PeerRemoved { peer } => {
                 self.watched.remove(peer);
-                self.watch();
-                self.watch_network();
+                self.watch_due = true;
             }
             Signal::Flow(event) => {
                 debug!(flow = %event.flow, kind = ?event.kind, at = event.at.as_nanos(), "event");
@@ -331,6 +342,10 @@ impl Driver {
     }
 
     fn carry_out(&mut self) {
+        if std::mem::take(&mut self.watch_due) {
+            self.watch();
+            self.watch_network();
+        }
         while let Some(effect) = self.detector.poll_effect() {
             match effect {
                 Effect::ReadSockets { peer, addr } => self.reader.request(peer, addr),

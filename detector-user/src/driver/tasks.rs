@@ -13,7 +13,7 @@ use super::outlets::{Outlets, Printer};
 use crate::{
     clock,
     config::Config,
-    core::Signal,
+    core::{Bounds, Signal},
     effect::{
         board::Board,
         protect::{Tuned, TunedSockets},
@@ -50,7 +50,7 @@ pub(super) async fn serve(
     requests: mpsc::Sender<Request>,
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<(Outlets, Servers)> {
-    let board = Board::new(instance());
+    let board = Board::new(instance(), config.core.bounds());
     let metrics = Metrics::new().context("cannot set up the metrics")?;
     metrics.set_build_info(env!("CARGO_PKG_VERSION"), OBJECT.is_some());
     let bound = crate::serve::bind(&config.socket, config.socket_group.as_deref())?;
@@ -109,8 +109,8 @@ pub(super) fn find_peers(
 }
 
 /// Starts what tells of links, routes and neighbours. Without it the daemon does with less.
-pub(super) fn network(signals: mpsc::Sender<Signal>) -> Option<NetworkSource> {
-    NetworkSource::start(signals)
+pub(super) fn network(signals: mpsc::Sender<Signal>, bounds: Bounds) -> Option<NetworkSource> {
+    NetworkSource::start(signals, bounds)
         .inspect_err(|error| {
             warn!(
                 %error,

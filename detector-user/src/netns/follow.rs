@@ -12,7 +12,8 @@ use tracing::{info, warn};
 use super::{Namespace, find::find, own};
 use crate::{
     cgroup::Tree,
-    config::{MAX_NAMESPACES, Target},
+    config::Target,
+    core::MAX_NAMESPACES,
     keeper::{Keeper, Look},
 };
 

@@ -3,18 +3,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::core::{ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
-
-/// The most questions of each kind that are remembered; the oldest are forgotten.
-const KEPT: usize = 8192;
+use crate::core::{Bounds, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
 
 /// No detector comes to this one: nothing is known of such a question, but an answer to it
 /// shows a living host.
 const NOBODY_S: ProbeId = ProbeId(u64::MAX);
 
 /// Which of the core's own questions a recorded one stands for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Questions {
+    /// The most questions of each kind that are remembered; the oldest are forgotten.
+    kept: usize,
     /// Asked, and not taken for a recorded one yet; oldest first.
     asked: VecDeque<(Time, ProbeId, ProbeTarget)>,
     /// By the recorded name.
@@ -22,8 +21,16 @@ pub(super) struct Questions {
 }
 
 impl Questions {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            kept: bounds.replayed_probes(),
+            asked: VecDeque::new(),
+            own: BTreeMap::new(),
+        }
+    }
+
     pub(super) fn asked(&mut self, now: Time, probe: ProbeId, target: ProbeTarget) {
-        if self.asked.len() == KEPT {
+        if self.asked.len() == self.kept {
             self.asked.pop_front();
         }
         self.asked.push_back((now, probe, target));
@@ -36,7 +43,7 @@ impl Questions {
         let probe = known.unwrap_or_else(|| self.take(&event));
         match event.outcome {
             ProbeOutcome::Sent => {
-                if self.own.len() == KEPT {
+                if self.own.len() == self.kept {
                     self.own.pop_first();
                 }
                 self.own.insert(event.probe, probe);
@@ -83,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_recorded_question_stands_for_the_last_own_one_to_the_same_target() {
-        let mut questions = Questions::default();
+        let mut questions = Questions::new(Bounds::new(4));
         for (probe, last) in [(1, 4), (2, 4), (3, 5)] {
             questions.asked(Time::default(), ProbeId(probe), target(last));
         }
@@ -102,11 +109,12 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut questions = Questions::default();
-        for n in 0..2 * KEPT as u64 {
+        let mut questions = Questions::new(Bounds::new(4));
+        let kept = questions.kept;
+        for n in 0..2 * kept as u64 {
             questions.asked(Time::default(), ProbeId(n), target(4));
             questions.own(event(n, 5, ProbeOutcome::Sent));
         }
-        assert_eq!((questions.asked.len(), questions.own.len()), (KEPT, KEPT));
+        assert_eq!((questions.asked.len(), questions.own.len()), (kept, kept));
     }
 }

@@ -55,9 +55,9 @@ impl Replay {
     /// A detector with these settings, at the beginning of the recording.
     pub fn new(header: &Header, settings: Settings, timeouts: Timeouts) -> Self {
         Self {
+            questions: Questions::new(settings.bounds()),
             detector: Detector::new(settings),
             recorded: (timeouts == Timeouts::Own).then(|| Detector::new(header.settings.clone())),
-            questions: Questions::default(),
             timeouts,
             now: header.now,
             verdicts: BTreeMap::new(),

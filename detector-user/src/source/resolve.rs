@@ -21,8 +21,8 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    config::{MAX_ADDRESSES, PeerSpec},
-    core::{Endpoint, Signal},
+    config::PeerSpec,
+    core::{Endpoint, MAX_ADDRESSES, Signal},
 };
 
 /// How long one lookup may take. glibc gives each name server 5 s (resolv.conf(5)).

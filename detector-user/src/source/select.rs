@@ -114,6 +114,7 @@ impl Source for ActiveSource {
 
 fn ebpf_options(config: &Config) -> EbpfOptions {
     EbpfOptions {
+        max_watched: config.core.bounds().map_entries(),
         max_flows: config.max_flows,
         ring_bytes: config.ring_bytes,
         btf: config.btf,

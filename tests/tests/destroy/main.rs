@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use detector_tests::{Lab, PEER_PORT, testbed};
 use detector_user::{
-    core::{Destroyed, FlowId, PeerName, Signal, Time},
+    core::{Bounds, Destroyed, FlowId, PeerName, Signal, Time},
     effect::destroy::{Destroyer, Request},
     netlink::sock_diag::{SockDiag, Socket},
     netns::Namespaces,
@@ -38,7 +38,11 @@ struct Stand {
 
 /// Where the calling thread is, and nowhere else.
 fn start(signals: mpsc::Sender<Signal>) -> anyhow::Result<Destroyer> {
-    Ok(Destroyer::spawn(signals, Namespaces::only_own()?)?)
+    Ok(Destroyer::spawn(
+        signals,
+        Namespaces::only_own()?,
+        Bounds::new(4),
+    )?)
 }
 
 /// Both ends of a connection.

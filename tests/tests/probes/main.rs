@@ -14,8 +14,8 @@ use detector_tests::{Host, Lab, testbed};
 use detector_user::{
     clock,
     core::{
-        Endpoint, HardwareAddress, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget,
-        Signal,
+        Bounds, Endpoint, HardwareAddress, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome,
+        ProbeTarget, Signal,
     },
     netns::Namespaces,
     source::probe::Prober,
@@ -45,7 +45,11 @@ struct Asker {
 
 /// Where the calling thread is, and nowhere else.
 fn start(signals: Sender<Signal>) -> anyhow::Result<Prober> {
-    Ok(Prober::start(signals, Namespaces::only_own()?)?)
+    Ok(Prober::start(
+        signals,
+        Namespaces::only_own()?,
+        Bounds::new(4),
+    )?)
 }
 
 impl Asker {

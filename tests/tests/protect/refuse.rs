@@ -46,6 +46,7 @@ fn state(name: &str, breaker: Breaker, addresses: &[IpAddr]) -> PeerState {
         last_heard: None,
         detection_latency: None,
         by_reports: false,
+        down_since: None,
         srtt: None,
         rtt_variance: None,
         health: None,

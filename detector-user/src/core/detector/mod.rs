@@ -89,7 +89,7 @@ impl Detector {
     /// A detector that knows no peers.
     pub fn new(settings: Settings) -> Self {
         Self {
-            isolation: Isolation::default(),
+            isolation: Isolation::new(settings.bounds()),
             prober: ProbeDesk::new(&settings),
             witnesses_due: Time::default(),
             settings,

@@ -6,10 +6,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use crate::core::{HardwareAddress, Time};
-
-/// The most addresses that are kept.
-const KEPT: usize = 65_536;
+use crate::core::{Bounds, HardwareAddress, Time};
 
 /// A contest is published for this time after the last answer of the other card.
 const CONTESTED_FOR: Duration = Duration::from_secs(60);
@@ -18,8 +15,10 @@ const CONTESTED_FOR: Duration = Duration::from_secs(60);
 /// is heard by the new one.
 const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::core) struct Cards {
+    /// The most addresses that are kept.
+    kept: usize,
     known: BTreeMap<IpAddr, Card>,
 }
 
@@ -36,6 +35,13 @@ struct Card {
 }
 
 impl Cards {
+    pub(in crate::core) fn new(bounds: Bounds) -> Self {
+        Self {
+            kept: bounds.known_addresses(),
+            known: BTreeMap::new(),
+        }
+    }
+
     /// A card answered for this address; says whether that is to be believed.
     pub(in crate::core) fn answered(
         &mut self,
@@ -112,7 +118,7 @@ impl Cards {
     }
 
     fn card(&mut self, addr: IpAddr) -> Option<&mut Card> {
-        let has_room = self.known.len() < KEPT || self.known.contains_key(&addr);
+        let has_room = self.known.len() < self.kept || self.known.contains_key(&addr);
         has_room.then(|| self.known.entry(addr).or_default())
     }
 }
@@ -130,7 +136,7 @@ mod tests {
     }
 
     fn heard() -> Cards {
-        let mut cards = Cards::default();
+        let mut cards = Cards::new(Bounds::new(4));
         cards.sends_to(addr(4), REAL, ms(0));
         cards.heard_tcp(addr(4), ms(10));
         cards
@@ -178,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_card_that_answers_for_several_is_shared() {
-        let mut cards = Cards::default();
+        let mut cards = Cards::new(Bounds::new(4));
         cards.answered(addr(4), REAL, ms(0));
         assert!(!cards.is_shared(addr(4)));
         cards.answered(addr(5), REAL, ms(0));

@@ -3,13 +3,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use crate::core::{ProbeTarget, Time};
+use crate::core::{ProbeTarget, Time, bounds::MAX_GATEWAYS};
 
 /// How often each is asked while all is well.
 const ASK_EVERY: Duration = Duration::from_secs(5);
-
-/// The most that are kept.
-const KEPT: usize = 16;
 
 #[derive(Debug, Default)]
 pub(in crate::core) struct Gateways {
@@ -28,7 +25,7 @@ impl Gateways {
     pub(in crate::core) fn set(&mut self, now: Time, found: impl Iterator<Item = (IpAddr, u32)>) {
         let mut before = std::mem::take(&mut self.known);
         for (addr, link) in found {
-            if self.known.len() < KEPT {
+            if self.known.len() < MAX_GATEWAYS {
                 let heard = before.remove(&addr).and_then(|gateway| gateway.heard);
                 self.known.entry(addr).or_insert(Gateway { link, heard });
             }

@@ -24,9 +24,9 @@ pub(super) use self::{
     pauses::Pauses,
     witness::{Witness, Witnesses},
 };
-use super::{HardwareAddress, NeighbourState, NetworkEvent, Time};
+use super::{Bounds, HardwareAddress, NeighbourState, NetworkEvent, Time};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Isolation {
     pub network: Network,
     pub gateways: Gateways,
@@ -46,6 +46,16 @@ pub(super) enum Isolated {
 }
 
 impl Isolation {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            network: Network::new(bounds),
+            gateways: Gateways::default(),
+            cards: Cards::new(bounds),
+            witnesses: Witnesses::new(bounds),
+            pauses: Pauses::default(),
+        }
+    }
+
     /// The next hop to an address; the address itself where it is on a link.
     pub(super) fn next_hop(&self, addr: IpAddr) -> IpAddr {
         let gateway = self.network.route(addr).and_then(|route| route.gateway);

@@ -7,21 +7,18 @@ use std::{
 };
 
 use crate::core::{
-    FlowReading, NamespaceChange, NeighbourState, NetworkEvent, Route, RouteLine, Time,
+    Bounds, FlowReading, NamespaceChange, NeighbourState, NetworkEvent, Route, RouteLine, Time,
+    bounds::NAMESPACES_KEPT,
 };
 
 /// After a link came up, a switch may take this long to forward (spanning tree, 802.1D,
 /// twice over); what is heard by the link ends the wait.
 const LINK_SETTLES: Duration = Duration::from_secs(60);
 
-/// The most links, and the most addresses, that are kept.
-const KEPT: usize = 65_536;
-
-/// The most network namespaces that are kept.
-const NAMESPACES_KEPT: usize = 64;
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::core) struct Network {
+    /// The most links, and the most addresses, that are kept.
+    kept: usize,
     links: BTreeMap<u32, Link>,
     routes: BTreeMap<IpAddr, Option<Route>>,
     neighbours: BTreeMap<(IpAddr, u32), NeighbourState>,
@@ -43,18 +40,31 @@ struct Link {
 }
 
 impl Network {
+    pub(in crate::core) fn new(bounds: Bounds) -> Self {
+        Self {
+            kept: bounds.known_addresses(),
+            links: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+            namespaces: BTreeSet::new(),
+            local: BTreeSet::new(),
+            reached: BTreeSet::new(),
+        }
+    }
+
     /// Takes in an event; says whether it changed anything.
     pub(in crate::core) fn event(&mut self, at: Time, event: &NetworkEvent) -> bool {
         match event {
             NetworkEvent::Link { link, up, .. } => self.link(at, *link, *up),
             NetworkEvent::Route { addr, route } => {
-                has_room(&self.routes, addr) && self.routes.insert(*addr, *route) != Some(*route)
+                self.has_room(&self.routes, addr)
+                    && self.routes.insert(*addr, *route) != Some(*route)
             }
             NetworkEvent::Neighbour {
                 addr, link, state, ..
             } => {
                 let key = (*addr, *link);
-                has_room(&self.neighbours, &key)
+                self.has_room(&self.neighbours, &key)
                     && self.neighbours.insert(key, *state) != Some(*state)
             }
         }
@@ -83,10 +93,10 @@ impl Network {
         }
         for FlowReading { id, .. } in flows {
             let (local, remote) = (id.local.ip(), id.remote.ip());
-            if self.local.len() < KEPT {
+            if self.local.len() < self.kept {
                 self.local.insert(local);
             }
-            if self.is_other_namespace(id.netns) && self.reached.len() < KEPT {
+            if self.is_other_namespace(id.netns) && self.reached.len() < self.kept {
                 self.reached.insert(remote);
             }
         }
@@ -170,7 +180,7 @@ impl Network {
 
     fn link(&mut self, at: Time, link: u32, up: bool) -> bool {
         let known = self.links.get(&link).copied();
-        if known.is_some_and(|known| known.up == up) || !has_room(&self.links, &link) {
+        if known.is_some_and(|known| known.up == up) || !self.has_room(&self.links, &link) {
             return false;
         }
         // A link that is told of for the first time has been so before, unless it is down.
@@ -186,6 +196,11 @@ impl Network {
         true
     }
 
+    /// Whether one more may be kept, or what is known of this one replaced.
+    fn has_room<K: Ord, V>(&self, kept: &BTreeMap<K, V>, key: &K) -> bool {
+        kept.len() < self.kept || kept.contains_key(key)
+    }
+
     fn carries(&self, link: u32, now: Time) -> bool {
         self.links.get(&link).is_none_or(|link| {
             let settling = link
@@ -194,11 +209,6 @@ impl Network {
             link.up && !settling
         })
     }
-}
-
-/// Whether one more may be kept, or what is known of this one replaced.
-fn has_room<K: Ord, V>(kept: &BTreeMap<K, V>, key: &K) -> bool {
-    kept.len() < KEPT || kept.contains_key(key)
 }
 
 #[cfg(test)]
@@ -211,7 +221,7 @@ mod tests {
     }
 
     fn network() -> Network {
-        let mut network = Network::default();
+        let mut network = Network::new(Bounds::new(4));
         let route = Some(Route {
             link: 2,
             gateway: None,

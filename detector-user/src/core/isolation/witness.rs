@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use crate::core::{HEARD_RESOLUTION, Time};
+use crate::core::{Bounds, HEARD_RESOLUTION, Time};
 
 /// Who was heard this long before a silence began is expected to be heard during it, if it
 /// can be probed.
@@ -14,9 +14,6 @@ const LATELY: Duration = Duration::from_secs(1);
 
 /// The time that a witness has to answer.
 pub(in crate::core) const ANSWERS_WITHIN: Duration = Duration::from_millis(40);
-
-/// The most hosts whose missing answers are remembered.
-const ASKED_KEPT: usize = 1024;
 
 /// Another host that was heard: a peer, or a next hop.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +36,10 @@ impl Witness {
 }
 
 /// The two witnesses that were heard last: of any one host, one of them is another.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::core) struct Witnesses {
+    /// The most hosts whose missing answers are remembered.
+    kept: usize,
     latest: Option<Witness>,
     second: Option<Witness>,
     /// Hosts that are known to answer, were probed, and have not answered since.
@@ -52,6 +51,17 @@ pub(in crate::core) struct Witnesses {
 }
 
 impl Witnesses {
+    pub(in crate::core) fn new(bounds: Bounds) -> Self {
+        Self {
+            kept: bounds.known_addresses(),
+            latest: None,
+            second: None,
+            unanswered: BTreeMap::new(),
+            lost: false,
+            anyone: false,
+        }
+    }
+
     /// A witness was heard.
     pub(in crate::core) fn heard(&mut self, witness: Witness) {
         let is_news = |known: &Option<Witness>| {
@@ -71,7 +81,7 @@ impl Witnesses {
 
     /// A host that is known to answer, or may be, was probed.
     pub(in crate::core) fn asked(&mut self, host: IpAddr, at: Time) {
-        if self.unanswered.len() < ASKED_KEPT {
+        if self.unanswered.len() < self.kept {
             self.unanswered.entry(host).or_insert(at);
         }
     }
@@ -179,7 +189,7 @@ mod tests {
     }
 
     fn witnesses(all: &[(u8, u64)]) -> Witnesses {
-        let mut witnesses = Witnesses::default();
+        let mut witnesses = Witnesses::new(Bounds::new(4));
         for &(n, at) in all {
             witnesses.heard(heard(n, at));
         }
@@ -217,7 +227,7 @@ mod tests {
     #[test]
     fn who_cannot_be_asked_is_a_witness_for_a_shorter_time() {
         for (can_ask, expected) in [(true, true), (false, false)] {
-            let mut witnesses = Witnesses::default();
+            let mut witnesses = Witnesses::new(Bounds::new(4));
             witnesses.heard(Witness {
                 can_ask,
                 ..heard(2, 0)

@@ -152,7 +152,7 @@ fn it_is_still_asked_from_there_when_they_have_ended() {
 /// Only another host bears witness that this one is not cut off.
 #[test]
 fn a_container_is_no_witness_for_itself() {
-    let mut network = Network::default();
+    let mut network = Network::new(Bounds::new(4));
     let [own, peer, elsewhere] = [1, 4, 5].map(|n| std::net::IpAddr::from([10, 0, 0, n]));
     // The daemon has a way to the container, which names itself as a peer, and to one more.
     let route = Some(Route {

@@ -15,10 +15,7 @@ use std::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::core::{PeerName, PeerState, Time};
-
-/// The changes that a watcher may lag behind, and that a client may resume over.
-const LOG_CAPACITY: usize = 4096;
+use crate::core::{Bounds, PeerName, PeerState, Time};
 
 /// The published state of all peers. Cheap to clone; all clones are one board.
 #[derive(Clone, Debug)]
@@ -29,6 +26,7 @@ pub struct Board {
 #[derive(Debug)]
 struct Shared {
     instance: String,
+    /// The changes that a watcher may lag behind, and that a client may resume over.
     log_capacity: usize,
     contents: Mutex<Contents>,
     /// The newest revision; wakes the watchers.
@@ -76,8 +74,8 @@ pub struct Snapshot {
 
 impl Board {
     /// An empty board. `instance` is unique to this run of the daemon.
-    pub fn new(instance: impl Into<String>) -> Self {
-        Self::with_log_capacity(instance, LOG_CAPACITY)
+    pub fn new(instance: impl Into<String>, bounds: Bounds) -> Self {
+        Self::with_log_capacity(instance, bounds.changes())
     }
 
     fn with_log_capacity(instance: impl Into<String>, log_capacity: usize) -> Self {

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::core::{Reason, Verdict, testing::unknown};
+use crate::core::{Bounds, Reason, Verdict, testing::unknown};
 
 /// The future's value if it has one already.
 fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
@@ -38,7 +38,7 @@ fn poll(watch: &mut Watch) -> Option<Result<WatchEvent, Lagged>> {
 
 #[test]
 fn a_new_watch_gets_a_snapshot_and_then_changes() {
-    let board = Board::new("one");
+    let board = Board::new("one", Bounds::new(4));
     board.publish(state("b", 1));
     board.publish(state("a", 2));
     let mut watch = board.watch("", 0);
@@ -64,7 +64,7 @@ fn a_new_watch_gets_a_snapshot_and_then_changes() {
 
 #[tokio::test]
 async fn a_waiting_watch_is_woken() {
-    let board = Board::new("one");
+    let board = Board::new("one", Bounds::new(4));
     let mut watch = board.watch("one", 0);
     let publish = async { board.publish(state("a", 1)) };
     let (event, ()) = tokio::join!(watch.next(), publish);
@@ -73,7 +73,7 @@ async fn a_waiting_watch_is_woken() {
 
 #[test]
 fn a_watch_resumes_with_what_was_missed() {
-    let board = Board::new("one");
+    let board = Board::new("one", Bounds::new(4));
     for revision in 1..=5 {
         board.publish(state("a", revision));
     }
@@ -113,7 +113,7 @@ fn a_watch_that_lags_beyond_the_log_is_told() {
 
 #[test]
 fn an_older_revision_changes_nothing() {
-    let board = Board::new("one");
+    let board = Board::new("one", Bounds::new(4));
     board.publish(state("a", 2));
     board.publish(state("a", 2));
     board.publish(state("b", 1));
@@ -127,7 +127,7 @@ fn an_older_revision_changes_nothing() {
 
 #[test]
 fn a_peer_that_was_only_heard_is_told_to_those_who_ask_and_to_no_watcher() {
-    let board = Board::new("one");
+    let board = Board::new("one", Bounds::new(4));
     let second = |n: u64| Some(Time::from_nanos(n * 1_000_000_000));
     let heard = |n: u64| board.heard(&peer("a"), second(n).unwrap());
     heard(1);

@@ -37,10 +37,10 @@ pub use self::proof::{ProofError, prove};
 use self::work::{Wish, Worker};
 use crate::{
     clock,
-    core::{Destroyed, PeerName, Signal, Spare, Teardown},
+    core::{Bounds, Destroyed, PeerName, Signal, Spare, Teardown},
     netlink::sock_diag::{Everywhere, SockDiagError},
     netns::Namespaces,
-    pending::{MAX_PENDING, Pending},
+    pending::Pending,
 };
 
 /// Why nothing can be destroyed.
@@ -63,9 +63,13 @@ pub struct Destroyer {
 impl Destroyer {
     /// Starts the thread, which reaches the sockets of the caller's network namespace and of
     /// the watched ones. Requests are answered on `signals` with [`Signal::SocketsDestroyed`].
-    pub fn spawn(signals: Sender<Signal>, namespaces: Namespaces) -> Result<Self, DestroyerError> {
+    pub fn spawn(
+        signals: Sender<Signal>,
+        namespaces: Namespaces,
+        bounds: Bounds,
+    ) -> Result<Self, DestroyerError> {
         let everywhere = Everywhere::open(namespaces)?;
-        let pending = Arc::new(Pending::default());
+        let pending = Arc::new(Pending::new(bounds));
         let (queue, answers) = (Arc::clone(&pending), signals.clone());
         thread::Builder::new()
             .name("sock-destroy".into())
@@ -84,7 +88,8 @@ impl Destroyer {
         };
         warn!(
             peer = %refused.peer,
-            "{MAX_PENDING} peers wait for their sockets to be destroyed; this one's are not"
+            "{} peers wait for their sockets to be destroyed; this one's are not",
+            self.pending.most()
         );
         let failed = count(refused.sockets.len());
         self.answer_now(&refused, Destroyed { failed, ..NONE });

@@ -13,7 +13,9 @@ use super::{
     work::{LOOKS, Table, Wish, Worker},
 };
 use crate::{
-    core::{Destroyed, FlowId, FlowReading, PeerName, Signal, Spare, TcpState, Teardown, Time},
+    core::{
+        Bounds, Destroyed, FlowId, FlowReading, PeerName, Signal, Spare, TcpState, Teardown, Time,
+    },
     netlink::sock_diag::{DestroyError, SockDiagError, Socket, SocketKey},
     netns::Namespaces,
     pending::Pending,
@@ -363,7 +365,7 @@ fn a_flow_that_goes_on_is_spared_and_the_stalled_ones_beside_it_are_not() {
 
 #[test]
 fn stalled_flows_of_one_peer_are_waited_for_together() {
-    let pending = Pending::default();
+    let pending = Pending::new(Bounds::new(4));
     for numbers in [1..=2, 2..=3] {
         assert_eq!(put(&pending, of_stalled(&flows(numbers))), None);
     }
@@ -379,7 +381,7 @@ async fn what_waits_and_is_called_off_is_answered_as_spared() {
     let (signals, mut answers) = mpsc::channel(1);
     // No thread takes what waits.
     let destroyer = Destroyer {
-        pending: Default::default(),
+        pending: std::sync::Arc::new(Pending::new(Bounds::new(4))),
         signals,
     };
     let asked = request(&flows(1..=3));
@@ -406,7 +408,7 @@ fn of_peer(peer: &str, generation: u64) -> Teardown {
 
 #[test]
 fn the_newest_generation_wins() {
-    let pending = Pending::default();
+    let pending = Pending::new(Bounds::new(4));
     for (peer, generation) in [("a", 2), ("b", 1), ("a", 3), ("a", 1)] {
         assert_eq!(put(&pending, of_peer(peer, generation)), None);
     }
@@ -463,7 +465,8 @@ fn a_namespace_that_cannot_be_read_keeps_its_sockets_and_no_others() {
 #[tokio::test]
 async fn every_request_is_answered_until_the_thread_ends() {
     let (sender, mut signals) = mpsc::channel(8);
-    let destroyer = Destroyer::spawn(sender, Namespaces::only_own().unwrap()).unwrap();
+    let destroyer =
+        Destroyer::spawn(sender, Namespaces::only_own().unwrap(), Bounds::new(4)).unwrap();
     // Nothing has such a cookie: nothing is destroyed.
     let mut request = request(&[FlowReading {
         cookie: u64::MAX - 1,

@@ -57,13 +57,14 @@ pub struct RefusePrograms {
 }
 
 impl RefusePrograms {
-    /// Loads them, with counters for this many peers.
-    pub fn load(peers: u32) -> Result<Self, ProtectError> {
+    /// Loads them, with counters for this many peers, at this many addresses.
+    pub fn load(peers: u32, addresses: u32) -> Result<Self, ProtectError> {
         check_links()?;
         let object = OBJECT.ok_or(NotTaken::NoObject)?;
         let config = refuse_config();
         let mut ebpf = object::loader(Part::Refuse)
             .override_global(REFUSE_NAME, config.as_bytes(), true)
+            .map_max_entries("DEAD", addresses.max(1))
             .map_max_entries("REFUSALS", peers.max(1))
             .load(object)
             .map_err(|error| NEEDS.not_taken("load the eBPF object", error))?;
@@ -118,11 +119,13 @@ pub struct TuneProgram {
 }
 
 impl TuneProgram {
-    pub fn load(config: &TuneConfig) -> Result<Self, ProtectError> {
+    /// Loads it, with room for this many endpoints.
+    pub fn load(config: &TuneConfig, endpoints: u32) -> Result<Self, ProtectError> {
         check_links()?;
         let object = OBJECT.ok_or(NotTaken::NoObject)?;
         let mut ebpf = object::loader(Part::Tune)
             .override_global(TUNE_NAME, config.as_bytes(), true)
+            .map_max_entries("WATCHED", endpoints.max(1))
             .load(object)
             .map_err(|error| NEEDS.not_taken("load the eBPF object", error))?;
         tune_program(&mut ebpf)

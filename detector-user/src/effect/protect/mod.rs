@@ -34,7 +34,7 @@ use self::{
 use crate::{
     cgroup::Tree,
     config::{Config, Target, Tuning},
-    core::{Endpoint, PeerName, PeerState},
+    core::{Bounds, Endpoint, PeerName, PeerState},
     keeper::{Keeper, Look},
 };
 
@@ -56,8 +56,9 @@ impl Protection {
         let tree = tree()?;
         let mut followers: Vec<Box<dyn Look>> = Vec::new();
         if !config.refuse_connects.is_empty() {
+            let bounds = config.core.bounds();
             let peers = u32::try_from(config.core.max_peers).unwrap_or(u32::MAX);
-            let mut programs = RefusePrograms::load(peers)?;
+            let mut programs = RefusePrograms::load(peers, bounds.map_entries())?;
             let maps = DeadMaps {
                 dead: programs.take_map("DEAD")?,
                 refusals: programs.take_map("REFUSALS")?,
@@ -68,7 +69,13 @@ impl Protection {
             followers.push(Box::new(follower));
         }
         if !config.tune_sockets.is_empty() {
-            let (tuner, follower) = tuner(tree, &config.tune, &config.tune_sockets, false)?;
+            let (tuner, follower) = tuner(
+                tree,
+                config.core.bounds(),
+                &config.tune,
+                &config.tune_sockets,
+                false,
+            )?;
             protection.tuner = Some(tuner);
             followers.push(Box::new(follower));
         }
@@ -78,8 +85,8 @@ impl Protection {
     }
 
     /// Tunes only, and announces each socket, for [`Self::announced`]. Blocks.
-    pub fn tune(tuning: &Tuning, target: Target) -> Result<Self, ProtectError> {
-        let (tuner, follower) = tuner(tree()?, tuning, &[target], true)?;
+    pub fn tune(tuning: &Tuning, target: Target, bounds: Bounds) -> Result<Self, ProtectError> {
+        let (tuner, follower) = tuner(tree()?, bounds, tuning, &[target], true)?;
         let keeper =
             Keeper::start("cgroups", vec![Box::new(follower)]).map_err(ProtectError::Thread)?;
         Ok(Self {
@@ -157,11 +164,13 @@ fn tree() -> Result<Tree, ProtectError> {
 
 fn tuner(
     tree: Tree,
+    bounds: Bounds,
     tuning: &Tuning,
     targets: &[Target],
     announce: bool,
 ) -> Result<(Tuner, Follower<TuneProgram>), ProtectError> {
-    let mut program = TuneProgram::load(&tune_config(tuning, announce))?;
-    let tuner = Tuner::new(&mut program)?;
+    let config = tune_config(tuning, announce);
+    let mut program = TuneProgram::load(&config, bounds.map_entries())?;
+    let tuner = Tuner::new(&mut program, bounds.addresses())?;
     Ok((tuner, Follower::new(tree, program, targets)))
 }

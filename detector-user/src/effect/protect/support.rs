@@ -14,7 +14,7 @@ use crate::{
     cgroup::Tree,
     check::{Check, Status},
     config::{Target, Tuning},
-    core::{Endpoint, PeerName},
+    core::{Bounds, Endpoint, PeerName},
     object::chain,
 };
 
@@ -43,7 +43,7 @@ fn tree() -> Check {
 }
 
 fn refuse() -> Check {
-    let programs = match RefusePrograms::load(1) {
+    let programs = match RefusePrograms::load(1, 1) {
         Ok(programs) => programs,
         Err(error) => {
             return refusals(
@@ -117,7 +117,7 @@ fn tune() -> Check {
 /// Tunes one connection of this process to itself.
 fn tuned_options() -> anyhow::Result<Vec<&'static str>> {
     let own = own_cgroup().context("cannot read this process's cgroup from /proc/self/cgroup")?;
-    let mut protection = Protection::tune(&Tuning::default(), Target::Path(own))?;
+    let mut protection = Protection::tune(&Tuning::default(), Target::Path(own), Bounds::new(1))?;
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on loopback")?;
     let address = listener.local_addr()?;

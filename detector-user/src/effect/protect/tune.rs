@@ -9,9 +9,7 @@ use std::{
 };
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
-use detector_ebpf::{
-    MAX_TUNED, MAX_WATCHED, TuneConfig, TunedSocket, WatchKey, tune_counter, tuned_option,
-};
+use detector_ebpf::{MAX_TUNED, TuneConfig, TunedSocket, WatchKey, tune_counter, tuned_option};
 use tracing::warn;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -130,6 +128,8 @@ impl TunedSockets {
 /// The maps of the sockops program.
 pub struct Tuner {
     watched: HashMap<MapData, KeyBytes, u32>,
+    /// How many it holds.
+    most: usize,
     in_force: BTreeSet<KeyBytes>,
     /// What is to be watched while the map refused a part of it.
     refused: Option<BTreeSet<KeyBytes>>,
@@ -149,10 +149,11 @@ impl fmt::Debug for Tuner {
 }
 
 impl Tuner {
-    /// Takes them from the loaded program.
-    pub fn new(program: &mut TuneProgram) -> Result<Self, ProtectError> {
+    /// Takes them from the loaded program, which has room for this many endpoints.
+    pub fn new(program: &mut TuneProgram, most: usize) -> Result<Self, ProtectError> {
         Ok(Self {
             watched: program.take_map("WATCHED")?,
+            most,
             in_force: BTreeSet::new(),
             refused: None,
             tuned: TunedSockets {
@@ -169,7 +170,7 @@ impl Tuner {
     pub fn watch(&mut self, peers: &BTreeMap<PeerName, Vec<Endpoint>>) {
         self.tuned.names = Arc::new(Names::of(peers));
         let mut desired: BTreeSet<_> = peers.values().flatten().map(key).collect();
-        while desired.len() > MAX_WATCHED as usize {
+        while desired.len() > self.most {
             desired.pop_last();
         }
         let had_trouble = self.refused.is_some();

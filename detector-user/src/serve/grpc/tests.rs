@@ -29,8 +29,8 @@ use crate::core::EventWhat;
 use crate::{
     clock,
     core::{
-        Breaker, EventLine, Explanation, FlowEventKind, FlowId, FlowLine, FlowReading, Mode,
-        PeerName, PeerState, Reason, SilenceLine, SourceKind, TcpState, Trial, TrialError,
+        Bounds, Breaker, EventLine, Explanation, FlowEventKind, FlowId, FlowLine, FlowReading,
+        Mode, PeerName, PeerState, Reason, SilenceLine, SourceKind, TcpState, Trial, TrialError,
         TrialOutcome, Verdict,
     },
     effect::protect::Tuned,
@@ -102,7 +102,7 @@ impl Rig {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("detector.sock");
         let bound = bind(&path, None).unwrap();
-        let board = Board::new("this-run");
+        let board = Board::new("this-run", Bounds::new(4));
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(serve(bound, board.clone(), requests, async {
             stopped.await.unwrap();

@@ -21,7 +21,9 @@ use super::{
     },
 };
 use crate::{
-    clock, netns,
+    clock,
+    core::Settings,
+    netns,
     object::{self, Needs, NotTaken, OBJECT, Part},
 };
 
@@ -38,6 +40,8 @@ const LOG_DEBUG: u8 = 4;
 /// How the programs are loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EbpfOptions {
+    /// Endpoints that can be watched.
+    pub max_watched: u32,
     /// Flows that the kernel's map holds; at most 1,048,576.
     pub max_flows: u32,
     /// Size of the ring, in bytes; rounded up to a power of two from 64 KiB to 256 MiB.
@@ -56,6 +60,7 @@ pub struct EbpfOptions {
 impl Default for EbpfOptions {
     fn default() -> Self {
         Self {
+            max_watched: Settings::default().bounds().map_entries(),
             max_flows: 16_384,
             ring_bytes: 1 << 20,
             netns: None,
@@ -203,6 +208,7 @@ fn load_object<'a>(
     loader
         .override_global(CONFIG_NAME, config.as_bytes(), true)
         .override_global(aya_log::LEVEL, log_level, true)
+        .map_max_entries("WATCHED", options.max_watched.max(1))
         .map_max_entries("FLOWS", options.max_flows.clamp(1, MAX_FLOWS))
         .map_max_entries("EVENTS", ring_bytes)
         .load(object)

@@ -127,6 +127,7 @@ impl EbpfSource {
                 take(&mut ebpf, "WATCHED")
                     .and_then(TryInto::try_into)
                     .map_err(failed)?,
+                options.max_watched as usize,
             ),
             namespaces: take(&mut ebpf, "NAMESPACES")
                 .and_then(TryInto::try_into)

@@ -7,12 +7,15 @@ use std::{
 };
 
 use aya::maps::{HashMap, MapData, MapError};
-use detector_ebpf::{MAX_WATCHED, WatchKey, watch_flag};
+use detector_ebpf::{WatchKey, watch_flag};
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
 use super::decode::watch_key;
-use crate::{core::PeerName, source::Watched};
+use crate::{
+    core::{Endpoint, PeerName},
+    source::Watched,
+};
 
 /// A key of the `WATCHED` map as bytes: aya's maps take plain arrays.
 pub type KeyBytes = [u8; size_of::<WatchKey>()];
@@ -20,8 +23,11 @@ pub type KeyBytes = [u8; size_of::<WatchKey>()];
 /// Why the set of watched endpoints was not changed.
 #[derive(Debug, Error)]
 pub enum WatchError {
-    #[error("{wanted} endpoints are more than the kernel's map holds ({MAX_WATCHED})")]
-    TooMany { wanted: usize },
+    #[error(
+        "{wanted} endpoints are more than the kernel's map holds ({most}), which follows from \
+         max_peers"
+    )]
+    TooMany { wanted: usize, most: usize },
     #[error("peer {0} is not watched")]
     Unknown(PeerName),
     #[error("cannot change the map of watched endpoints: {0}")]
@@ -47,16 +53,30 @@ impl Keys for HashMap<MapData, KeyBytes, u32> {
 #[derive(Debug)]
 pub struct WatchSet<K> {
     keys: K,
+    /// How many the map holds.
+    most: usize,
     peers: Watched,
-    reporting: BTreeSet<(PeerName, IpAddr)>,
+    /// Peers may share an endpoint: the one that wants more gets it.
+    sharing: Sharing,
+    reporting: BTreeSet<Path>,
     in_force: BTreeMap<KeyBytes, u32>,
 }
 
+/// An address of a peer.
+type Path = (PeerName, IpAddr);
+
+type Sharing = BTreeMap<KeyBytes, BTreeSet<Path>>;
+
+/// A key with the flags that it is to have; with none, it is to go.
+type Change = (KeyBytes, Option<u32>);
+
 impl<K: Keys> WatchSet<K> {
-    pub const fn new(keys: K) -> Self {
+    pub const fn new(keys: K, most: usize) -> Self {
         Self {
             keys,
+            most,
             peers: Watched::new(),
+            sharing: Sharing::new(),
             reporting: BTreeSet::new(),
             in_force: BTreeMap::new(),
         }
@@ -64,33 +84,52 @@ impl<K: Keys> WatchSet<K> {
 
     /// Watches these peers and no others. Whether anything is watched no more.
     pub fn watch(&mut self, peers: &Watched) -> Result<bool, WatchError> {
+        let sharing = sharing(peers);
+        if sharing.len() > self.most {
+            return Err(WatchError::TooMany {
+                wanted: sharing.len(),
+                most: self.most,
+            });
+        }
         let mut reporting = self.reporting.clone();
         reporting.retain(|(peer, _)| peers.contains_key(peer));
-        let removed = self.change(desired(peers, &reporting))?;
+        // Removals first, so that a full map has room.
+        let gone = |key: &&KeyBytes| !sharing.contains_key(*key);
+        let gone = self.in_force.keys().filter(gone);
+        let mut changes: Vec<Change> = gone.map(|key| (*key, None)).collect();
+        let is_removal = !changes.is_empty();
+        let wanted = sharing.iter();
+        changes.extend(wanted.map(|(key, paths)| (*key, Some(flags(paths, &reporting)))));
+        self.apply(changes)?;
         self.peers = peers.clone();
+        self.sharing = sharing;
         self.reporting = reporting;
-        Ok(removed)
+        Ok(is_removal)
     }
 
-    /// Whether handshakes with this address of a peer that succeed are reported.
+    /// Whether handshakes with this address of a peer that succeed are reported. Touches no
+    /// other.
     pub fn report_established(
         &mut self,
         peer: &PeerName,
         addr: IpAddr,
         on: bool,
     ) -> Result<(), WatchError> {
-        let mut reporting = self.reporting.clone();
-        if on {
-            if !self.peers.contains_key(peer) {
-                return Err(WatchError::Unknown(peer.clone()));
-            }
-            reporting.insert((peer.clone(), addr));
-        } else {
-            reporting.remove(&(peer.clone(), addr));
-        }
-        self.change(desired(&self.peers, &reporting))?;
-        self.reporting = reporting;
-        Ok(())
+        let Some(endpoints) = self.peers.get(peer) else {
+            return match on {
+                true => Err(WatchError::Unknown(peer.clone())),
+                false => Ok(()),
+            };
+        };
+        let here = endpoints.iter().filter(|endpoint| endpoint.addr == addr);
+        let keys: Vec<_> = here.map(key).collect();
+        let path = (peer.clone(), addr);
+        let was = self.reporting.contains(&path);
+        self.set_reporting(&path, on);
+        let wanted = |key| (key, Some(flags(&self.sharing[&key], &self.reporting)));
+        let changes = keys.into_iter().map(wanted).collect();
+        self.apply(changes)
+            .inspect_err(|_| self.set_reporting(&path, was))
     }
 
     /// Whether a flow with these ends is watched, as the kernel side decides it.
@@ -105,38 +144,33 @@ impl<K: Keys> WatchSet<K> {
         })
     }
 
-    /// Brings the map to `desired`; after an error it is as it was.
-    fn change(&mut self, desired: BTreeMap<KeyBytes, u32>) -> Result<bool, WatchError> {
-        if desired.len() > MAX_WATCHED as usize {
-            return Err(WatchError::TooMany {
-                wanted: desired.len(),
-            });
+    fn set_reporting(&mut self, path: &Path, on: bool) {
+        if on {
+            self.reporting.insert(path.clone());
+        } else {
+            self.reporting.remove(path);
         }
-        // Removals first, so that a full map has room.
-        let removed: Vec<_> = self
-            .in_force
-            .keys()
-            .filter(|key| !desired.contains_key(*key))
-            .map(|key| (*key, None))
-            .collect();
-        let set = desired
-            .iter()
-            .filter(|(key, flags)| self.in_force.get(*key) != Some(*flags))
-            .map(|(key, flags)| (*key, Some(*flags)));
-        let is_removal = !removed.is_empty();
-        let changes: Vec<_> = removed.into_iter().chain(set).collect();
+    }
 
+    /// Makes these changes in the map; after an error it is as it was.
+    fn apply(&mut self, mut changes: Vec<Change>) -> Result<(), WatchError> {
+        changes.retain(|(key, flags)| self.in_force.get(key) != flags.as_ref());
         for (done, (key, flags)) in changes.iter().enumerate() {
             if let Err(error) = self.keys.put(key, *flags) {
                 self.undo(&changes[..done]);
                 return Err(error.into());
             }
         }
-        self.in_force = desired;
-        Ok(is_removal)
+        for (key, flags) in changes {
+            match flags {
+                Some(flags) => self.in_force.insert(key, flags),
+                None => self.in_force.remove(&key),
+            };
+        }
+        Ok(())
     }
 
-    fn undo(&mut self, changes: &[(KeyBytes, Option<u32>)]) {
+    fn undo(&mut self, changes: &[Change]) {
         for (key, _) in changes.iter().rev() {
             if let Err(error) = self.keys.put(key, self.in_force.get(key).copied()) {
                 tracing::error!("the map of watched endpoints is not what it should be: {error}");
@@ -145,19 +179,26 @@ impl<K: Keys> WatchSet<K> {
     }
 }
 
-fn desired(peers: &Watched, reporting: &BTreeSet<(PeerName, IpAddr)>) -> BTreeMap<KeyBytes, u32> {
-    let mut desired = BTreeMap::new();
+fn sharing(peers: &Watched) -> Sharing {
+    let mut sharing = Sharing::new();
     for (peer, endpoints) in peers {
         for endpoint in endpoints {
-            let flags = match reporting.contains(&(peer.clone(), endpoint.addr)) {
-                true => watch_flag::REPORT_ESTABLISHED,
-                false => 0,
-            };
-            // Peers may share an endpoint: the one that wants more gets it.
-            *desired.entry(bytes(&watch_key(endpoint))).or_insert(0) |= flags;
+            let paths = sharing.entry(key(endpoint)).or_default();
+            paths.insert((peer.clone(), endpoint.addr));
         }
     }
-    desired
+    sharing
+}
+
+fn flags(paths: &BTreeSet<Path>, reporting: &BTreeSet<Path>) -> u32 {
+    match paths.is_disjoint(reporting) {
+        true => 0,
+        false => watch_flag::REPORT_ESTABLISHED,
+    }
+}
+
+fn key(endpoint: &Endpoint) -> KeyBytes {
+    bytes(&watch_key(endpoint))
 }
 
 fn bytes(key: &WatchKey) -> KeyBytes {
@@ -169,7 +210,6 @@ fn bytes(key: &WatchKey) -> KeyBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::Endpoint;
 
     /// A map that refuses one of the calls to come.
     #[derive(Debug, Default)]
@@ -194,6 +234,8 @@ mod tests {
             Ok(())
         }
     }
+
+    const MOST: usize = 8;
 
     fn name(text: &str) -> PeerName {
         PeerName::from_canonical(text)
@@ -224,17 +266,18 @@ mod tests {
 
     #[test]
     fn the_map_follows_the_set() {
-        let mut set = WatchSet::new(Fake::default());
+        let mut set = WatchSet::new(Fake::default(), MOST);
         assert!(!set.watch(&one()).unwrap());
         assert!(set.watch(&two()).unwrap());
-        assert_eq!(set.keys.map, desired(&two(), &BTreeSet::new()));
+        let keys = two().into_values().flatten().map(|endpoint| key(&endpoint));
+        assert_eq!(set.keys.map, keys.map(|key| (key, 0)).collect());
         assert_eq!(set.keys.map.len(), 2);
     }
 
     #[test]
     fn a_failure_leaves_the_previous_set_in_force() {
         for refused in 0..3 {
-            let mut set = WatchSet::new(Fake::default());
+            let mut set = WatchSet::new(Fake::default(), MOST);
             set.watch(&one()).unwrap();
             let before = set.keys.map.clone();
             set.keys.refuse_in = Some(refused);
@@ -247,12 +290,12 @@ mod tests {
 
     #[test]
     fn too_many_endpoints_change_nothing() {
-        let mut set = WatchSet::new(Fake::default());
+        let mut set = WatchSet::new(Fake::default(), MOST);
         set.watch(&one()).unwrap();
         let mut many = one();
         many.entry(name("http://a:9000"))
             .or_default()
-            .extend((0..=MAX_WATCHED).map(|host| Endpoint {
+            .extend((0..=MOST as u32).map(|host| Endpoint {
                 addr: std::net::Ipv4Addr::from_bits(host).into(),
                 port: 1,
             }));
@@ -267,7 +310,7 @@ mod tests {
 
     #[test]
     fn reporting_sets_the_flag_and_outlives_a_change() {
-        let mut set = WatchSet::new(Fake::default());
+        let mut set = WatchSet::new(Fake::default(), MOST);
         set.watch(&one()).unwrap();
         set.report_established(&name("http://a:9000"), one_addr(), true)
             .unwrap();
@@ -283,8 +326,40 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_endpoint_is_reported_while_any_of_its_peers_wants_it() {
+        let mut set = WatchSet::new(Fake::default(), MOST);
+        let endpoint = "10.0.0.1:9000";
+        set.watch(&peers(&[
+            ("http://a:9000", endpoint),
+            ("http://b:9000", endpoint),
+        ]))
+        .unwrap();
+        for (peer, on, flags) in [
+            ("http://a:9000", true, watch_flag::REPORT_ESTABLISHED),
+            ("http://b:9000", true, watch_flag::REPORT_ESTABLISHED),
+            ("http://a:9000", false, watch_flag::REPORT_ESTABLISHED),
+            ("http://b:9000", false, 0),
+        ] {
+            set.report_established(&name(peer), one_addr(), on).unwrap();
+            assert_eq!(set.keys.map.values().copied().collect::<Vec<_>>(), [flags]);
+        }
+    }
+
+    #[test]
+    fn a_refused_report_changes_nothing() {
+        let mut set = WatchSet::new(Fake::default(), MOST);
+        set.watch(&one()).unwrap();
+        set.keys.refuse_in = Some(0);
+        let peer = name("http://a:9000");
+        set.report_established(&peer, one_addr(), true).unwrap_err();
+        assert_eq!((set.in_force.len(), set.reporting.len()), (1, 0));
+        set.report_established(&peer, one_addr(), true).unwrap();
+        assert_eq!(set.in_force, set.keys.map);
+    }
+
+    #[test]
     fn either_port_makes_a_flow_the_peers() {
-        let mut set = WatchSet::new(Fake::default());
+        let mut set = WatchSet::new(Fake::default(), MOST);
         set.watch(&one()).unwrap();
         let peer = watch_key(&one()[&name("http://a:9000")][0]).addr;
         assert!(set.covers(peer, [9000, 40_000]));

@@ -56,8 +56,8 @@ pub use self::{
     decode::Malformed,
     survey::{Survey, survey},
 };
-use self::{socket::Events, state::MAX_ADDRESSES, worker::Worker};
-use crate::core::Signal;
+use self::{socket::Events, worker::Worker};
+use crate::core::{Bounds, Signal};
 
 /// Room for some thousand changes; the kernel doubles it, and takes it only when needed.
 const RECEIVE_BUFFER: usize = 1 << 20;
@@ -106,18 +106,21 @@ pub struct NetworkSource {
     shared: Arc<Shared>,
     /// A byte wakes the thread; the end of the stream ends it.
     wake: UnixStream,
+    /// The most addresses that are asked about.
+    most: usize,
 }
 
 impl NetworkSource {
     /// Starts the thread, in the caller's network namespace. All it tells is a
     /// [`Signal::Network`] on `signals`; nothing is told before [`Self::watch`] is called.
-    pub fn start(signals: Sender<Signal>) -> Result<Self, NetworkError> {
-        Self::with_receive_buffer(signals, RECEIVE_BUFFER)
+    pub fn start(signals: Sender<Signal>, bounds: Bounds) -> Result<Self, NetworkError> {
+        Self::with_receive_buffer(signals, bounds, RECEIVE_BUFFER)
     }
 
     /// As [`Self::start`], with room for this many bytes of changes that were not yet read.
     pub fn with_receive_buffer(
         signals: Sender<Signal>,
+        bounds: Bounds,
         bytes: usize,
     ) -> Result<Self, NetworkError> {
         let shared = Arc::new(Shared::default());
@@ -132,7 +135,8 @@ impl NetworkSource {
             .name("rtnetlink".into())
             .spawn(move || worker.run())
             .map_err(NetworkError::Thread)?;
-        Ok(Self { shared, wake })
+        let most = bounds.addresses();
+        Ok(Self { shared, wake, most })
     }
 
     /// Replaces the addresses of interest. Never blocks. The route of each is told, and told
@@ -140,10 +144,11 @@ impl NetworkSource {
     /// that they lead to first: the address itself or its gateway.
     pub fn watch(&self, addrs: BTreeSet<IpAddr>) {
         let mut addrs: BTreeSet<_> = addrs.iter().map(IpAddr::to_canonical).collect();
-        if let Some(first) = addrs.iter().nth(MAX_ADDRESSES).copied() {
+        if let Some(first) = addrs.iter().nth(self.most).copied() {
             warn!(
-                "the routes of {} addresses are asked for; those beyond {MAX_ADDRESSES} are not",
-                addrs.len()
+                "the routes of {} addresses are asked for; those beyond {} are not",
+                addrs.len(),
+                self.most
             );
             addrs.split_off(&first);
         }

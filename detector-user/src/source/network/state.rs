@@ -9,10 +9,6 @@ use super::decode::{Link, Neighbour};
 use super::neighbour::evidence;
 use crate::core::{HardwareAddress, NeighbourState, NetworkEvent, Route, Time};
 
-/// Peers that stand at every address they may have, twice over. What goes beyond is not
-/// asked about.
-pub(super) const MAX_ADDRESSES: usize = 1 << 15;
-
 /// If a change covers more watched addresses than this, all are looked up.
 const FEW: usize = 64;
 

@@ -22,7 +22,7 @@ use nix::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::debug;
 
-use super::{MAX_PROBES, Order, errno_of, refusal, report::Report, waiting::Waiting};
+use super::{Order, errno_of, refusal, report::Report, waiting::Waiting};
 use crate::{
     clock,
     core::{Endpoint, ProbeAnswer, ProbeId, ProbeTarget, Time},
@@ -49,11 +49,13 @@ struct Connecting {
 }
 
 impl Connects {
-    pub(super) fn new(namespaces: Namespaces) -> Self {
+    /// Up to `most` at a time, and no more than this process may open.
+    pub(super) fn new(namespaces: Namespaces, most: usize) -> Self {
+        let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         Self {
             namespaces,
             waiting: Waiting::new(),
-            max: max_sockets(getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)),
+            max: max_sockets(files, most),
         }
     }
 
@@ -173,8 +175,8 @@ fn open(addr: IpAddr) -> io::Result<Socket> {
 }
 
 /// Half of the files that the process may open are left to everything else.
-fn max_sockets(limit: u64) -> usize {
-    usize::try_from(limit / 2).map_or(MAX_PROBES, |half| half.min(MAX_PROBES))
+fn max_sockets(limit: u64, most: usize) -> usize {
+    usize::try_from(limit / 2).map_or(most, |half| half.min(most))
 }
 
 #[cfg(test)]
@@ -183,8 +185,8 @@ mod tests {
 
     #[test]
     fn half_of_the_files_are_left_to_others() {
-        assert_eq!(max_sockets(1024), 512);
-        assert_eq!(max_sockets(1 << 20), MAX_PROBES);
-        assert_eq!(max_sockets(u64::MAX), MAX_PROBES);
+        assert_eq!(max_sockets(1024, 4096), 512);
+        assert_eq!(max_sockets(1 << 20, 4096), 4096);
+        assert_eq!(max_sockets(u64::MAX, 4096), 4096);
     }
 }

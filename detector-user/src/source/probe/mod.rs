@@ -47,13 +47,9 @@ use tracing::warn;
 use self::worker::Worker;
 use crate::{
     clock,
-    core::{ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
+    core::{Bounds, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
     netns::Namespaces,
 };
-
-/// Probes that may wait for the thread, and that may wait for an answer, each kind by
-/// itself. One too many fails with `EAGAIN`.
-const MAX_PROBES: usize = 4096;
 
 /// Why probes cannot be sent at all.
 #[derive(Debug, Error)]
@@ -89,6 +85,9 @@ struct Shared {
     /// Written when something is queued; it is never read, each write is an edge.
     wake: EventFd,
     malformed: AtomicU64,
+    /// Probes that may wait for the thread, and that may wait for an answer, each kind by
+    /// itself. One too many fails with `EAGAIN`.
+    most: usize,
 }
 
 #[derive(Debug, Default)]
@@ -100,7 +99,11 @@ struct Queue {
 impl Prober {
     /// Starts the thread, in the caller's network namespace; connects may also come from the
     /// watched ones. Sockets for neighbour probes are opened when the first one is sent.
-    pub fn start(signals: Sender<Signal>, namespaces: Namespaces) -> Result<Self, ProbeError> {
+    pub fn start(
+        signals: Sender<Signal>,
+        namespaces: Namespaces,
+        bounds: Bounds,
+    ) -> Result<Self, ProbeError> {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|errno| ProbeError::Wake(errno.into()))?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
@@ -113,6 +116,7 @@ impl Prober {
             queue: Mutex::default(),
             wake,
             malformed: AtomicU64::new(0),
+            most: bounds.probes(),
         });
         let worker = Worker::new(epoll, Arc::clone(&shared), signals.clone(), namespaces);
         thread::Builder::new()
@@ -131,7 +135,7 @@ impl Prober {
         };
         let mut queue = self.shared.lock();
         let was_empty = queue.orders.is_empty();
-        let is_full = queue.orders.len() >= MAX_PROBES;
+        let is_full = queue.orders.len() >= self.shared.most;
         if !is_full {
             queue.orders.push(order);
         }
@@ -159,7 +163,8 @@ impl Prober {
         });
         if self.signals.try_send(failed).is_err() {
             // Without `Sent` it is no evidence: losing the word costs nothing but a count.
-            warn!(target = %order.target, "{MAX_PROBES} probes wait to be sent; this one is not");
+            let most = self.shared.most;
+            warn!(target = %order.target, "{most} probes wait to be sent; this one is not");
         }
     }
 }
@@ -210,6 +215,8 @@ mod tests {
 
     #[test]
     fn one_too_many_for_the_queue_has_failed() {
+        let most = Bounds::new(5000).probes();
+        assert!(most >= 5000);
         let (signals, mut told) = mpsc::channel(16);
         // No thread takes what is queued.
         let prober = Prober {
@@ -217,6 +224,7 @@ mod tests {
                 queue: Mutex::default(),
                 wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap(),
                 malformed: AtomicU64::new(0),
+                most,
             }),
             signals,
         };
@@ -225,16 +233,16 @@ mod tests {
             port: 9000,
         });
         let send = |probe| prober.send(ProbeId(probe), target, Duration::from_secs(1));
-        (0..MAX_PROBES as u64).for_each(send);
+        (0..most as u64).for_each(send);
         assert!(told.try_recv().is_err());
-        send(7777);
+        send(77_777);
         let Ok(Signal::Probe(event)) = told.try_recv() else {
             panic!("nothing is told");
         };
         let errno = Errno::EAGAIN as u32;
-        assert_eq!(event.probe, ProbeId(7777));
+        assert_eq!(event.probe, ProbeId(77_777));
         assert_eq!(event.outcome, ProbeOutcome::Failed { errno });
-        assert_eq!(prober.shared.take().len(), MAX_PROBES);
+        assert_eq!(prober.shared.take().len(), most);
         assert_eq!(
             prober.shared.wake.read(),
             Ok(1),

@@ -7,7 +7,7 @@ use nix::{
 use tokio::sync::mpsc::Sender;
 use tracing::error;
 
-use super::{MAX_PROBES, Order, Shared, connect::Connects, neighbour::Neighbours, report::Report};
+use super::{Order, Shared, connect::Connects, neighbour::Neighbours, report::Report};
 use crate::{
     clock,
     core::{ProbeTarget, Signal, Time},
@@ -46,7 +46,7 @@ impl Worker {
         Self {
             epoll,
             report: Report::new(signals),
-            connects: Connects::new(namespaces),
+            connects: Connects::new(namespaces, shared.most),
             neighbours: Neighbours::new(Arc::clone(&shared)),
             shared,
         }
@@ -69,7 +69,7 @@ impl Worker {
             }
             self.report.flush();
             // What is not taken fills the queue, and from there on fails.
-            if self.report.behind() < MAX_PROBES {
+            if self.report.behind() < self.shared.most {
                 for order in self.shared.take() {
                     self.send(&order);
                 }

@@ -5,10 +5,10 @@ use tracing::{debug, warn};
 
 use super::{all_addresses, signals};
 use crate::{
-    core::{PeerName, Signal},
+    core::{Bounds, PeerName, Signal},
     netlink::sock_diag::{Everywhere, SockDiagError},
     netns::Namespaces,
-    pending::{MAX_PENDING, Pending},
+    pending::Pending,
 };
 
 /// A thread that reads the sockets of the peers it is asked for.
@@ -25,9 +25,13 @@ impl Reader {
     /// Starts the thread, which reads the caller's network namespace and the watched ones.
     /// Each request is answered on `signals` with [`Signal::SocketsRead`] or
     /// [`Signal::SocketsUnreadable`].
-    pub fn spawn(signals: Sender<Signal>, namespaces: Namespaces) -> Result<Self, SockDiagError> {
+    pub fn spawn(
+        signals: Sender<Signal>,
+        namespaces: Namespaces,
+        bounds: Bounds,
+    ) -> Result<Self, SockDiagError> {
         let everywhere = Everywhere::open(namespaces)?;
-        let pending = Arc::new(Pending::default());
+        let pending = Arc::new(Pending::new(bounds));
         let worker = Worker {
             everywhere,
             pending: Arc::clone(&pending),
@@ -52,7 +56,8 @@ impl Reader {
         if self.pending.put(&peer, vec![addr], join).is_none() {
             return;
         }
-        warn!(%peer, "{MAX_PENDING} peers wait for their sockets to be read; this one is not");
+        let most = self.pending.most();
+        warn!(%peer, "{most} peers wait for their sockets to be read; this one is not");
         if let Err(error) = self
             .signals
             .try_send(Signal::SocketsUnreadable { peer, addr })

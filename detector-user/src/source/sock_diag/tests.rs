@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{Reader, SockDiagSource};
 use crate::{
-    core::{Endpoint, FlowReading, PeerName, Signal, SourceKind},
+    core::{Bounds, Endpoint, FlowReading, PeerName, Signal, SourceKind},
     netns::Namespaces,
     source::Source as _,
 };
@@ -38,7 +38,7 @@ fn peer(name: &str) -> PeerName {
 async fn the_reader_answers_for_each_peer() {
     let (_listener, client, _server) = connection();
     let (sender, mut signals) = mpsc::channel(8);
-    let reader = Reader::spawn(sender, Namespaces::only_own().unwrap()).unwrap();
+    let reader = Reader::spawn(sender, Namespaces::only_own().unwrap(), Bounds::new(4)).unwrap();
     let (here, gone) = (peer("http://here:1"), peer("http://gone:1"));
     reader.request(here.clone(), Ipv4Addr::LOCALHOST.into());
     reader.request(gone.clone(), Ipv4Addr::new(192, 0, 2, 1).into());

@@ -18,7 +18,7 @@ use super::{
     request,
     socket::{BATCH, Requests},
 };
-use crate::core::{NetworkEvent, Route, Signal};
+use crate::core::{Bounds, NetworkEvent, Route, Signal};
 
 const ETH0: u32 = 3;
 
@@ -319,7 +319,7 @@ fn this_kernel_answers_for_a_batch() {
 #[tokio::test]
 async fn this_kernel_tells_of_a_watched_address() {
     let (sender, mut signals) = mpsc::channel(16);
-    let source = NetworkSource::start(sender).unwrap();
+    let source = NetworkSource::start(sender, Bounds::new(4)).unwrap();
     let own = addr("127.0.0.1");
     source.watch(BTreeSet::from([addr("::ffff:127.0.0.1")]));
     let told = NetworkEvent::Route {

@@ -6,15 +6,16 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use super::MAX_PROBES;
 use crate::{core::HardwareAddress, source::network::NeighbourTable};
 
 /// An address on a link.
 pub(super) type Key = (IpAddr, u32);
 
 /// What was learnt from answers, and else what the kernel knows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cards {
+    /// The most that are kept.
+    most: usize,
     known: HashMap<Key, Card>,
     kernel: NeighbourTable,
 }
@@ -27,6 +28,14 @@ struct Card {
 }
 
 impl Cards {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            known: HashMap::new(),
+            kernel: NeighbourTable::default(),
+        }
+    }
+
     /// The card that is to be asked; `None` for all of them.
     pub(super) fn to_ask(&mut self, (addr, link): Key) -> Option<HardwareAddress> {
         let known = self.known.get(&(addr, link));
@@ -62,7 +71,7 @@ impl Cards {
     }
 
     fn learn(&mut self, key: Key, hardware: HardwareAddress) {
-        if self.known.len() >= MAX_PROBES && !self.known.contains_key(&key) {
+        if self.known.len() >= self.most && !self.known.contains_key(&key) {
             self.known.clear();
         }
         let card = Card {
@@ -87,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_card_is_asked_alone_until_it_does_not_answer() {
-        let mut cards = Cards::default();
+        let mut cards = Cards::new(16);
         assert_eq!(cards.to_ask(key(2)), None, "none is known");
         cards.answered(key(2), None, CARD);
         assert_eq!(cards.to_ask(key(2)), Some(CARD));
@@ -105,7 +114,7 @@ mod tests {
     /// Several questions may be on the way.
     #[test]
     fn what_an_earlier_card_left_unanswered_is_not_held_against_the_next() {
-        let mut cards = Cards::default();
+        let mut cards = Cards::new(16);
         cards.answered(key(2), None, OTHER);
         cards.unanswered(key(2), Some(CARD));
         cards.unanswered(key(2), None);
@@ -114,7 +123,7 @@ mod tests {
 
     #[test]
     fn an_answer_by_another_card_is_a_reason_to_ask_all() {
-        let mut cards = Cards::default();
+        let mut cards = Cards::new(16);
         cards.answered(key(2), None, CARD);
         cards.answered(key(2), Some(CARD), OTHER);
         assert_eq!(cards.to_ask(key(2)), None);
@@ -124,10 +133,10 @@ mod tests {
 
     #[test]
     fn what_is_known_is_bounded() {
-        let mut cards = Cards::default();
-        for link in 0..=MAX_PROBES as u32 {
+        let mut cards = Cards::new(16);
+        for link in 0..=16 {
             cards.answered((key(2).0, u32::MAX - link), None, CARD);
-            assert!(cards.known.len() <= MAX_PROBES);
+            assert!(cards.known.len() <= 16);
         }
     }
 }

@@ -28,7 +28,7 @@ use self::{
     links::Links,
     sockets::{Heard, Sockets},
 };
-use super::{MAX_PROBES, Order, Shared, report::Report, waiting::Waiting, worker};
+use super::{Order, Shared, report::Report, waiting::Waiting, worker};
 use crate::{
     clock,
     core::{HardwareAddress, ProbeAnswer, ProbeId, ProbeTarget, Time},
@@ -82,10 +82,10 @@ struct Asked {
 impl Neighbours {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
+            cards: Cards::new(shared.most),
             shared,
             waiting: Waiting::new(),
             by_address: HashMap::new(),
-            cards: Cards::default(),
             links: Links::default(),
             sockets: Sockets::default(),
             last_used: Time::default(),
@@ -101,7 +101,7 @@ impl Neighbours {
         link: u32,
         report: &mut Report,
     ) -> Result<(), Errno> {
-        if self.waiting.len() >= MAX_PROBES {
+        if self.waiting.len() >= self.shared.most {
             return Err(Errno::EAGAIN);
         }
         let addr = addr.to_canonical();
@@ -193,7 +193,7 @@ impl Neighbours {
         {
             self.sockets.close();
             self.links = Links::default();
-            self.cards = Cards::default();
+            self.cards = Cards::new(self.shared.most);
         }
     }
 
@@ -223,6 +223,7 @@ mod tests {
             queue: Default::default(),
             wake: EventFd::new().unwrap(),
             malformed: Default::default(),
+            most: 16,
         };
         let (sender, signals) = mpsc::channel(16);
         (
