@@ -21,6 +21,8 @@ pub struct Pending<T> {
 #[derive(Debug)]
 struct Queue<T> {
     requests: BTreeMap<PeerName, T>,
+    /// Whose request was taken last by [`Pending::take_first`], until it is called off.
+    under_way: Option<PeerName>,
     stopped: bool,
 }
 
@@ -29,6 +31,7 @@ impl<T> Default for Pending<T> {
         Self {
             queue: Mutex::new(Queue {
                 requests: BTreeMap::new(),
+                under_way: None,
                 stopped: false,
             }),
             changed: Condvar::new(),
@@ -37,14 +40,13 @@ impl<T> Default for Pending<T> {
 }
 
 impl<T> Pending<T> {
-    /// Adds a request, in place of one that waits for the same peer unless `keeps` says to keep
-    /// that one. Never blocks. Gives the request back when there is no room for it.
-    pub fn put(&self, peer: &PeerName, request: T, keeps: impl FnOnce(&T) -> bool) -> Option<T> {
+    /// Adds a request, or has `merge` put it into the one that waits for the same peer. Never
+    /// blocks. Gives the request back when there is no room for it.
+    pub fn put(&self, peer: &PeerName, request: T, merge: impl FnOnce(&mut T, T)) -> Option<T> {
         let mut queue = self.lock();
         let is_full = queue.requests.len() >= MAX_PENDING;
         match queue.requests.get_mut(peer) {
-            Some(waiting) if keeps(waiting) => {}
-            Some(waiting) => *waiting = request,
+            Some(waiting) => merge(waiting, request),
             None if is_full => return Some(request),
             None => {
                 queue.requests.insert(peer.clone(), request);
@@ -67,7 +69,22 @@ impl<T> Pending<T> {
         if queue.stopped {
             return None;
         }
-        queue.requests.pop_first().map(|(_, request)| request)
+        let (peer, request) = queue.requests.pop_first()?;
+        queue.under_way = Some(peer);
+        Some(request)
+    }
+
+    /// The peer's request is not wanted any more. Gives back the one that waits; the one that
+    /// was taken last is [called off](Self::is_called_off).
+    pub fn call_off(&self, peer: &PeerName) -> Option<T> {
+        let mut queue = self.lock();
+        queue.under_way.take_if(|under_way| under_way == peer);
+        queue.requests.remove(peer)
+    }
+
+    /// Whether the request that was taken last is not wanted any more.
+    pub fn is_called_off(&self) -> bool {
+        self.lock().under_way.is_none()
     }
 
     /// It is time to stop: whoever waits is woken.
@@ -102,7 +119,7 @@ mod tests {
         PeerName::from_canonical(&n.to_string())
     }
 
-    const REPLACE: fn(&u32) -> bool = |_| false;
+    const REPLACE: fn(&mut u32, u32) = |waiting, request| *waiting = request;
 
     #[test]
     fn one_request_a_peer_waits() {
@@ -110,15 +127,33 @@ mod tests {
         for (n, request) in [(1, 10), (2, 20), (1, 11)] {
             assert_eq!(pending.put(&peer(n), request, REPLACE), None);
         }
-        assert_eq!(pending.put(&peer(2), 19, |waiting| *waiting > 19), None);
+        let add = |waiting: &mut u32, request| *waiting += request;
+        assert_eq!(pending.put(&peer(2), 5, add), None);
         assert_eq!(pending.take_first(), Some(11));
-        assert_eq!(pending.take_all(), Some([(peer(2), 20)].into()));
+        assert_eq!(pending.take_all(), Some([(peer(2), 25)].into()));
         assert!(!pending.is_stopped());
         pending.put(&peer(1), 1, REPLACE);
         pending.stop();
         assert_eq!(pending.take_first(), None);
         assert_eq!(pending.take_all(), None);
         assert!(pending.is_stopped());
+    }
+
+    #[test]
+    fn what_waits_and_what_is_under_way_can_be_called_off() {
+        let pending = Pending::default();
+        for n in [1, 2] {
+            pending.put(&peer(n), n, |_, _| {});
+        }
+        assert_eq!(pending.take_first(), Some(1));
+        assert_eq!(pending.call_off(&peer(2)), Some(2), "it waited");
+        assert!(!pending.is_called_off(), "that of another peer");
+        pending.put(&peer(1), 10, |_, _| {});
+        assert_eq!(pending.call_off(&peer(1)), Some(10));
+        assert!(pending.is_called_off());
+        pending.put(&peer(1), 11, |_, _| {});
+        assert_eq!(pending.take_first(), Some(11));
+        assert!(!pending.is_called_off(), "it was asked for later");
     }
 
     #[test]

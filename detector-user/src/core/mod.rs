@@ -29,6 +29,7 @@ mod rhythm;
 mod settings;
 mod signal;
 mod state;
+mod teardown;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -59,6 +60,7 @@ pub use self::{
         SourceKind,
     },
     state::{PathState, PeerName, PeerState},
+    teardown::{Spare, Teardown},
     time::Time,
     tracked::HEARD_RESOLUTION,
     vitals::Health,

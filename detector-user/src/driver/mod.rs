@@ -32,10 +32,7 @@ use crate::{
     clock,
     config::Config,
     core::{Effect, OperationReport, PeerState, Signal, Verdict},
-    effect::{
-        destroy::{self, Destroyer},
-        protect::Protection,
-    },
+    effect::{destroy::Destroyer, protect::Protection},
     netns::Following,
     record::{Recorder, Taped},
     serve::{Locks, Request},
@@ -319,17 +316,8 @@ impl Driver {
         while let Some(effect) = self.detector.poll_effect() {
             match effect {
                 Effect::ReadSockets { peer, addresses } => self.reader.request(peer, addresses),
-                Effect::DestroySockets {
-                    peer,
-                    generation,
-                    silent_since,
-                    sockets,
-                } => self.destroyer.request(destroy::Request {
-                    peer,
-                    generation,
-                    silent_since,
-                    sockets,
-                }),
+                Effect::DestroySockets(teardown) => self.destroyer.request(teardown),
+                Effect::CancelTeardown { peer } => self.destroyer.call_off(&peer),
                 Effect::Probe {
                     probe,
                     target,

@@ -150,8 +150,8 @@ impl Replay {
                 Effect::Probe { probe, target, .. } => {
                     self.questions.asked(self.now, probe, target);
                 }
-                Effect::DestroySockets { sockets, .. } => {
-                    self.summary.to_destroy += sockets.len() as u64;
+                Effect::DestroySockets(teardown) => {
+                    self.summary.to_destroy += teardown.sockets.len() as u64;
                     self.summary.first_to_destroy.get_or_insert(self.now);
                 }
                 _ => {}

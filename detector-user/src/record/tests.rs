@@ -173,12 +173,10 @@ fn carried_out(effect: Effect, millis: u64, firewalled: bool) -> Vec<Signal> {
             let outcomes = std::iter::once(ProbeOutcome::Sent).chain(answer);
             outcomes.map(outcome).collect()
         }
-        Effect::DestroySockets {
-            peer, generation, ..
-        } => vec![Signal::SocketsDestroyed {
+        Effect::DestroySockets(teardown) => vec![Signal::SocketsDestroyed {
             at,
-            peer,
-            generation,
+            peer: teardown.peer,
+            generation: teardown.generation,
             result: Destroyed::default(),
         }],
         _ => Vec::new(),

@@ -3,7 +3,7 @@
 
 use super::{Detector, Effect};
 use crate::core::{
-    Breaker, PeerName, Time, Verdict,
+    Breaker, PeerName, Spare, Teardown, Time, Verdict,
     peer::{Change, Peer, Surroundings},
 };
 
@@ -82,12 +82,12 @@ impl Detector {
             });
         }
         if let Some(order) = peer.take_order() {
-            self.effects.push_back(Effect::DestroySockets {
+            self.effects.push_back(Effect::DestroySockets(Teardown {
                 peer: name.clone(),
                 generation: order.generation,
-                silent_since: order.silent_since,
                 sockets: order.sockets,
-            });
+                spare: Spare::HeardSince(order.silent_since),
+            }));
         }
         if let Some(at) = heard
             && heard > before.heard

@@ -17,9 +17,9 @@ use std::{
 
 use self::asking::gateway_heard;
 use super::{
-    Cascade, Correlations, Endpoint, Explanation, FlowEvent, FlowId, NamespaceChange,
-    NeighbourState, NetworkEvent, OperationReport, PeerName, PeerState, ProbeEvent, ProbeId,
-    ProbeOutcome, ProbeTarget, Settings, Signal, Time, Trial, TrialError, TrialOutcome,
+    Cascade, Correlations, Endpoint, Explanation, FlowEvent, NamespaceChange, NeighbourState,
+    NetworkEvent, OperationReport, PeerName, PeerState, ProbeEvent, ProbeId, ProbeOutcome,
+    ProbeTarget, Settings, Signal, Teardown, Time, Trial, TrialError, TrialOutcome,
     budget::{Budget, Urgency},
     gateways::Gateways,
     network::Network,
@@ -44,15 +44,12 @@ pub enum Effect {
         target: ProbeTarget,
         give_up_after: Duration,
     },
-    /// Destroy these sockets, each only if it has heard nothing since `silent_since` when it
-    /// is looked at for the last time, and report with [`Signal::SocketsDestroyed`].
-    DestroySockets {
-        peer: PeerName,
-        generation: u64,
-        silent_since: Time,
-        /// Each flow with the cookie of its socket.
-        sockets: Vec<(FlowId, u64)>,
-    },
+    /// Destroy these sockets, after a last look at them, and report with
+    /// [`Signal::SocketsDestroyed`].
+    DestroySockets(Teardown),
+    /// Destroy no more sockets of this peer: what was asked for and is not yet done is called
+    /// off, and reported as spared.
+    CancelTeardown { peer: PeerName },
     /// The peer was heard, and nothing else of what is published changed.
     Heard { peer: PeerName, at: Time },
     /// Publish this change.

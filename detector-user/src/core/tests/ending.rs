@@ -31,12 +31,12 @@ fn sockets_are_destroyed_at_destroy_delay_once() {
     assert_eq!(at, 1009, "one look's spacing after the last");
     world.look(at, all_stalled(3, 1));
     let sockets = (0..3).map(|n| (stalled(n, 1).id, stalled(n, 1).cookie));
-    let expected = Effect::DestroySockets {
+    let expected = Effect::DestroySockets(Teardown {
         peer: peer(),
         generation: world.state().generation,
-        silent_since: ms(10),
         sockets: sockets.collect(),
-    };
+        spare: Spare::HeardSince(ms(10)),
+    });
     assert_eq!(world.destroyed, [expected]);
     look_until(&mut world, 20_000);
     assert_eq!(world.destroyed.len(), 1);
@@ -88,7 +88,7 @@ fn flows_on_other_ports_are_left_alone() {
     let mut flows = all_stalled(3, 1);
     flows.push(other);
     world.look(1020, flows);
-    let [Effect::DestroySockets { sockets, .. }] = &world.destroyed[..] else {
+    let [Effect::DestroySockets(Teardown { sockets, .. })] = &world.destroyed[..] else {
         panic!("{:?}", world.destroyed)
     };
     assert!(sockets.iter().all(|(flow, _)| flow.remote.port() == 9000));

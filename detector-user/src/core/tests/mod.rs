@@ -82,10 +82,10 @@ impl World {
                 Effect::Publish(state) => self.published.push(state),
                 Effect::ReadSockets { .. } => self.looks_asked += 1,
                 Effect::ReportEstablished { on, .. } => self.established_reported.push(on),
-                Effect::Retract { .. } | Effect::Cascade(_) => {}
+                Effect::Retract { .. } | Effect::Cascade(_) | Effect::CancelTeardown { .. } => {}
                 Effect::Heard { at, .. } => self.heard.push(at),
                 Effect::Probe { probe, target, .. } => self.probe(probe, target),
-                effect @ Effect::DestroySockets { .. } => self.destroyed.push(effect),
+                effect @ Effect::DestroySockets(_) => self.destroyed.push(effect),
             }
         }
     }

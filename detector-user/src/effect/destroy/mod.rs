@@ -1,4 +1,5 @@
-//! Destroys the sockets of a dead peer, so that whatever is blocked on them returns.
+//! Destroys the sockets of a dead peer, and stalled ones of a living peer, so that whatever is
+//! blocked on them returns.
 //!
 //! ```text
 //!   driver ─ request ─▶ one waiting request a peer ─▶ thread ─ SocketsDestroyed ─▶ driver
@@ -7,9 +8,10 @@
 //!                                               netlink::sock_diag
 //! ```
 //!
-//! This cannot be taken back, so the thread looks for itself before each batch: should any
-//! socket with the peer's addresses have heard something since, all that are left are spared
-//! ([`rule`]). A peer is one host, so a socket of it in any watched network namespace speaks for
+//! This cannot be taken back, so the thread looks for itself before each batch, and asks
+//! whether it is still wanted. Should any socket with a dead peer's addresses have heard
+//! something since, all that are left are spared ([`rule`]); of stalled ones, each that goes on
+//! is. A peer is one host, so a socket of it in any watched network namespace speaks for
 //! those in the others; each is destroyed in its own. A namespace that cannot be read keeps its
 //! sockets, and no others.
 //!
@@ -25,17 +27,17 @@ mod rule;
 mod tests;
 mod work;
 
-use std::{io, sync::Arc, thread};
+use std::{collections::HashSet, io, sync::Arc, thread};
 
 use thiserror::Error;
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, warn};
 
 pub use self::proof::{ProofError, prove};
-use self::work::Worker;
+use self::work::{Wish, Worker};
 use crate::{
     clock,
-    core::{Destroyed, FlowId, PeerName, Signal, Time},
+    core::{Destroyed, PeerName, Signal, Spare, Teardown},
     netlink::sock_diag::{Everywhere, SockDiagError},
     netns::Namespaces,
     pending::{MAX_PENDING, Pending},
@@ -50,42 +52,11 @@ pub enum DestroyerError {
     Thread(#[source] io::Error),
 }
 
-/// What is to be destroyed: the payload of
-/// [`Effect::DestroySockets`](crate::core::Effect::DestroySockets).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    pub peer: PeerName,
-    pub generation: u64,
-    /// Each socket is destroyed only if it has heard nothing since.
-    pub silent_since: Time,
-    /// Each flow with the cookie of its socket.
-    pub sockets: Vec<(FlowId, u64)>,
-}
-
-impl Request {
-    fn answer(&self, result: Destroyed) -> Signal {
-        Signal::SocketsDestroyed {
-            at: clock::now(),
-            peer: self.peer.clone(),
-            generation: self.generation,
-            result,
-        }
-    }
-
-    /// The answer when nothing was tried.
-    fn all_failed(&self) -> Signal {
-        self.answer(Destroyed {
-            failed: count(self.sockets.len()),
-            ..Destroyed::default()
-        })
-    }
-}
-
 /// A thread that destroys the sockets it is asked to. Stops when dropped, between two
 /// batches.
 #[derive(Debug)]
 pub struct Destroyer {
-    pending: Arc<Pending<Request>>,
+    pending: Arc<Pending<Teardown>>,
     signals: Sender<Signal>,
 }
 
@@ -103,10 +74,11 @@ impl Destroyer {
         Ok(Self { pending, signals })
     }
 
-    /// Asks for a peer's sockets to be destroyed. Never blocks. A newer generation replaces
-    /// an older one that still waits and is then never answered; one peer too many is
-    /// answered as failed at once.
-    pub fn request(&self, request: Request) {
+    /// Asks for sockets of a peer to be destroyed. Never blocks. A newer generation replaces
+    /// an older one that still waits and is then never answered; more stalled flows of the
+    /// same generation are answered with those that wait; one peer too many is answered as
+    /// failed at once.
+    pub fn request(&self, request: Teardown) {
         let Some(refused) = put(&self.pending, request) else {
             return;
         };
@@ -114,11 +86,32 @@ impl Destroyer {
             peer = %refused.peer,
             "{MAX_PENDING} peers wait for their sockets to be destroyed; this one's are not"
         );
-        if let Err(error) = self.signals.try_send(refused.all_failed()) {
+        let failed = count(refused.sockets.len());
+        self.answer_now(&refused, Destroyed { failed, ..NONE });
+    }
+
+    /// Calls off what was asked for of this peer. Never blocks. What waits is answered as
+    /// spared; what is under way ends within a batch, and then is answered.
+    pub fn call_off(&self, peer: &PeerName) {
+        if let Some(waiting) = self.pending.call_off(peer) {
+            let spared = count(waiting.sockets.len());
+            self.answer_now(&waiting, Destroyed { spared, ..NONE });
+        }
+    }
+
+    fn answer_now(&self, request: &Teardown, result: Destroyed) {
+        if let Err(error) = self.signals.try_send(answer(request, result)) {
             warn!(%error, "an answer about destroyed sockets was lost");
         }
     }
 }
+
+const NONE: Destroyed = Destroyed {
+    destroyed: 0,
+    spared: 0,
+    gone: 0,
+    failed: 0,
+};
 
 impl Drop for Destroyer {
     fn drop(&mut self) {
@@ -126,31 +119,58 @@ impl Drop for Destroyer {
     }
 }
 
-/// Queues a request. A newer generation replaces an older one. Gives the request back when
-/// there is no room for it.
-fn put(pending: &Pending<Request>, request: Request) -> Option<Request> {
-    let (peer, generation) = (request.peer.clone(), request.generation);
-    pending.put(&peer, request, |waiting| {
-        let is_late = waiting.generation > generation;
-        if is_late {
-            let waiting = waiting.generation;
-            debug!(%peer, generation, waiting, "an older request came late and is dropped");
-        }
-        is_late
-    })
+fn answer(request: &Teardown, result: Destroyed) -> Signal {
+    Signal::SocketsDestroyed {
+        at: clock::now(),
+        peer: request.peer.clone(),
+        generation: request.generation,
+        result,
+    }
 }
 
-fn run(mut everywhere: Everywhere, pending: &Pending<Request>, answers: &Sender<Signal>) {
+/// Queues a request. Gives it back when there is no room for it.
+fn put(pending: &Pending<Teardown>, request: Teardown) -> Option<Teardown> {
+    let peer = request.peer.clone();
+    pending.put(&peer, request, merge)
+}
+
+fn merge(waiting: &mut Teardown, request: Teardown) {
+    let (peer, generation) = (&request.peer, request.generation);
+    if waiting.generation > generation {
+        let waiting = waiting.generation;
+        debug!(%peer, generation, waiting, "an older request came late and is dropped");
+    } else if waiting.generation == generation
+        && (waiting.spare, request.spare) == (Spare::Progressed, Spare::Progressed)
+    {
+        let known: HashSet<u64> = waiting.sockets.iter().map(|(_, cookie)| *cookie).collect();
+        let new = request.sockets.into_iter();
+        waiting
+            .sockets
+            .extend(new.filter(|(_, cookie)| !known.contains(cookie)));
+    } else {
+        *waiting = request;
+    }
+}
+
+fn run(mut everywhere: Everywhere, pending: &Pending<Teardown>, answers: &Sender<Signal>) {
     let mut worker = Worker::default();
     while let Some(request) = pending.take_first() {
         let mut tables = everywhere.tables();
-        let Some(result) = worker.carry_out(&mut tables, &request, || pending.is_stopped()) else {
+        let Some(result) = worker.carry_out(&mut tables, &request, || wish(pending)) else {
             return;
         };
-        if answers.blocking_send(request.answer(result)).is_err() {
+        if answers.blocking_send(answer(&request, result)).is_err() {
             debug!("nobody takes the answers any more");
             return;
         }
+    }
+}
+
+fn wish(pending: &Pending<Teardown>) -> Wish {
+    match (pending.is_stopped(), pending.is_called_off()) {
+        (true, _) => Wish::Stop,
+        (false, true) => Wish::CallOff,
+        (false, false) => Wish::GoOn,
     }
 }
 

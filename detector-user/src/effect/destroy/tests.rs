@@ -9,11 +9,11 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    Destroyer, Request, count, put,
-    work::{LOOKS, Table, Worker},
+    Destroyer, count, put,
+    work::{LOOKS, Table, Wish, Worker},
 };
 use crate::{
-    core::{Destroyed, FlowId, FlowReading, PeerName, Signal, TcpState, Time},
+    core::{Destroyed, FlowId, FlowReading, PeerName, Signal, Spare, TcpState, Teardown, Time},
     netlink::sock_diag::{DestroyError, SockDiagError, Socket, SocketKey},
     netns::Namespaces,
     pending::Pending,
@@ -126,17 +126,17 @@ fn flows(numbers: impl IntoIterator<Item = u64>) -> Vec<FlowReading> {
     numbers.into_iter().map(flow).collect()
 }
 
-fn request(flows: &[FlowReading]) -> Request {
-    Request {
+fn request(flows: &[FlowReading]) -> Teardown {
+    Teardown {
         peer: PeerName::from_canonical("http://a:9000"),
         generation: 1,
-        silent_since: SILENT_SINCE,
+        spare: Spare::HeardSince(SILENT_SINCE),
         sockets: flows.iter().map(|flow| (flow.id, flow.cookie)).collect(),
     }
 }
 
-fn carry_out(mut table: FakeTable, request: &Request) -> (Destroyed, FakeTable) {
-    let result = Worker::default().carry_out(&mut table, request, || false);
+fn carry_out(mut table: FakeTable, request: &Teardown) -> (Destroyed, FakeTable) {
+    let result = Worker::default().carry_out(&mut table, request, || Wish::GoOn);
     (result.expect("not stopped"), table)
 }
 
@@ -291,23 +291,110 @@ fn without_a_last_look_nothing_is_destroyed() {
 }
 
 #[test]
-fn it_can_be_stopped_between_two_batches() {
-    let mut table = FakeTable {
-        sockets: flows(1..=600),
-        ..FakeTable::default()
-    };
-    let asked = std::cell::Cell::new(0);
-    let stopped = || {
-        asked.set(asked.get() + 1);
-        asked.get() > 1
-    };
-    let result = Worker::default().carry_out(&mut table, &request(&flows(1..=600)), stopped);
-    assert_eq!(result, None);
-    assert_eq!(table.destroyed.len(), 256);
+fn it_can_be_stopped_or_called_off_between_two_batches() {
+    let called_off = Some(result(256, 344, 0, 0));
+    for (wish, told) in [(Wish::Stop, None), (Wish::CallOff, called_off)] {
+        let mut table = FakeTable {
+            sockets: flows(1..=600),
+            ..FakeTable::default()
+        };
+        let asked = std::cell::Cell::new(0);
+        let wish = || {
+            asked.set(asked.get() + 1);
+            if asked.get() > 1 { wish } else { Wish::GoOn }
+        };
+        let result = Worker::default().carry_out(&mut table, &request(&flows(1..=600)), wish);
+        assert_eq!(result, told);
+        assert_eq!(table.destroyed.len(), 256);
+    }
 }
 
-fn of_peer(peer: &str, generation: u64) -> Request {
-    Request {
+fn of_stalled(flows: &[FlowReading]) -> Teardown {
+    Teardown {
+        spare: Spare::Progressed,
+        ..request(flows)
+    }
+}
+
+/// Its peer lives: keepalives on this very socket, and other sockets, are heard.
+#[test]
+fn a_stalled_flow_is_destroyed_though_its_peer_is_heard() {
+    let heard = |n| FlowReading {
+        last_heard: Some(after(3000)),
+        ..flow(n)
+    };
+    let table = FakeTable {
+        sockets: vec![heard(1), heard(2), heard(3)],
+        ..FakeTable::default()
+    };
+    let (told, table) = carry_out(table, &of_stalled(&flows([1, 3])));
+    assert_eq!(told, result(2, 0, 0, 0));
+    assert_eq!(table.sockets, [heard(2)]);
+    assert_eq!(table.looks, 1);
+}
+
+#[test]
+fn a_flow_that_goes_on_is_spared_and_the_stalled_ones_beside_it_are_not() {
+    let acknowledged = FlowReading {
+        unacked_segments: 0,
+        unacked_bytes: 0,
+        ..flow(1)
+    };
+    let going_on = FlowReading {
+        rto_count: 0,
+        ..flow(2)
+    };
+    let shut = FlowReading {
+        send_window_bytes: 0,
+        ..flow(3)
+    };
+    let sockets = vec![acknowledged, going_on, shut, flow(4)];
+    let table = FakeTable {
+        sockets,
+        ..FakeTable::default()
+    };
+    let (told, table) = carry_out(table, &of_stalled(&flows(1..=4)));
+    assert_eq!(told, result(1, 3, 0, 0));
+    assert_eq!(table.destroyed, [SocketKey::of_flow(&flow(4))]);
+}
+
+#[test]
+fn stalled_flows_of_one_peer_are_waited_for_together() {
+    let pending = Pending::default();
+    for numbers in [1..=2, 2..=3] {
+        assert_eq!(put(&pending, of_stalled(&flows(numbers))), None);
+    }
+    assert_eq!(pending.take_first(), Some(of_stalled(&flows(1..=3))));
+    // The peer's death covers all of its sockets.
+    put(&pending, of_stalled(&flows(1..=2)));
+    put(&pending, request(&flows([3])));
+    assert_eq!(pending.take_first(), Some(request(&flows([3]))));
+}
+
+#[tokio::test]
+async fn what_waits_and_is_called_off_is_answered_as_spared() {
+    let (signals, mut answers) = mpsc::channel(1);
+    // No thread takes what waits.
+    let destroyer = Destroyer {
+        pending: Default::default(),
+        signals,
+    };
+    let asked = request(&flows(1..=3));
+    destroyer.request(asked.clone());
+    destroyer.call_off(&PeerName::from_canonical("http://b:9000"));
+    assert!(answers.try_recv().is_err());
+    destroyer.call_off(&asked.peer);
+    let answer = answers.recv().await.unwrap();
+    let Signal::SocketsDestroyed { result: told, .. } = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(told, result(0, 3, 0, 0));
+    destroyer.call_off(&asked.peer);
+    assert!(answers.try_recv().is_err(), "answered once");
+}
+
+fn of_peer(peer: &str, generation: u64) -> Teardown {
+    Teardown {
         peer: PeerName::from_canonical(peer),
         generation,
         ..request(&flows([1]))

@@ -7,11 +7,11 @@ use std::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Request, count,
+    count,
     rule::{self, Unfit},
 };
 use crate::{
-    core::{Destroyed, FlowId, PeerName, Time},
+    core::{Destroyed, FlowId, PeerName, Spare, Teardown, Time},
     netlink::sock_diag::{DestroyError, SockDiagError, Socket, Tables},
 };
 
@@ -60,6 +60,8 @@ enum Ending {
     Silent,
     /// A socket of the peer has heard something.
     Heard,
+    /// Nobody wants it any more.
+    CalledOff,
     /// The kernel destroys no sockets, or not for us.
     Refused,
     /// The kernel did not answer as it should.
@@ -71,10 +73,21 @@ impl Ending {
         match self {
             Self::Silent => "silent",
             Self::Heard => "heard",
+            Self::CalledOff => "called_off",
             Self::Refused => "refused",
             Self::NoAnswer => "no_answer",
         }
     }
+}
+
+/// What is wanted of a request that is being carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    GoOn,
+    /// Nothing more is to be destroyed, and what is left counts as spared.
+    CallOff,
+    /// Nobody waits for the answer.
+    Stop,
 }
 
 /// Carries out one request after the other.
@@ -85,25 +98,27 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// What became of the sockets; `None` when it was `stopped` half-way.
+    /// What became of the sockets; `None` when it was stopped half-way. What is wanted is
+    /// asked before each batch.
     pub(super) fn carry_out(
         &mut self,
         table: &mut impl Table,
-        request: &Request,
-        stopped: impl Fn() -> bool,
+        request: &Teardown,
+        wish: impl Fn() -> Wish,
     ) -> Option<Destroyed> {
         let mut result = Destroyed::default();
         let mut left = fit(table, request, &mut result);
         let addrs: BTreeSet<IpAddr> = left.iter().map(|(flow, _)| flow.remote.ip()).collect();
         let mut ending = Ending::Silent;
         while ending == Ending::Silent && !left.is_empty() {
-            if stopped() {
-                return None;
-            }
-            ending = self.batch(table, request, &addrs, &mut left, &mut result);
+            ending = match wish() {
+                Wish::Stop => return None,
+                Wish::CallOff => Ending::CalledOff,
+                Wish::GoOn => self.batch(table, request, &addrs, &mut left, &mut result),
+            };
         }
         match ending {
-            Ending::Heard => result.spared += count(left.len()),
+            Ending::Heard | Ending::CalledOff => result.spared += count(left.len()),
             _ => result.failed += count(left.len()),
         }
         info!(
@@ -114,7 +129,8 @@ impl Worker {
             spared = result.spared,
             gone = result.gone,
             failed = result.failed,
-            "sockets of a dead peer"
+            "{}",
+            what(request)
         );
         Some(result)
     }
@@ -123,7 +139,7 @@ impl Worker {
     fn batch(
         &mut self,
         table: &mut impl Table,
-        request: &Request,
+        request: &Teardown,
         addrs: &BTreeSet<IpAddr>,
         left: &mut Vec<(FlowId, u64)>,
         result: &mut Destroyed,
@@ -147,9 +163,16 @@ impl Worker {
         result.gone += count(before - left.len());
 
         if let Some(at) = heard {
-            let after = at.since(request.silent_since);
-            debug!(peer = %request.peer, ?after, "heard since it was called silent");
+            debug!(peer = %request.peer, ?at, "heard since it was called silent");
             return Ending::Heard;
+        }
+        if request.spare == Spare::Progressed {
+            let before = left.len();
+            left.retain(|(_, cookie)| {
+                let socket = there.get(cookie);
+                !socket.is_some_and(|socket| socket.reading.is_progressing())
+            });
+            result.spared += count(before - left.len());
         }
         for _ in 0..BATCH {
             let Some((flow, cookie)) = left.pop() else {
@@ -192,7 +215,7 @@ impl Worker {
         };
         debug!(%peer, %flow, %error, "not destroyed");
         if !self.has_warned {
-            warn!(%peer, %error, "a dead peer's sockets cannot be destroyed; told once");
+            warn!(%peer, %error, "sockets cannot be destroyed; told once");
             self.has_warned = true;
         }
         result.failed += 1;
@@ -206,7 +229,7 @@ impl Worker {
 }
 
 /// The sockets that can be named exactly; the others count as failed.
-fn fit(table: &impl Table, request: &Request, result: &mut Destroyed) -> Vec<(FlowId, u64)> {
+fn fit(table: &impl Table, request: &Teardown, result: &mut Destroyed) -> Vec<(FlowId, u64)> {
     let reaches = |netns| table.reaches(netns);
     let mut unfit = None;
     let mut left = request.sockets.clone();
@@ -220,7 +243,7 @@ fn fit(table: &impl Table, request: &Request, result: &mut Destroyed) -> Vec<(Fl
     });
     result.failed = count(request.sockets.len() - left.len());
     if let Some(reason) = unfit {
-        let what = match reason {
+        let why = match reason {
             Unfit::NoCookie => "their cookies are not known",
             Unfit::ForeignNamespace => {
                 "they are in another network namespace, which is gone or was never named \
@@ -231,25 +254,36 @@ fn fit(table: &impl Table, request: &Request, result: &mut Destroyed) -> Vec<(Fl
             peer = %request.peer,
             sockets = result.failed,
             reason = reason.as_str(),
-            "some sockets of a dead peer cannot be destroyed: {what}"
+            "some {} cannot be destroyed: {why}",
+            what(request)
         );
     }
     left
 }
 
-/// All of the peer's sockets, and when it was heard, if it was since it was called silent.
+fn what(request: &Teardown) -> &'static str {
+    match request.spare {
+        Spare::HeardSince(_) => "sockets of a dead peer",
+        Spare::Progressed => "stalled sockets of a living peer",
+    }
+}
+
+/// All of the peer's sockets, and when it was heard, if that spares them.
 fn look(
     table: &mut impl Table,
-    request: &Request,
+    request: &Teardown,
     addrs: &BTreeSet<IpAddr>,
 ) -> Result<(Vec<Socket>, Option<Time>), SockDiagError> {
+    let Spare::HeardSince(silent_since) = request.spare else {
+        return Ok((table.sockets(addrs)?, None));
+    };
     let mut looks = 0;
     loop {
         let look = table.sockets(addrs)?;
         looks += 1;
         let times = look.iter().map(|socket| socket.reading.last_heard);
         let resolution = table.resolution();
-        let heard = rule::heard_since(times, request.silent_since, resolution);
+        let heard = rule::heard_since(times, silent_since, resolution);
         if heard.is_none() || looks == LOOKS {
             return Ok((look, heard));
         }

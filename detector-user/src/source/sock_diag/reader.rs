@@ -44,7 +44,11 @@ impl Reader {
     /// Asks for the sockets with this peer's addresses. Never blocks. A request for a peer
     /// that still waits replaces it; one too many is answered as unreadable at once.
     pub fn request(&self, peer: PeerName, addrs: Vec<IpAddr>) {
-        if self.pending.put(&peer, addrs, |_| false).is_none() {
+        if self
+            .pending
+            .put(&peer, addrs, |waiting, addrs| *waiting = addrs)
+            .is_none()
+        {
             return;
         }
         warn!(%peer, "{MAX_PENDING} peers wait for their sockets to be read; this one is not");

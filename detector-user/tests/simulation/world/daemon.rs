@@ -2,7 +2,7 @@
 
 use detector_user::core::{
     Breaker, Destroyed, Effect, FlowReading, NetworkEvent, PeerState, Route, Signal, SourceKind,
-    Time, Verdict,
+    Spare, Time, Verdict,
 };
 
 use super::{Asked, Event, Order, World};
@@ -175,23 +175,21 @@ impl World {
                 self.queue
                     .push(self.now + after, Event::ProbeSent { asked });
             }
-            Effect::DestroySockets {
-                peer,
-                generation,
-                silent_since,
-                sockets,
-            } => {
-                if let Some(host) = self.host_named(&peer) {
-                    let done = Destroyed::default();
+            Effect::DestroySockets(teardown) => {
+                if let Some(host) = self.host_named(&teardown.peer) {
+                    self.orders += 1;
                     let order = Box::new(Order {
-                        generation,
-                        silent_since,
-                        sockets,
-                        done,
+                        number: self.orders,
+                        teardown,
                     });
                     let after = self.rng.between(us(100), us(3000));
                     self.queue
                         .push(self.now + after, Event::Destroy { host, order });
+                }
+            }
+            Effect::CancelTeardown { peer } => {
+                if let Some(host) = self.host_named(&peer) {
+                    self.called_off.insert(host, self.orders);
                 }
             }
             Effect::Publish(state) => self.published(state),
@@ -253,34 +251,43 @@ impl World {
     }
 
     /// SOCK_DESTROY, socket by socket, after a last look at each.
-    pub(super) fn destroy(&mut self, host: usize, mut order: Order) {
-        for (id, cookie) in std::mem::take(&mut order.sockets) {
+    pub(super) fn destroy(&mut self, host: usize, order: Order) {
+        let Order { number, teardown } = order;
+        let is_called_off = self.called_off.get(&host) >= Some(&number);
+        let mut done = Destroyed::default();
+        for (id, cookie) in teardown.sockets {
             let found = self.flows.iter().position(|flow| {
                 flow.sender.cookie == cookie
                     && flow.sender.id == id
                     && flow.sender.phase != Phase::Closed
             });
             let Some(flow) = found else {
-                order.done.gone += 1;
+                done.gone += 1;
                 continue;
             };
             let reading = self.flows[flow].sender.reading(self.now);
-            if reading
-                .last_heard
-                .is_some_and(|at| at > order.silent_since + ms(10))
-            {
-                order.done.spared += 1;
+            if is_called_off || is_spared(teardown.spare, &reading) {
+                done.spared += 1;
                 continue;
             }
-            order.done.destroyed += 1;
+            done.destroyed += 1;
             self.end(flow, ECONNABORTED);
         }
         let signal = Signal::SocketsDestroyed {
             at: self.now,
-            peer: self.hosts[host].name.clone(),
-            generation: order.generation,
-            result: order.done,
+            peer: teardown.peer,
+            generation: teardown.generation,
+            result: done,
         };
         self.deliver(signal);
+    }
+}
+
+fn is_spared(spare: Spare, reading: &FlowReading) -> bool {
+    match spare {
+        Spare::HeardSince(silent_since) => reading
+            .last_heard
+            .is_some_and(|at| at > silent_since + ms(10)),
+        Spare::Progressed => reading.is_progressing(),
     }
 }

@@ -6,11 +6,12 @@ mod judge;
 mod net;
 mod probes;
 
-use std::{collections::VecDeque, time::Duration};
-
-use detector_user::core::{
-    Destroyed, FlowId, PeerState, ProbeEvent, ProbeId, ProbeTarget, Signal, Time,
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
 };
+
+use detector_user::core::{PeerState, ProbeEvent, ProbeId, ProbeTarget, Signal, Teardown, Time};
 
 use crate::{
     checks::{Checks, Violation},
@@ -151,10 +152,8 @@ struct Asked {
 /// Sockets to be destroyed.
 #[derive(Debug)]
 struct Order {
-    generation: u64,
-    silent_since: Time,
-    sockets: Vec<(FlowId, u64)>,
-    done: Destroyed,
+    number: u64,
+    teardown: Teardown,
 }
 
 #[derive(Debug)]
@@ -162,6 +161,9 @@ pub struct World {
     pub script: Script,
     pub now: Time,
     queue: Queue<Event>,
+    /// Teardowns so far, and of each host the last one that was called off.
+    orders: u64,
+    called_off: BTreeMap<usize, u64>,
     rng: Rng,
     pub hosts: Vec<Host>,
     pub flows: Vec<Flow>,
@@ -269,6 +271,8 @@ impl World {
         let mut world = Self {
             now: START,
             queue: Queue::new(),
+            orders: 0,
+            called_off: BTreeMap::new(),
             rng: Rng::new(script.seed ^ 0xdead),
             driver: Driver::new(script.settings.clone(), watch.replay),
             checks: Checks::new(hosts.len(), &script.settings),
