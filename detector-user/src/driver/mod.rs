@@ -182,7 +182,7 @@ impl Driver {
     }
 
     fn signal(&mut self, mut signal: Signal) {
-        if !self.drop_what_is_let_go(&mut signal) {
+        if !self.drop_what_is_no_evidence(&mut signal) {
             return;
         }
         self.outlets.metrics.signal(&signal);
