@@ -337,6 +337,8 @@ async fn what_a_container_hears_from_itself_keeps_no_dead_peer_alive() -> anyhow
             site.await_verdict(Verdict::Dead).await?;
 
             let address = format!("{}/32", peer.v4());
+            // To others it does not answer for it.
+            container.exec("sysctl", &["-qw", "net.ipv4.conf.all.arp_ignore=1"])?;
             container.exec("ip", &["addr", "add", &address, "dev", "lo"])?;
             let _server = Traffic::http_server(container).await?;
             let _impostor = Traffic::http_client(container, peer, 2).await?;

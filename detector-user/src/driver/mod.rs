@@ -37,7 +37,7 @@ use crate::{
     record::{Recorder, Taped},
     serve::{Locks, Request},
     source::{
-        ActiveSource, Source as _, Watched, network::NetworkSource, probe::Prober,
+        ActiveSource, Source as _, Watched, network::NetworkSource, probe::Prober, resolve::Names,
         sock_diag::Reader,
     },
 };
@@ -95,6 +95,7 @@ pub async fn run(
         protection,
         destroyer,
         prober,
+        names: finder.names(),
         looked_at: LookedAt::new(namespaces),
         layout: Layout::new(&config),
         outlets,
@@ -129,6 +130,7 @@ struct Driver {
     protection: Protection,
     destroyer: Destroyer,
     prober: Prober,
+    names: Names,
     looked_at: LookedAt,
     layout: Layout,
     outlets: Outlets,
@@ -255,6 +257,14 @@ impl Driver {
         }
     }
 
+    /// Who has just died may be elsewhere by now.
+    fn look_up(&self, state: &PeerState) {
+        let before = self.outlets.last(&state.peer).map(|last| last.verdict);
+        if state.verdict == Verdict::Dead && before != Some(Verdict::Dead) {
+            self.names.look_up(&state.peer);
+        }
+    }
+
     fn request(&mut self, request: Request) {
         let now = clock::now();
         // A client that no longer waits for its answer is no error.
@@ -328,6 +338,7 @@ impl Driver {
                     // First: it is what frees programs that listen to nobody.
                     self.protection.publish(&state);
                     self.check_links(&state);
+                    self.look_up(&state);
                     self.outlets.publish(state);
                 }
                 Effect::Retract { peer, revision } => {
