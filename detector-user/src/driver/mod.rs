@@ -39,7 +39,7 @@ use crate::{
     record::{Recorder, Taped},
     serve::{Locks, Request},
     source::{
-        ActiveSource, Source as _, Watched, network::NetworkSource, probe::Prober,
+        ActiveSource, Source as _, Watched, network::NetworkSource, probe::Prober, resolve::Names,
         sock_diag::Reader,
     },
 };
@@ -99,6 +99,7 @@ pub async fn run(
         protection,
         destroyer,
         prober,
+        names: finder.names(),
         looked_at: LookedAt::new(namespaces),
         correlations: Correlations::default(),
         layout: Layout::new(&config),
@@ -136,6 +137,7 @@ struct Driver {
     protection: Protection,
     destroyer: Destroyer,
     prober: Prober,
+    names: Names,
     looked_at: LookedAt,
     correlations: Correlations,
     layout: Layout,
@@ -199,7 +201,7 @@ impl Driver {
     }
 
     fn signal(&mut self, mut signal: Signal) {
-        if !self.drop_what_is_let_go(&mut signal) {
+        if !self.drop_what_is_no_evidence(&mut signal) {
             return;
         }
         self.outlets.metrics.signal(&signal);
@@ -270,6 +272,14 @@ impl Driver {
     fn check_links(&self, state: &PeerState) {
         if let (Verdict::Suspect, Some(network)) = (state.verdict, &self.network) {
             network.check_links();
+        }
+    }
+
+    /// Who has just died may be elsewhere by now.
+    fn look_up(&self, state: &PeerState) {
+        let before = self.outlets.last(&state.peer).map(|last| last.verdict);
+        if state.verdict == Verdict::Dead && before != Some(Verdict::Dead) {
+            self.names.look_up(&state.peer);
         }
     }
 
@@ -363,6 +373,7 @@ impl Driver {
                     self.check_links(&state);
                     self.correlations.published(clock::now(), &state);
                     self.tell_cascades();
+                    self.look_up(&state);
                     self.outlets.publish(state);
                 }
                 Effect::Retract { peer, revision } => {
