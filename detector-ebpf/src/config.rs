@@ -125,8 +125,6 @@ pub struct SocketOffsets {
     pub rcv_wnd: u16,
     /// `tcp_sock.rx_opt.ts_recent`, `u32`.
     pub ts_recent: u16,
-    /// `tcp_sock.rx_opt.rcv_tsecr`, `u32`.
-    pub rcv_tsecr: u16,
     /// `tcp_sock.tsoffset`, `u32`.
     pub tsoffset: u16,
     /// `tcp_sock.tcp_header_len`, `u16`.
@@ -134,6 +132,13 @@ pub struct SocketOffsets {
     /// The byte of `tcp_sock.rx_opt` with `snd_wscale` in its low and `rcv_wscale` in its
     /// high half.
     pub window_scales: u16,
+    /// `tcp_sock.tcp_clock_cache`, `u64`, nanoseconds.
+    pub clock_cache: u16,
+    /// `tcp_sock.tcp_wstamp_ns`, `u64`.
+    pub wstamp: u16,
+    /// `tcp_sock.tcp_usec_ts`, in bits and not in bytes; since 6.7, may be [`ABSENT`].
+    pub usec_ts_bit: u16,
+    pub _pad: [u16; 2],
 }
 
 /// The global itself.
@@ -155,7 +160,7 @@ pub struct Config {
     pub socket: SocketOffsets,
 }
 
-const _: () = assert!(size_of::<Config>() == 120);
+const _: () = assert!(size_of::<Config>() == 128);
 
 impl TupleOffsets {
     /// A tracepoint that is not there.
@@ -191,10 +196,13 @@ impl SocketOffsets {
         rcv_wup: ABSENT,
         rcv_wnd: ABSENT,
         ts_recent: ABSENT,
-        rcv_tsecr: ABSENT,
         tsoffset: ABSENT,
         header_len: ABSENT,
         window_scales: ABSENT,
+        clock_cache: ABSENT,
+        wstamp: ABSENT,
+        usec_ts_bit: ABSENT,
+        _pad: [0; 2],
     };
 }
 

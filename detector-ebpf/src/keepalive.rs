@@ -17,7 +17,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use detector_ebpf::{
-    SEQUENCES_HEADER, Sequences, SequencesPacket, SequencesQuery, sequences_result,
+    ABSENT, SEQUENCES_HEADER, Sequences, SequencesPacket, SequencesQuery, sequences_result,
 };
 
 use crate::{globals::config, socket::Socket};
@@ -114,19 +114,39 @@ fn describe(socket: *mut bpf_sock) -> Sequences {
     let fields = Socket::at(address(socket));
     Sequences {
         cookie: fields.read(config!(socket.cookie)),
+        sent_ns: sent_ns(fields),
         snd_una: fields.read(config!(socket.snd_una)),
         rcv_nxt: fields.read(config!(socket.rcv_nxt)),
         rcv_wup: fields.read(config!(socket.rcv_wup)),
         rcv_wnd: fields.read(config!(socket.rcv_wnd)),
         snd_wnd: fields.read(config!(socket.snd_wnd)),
         ts_recent: fields.read(config!(socket.ts_recent)),
-        rcv_tsecr: fields.read(config!(socket.rcv_tsecr)),
         tsoffset: fields.read(config!(socket.tsoffset)),
         mark: field!(socket, mark),
         header_len: fields.read(config!(socket.header_len)),
         tcp_state: field!(socket, state) as u8,
         window_scales: fields.read(config!(socket.window_scales)),
+        usec_ts: usec_ts(fields),
     }
+}
+
+/// What the next segment would be stamped with if its clock were not read again
+/// (`__tcp_transmit_skb` in net/ipv4/tcp_output.c).
+#[inline(always)]
+fn sent_ns(fields: Socket) -> u64 {
+    let clock: u64 = fields.read(config!(socket.clock_cache));
+    let paced: u64 = fields.read(config!(socket.wstamp));
+    if clock > paced { clock } else { paced }
+}
+
+#[inline(always)]
+fn usec_ts(fields: Socket) -> u32 {
+    let bit = config!(socket.usec_ts_bit);
+    if bit == ABSENT {
+        return 0;
+    }
+    let byte: u8 = fields.read(bit / 8);
+    u32::from(byte >> (bit % 8)) & 1
 }
 
 /// The socket's address as a number: the verifier lets nobody calculate with a pointer to a

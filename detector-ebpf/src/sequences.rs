@@ -42,6 +42,9 @@ pub struct SequencesQuery {
 pub struct Sequences {
     /// The socket cookie; 0 while nobody has asked the kernel for one.
     pub cookie: u64,
+    /// Not before any segment that was sent, and not after the next one, in nanoseconds: what
+    /// timestamps are made of.
+    pub sent_ns: u64,
     /// The oldest byte that the peer has not acknowledged.
     pub snd_una: u32,
     /// The next byte that is expected of the peer.
@@ -54,8 +57,6 @@ pub struct Sequences {
     pub snd_wnd: u32,
     /// `rx_opt.ts_recent`: the peer's latest timestamp.
     pub ts_recent: u32,
-    /// `rx_opt.rcv_tsecr`: the latest of our timestamps that came back, less `tsoffset`.
-    pub rcv_tsecr: u32,
     /// What is added to our timestamps before they leave.
     pub tsoffset: u32,
     /// The socket's mark, by which it may be routed.
@@ -66,6 +67,8 @@ pub struct Sequences {
     pub tcp_state: u8,
     /// The byte of both window scales: the peer's in the low half, ours in the high one.
     pub window_scales: u8,
+    /// 1 when timestamps count microseconds (since 6.7, by a route's feature), else 0.
+    pub usec_ts: u32,
 }
 
 /// The packet behind its header.
@@ -77,5 +80,5 @@ pub struct SequencesPacket {
 }
 
 const _: () = assert!(size_of::<SequencesQuery>() == 40);
-const _: () = assert!(size_of::<Sequences>() == 48);
-const _: () = assert!(size_of::<SequencesPacket>() == 88);
+const _: () = assert!(size_of::<Sequences>() == 56);
+const _: () = assert!(size_of::<SequencesPacket>() == 96);

@@ -110,7 +110,8 @@ const WANTED: &[Wanted] = wanted! {
     Detail rcv_wup: "tcp_sock"."rcv_wup", 4;
     Detail rcv_wnd: "tcp_sock"."rcv_wnd", 4;
     Detail ts_recent: "tcp_sock"."rx_opt.ts_recent", 4;
-    Detail rcv_tsecr: "tcp_sock"."rx_opt.rcv_tsecr", 4;
+    Detail clock_cache: "tcp_sock"."tcp_clock_cache", 8;
+    Detail wstamp: "tcp_sock"."tcp_wstamp_ns", 8;
     Detail tsoffset: "tcp_sock"."tsoffset", 4;
     Detail header_len: "tcp_sock"."tcp_header_len", 2;
     Detail window_scales: "tcp_sock"."rx_opt.snd_wscale", LOW_HALF;
@@ -153,6 +154,7 @@ impl SocketLayout {
                 (format!("{}.{}", wanted.holder, wanted.path), found)
             })
             .collect();
+        offsets.usec_ts_bit = find_bit(&btf, "tcp_sock", "tcp_usec_ts").unwrap_or(ABSENT);
         Ok(Self {
             offsets,
             fields,
@@ -207,6 +209,15 @@ fn find(btf: &Section<'_>, wanted: &Wanted) -> Result<u16, FieldError> {
         Ok(offset) if offset != ABSENT => Ok(offset),
         _ => Err(FieldError::Placement { holder, path }),
     }
+}
+
+/// The place, in bits, of a bit that not every kernel has.
+fn find_bit(btf: &Section<'_>, holder: &str, name: &str) -> Option<u16> {
+    let mut budget = MAX_MEMBERS;
+    let place = btf
+        .structs_named(holder)
+        .find_map(|found| locate(btf, &found, &[name], 0, 0, &mut budget))?;
+    u16::try_from(place.bits).ok().filter(|_| place.is_bitfield)
 }
 
 /// Finds `path` in a struct or union, looking through anonymous members.

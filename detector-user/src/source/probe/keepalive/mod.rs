@@ -24,8 +24,11 @@
 //! not believed, but in recovery it may undo a reduction of the congestion window. So octets
 //! are for a flow that is doubted already.
 //!
-//! All else in the segment repeats what our kernel told the peer last (acknowledgement and
-//! window) or had back from it (timestamp), so that a peer that reads it learns nothing new.
+//! Our kernel's own window probes are like plain ones, and used up what the peer answers: so
+//! where the window is shut an octet is sent as well.
+//!
+//! All else in the segment repeats what our kernel told the peer last (acknowledgement, window),
+//! so that a peer that reads it learns nothing new.
 //!
 //! # What counts as an answer
 //!
@@ -250,6 +253,11 @@ fn ask(
 ) -> Result<(RawSocket, Question), Errno> {
     let sequences = reader.read(&flow)?.ok_or(Errno::ENOTCONN)?;
     check(&sequences, cookie)?;
+    let kind = if sequences.snd_wnd == 0 {
+        Kind::Octet
+    } else {
+        kind
+    };
     let question = Question::new(flow, sequences, kind);
     let socket = RawSocket::open(&flow, sequences.mark)?;
     socket.ask(&question.segment())?;

@@ -87,8 +87,7 @@ impl Question {
     }
 
     /// The bytes of the segment. It repeats what the kernel told the peer last, so that a
-    /// kernel that reads it learns nothing new: the same acknowledgement with the same window,
-    /// and a timestamp that came back already.
+    /// kernel that reads it learns nothing new: the same acknowledgement with the same window.
     pub(super) fn segment(&self) -> Vec<u8> {
         let at = &self.sequences;
         let has_timestamps = usize::from(at.header_len) == HEADER + TIMESTAMPS;
@@ -105,7 +104,7 @@ impl Question {
         segment.extend([0; 4]);
         if has_timestamps {
             segment.extend([NOP, NOP, 8, 10]);
-            segment.extend(at.rcv_tsecr.wrapping_add(at.tsoffset).to_be_bytes());
+            segment.extend(self.timestamp().to_be_bytes());
             segment.extend(at.ts_recent.to_be_bytes());
         }
         if self.kind == Kind::Octet {
@@ -114,6 +113,17 @@ impl Question {
         let sum = checksum(&self.flow, &segment);
         segment[16..18].copy_from_slice(&sum.to_be_bytes());
         segment
+    }
+
+    /// Ours: neither before one that the peer has seen, or it would drop the segment as a late
+    /// one (PAWS, RFC 7323, section 5), nor after the next of the kernel's, or it would drop that.
+    fn timestamp(&self) -> u32 {
+        let unit = if self.sequences.usec_ts == 0 {
+            1_000_000
+        } else {
+            1_000
+        };
+        ((self.sequences.sent_ns / unit) as u32).wrapping_add(self.sequences.tsoffset)
     }
 
     /// What a segment of the peer's host, from its TCP header on, says about the question.

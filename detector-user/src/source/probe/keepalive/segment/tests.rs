@@ -20,7 +20,7 @@ fn sequences() -> Sequences {
         rcv_wnd: 64 << 10,
         snd_wnd: WINDOW,
         ts_recent: 0x0102_0304,
-        rcv_tsecr: 10,
+        sent_ns: 10_999_999,
         tsoffset: 5,
         header_len: 32,
         tcp_state: 1,
@@ -108,6 +108,21 @@ fn the_segment_repeats_what_the_peer_knows() {
     };
     let bare = Question::new(flow(), sequences, Kind::Plain).segment();
     assert_eq!(bare.len(), HEADER);
+}
+
+#[test]
+fn timestamps_wrap_and_may_be_fine() {
+    let stamped = |usec_ts, sent_ns| {
+        let sequences = Sequences {
+            usec_ts,
+            sent_ns,
+            ..sequences()
+        };
+        Question::new(flow(), sequences, Kind::Plain).timestamp()
+    };
+    assert_eq!(stamped(1, 10_999_999), 10_999 + 5);
+    assert_eq!(stamped(0, (u64::from(u32::MAX) + 1) * 1_000_000), 5);
+    assert_eq!(stamped(0, u64::from(u32::MAX) * 1_000_000), 4);
 }
 
 #[test]
