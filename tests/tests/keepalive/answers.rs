@@ -79,7 +79,7 @@ async fn a_flow_without_options_is_asked_too() -> anyhow::Result<()> {
             std::io::Result::Ok(())
         })??;
         let mut asker = Asker::on(us)?;
-        let mut pair = pair(us, peer, peer.v4())?;
+        let pair = pair(us, peer, peer.v4())?;
         for _ in 0..5 {
             assert_eq!(asker.answer(pair.target).await?, ProbeAnswer::Ack);
             exchange(&pair)?;
@@ -213,7 +213,7 @@ async fn firewalls_that_know_the_flow_let_it_pass() -> anyhow::Result<()> {
             host.exec("nft", &[CAREFUL])?;
         }
         let mut asker = Asker::on(us)?;
-        let mut pair = pair(us, peer, peer.v4())?;
+        let pair = pair(us, peer, peer.v4())?;
         for _ in 0..50 {
             assert_eq!(asker.answer(pair.target).await?, ProbeAnswer::Ack);
             tokio::time::sleep(LEAST_SPACING).await;

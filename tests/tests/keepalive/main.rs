@@ -2,7 +2,7 @@
 //! answer, and that the flow's programs notice nothing.
 
 mod answers;
-//mod flood;
+mod flood;
 mod limits;
 mod silence;
 

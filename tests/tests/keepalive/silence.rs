@@ -2,17 +2,21 @@
 
 use std::{
     io::{Read as _, Write as _},
+    net::TcpStream,
     thread,
     time::Duration,
 };
 
 use anyhow::Context as _;
 use detector_tests::{Cut, Loss, testbed};
-use detector_user::{core::ProbeAnswer, source::probe::LEAST_SPACING};
+use detector_user::{
+    core::{ProbeAnswer, ProbeTarget},
+    source::{ebpf::SequenceReader, probe::LEAST_SPACING},
+};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::{
-    Asker, LIMIT, Pair,
+    A_WHILE, Asker, LIMIT, Pair, SHORT,
     answers::{fill, nft},
     pair, ready,
 };
@@ -72,6 +76,7 @@ async fn a_deaf_peer_that_sends_does_not_answer() -> anyhow::Result<()> {
         });
         assert_eq!(asker.answer(target).await?, ProbeAnswer::Ack);
         nft(peer, "input", "drop")?;
+        tokio::time::sleep(LEAST_SPACING).await;
         for _ in 0..4 {
             asker.silence(target).await?;
             asker.silence(idle.target).await?;
@@ -98,22 +103,32 @@ async fn a_new_window_is_no_answer() -> anyhow::Result<()> {
         let lab = ready(2).await?;
         let (us, peer) = (lab.host(1), lab.host(2));
         let mut asker = Asker::on(us)?;
+        let reader = SequenceReader::load()?;
         let Pair {
             mut ours,
             mut theirs,
             target,
         } = pair(us, peer, peer.v4())?;
-        let filled = fill(&mut ours)?;
+        fill(&mut ours)?;
+        let window = || -> anyhow::Result<u32> {
+            let ProbeTarget::Flow { flow, .. } = target else {
+                unreachable!("a pair is a flow");
+            };
+            let read = us.within(|| reader.read(&flow))??;
+            Ok(read.context("the flow is gone")?.snd_wnd)
+        };
+        assert_eq!(window()?, 0);
         // From here on no segment of ours gets there.
         lab.drops(1, Some(Loss::AllFrom))?;
-        for octet in [false, true] {
-            let errno = asker.first(target, super::SHORT).await?;
-            assert_eq!(errno, 0);
+        for share in [3, 1] {
+            let before = window()?;
+            assert_eq!(asker.first(target, SHORT).await?, 0);
             // Now it makes room, while the question waits.
-            let mut room = vec![0; filled / 8];
+            let mut room = vec![0; readable(&theirs)? / share];
             theirs.read_exact(&mut room)?;
-            let quiet = asker.quiet(super::SHORT + super::A_WHILE).await;
-            quiet.with_context(|| format!("with an octet: {octet}"))?;
+            let quiet = asker.quiet(SHORT + A_WHILE).await;
+            quiet.with_context(|| format!("after 1 of {share}"))?;
+            assert_ne!(window()?, before, "the peer told of no window");
             tokio::time::sleep(LEAST_SPACING).await;
         }
         lab.drops(1, None)?;
@@ -121,4 +136,10 @@ async fn a_new_window_is_no_answer() -> anyhow::Result<()> {
         Ok(())
     })
     .await
+}
+
+/// How much there is to read.
+fn readable(stream: &TcpStream) -> anyhow::Result<usize> {
+    let mut buffer = vec![0; 16 << 20];
+    Ok(stream.peek(&mut buffer)?)
 }
