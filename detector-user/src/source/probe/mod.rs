@@ -24,7 +24,7 @@ mod waiting;
 mod worker;
 
 pub use self::{
-    keepalive::{LEAST_SPACING, PLAIN_SPACING},
+    keepalive::{KeepaliveProofError, LEAST_SPACING, PLAIN_SPACING, prove as prove_keepalives},
     neighbour::Access,
 };
 

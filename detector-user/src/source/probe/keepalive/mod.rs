@@ -21,8 +21,9 @@
 //! which the peer has had already and drops again (RFC 1122, section 4.2.3.6): that is
 //! acknowledged each time, with a D-SACK (RFC 2883) where the flow has SACK. A D-SACK says to
 //! our kernel that something was sent twice for nothing: one that answers no retransmission is
-//! not believed, but in recovery it may undo a reduction of the congestion window. So octets
-//! are for a flow that is doubted already.
+//! not believed, but on a flow with losses it may undo a reduction of the congestion window
+//! (of 100 octets a second at 2 % loss, two did). So octets are for a flow that is doubted
+//! already.
 //!
 //! Our kernel's own window probes are like plain ones, and used up what the peer answers: so
 //! where the window is shut an octet is sent as well.
@@ -60,6 +61,7 @@
 //! (`fib_multipath_hash_policy` 1), a raw segment may leave by another route than its flow's.
 
 mod history;
+mod proof;
 mod segment;
 mod socket;
 
@@ -75,11 +77,14 @@ use nix::{
 };
 use tracing::{debug, warn};
 
-pub use self::history::{LEAST_SPACING, PLAIN_SPACING};
 use self::{
     history::History,
     segment::{Heard, Kind, Question},
     socket::RawSocket,
+};
+pub use self::{
+    history::{LEAST_SPACING, PLAIN_SPACING},
+    proof::{KeepaliveProofError, prove},
 };
 use super::{MAX_PROBES, Order, report::Report, waiting::Waiting};
 use crate::{
