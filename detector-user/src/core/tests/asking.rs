@@ -2,36 +2,11 @@
 
 use super::*;
 
-const ALL: fn(ProbeTarget) -> Option<ProbeAnswer> = |target| {
-    Some(match target {
-        ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour(CARD),
-        ProbeTarget::Connect(Endpoint { port: 9000, .. }) => ProbeAnswer::SynAck,
-        ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => ProbeAnswer::Reset,
-        ProbeTarget::Flow { .. } => ProbeAnswer::Ack,
-    })
-};
-const NONE: fn(ProbeTarget) -> Option<ProbeAnswer> = |_| None;
-const NEIGHBOUR: fn(ProbeTarget) -> Option<ProbeAnswer> = |target| match target {
-    ProbeTarget::Neighbour { .. } => Some(ProbeAnswer::Neighbour(CARD)),
-    _ => None,
-};
-
-fn route(world: &mut World, gateway: Option<std::net::IpAddr>) {
-    let route = Some(Route { link: 2, gateway });
-    world.signal(Signal::Network {
-        at: world.now,
-        event: NetworkEvent::Route {
-            addr: endpoint().addr,
-            route,
-        },
-    });
-}
-
 /// A peer on the link that answers everything, with one idle connection.
 fn asked(settings: Settings) -> World {
     let mut world = World::new(settings);
     world.answers = ALL;
-    route(&mut world, None);
+    world.route(None);
     world.at(1);
     world.look(2, vec![idle(0, 0)]);
     assert_eq!(world.state().verdict, Verdict::Alive);
@@ -167,7 +142,7 @@ fn a_stuck_flow_of_a_peer_that_answers_is_not_a_dead_peer() {
 #[test]
 fn who_never_answered_does_not_count_when_silent() {
     let mut world = World::new(Settings::default());
-    route(&mut world, None);
+    world.route(None);
     world.at(1);
     assert_eq!(world.probed.len(), 3);
     world.look(2, vec![idle(0, 0)]);
@@ -215,7 +190,7 @@ fn a_probe_that_was_not_sent_is_no_evidence() {
 fn behind_a_router_the_neighbour_is_not_the_peer() {
     let mut world = World::new(Settings::default());
     world.answers = ALL;
-    route(&mut world, Some([10, 0, 0, 1].into()));
+    world.route(Some([10, 0, 0, 1].into()));
     world.at(1);
     let asked_peer = |(_, target): &&(u64, ProbeTarget)| target.addr() == endpoint().addr;
     let is_neighbour = |(_, t): &(u64, ProbeTarget)| matches!(t, ProbeTarget::Neighbour { .. });
@@ -359,7 +334,7 @@ fn it_is_told_now_and_then_that_the_peer_was_heard() {
 #[test]
 fn a_neighbour_that_the_kernel_could_not_find_counts() {
     let mut world = World::alive(1);
-    route(&mut world, None);
+    world.route(None);
     world.cut(1);
     let before = world.unanswered();
     world.look(300, all_stalled(1, 1));
