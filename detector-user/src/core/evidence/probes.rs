@@ -99,6 +99,11 @@ impl Probes {
             .retain(|asked| targets.iter().any(|known| known.target == asked.target));
     }
 
+    /// Whether flows can be probed here is found out anew.
+    pub(in crate::core) fn retry_flows(&mut self) {
+        self.no_keepalives = false;
+    }
+
     /// All targets: to find out who answers. Of flows one is enough.
     pub(in crate::core) fn all(&self) -> Vec<ProbeTarget> {
         let flows = self.flows().take(1).map(|flow| flow.target);
@@ -246,7 +251,11 @@ impl Probes {
             }
             ProbeOutcome::Answered(answer) => {
                 let asked = place.and_then(|place| self.outstanding.remove(place));
-                self.flows_answer |= answer == ProbeAnswer::Ack;
+                if answer == ProbeAnswer::Ack {
+                    self.flows_answer = true;
+                    // One answer does for all that was asked on the flow.
+                    self.outstanding.retain(|o| o.target != event.target);
+                }
                 if let Some(target) = self.target_mut(event.target) {
                     target.answered(event.at, answer);
                 }

@@ -279,6 +279,7 @@ impl Path {
         if rhythm.survey_due <= now {
             rhythm.surveyed(now);
             rhythm.due = now + missing_after;
+            self.evidence.probes.retry_flows();
             return self.evidence.probes.all();
         }
         let waiting = self.evidence.probes.waiting_since(&self.evidence.heard);

@@ -251,7 +251,11 @@ impl World {
     }
 
     /// The same until the peer is Dead; says when, if it is.
-    fn run_until_dead(&mut self, until: u64, flows: impl Fn(u64) -> Vec<FlowReading>) -> Option<u64> {
+    fn run_until_dead(
+        &mut self,
+        until: u64,
+        flows: impl Fn(u64) -> Vec<FlowReading>,
+    ) -> Option<u64> {
         while self.state().verdict != Verdict::Dead {
             let next = millis(self.now) + 1;
             if next > until {

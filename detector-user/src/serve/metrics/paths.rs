@@ -9,7 +9,7 @@ use prometheus::{IntGaugeVec, Registry};
 
 use super::{series::gauges, set};
 use crate::{
-    config::MAX_ADDRESSES,
+    core::MAX_ADDRESSES,
     core::{PeerName, PeerState, Verdict},
 };
 

@@ -6,9 +6,9 @@ use super::*;
 use crate::{
     clock,
     core::{
-        Breaker, Detector, Endpoint, FlowEvent, FlowEventKind, FlowId, Operation, OperationReport,
-        Outcome, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Reason, Settings,
-        Time, Verdict, testing::unknown,
+        Breaker, Endpoint, FlowEvent, FlowEventKind, FlowId, Operation, OperationReport, Outcome,
+        ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Reason, Time, Verdict,
+        testing::unknown,
     },
     insight::{Correlations, Pool, outlook},
 };

@@ -54,7 +54,7 @@ impl Worker {
             epoll,
             report: Report::new(signals),
             connects: Connects::new(namespaces.clone(), shared.most),
-            keepalives: Keepalives::new(namespaces),
+            keepalives: Keepalives::new(namespaces, shared.most),
             neighbours: Neighbours::new(Arc::clone(&shared)),
             shared,
         }

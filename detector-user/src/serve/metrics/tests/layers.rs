@@ -89,7 +89,7 @@ fn the_addresses_of_a_peer_are_bounded() {
     };
     metrics.state_published(None, &many);
     let series = metrics.render().matches("detector_path_verdict{").count();
-    assert_eq!(series, crate::config::MAX_ADDRESSES * Verdict::ALL.len());
+    assert_eq!(series, crate::core::MAX_ADDRESSES * Verdict::ALL.len());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{super::MAX_PROBES, segment::Kind};
+use super::segment::Kind;
 use crate::core::{FlowId, Time};
 
 /// From this long after the last one on, the next keepalive on a flow carries nothing: longer
@@ -10,15 +10,24 @@ use crate::core::{FlowId, Time};
 pub const PLAIN_SPACING: Duration = Duration::from_millis(600);
 
 /// What is asked on one flow sooner than this after the last one fails with `EAGAIN`.
-pub const LEAST_SPACING: Duration = Duration::from_millis(10);
+pub const LEAST_SPACING: Duration = Duration::from_millis(2);
 
 /// When each flow was last asked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct History {
+    most: usize,
     asked: HashMap<FlowId, Time>,
 }
 
 impl History {
+    /// Of `most` flows, those that were asked lately.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            asked: HashMap::new(),
+        }
+    }
+
     /// What may be asked on the flow now; `None` where it is too soon.
     pub(super) fn next(&self, flow: FlowId, now: Time) -> Option<Kind> {
         let Some(&last) = self.asked.get(&flow) else {
@@ -32,7 +41,7 @@ impl History {
     }
 
     pub(super) fn asked(&mut self, flow: FlowId, now: Time) {
-        if self.asked.len() >= MAX_PROBES {
+        if self.asked.len() >= self.most {
             self.asked
                 .retain(|_, &mut last| now.since(last) < PLAIN_SPACING);
         }
@@ -44,6 +53,8 @@ impl History {
 mod tests {
     use super::*;
 
+    const MOST: usize = 64;
+
     fn flow(port: u16) -> FlowId {
         FlowId {
             netns: 0,
@@ -54,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_again_soon_carries_an_octet() {
-        let mut history = History::default();
+        let mut history = History::new(MOST);
         let begun = Time::from_nanos(1);
         assert_eq!(history.next(flow(1), begun), Some(Kind::Plain));
         history.asked(flow(1), begun);
@@ -70,9 +81,9 @@ mod tests {
 
     #[test]
     fn what_is_long_ago_is_forgotten() {
-        let mut history = History::default();
+        let mut history = History::new(MOST);
         let begun = Time::from_nanos(1);
-        for port in 0..MAX_PROBES as u16 {
+        for port in 0..MOST as u16 {
             history.asked(flow(port), begun);
         }
         let later = begun + PLAIN_SPACING;

@@ -86,7 +86,7 @@ pub use self::{
     history::{LEAST_SPACING, PLAIN_SPACING},
     proof::{KeepaliveProofError, prove},
 };
-use super::{MAX_PROBES, Order, report::Report, waiting::Waiting};
+use super::{Order, report::Report, waiting::Waiting};
 use crate::{
     clock,
     core::{FlowId, ProbeAnswer, ProbeId, ProbeTarget, Time},
@@ -126,16 +126,17 @@ struct Asked {
 }
 
 impl Keepalives {
-    pub(super) fn new(namespaces: Namespaces) -> Self {
+    /// Up to `most` at a time, and no more than this process may open.
+    pub(super) fn new(namespaces: Namespaces, most: usize) -> Self {
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         Self {
             reader: Err(Errno::EOPNOTSUPP),
             namespaces,
             waiting: Waiting::new(),
             by_flow: HashMap::new(),
-            history: History::default(),
+            history: History::new(most),
             // Beside those of connects, which take half.
-            max: usize::try_from(files / 8).map_or(MAX_PROBES, |max| max.min(MAX_PROBES)),
+            max: usize::try_from(files / 8).map_or(most, |max| max.min(most)),
         }
     }
 
@@ -154,8 +155,8 @@ impl Keepalives {
         cookie: u64,
         report: &mut Report,
     ) -> Result<(), Errno> {
-        if self.by_flow.contains_key(&flow) {
-            return Err(Errno::EALREADY);
+        if let Some(&token) = self.by_flow.get(&flow) {
+            return self.send_again(token, order, flow, report);
         }
         if self.waiting.len() >= self.max {
             return Err(Errno::EAGAIN);
@@ -178,6 +179,28 @@ impl Keepalives {
         let deadline = sent_at + order.give_up_after;
         self.by_flow
             .insert(flow, self.waiting.insert(deadline, asked));
+        Ok(())
+    }
+
+    /// Asks on a flow where an answer is waited for already: one answer will do for both.
+    fn send_again(
+        &mut self,
+        token: u64,
+        order: &Order,
+        flow: FlowId,
+        report: &mut Report,
+    ) -> Result<(), Errno> {
+        let sent_at = clock::now();
+        self.history.next(flow, sent_at).ok_or(Errno::EAGAIN)?;
+        let asked = self.waiting.get_mut(token).ok_or(Errno::EAGAIN)?;
+        if asked.target != order.target {
+            return Err(Errno::ESTALE);
+        }
+        asked.question = asked.question.with_octet();
+        asked.socket.send(&asked.question.segment())?;
+        asked.probe = order.probe;
+        self.history.asked(flow, sent_at);
+        report.sent(sent_at, order);
         Ok(())
     }
 

@@ -72,6 +72,11 @@ impl Question {
         }
     }
 
+    /// The question once more, soon after.
+    pub(super) fn with_octet(self) -> Self {
+        self.again(self.window)
+    }
+
     /// The question once more, after `window` was heard.
     pub(super) fn again(self, window: u32) -> Self {
         Self {
