@@ -27,7 +27,10 @@ fn a_word_is_published_and_taken_back() {
     let mut world = World::alive(1);
     let evidence = world.breaker();
     for (word, shown) in [
-        (Administrator::ForcedOpen, (Breaker::Open, Reason::ForcedOpen)),
+        (
+            Administrator::ForcedOpen,
+            (Breaker::Open, Reason::ForcedOpen),
+        ),
         (
             Administrator::ForcedClosed,
             (Breaker::Closed, Reason::ForcedClosed),

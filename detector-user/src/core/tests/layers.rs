@@ -66,7 +66,11 @@ fn what_the_kernel_hears_of_a_dead_peer_s_card_has_its_host_probed() {
         state: NeighbourState::Reachable,
         hardware: Some(CARD),
     });
-    assert_eq!(world.state().verdict, Verdict::Dead, "it is no sign of life");
+    assert_eq!(
+        world.state().verdict,
+        Verdict::Dead,
+        "it is no sign of life"
+    );
     world.run(last + 53, |_| vec![idle(0, 0)]);
     assert_eq!(world.state().verdict, Verdict::Alive);
     assert_eq!(world.state().breaker, Breaker::Closed);

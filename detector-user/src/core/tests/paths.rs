@@ -44,7 +44,13 @@ fn two_addresses() -> World {
     });
     world.run_each(4000, both);
     assert_eq!(world.state().paths.len(), 2);
-    assert!(world.state().paths.iter().all(|p| p.verdict == Verdict::Alive));
+    assert!(
+        world
+            .state()
+            .paths
+            .iter()
+            .all(|p| p.verdict == Verdict::Alive)
+    );
     world
 }
 
