@@ -107,6 +107,7 @@ impl Path {
         if changed {
             self.set_routes(now, context.around());
         }
+        self.tell_awaiting(context);
         changed
     }
 
