@@ -207,7 +207,8 @@ fn other_addresses_take_their_evidence_with_them() {
     // The new host, last heard before the old one was found dead.
     let mut flow = idle(0, 100);
     flow.id.remote.set_ip(other.addr);
-    world.look(700, vec![flow]);
+    world.at(700);
+    world.read(ms(700), other.addr, vec![flow]);
     assert_eq!(world.state().verdict, Verdict::Alive);
 }
 

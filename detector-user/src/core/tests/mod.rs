@@ -198,14 +198,16 @@ impl World {
 
     /// Time passes, and whatever falls due is done on time.
     fn at(&mut self, millis: u64) {
+        let mut at_once = 0;
         while let Some(due) = self.detector.poll_timeout()
             && due <= ms(millis)
         {
+            // What an answer calls for may be due at the moment that it comes.
+            at_once = if due > self.now { 0 } else { at_once + 1 };
+            assert!(at_once < 5, "it stays due: {due:?}");
             self.now = due.max(self.now);
             self.detector.handle_timeout(self.now);
             self.drain();
-            let next = self.detector.poll_timeout();
-            assert!(next > Some(self.now), "nothing stays due: {next:?}");
         }
         self.now = ms(millis);
     }
