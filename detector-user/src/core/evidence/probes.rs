@@ -30,8 +30,9 @@ pub(in crate::core) const GIVE_UP_AFTER: Duration = Duration::from_millis(900);
 /// A peer that is heard this soon after a probe it does not answer could have answered.
 const CONTRADICTED_WITHIN: Duration = Duration::from_millis(50);
 
-/// The most probes that are remembered at a time: more than any path needs.
-const OUTSTANDING_KEPT: usize = 128;
+/// The most probes that are remembered at a time: more than any path needs, by two ways at
+/// once, until its host's detection time has passed.
+const OUTSTANDING_KEPT: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
 struct Outstanding {

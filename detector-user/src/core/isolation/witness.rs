@@ -79,6 +79,12 @@ impl Witnesses {
         self.note(witness);
     }
 
+    /// A witness was heard before the daemon began: it is expected to be heard again, and says
+    /// nothing of what has been since.
+    pub(in crate::core) fn was_heard_before(&mut self, witness: Witness) {
+        self.note(witness);
+    }
+
     /// A host that is known to answer, or may be, was probed.
     pub(in crate::core) fn asked(&mut self, host: IpAddr, at: Time) {
         if self.unanswered.len() < self.kept {

@@ -24,9 +24,9 @@ use std::{
 
 use self::{freeing::Freeing, judging::Doubt, pace::Pace, probing::Probing};
 use super::{
-    Destroyed, Effect, Endpoint, FlowEvent, FlowReading, NeighbourState, NetworkEvent, PeerName,
-    ProbeAnswer, ProbeEvent, ProbeOutcome, Reason, Settings, SourceKind, Time, Trial, TrialError,
-    TrialOutcome, Verdict,
+    Destroyed, Effect, Endpoint, FlowEvent, FlowReading, HEARD_RESOLUTION, NeighbourState,
+    NetworkEvent, PeerName, ProbeAnswer, ProbeEvent, ProbeOutcome, Reason, Settings, SourceKind,
+    Time, Trial, TrialError, TrialOutcome, Verdict,
     context::{Around, Context},
     evidence::{Evidence, Layer, Weight, targets},
     isolation::Witness,
@@ -107,6 +107,7 @@ impl Path {
         if changed {
             self.set_routes(now, context.around());
         }
+        self.tell_awaiting(context);
         changed
     }
 
@@ -245,7 +246,11 @@ impl Path {
             if let Some(witness) = self.witness()
                 && context.isolation.network.is_elsewhere(&[self.addr])
             {
-                context.isolation.witnesses.heard(witness);
+                let witnesses = &mut context.isolation.witnesses;
+                match at > self.doubt.began() + HEARD_RESOLUTION {
+                    true => witnesses.heard(witness),
+                    false => witnesses.was_heard_before(witness),
+                }
             }
         }
         let received = self.evidence.heard.on(Layer::Received);

@@ -4,6 +4,7 @@ mod administrator;
 mod always;
 mod asking;
 mod cards;
+mod cluster;
 mod death;
 mod ending;
 mod flows;
@@ -19,6 +20,7 @@ mod recovery;
 mod reports;
 mod stalls;
 mod starting;
+mod switches;
 
 use std::{net::IpAddr, time::Duration};
 
@@ -134,40 +136,54 @@ impl World {
     }
 
     fn drain(&mut self) {
-        while let Some(effect) = self.detector.poll_effect() {
-            match effect {
-                Effect::Publish(state) => self.published.push(state),
-                Effect::ReadSockets { addr, .. } => {
-                    self.looks_asked += 1;
-                    self.to_read.push(addr);
+        loop {
+            let mut probes = Vec::new();
+            while let Some(effect) = self.detector.poll_effect() {
+                match effect {
+                    Effect::Publish(state) => self.published.push(state),
+                    Effect::ReadSockets { addr, .. } => {
+                        self.looks_asked += 1;
+                        self.to_read.push(addr);
+                    }
+                    Effect::ReportEstablished { on, .. } => self.established_reported.push(on),
+                    Effect::Retract { .. } | Effect::CancelTeardown { .. } => {}
+                    Effect::Heard { at, .. } => self.heard.push(at),
+                    Effect::Probe { probe, target, .. } => probes.push((probe, target)),
+                    effect @ Effect::DestroySockets(_) => self.destroyed.push(effect),
                 }
-                Effect::ReportEstablished { on, .. } => self.established_reported.push(on),
-                Effect::Retract { .. } | Effect::CancelTeardown { .. } => {}
-                Effect::Heard { at, .. } => self.heard.push(at),
-                Effect::Probe { probe, target, .. } => self.probe(probe, target),
-                effect @ Effect::DestroySockets(_) => self.destroyed.push(effect),
+            }
+            if probes.is_empty() {
+                return;
+            }
+            self.probe(probes);
+        }
+    }
+
+    /// Probes leave together, and each is answered then, or never.
+    fn probe(&mut self, mut probes: Vec<(ProbeId, ProbeTarget)>) {
+        probes.retain(|&(probe, target)| self.leaves(probe, target));
+        for (probe, target) in probes {
+            if let Some(answer) = (self.answers)(target) {
+                self.tell(probe, target, ProbeOutcome::Answered(answer));
             }
         }
     }
 
-    /// A probe leaves, and is answered at once or never.
-    fn probe(&mut self, probe: ProbeId, target: ProbeTarget) {
-        if matches!(target, ProbeTarget::Flow { .. }) && !self.keepalives {
+    fn leaves(&mut self, probe: ProbeId, target: ProbeTarget) -> bool {
+        let is_flow = matches!(target, ProbeTarget::Flow { .. });
+        if is_flow && !self.keepalives {
             let outcome = ProbeOutcome::Failed { errno: EOPNOTSUPP };
-            return self.tell(probe, target, outcome);
+            self.tell(probe, target, outcome);
+            return false;
         }
         self.probed.push((millis(self.now), target));
         self.last_probe = probe.0;
-        let outcomes = match self.probes_leave {
-            true => [
-                Some(ProbeOutcome::Sent),
-                (self.answers)(target).map(ProbeOutcome::Answered),
-            ],
-            false => [Some(ProbeOutcome::Failed { errno: 11 }), None],
+        let outcome = match self.probes_leave {
+            true => ProbeOutcome::Sent,
+            false => ProbeOutcome::Failed { errno: 11 },
         };
-        for outcome in outcomes.into_iter().flatten() {
-            self.tell(probe, target, outcome);
-        }
+        self.tell(probe, target, outcome);
+        self.probes_leave
     }
 
     fn tell(&mut self, probe: ProbeId, target: ProbeTarget, outcome: ProbeOutcome) {
@@ -182,14 +198,16 @@ impl World {
 
     /// Time passes, and whatever falls due is done on time.
     fn at(&mut self, millis: u64) {
+        let mut at_once = 0;
         while let Some(due) = self.detector.poll_timeout()
             && due <= ms(millis)
         {
+            // What an answer calls for may be due at the moment that it comes.
+            at_once = if due > self.now { 0 } else { at_once + 1 };
+            assert!(at_once < 5, "it stays due: {due:?}");
             self.now = due.max(self.now);
             self.detector.handle_timeout(self.now);
             self.drain();
-            let next = self.detector.poll_timeout();
-            assert!(next > Some(self.now), "nothing stays due: {next:?}");
         }
         self.now = ms(millis);
     }

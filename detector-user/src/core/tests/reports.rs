@@ -38,9 +38,14 @@ impl World {
         self.look(millis + 260, Vec::new());
     }
 
+    /// The verdict, the breaker, and the reason of the one that is not as usual.
     fn shown(&self) -> (Verdict, Breaker, Reason) {
         let state = self.state();
-        (state.verdict, state.breaker, state.reason)
+        let reason = match state.breaker {
+            Breaker::Closed => state.reason,
+            Breaker::Open | Breaker::HalfOpen => state.breaker_reason,
+        };
+        (state.verdict, state.breaker, reason)
     }
 }
 
@@ -312,7 +317,33 @@ fn it_is_half_open_after_the_recovery_time_out_and_trials_decide() {
         world.drain();
         assert_eq!(world.state().breaker, breaker);
         assert_eq!(world.state().by_reports, breaker == Breaker::Open);
+        let reason = match outcome {
+            TrialOutcome::Succeeded => Reason::TrialSucceeded,
+            TrialOutcome::Failed => Reason::TrialFailed,
+        };
+        assert_eq!(world.state().breaker_reason, reason);
     }
+}
+
+/// The host's card is there, its TCP does not answer.
+#[test]
+fn what_a_failed_trial_opened_no_neighbour_closes() {
+    let mut world = World::unknown();
+    world.fail_and_look(2000);
+    world.at(32_261);
+    let now = world.now;
+    let trial = world.detector.acquire_trial(now, &peer()).unwrap();
+    let failed = TrialOutcome::Failed;
+    let finished = world.detector.finish_trial(now, &peer(), trial.id, failed);
+    assert_eq!(finished, Ok(()));
+    world.drain();
+    world.answers = NEIGHBOUR;
+    world.route(None);
+    world.run(40_000, |_| Vec::new());
+    assert_eq!(world.state().breaker, Breaker::Open);
+    world.answers = ALL;
+    world.run(90_000, |_| Vec::new());
+    assert_eq!(world.state().breaker, Breaker::Closed, "TCP answers");
 }
 
 #[test]

@@ -35,6 +35,8 @@ fn run(world: &mut World, until: u64, first: impl Fn(u64) -> FlowReading) {
             world.run(at, |at| vec![first(at), idle(1, at - 5)]);
             let before = FlowReading {
                 rto_count: count - 1,
+                // It is read before the kernel backs it off.
+                rto: Duration::from_millis(204 << (count - 1)),
                 ..first(at)
             };
             world.event(at, FlowEventKind::Rto { count }, before);
