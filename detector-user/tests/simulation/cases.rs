@@ -39,7 +39,6 @@ fn with_work(work: &[Work], faults: &[Fault], lasts: Duration) -> Script {
                 lasts,
             })
             .collect(),
-        layered: true,
     }
 }
 
@@ -110,7 +109,6 @@ fn deaf(ways: Ways) -> Fault {
 /// Two peers, one of them without connections: it was last heard when the daemon started, and is
 /// due for its survey while this node's switch is dead.
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn nobody_dies_of_this_nodes_own_switch() {
     let script = Script {
         seed: 1,
@@ -124,7 +122,6 @@ fn nobody_dies_of_this_nodes_own_switch() {
             fault: Fault::OwnSwitch,
             lasts: ms(17_011),
         }],
-        layered: false,
     };
     for seed in 1..=20 {
         holds(&Script {
@@ -137,7 +134,6 @@ fn nobody_dies_of_this_nodes_own_switch() {
 /// This machine stands still while its switch is dead, and goes on shortly before that ends: who
 /// was heard last is long ago for everyone.
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn nobody_dies_of_this_nodes_own_switch_after_a_pause() {
     for seed in 1..=8 {
         let faults = [Fault::OwnSwitch, Fault::Pause];
@@ -165,28 +161,24 @@ fn nobody_who_was_long_idle_dies_of_this_nodes_own_switch() {
 }
 
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn a_deaf_host_is_dead_although_its_card_answers() {
     let script = script(&[deaf(Ways::Both)], SECONDS(10));
     dies(&script, Reason::HostUnanswered, DEAD_WITHIN);
 }
 
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn a_deaf_host_that_is_waited_for_is_dead_as_well() {
     let script = with_work(&[Work::WAITING; 2], &[deaf(Ways::Both)], SECONDS(10));
     dies(&script, Reason::HostUnanswered, ms(1900));
 }
 
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn a_host_whose_segments_alone_are_lost_is_dead() {
     let script = script(&[deaf(Ways::Back)], SECONDS(10));
     dies(&script, Reason::HostUnanswered, DEAD_WITHIN);
 }
 
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn a_host_that_sends_and_receives_nothing_is_dead() {
     let work = [Work::UPLOAD, Work::UPLOAD, Work::DOWNLOAD];
     let script = with_work(&work, &[deaf(Ways::Out)], SECONDS(10));
@@ -194,7 +186,6 @@ fn a_host_that_sends_and_receives_nothing_is_dead() {
 }
 
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn lost_large_segments_are_told_and_their_flows_ended() {
     let work = [Work::UPLOAD, Work::UPLOAD, Work::SMALL];
     let lost = Fault::LargeLost {
@@ -214,7 +205,6 @@ fn lost_large_segments_are_told_and_their_flows_ended() {
 }
 
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn a_flow_that_is_black_holed_is_told_and_ended() {
     for ways in [Ways::Both, Ways::Out, Ways::Back] {
         let hole = Fault::FlowHole {
@@ -231,7 +221,6 @@ fn a_flow_that_is_black_holed_is_told_and_ended() {
 }
 
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn a_host_one_of_whose_paths_is_dead_is_not() {
     for seed in 1..=8 {
         let script = script(&[Fault::PathLost { host: NEAR }], SECONDS(20));
@@ -240,7 +229,6 @@ fn a_host_one_of_whose_paths_is_dead_is_not() {
 }
 
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn a_host_that_is_off_is_dead_although_another_card_answers() {
     let off = [
         Fault::Proxied { host: NEAR },
@@ -258,7 +246,6 @@ fn a_host_that_is_off_is_dead_although_another_card_answers() {
 
 /// Its calls are unknown to the new kernel: whether it was found dead meanwhile or not.
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn calls_to_a_host_that_restarts_at_once_end() {
     let off = Fault::PowerOff {
         host: NEAR,
@@ -269,7 +256,6 @@ fn calls_to_a_host_that_restarts_at_once_end() {
 }
 
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn a_host_whose_address_is_taken_for_a_while_keeps_its_sockets() {
     holds(&script(&[Fault::Usurped { host: NEAR }], SECONDS(2)));
     holds(&routed(script(&[Fault::GatewayUsurped], SECONDS(2))));
@@ -277,7 +263,6 @@ fn a_host_whose_address_is_taken_for_a_while_keeps_its_sockets() {
 
 /// New connections are dropped, established ones work, and idle ones are only probed.
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn a_host_that_takes_no_new_connections_lives() {
     let works = [
         &[Work::UPLOAD; 3][..],
@@ -295,7 +280,6 @@ fn a_host_that_takes_no_new_connections_lives() {
 }
 
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn nobody_dies_of_this_nodes_own_full_table() {
     for work in [Work::UPLOAD, Work::IDLE, Work::WAITING] {
         let mut script = with_work(&[work; 2], &[Fault::OwnSyns], SECONDS(20));
@@ -306,7 +290,6 @@ fn nobody_dies_of_this_nodes_own_full_table() {
 
 /// Another card on this node's side of the cut is no witness for the network.
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn one_cards_answer_does_not_show_that_this_node_is_connected() {
     for seed in 1..=8 {
         let cut_off = [Fault::Proxied { host: NEAR }, Fault::OwnSwitch];
@@ -316,7 +299,6 @@ fn one_cards_answer_does_not_show_that_this_node_is_connected() {
 }
 
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn a_daemon_that_starts_while_its_node_is_cut_off_destroys_nothing() {
     for fault in [Fault::OwnSwitch, Fault::OwnLink] {
         for after in [ms(1), ms(200), ms(3000)] {
@@ -329,7 +311,6 @@ fn a_daemon_that_starts_while_its_node_is_cut_off_destroys_nothing() {
 
 /// Its peers are alive; what was sent in vain before it came is no evidence.
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn a_daemon_that_starts_as_its_link_comes_back_asks_first() {
     for distance in [ms(1), ms(10)] {
         for after in [ms(1), ms(50), ms(1000)] {
@@ -344,7 +325,6 @@ fn a_daemon_that_starts_as_its_link_comes_back_asks_first() {
 
 /// Dead is no lie then; but it is not destroyed before its time, and it is back at once.
 #[test]
-#[ignore = "needs the layers of evidence"]
 fn a_host_that_stands_still_for_a_while_comes_back() {
     for lasts in [ms(200), ms(900), ms(2000)] {
         for card in [true, false] {

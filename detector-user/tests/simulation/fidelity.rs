@@ -32,7 +32,6 @@ fn script(seed: u64, work: Work, fault: Fault, lasts: Duration) -> Script {
         hosts: vec![HostSpec::near(&[work])],
         gateway: true,
         faults: vec![Timed { at, fault, lasts }],
-        layered: false,
     }
 }
 

@@ -36,12 +36,11 @@ proptest! {
 
     /// The same where a part of what is broken is whole, one of the hosts behind a gateway or not.
     #[test]
-    #[ignore = "needs the layers of evidence"]
     fn whatever_is_left_whole_the_rules_hold(
         script in script(prop_oneof![2 => fault(), 3 => gray()]),
         routed in any::<bool>(),
     ) {
-        let mut script = Script { layered: true, gateway: routed, ..script };
+        let mut script = Script { gateway: routed, ..script };
         script.hosts[HOSTS - 1].routed = routed;
         holds(&script)?;
     }
@@ -109,7 +108,6 @@ fn script(fault: impl Strategy<Value = Fault>) -> impl Strategy<Value = Script> 
             hosts: work.iter().map(|work| HostSpec::near(work)).collect(),
             gateway: false,
             faults,
-            layered: false,
         }
     })
 }

@@ -6,7 +6,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::{
     checks::{Stats, Violation},
-    scenario::{LAYERED, SCENARIOS, script},
+    scenario::{SCENARIOS, script},
     script::Script,
     shrink::shrunk,
     world::{Watch, run},
@@ -66,8 +66,7 @@ pub fn long_run(options: &Options, length: Duration) -> Result<(), String> {
             break;
         }
         let Some(script) = script(name, seed, length) else {
-            let known = SCENARIOS.iter().chain(LAYERED);
-            let known: Vec<_> = known.map(|(name, _)| *name).collect();
+            let known: Vec<_> = SCENARIOS.iter().map(|(name, _)| *name).collect();
             return Err(format!(
                 "no scenario {name}; there are {}",
                 known.join(", ")
@@ -91,8 +90,7 @@ pub fn long_run(options: &Options, length: Duration) -> Result<(), String> {
 
 /// Whether scripts of this scenario are made from their seed.
 fn is_known(scenario: &str) -> bool {
-    let mut known = SCENARIOS.iter().chain(LAYERED);
-    known.any(|(name, _)| *name == scenario)
+    SCENARIOS.iter().any(|(name, _)| *name == scenario)
 }
 
 /// What broke, the shortest script that breaks it, and how to see it again.

@@ -20,8 +20,6 @@ pub struct Script {
     /// Whether the observer knows a gateway, also where nobody is behind it.
     pub gateway: bool,
     pub faults: Vec<Timed>,
-    /// Judged by what each layer of evidence proves, and not by anything that is heard.
-    pub layered: bool,
 }
 
 /// One peer of the observer.

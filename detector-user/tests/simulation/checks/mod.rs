@@ -30,8 +30,6 @@ const HISTORY: usize = 64;
 #[derive(Debug)]
 pub struct Checks {
     settings: Settings,
-    /// Judged by what each layer proves.
-    layered: bool,
     hosts: Vec<Truth>,
     /// When this machine itself was the trouble.
     own: VecDeque<(Time, Time)>,
@@ -48,7 +46,6 @@ impl Checks {
     pub fn new(hosts: usize, script: &Script) -> Self {
         Self {
             settings: script.settings.clone(),
-            layered: script.layered,
             hosts: vec![Truth::default(); hosts],
             own: VecDeque::new(),
             violation: None,

@@ -41,9 +41,8 @@ pub(super) struct Truth {
 }
 
 impl Truth {
-    /// When something that proves so much, and no more, arrived last.
-    fn last(&self, layer: Layer) -> Option<Time> {
-        self.heard[layer as usize].iter().max().copied()
+    fn answers(&self) -> impl Iterator<Item = &Time> {
+        self.heard[Layer::Host as usize].iter()
     }
 }
 
@@ -126,37 +125,14 @@ impl Checks {
         heard.iter().any(|at| *at > from)
     }
 
-    /// Whether something arrived that is a reason not to find it dead.
-    pub fn heard_meanwhile(&self, host: usize, from: Time) -> bool {
-        let mut layers = self.layers().iter();
-        layers.any(|layer| self.heard_since(host, *layer, from))
-    }
-
-    /// When something of the host last arrived that is a reason not to find it dead.
+    /// When the host last acknowledged something, which is a reason not to find it dead.
     pub fn last_answer(&self, host: usize) -> Option<Time> {
-        let truth = &self.hosts[host];
-        let layers = self.layers().iter();
-        layers.filter_map(|layer| truth.last(*layer)).max()
+        self.hosts[host].answers().max().copied()
     }
 
     pub(super) fn last_answer_before(&self, host: usize, at: Time) -> Option<Time> {
-        let heard = &self.hosts[host].heard;
-        let layers = self.layers().iter();
-        let before = layers.filter_map(|layer| {
-            let heard = heard[*layer as usize].iter().rev();
-            heard.copied().find(|heard| *heard <= at)
-        });
-        before.max()
-    }
-
-    /// What is a reason not to find a host dead: that it acknowledges what it is sent, or all that
-    /// is heard.
-    fn layers(&self) -> &'static [Layer] {
-        if self.layered {
-            &[Layer::Host]
-        } else {
-            &[Layer::Link, Layer::Received, Layer::Host]
-        }
+        let before = |answer: &&Time| **answer <= at;
+        self.hosts[host].answers().filter(before).max().copied()
     }
 
     /// Since when the daemon itself has asked it.

@@ -56,10 +56,6 @@ pub const SCENARIOS: &[(&str, &[Draw])] = &[
         ],
     ),
     ("calm", &[]),
-];
-
-/// The same, judged by what each layer of evidence proves.
-pub const LAYERED: &[(&str, &[Draw])] = &[
     ("gray", &[deaf, one_way, cut]),
     ("stalls", &[flow_hole, large_lost, path_lost]),
     ("new-connections", &[limited, own_syns, deaf]),
@@ -104,9 +100,7 @@ pub const LAYERED: &[(&str, &[Draw])] = &[
 
 /// The scenario of this name as a run of this length.
 pub fn script(name: &str, seed: u64, length: Duration) -> Option<Script> {
-    let is_it = |(known, _): &&(&str, _)| *known == name;
-    let layered = LAYERED.iter().find(is_it);
-    let (scenario, draws) = layered.or(SCENARIOS.iter().find(is_it))?;
+    let (scenario, draws) = SCENARIOS.iter().find(|(known, _)| *known == name)?;
     let mut rng = Rng::new(seed);
     let settings = settings(&mut rng);
     let count = 2 + rng.below(7) as usize;
@@ -125,7 +119,6 @@ pub fn script(name: &str, seed: u64, length: Duration) -> Option<Script> {
         hosts,
         gateway,
         faults,
-        layered: layered.is_some(),
     })
 }
 

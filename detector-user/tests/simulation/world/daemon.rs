@@ -1,8 +1,7 @@
 //! The daemon around the core: signals in, effects out, each with the delay it really has.
 
 use detector_user::core::{
-    Breaker, Effect, FlowReading, NetworkEvent, PeerState, Route, Signal, SourceKind,
-    Time, Verdict,
+    Breaker, Effect, FlowReading, NetworkEvent, PeerState, Route, Signal, SourceKind, Time, Verdict,
 };
 
 use super::{Asked, Event, World};

@@ -72,7 +72,7 @@ impl World {
     /// Where something still answers in its place, or segments of it arrive, it takes longer.
     fn detection_time(&self, host: usize) -> Duration {
         let detection_time = self.script.settings.detection_time;
-        if self.script.layered && self.hosts[host].is_gray() {
+        if self.hosts[host].is_gray() {
             return detection_time.max(self.script.settings.host_detection_time);
         }
         detection_time
@@ -85,8 +85,7 @@ impl World {
             let upload = matches!(flow.work.kind, Kind::Upload { .. });
             flow.host == host && upload && flow.is_busy() && flow.work.every <= ms(50)
         };
-        let gray = self.script.layered && self.hosts[host].is_gray();
-        if gray && self.flows.iter().any(is_owing) {
+        if self.hosts[host].is_gray() && self.flows.iter().any(is_owing) {
             return GRAY_MARGIN;
         }
         most
@@ -99,7 +98,7 @@ impl World {
             return;
         };
         let own = self.checks.own_trouble_since(since - ms(2000));
-        if !self.script.layered || own || !self.is_calm(host) {
+        if own || !self.is_calm(host) {
             return;
         }
         let heard = |layer, from| self.checks.heard_since(host, layer, from);
@@ -124,14 +123,14 @@ impl World {
         let since = self.checks.cut_since(host).unwrap_or(self.now);
         // Held, paused, or heard after all (a cut of one way lets the other through).
         let excused = self.checks.own_trouble_since(since - ms(2000))
-            || self.checks.heard_meanwhile(host, since + ms(50));
+            || self.checks.heard_since(host, Layer::Host, since + ms(50));
         if excused || (!self.checks.found_dead(host) && !self.has_witness(host, since)) {
             return;
         }
         let name = self.hosts[host].name.clone();
         let foreign = self.hosts[host].proxied > 0 && !self.hosts[host].card_answers();
         let contested = self.states[host].as_ref().is_some_and(|s| s.contested);
-        if self.script.layered && foreign && !self.hosts[host].spec.routed && !contested {
+        if foreign && !self.hosts[host].spec.routed && !contested {
             let what = format!("{name}: {:?}", self.states[host]);
             self.checks.broken("another card's answers are told", what);
         }
@@ -185,9 +184,6 @@ impl World {
     pub(super) fn is_mute(&self, host: usize) -> bool {
         let state = &self.hosts[host];
         let takes_none = state.takes_no_connect() || self.own_syns_dropped > 0;
-        if !self.script.layered {
-            return state.spec.routed && takes_none;
-        }
         let known = |flow: &Flow| {
             flow.host == host && flow.sender.phase == Phase::Open && flow.life == state.life
         };
@@ -222,10 +218,6 @@ impl World {
     fn can_be_noticed(&self, host: usize) -> bool {
         let state = &self.hosts[host];
         let served = self.now.since(state.serving_since) >= RETURN;
-        if self.script.layered {
-            return !self.is_mute(host) && served;
-        }
-        let talks = !state.spec.routed || !state.spec.firewalled;
-        talks || (state.is_serving() && served)
+        !self.is_mute(host) && served
     }
 }

@@ -112,7 +112,6 @@ mod tests {
                     lasts: ms(300),
                 })
                 .collect(),
-            layered: true,
         };
         let watch = Watch {
             replay: true,

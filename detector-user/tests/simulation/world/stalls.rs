@@ -45,7 +45,7 @@ impl World {
         let Some(host) = self.script.faults[fault].fault.host() else {
             return;
         };
-        if !self.script.layered || !self.is_calm(host) {
+        if !self.is_calm(host) {
             return;
         }
         let stalls: Vec<_> = (0..self.flows.len())
@@ -183,7 +183,7 @@ impl World {
     pub(super) fn expect_ended(&mut self, fault: usize, host: usize) {
         let interval = self.script.settings.idle_probe_interval;
         let is_asked = !interval.is_zero() && interval <= ms(500);
-        if self.script.layered && is_asked {
+        if is_asked {
             let life = self.hosts[host].life;
             let event = Event::CheckEnded { fault, host, life };
             self.queue.push(self.now + RESTARTED, event);
@@ -209,9 +209,6 @@ impl World {
 
     /// Sockets are to be destroyed: of a dead peer late enough, of a live one only what is stuck.
     pub(super) fn judge_teardown(&mut self, host: usize, sockets: &[(FlowId, u64)]) {
-        if !self.script.layered {
-            return;
-        }
         if self.checks.found_dead(host) {
             self.judge_death(host);
             return;
