@@ -38,8 +38,6 @@ pub struct Flow {
     pub delayed_ack_queued: bool,
     /// Something on the way has forgotten the connection.
     pub hole: Option<Ways>,
-    /// When the peer last answered a segment that was out of its window.
-    pub answered_stray: Option<Time>,
 }
 
 impl Flow {

@@ -44,7 +44,6 @@ impl World {
             timer_queued: None,
             delayed_ack_queued: false,
             hole: None,
-            answered_stray: None,
         });
         let (flow, epoch) = (self.flows.len() - 1, 0);
         let at = self.now + self.rng.between(ms(1), ms(500));
@@ -115,7 +114,7 @@ impl World {
         entry.sender = sender;
         entry.sender.size = entry.work.size;
         entry.epoch += 1;
-        (entry.hole, entry.answered_stray) = (None, None);
+        entry.hole = None;
         entry.receiver = Receiver::new(self.hosts[host].spec.window);
         (entry.replied, entry.timer_queued, entry.delayed_ack_queued) = (0, None, false);
         let epoch = entry.epoch;
