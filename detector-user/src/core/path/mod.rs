@@ -437,6 +437,7 @@ impl Path {
             at: self.evidence.heard.on(Layer::Host)?,
             host: self.addr,
             can_ask: self.can_ask(),
+            is_rare: false,
         };
         (!self.is_dead()).then_some(witness)
     }
