@@ -291,10 +291,11 @@ impl Probes {
             .map(|(sent, _)| sent)
     }
 
-    /// When the neighbour was last probed.
-    pub(in crate::core) fn neighbour_asked(&self) -> Option<Time> {
+    /// When the neighbour was first probed since its link was heard.
+    pub(in crate::core) fn neighbour_waits_since(&self, heard: Option<Time>) -> Option<Time> {
         let neighbours = self.counting().filter(|(_, t)| way_of(*t) == Way::Link);
-        neighbours.map(|(sent, _)| sent).max()
+        let sent = neighbours.map(|(sent, _)| sent);
+        sent.filter(|sent| Some(*sent) > heard).min()
     }
 
     /// What has left of those whose missing answers count.

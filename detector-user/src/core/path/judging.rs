@@ -8,7 +8,10 @@ use crate::core::{
     context::{Around, Context},
     evidence::{Layer, PathHistory, Silence},
     isolation::Isolated,
-    rule::{ANSWERS_WITHIN, Decision, Facts, LastProbe, Life, Link, Needs, Starved, Stuck, decide},
+    rule::{
+        ANSWERS_WITHIN, Decision, Facts, LastProbe, Life, Link, Needs, STARVED_FACTOR, Starved,
+        Stuck, decide,
+    },
     session::{Death, Event, State, Turn},
 };
 
@@ -332,11 +335,10 @@ impl Path {
 
     pub(super) fn link(&self, at: Time, silence: &Silence) -> Link {
         let evidence = &self.evidence;
-        let asked = evidence.probes.neighbour_asked();
-        let is_missing = asked.is_some_and(|asked| {
-            let grace = evidence.history.answer_grace(at);
-            at.since(asked) >= grace && Some(asked) > evidence.heard.on(Layer::Link)
-        });
+        let heard = evidence.heard.on(Layer::Link);
+        let asked = evidence.probes.neighbour_waits_since(heard);
+        let grace = evidence.history.answer_grace(at);
+        let is_missing = asked.is_some_and(|asked| at.since(asked) >= grace);
         if is_missing {
             Link::Silent
         } else if evidence.heard.card() > Some(silence.since) {
@@ -388,7 +390,9 @@ impl Path {
         let wanted = around.settings.detection_time;
         let detection_time = self.evidence.history.detection_time(at, wanted);
         let spacing = PathHistory::spacing(detection_time, self.can_ask());
-        let silence = self.evidence.silence(at, excused, spacing)?;
+        let Some(silence) = self.evidence.silence(at, excused, spacing) else {
+            return self.starved_silence(at, detection_time, around);
+        };
         let heard = self.evidence.heard.on(Layer::Host);
         let heard = heard.unwrap_or_default().max(excused);
         let since = match self.doubt.silence {
@@ -396,6 +400,18 @@ impl Path {
             None => silence.since,
         };
         Some(Silence { since, ..silence })
+    }
+
+    /// On a machine that is never on time each pause would excuse all that was sent before.
+    fn starved_silence(
+        &self,
+        at: Time,
+        detection_time: Duration,
+        around: Around<'_>,
+    ) -> Option<Silence> {
+        self.starved(at, detection_time, around)
+            .filter(|starved| starved.silent >= detection_time * STARVED_FACTOR)
+            .map(|starved| starved.silence)
     }
 
     /// The silence when pauses of this machine excuse nothing but themselves.

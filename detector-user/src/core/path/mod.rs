@@ -24,9 +24,9 @@ use std::{
 
 use self::{freeing::Freeing, judging::Doubt, pace::Pace, probing::Probing};
 use super::{
-    Destroyed, Effect, Endpoint, FlowEvent, FlowReading, HEARD_RESOLUTION, NeighbourState,
-    NetworkEvent, PeerName, ProbeAnswer, ProbeEvent, ProbeOutcome, Reason, Settings, SourceKind,
-    Time, Trial, TrialError, TrialOutcome, Verdict,
+    Destroyed, Effect, Endpoint, FlowEvent, FlowReading, NeighbourState, NetworkEvent, PeerName,
+    ProbeAnswer, ProbeEvent, ProbeOutcome, Reason, Settings, SourceKind, Time, Trial, TrialError,
+    TrialOutcome, Verdict,
     context::{Around, Context},
     evidence::{Evidence, Layer, Weight, targets},
     isolation::Witness,
@@ -155,6 +155,9 @@ impl Path {
             Weight::Heard(reason) => reason,
             _ => Reason::PacketReceived,
         };
+        if self.awaits_connects {
+            self.tell_awaiting(context);
+        }
         self.heard(now, reason, context)
     }
 
@@ -247,7 +250,7 @@ impl Path {
                 && context.isolation.network.is_elsewhere(&[self.addr])
             {
                 let witnesses = &mut context.isolation.witnesses;
-                match at > self.doubt.began() + HEARD_RESOLUTION {
+                match at > self.doubt.began() {
                     true => witnesses.heard(witness),
                     false => witnesses.was_heard_before(witness),
                 }
@@ -434,6 +437,7 @@ impl Path {
             at: self.evidence.heard.on(Layer::Host)?,
             host: self.addr,
             can_ask: self.can_ask(),
+            is_rare: false,
         };
         (!self.is_dead()).then_some(witness)
     }

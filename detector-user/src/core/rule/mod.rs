@@ -37,7 +37,7 @@ const ASKED_FOR: f64 = 0.9;
 
 /// A silence that is longer than the detection time by this factor, pauses of this machine left
 /// out, is one even if the daemon was never on time.
-const STARVED_FACTOR: u32 = 10;
+pub(super) const STARVED_FACTOR: u32 = 10;
 
 /// So many transmissions of one kind are asked for: three in a row are lost by chance once in
 /// eight thousand times where one round trip in twenty is.

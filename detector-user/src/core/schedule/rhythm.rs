@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(next(0, 5), Duration::from_millis(25));
         assert_eq!(next(0, 25), Duration::from_millis(6));
         assert_eq!(next(0, 62), Duration::from_millis(6));
-        assert_eq!(next(250, 20), Duration::from_millis(6));
+        assert_eq!(next(250, 20), detection_time / 40);
         assert_eq!(next(251, 20), detection_time / 12 - TIMER_SLACK);
         assert_eq!(next(2500, 5), Duration::from_millis(25));
         assert_eq!(next(6500, 5), Duration::from_millis(200));

@@ -69,7 +69,8 @@ fn a_gateway_that_answers_shows_that_we_are_not_cut_off() {
     cluster.run(6000);
     cluster.silence(&NODES);
     cluster.run(1500);
-    assert!(NODES.iter().all(|n| cluster.verdict(*n) == Verdict::Dead));
+    let verdicts = NODES.map(|n| cluster.verdict(n));
+    assert_eq!(verdicts, [Verdict::Dead; 3]);
     let mut cluster = Cluster::new(Some(1));
     cluster.run(6000);
     cluster.silence(&[4, 5, 6, 1]);

@@ -95,7 +95,7 @@ fn segments_that_arrive_do_not_say_that_ours_do() {
             panic!("{:?}", world.destroyed)
         };
         assert_eq!(teardown.spare, Spare::Nothing);
-        assert!(world.state().last_heard > Some(ms(dead + 9000)));
+        assert!(world.explain().state.last_heard > Some(ms(dead + 9000)));
     }
 }
 
@@ -126,7 +126,7 @@ fn a_silence_that_only_syns_show_must_be_longer() {
     world.answers = NEIGHBOUR;
     world.probed.clear();
     let dead = world.run_until_dead(8000, |_| vec![idle(0, 0)]);
-    let dead = dead.unwrap_or_else(|| panic!("{:#?}", world.explain()));
+    let dead = dead.unwrap_or_else(|| panic!("{:#?}", world.explain().clauses));
     let first = world.probed.iter().find(|(_, target)| target.is_connect());
     let first = first.expect("it is probed").0;
     assert!((2000..2300).contains(&(dead - first)), "{first} {dead}");
