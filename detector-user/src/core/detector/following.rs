@@ -15,6 +15,7 @@ impl Detector {
             return;
         };
         let was_due = path.timeout();
+        let first = self.effects.len();
         let mut context = Self::context(
             &self.settings,
             &mut self.isolation,
@@ -28,7 +29,7 @@ impl Detector {
             self.timeouts.insert((due, key.clone()));
         }
         if turn != Turn::None {
-            self.publish(now, &key.peer);
+            self.publish_before(first, now, &key.peer);
         }
         if let Turn::Died | Turn::Returned = turn {
             self.recall_witnesses();
@@ -37,6 +38,17 @@ impl Detector {
             self.call_witnesses(now);
         }
         debug_assert!(self.timeouts.len() == self.paths.len(), "{now:?}");
+    }
+
+    /// Publishes what the peer has become before the effects from the `first` on: what a change
+    /// brings about comes after the change.
+    fn publish_before(&mut self, first: usize, now: Time, name: &PeerName) {
+        self.publish(now, name);
+        if matches!(self.effects.back(), Some(Effect::Publish(_)))
+            && let Some(published) = self.effects.pop_back()
+        {
+            self.effects.insert(first, published);
+        }
     }
 
     /// Publishes what the peer has become.

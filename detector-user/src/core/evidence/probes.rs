@@ -154,7 +154,7 @@ impl Probes {
 
     /// What shows that the host is there, for others: a flow, else a connect.
     pub(in crate::core) fn witnesses(&self) -> Vec<ProbeTarget> {
-        if let Some(flow) = self.flows().find(|flow| self.counts(flow)) {
+        if let Some(flow) = self.flows().find(|flow| flow.may_answer()) {
             return vec![flow.target];
         }
         let connects = self.targets.iter().filter(|t| t.target.is_connect());

@@ -38,6 +38,10 @@ const CONNECTED_LATELY: Duration = Duration::from_secs(10);
 /// SYNs at the idle rate are no closer together than this: a usual limit is one a second.
 const CONNECT_EVERY: Duration = Duration::from_secs(1);
 
+/// A witness that has no flow is probed by SYNs no closer together than this: a burst of three
+/// passes the usual limit.
+const WITNESS_CONNECTS_EVERY: Duration = Duration::from_millis(250);
+
 /// The state of a path's probes.
 #[derive(Debug)]
 pub(super) struct Probing {
@@ -141,8 +145,8 @@ impl Path {
     pub(in crate::core) fn call_as_witness(&mut self, now: Time, context: &mut Context<'_>) {
         let targets = self.evidence.probes.witnesses();
         let is_connect = |target: &ProbeTarget| target.is_connect();
-        if targets.iter().any(is_connect) && self.probing.rhythm.has_sent_since(now - CONNECT_EVERY)
-        {
+        let lately = now - WITNESS_CONNECTS_EVERY;
+        if targets.iter().any(is_connect) && self.probing.rhythm.has_sent_since(lately) {
             // A limit on SYNs must not make a living witness silent.
             return;
         }

@@ -78,7 +78,12 @@ impl Target {
             (_, None | Some((_, ProbeAnswer::Unreachable))) => false,
             (_, Some(_)) => true,
         };
-        is_known && self.misses < MAX_MISSES
+        is_known && self.may_answer()
+    }
+
+    /// Whether it is not known to leave probes unanswered.
+    pub(super) fn may_answer(&self) -> bool {
+        self.misses < MAX_MISSES
     }
 
     /// How much a probe of it disturbs.
