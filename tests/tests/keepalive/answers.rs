@@ -116,18 +116,17 @@ async fn a_flow_whose_data_is_lost_is_answered() -> anyhow::Result<()> {
         let lab = ready(2).await?;
         let (us, peer) = (lab.host(1), lab.host(2));
         let mut asker = Asker::on(us)?;
-        let Pair {
-            mut ours, target, ..
-        } = pair(us, peer, peer.v4())?;
+        let mut pair = pair(us, peer, peer.v4())?;
         nft(peer, "input", "meta length > 500 drop")?;
-        ours.write_all(&[1; 16 << 10])?;
+        pair.ours.write_all(&[1; 16 << 10])?;
         testbed::until("the flow sends again", PATIENT, async || {
             let shown = us.exec("ss", &["-tinH", "state", "established"])?;
-            Ok(shown.contains("backoff:2").then_some(()))
+            anyhow::ensure!(shown.contains("backoff:2"), "{shown}");
+            Ok(Some(()))
         })
         .await?;
         for _ in 0..5 {
-            assert_eq!(asker.answer(target).await?, ProbeAnswer::Ack);
+            assert_eq!(asker.answer(pair.target).await?, ProbeAnswer::Ack);
             tokio::time::sleep(LEAST_SPACING).await;
         }
         Ok(())
