@@ -126,10 +126,12 @@ struct Asked {
 }
 
 impl Keepalives {
+    /// Loads the program that reads flows, which takes some milliseconds. Where it cannot be
+    /// had, no flow can be asked.
     pub(super) fn new(namespaces: Namespaces) -> Self {
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         Self {
-            reader: Err(Errno::EOPNOTSUPP),
+            reader: SequenceReader::load().map_err(|error| unavailable(&error)),
             namespaces,
             waiting: Waiting::new(),
             by_flow: HashMap::new(),
@@ -137,12 +139,6 @@ impl Keepalives {
             // Beside those of connects, which take half.
             max: usize::try_from(files / 8).map_or(MAX_PROBES, |max| max.min(MAX_PROBES)),
         }
-    }
-
-    /// Loads the program that reads flows, which takes some milliseconds. Until then, and
-    /// where it cannot be had, no flow can be asked.
-    pub(super) fn load(&mut self) {
-        self.reader = SequenceReader::load().map_err(|error| unavailable(&error));
     }
 
     /// Asks on the flow, from its own network namespace. An error says that it was not asked.
