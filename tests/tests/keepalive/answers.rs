@@ -108,6 +108,32 @@ async fn a_peer_whose_window_is_shut_answers() -> anyhow::Result<()> {
     .await
 }
 
+/// Large segments are lost, small ones pass: the flow sends again and again, and its peer's
+/// kernel answers.
+#[tokio::test]
+async fn a_flow_whose_data_is_lost_is_answered() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let lab = ready(2).await?;
+        let (us, peer) = (lab.host(1), lab.host(2));
+        let mut asker = Asker::on(us)?;
+        let mut pair = pair(us, peer, peer.v4())?;
+        nft(peer, "input", "meta length > 500 drop")?;
+        pair.ours.write_all(&[1; 16 << 10])?;
+        testbed::until("the flow sends again", PATIENT, async || {
+            let shown = us.exec("ss", &["-tinH", "state", "established"])?;
+            anyhow::ensure!(shown.contains("backoff:2"), "{shown}");
+            Ok(Some(()))
+        })
+        .await?;
+        for _ in 0..5 {
+            assert_eq!(asker.answer(pair.target).await?, ProbeAnswer::Ack);
+            tokio::time::sleep(LEAST_SPACING).await;
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// Writes until nothing more is taken; how much it was.
 pub(super) fn fill(stream: &mut TcpStream) -> anyhow::Result<usize> {
     stream.set_nonblocking(true)?;

@@ -62,13 +62,15 @@ async fn streams_come_whole_through_a_flood() -> anyhow::Result<()> {
 fn run(us: &Host, peer: &Host, flood: Flood, seed: u64) -> anyhow::Result<()> {
     let pair = pair(us, peer, peer.v4())?;
     let before = Counters::read(us)?;
+    // Made before anything is timed.
+    let (mut asker, reader) = (Asker::on(us)?, SequenceReader::load()?);
     let is_over = AtomicBool::new(false);
     let (sent, asked) = thread::scope(|scope| -> anyhow::Result<_> {
         let flooding = scope.spawn(|| match flood {
             Flood::None => Ok(0),
-            Flood::Prober => ask(us, pair.target, &is_over),
-            Flood::Plain => us.within(|| send_raw(pair.target, &[], &is_over))?,
-            Flood::Octet => us.within(|| send_raw(pair.target, &[0], &is_over))?,
+            Flood::Prober => ask(&mut asker, pair.target, &is_over),
+            Flood::Plain => us.within(|| send_raw(&reader, pair.target, &[], &is_over))?,
+            Flood::Octet => us.within(|| send_raw(&reader, pair.target, &[0], &is_over))?,
         });
         let sent = both_ways(&pair, seed);
         is_over.store(true, Relaxed);
@@ -143,8 +145,7 @@ fn read(mut stream: &TcpStream) -> anyhow::Result<Sum> {
 }
 
 /// Asks through the prober without a pause; how often it took the question.
-fn ask(us: &Host, target: ProbeTarget, is_over: &AtomicBool) -> anyhow::Result<u64> {
-    let mut asker = Asker::on(us)?;
+fn ask(asker: &mut Asker, target: ProbeTarget, is_over: &AtomicBool) -> anyhow::Result<u64> {
     let (mut asked, mut answered) = (0, 0u64);
     while !is_over.load(Relaxed) {
         asker.send(target, SHORT);
@@ -166,11 +167,15 @@ fn ask(us: &Host, target: ProbeTarget, is_over: &AtomicBool) -> anyhow::Result<u
 }
 
 /// Sends segments on the flow without a pause, each from where the flow stands then.
-fn send_raw(target: ProbeTarget, octet: &[u8], is_over: &AtomicBool) -> anyhow::Result<u64> {
+fn send_raw(
+    reader: &SequenceReader,
+    target: ProbeTarget,
+    octet: &[u8],
+    is_over: &AtomicBool,
+) -> anyhow::Result<u64> {
     let ProbeTarget::Flow { flow, .. } = target else {
         unreachable!("a pair is a flow");
     };
-    let reader = SequenceReader::load()?;
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP))?;
     // It hears all that the peer sends, and nobody reads it.
     socket.set_recv_buffer_size(1)?;

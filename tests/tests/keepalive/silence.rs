@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{IpAddr, SocketAddr, TcpStream},
     thread,
     time::Duration,
 };
@@ -13,10 +13,10 @@ use detector_user::{
     core::{ProbeAnswer, ProbeTarget},
     source::{ebpf::SequenceReader, probe::LEAST_SPACING},
 };
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::{
-    A_WHILE, Asker, LIMIT, Pair, SHORT,
+    A_WHILE, Asker, LIMIT, PATIENT, Pair, SHORT,
     answers::{fill, nft},
     pair, ready,
 };
@@ -136,6 +136,56 @@ async fn a_new_window_is_no_answer() -> anyhow::Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Another host sends answers in the peer's name, with numbers that it guesses.
+#[tokio::test]
+async fn a_guessed_answer_is_none() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let lab = ready(3).await?;
+        let (us, peer, other) = (lab.host(1), lab.host(2), lab.host(3));
+        let mut asker = Asker::on(us)?;
+        let pair = pair(us, peer, peer.v4())?;
+        assert_eq!(asker.answer(pair.target).await?, ProbeAnswer::Ack);
+        tokio::time::sleep(LEAST_SPACING).await;
+        let (from, to) = (pair.ours.peer_addr()?, pair.ours.local_addr()?);
+        lab.cut(&[2], Cut::SilentDrop)?;
+        // It has the address now, so that what it sends is not dropped as coming from nowhere.
+        let addr = format!("{}/32", peer.v4());
+        other.exec("ip", &["addr", "add", &addr, "dev", "eth0"])?;
+        assert_eq!(asker.first(pair.target, PATIENT).await?, 0);
+        let socket = other.within(|| raw(from.ip(), to.ip()))??;
+        let guess = |number: u32| number.wrapping_mul(0x9e37_79b9);
+        for number in 0..20_000 {
+            let flags = if number % 2 == 0 { ACK } else { RST };
+            let ats = [guess(number), guess(number + 7)];
+            let segment = bare_segment(from, to, ats, flags);
+            socket.send(&segment)?;
+        }
+        let guesses = us.exec("nstat", &["-as", "TcpInSegs"])?;
+        println!("{guesses}");
+        asker.quiet(A_WHILE).await
+    })
+    .await
+}
+
+const ACK: u8 = 0x10;
+const RST: u8 = 0x04;
+
+/// A raw socket of one host that speaks to another.
+fn raw(from: IpAddr, to: IpAddr) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP))?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    socket.connect(&SocketAddr::new(to, 0).into())?;
+    Ok(socket)
+}
+
+/// A segment without options, whose checksum nobody who hears it raw looks at.
+fn bare_segment(from: SocketAddr, to: SocketAddr, ats: [u32; 2], flags: u8) -> Vec<u8> {
+    let mut segment = [from.port(), to.port()].map(u16::to_be_bytes).concat();
+    segment.extend(ats.map(u32::to_be_bytes).concat());
+    segment.extend([5 << 4, flags, 0, 64, 0, 0, 0, 0]);
+    segment
 }
 
 /// How much there is to read.

@@ -61,7 +61,6 @@ impl Worker {
     }
 
     pub(super) fn run(mut self) {
-        self.keepalives.load();
         let mut events = [EpollEvent::empty(); EVENTS];
         while !self.shared.is_stopped() && !self.report.is_closed() {
             let ready = match self.epoll.wait(&mut events, self.timeout()) {

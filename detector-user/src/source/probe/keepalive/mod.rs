@@ -126,11 +126,13 @@ struct Asked {
 }
 
 impl Keepalives {
-    /// Up to `most` at a time, and no more than this process may open.
+    /// Loads the program that reads flows, which takes some milliseconds. Where it cannot be
+    /// had, no flow can be asked. Up to `most` wait at a time, and no more than this process
+    /// may open.
     pub(super) fn new(namespaces: Namespaces, most: usize) -> Self {
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         Self {
-            reader: Err(Errno::EOPNOTSUPP),
+            reader: SequenceReader::load().map_err(|error| unavailable(&error)),
             namespaces,
             waiting: Waiting::new(),
             by_flow: HashMap::new(),
@@ -138,12 +140,6 @@ impl Keepalives {
             // Beside those of connects, which take half.
             max: usize::try_from(files / 8).map_or(most, |max| max.min(most)),
         }
-    }
-
-    /// Loads the program that reads flows, which takes some milliseconds. Until then, and
-    /// where it cannot be had, no flow can be asked.
-    pub(super) fn load(&mut self) {
-        self.reader = SequenceReader::load().map_err(|error| unavailable(&error));
     }
 
     /// Asks on the flow, from its own network namespace. An error says that it was not asked.
