@@ -40,7 +40,9 @@ pub(super) use self::{
     tracked::TrackedFlow,
     weight::Weight,
 };
-use super::{Endpoint, EventLine, FlowId, NetworkEvent, ProbeEvent, TcpState, Time, vitals::Rtt};
+use super::{
+    Endpoint, EventLine, FlowId, NetworkEvent, ProbeEvent, ProbeTarget, TcpState, Time, vitals::Rtt,
+};
 use crate::core::{EventWhat, SourceKind};
 
 /// Signals kept for explanations.
@@ -48,6 +50,9 @@ const EVENTS_KEPT: usize = 32;
 
 /// After a death connections send again all that was in flight; it takes them this long.
 const RETURN_SETTLES: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The most flows that are probed at once after one was reset; the next snapshot has the rest.
+const FLOWS_AFTER_RESET: usize = 64;
 
 /// The most flows of one path that are probed in turn.
 const FLOWS_PROBED: usize = 8;
@@ -202,6 +207,20 @@ impl Evidence {
         let stalled = stalled.take(FLOWS_PROBED);
         let all = stalled.chain(others.take(FLOWS_PROBED));
         all.map(|flow| target(flow)).collect()
+    }
+
+    /// The established flows on which nothing was heard since.
+    pub(super) fn flows_unheard_since(&self, at: Time) -> Vec<ProbeTarget> {
+        self.watched_flows()
+            .map(|flow| &flow.reading)
+            .filter(|reading| reading.state == TcpState::Established && reading.cookie != 0)
+            .filter(|reading| reading.last_heard < Some(at))
+            .take(FLOWS_AFTER_RESET)
+            .map(|reading| ProbeTarget::Flow {
+                flow: reading.id,
+                cookie: reading.cookie,
+            })
+            .collect()
     }
 
     /// Forgets probes that can no longer be answered.

@@ -8,6 +8,9 @@ use crate::core::{FlowId, Time};
 /// A flow is stalled after this time at least.
 pub(in crate::core) const STALLED_AFTER: Duration = Duration::from_secs(2);
 
+/// The peer must have been heard so long after the flow was stuck, and so lately.
+const HEARD_LATELY: Duration = Duration::from_secs(1);
+
 /// Chance that the retransmissions of a flow that is not stalled are all lost: three in a row
 /// where one round trip in twenty is.
 const FALSE_STALL_PROBABILITY: f64 = 0.05 * 0.05 * 0.05;
@@ -47,7 +50,7 @@ impl Evidence {
         let since = flow.stuck_since()?.max(excused);
         let is_stalled = flow.reading.rto_count >= required
             && now.since(since) >= STALLED_AFTER
-            && self.heard.surely() > Some(since + STALLED_AFTER / 2);
+            && self.heard.surely() > Some((since + HEARD_LATELY).max(now - HEARD_LATELY));
         is_stalled.then(|| Stalled {
             flow: flow.reading.id,
             cookie: flow.reading.cookie,

@@ -11,6 +11,9 @@ use crate::core::{Bounds, HardwareAddress, Time};
 /// A contest is published for this time after the last answer of the other card.
 const CONTESTED_FOR: Duration = Duration::from_secs(60);
 
+/// What was sent to the card before may be acknowledged for so long after the change.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
+
 /// After the next hop's card changed, nothing is destroyed behind it for this time, unless TCP
 /// is heard by the new one.
 const SETTLES_WITHIN: Duration = Duration::from_secs(10);
@@ -74,7 +77,7 @@ impl Cards {
     pub(in crate::core) fn heard_tcp(&mut self, next_hop: IpAddr, at: Time) {
         if let Some(card) = self.known.get_mut(&next_hop)
             && let Some((current, since)) = card.current
-            && at > since
+            && at > since + ON_ITS_WAY
             && !(card.by_tcp && card.trusted == Some(current))
         {
             (card.trusted, card.by_tcp, card.contested) = (Some(current), true, None);
@@ -138,7 +141,7 @@ mod tests {
     fn heard() -> Cards {
         let mut cards = Cards::new(Bounds::new(4));
         cards.sends_to(addr(4), REAL, ms(0));
-        cards.heard_tcp(addr(4), ms(10));
+        cards.heard_tcp(addr(4), ms(510));
         cards
     }
 
@@ -154,32 +157,32 @@ mod tests {
     #[test]
     fn an_address_that_has_moved_is_believed_once_tcp_is_heard() {
         let mut cards = heard();
-        cards.sends_to(addr(4), OTHER, ms(100));
-        assert!(!cards.answered(addr(4), OTHER, ms(110)));
+        cards.sends_to(addr(4), OTHER, ms(600));
+        assert!(!cards.answered(addr(4), OTHER, ms(610)));
         assert_eq!(
-            cards.changed_for(addr(4), ms(150)),
+            cards.changed_for(addr(4), ms(650)),
             Some(Duration::from_millis(50))
         );
-        cards.heard_tcp(addr(4), ms(200));
-        assert!(cards.answered(addr(4), OTHER, ms(210)));
-        assert!(!cards.is_contested(addr(4), ms(210)));
-        assert_eq!(cards.changed_for(addr(4), ms(220)), None);
+        cards.heard_tcp(addr(4), ms(1101));
+        assert!(cards.answered(addr(4), OTHER, ms(1110)));
+        assert!(!cards.is_contested(addr(4), ms(1110)));
+        assert_eq!(cards.changed_for(addr(4), ms(1120)), None);
     }
 
     #[test]
     fn a_change_excuses_nobody_for_ever() {
         let mut cards = heard();
-        cards.sends_to(addr(4), OTHER, ms(100));
-        assert!(cards.changed_for(addr(4), ms(10_099)).is_some());
-        assert_eq!(cards.changed_for(addr(4), ms(10_100)), None);
+        cards.sends_to(addr(4), OTHER, ms(600));
+        assert!(cards.changed_for(addr(4), ms(10_599)).is_some());
+        assert_eq!(cards.changed_for(addr(4), ms(10_600)), None);
     }
 
     #[test]
     fn what_was_heard_before_the_change_trusts_nobody() {
         let mut cards = heard();
-        cards.sends_to(addr(4), OTHER, ms(100));
-        cards.heard_tcp(addr(4), ms(100));
-        assert!(!cards.answered(addr(4), OTHER, ms(110)));
+        cards.sends_to(addr(4), OTHER, ms(600));
+        cards.heard_tcp(addr(4), ms(1100));
+        assert!(!cards.answered(addr(4), OTHER, ms(610)));
     }
 
     #[test]

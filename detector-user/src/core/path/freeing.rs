@@ -187,7 +187,6 @@ impl Path {
         let anyone = isolation.witnesses.anyone();
         let waited = at.since(self.doubt.began()) >= LONE_PEER_WAITS;
         let next_hop = isolation.next_hop(self.addr);
-        eprintln!("DEBUG {next_hop} {:?}", isolation.cards);
         (anyone || waited) && isolation.cards.changed_for(next_hop, at).is_none()
     }
 

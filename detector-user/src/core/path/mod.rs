@@ -25,8 +25,8 @@ use std::{
 use self::{freeing::Freeing, judging::Doubt, pace::Pace, probing::Probing};
 use super::{
     Destroyed, Effect, Endpoint, FlowEvent, FlowReading, NeighbourState, NetworkEvent, PeerName,
-    ProbeAnswer, ProbeEvent, ProbeOutcome, Reason, Settings, SourceKind, Time, Trial, TrialError,
-    TrialOutcome, Verdict,
+    ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Reason, Settings, SourceKind, Time, Trial,
+    TrialError, TrialOutcome, Verdict,
     context::{Around, Context},
     evidence::{Evidence, Layer, Weight, targets},
     isolation::Witness,
@@ -173,12 +173,23 @@ impl Path {
         if is_news && (self.is_dead() || self.doubt.silence.is_some() || self.probing.in_doubt()) {
             self.evidence.note_probe(event);
         }
+        if let (ProbeTarget::Flow { .. }, ProbeOutcome::Failed { .. }) =
+            (event.target, event.outcome)
+        {
+            // The flow may be gone.
+            self.snapshots.soon(now);
+        }
         let Some(answer) = self.evidence.probe(event) else {
             return Turn::None;
         };
         let reason = match answer {
             ProbeAnswer::Neighbour(_) => {
                 return self.card_answered(now, event.at, is_believed);
+            }
+            ProbeAnswer::Reset if matches!(event.target, ProbeTarget::Flow { .. }) => {
+                self.probing.flow_reset(event.at);
+                self.snapshots.soon(now);
+                Reason::ResetReceived
             }
             ProbeAnswer::SynAck | ProbeAnswer::Ack => Reason::ProbeAnswered,
             ProbeAnswer::Reset | ProbeAnswer::Unreachable => Reason::ResetReceived,
@@ -304,6 +315,7 @@ impl Path {
         self.tell_awaiting(context);
         let news = self.refresh_vitals(at, turn);
         self.notice_traffic(at, context.settings);
+        self.probe_after_reset(at, context);
         self.free_sockets(at, context);
         let interval = self.interval(at, decided_again, context.around());
         self.snapshots.came_back(now, at, interval);

@@ -42,6 +42,9 @@ const CONNECT_EVERY: Duration = Duration::from_secs(1);
 /// passes the usual limit.
 const WITNESS_CONNECTS_EVERY: Duration = Duration::from_millis(250);
 
+/// For so long after a flow was reset the others are probed.
+const AFTER_RESET: Duration = Duration::from_secs(2);
+
 /// The state of a path's probes.
 #[derive(Debug)]
 pub(super) struct Probing {
@@ -52,6 +55,8 @@ pub(super) struct Probing {
     /// probe the sockets are read.
     was_busy: bool,
     neighbour_at: Option<Time>,
+    /// When its host last reset a flow: it may know none of the others either.
+    reset_at: Option<Time>,
     /// When its host was heard, as others were told.
     pub told_witness: Option<Time>,
 }
@@ -63,6 +68,7 @@ impl Probing {
             doubt_since: None,
             was_busy: false,
             neighbour_at: None,
+            reset_at: None,
             told_witness: None,
         }
     }
@@ -92,6 +98,11 @@ impl Probing {
     pub(super) fn survey(&mut self, now: Time) {
         self.rhythm.survey_due = now;
         self.rhythm.soon(now);
+    }
+
+    /// A host reset a flow that was probed.
+    pub(super) fn flow_reset(&mut self, at: Time) {
+        self.reset_at = Some(at);
     }
 
     /// The silence is measured anew: the path is probed anew.
@@ -352,6 +363,17 @@ impl Path {
         if self.evidence.is_connected() && !interval.is_zero() {
             self.probing.rhythm.wake(at + interval);
         }
+    }
+
+    /// A host that reset a flow may have been started anew: the others are probed as well, so
+    /// that calls which wait on them end.
+    pub(super) fn probe_after_reset(&mut self, now: Time, context: &mut Context<'_>) {
+        let lately = |at: &Time| now.since(*at) < AFTER_RESET;
+        let Some(reset_at) = self.probing.reset_at.filter(lately) else {
+            return;
+        };
+        let unheard = self.evidence.flows_unheard_since(reset_at);
+        self.send(now, unheard, Urgency::Urgent, context);
     }
 
     /// The stalled flows are probed: whether segments without data pass on them.
