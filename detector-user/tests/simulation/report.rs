@@ -165,7 +165,7 @@ fn summary(hours: f64, runs: u64, events: u64, took: Duration, mut stats: Stats)
 }
 
 /// What this process has used: other load on the machine is not counted.
-fn processor_time() -> Duration {
+pub fn processor_time() -> Duration {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)
         .map(Duration::from)
         .unwrap_or_default()

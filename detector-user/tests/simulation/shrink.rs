@@ -1,13 +1,18 @@
 //! From a script that breaks a rule to a shorter one that still does.
 
+use std::time::Duration;
+
 use crate::{
     checks::Violation,
+    report::processor_time,
     script::Script,
     world::{Watch, run},
 };
 
-/// Runs that shrinking may take.
+/// Runs that shrinking may take, and what they may take of a processor: longer scripts are less
+/// short then.
 const ATTEMPTS: usize = 120;
+const AT_MOST: Duration = Duration::from_secs(20);
 
 /// Leaves out faults and work, one after the other, as long as the same rule breaks; with a
 /// trace of the run that is left.
@@ -23,7 +28,7 @@ pub fn shrunk(script: &Script, violation: &Violation) -> (Script, Violation) {
             .filter(|violation| violation.rule == rule)
     };
     let mut least = script.clone();
-    let mut attempts = 0;
+    let (mut attempts, started) = (0, processor_time());
     // What comes after the violation has no part in it.
     least.faults.retain(|timed| timed.at <= violation.after);
     if breaks(&least, false).is_none() {
@@ -34,7 +39,8 @@ pub fn shrunk(script: &Script, violation: &Violation) -> (Script, Violation) {
         let mut found = false;
         for candidate in candidates(&least) {
             attempts += 1;
-            if attempts > ATTEMPTS {
+            if attempts > ATTEMPTS || processor_time() > started + AT_MOST {
+                attempts = ATTEMPTS + 1;
                 break;
             }
             if breaks(&candidate, false).is_some() {

@@ -1,5 +1,6 @@
 //! The cluster: one observer with the detector, its peers, and the time between them.
 
+mod carry;
 mod daemon;
 mod event;
 mod far;

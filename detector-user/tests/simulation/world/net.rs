@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use detector_user::core::{FlowEvent, FlowId, Signal, SourceKind, Time};
+use detector_user::core::{FlowEvent, FlowId, Signal, SourceKind};
 
 use super::{Event, World};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     script::{Kind, Work},
     tcp::{Ack, Out, Phase, Receiver, Sender},
     ticks::{ms, us},
-    wire::{Frame, Way},
+    wire::Way,
 };
 
 const ECONNRESET: u32 = 104;
@@ -69,32 +69,6 @@ impl World {
     pub(super) fn current(&self, flow: usize, epoch: u32) -> bool {
         self.flows[flow].epoch == epoch
     }
-
-    /// A frame sets out; `None` when it does not arrive.
-    pub(super) fn carry(&mut self, host: usize, way: Way, frame: Frame) -> Option<Time> {
-        if self.own_link_down > 0 || self.own_switch_down > 0 {
-            return None;
-        }
-        let Self {
-            hosts, rng, now, ..
-        } = self;
-        hosts[host].wire.carry(*now, way, frame, rng)
-    }
-
-    /// The same of a segment with so many bytes of data on this flow.
-    pub(super) fn carry_segment(&mut self, flow: usize, way: Way, size: u32) -> Option<Time> {
-        let entry = &self.flows[flow];
-        let host = entry.host;
-        let forgotten = entry.hole.is_some_and(|ways| match way {
-            Way::Out => ways.out(),
-            Way::Back => ways.back(),
-        });
-        let misled = self.hosts[host].wire.condition.path_lost && entry.is_misled();
-        let arrives = self.carry(host, way, Frame::Segment(size));
-        arrives.filter(|_| !forgotten && !misled)
-    }
-
-    // The observer's end.
 
     pub(super) fn dial(&mut self, flow: usize, epoch: u32) {
         if !self.current(flow, epoch) || self.flows[flow].sender.phase != Phase::Closed {

@@ -57,8 +57,7 @@ impl World {
         let Spare::HeardSince(since) = spare else {
             return false;
         };
-        let readings = self.readings(host, self.now).into_iter();
-        let late = |reading: FlowReading| reading.last_heard > Some(since + HEARD_RESOLUTION);
-        readings.map(late).any(|is_late| is_late)
+        let late = |reading: &FlowReading| reading.last_heard > Some(since + HEARD_RESOLUTION);
+        self.readings(host, self.now).iter().any(late)
     }
 }

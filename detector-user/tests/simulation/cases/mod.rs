@@ -1,5 +1,7 @@
 //! Scripts by hand: faults that were once judged wrongly, each by itself and to the letter.
 
+mod own;
+
 use std::time::Duration;
 
 use detector_user::core::{Breaker, PeerState, Reason, Settings, Verdict};
@@ -104,60 +106,6 @@ const TOLD_WITHIN: Duration = ms(2500);
 
 fn deaf(ways: Ways) -> Fault {
     Fault::Deaf { host: NEAR, ways }
-}
-
-/// Two peers, one of them without connections: it was last heard when the daemon started, and is
-/// due for its survey while this node's switch is dead.
-#[test]
-fn nobody_dies_of_this_nodes_own_switch() {
-    let script = Script {
-        seed: 1,
-        scenario: "by hand",
-        length: SECONDS(90),
-        settings: Settings::default(),
-        hosts: vec![HostSpec::near(&[]), HostSpec::near(&[Work::UPLOAD])],
-        gateway: false,
-        faults: vec![Timed {
-            at: ms(31_549),
-            fault: Fault::OwnSwitch,
-            lasts: ms(17_011),
-        }],
-    };
-    for seed in 1..=20 {
-        holds(&Script {
-            seed,
-            ..script.clone()
-        });
-    }
-}
-
-/// This machine stands still while its switch is dead, and goes on shortly before that ends: who
-/// was heard last is long ago for everyone.
-#[test]
-fn nobody_dies_of_this_nodes_own_switch_after_a_pause() {
-    for seed in 1..=8 {
-        let faults = [Fault::OwnSwitch, Fault::Pause];
-        let mut script = script(&faults, ms(17_011));
-        script.gateway = false;
-        script.faults[1].at += ms(266);
-        script.faults[1].lasts = ms(16_206);
-        lives(&Script { seed, ..script });
-    }
-}
-
-/// The kind of it: one flow that has long been idle, whoever else is cut off with it.
-#[test]
-fn nobody_who_was_long_idle_dies_of_this_nodes_own_switch() {
-    for seed in 1..=20 {
-        let mut script = script(&[Fault::OwnSwitch], SECONDS(10));
-        script.hosts = vec![
-            HostSpec::near(&[Work::IDLE]),
-            HostSpec::near(&[]),
-            HostSpec::near(&[Work::UPLOAD]),
-        ];
-        script.gateway = false;
-        holds(&Script { seed, ..script });
-    }
 }
 
 #[test]
@@ -275,50 +223,6 @@ fn a_host_that_takes_no_new_connections_lives() {
             let fault = Fault::SynsDropped { host: NEAR, limit };
             lives(&with_work(work, &[fault], SECONDS(20)));
             lives(&routed(with_work(work, &[fault], SECONDS(20))));
-        }
-    }
-}
-
-#[test]
-fn nobody_dies_of_this_nodes_own_full_table() {
-    for work in [Work::UPLOAD, Work::IDLE, Work::WAITING] {
-        let mut script = with_work(&[work; 2], &[Fault::OwnSyns], SECONDS(20));
-        script.hosts.iter_mut().for_each(|host| host.routed = true);
-        lives(&script);
-    }
-}
-
-/// Another card on this node's side of the cut is no witness for the network.
-#[test]
-fn one_cards_answer_does_not_show_that_this_node_is_connected() {
-    for seed in 1..=8 {
-        let cut_off = [Fault::Proxied { host: NEAR }, Fault::OwnSwitch];
-        let script = script(&cut_off, SECONDS(10));
-        lives(&Script { seed, ..script });
-    }
-}
-
-#[test]
-fn a_daemon_that_starts_while_its_node_is_cut_off_destroys_nothing() {
-    for fault in [Fault::OwnSwitch, Fault::OwnLink] {
-        for after in [ms(1), ms(200), ms(3000)] {
-            let mut script = script(&[fault, Fault::Daemon], SECONDS(10));
-            script.faults[1].at += after;
-            lives(&script);
-        }
-    }
-}
-
-/// Its peers are alive; what was sent in vain before it came is no evidence.
-#[test]
-fn a_daemon_that_starts_as_its_link_comes_back_asks_first() {
-    for distance in [ms(1), ms(10)] {
-        for after in [ms(1), ms(50), ms(1000)] {
-            let mut script = script(&[Fault::OwnSwitch, Fault::Daemon], SECONDS(5));
-            script.faults[1].at += SECONDS(5) + after;
-            let hosts = script.hosts.iter_mut();
-            hosts.for_each(|host| host.distance = distance);
-            lives(&script);
         }
     }
 }
