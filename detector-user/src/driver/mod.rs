@@ -84,6 +84,7 @@ pub async fn run(
     let network = tasks::network(signal_sender.clone(), bounds);
     let destroyer = Destroyer::spawn(signal_sender.clone(), namespaces.clone(), bounds)
         .context("cannot destroy the kernel's sockets")?;
+    tasks::allow_open_files(bounds);
     let prober = Prober::start(signal_sender.clone(), namespaces.clone(), bounds)
         .context("cannot ask peers by probes")?;
     let finder = tasks::find_peers(&config, signal_sender)?;
