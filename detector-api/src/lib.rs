@@ -53,7 +53,8 @@
 //!
 //! - [`PeerWatch`] follows the daemon, for as long as it lives; [`PeerStates`] are what it
 //!   knows: [`get`](PeerStates::get) takes no lock. [`Peer`] is one peer, to be asked and
-//!   awaited.
+//!   awaited. A [`State`] is a verdict and a breaker, each with its reason; [`Details`] tell of
+//!   stalled connections, [`Path`] of a single address.
 //! - [`Peer::admit`] lets a bounded number of calls try a peer that may be back.
 //! - [`Reporter`] tells the daemon how the program's own operations went.
 //! - [`PeerName`] makes one name of the many spellings of a peer.
@@ -110,7 +111,7 @@ pub use self::{
     client::{ConnectError, connect},
     name::{NameError, PeerName},
     report::{Report, Reporter},
-    states::{Details, Peer, PeerDown, PeerStates, State},
+    states::{Details, Path, Peer, PeerDown, PeerStates, State},
     watch::{PeerWatch, WatchStatus},
 };
 

@@ -117,6 +117,28 @@ pub struct SocketOffsets {
     pub packets_out: u16,
     /// `tcp_sock.srtt_us`, `u32`, eighths of a microsecond.
     pub srtt: u16,
+    /// `tcp_sock.rcv_nxt`, `u32`.
+    pub rcv_nxt: u16,
+    /// `tcp_sock.rcv_wup`, `u32`.
+    pub rcv_wup: u16,
+    /// `tcp_sock.rcv_wnd`, `u32`.
+    pub rcv_wnd: u16,
+    /// `tcp_sock.rx_opt.ts_recent`, `u32`.
+    pub ts_recent: u16,
+    /// `tcp_sock.tsoffset`, `u32`.
+    pub tsoffset: u16,
+    /// `tcp_sock.tcp_header_len`, `u16`.
+    pub header_len: u16,
+    /// The byte of `tcp_sock.rx_opt` with `snd_wscale` in its low and `rcv_wscale` in its
+    /// high half.
+    pub window_scales: u16,
+    /// `tcp_sock.tcp_clock_cache`, `u64`, nanoseconds.
+    pub clock_cache: u16,
+    /// `tcp_sock.tcp_wstamp_ns`, `u64`.
+    pub wstamp: u16,
+    /// `tcp_sock.tcp_usec_ts`, in bits and not in bytes; since 6.7, may be [`ABSENT`].
+    pub usec_ts_bit: u16,
+    pub _pad: [u16; 2],
 }
 
 /// The global itself.
@@ -138,7 +160,7 @@ pub struct Config {
     pub socket: SocketOffsets,
 }
 
-const _: () = assert!(size_of::<Config>() == 104);
+const _: () = assert!(size_of::<Config>() == 128);
 
 impl TupleOffsets {
     /// A tracepoint that is not there.
@@ -170,6 +192,17 @@ impl SocketOffsets {
         snd_wnd: ABSENT,
         packets_out: ABSENT,
         srtt: ABSENT,
+        rcv_nxt: ABSENT,
+        rcv_wup: ABSENT,
+        rcv_wnd: ABSENT,
+        ts_recent: ABSENT,
+        tsoffset: ABSENT,
+        header_len: ABSENT,
+        window_scales: ABSENT,
+        clock_cache: ABSENT,
+        wstamp: ABSENT,
+        usec_ts_bit: ABSENT,
+        _pad: [0; 2],
     };
 }
 

@@ -10,6 +10,7 @@
 
 mod config;
 mod protect;
+mod sequences;
 
 pub use config::{
     ABSENT, CONFIG_NAME, Config, CongStateOffsets, ErrorReportOffsets, RetransmitOffsets,
@@ -18,6 +19,9 @@ pub use config::{
 pub use protect::{
     MAX_TUNED, REFUSE_NAME, RefuseConfig, TUNE_NAME, TuneConfig, TunedSocket, canonical,
     refuse_flag, tune_counter, tuned_option,
+};
+pub use sequences::{
+    SEQUENCES_HEADER, Sequences, SequencesPacket, SequencesQuery, sequences_result,
 };
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

@@ -8,6 +8,8 @@
 //!
 //! cgroup/connect4, connect6  a connect to a dead peer         refuse
 //! sockops                    options for a new connection     tune
+//!
+//! run by the daemon          where a flow stands              keepalive
 //! ```
 //!
 //! Each tracepoint's program reads the addresses, drops what is not watched, and hands what
@@ -23,6 +25,8 @@ mod error_report;
 mod flow;
 #[cfg(target_arch = "bpf")]
 mod globals;
+#[cfg(target_arch = "bpf")]
+mod keepalive;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]

@@ -1,5 +1,5 @@
 //! `cgroup/connect4` and `cgroup/connect6`: a TCP connect to a dead peer's address is
-//! answered at once, instead of hanging until the caller's patience ends.
+//! answered at once, instead of hanging until the caller gives up.
 //!
 //! A program here that returns 0 refuses the connect, with EPERM unless `bpf_set_retval` names
 //! another error. connect6 also sees what a dual-stack socket dials as `::ffff:a.b.c.d`; it

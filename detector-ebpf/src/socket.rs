@@ -63,7 +63,7 @@ impl Socket {
     }
 
     #[inline(always)]
-    fn read<T: FromBytes>(self, offset: u16) -> T {
+    pub fn read<T: FromBytes>(self, offset: u16) -> T {
         read_kernel(self.address, offset)
     }
 

@@ -60,6 +60,8 @@ pub enum Part {
     Refuse,
     /// The sockops program.
     Tune,
+    /// The program that says where a flow stands.
+    Keepalive,
 }
 
 /// A loader for one part: maps of the others, which the object has all the same, take next to

@@ -166,6 +166,31 @@ impl Traffic {
         Ok(client)
     }
 
+    /// A process without privilege that makes itself namespaces of its own, takes an address
+    /// there, serves it, and uploads to it.
+    pub async fn impostor(host: &Host, target: SocketAddr) -> anyhow::Result<Self> {
+        // Opened before the privilege is gone: it may be where nobody else can look.
+        const OPEN: &str = "exec 3< \"$0\" && exec \"$@\"";
+        const SCRIPT: &str = "ip link set lo up && ip addr add $1/32 dev lo || exit; shift; \
+             /proc/self/fd/3 $@ http-server --listen $0 & \
+             exec /proc/self/fd/3 $@ http-client --target $0 --uploads 1";
+        let (program, first) = program()?;
+        let mut command = host.command("sh");
+        command.args(["-c", OPEN]).arg(program);
+        command.args([
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+        ]);
+        let (served, address) = (target.to_string(), target.ip().to_string());
+        command.args(["unshare", "-Urn", "sh", "-c", SCRIPT, &served, &address]);
+        command.args(first);
+        let name = format!("impostor on {}", host.name());
+        let process = Process::start(&name, command)?;
+        Self { process, name }.succeeding().await
+    }
+
     /// Starts a peer with these arguments of `lab-peer`.
     pub fn start(host: &Host, args: &[&str]) -> anyhow::Result<Self> {
         let (program, first) = program()?;

@@ -298,6 +298,71 @@ async fn a_service_is_followed_into_its_next_container() -> anyhow::Result<()> {
     .await
 }
 
+/// A process without privilege in a watched service makes itself a network and takes the dead
+/// peer's address there. Such a namespace is not the node's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_anyone_could_make_keeps_no_dead_peer_alive() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let cgroup = Cgroup::new()?;
+        let site = Site::new("ebpf", &cgroup.target(), Lab::new(4)?).await?;
+        let peer = site.lab.host(PEER);
+        let service = site.lab.host(CONTAINER).in_cgroup(&cgroup);
+        let _client = Traffic::http_client(&service, peer, 2).await?;
+        site.await_verdict(Verdict::Alive).await?;
+        let watched = BTreeSet::from([id(&service)?]);
+        site.await_namespaces(&watched).await?;
+        site.lab.cut(&[PEER], Cut::SilentDrop)?;
+        site.await_verdict(Verdict::Dead).await?;
+
+        let address = (peer.v4(), detector_tests::PEER_PORT).into();
+        let _impostor = Traffic::impostor(&service, address).await?;
+        stays_dead(&site).await?;
+        // The daemon's own probes are in its own.
+        let known = BTreeSet::from([id(&service)?, id(site.lab.host(HOST))?]);
+        assert!(site.namespaces().await?.is_subset(&known));
+        site.daemon.stop().await
+    })
+    .await
+}
+
+/// The node's own container has the dead peer's address, as load balancers' backends have
+/// that of the service.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_container_hears_from_itself_keeps_no_dead_peer_alive() -> anyhow::Result<()> {
+    for source in ["ebpf", "sock-diag"] {
+        testbed::run(LIMIT, async {
+            let site = Site::with_container(source).await?;
+            let [container, peer] = [CONTAINER, PEER].map(|number| site.lab.host(number));
+            let _client = Traffic::http_client(container, peer, 2).await?;
+            site.await_verdict(Verdict::Alive).await?;
+            site.lab.cut(&[PEER], Cut::SilentDrop)?;
+            site.await_verdict(Verdict::Dead).await?;
+
+            let address = format!("{}/32", peer.v4());
+            // To others it does not answer for it.
+            container.exec("sysctl", &["-qw", "net.ipv4.conf.all.arp_ignore=1"])?;
+            container.exec("ip", &["addr", "add", &address, "dev", "lo"])?;
+            let _server = Traffic::http_server(container).await?;
+            let _impostor = Traffic::http_client(container, peer, 2).await?;
+            stays_dead(&site).await?;
+            site.daemon.stop().await
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// For longer than the daemon takes to find a namespace (1 s), and to see who is back.
+async fn stays_dead(site: &Site) -> anyhow::Result<()> {
+    let url = site.lab.host(PEER).url();
+    let is = |state: &detector_api::v1::PeerState| state.verdict() != Verdict::Dead;
+    let other = site.daemon.await_state(&url, Duration::from_secs(3), is);
+    match other.await {
+        Err(_) => Ok(()),
+        Ok(state) => anyhow::bail!("it is dead no more: {state:?}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_says_what_watching_a_container_takes() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

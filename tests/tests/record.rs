@@ -147,7 +147,10 @@ async fn a_replay_says_what_the_daemon_said() -> anyhow::Result<()> {
         // With a shorter detection time still, a moment without CPU would be a pause.
         let hasty = death(&replay(&file, &["--detection-time", USUAL])?.lines);
         assert!(
-            hasty.clone().context("died with less detection_time")? <= died,
+            hasty
+                .clone()
+                .context("died with a shorter detection time")?
+                <= died,
             "{hasty:?} {died}"
         );
         let calm = replay(&file, &["--detection-time", "20s"])?;

@@ -17,15 +17,19 @@ const NODE_HOURS: u32 = 10_000;
 /// What to simulate.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Seed of the first run; each one after it has the next.
-    #[arg(long, value_name = "N", default_value_t = SEED)]
-    seed: u64,
+    /// Seed of the first run; each one after it has the next. Of made-up scripts, of all of
+    /// them: any where none is given.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Nodes times hours to simulate.
     #[arg(long, value_name = "H", default_value_t = NODE_HOURS)]
     node_hours: u32,
     /// Only this scenario; an unknown name lists them.
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
+    /// Instead of scenarios, so many scripts that proptest makes up.
+    #[arg(long, value_name = "N", conflicts_with_all = ["scenario", "node_hours", "trace"])]
+    cases: Option<u32>,
     /// Show all that is kept of what came before a failure.
     #[arg(long)]
     trace: bool,
@@ -35,9 +39,10 @@ impl Default for Options {
     /// What `cargo xtask test` runs.
     fn default() -> Self {
         Self {
-            seed: SEED,
+            seed: None,
             node_hours: NODE_HOURS,
             scenario: None,
+            cases: None,
             trace: false,
         }
     }
@@ -46,19 +51,39 @@ impl Default for Options {
 /// Runs it; the first rule that is broken ends it, with the shortest script that breaks it.
 pub fn run(runner: &Runner, options: &Options) -> Result<()> {
     runner.heading("simulation");
+    let title = match options.cases {
+        Some(cases) => format!("simulate {cases} scripts that are made up"),
+        None => format!("simulate {} node-hours", options.node_hours),
+    };
     runner.run(&Step::new(
-        format!("simulate {} node-hours", options.node_hours),
+        title,
         "hosts, links and pauses on a virtual clock, against what must always hold",
         invocation(options),
     ))
 }
 
 fn invocation(options: &Options) -> Invocation {
-    let cargo = Invocation::cargo()
-        .args(["test", "--release", "--package", "detector-user"])
-        .args(["--test", "simulation", "--"])
-        .args(["simulate", "--exact", "--ignored", "--nocapture"])
-        .env("DETECTOR_SIMULATE_SEED", options.seed.to_string())
+    match options.cases {
+        Some(cases) => made_up(options, cases),
+        None => scenarios(options),
+    }
+}
+
+fn made_up(options: &Options, cases: u32) -> Invocation {
+    let cargo = simulation("properties::")
+        .args(["--include-ignored"])
+        .env("DETECTOR_SIMULATE_CASES", cases.to_string());
+    match options.seed {
+        Some(seed) => cargo.env("DETECTOR_SIMULATE_SEED", seed.to_string()),
+        None => cargo,
+    }
+}
+
+fn scenarios(options: &Options) -> Invocation {
+    let seed = options.seed.unwrap_or(SEED);
+    let cargo = simulation("simulate")
+        .args(["--exact", "--ignored"])
+        .env("DETECTOR_SIMULATE_SEED", seed.to_string())
         .env(
             "DETECTOR_SIMULATE_NODE_HOURS",
             options.node_hours.to_string(),
@@ -74,6 +99,14 @@ fn invocation(options: &Options) -> Invocation {
     }
 }
 
+/// These tests of the simulation, in release mode.
+fn simulation(tests: &str) -> Invocation {
+    Invocation::cargo()
+        .args(["test", "--release", "--package", "detector-user"])
+        .args(["--test", "simulation", "--"])
+        .args([tests, "--nocapture"])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,7 +114,7 @@ mod tests {
     #[test]
     fn what_is_asked_for_reaches_the_test() {
         let options = Options {
-            seed: 7,
+            seed: Some(7),
             scenario: Some("cuts".to_owned()),
             trace: true,
             ..Options::default()
@@ -98,5 +131,20 @@ mod tests {
         }
         let shown = invocation(&Options::default()).display(false);
         assert!(!shown.contains("SCENARIO") && !shown.contains("TRACE"));
+        assert!(shown.contains("DETECTOR_SIMULATE_SEED=1"), "{shown}");
+    }
+
+    #[test]
+    fn made_up_scripts_have_any_seed_unless_one_is_asked_for() {
+        let options = Options {
+            cases: Some(500),
+            ..Options::default()
+        };
+        let shown = invocation(&options).display(false);
+        assert!(shown.contains("DETECTOR_SIMULATE_CASES=500"), "{shown}");
+        assert!(!shown.contains("SEED"), "{shown}");
+        let seed = Some(7);
+        let shown = invocation(&Options { seed, ..options }).display(false);
+        assert!(shown.contains("DETECTOR_SIMULATE_SEED=7"), "{shown}");
     }
 }

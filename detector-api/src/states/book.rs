@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Details, Slot, Source, State, slot::Told, table::Table};
+use super::{Details, Path, Slot, Source, State, slot::Told, table::Table};
 use crate::{PeerName, v1};
 
 /// The most names of peers that are not watched for which slots are kept. A handle beyond
@@ -46,6 +46,7 @@ impl Watched {
             told: Told {
                 state: State::from_told(state),
                 details: Details::from_told(state),
+                paths: Path::all_from_told(state),
                 watched_as: Some(Arc::clone(name)),
             },
             addresses: state

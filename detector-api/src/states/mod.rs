@@ -10,6 +10,7 @@ mod peer;
 mod slot;
 mod source;
 mod table;
+mod text;
 mod word;
 
 #[cfg(test)]
@@ -17,7 +18,7 @@ mod tests;
 
 pub use self::{
     peer::{Peer, PeerDown},
-    slot::Details,
+    slot::{Details, Path},
     word::State,
 };
 pub(crate) use self::{slot::Slot, source::Source};

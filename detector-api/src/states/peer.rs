@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-use super::{Details, Slot, Source, State};
+use super::{Details, Path, Slot, Source, State};
 use crate::v1::{Breaker, Reason};
 
 /// One peer, found once and then asked as often as one likes. Cheap to clone.
@@ -97,6 +97,32 @@ impl Peer {
         self.slot.told().details
     }
 
+    /// Each of its addresses by itself, as the daemon last told; the state is their sum. A
+    /// program that dials addresses of its own choice leaves those out whose breaker is Open.
+    ///
+    /// ```
+    /// use std::net::IpAddr;
+    ///
+    /// use detector_api::{Peer, v1::Breaker};
+    ///
+    /// /// The addresses worth dialling, in the order given.
+    /// fn worth_dialling(peer: &Peer, addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    ///     let paths = peer.paths();
+    ///     let is_dead = |address: &IpAddr| {
+    ///         let mut told = paths.iter().filter(|path| path.address == *address);
+    ///         told.any(|path| path.breaker == Breaker::Open)
+    ///     };
+    ///     addresses.into_iter().filter(|address| !is_dead(address)).collect()
+    /// }
+    ///
+    /// let addresses = vec![IpAddr::from([10, 0, 0, 4])];
+    /// let unwatched = Peer::unwatched("http://node4:9000");
+    /// assert_eq!(worth_dialling(&unwatched, addresses.clone()), addresses);
+    /// ```
+    pub fn paths(&self) -> Arc<[Path]> {
+        self.slot.told().paths
+    }
+
     /// Why not to call it; `None` unless the breaker is Open.
     ///
     /// ```
@@ -123,7 +149,7 @@ impl Peer {
     }
 
     /// Completes with the first state, now or later, of which `is` holds. A state that comes
-    /// and goes between two looks may be missed. Cancel-safe.
+    /// and goes before it is read may be missed. Cancel-safe.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -151,7 +177,7 @@ impl Peer {
     pub(crate) fn as_down(&self, state: State) -> PeerDown {
         PeerDown {
             peer: self.name().to_owned(),
-            reason: state.reason,
+            reason: state.breaker_reason,
             since: self.details().since,
         }
     }
@@ -179,20 +205,12 @@ impl fmt::Debug for Peer {
 /// assert_eq!(down.to_string(), "http://node4:9000 is down: rto_unanswered");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{peer} is down: {}", word(*.reason))]
+#[error("{peer} is down: {reason}")]
 pub struct PeerDown {
     /// The name that it was asked for by.
     pub peer: String,
-    /// What the verdict rests on.
+    /// What the breaker rests on.
     pub reason: Reason,
     /// Since when, by the wall clock.
     pub since: Option<SystemTime>,
-}
-
-/// As the daemon's own log and command line have it.
-fn word(reason: Reason) -> String {
-    let name = reason.as_str_name();
-    name.strip_prefix("REASON_")
-        .unwrap_or(name)
-        .to_ascii_lowercase()
 }

@@ -1,6 +1,7 @@
 //! Where one peer's state is kept.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,8 +11,8 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{PeerDown, Source, State};
-use crate::v1::{self, Breaker, Verdict};
+use super::{PeerDown, Source, State, book::MAX_ADDRESSES};
+use crate::v1::{self, Breaker, Reason, Verdict};
 
 /// What is told of a peer beside its [`State`].
 ///
@@ -31,6 +32,51 @@ pub struct Details {
     pub srtt: Option<Duration>,
     /// Its mean deviation.
     pub rtt_variance: Option<Duration>,
+    /// Connections of this node with it whose own retransmissions go unanswered while it lives.
+    pub stalled_flows: u32,
+    /// For how long the oldest of them had been stalled when this was told.
+    pub oldest_stall: Option<Duration>,
+    /// Another network card answers ARP or NDP for one of its addresses: for the operator to see
+    /// to.
+    pub contested: bool,
+}
+
+/// What is believed of the way to one address of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Path {
+    /// The address.
+    pub address: IpAddr,
+    /// What the daemon believes of it.
+    pub verdict: Verdict,
+    /// What the verdict rests on.
+    pub reason: Reason,
+    /// Whether to dial it.
+    pub breaker: Breaker,
+}
+
+impl Path {
+    /// What a newer daemon may tell and this crate does not know counts as nothing known;
+    /// `None` where the address is none.
+    fn from_told(told: &v1::PathState) -> Option<Self> {
+        let state = State::from_told(&v1::PeerState {
+            verdict: told.verdict,
+            reason: told.reason,
+            breaker: told.breaker,
+            ..Default::default()
+        });
+        Some(Self {
+            address: told.address.parse().ok()?,
+            verdict: state.verdict,
+            reason: state.reason,
+            breaker: state.breaker,
+        })
+    }
+
+    pub(crate) fn all_from_told(told: &v1::PeerState) -> Arc<[Self]> {
+        let paths = told.paths.iter().take(MAX_ADDRESSES);
+        paths.filter_map(Self::from_told).collect()
+    }
 }
 
 impl Details {
@@ -40,6 +86,9 @@ impl Details {
             since: told.changed_at.and_then(|at| at.try_into().ok()),
             srtt: duration(told.srtt),
             rtt_variance: duration(told.rtt_variance),
+            stalled_flows: told.stalled_flows,
+            oldest_stall: duration(told.oldest_stall),
+            contested: told.contested,
         }
     }
 }
@@ -49,6 +98,7 @@ impl Details {
 pub(crate) struct Told {
     pub(crate) state: State,
     pub(crate) details: Details,
+    pub(crate) paths: Arc<[Path]>,
     /// The name by which the daemon watches it.
     pub(crate) watched_as: Option<Arc<str>>,
 }
@@ -64,7 +114,7 @@ pub(crate) struct Slot {
     changes: watch::Sender<u64>,
     /// The last time that the breaker opened. Told apart from `changes`, so that a breaker which
     /// opens and is HalfOpen before anyone looks is not missed: what was in flight is lost.
-    openings: watch::Sender<Option<PeerDown>>,
+    pub(super) openings: watch::Sender<Option<PeerDown>>,
     /// Taken by the one who asks for a trial; when the last one was refused.
     pub(crate) trials: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -124,7 +174,9 @@ impl Slot {
     pub(crate) fn set(&self, told: Told) {
         let word = told.state.to_word();
         let State {
-            breaker, reason, ..
+            breaker,
+            breaker_reason: reason,
+            ..
         } = told.state;
         let since = told.details.since;
         let mut held = self.lock();

@@ -1,3 +1,5 @@
+mod gray;
+
 use std::{pin::pin, task::Context, time::Duration};
 
 use super::*;

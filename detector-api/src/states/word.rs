@@ -12,14 +12,31 @@ use crate::v1::{self, Breaker, Reason, Verdict};
 /// assert_eq!(state.verdict, Verdict::Unknown);
 /// assert_eq!(state.breaker, Breaker::Closed);
 /// ```
+///
+/// Its text is for logs: the verdict and the breaker, each with its reason.
+///
+/// ```
+/// use detector_api::{State, v1::{Reason, Verdict}};
+///
+/// let state = State {
+///     verdict: Verdict::Degraded,
+///     reason: Reason::FlowsStalled,
+///     breaker_reason: Reason::PacketReceived,
+///     ..State::default()
+/// };
+/// assert_eq!(state.to_string(), "degraded: flows_stalled; breaker closed: packet_received");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    /// What is held of the peer.
+    /// What the daemon believes of the peer.
     pub verdict: Verdict,
     /// Whether to call it. Only `Open` and `HalfOpen` ever ask for anything but a plain call.
     pub breaker: Breaker,
     /// What the verdict rests on.
     pub reason: Reason,
+    /// What the breaker rests on: another reason than the verdict's where reports, trials or an
+    /// administrator have moved it.
+    pub breaker_reason: Reason,
     /// The health score, 0 to 100, where the daemon has one.
     pub health: Option<u8>,
     /// Rises with each change of the verdict, modulo 2³².
@@ -32,6 +49,7 @@ impl Default for State {
             verdict: Verdict::Unknown,
             breaker: Breaker::Closed,
             reason: Reason::NoEvidence,
+            breaker_reason: Reason::NoEvidence,
             health: None,
             generation: 0,
         }
@@ -41,6 +59,7 @@ impl Default for State {
 impl State {
     /// What a newer daemon may tell and this crate does not know counts as nothing known.
     pub(crate) fn from_told(told: &v1::PeerState) -> Self {
+        let reason = known(told.reason()).unwrap_or(Reason::NoEvidence);
         Self {
             verdict: match told.verdict() {
                 Verdict::Unspecified => Verdict::Unknown,
@@ -50,10 +69,9 @@ impl State {
                 Breaker::Unspecified => Breaker::Closed,
                 breaker => breaker,
             },
-            reason: match told.reason() {
-                Reason::Unspecified => Reason::NoEvidence,
-                reason => reason,
-            },
+            reason,
+            // A daemon that tells one reason means both by it.
+            breaker_reason: known(told.breaker_reason()).unwrap_or(reason),
             health: told.health.map(|health| health.score.min(100) as u8),
             // The word has room for its lower half: enough to tell one verdict from the next.
             generation: told.generation as u32,
@@ -61,26 +79,36 @@ impl State {
     }
 }
 
+fn known(reason: Reason) -> Option<Reason> {
+    (reason != Reason::Unspecified).then_some(reason)
+}
+
 /// The word of "no health score".
 const NO_HEALTH: u8 = u8::MAX;
 
+// Four bits each for the verdict and the breaker, a byte for each reason and the health.
 impl State {
     pub(crate) fn to_word(self) -> u64 {
+        let half = |value: i32, place: u32| (value as u64 & 0xf) << place;
         let byte = |value: i32, place: u32| (value as u64 & 0xff) << place;
-        byte(self.verdict as i32, 0)
-            | byte(self.breaker as i32, 8)
-            | byte(self.reason as i32, 16)
+        half(self.verdict as i32, 0)
+            | half(self.breaker as i32, 4)
+            | byte(self.reason as i32, 8)
+            | byte(self.breaker_reason as i32, 16)
             | u64::from(self.health.unwrap_or(NO_HEALTH)) << 24
             | u64::from(self.generation) << 32
     }
 
     #[inline]
     pub(crate) fn from_word(word: u64) -> Self {
+        let half = |place: u32| i32::from((word >> place) as u8 & 0xf);
         let byte = |place: u32| i32::from((word >> place) as u8);
+        let reason = |place| Reason::try_from(byte(place)).unwrap_or(Reason::NoEvidence);
         Self {
-            verdict: Verdict::try_from(byte(0)).unwrap_or(Verdict::Unknown),
-            breaker: Breaker::try_from(byte(8)).unwrap_or(Breaker::Closed),
-            reason: Reason::try_from(byte(16)).unwrap_or(Reason::NoEvidence),
+            verdict: Verdict::try_from(half(0)).unwrap_or(Verdict::Unknown),
+            breaker: Breaker::try_from(half(4)).unwrap_or(Breaker::Closed),
+            reason: reason(8),
+            breaker_reason: reason(16),
             health: Some((word >> 24) as u8).filter(|&score| score != NO_HEALTH),
             generation: (word >> 32) as u32,
         }
@@ -115,18 +143,50 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_that_tells_one_reason_means_both() {
+        let mut told = v1::PeerState {
+            reason: Reason::RtoUnanswered.into(),
+            ..Default::default()
+        };
+        let state = State::from_told(&told);
+        assert_eq!(state.breaker_reason, Reason::RtoUnanswered);
+        told.breaker_reason = Reason::ForcedOpen.into();
+        let state = State::from_told(&told);
+        assert_eq!(
+            (state.reason, state.breaker_reason),
+            (Reason::RtoUnanswered, Reason::ForcedOpen)
+        );
+    }
+
+    /// All values of an enum of the protocol.
+    fn all<T: TryFrom<i32>>() -> Vec<T> {
+        (0..=255).filter_map(|n| T::try_from(n).ok()).collect()
+    }
+
+    #[test]
     fn a_state_survives_its_word() {
-        for state in [
-            State::default(),
-            State {
-                verdict: Verdict::Dead,
-                breaker: Breaker::HalfOpen,
-                reason: Reason::SlownessReported,
-                health: Some(100),
-                generation: u32::MAX,
-            },
-        ] {
-            assert_eq!(State::from_word(state.to_word()), state);
+        let (verdicts, breakers, reasons) = (all(), all(), all::<Reason>());
+        assert!(verdicts.len() <= 16 && breakers.len() <= 16, "half a byte");
+        for &verdict in &verdicts {
+            for &breaker in &breakers {
+                for &reason in &reasons {
+                    for breaker_reason in [reason, Reason::ForcedClosed, Reason::NoEvidence] {
+                        let state = State {
+                            verdict,
+                            breaker,
+                            reason,
+                            breaker_reason,
+                            health: Some(100),
+                            generation: u32::MAX,
+                        };
+                        assert_eq!(State::from_word(state.to_word()), state);
+                    }
+                }
+            }
         }
+        assert_eq!(
+            State::from_word(State::default().to_word()),
+            State::default()
+        );
     }
 }

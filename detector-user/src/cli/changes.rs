@@ -1,6 +1,6 @@
 //! The lines that `run` and `replay` print: changes of a verdict or a breaker.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use jiff::Timestamp;
 
@@ -22,9 +22,33 @@ pub fn line(
 }
 
 /// What is worth a line.
-type Shown = (Verdict, Breaker, Breaker, bool);
+#[derive(Debug, PartialEq)]
+struct Shown {
+    verdict: Verdict,
+    breakers: [Breaker; 2],
+    isolated: bool,
+    contested: bool,
+    /// How many or for how long changes with every socket snapshot.
+    stalled: bool,
+    paths: Vec<(IpAddr, Verdict, Breaker)>,
+}
 
-/// Tells changes of the verdict, the breaker or isolation from everything else that is published.
+impl Shown {
+    fn of(state: &PeerState) -> Self {
+        let paths = state.paths.iter();
+        Self {
+            verdict: state.verdict,
+            breakers: [state.breaker, state.would_be_breaker],
+            isolated: state.isolated,
+            contested: state.contested,
+            stalled: state.stalled_flows > 0,
+            paths: paths.map(|p| (p.address, p.verdict, p.breaker)).collect(),
+        }
+    }
+}
+
+/// Tells changes of the verdict (also of a single address), the breaker, isolation, stalls and
+/// contested addresses from everything else that is published.
 #[derive(Debug)]
 pub struct Changes {
     printed: HashMap<PeerName, Shown>,
@@ -40,24 +64,21 @@ impl Changes {
     }
 
     pub fn is_one(&mut self, state: &PeerState) -> bool {
-        let shown = (
-            state.verdict,
-            state.breaker,
-            state.would_be_breaker,
-            state.isolated,
-        );
+        let shown = Shown::of(state);
         if self.printed.len() >= self.limit && !self.printed.contains_key(&state.peer) {
             // Discovered peers come and go: forgetting costs a repeated line at worst.
             self.printed.clear();
         }
-        self.printed.insert(state.peer.clone(), shown) != Some(shown)
+        let same = self.printed.get(&state.peer) == Some(&shown);
+        self.printed.insert(state.peer.clone(), shown);
+        !same
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::testing::unknown;
+    use crate::core::{PathState, Reason, testing::unknown};
 
     fn state(peer: &str, verdict: Verdict, revision: u64) -> PeerState {
         PeerState {
@@ -84,6 +105,46 @@ mod tests {
         };
         assert!(changes.is_one(&isolated));
         assert!(!changes.is_one(&isolated));
+    }
+
+    #[test]
+    fn a_stall_a_contested_address_and_a_dead_path_are_printed_once() {
+        let mut changes = Changes::new(2);
+        let alive = state("a", Verdict::Alive, 1);
+        assert!(changes.is_one(&alive));
+        let path = |address: [u8; 4], verdict| PathState {
+            address: address.into(),
+            verdict,
+            reason: Reason::PacketReceived,
+            breaker: Breaker::Closed,
+            last_heard: None,
+        };
+        let paths = |second| {
+            vec![
+                path([10, 0, 0, 4], Verdict::Alive),
+                path([10, 1, 0, 4], second),
+            ]
+        };
+        let stalled = |stalled_flows| PeerState {
+            stalled_flows,
+            ..alive.clone()
+        };
+        assert!(changes.is_one(&stalled(1)));
+        assert!(!changes.is_one(&stalled(2)), "its number is no news");
+        assert!(changes.is_one(&alive));
+        let contested = PeerState {
+            contested: true,
+            ..alive.clone()
+        };
+        assert!(changes.is_one(&contested));
+        assert!(!changes.is_one(&contested));
+        let with = |second| PeerState {
+            paths: paths(second),
+            ..contested.clone()
+        };
+        assert!(changes.is_one(&with(Verdict::Alive)));
+        assert!(changes.is_one(&with(Verdict::Dead)));
+        assert!(!changes.is_one(&with(Verdict::Dead)));
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn network_namespace(target: &Target) -> Check {
         Ok(read) => check(
             Status::Ok,
             format!("entered: {}", read.join(", ")),
-            "its flows are watched, its sockets with a dead peer destroyed, peers asked from it",
+            "its flows are watched, its sockets with a dead peer destroyed, peers probed from it",
         ),
         Err(error) => check(
             Status::Degraded,

@@ -231,7 +231,7 @@ fn summary(args: &ReplayArgs, input: &Input, replay: &Replay, settings: &Setting
         differences if differences.is_empty() => text += "settings: as recorded\n",
         differences => {
             text += &format!("settings: {}\n", differences.join(", "));
-            text += "what the sources would have answered to other questions is not known\n";
+            text += "what other socket snapshots and probes would have shown is not known\n";
         }
     }
     text + &ending(args, input)

@@ -170,7 +170,7 @@ fn destroy_delay_is_not_less_than_detection_time() {
         file(both).unwrap_err(),
         [format!("d.toml:2:17: destroy_delay: {complaint}")]
     );
-    // Where destroy delay is not set, what is too long for its default is pointed at.
+    // Where the destroy delay is not set, what is too long for its default is pointed at.
     let errors = with_flags("", &[flag("--detection-time", "detection_time", "2s")]).unwrap_err();
     assert!(
         errors[0].starts_with(

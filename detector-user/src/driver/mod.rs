@@ -40,7 +40,7 @@ use crate::{
     record::{Recorder, Taped},
     serve::{Locks, Request},
     source::{
-        ActiveSource, Source as _, Watched, network::NetworkSource, probe::Prober,
+        ActiveSource, Source as _, Watched, network::NetworkSource, probe::Prober, resolve::Names,
         sock_diag::Reader,
     },
 };
@@ -87,7 +87,7 @@ pub async fn run(
         .context("cannot destroy the kernel's sockets")?;
     tasks::allow_open_files(bounds);
     let prober = Prober::start(signal_sender.clone(), namespaces.clone(), bounds)
-        .context("cannot ask peers by probes")?;
+        .context("cannot probe the peers")?;
     let finder = tasks::find_peers(&config, signal_sender)?;
 
     let mut driver = Driver {
@@ -101,6 +101,7 @@ pub async fn run(
         protection,
         destroyer,
         prober,
+        names: finder.names(),
         looked_at: LookedAt::new(namespaces),
         correlations: Correlations::default(),
         layout: Layout::new(&config),
@@ -138,6 +139,7 @@ struct Driver {
     protection: Protection,
     destroyer: Destroyer,
     prober: Prober,
+    names: Names,
     looked_at: LookedAt,
     correlations: Correlations,
     layout: Layout,
@@ -201,7 +203,7 @@ impl Driver {
     }
 
     fn signal(&mut self, mut signal: Signal) {
-        if !self.drop_what_is_let_go(&mut signal) {
+        if !self.drop_what_is_no_evidence(&mut signal) {
             return;
         }
         self.outlets.metrics.signal(&signal);
@@ -333,6 +335,7 @@ impl Driver {
                     self.check_links(&state);
                     self.correlations.published(clock::now(), &state);
                     self.tell_cascades();
+                    self.look_up(&state);
                     self.outlets.publish(state);
                 }
                 Effect::Retract { peer, revision } => {

@@ -1,15 +1,20 @@
 //! Brings a change of the watched network namespaces to those who have to know.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
+use nix::libc::EADDRNOTAVAIL;
 use tracing::warn;
 
 use super::Driver;
 use crate::{
     clock,
-    core::{FlowId, NamespaceChange, Signal},
+    core::{FlowId, NamespaceChange, ProbeEvent, ProbeOutcome, ProbeTarget, Signal},
     netns::{Namespaces, Set},
-    source::{ActiveSource, Source as _},
+    source::{ActiveSource, Source as _, network::LocalAddresses},
 };
 
 /// The namespaces that the source looks at.
@@ -18,6 +23,8 @@ pub(super) struct LookedAt {
     /// Those beside the daemon's own. Held open until the source has let go of them: before
     /// that, their numbers must be no others'.
     others: Arc<Set>,
+    /// What is local in each of those, as far as it was asked.
+    local: BTreeMap<u32, LocalAddresses>,
     /// Whether the source has refused a change.
     refused: bool,
 }
@@ -27,6 +34,7 @@ impl LookedAt {
         Self {
             namespaces,
             others: Arc::default(),
+            local: BTreeMap::new(),
             refused: false,
         }
     }
@@ -54,6 +62,7 @@ impl LookedAt {
         self.refused = false;
         let before: BTreeSet<u32> = self.others.keys().copied().collect();
         self.others = now;
+        self.local.retain(|netns, _| ids.contains(netns));
         let at = clock::now();
         let signal = |change| move |&netns: &u32| Signal::Namespace { at, netns, change };
         let gone = before.difference(&ids).map(signal(NamespaceChange::Gone));
@@ -63,9 +72,38 @@ impl LookedAt {
         gone.chain(new).collect()
     }
 
-    fn covers(&self, flow: &FlowId) -> bool {
+    /// Whether what is heard on the flow may be evidence: of a namespace that is looked at,
+    /// and from another host.
+    fn may_tell(&mut self, flow: &FlowId) -> bool {
         let netns = flow.netns;
-        netns == 0 || netns == self.namespaces.own() || self.others.contains_key(&netns)
+        let is_own = netns == 0 || netns == self.namespaces.own();
+        is_own || (self.others.contains_key(&netns) && !self.is_local(netns, flow.remote.ip()))
+    }
+
+    /// Whether the address is one of this other namespace's own.
+    fn is_local(&mut self, netns: u32, addr: IpAddr) -> bool {
+        let Some(namespace) = self.others.get(&netns) else {
+            return false;
+        };
+        let local = self.local.entry(netns);
+        local
+            .or_insert_with(|| LocalAddresses::of(Arc::clone(namespace)))
+            .has(addr)
+    }
+
+    /// A probe that goes to the namespace it is sent from has told nothing of the peer; says
+    /// whether anything is left to be told.
+    fn probe_may_tell(&mut self, event: &mut ProbeEvent) -> bool {
+        let ProbeTarget::ConnectFrom { netns, endpoint } = event.target else {
+            return true;
+        };
+        if !self.is_local(netns, endpoint.addr) {
+            return true;
+        }
+        let is_answer = matches!(event.outcome, ProbeOutcome::Answered(_));
+        let errno = EADDRNOTAVAIL as u32;
+        event.outcome = ProbeOutcome::Failed { errno };
+        !is_answer
     }
 }
 
@@ -84,14 +122,17 @@ impl Driver {
     }
 
     /// What was under way when a namespace was let go is not to make its flows known again:
-    /// none would ever be seen to end. Says whether anything is left to be told.
-    pub(super) fn drop_what_is_let_go(&self, signal: &mut Signal) -> bool {
+    /// none would ever be seen to end. And what another namespace hears from itself is not the
+    /// peer's, whoever's address it is. Says whether anything is left to be told.
+    pub(super) fn drop_what_is_no_evidence(&mut self, signal: &mut Signal) -> bool {
+        let looked_at = &mut self.looked_at;
         match signal {
-            Signal::Flow(event) => self.looked_at.covers(&event.flow),
+            Signal::Flow(event) => looked_at.may_tell(&event.flow),
             Signal::SocketsRead { flows, .. } => {
-                flows.retain(|reading| self.looked_at.covers(&reading.id));
+                flows.retain(|reading| looked_at.may_tell(&reading.id));
                 true
             }
+            Signal::Probe(event) => looked_at.probe_may_tell(event),
             _ => true,
         }
     }

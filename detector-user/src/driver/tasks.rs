@@ -24,7 +24,7 @@ use crate::{
     source::{
         discover::Discoverer,
         network::NetworkSource,
-        resolve::{Resolver, SystemLookup},
+        resolve::{Names, Resolver, SystemLookup},
     },
 };
 
@@ -118,6 +118,7 @@ pub(super) fn find_peers(
         return Ok(PeerFinder::Discoverer(discoverer));
     }
     let mut resolver = Resolver::start(config.peers.clone(), config.resolve_interval, SystemLookup);
+    let names = resolver.names();
     let forward = tokio::spawn(async move {
         while let Some(signal) = resolver.next().await {
             if signals.send(signal).await.is_err() {
@@ -125,7 +126,7 @@ pub(super) fn find_peers(
             }
         }
     });
-    Ok(PeerFinder::Resolver(forward))
+    Ok(PeerFinder::Resolver(forward, names))
 }
 
 /// Starts what tells of links, routes and neighbours. Without it the daemon does with less.
@@ -143,13 +144,23 @@ pub(super) fn network(signals: mpsc::Sender<Signal>, bounds: Bounds) -> Option<N
 
 /// Finds peers until it is dropped.
 pub(super) enum PeerFinder {
-    Resolver(JoinHandle<()>),
+    Resolver(JoinHandle<()>, Names),
     Discoverer(#[expect(dead_code, reason = "held for its thread")] Discoverer),
+}
+
+impl PeerFinder {
+    /// What has the configured names looked up; nothing, of peers that are discovered.
+    pub(super) fn names(&self) -> Names {
+        match self {
+            Self::Resolver(_, names) => names.clone(),
+            Self::Discoverer(_) => Names::default(),
+        }
+    }
 }
 
 impl Drop for PeerFinder {
     fn drop(&mut self) {
-        if let Self::Resolver(task) = self {
+        if let Self::Resolver(task, _) = self {
             task.abort();
         }
     }

@@ -39,10 +39,18 @@ impl Driver {
         }
     }
 
-    /// Is it the peer, or are we cut off? The kernel may be late to tell of a lost carrier.
+    /// Is it the peer, or are we isolated? The kernel may be late to tell of a lost carrier.
     pub(super) fn check_links(&self, state: &PeerState) {
         if let (Verdict::Suspect, Some(network)) = (state.verdict, &self.network) {
             network.check_links();
+        }
+    }
+
+    /// Who has just died may be elsewhere by now.
+    pub(super) fn look_up(&self, state: &PeerState) {
+        let before = self.outlets.last(&state.peer).map(|last| last.verdict);
+        if state.verdict == Verdict::Dead && before != Some(Verdict::Dead) {
+            self.names.look_up(&state.peer);
         }
     }
 }

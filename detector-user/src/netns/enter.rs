@@ -19,10 +19,27 @@ const STACK_BYTES: usize = 256 << 10;
 pub enum NamespaceError {
     #[error("cannot look at {}: {source}; a process of another user takes CAP_SYS_PTRACE", path.display())]
     Look { path: PathBuf, source: io::Error },
+    #[error(
+        "the network namespace {} is of a process in a user namespace of its own, where anyone \
+         may take any address, so that nothing is believed of it; to watch it all the same, name \
+         it by its file", path.display()
+    )]
+    Foreign { path: PathBuf },
     #[error("{} is no network namespace", path.display())]
     NotOne { path: PathBuf },
     #[error("cannot enter the network namespace {}: {source}; it takes CAP_SYS_ADMIN", path.display())]
     Enter { path: PathBuf, source: io::Error },
+}
+
+impl NamespaceError {
+    /// The same of the file that a person knows it by.
+    pub(super) fn at(self, path: &Path) -> Self {
+        let path = path.to_owned();
+        match self {
+            Self::Look { source, .. } => Self::Look { path, source },
+            other => other,
+        }
+    }
 }
 
 /// A network namespace, held open.

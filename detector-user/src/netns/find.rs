@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
-    os::unix::fs::MetadataExt as _,
+    fs::{self, File},
+    io,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -30,13 +31,17 @@ pub(super) fn find(tree: Option<&Tree>, target: &Target) -> Result<Found, Namesp
     of_processes(&tree.processes(&cgroup))
 }
 
+/// Of a service's processes, the namespaces of those in the daemon's own user namespace. Any
+/// process can make itself a user namespace and in it networks, with whatever addresses: what
+/// is heard there says nothing. Into a network of somebody else's user namespace nobody gets
+/// without privilege (setns(2)), so a process shows whose its network is.
 fn of_processes(processes: &[u32]) -> Result<Found, NamespaceError> {
+    let own = Own::read()?;
     let mut found = Found::new();
     let mut refused = None;
     for process in processes {
-        let path = PathBuf::from(format!("/proc/{process}/ns/net"));
-        match of_file(&path) {
-            Ok(Some(id)) => {
+        match of_process(*process, &own) {
+            Ok(Some((id, path))) => {
                 found.entry(id).or_insert(path);
             }
             // It has ended since.
@@ -47,6 +52,45 @@ fn of_processes(processes: &[u32]) -> Result<Found, NamespaceError> {
     match refused {
         Some(error) if found.is_empty() => Err(error),
         _ => Ok(found),
+    }
+}
+
+/// The namespaces of this process.
+struct Own {
+    network: Option<u32>,
+    user: Option<u32>,
+}
+
+impl Own {
+    fn read() -> Result<Self, NamespaceError> {
+        Ok(Self {
+            network: of_file(Path::new("/proc/self/ns/net"))?,
+            user: of_file(Path::new("/proc/self/ns/user"))?,
+        })
+    }
+}
+
+fn of_process(process: u32, own: &Own) -> Result<Option<(u32, PathBuf)>, NamespaceError> {
+    // What is held open stands for this process and no later one of its number.
+    let Ok(held) = File::open(format!("/proc/{process}")) else {
+        return Ok(None);
+    };
+    let of = |kind| {
+        of_file(Path::new(&format!(
+            "/proc/self/fd/{}/ns/{kind}",
+            held.as_raw_fd()
+        )))
+    };
+    let path = PathBuf::from(format!("/proc/{process}/ns/net"));
+    let Some(id) = of("net").map_err(|error| error.at(&path))? else {
+        return Ok(None);
+    };
+    // Asked last: a process that leaves the user namespace never comes back to it.
+    let user = of("user").map_err(|error| error.at(&path))?;
+    match user == own.user || Some(id) == own.network {
+        true => Ok(Some((id, path))),
+        false if user.is_none() => Ok(None),
+        false => Err(NamespaceError::Foreign { path }),
     }
 }
 
@@ -102,5 +146,42 @@ mod tests {
             assert_eq!(ids(Some(&tree), text), [own], "{text}");
             assert!(ids(None, text).is_empty(), "{text}");
         }
+    }
+
+    /// A process that makes itself namespaces, as anyone can.
+    #[test]
+    fn a_network_of_a_user_namespace_of_its_own_is_not_the_node_s() {
+        let mut unshare = std::process::Command::new("unshare");
+        let started = unshare
+            .args(["--user", "--map-root-user", "--net", "sh", "-c"])
+            .arg("echo; read _end")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn();
+        let Ok(mut child) = started else {
+            eprintln!("skipped: there is no `unshare` here");
+            return;
+        };
+        let mut ready = [0];
+        let out = child.stdout.as_mut().unwrap();
+        let is_ready = std::io::Read::read(out, &mut ready).unwrap() == 1;
+        let found = of_processes(&[child.id()]);
+        let beside = of_processes(&[child.id(), std::process::id()]);
+        let by_name = find(None, &target(format!("/proc/{}/ns/net", child.id())));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        if !is_ready {
+            eprintln!("skipped: no user namespaces are to be had here");
+            return;
+        }
+        let foreign = found.unwrap_err();
+        assert!(
+            matches!(foreign, NamespaceError::Foreign { .. }),
+            "{foreign}"
+        );
+        let own = netns::own().unwrap();
+        assert_eq!(beside.unwrap().into_keys().collect::<Vec<_>>(), [own]);
+        assert_eq!(by_name.unwrap().len(), 1, "the operator has named it");
     }
 }

@@ -137,10 +137,11 @@ impl Follower {
                 continue;
             }
             match Namespace::open(&path) {
-                Ok(namespace) => {
-                    // What the file stands for may have changed since it was looked at.
-                    set.insert(namespace.id(), Arc::new(namespace));
+                Ok(namespace) if namespace.id() == id => {
+                    set.insert(id, Arc::new(namespace));
                 }
+                // It stands for another one by now, which the next look judges.
+                Ok(_) => {}
                 Err(error) => said = error.to_string(),
             }
         }

@@ -1,6 +1,7 @@
 //! Recordings of a hand-made cut and of arbitrary inputs, written, read and replayed.
 
 mod arbitrary;
+mod before;
 mod files;
 mod lines;
 mod replays;

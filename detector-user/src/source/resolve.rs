@@ -3,9 +3,12 @@
 //! One task a peer looks its host up and sends [`Signal::PeerConfigured`] when the set of
 //! addresses has changed. A name that stops resolving keeps its last known addresses: a
 //! dead name server must not blind the detector to a dead peer.
+//!
+//! A peer that died may come back under another address: whoever calls it dead has its name
+//! looked up at once ([`Names::look_up`]), and again after 1 s, 2 s, 4 s and so on.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     io,
     net::{IpAddr, SocketAddr},
@@ -14,7 +17,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Notify, Semaphore, mpsc},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -22,13 +25,14 @@ use tracing::{info, warn};
 
 use crate::{
     config::PeerSpec,
-    core::{Endpoint, MAX_ADDRESSES, Signal},
+    core::{Endpoint, MAX_ADDRESSES, PeerName, Signal},
 };
 
 /// How long one lookup may take. glibc gives each name server 5 s (resolv.conf(5)).
 const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 
-/// The first wait of a peer that has no address yet; it doubles up to the interval.
+/// The first wait of a peer that has no address yet, or was asked for: it doubles up to the
+/// interval. No name is looked up more often.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// How many lookups run at once: each holds a thread while `getaddrinfo` blocks.
@@ -58,7 +62,22 @@ impl Lookup for SystemLookup {
 #[derive(Debug)]
 pub struct Resolver {
     signals: mpsc::Receiver<Signal>,
+    names: Names,
     _tasks: JoinSet<()>,
+}
+
+/// Has names looked up before their time. Clones do the same.
+#[derive(Clone, Debug, Default)]
+pub struct Names(Arc<BTreeMap<PeerName, Arc<Notify>>>);
+
+impl Names {
+    /// Has this peer's name looked up now, and more often than usual until its addresses
+    /// change; no more than once a second. Never blocks.
+    pub fn look_up(&self, peer: &PeerName) {
+        if let Some(asked) = self.0.get(peer) {
+            asked.notify_one();
+        }
+    }
 }
 
 impl Resolver {
@@ -68,8 +87,11 @@ impl Resolver {
         let lookup = Arc::new(lookup);
         let slots = Arc::new(Semaphore::new(CONCURRENT_LOOKUPS));
         let mut tasks = JoinSet::new();
+        let mut names = BTreeMap::new();
         for peer in peers {
+            let asked: &Arc<Notify> = names.entry(peer.name.clone()).or_default();
             let task = PeerTask {
+                asked: Arc::clone(asked),
                 peer,
                 interval,
                 lookup: Arc::clone(&lookup),
@@ -80,8 +102,14 @@ impl Resolver {
         }
         Self {
             signals,
+            names: Names(Arc::new(names)),
             _tasks: tasks,
         }
+    }
+
+    /// What has these names looked up before their time.
+    pub fn names(&self) -> Names {
+        self.names.clone()
     }
 
     /// The next change of a peer's endpoints; `None` when there will be no more, because
@@ -96,6 +124,8 @@ impl Resolver {
 
 struct PeerTask<L> {
     peer: PeerSpec,
+    /// Somebody wants to know now.
+    asked: Arc<Notify>,
     interval: Duration,
     lookup: Arc<L>,
     slots: Arc<Semaphore>,
@@ -113,7 +143,7 @@ impl<L: Lookup> PeerTask<L> {
         let mut known = Vec::new();
         let mut open = self.send(&known).await;
         let mut failing = false;
-        let mut retry = FIRST_RETRY.min(self.interval);
+        let mut wait = self.first_retry();
         while open {
             match self.resolve().await {
                 Ok(addresses) => {
@@ -123,19 +153,31 @@ impl<L: Lookup> PeerTask<L> {
                     if known != addresses {
                         open = self.send(&addresses).await;
                         known = addresses;
+                        wait = self.interval;
                     }
                 }
                 // Once an outage: every further failure says nothing new.
                 Err(error) if !std::mem::replace(&mut failing, true) => self.warn(&error, &known),
                 Err(_) => {}
             }
-            if known.is_empty() {
-                sleep(retry).await;
-                retry = (retry * 2).min(self.interval);
-            } else {
-                sleep(self.interval).await;
-            }
+            wait = match self.is_asked_within(wait).await {
+                true => self.first_retry(),
+                false => (wait * 2).min(self.interval),
+            };
         }
+    }
+
+    fn first_retry(&self) -> Duration {
+        FIRST_RETRY.min(self.interval)
+    }
+
+    /// Waits so long, or until somebody asks.
+    async fn is_asked_within(&self, wait: Duration) -> bool {
+        let asked = async {
+            sleep(self.first_retry()).await;
+            self.asked.notified().await;
+        };
+        timeout(wait, asked).await.is_ok()
     }
 
     async fn resolve(&self) -> io::Result<Vec<IpAddr>> {
@@ -239,9 +281,12 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(30);
 
+    fn peer() -> PeerSpec {
+        parse_peer_name("http://node4:9000").unwrap()
+    }
+
     fn start(script: &Script) -> Resolver {
-        let peer = parse_peer_name("http://node4:9000").unwrap();
-        Resolver::start(vec![peer], INTERVAL, script.clone())
+        Resolver::start(vec![peer()], INTERVAL, script.clone())
     }
 
     async fn next_addresses(resolver: &mut Resolver) -> Vec<String> {
@@ -305,6 +350,35 @@ mod tests {
         assert!(next_addresses(&mut resolver).await.is_empty());
         assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.4"]);
         assert_eq!(script.asked_at_seconds(), [0, 1, 3, 7, 15, 31, 61, 91, 121]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_is_asked_for_is_looked_up_at_once_and_again_soon() {
+        let same = std::iter::repeat_with(|| Addresses(&["10.0.0.4"])).take(5);
+        let script = Script::new(same.chain([Addresses(&["10.0.0.5"])]));
+        let mut resolver = start(&script);
+        assert!(next_addresses(&mut resolver).await.is_empty());
+        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.4"]);
+        sleep(Duration::from_secs(40)).await;
+        let other = parse_peer_name("http://node5:9000").unwrap();
+        resolver.names().look_up(&other.name);
+        resolver.names().look_up(&peer().name);
+        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.5"]);
+        // It has moved: from now on it is looked up as usual.
+        sleep(INTERVAL * 2).await;
+        assert_eq!(script.asked_at_seconds(), [0, 30, 40, 41, 43, 47, 77]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_name_is_looked_up_more_than_once_a_second() {
+        let same = std::iter::repeat_with(|| Addresses(&["10.0.0.4"])).take(100);
+        let script = Script::new(same);
+        let resolver = start(&script);
+        for _ in 0..50 {
+            resolver.names().look_up(&peer().name);
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(script.asked_at_seconds(), [0, 1, 2, 3, 4]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,6 +13,8 @@ use detector_user::core::{Detector, Effect, PeerState, Settings, Signal, Time};
 pub enum Input {
     Signal(Time, Box<Signal>),
     Timeout(Time),
+    /// The daemon ended and was started again.
+    Restart,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,16 @@ impl Driver {
         self.detector.handle_timeout(now);
     }
 
+    /// A new daemon knows nothing of what the one before it knew.
+    pub fn restart(&mut self) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(Input::Restart);
+        }
+        self.detector = Detector::new(self.settings.clone());
+        self.sleeping_for = None;
+        self.backlog.clear();
+    }
+
     /// The next effect; what is published is kept to be compared.
     pub fn effect(&mut self) -> Option<Effect> {
         let effect = self.detector.poll_effect()?;
@@ -72,8 +84,8 @@ impl Driver {
         self.digest.finish()
     }
 
-    pub fn into_recorded(self) -> Vec<Input> {
-        self.recorded.unwrap_or_default()
+    pub fn recorded(&self) -> &[Input] {
+        self.recorded.as_deref().unwrap_or_default()
     }
 
     /// Puts the same into a fresh core; an error says where it published something else.
@@ -84,6 +96,7 @@ impl Driver {
             match input.clone() {
                 Input::Signal(now, signal) => detector.handle_signal(now, *signal),
                 Input::Timeout(now) => detector.handle_timeout(now),
+                Input::Restart => detector = Detector::new(self.settings.clone()),
             }
             while let Some(effect) = detector.poll_effect() {
                 let Effect::Publish(state) = effect else {

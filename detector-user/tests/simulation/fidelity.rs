@@ -11,7 +11,7 @@ use crate::{
     script::{Fault, HostSpec, Script, Timed, Ways, Work},
     tcp::Sender,
     ticks::{ms, us},
-    wire::{Bursts, Condition, Way, Wire},
+    wire::{Bursts, Condition, Frame, Way, Wire},
     world::{START, recorded},
 };
 
@@ -50,7 +50,7 @@ fn events(script: &Script) -> Vec<(Duration, FlowEvent)> {
                 Signal::Flow(event) if event.at >= since => Some((event.at.since(since), event)),
                 _ => None,
             },
-            Input::Timeout(_) => None,
+            Input::Timeout(_) | Input::Restart => None,
         })
         .collect()
 }
@@ -190,7 +190,7 @@ fn looks(script: &Script) -> Vec<(Time, detector_user::core::FlowReading)> {
                 Signal::SocketsRead { at, flows, .. } => Some((at, flows.into_iter().next()?)),
                 _ => None,
             },
-            Input::Timeout(_) => None,
+            Input::Timeout(_) | Input::Restart => None,
         })
         .collect()
 }
@@ -207,6 +207,7 @@ fn a_pause_delivers_what_came_meanwhile() {
     let during = inputs.iter().filter(|input| {
         let at = match input {
             Input::Signal(at, _) | Input::Timeout(at) => *at,
+            Input::Restart => return false,
         };
         at > from + us(1) && at < until
     });
@@ -245,7 +246,7 @@ fn bursts_are_no_longer_than_they_say() {
     let (mut since, mut longest) = (None, Duration::ZERO);
     for step in 0..100_000 {
         let now = START + ms(step);
-        match wire.carry(now, Way::Out, &mut rng) {
+        match wire.carry(now, Way::Out, Frame::Link, &mut rng) {
             Some(_) => since = None,
             None => longest = longest.max(now.since(*since.get_or_insert(now))),
         }
@@ -255,7 +256,10 @@ fn bursts_are_no_longer_than_they_say() {
 
 fn lost(wire: &mut Wire, rng: &mut Rng) -> f64 {
     let lost = (0..100_000)
-        .filter(|step| wire.carry(START + us(700 * step), Way::Out, rng).is_none())
+        .filter(|step| {
+            wire.carry(START + us(700 * step), Way::Out, Frame::Link, rng)
+                .is_none()
+        })
         .count();
     lost as f64 / 100_000.0
 }

@@ -8,13 +8,16 @@ use std::time::Duration;
 use detector_user::core::Time;
 
 use crate::{
-    script::{Kind, Work},
+    script::{Kind, Ways, Work},
     tcp::{Phase, Receiver, Sender},
     ticks::ms,
 };
 
 /// `TCP_DELACK_MIN` (include/net/tcp.h).
 pub const DELAYED_ACK: Duration = ms(40);
+
+/// Where there are several paths, the port decides for one.
+pub const PATHS: u16 = 4;
 
 #[derive(Clone, Debug)]
 pub struct Flow {
@@ -33,6 +36,8 @@ pub struct Flow {
     /// For when an event is queued that looks at the sender's timer.
     pub timer_queued: Option<Time>,
     pub delayed_ack_queued: bool,
+    /// Something on the way has forgotten the connection.
+    pub hole: Option<Ways>,
 }
 
 impl Flow {
@@ -55,6 +60,29 @@ impl Flow {
         self.receiver.catch_up(self.sender.una);
         self.replied = self.sender.una;
         self.next = self.next + Duration::from_nanos((whole + 1) * every);
+    }
+
+    /// Whether it sends so often that something is in flight or about to be.
+    pub fn is_busy(&self) -> bool {
+        let sends = match self.work.kind {
+            Kind::Upload { .. } => true,
+            Kind::Calls { .. } => self.work.every <= ms(100),
+            Kind::Download | Kind::Idle | Kind::Dials => false,
+        };
+        sends && self.sender.phase == Phase::Open
+    }
+
+    /// Where there are several paths to its host, it takes the first.
+    pub fn is_misled(&self) -> bool {
+        self.sender.id.local.port().is_multiple_of(PATHS)
+    }
+
+    /// Bytes of data in what the peer sends.
+    pub fn reply_size(&self) -> u32 {
+        match self.work.kind {
+            Kind::Download => self.work.size,
+            _ => 100,
+        }
     }
 
     /// Segments of one piece of work, and how long it takes until the answer is here.

@@ -24,6 +24,16 @@ pub struct Host {
     pub off: u32,
     pub down: u32,
     pub stopped: u32,
+    /// How many faults have it stand still, and stand still while its card answers.
+    pub frozen: u32,
+    pub frozen_behind_card: u32,
+    /// How many faults have another card answer for it, or take its address.
+    pub proxied: u32,
+    pub usurped: u32,
+    /// How many faults drop new connections to it, all or but a few.
+    pub syns_dropped: u32,
+    pub syns_limited: u32,
+    pub syn_limit: Bucket,
     pub prunes: bool,
     pub slow: std::time::Duration,
     /// Lives of the program: sockets of an earlier one are unknown to its kernel.
@@ -59,6 +69,13 @@ impl Host {
             off: 0,
             down: 0,
             stopped: 0,
+            frozen: 0,
+            frozen_behind_card: 0,
+            proxied: 0,
+            usurped: 0,
+            syns_dropped: 0,
+            syns_limited: 0,
+            syn_limit: Bucket::default(),
             prunes: false,
             slow: std::time::Duration::ZERO,
             life: 0,
@@ -78,25 +95,83 @@ impl Host {
         }
     }
 
-    /// Its kernel runs and packets go both ways, some at least.
+    /// Its kernel runs and segments go both ways, some at least.
     pub fn is_reachable(&self) -> bool {
-        self.off == 0 && !self.wire.condition.is_cut()
+        self.off == 0 && self.frozen == 0 && !self.wire.condition.is_cut()
+    }
+
+    /// Its own card answers ARP.
+    pub fn card_answers(&self) -> bool {
+        self.off == 0 && self.card_answers_frozen() && !self.wire.condition.is_link_cut()
+    }
+
+    /// Where it stands still, something answers for its card.
+    pub fn card_answers_frozen(&self) -> bool {
+        self.frozen == self.frozen_behind_card
+    }
+
+    /// Its own card answers on the link, or another one does, or segments of it arrive: what
+    /// makes a decision about its kernel take longer.
+    pub fn is_gray(&self) -> bool {
+        let near = !self.spec.routed && (self.card_answers() || self.proxied > 0);
+        near || (self.off == 0 && self.frozen == 0 && self.wire.condition.is_heard_only())
+    }
+
+    /// Whether what is in front of it lets a new connection pass.
+    pub fn passes_syn(&mut self, now: Time) -> bool {
+        let limited = self.syns_limited > 0 && !self.syn_limit.take(now);
+        self.syns_dropped == 0 && !limited
     }
 
     pub fn is_serving(&self) -> bool {
         self.off == 0 && self.down == 0 && self.stopped == 0
     }
 
-    /// It lives, and nothing that can be asked of it from elsewhere is answered: no
-    /// neighbour, closed ports that are silent, and nobody who takes a connect.
-    pub fn is_mute(&self) -> bool {
+    /// It lives, and no connect to it is answered: its closed ports are silent and nobody takes
+    /// one, or none gets through to it.
+    pub fn takes_no_connect(&self) -> bool {
         let takes_none = self.down > 0 || (self.stopped > 0 && self.queued > self.spec.backlog);
-        self.spec.routed && self.spec.firewalled && takes_none
+        let limited = self.syns_dropped + self.syns_limited > 0;
+        limited || (self.spec.firewalled && takes_none)
     }
 
     pub fn is_well(&self) -> bool {
-        self.is_serving() && self.wire.condition.is_clear() && self.slow.is_zero()
+        let faults = self.frozen + self.usurped + self.syns_dropped + self.syns_limited;
+        let clear = self.wire.condition.is_clear() && faults == 0;
+        self.is_serving() && clear && self.slow.is_zero()
     }
+}
+
+/// The usual limit of new connections: three at once, then one a second.
+#[derive(Debug, Default)]
+pub struct Bucket {
+    used: u32,
+    since: Time,
+}
+
+impl Bucket {
+    const BURST: u32 = 3;
+
+    fn take(&mut self, now: Time) -> bool {
+        let refilled = now.since(self.since).as_secs() as u32;
+        if refilled > 0 {
+            self.used = self.used.saturating_sub(refilled);
+            self.since = now;
+        }
+        self.used += 1;
+        if self.used > Self::BURST {
+            self.used = Self::BURST;
+            return false;
+        }
+        true
+    }
+}
+
+/// The card that answers for the host with this address in its place.
+pub fn other_card(addr: IpAddr) -> HardwareAddress {
+    let HardwareAddress([_, rest @ ..]) = card(addr);
+    let [a, b, c, d, e] = rest;
+    HardwareAddress([6, a, b, c, d, e])
 }
 
 /// The card of the host with this address: each has its own.

@@ -4,8 +4,10 @@
 //! A run depends on its script alone, and a script on its scenario and seed. The command
 //! `cargo xtask simulate` runs as many as are asked for and shows how to run one again.
 
+mod cases;
 mod checks;
 mod driver;
+mod fault;
 mod fidelity;
 mod flow;
 mod host;
@@ -19,6 +21,7 @@ mod shrink;
 mod tcp;
 mod ticks;
 mod wire;
+mod work;
 mod world;
 
 use std::time::Duration;

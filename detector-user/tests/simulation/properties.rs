@@ -1,9 +1,17 @@
 //! Scripts that proptest makes up, and makes shorter when one breaks a rule.
+//!
+//! What failed once is kept beside these files, in `proptest-regressions`, and tried first. A
+//! run is repeated with its seed, which a failure tells: `cargo xtask simulate --cases`.
 
-use std::time::Duration;
+use std::{
+    env,
+    hash::{BuildHasher as _, RandomState},
+    sync::OnceLock,
+    time::Duration,
+};
 
 use detector_user::core::Settings;
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 
 use crate::{
     report,
@@ -14,24 +22,82 @@ use crate::{
 
 const HOSTS: usize = 3;
 
+/// Scripts that are tried where no number is asked for.
+const CASES: u32 = 24;
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     /// Whatever happens to three hosts within a minute and a half.
     #[test]
-    fn whatever_happens_the_rules_hold(script in script()) {
-        let watch = Watch { replay: true, trace: false };
-        if let Err(violation) = run(&script, watch) {
-            let failure = report::failure(&script, &violation, report::SHOWN);
-            return Err(TestCaseError::fail(failure));
-        }
+    fn whatever_happens_the_rules_hold(script in script(fault())) {
+        holds(&script)?;
+    }
+
+    /// The same where a part of what is broken is whole, one of the hosts behind a gateway or not.
+    #[test]
+    fn whatever_is_left_whole_the_rules_hold(
+        script in script(prop_oneof![2 => fault(), 3 => gray()]),
+        routed in any::<bool>(),
+    ) {
+        let mut script = Script { gateway: routed, ..script };
+        script.hosts[HOSTS - 1].routed = routed;
+        holds(&script)?;
     }
 }
 
-fn script() -> impl Strategy<Value = Script> {
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: cases(),
+        rng_seed: RngSeed::Fixed(seed()),
+        ..ProptestConfig::default()
+    }
+}
+
+fn holds(script: &Script) -> Result<(), TestCaseError> {
+    let watch = Watch {
+        replay: true,
+        trace: false,
+    };
+    let Err(violation) = run(script, watch) else {
+        return Ok(());
+    };
+    // Proptest itself makes it shorter.
+    let trace = Watch {
+        trace: true,
+        ..watch
+    };
+    let violation = run(script, trace).err().unwrap_or(violation);
+    let failure = report::shown(script, &violation, report::SHOWN);
+    let again = format!(
+        "See it again: cargo xtask simulate --cases {} --seed {}",
+        cases(),
+        seed()
+    );
+    Err(TestCaseError::fail(format!("{failure}\n{again}")))
+}
+
+fn cases() -> u32 {
+    asked_for("CASES").map_or(CASES, |cases| cases as u32)
+}
+
+/// Another one each time, unless one is asked for.
+fn seed() -> u64 {
+    static SEED: OnceLock<u64> = OnceLock::new();
+    *SEED.get_or_init(|| asked_for("SEED").unwrap_or_else(|| RandomState::new().hash_one(0)))
+}
+
+fn asked_for(name: &str) -> Option<u64> {
+    let name = format!("DETECTOR_SIMULATE_{name}");
+    let value = env::var(&name).ok()?;
+    let number = value.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+}
+
+fn script(fault: impl Strategy<Value = Fault>) -> impl Strategy<Value = Script> {
     let work = prop::collection::vec(prop::sample::select(&Work::ALL[..]), 1..4);
     let hosts = prop::collection::vec(work, HOSTS);
-    let faults = prop::collection::vec(timed(), 0..6);
+    let faults = prop::collection::vec(timed(fault), 0..6);
     (any::<u64>(), hosts, faults).prop_map(|(seed, work, mut faults)| {
         faults.sort_by_key(|timed: &Timed| timed.at);
         Script {
@@ -46,8 +112,8 @@ fn script() -> impl Strategy<Value = Script> {
     })
 }
 
-fn timed() -> impl Strategy<Value = Timed> {
-    (1000..60_000u64, fault(), 10..20_000u64).prop_map(|(at, fault, lasts)| Timed {
+fn timed(fault: impl Strategy<Value = Fault>) -> impl Strategy<Value = Timed> {
+    (1000..60_000u64, fault, 10..20_000u64).prop_map(|(at, fault, lasts)| Timed {
         at: ms(at),
         fault,
         lasts: ms(lasts),
@@ -56,7 +122,7 @@ fn timed() -> impl Strategy<Value = Timed> {
 
 fn fault() -> impl Strategy<Value = Fault> {
     let host = 0..HOSTS;
-    let ways = prop_oneof![Just(Ways::Both), Just(Ways::Out), Just(Ways::Back)];
+    let ways = ways();
     prop_oneof![
         (host.clone(), 1..=30u32).prop_map(|(host, percent)| Fault::Loss { host, percent }),
         (host.clone(), 1..100u64).prop_map(|(host, longest)| Fault::Bursts {
@@ -87,5 +153,30 @@ fn fault() -> impl Strategy<Value = Fault> {
         Just(Fault::OwnSwitch),
         Just(Fault::Pause),
         Just(Fault::Starve),
+    ]
+}
+
+fn ways() -> impl Strategy<Value = Ways> {
+    prop_oneof![Just(Ways::Both), Just(Ways::Out), Just(Ways::Back)]
+}
+
+fn gray() -> impl Strategy<Value = Fault> {
+    let host = 0..HOSTS;
+    prop_oneof![
+        (host.clone(), ways()).prop_map(|(host, ways)| Fault::Deaf { host, ways }),
+        (host.clone(), 100..1448u32).prop_map(|(host, over)| Fault::LargeLost { host, over }),
+        (host.clone(), 0..3usize, ways()).prop_map(|(host, nth, ways)| Fault::FlowHole {
+            host,
+            nth,
+            ways
+        }),
+        host.clone().prop_map(|host| Fault::PathLost { host }),
+        host.clone().prop_map(|host| Fault::Proxied { host }),
+        host.clone().prop_map(|host| Fault::Usurped { host }),
+        (host.clone(), any::<bool>()).prop_map(|(host, limit)| Fault::SynsDropped { host, limit }),
+        (host, any::<bool>()).prop_map(|(host, card)| Fault::Frozen { host, card }),
+        Just(Fault::GatewayUsurped),
+        Just(Fault::OwnSyns),
+        Just(Fault::Daemon),
     ]
 }

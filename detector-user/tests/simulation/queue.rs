@@ -31,6 +31,11 @@ impl<E> Queue<E> {
         self.heap.push(Entry { at, number, event });
     }
 
+    /// Forgets what is not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(&E) -> bool) {
+        self.heap.retain(|entry| keep(&entry.event));
+    }
+
     pub fn pop(&mut self) -> Option<(Time, E)> {
         self.heap.pop().map(|entry| (entry.at, entry.event))
     }

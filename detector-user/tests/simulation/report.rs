@@ -88,34 +88,44 @@ pub fn long_run(options: &Options, length: Duration) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether scripts of this scenario are made from their seed.
+fn is_known(scenario: &str) -> bool {
+    SCENARIOS.iter().any(|(name, _)| *name == scenario)
+}
+
 /// What broke, the shortest script that breaks it, and how to see it again.
 pub fn failure(script: &Script, violation: &Violation, traced: usize) -> String {
     let (least, shortest) = shrunk(script, violation);
     let mut text = format!(
-        "scenario {}, seed {}: {violation}\n",
-        script.scenario, script.seed
+        "scenario {}, seed {}: {violation}\n\nThe least that does it: {}",
+        script.scenario,
+        script.seed,
+        shown(&least, &shortest, traced)
     );
-    let _ = writeln!(
-        text,
-        "\nThe least that does it: {shortest}\n{:?}",
-        least.settings
-    );
-    for spec in &least.hosts {
+    if is_known(script.scenario) {
+        let _ = write!(
+            text,
+            "\nSee it again: cargo xtask simulate --scenario {} --seed {} --node-hours 1 --trace",
+            script.scenario, script.seed
+        );
+    }
+    text
+}
+
+/// A script that breaks a rule, and what came last before that.
+pub fn shown(script: &Script, violation: &Violation, traced: usize) -> String {
+    let mut text = format!("{violation}\nseed {}, {:?}\n", script.seed, script.settings);
+    for spec in &script.hosts {
         let _ = writeln!(text, "    {spec:?}");
     }
-    for timed in &least.faults {
+    for timed in &script.faults {
         let _ = writeln!(text, "    {timed:?}");
     }
-    let from = shortest.trace.len().saturating_sub(traced);
+    let from = violation.trace.len().saturating_sub(traced);
     let _ = writeln!(text, "\nWhat came last of that:");
-    for line in &shortest.trace[from..] {
+    for line in &violation.trace[from..] {
         let _ = writeln!(text, "{line}");
     }
-    let _ = write!(
-        text,
-        "\nSee it again: cargo xtask simulate --scenario {} --seed {} --node-hours 1 --trace",
-        script.scenario, script.seed
-    );
     text
 }
 
@@ -124,7 +134,8 @@ fn summary(hours: f64, runs: u64, events: u64, took: Duration, mut stats: Stats)
     let mut text = format!(
         "{hours:.0} node-hours in {runs} clusters, {events} events, in {seconds:.1} s of one processor: {:.0} \
          node-hours a second\n{} cuts, {} deaths; {} had to be found on a clean path, {} on a \
-         bad one; {} returns judged; held {} times\n{} looks, {} probes, {} time-outs\n",
+         bad one; {} returns judged; held {} times\n{} deaths of hosts whose card or segments were heard, {} \
+         stalled flows told, {} ended, {} hosts started anew\n{} looks, {} probes, {} time-outs\n",
         hours / seconds,
         stats.cuts,
         stats.deaths,
@@ -132,6 +143,10 @@ fn summary(hours: f64, runs: u64, events: u64, took: Duration, mut stats: Stats)
         stats.judged_lossy,
         stats.returns,
         stats.held,
+        stats.gray,
+        stats.stalls,
+        stats.freed,
+        stats.restarts,
         stats.looks,
         stats.probes,
         stats.turns,

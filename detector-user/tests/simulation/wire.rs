@@ -13,11 +13,27 @@ pub enum Way {
     Back,
 }
 
+/// What is on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// ARP or ND.
+    Link,
+    /// A segment with so many bytes of data.
+    Segment(u32),
+}
+
 /// What is wrong with a wire now; the default is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Condition {
     pub cut_out: bool,
     pub cut_back: bool,
+    /// The same for IP alone: ARP and ND pass.
+    pub deaf_out: bool,
+    pub deaf_back: bool,
+    /// Segments with more data than this are lost.
+    pub large_lost: Option<u32>,
+    /// One of four paths loses everything.
+    pub path_lost: bool,
     /// Probability that a packet is lost, each by itself.
     pub loss: f64,
     pub bursts: Option<Bursts>,
@@ -40,8 +56,30 @@ pub struct Bursts {
 }
 
 impl Condition {
+    /// Either way of IP is gone.
     pub fn is_cut(&self) -> bool {
+        self.is_link_cut() || self.deaf_out || self.deaf_back
+    }
+
+    pub fn is_link_cut(&self) -> bool {
         self.cut_out || self.cut_back
+    }
+
+    /// What it sends by itself arrives, and nothing that is sent to it.
+    pub fn is_heard_only(&self) -> bool {
+        (self.cut_out || self.deaf_out) && !self.cut_back && !self.deaf_back
+    }
+
+    fn drops(&self, way: Way, frame: Frame) -> bool {
+        let (cut, deaf) = match way {
+            Way::Out => (self.cut_out, self.deaf_out),
+            Way::Back => (self.cut_back, self.deaf_back),
+        };
+        let lost = match frame {
+            Frame::Link => false,
+            Frame::Segment(size) => deaf || self.large_lost.is_some_and(|over| size > over),
+        };
+        cut || lost
     }
 
     pub fn is_clear(&self) -> bool {
@@ -73,20 +111,16 @@ impl Wire {
     }
 
     /// When a packet that is sent now arrives; `None` when it does not.
-    pub fn carry(&mut self, now: Time, way: Way, rng: &mut Rng) -> Option<Time> {
+    pub fn carry(&mut self, now: Time, way: Way, frame: Frame, rng: &mut Rng) -> Option<Time> {
+        let cut = self.condition.drops(way, frame);
         let Condition {
-            cut_out,
-            cut_back,
             loss,
             bursts,
             delay,
             jitter,
             reorder,
+            ..
         } = self.condition;
-        let cut = match way {
-            Way::Out => cut_out,
-            Way::Back => cut_back,
-        };
         let in_burst = bursts.is_some_and(|bursts| {
             self.advance(now, bursts, rng);
             self.bad && rng.chance(bursts.loss)

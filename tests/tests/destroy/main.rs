@@ -16,8 +16,8 @@ use std::{
 use anyhow::{Context as _, bail};
 use detector_tests::{Lab, PEER_PORT, testbed};
 use detector_user::{
-    core::{Bounds, Destroyed, FlowId, PeerName, Signal, Time},
-    effect::destroy::{Destroyer, Request},
+    core::{Bounds, Destroyed, FlowId, PeerName, Signal, Spare, Teardown, Time},
+    effect::destroy::Destroyer,
     netlink::sock_diag::{SockDiag, Socket},
     netns::Namespaces,
 };
@@ -104,11 +104,11 @@ impl Stand {
         silent_since: Time,
         sockets: &[(FlowId, u64)],
     ) -> anyhow::Result<Destroyed> {
-        let asked = Request {
+        let asked = Teardown {
             peer: PeerName::from_canonical(&self.lab.host(2).url()),
             generation: 3,
-            silent_since,
             sockets: sockets.to_vec(),
+            spare: Spare::HeardSince(silent_since),
         };
         self.destroyer.request(asked.clone());
         let answer = tokio::time::timeout(SOON, self.answers.recv()).await?;

@@ -28,7 +28,7 @@ Exit codes:
 const REPLAY_HELP: &str = "\
 With the recorded settings the verdicts are exactly the recorded ones. With others it shows
 what they would have said of the same signals. What the kernel and the peers would have
-answered had the daemon looked or probed at other moments cannot be known: it sees what was
+answered to socket snapshots and probes at other moments cannot be known: it sees what was
 seen then, when it was seen. Nothing is probed, destroyed or refused.
 
 Times are those of the recording's beginning, counted on; a wall clock that was set during
@@ -41,8 +41,8 @@ Examples:
   zcat node1.rec.gz | detector replay - --output json";
 
 const TUNE_HELP: &str = "\
-Which open connections are tuned: `detector tune --list` asks the daemon, `kill -USR1` this
-command. `detector explain PEER` shows it beside all of a peer's connections.
+Which open connections are tuned: `detector tune --list` has it from the daemon, `kill -USR1`
+from this command. `detector explain PEER` shows it beside all of a peer's connections.
 
 Examples:
   detector tune rustfs.service --peer http://node4:9000
@@ -150,7 +150,7 @@ pub struct ReplayArgs {
     /// Another detection time than the recorded one.
     #[arg(long, value_name = "DURATION")]
     pub detection_time: Option<String>,
-    /// Another destroy delay than the recorded one; shows in the count of sockets to be destroyed.
+    /// Another destroy delay than the recorded one: it changes how many sockets would be destroyed.
     #[arg(long, value_name = "DURATION")]
     pub destroy_delay: Option<String>,
     /// Another value of any setting of the verdict, named as in the configuration file; may

@@ -6,7 +6,8 @@ use detector_api::v1;
 use jiff::Timestamp;
 
 use super::{
-    Destroyed, Event, Explanation, Flow, PeerState, Probe, Removed, Route, Silence, TunedSocket,
+    Clause, Destroyed, Event, Explanation, Flow, PathState, PeerState, Probe, Removed, Route,
+    Silence, TunedSocket,
 };
 
 impl From<v1::PeerState> for PeerState {
@@ -15,6 +16,7 @@ impl From<v1::PeerState> for PeerState {
             verdict: word(state.verdict().as_str_name(), "VERDICT_"),
             breaker: word(state.breaker().as_str_name(), "BREAKER_"),
             reason: word(state.reason().as_str_name(), "REASON_"),
+            breaker_reason: word(state.breaker_reason().as_str_name(), "REASON_"),
             mode: word(state.mode().as_str_name(), "MODE_"),
             would_be_breaker: word(state.would_be_breaker().as_str_name(), "BREAKER_"),
             peer: state.peer,
@@ -28,6 +30,22 @@ impl From<v1::PeerState> for PeerState {
             srtt: duration(state.srtt),
             rtt_variance: duration(state.rtt_variance),
             health: state.health.map(Into::into),
+            stalled_flows: state.stalled_flows,
+            oldest_stall: duration(state.oldest_stall),
+            contested: state.contested,
+            paths: state.paths.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<v1::PathState> for PathState {
+    fn from(path: v1::PathState) -> Self {
+        Self {
+            verdict: word(path.verdict().as_str_name(), "VERDICT_"),
+            reason: word(path.reason().as_str_name(), "REASON_"),
+            breaker: word(path.breaker().as_str_name(), "BREAKER_"),
+            address: path.address,
+            last_heard_age: duration(path.last_heard_age),
         }
     }
 }
@@ -54,6 +72,19 @@ impl From<v1::ExplainPeerResponse> for Explanation {
             routes: explanation.routes.into_iter().map(Into::into).collect(),
             destroyed: explanation.destroyed.map(Into::into),
             as_of: timestamp(explanation.as_of),
+            clauses: explanation.clauses.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<v1::Clause> for Clause {
+    fn from(clause: v1::Clause) -> Self {
+        Self {
+            name: clause.name,
+            measured: clause.measured,
+            needed: clause.needed,
+            holds: clause.holds,
+            address: clause.address,
         }
     }
 }
@@ -125,6 +156,7 @@ impl From<v1::Flow> for Flow {
             rto: duration(flow.rto),
             demand: flow.demand,
             tuned: flow.tuned,
+            stalled_for: duration(flow.stalled_for),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod convert;
 mod correlations;
+mod published;
 
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,8 @@ use serde::Serialize;
 #[cfg(test)]
 use self::correlations::SetOutlook;
 pub use self::correlations::{Cascade, Health, Lock, PoolOutlook};
-use crate::core::{self, Time};
+#[cfg(test)]
+use crate::core;
 
 /// `detector.v1.PeerState`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,6 +44,23 @@ pub struct PeerState {
     #[serde(serialize_with = "seconds")]
     pub rtt_variance: Option<Duration>,
     pub health: Option<Health>,
+    pub breaker_reason: String,
+    pub stalled_flows: u32,
+    #[serde(serialize_with = "seconds")]
+    pub oldest_stall: Option<Duration>,
+    pub contested: bool,
+    pub paths: Vec<PathState>,
+}
+
+/// `detector.v1.PathState`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PathState {
+    pub address: String,
+    pub verdict: String,
+    pub reason: String,
+    pub breaker: String,
+    #[serde(serialize_with = "seconds")]
+    pub last_heard_age: Option<Duration>,
 }
 
 /// `detector.v1.WatchPeersResponse.Removed`, told apart by `removed`.
@@ -65,6 +84,17 @@ pub struct Explanation {
     pub destroyed: Option<Destroyed>,
     #[serde(serialize_with = "rfc3339")]
     pub as_of: Option<Timestamp>,
+    pub clauses: Vec<Clause>,
+}
+
+/// `detector.v1.Clause`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Clause {
+    pub name: String,
+    pub measured: String,
+    pub needed: String,
+    pub holds: bool,
+    pub address: String,
 }
 
 /// `detector.v1.Silence`.
@@ -99,6 +129,8 @@ pub struct Flow {
     pub rto: Option<Duration>,
     pub demand: bool,
     pub tuned: Vec<String>,
+    #[serde(serialize_with = "seconds")]
+    pub stalled_for: Option<Duration>,
 }
 
 /// `detector.v1.Event`.
@@ -160,34 +192,6 @@ pub struct TunedSocket {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TunedSockets {
     pub sockets: Vec<TunedSocket>,
-}
-
-impl PeerState {
-    /// What is published at `now`; `wall` gives the wall-clock time.
-    pub fn published(
-        state: &core::PeerState,
-        now: Time,
-        wall: impl Fn(Time) -> Option<Timestamp>,
-    ) -> Self {
-        Self {
-            peer: state.peer.to_string(),
-            verdict: state.verdict.to_string(),
-            breaker: state.breaker.to_string(),
-            reason: state.reason.to_string(),
-            generation: state.generation,
-            revision: state.revision,
-            mode: state.mode.to_string(),
-            would_be_breaker: state.would_be_breaker.to_string(),
-            addresses: state.addresses.iter().map(ToString::to_string).collect(),
-            changed_at: wall(state.changed_at),
-            silence: state.last_heard.map(|at| state.changed_at.since(at)),
-            isolated: state.isolated,
-            last_heard_age: state.last_heard.map(|at| now.since(at)),
-            srtt: state.srtt,
-            rtt_variance: state.rtt_variance,
-            health: state.health.as_ref().map(Into::into),
-        }
-    }
 }
 
 fn rfc3339<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {

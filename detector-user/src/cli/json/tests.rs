@@ -32,7 +32,10 @@ fn json_fields(value: &impl Serialize) -> BTreeSet<String> {
 
 fn explanation() -> Explanation {
     v1::ExplainPeerResponse {
-        peer: Some(v1::PeerState::default()),
+        peer: Some(v1::PeerState {
+            paths: vec![v1::PathState::default()],
+            ..Default::default()
+        }),
         silence: Some(v1::Silence::default()),
         flows: vec![v1::Flow::default()],
         events: vec![v1::Event::default()],
@@ -54,6 +57,9 @@ fn fields_are_named_as_in_the_protocol() {
         proto_fields("ExplainPeerResponse")
     );
     assert_eq!(json_fields(&explanation.peer), proto_fields("PeerState"));
+    let peer = explanation.peer.as_ref().unwrap();
+    assert_eq!(json_fields(&peer.paths[0]), proto_fields("PathState"));
+    assert_eq!(json_fields(&explanation.clauses[0]), proto_fields("Clause"));
     assert_eq!(json_fields(&explanation.silence), proto_fields("Silence"));
     assert_eq!(json_fields(&explanation.flows[0]), proto_fields("Flow"));
     assert_eq!(json_fields(&explanation.events[0]), proto_fields("Event"));
@@ -98,6 +104,9 @@ fn the_protocol_s_words_are_the_core_s() {
             reason: v1::Reason::from_str_name(&name("REASON", reason.as_str()))
                 .unwrap()
                 .into(),
+            breaker_reason: v1::Reason::from_str_name(&name("REASON", reason.as_str()))
+                .unwrap()
+                .into(),
             ..Default::default()
         })
     };
@@ -108,9 +117,60 @@ fn the_protocol_s_words_are_the_core_s() {
                 assert_eq!(state.verdict, verdict.as_str());
                 assert_eq!(state.breaker, breaker.as_str());
                 assert_eq!(state.reason, reason.as_str());
+                assert_eq!(state.breaker_reason, reason.as_str());
             }
         }
     }
+}
+
+#[test]
+fn a_flow_s_stall_a_path_and_a_clause_keep_what_was_told() {
+    let stalled_for = Some(Duration::from_millis(2_400));
+    let age = Some(Duration::from_millis(312));
+    let told = |duration: Option<Duration>| duration.map(|d| d.try_into().unwrap());
+    let explanation = Explanation::from(v1::ExplainPeerResponse {
+        peer: Some(v1::PeerState {
+            stalled_flows: 1,
+            oldest_stall: told(stalled_for),
+            contested: true,
+            paths: vec![v1::PathState {
+                address: "10.0.0.4".to_owned(),
+                verdict: v1::Verdict::Dead.into(),
+                reason: v1::Reason::HostUnanswered.into(),
+                breaker: v1::Breaker::Open.into(),
+                last_heard_age: told(age),
+            }],
+            ..Default::default()
+        }),
+        flows: vec![v1::Flow {
+            stalled_for: told(stalled_for),
+            ..Default::default()
+        }],
+        clauses: vec![v1::Clause {
+            name: "silent_long_enough".to_owned(),
+            measured: "312 ms".to_owned(),
+            needed: "at least 250 ms".to_owned(),
+            holds: true,
+            address: "10.0.0.4".to_owned(),
+        }],
+        ..Default::default()
+    });
+    let json = serde_json::to_value(&explanation).unwrap();
+    let peer = &json["peer"];
+    assert_eq!(peer["stalled_flows"], 1);
+    assert_eq!(peer["oldest_stall"], "2.400s");
+    assert_eq!(peer["contested"], true);
+    let path = serde_json::json!({
+        "address": "10.0.0.4", "verdict": "dead", "reason": "host_unanswered",
+        "breaker": "open", "last_heard_age": "0.312s",
+    });
+    assert_eq!(peer["paths"][0], path);
+    assert_eq!(json["flows"][0]["stalled_for"], "2.400s");
+    let clause = serde_json::json!({
+        "name": "silent_long_enough", "measured": "312 ms", "needed": "at least 250 ms",
+        "holds": true, "address": "10.0.0.4",
+    });
+    assert_eq!(json["clauses"][0], clause);
 }
 
 #[test]
@@ -134,7 +194,8 @@ fn times_and_durations_are_written_as_protobuf_writes_them() {
             r#""would_be_breaker":"unspecified","addresses":[],"#,
             r#""changed_at":"2023-11-14T22:13:20.123Z","silence":"0.253s","#,
             r#""isolated":false,"last_heard_age":null,"srtt":null,"rtt_variance":null,"#,
-            r#""health":null}"#,
+            r#""health":null,"breaker_reason":"unspecified","stalled_flows":0,"#,
+            r#""oldest_stall":null,"contested":false,"paths":[]}"#,
             "\n"
         )
     );

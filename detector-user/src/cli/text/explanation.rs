@@ -3,34 +3,47 @@
 use std::fmt::Write as _;
 
 use super::{
-    Table, addresses, breaker, correlations::vitals, duration, given, optional, time, verdict,
+    Table, addresses, breaker_by, breaker_reason, correlations::vitals, duration, given, notes,
+    optional, rule, time, verdict,
 };
 use crate::cli::json::{Destroyed, Event, Explanation, Flow, PeerState, Probe, Route, Silence};
 
-/// The evidence behind a verdict.
+/// The evidence behind a verdict: the sentence, the facts, the rule, and what it rests on.
 pub fn explanation(explanation: &Explanation) -> String {
-    let mut out = String::new();
+    let mut sections: Vec<String> = Vec::new();
     if let Some(peer) = &explanation.peer {
-        let Explanation { summary, .. } = explanation;
-        let _ = writeln!(out, "{summary}\n");
-        let facts = facts(peer).into_iter().chain(vitals(peer));
-        for (name, value) in facts.chain(numbers(explanation)) {
-            let _ = writeln!(out, "{name:<14}{value}");
-        }
-        out.push('\n');
+        sections.push(format!("{}\n", explanation.summary));
+        sections.push(known(peer, explanation));
+        sections.push(rule::paths(&peer.paths));
     }
-    out += &flows(&explanation.flows);
-    for table in [
+    sections.extend([
+        rule::clauses(&explanation.clauses),
+        flows(&explanation.flows),
         probes(&explanation.probes),
         routes(&explanation.routes),
         events(&explanation.events),
-    ] {
-        if !table.is_empty() {
-            out.push('\n');
-            out += &table;
-        }
+    ]);
+    sections.retain(|section| !section.is_empty());
+    sections.join("\n")
+}
+
+fn known(peer: &PeerState, explanation: &Explanation) -> String {
+    let facts = facts(peer).into_iter().chain(vitals(peer));
+    let facts = facts.chain(numbers(explanation));
+    let facts = facts.chain(troubles(peer, explanation.flows.len()));
+    let mut out = String::new();
+    for (name, value) in facts {
+        let _ = writeln!(out, "{name:<14}{value}");
     }
     out
+}
+
+/// What else is wrong, and what to do about it.
+fn troubles(peer: &PeerState, flows: usize) -> Vec<(&'static str, String)> {
+    let stalled = notes::stalled(peer, Some(flows)).map(|text| ("stalled", text));
+    let contested = notes::contested(peer).map(|text| ("contested", text));
+    let advice = notes::advice(&peer.reason).map(|text| ("advice", text.to_owned()));
+    stalled.into_iter().chain(contested).chain(advice).collect()
 }
 
 fn facts(peer: &PeerState) -> Vec<(&'static str, String)> {
@@ -41,10 +54,11 @@ fn facts(peer: &PeerState) -> Vec<(&'static str, String)> {
         revision,
         ..
     } = peer;
+    let breaker = breaker_by(peer, breaker_reason(peer));
     vec![
         ("verdict", format!("{} ({reason})", verdict(peer))),
         ("since", optional(peer.changed_at, time)),
-        ("breaker", format!("{}, mode {mode}", breaker(peer))),
+        ("breaker", format!("{breaker}, mode {mode}")),
         ("generation", format!("{generation}, revision {revision}")),
         ("addresses", addresses(peer)),
         ("heard", heard(peer)),
@@ -99,8 +113,8 @@ fn flows(flows: &[Flow]) -> String {
         return "no flows\n".to_owned();
     }
     let mut table = Table::new([
-        "LOCAL", "REMOTE", "STATE", "DEMAND", "RTOS", "BACKOFF", "UNACKED", "WINDOW", "HEARD",
-        "SRTT", "RTO", "TUNED", "NETNS", "COOKIE",
+        "LOCAL", "REMOTE", "STATE", "DEMAND", "STALLED", "RTOS", "BACKOFF", "UNACKED", "WINDOW",
+        "HEARD", "SRTT", "RTO", "TUNED", "NETNS", "COOKIE",
     ]);
     for flow in flows {
         table.row([
@@ -108,6 +122,7 @@ fn flows(flows: &[Flow]) -> String {
             flow.remote.clone(),
             flow.state.clone(),
             yes(flow.demand),
+            optional(flow.stalled_for, duration),
             flow.rto_count.to_string(),
             flow.backoff.to_string(),
             flow.unacked_bytes.to_string(),

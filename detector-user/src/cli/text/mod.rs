@@ -2,6 +2,8 @@
 
 mod correlations;
 mod explanation;
+mod notes;
+mod rule;
 mod table;
 
 #[cfg(test)]
@@ -16,9 +18,10 @@ pub use self::{
     explanation::explanation,
     table::Table,
 };
-use super::json::{PeerState, Removed, TunedSocket};
+use super::json::{PathState, PeerState, Removed, TunedSocket};
 
-/// All peers as a table.
+/// All peers as a table, each of several addresses below its peer, and then what else is to be
+/// said of them.
 pub fn peers(states: &[PeerState]) -> String {
     let mut table = Table::new([
         "PEER",
@@ -43,8 +46,41 @@ pub fn peers(states: &[PeerState]) -> String {
             optional(state.srtt, duration),
             addresses(state),
         ]);
+        let several = state.paths.len() > 1;
+        for path in state.paths.iter().filter(|_| several) {
+            table.row(path_row(path));
+        }
     }
-    table.render()
+    table.render() + &below(states)
+}
+
+fn path_row(path: &PathState) -> [String; 9] {
+    let nothing = || "-".to_owned();
+    [
+        format!("  {}", path.address),
+        path.verdict.clone(),
+        path.breaker.clone(),
+        path.reason.clone(),
+        nothing(),
+        optional(path.last_heard_age, duration),
+        nothing(),
+        nothing(),
+        nothing(),
+    ]
+}
+
+/// Stalls and contested addresses, which have no column of their own: they are rare.
+fn below(states: &[PeerState]) -> String {
+    let note = |state: &PeerState| {
+        let stalled = notes::stalled(state, None);
+        let said: Vec<_> = stalled.into_iter().chain(notes::contested(state)).collect();
+        (!said.is_empty()).then(|| format!("{}: {}\n", state.peer, said.join("; ")))
+    };
+    let notes: String = states.iter().filter_map(note).collect();
+    match notes.is_empty() {
+        true => notes,
+        false => format!("\n{notes}"),
+    }
 }
 
 /// One change on a line.
@@ -54,8 +90,9 @@ pub fn change(at: Option<Timestamp>, state: &PeerState) -> String {
         .map_or("never heard from".to_owned(), |age| {
             format!("heard {} ago", duration(age))
         });
+    let what = [vec![heard], notes::marks(state)].concat().join("; ");
     format!(
-        "{} {:<24} {:<8} {:<10} {:<20} {heard}\n",
+        "{} {:<24} {:<8} {:<10} {:<20} {what}\n",
         optional(at, time),
         state.peer,
         verdict(state),
@@ -107,20 +144,40 @@ fn addresses(peer: &PeerState) -> String {
     }
 }
 
-/// The verdict, and whether this node itself may be cut off.
+/// The verdict, and whether this node itself is isolated.
 fn verdict(state: &PeerState) -> String {
     match state.isolated {
-        true => format!("{} (held: isolated)", state.verdict),
+        true => format!("{} (isolated)", state.verdict),
         false => state.verdict.clone(),
     }
 }
 
-/// The breaker; in observe mode, also what it would have been.
+/// The breaker, with its reason where the verdict's is another one and somebody will ask.
 fn breaker(state: &PeerState) -> String {
-    if state.breaker == state.would_be_breaker || state.would_be_breaker == "unspecified" {
-        return state.breaker.clone();
+    let closed = state.breaker == "closed" && state.would_be_breaker != "open";
+    let by_hand = ["maintenance", "forced_open", "forced_closed"].contains(&&*state.breaker_reason);
+    let differs = state.breaker_reason != state.reason;
+    let asked = differs && (!closed || by_hand);
+    breaker_by(state, breaker_reason(state).filter(|_| asked))
+}
+
+/// `None` from an older daemon.
+fn breaker_reason(state: &PeerState) -> Option<&str> {
+    let reason = Some(&*state.breaker_reason);
+    reason.filter(|reason| !reason.is_empty() && *reason != "unspecified")
+}
+
+/// The breaker; in observe mode, also what it would have been; and why.
+fn breaker_by(state: &PeerState, reason: Option<&str>) -> String {
+    let would_be = &state.would_be_breaker;
+    let differs = state.breaker != *would_be && would_be != "unspecified";
+    let would_be = differs.then(|| format!("would be {would_be}"));
+    let reason = reason.map(str::to_owned);
+    let notes: Vec<_> = would_be.into_iter().chain(reason).collect();
+    match notes.is_empty() {
+        true => state.breaker.clone(),
+        false => format!("{} ({})", state.breaker, notes.join(": ")),
     }
-    format!("{} (would be {})", state.breaker, state.would_be_breaker)
 }
 
 fn given(text: &str) -> String {

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-#[derive(Debug)]
+/// Without a header by default.
+#[derive(Debug, Default)]
 pub struct Table {
     rows: Vec<Vec<String>>,
 }

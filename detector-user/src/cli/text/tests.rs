@@ -1,5 +1,9 @@
+mod gray;
+
 use super::*;
-use crate::cli::json::{Destroyed, Event, Explanation, Flow, Health, Probe, Route, Silence};
+use crate::cli::json::{
+    Clause, Destroyed, Event, Explanation, Flow, Health, Probe, Route, Silence,
+};
 
 fn state() -> PeerState {
     PeerState {
@@ -26,14 +30,28 @@ fn state() -> PeerState {
             stall_penalty: 5,
             timeout_penalty: 6,
         }),
+        breaker_reason: "rto_unanswered".to_owned(),
+        stalled_flows: 0,
+        oldest_stall: None,
+        contested: false,
+        paths: vec![path("10.0.0.4", "dead", "rto_unanswered")],
     }
 }
 
-#[test]
-fn health_is_shown_with_its_parts() {
-    assert!(peers(&[state()]).contains("82 worsening  180us"));
-    let explained = Explanation {
-        peer: Some(state()),
+fn path(address: &str, verdict: &str, reason: &str) -> PathState {
+    PathState {
+        address: address.to_owned(),
+        verdict: verdict.to_owned(),
+        reason: reason.to_owned(),
+        breaker: if verdict == "dead" { "open" } else { "closed" }.to_owned(),
+        last_heard_age: Some(Duration::from_millis(254)),
+    }
+}
+
+/// Of `state`, with nothing behind it.
+fn bare(state: PeerState) -> Explanation {
+    Explanation {
+        peer: Some(state),
         silence: None,
         flows: Vec::new(),
         events: Vec::new(),
@@ -42,7 +60,24 @@ fn health_is_shown_with_its_parts() {
         routes: Vec::new(),
         destroyed: None,
         as_of: None,
-    };
+        clauses: Vec::new(),
+    }
+}
+
+fn clause(address: &str, name: &str, measured: &str, needed: &str, holds: bool) -> Clause {
+    Clause {
+        name: name.to_owned(),
+        measured: measured.to_owned(),
+        needed: needed.to_owned(),
+        holds,
+        address: address.to_owned(),
+    }
+}
+
+#[test]
+fn health_is_shown_with_its_parts() {
+    assert!(peers(&[state()]).contains("82 worsening  180us"));
+    let explained = bare(state());
     let text = explanation(&explained);
     let health = "health        82 of 100 (loss -3, round-trip time -4, stalls -5, time-outs -6), \
                   worsening\n";
@@ -75,8 +110,8 @@ fn a_change_is_one_line() {
         ..state()
     };
     let line = change(None, &held);
-    assert!(line.contains("suspect (held: isolated) open"), "{line}");
-    assert!(peers(&[held]).contains("suspect (held: isolated)  open"));
+    assert!(line.contains("suspect (isolated) open"), "{line}");
+    assert!(peers(&[held]).contains("suspect (isolated)  open"));
 }
 
 #[test]
@@ -105,6 +140,7 @@ fn an_explanation_shows_numbers_flows_and_events() {
             rto: Some(Duration::from_millis(408)),
             demand: true,
             tuned: vec!["rto_min".to_owned(), "keepalive".to_owned()],
+            stalled_for: None,
         }],
         events: vec![Event {
             age: Some(Duration::from_millis(40)),
@@ -143,6 +179,16 @@ fn an_explanation_shows_numbers_flows_and_events() {
             neighbour: "failed".to_owned(),
         }],
         as_of: None,
+        clauses: vec![
+            clause(
+                "10.0.0.4",
+                "silent_long_enough",
+                "253 ms",
+                "at least 250 ms",
+                true,
+            ),
+            clause("10.0.0.4", "probed_enough", "3", "at least 2", true),
+        ],
         destroyed: Some(Destroyed {
             destroyed: 12,
             spared: 1,
@@ -156,7 +202,7 @@ silent for 253 ms with 3 transmissions unanswered
 
 verdict       dead (rto_unanswered)
 since         2023-11-14T22:13:20.123Z
-breaker       open, mode enforce
+breaker       open (rto_unanswered), mode enforce
 generation    3, revision 9
 addresses     10.0.0.4
 heard         254ms ago
@@ -166,8 +212,12 @@ silence       253ms; dead from 250ms
 unanswered    3 transmissions; dead from 2 (estimated loss 1.25 %)
 destroyed     12 sockets (1 spared, 2 gone before, 0 failed)
 
-LOCAL           REMOTE         STATE        DEMAND  RTOS  BACKOFF  UNACKED  WINDOW  HEARD  SRTT  RTO    TUNED              NETNS       COOKIE
-10.0.0.1:40000  10.0.0.4:9000  established  yes     1     1        4096     65535   253ms  80us  408ms  rto_min,keepalive  4026531840  77
+10.0.0.4 is dead when every clause holds; 2 of 2 do:
+[x] silent_long_enough  253 ms  (at least 250 ms)
+[x] probed_enough       3       (at least 2)
+
+LOCAL           REMOTE         STATE        DEMAND  STALLED  RTOS  BACKOFF  UNACKED  WINDOW  HEARD  SRTT  RTO    TUNED              NETNS       COOKIE
+10.0.0.1:40000  10.0.0.4:9000  established  yes     -        1     1        4096     65535   253ms  80us  408ms  rto_min,keepalive  4026531840  77
 
 PROBE      TARGET         ANSWERS  SENT  ANSWERED  UNANSWERED  LAST ANSWER
 neighbour  10.0.0.4%2     yes      9     4         5           neighbour 3.0s ago
@@ -185,6 +235,7 @@ AGE   EVENT  SOURCE  FLOW
         events: Vec::new(),
         probes: Vec::new(),
         routes: Vec::new(),
+        clauses: Vec::new(),
         ..explained
     };
     assert!(explanation(&nothing).ends_with("\nno flows\n\nno events\n"));

@@ -211,6 +211,7 @@ impl Detector {
 
     fn probe(&mut self, now: Time, event: &ProbeEvent) {
         let addr = event.target.addr();
+        let was_contested = self.isolation.cards.is_contested(addr, now);
         let is_believed = match event.outcome {
             ProbeOutcome::Answered(ProbeAnswer::Neighbour(card)) => {
                 self.isolation.card_answered(addr, card, event.at)
@@ -222,9 +223,16 @@ impl Detector {
                 path.probe(now, event, is_believed, context)
             });
         }
+        self.publish_contest(now, addr, was_contested);
     }
 
     fn network(&mut self, now: Time, at: Time, event: &NetworkEvent) {
+        let neighbour = match event {
+            NetworkEvent::Neighbour { addr, .. } => Some(*addr),
+            _ => None,
+        };
+        let was_contested =
+            neighbour.is_some_and(|addr| self.isolation.cards.is_contested(addr, now));
         let is_believed = self.isolation.neighbour(at, event);
         let is_new = self.isolation.network.event(at, event);
         let concerned = match event {
@@ -246,6 +254,22 @@ impl Detector {
             self.with_path(now, &key, |path, context| {
                 path.network(now, at, event, is_believed, context)
             });
+        }
+        if let Some(addr) = neighbour {
+            self.publish_contest(now, addr, was_contested);
+        }
+    }
+
+    /// A contest that has just begun is news of every peer that is reached by that card.
+    fn publish_contest(&mut self, now: Time, addr: IpAddr, was_contested: bool) {
+        if was_contested || !self.isolation.cards.is_contested(addr, now) {
+            return;
+        }
+        let reached = |key: &&PathKey| self.isolation.next_hop(key.addr) == addr;
+        let names: BTreeSet<_> = self.paths.keys().filter(reached).collect();
+        let names: Vec<_> = names.into_iter().map(|key| key.peer.clone()).collect();
+        for name in names {
+            self.publish(now, &name);
         }
     }
 

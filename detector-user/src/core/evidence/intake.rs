@@ -115,8 +115,15 @@ impl Evidence {
             self.flows.insert(id, flow);
         }
         for reading in left_out {
-            // Forgotten, but not gone: should it be kept again, it tells for itself.
-            old.remove(&reading.id);
+            // Forgotten, but not gone, and it was heard: should it be kept again, it tells for
+            // itself.
+            let layer = match old.remove(&reading.id) {
+                Some(flow) if flow.is_same_connection(reading.cookie) => {
+                    Layer::of_reading(&flow, &reading)
+                }
+                _ => Layer::of_first_sight(&reading),
+            };
+            self.heard_on(layer, reading.last_heard);
         }
         for gone in old.into_values() {
             self.orphan(&gone);

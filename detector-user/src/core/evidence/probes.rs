@@ -30,8 +30,9 @@ pub(in crate::core) const GIVE_UP_AFTER: Duration = Duration::from_millis(900);
 /// A peer that is heard this soon after a probe it does not answer could have answered.
 const CONTRADICTED_WITHIN: Duration = Duration::from_millis(50);
 
-/// The most probes that are remembered at a time: more than any path needs.
-const OUTSTANDING_KEPT: usize = 128;
+/// The most probes that are remembered at a time: more than any path needs, by two ways at
+/// once, until its host's detection time has passed.
+const OUTSTANDING_KEPT: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
 struct Outstanding {
@@ -97,6 +98,11 @@ impl Probes {
         let targets = &self.targets;
         self.outstanding
             .retain(|asked| targets.iter().any(|known| known.target == asked.target));
+    }
+
+    /// Whether flows can be probed here is found out anew.
+    pub(in crate::core) fn retry_flows(&mut self) {
+        self.no_keepalives = false;
     }
 
     /// All targets: to find out who answers. Of flows one is enough.
@@ -246,7 +252,11 @@ impl Probes {
             }
             ProbeOutcome::Answered(answer) => {
                 let asked = place.and_then(|place| self.outstanding.remove(place));
-                self.flows_answer |= answer == ProbeAnswer::Ack;
+                if answer == ProbeAnswer::Ack {
+                    self.flows_answer = true;
+                    // One answer does for all that was asked on the flow.
+                    self.outstanding.retain(|o| o.target != event.target);
+                }
                 if let Some(target) = self.target_mut(event.target) {
                     target.answered(event.at, answer);
                 }
@@ -281,10 +291,11 @@ impl Probes {
             .map(|(sent, _)| sent)
     }
 
-    /// When the neighbour was last probed.
-    pub(in crate::core) fn neighbour_asked(&self) -> Option<Time> {
+    /// When the neighbour was first probed since its link was heard.
+    pub(in crate::core) fn neighbour_waits_since(&self, heard: Option<Time>) -> Option<Time> {
         let neighbours = self.counting().filter(|(_, t)| way_of(*t) == Way::Link);
-        neighbours.map(|(sent, _)| sent).max()
+        let sent = neighbours.map(|(sent, _)| sent);
+        sent.filter(|sent| Some(*sent) > heard).min()
     }
 
     /// What has left of those whose missing answers count.

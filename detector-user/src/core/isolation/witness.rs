@@ -12,6 +12,13 @@ const RECENTLY: Duration = Duration::from_secs(10);
 /// been heard this lately.
 const LATELY: Duration = Duration::from_secs(1);
 
+/// One that is probed rarely is probed this often in doubt.
+const RARELY: Duration = Duration::from_millis(300);
+
+/// A witness that is heard this long after a silence began shows that it is not this node's
+/// own: what was on its way as it began has arrived.
+const BEGAN_BEFORE: Duration = Duration::from_millis(5);
+
 /// The time that a witness has to answer.
 pub(in crate::core) const ANSWERS_WITHIN: Duration = Duration::from_millis(40);
 
@@ -23,6 +30,8 @@ pub(in crate::core) struct Witness {
     pub host: IpAddr,
     /// Whether it can be probed, so that its silence says something.
     pub can_ask: bool,
+    /// Whether it is probed rarely: the neighbours' budget allows no more.
+    pub is_rare: bool,
 }
 
 impl Witness {
@@ -31,6 +40,7 @@ impl Witness {
             at,
             host,
             can_ask: true,
+            is_rare: true,
         }
     }
 }
@@ -79,6 +89,12 @@ impl Witnesses {
         self.note(witness);
     }
 
+    /// A witness was heard before the daemon began: it is expected to be heard again, and says
+    /// nothing of what has been since.
+    pub(in crate::core) fn was_heard_before(&mut self, witness: Witness) {
+        self.note(witness);
+    }
+
     /// A host that is known to answer, or may be, was probed.
     pub(in crate::core) fn asked(&mut self, host: IpAddr, at: Time) {
         if self.unanswered.len() < self.kept {
@@ -119,7 +135,11 @@ impl Witnesses {
     ) -> bool {
         let window = (now.since(since) / 2).min(LATELY);
         let other = self.other_than(host);
-        if other.is_some_and(|other| other.at >= now - window) {
+        let is_heard = |other: Witness| {
+            let rarely = (now - RARELY).max(since + BEGAN_BEFORE);
+            other.at >= now - window || other.is_rare && other.at >= rarely
+        };
+        if other.is_some_and(is_heard) {
             return false;
         }
         let was_active = other.is_some_and(|other| {
@@ -185,6 +205,7 @@ mod tests {
             at: ms(at),
             host: host(n),
             can_ask: true,
+            is_rare: false,
         }
     }
 

@@ -8,7 +8,10 @@ use crate::core::{
     context::{Around, Context},
     evidence::{Layer, PathHistory, Silence},
     isolation::Isolated,
-    rule::{Decision, Facts, LastProbe, Life, Link, Needs, Starved, Stuck, decide},
+    rule::{
+        ANSWERS_WITHIN, Decision, Facts, LastProbe, Life, Link, Needs, STARVED_FACTOR, Starved,
+        Stuck, decide,
+    },
     session::{Death, Event, State, Turn},
 };
 
@@ -34,6 +37,9 @@ pub(super) struct Doubt {
     excused: Time,
     /// Nobody was heard for half of the detection time: should somebody be now, it begins anew.
     was_alone: bool,
+    /// Since when a last probe has been due before it is called Dead: snapshots that come back
+    /// late must not find each probe too old.
+    last_probe_due: Option<Time>,
     /// This node has no link to it.
     pub has_no_link: bool,
     /// Since when the daemon has watched it.
@@ -47,6 +53,7 @@ impl Doubt {
             since: None,
             excused: now,
             was_alone: false,
+            last_probe_due: None,
             has_no_link: false,
             began: now,
         }
@@ -89,14 +96,15 @@ impl Path {
         self.doubt.silence = self.silence_at(at, context.around());
         self.probing.looked(at, self.doubt.silence.is_some());
         let ended = self.heard_since_doubt(at, Reason::PacketReceived, context);
-        if self.is_dead() || ended != Turn::None {
+        if self.is_dead() || ended == Turn::Returned {
             return (first_of(ended, links), None);
         }
         let weighed = self.weigh_failures(at, context, true);
         let decision = decide(&self.facts(at, context.around()), context.settings);
         let again_in = decision.again_in;
         let turn = self.carry_out(at, decision, context);
-        (first_of(first_of(turn, weighed), links), again_in)
+        let others = first_of(first_of(ended, weighed), links);
+        (first_of(turn, others), again_in)
     }
 
     fn carry_out(&mut self, at: Time, decision: Decision, context: &mut Context<'_>) -> Turn {
@@ -106,6 +114,7 @@ impl Path {
             self.remember(at, &decision, &silence, context);
         } else {
             self.doubt.was_alone = false;
+            self.doubt.last_probe_due = None;
             self.failures.forget(at, settings.failure_window);
         }
         let state = match decision.is_held {
@@ -168,10 +177,12 @@ impl Path {
         self.doubt.was_alone |= self.is_alone_half_way(at, silence, context.around());
         if decision.starts_over {
             self.doubt.was_alone = false;
+            self.doubt.last_probe_due = None;
             self.doubt.excused = at;
             self.probing.start_over(at);
         }
         if decision.probes {
+            self.doubt.last_probe_due.get_or_insert(at);
             self.probing.soon(at);
         }
         if decision.is_held && !self.doubt.has_no_link {
@@ -289,10 +300,7 @@ impl Path {
             is_receiving: silence.is_some_and(|silence| self.is_receiving(at, &silence)),
             has_flow: self.can_ask() && self.evidence.probes.has_flow(),
             has_connect: self.can_ask() && self.evidence.probes.has_connect(),
-            last_probe: match !self.can_ask() || self.probing.is_fresh(at, PROBE_IS_OLD_AFTER) {
-                true => LastProbe::Fresh,
-                false => LastProbe::Due,
-            },
+            last_probe: self.last_probe(at),
             isolated: silence.map_or(Isolated::No, |silence| self.isolated(at, &silence, around)),
             was_isolated: self.session.state() == State::Isolated || self.doubt.was_alone,
             stuck: Stuck {
@@ -309,6 +317,17 @@ impl Path {
         }
     }
 
+    fn last_probe(&self, at: Time) -> LastProbe {
+        let was_sent = self
+            .doubt
+            .last_probe_due
+            .is_some_and(|due| at.since(due) >= ANSWERS_WITHIN && self.probing.has_sent_since(due));
+        match !self.can_ask() || was_sent || self.probing.is_fresh(at, PROBE_IS_OLD_AFTER) {
+            true => LastProbe::Fresh,
+            false => LastProbe::Due,
+        }
+    }
+
     /// How much must be asked in vain.
     pub(super) fn required(&self) -> u32 {
         self.evidence.history.required_transmissions(self.can_ask())
@@ -316,11 +335,10 @@ impl Path {
 
     pub(super) fn link(&self, at: Time, silence: &Silence) -> Link {
         let evidence = &self.evidence;
-        let asked = evidence.probes.neighbour_asked();
-        let is_missing = asked.is_some_and(|asked| {
-            let grace = evidence.history.answer_grace(at);
-            at.since(asked) >= grace && Some(asked) > evidence.heard.on(Layer::Link)
-        });
+        let heard = evidence.heard.on(Layer::Link);
+        let asked = evidence.probes.neighbour_waits_since(heard);
+        let grace = evidence.history.answer_grace(at);
+        let is_missing = asked.is_some_and(|asked| at.since(asked) >= grace);
         if is_missing {
             Link::Silent
         } else if evidence.heard.card() > Some(silence.since) {
@@ -372,7 +390,9 @@ impl Path {
         let wanted = around.settings.detection_time;
         let detection_time = self.evidence.history.detection_time(at, wanted);
         let spacing = PathHistory::spacing(detection_time, self.can_ask());
-        let silence = self.evidence.silence(at, excused, spacing)?;
+        let Some(silence) = self.evidence.silence(at, excused, spacing) else {
+            return self.starved_silence(at, detection_time, around);
+        };
         let heard = self.evidence.heard.on(Layer::Host);
         let heard = heard.unwrap_or_default().max(excused);
         let since = match self.doubt.silence {
@@ -380,6 +400,18 @@ impl Path {
             None => silence.since,
         };
         Some(Silence { since, ..silence })
+    }
+
+    /// On a machine that is never on time each pause would excuse all that was sent before.
+    fn starved_silence(
+        &self,
+        at: Time,
+        detection_time: Duration,
+        around: Around<'_>,
+    ) -> Option<Silence> {
+        self.starved(at, detection_time, around)
+            .filter(|starved| starved.silent >= detection_time * STARVED_FACTOR)
+            .map(|starved| starved.silence)
     }
 
     /// The silence when pauses of this machine excuse nothing but themselves.

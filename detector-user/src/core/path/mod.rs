@@ -107,6 +107,7 @@ impl Path {
         if changed {
             self.set_routes(now, context.around());
         }
+        self.tell_awaiting(context);
         changed
     }
 
@@ -154,6 +155,9 @@ impl Path {
             Weight::Heard(reason) => reason,
             _ => Reason::PacketReceived,
         };
+        if self.awaits_connects {
+            self.tell_awaiting(context);
+        }
         self.heard(now, reason, context)
     }
 
@@ -245,7 +249,11 @@ impl Path {
             if let Some(witness) = self.witness()
                 && context.isolation.network.is_elsewhere(&[self.addr])
             {
-                context.isolation.witnesses.heard(witness);
+                let witnesses = &mut context.isolation.witnesses;
+                match at > self.doubt.began() {
+                    true => witnesses.heard(witness),
+                    false => witnesses.was_heard_before(witness),
+                }
             }
         }
         let received = self.evidence.heard.on(Layer::Received);
@@ -429,6 +437,7 @@ impl Path {
             at: self.evidence.heard.on(Layer::Host)?,
             host: self.addr,
             can_ask: self.can_ask(),
+            is_rare: false,
         };
         (!self.is_dead()).then_some(witness)
     }

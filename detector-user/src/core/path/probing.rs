@@ -111,6 +111,10 @@ impl Probing {
     pub(super) fn is_fresh(&self, at: Time, than: Duration) -> bool {
         self.rhythm.is_fresh(at, than)
     }
+
+    pub(super) fn has_sent_since(&self, at: Time) -> bool {
+        self.rhythm.has_sent_since(at)
+    }
 }
 
 impl Path {
@@ -194,7 +198,7 @@ impl Path {
     fn sent(&mut self, now: Time, is_neighbour: bool, context: &mut Context<'_>) {
         if is_neighbour {
             self.probing.neighbour_at = Some(now);
-        } else if self.can_ask() || !context.isolation.witnesses.anyone() {
+        } else if !self.is_dead() && (self.can_ask() || !context.isolation.witnesses.anyone()) {
             context.isolation.witnesses.asked(self.addr, now);
         }
         self.probing.rhythm.sent(now);
@@ -279,6 +283,7 @@ impl Path {
         if rhythm.survey_due <= now {
             rhythm.surveyed(now);
             rhythm.due = now + missing_after;
+            self.evidence.probes.retry_flows();
             return self.evidence.probes.all();
         }
         let waiting = self.evidence.probes.waiting_since(&self.evidence.heard);

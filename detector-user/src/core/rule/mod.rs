@@ -37,7 +37,7 @@ const ASKED_FOR: f64 = 0.9;
 
 /// A silence that is longer than the detection time by this factor, pauses of this machine left
 /// out, is one even if the daemon was never on time.
-const STARVED_FACTOR: u32 = 10;
+pub(super) const STARVED_FACTOR: u32 = 10;
 
 /// So many transmissions of one kind are asked for: three in a row are lost by chance once in
 /// eight thousand times where one round trip in twenty is.
@@ -52,7 +52,7 @@ const CONNECTS_ONLY_FACTOR: u32 = 2;
 const ALIVE_WITHOUT_FLOW: Duration = Duration::from_secs(90);
 
 /// The time that a peer has to answer the last probe before it is called Dead.
-const ANSWERS_WITHIN: Duration = Duration::from_millis(25);
+pub(super) const ANSWERS_WITHIN: Duration = Duration::from_millis(25);
 
 /// How often the sockets of a Suspect peer are read, at first and when it has been so for long.
 const SUSPECT_EVERY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));

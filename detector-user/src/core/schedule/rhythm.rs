@@ -21,9 +21,9 @@ const KEPT_IN_DETECTION_TIME: u32 = 64;
 /// it lasts long, where the detection time is short.
 const DOUBT: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(25));
 
-/// A doubt that has lasted for so many patiences is not about to be decided: it is asked
-/// about more and more seldom.
-const DECIDED_WITHIN: u32 = 4;
+/// A doubt that has lasted for so many detection times is not about to be decided, even where
+/// only the host's own, longer time decides: it is asked about more and more seldom.
+const DECIDED_WITHIN: u32 = 10;
 
 /// However long a doubt lasts, probes are no further apart than this.
 const LONG_DOUBT: Duration = Duration::from_millis(500);
@@ -136,8 +136,14 @@ impl Rhythm {
         let at_most = DOUBT.1.max(detection_time / KEPT_IN_DETECTION_TIME);
         let wanted = detection_time / required.saturating_mul(2).max(1);
         // What lies closer together than this counts once.
-        let apart = PathHistory::spacing(detection_time, true).apart + TIMER_SLACK;
-        let spacing = wanted.max(apart).clamp(DOUBT.0, at_most);
+        let counted = PathHistory::spacing(detection_time, true);
+        let spacing = wanted.max(counted.apart + TIMER_SLACK);
+        // Beyond the detection time it is enough that nobody can have come and gone unnoticed.
+        let unhurried = match lasted > detection_time {
+            true => counted.gap.saturating_sub(TIMER_SLACK),
+            false => Duration::ZERO,
+        };
+        let spacing = spacing.max(unhurried).clamp(DOUBT.0, at_most);
         let beyond = lasted.saturating_sub(detection_time * DECIDED_WITHIN);
         let slowed = (beyond / 20).min(LONG_DOUBT);
         self.due = now + spacing.max(slowed);
@@ -200,8 +206,10 @@ mod tests {
         assert_eq!(next(0, 5), Duration::from_millis(25));
         assert_eq!(next(0, 25), Duration::from_millis(6));
         assert_eq!(next(0, 62), Duration::from_millis(6));
-        assert_eq!(next(1000, 5), Duration::from_millis(25));
-        assert_eq!(next(5000, 5), Duration::from_millis(200));
+        assert_eq!(next(250, 20), detection_time / 40);
+        assert_eq!(next(251, 20), detection_time / 12 - TIMER_SLACK);
+        assert_eq!(next(2500, 5), Duration::from_millis(25));
+        assert_eq!(next(6500, 5), Duration::from_millis(200));
         assert_eq!(next(100_000, 5), LONG_DOUBT);
     }
 }

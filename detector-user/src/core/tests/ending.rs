@@ -6,6 +6,8 @@ use super::*;
 fn dead(settings: Settings) -> World {
     let mut world = World::new(settings);
     world.look(0, (0..3).map(|n| idle(n, 0)).collect());
+    // The first that is heard since the daemon began.
+    world.event(1, FlowEventKind::Established, idle(9, 1));
     world.cut(3);
     world.look(260, all_stalled(3, 1));
     assert_eq!(world.state().verdict, Verdict::Dead);

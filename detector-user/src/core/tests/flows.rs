@@ -167,7 +167,14 @@ fn other_addresses_take_their_evidence_with_them() {
     world.cut(3);
     world.look(260, all_stalled(3, 1));
     world.signal(configured(vec![endpoint(), other]));
-    assert_eq!(world.state().breaker, Breaker::Open, "one address is left");
+    // Nothing is known of the new address; the old one is what it was.
+    let state = world.state();
+    assert_eq!(
+        (state.verdict, state.breaker),
+        (Verdict::Unknown, Breaker::Closed)
+    );
+    let old = (state.paths[0].verdict, state.paths[0].breaker);
+    assert_eq!(old, (Verdict::Dead, Breaker::Open));
     assert_eq!(world.unanswered(), 9);
 
     let mut world = World::alive(3);
@@ -200,7 +207,8 @@ fn other_addresses_take_their_evidence_with_them() {
     // The new host, last heard before the old one was found dead.
     let mut flow = idle(0, 100);
     flow.id.remote.set_ip(other.addr);
-    world.look(700, vec![flow]);
+    world.at(700);
+    world.read(ms(700), other.addr, vec![flow]);
     assert_eq!(world.state().verdict, Verdict::Alive);
 }
 

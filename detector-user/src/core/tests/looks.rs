@@ -42,7 +42,11 @@ fn a_dead_peer_is_looked_at_more_and_more_seldom_at_moments_shared_with_others()
 
 #[test]
 fn looks_are_as_frequent_as_what_is_known_needs() {
-    let mut world = World::new(Settings::default());
+    // Before an idle probe there is one, too.
+    let mut world = World::new(Settings {
+        idle_probe_interval: Duration::ZERO,
+        ..Settings::default()
+    });
     world.look(0, Vec::new());
     assert_eq!(world.next_look(), 1000);
     world.look(1000, vec![idle(0, 1000)]);

@@ -1,19 +1,30 @@
 //! The rules of the verdict, told as what happens to one peer's sockets over time.
 
+mod administrator;
 mod always;
 mod asking;
+mod cards;
+mod cluster;
 mod death;
 mod ending;
 mod flows;
+mod health;
 mod isolation;
+mod keepalives;
+mod late;
+mod layers;
 mod life;
 mod looks;
 mod namespaces;
+mod paths;
 mod pauses;
 mod recovery;
 mod reports;
+mod stalls;
+mod starting;
+mod switches;
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use super::{
     testing::{endpoint, established, ms},
@@ -25,12 +36,31 @@ const CARD: HardwareAddress = HardwareAddress([2, 0, 0, 0, 0, 4]);
 
 const EOPNOTSUPP: u32 = 95;
 
+/// Who answers probes: everybody, nobody, or the card alone.
+type Answers = fn(ProbeTarget) -> Option<ProbeAnswer>;
+
+const ALL: Answers = |target| {
+    Some(match target {
+        ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour(CARD),
+        ProbeTarget::Connect(Endpoint { port: 9000, .. }) => ProbeAnswer::SynAck,
+        ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => ProbeAnswer::Reset,
+        ProbeTarget::Flow { .. } => ProbeAnswer::Ack,
+    })
+};
+const NONE: Answers = |_| None;
+const NEIGHBOUR: Answers = |target| match target {
+    ProbeTarget::Neighbour { .. } => ALL(target),
+    _ => None,
+};
+
 /// A detector that watches one peer, and what it asked for and published.
 struct World {
     detector: Detector,
     now: Time,
     published: Vec<PeerState>,
     looks_asked: usize,
+    /// The addresses whose sockets are to be read.
+    to_read: Vec<IpAddr>,
     established_reported: Vec<bool>,
     /// Each probe that was asked for, and when.
     probed: Vec<(u64, ProbeTarget)>,
@@ -38,7 +68,7 @@ struct World {
     /// Whether flows can be probed on this machine.
     keepalives: bool,
     /// Who answers probes.
-    answers: fn(ProbeTarget) -> Option<ProbeAnswer>,
+    answers: Answers,
     destroyed: Vec<Effect>,
     last_probe: u64,
     heard: Vec<Time>,
@@ -51,11 +81,12 @@ impl World {
             now: ms(0),
             published: Vec::new(),
             looks_asked: 0,
+            to_read: Vec::new(),
             established_reported: Vec::new(),
             probed: Vec::new(),
             probes_leave: true,
             keepalives: false,
-            answers: |_| None,
+            answers: NONE,
             destroyed: Vec::new(),
             last_probe: 0,
             heard: Vec::new(),
@@ -76,43 +107,85 @@ impl World {
         world
     }
 
+    /// A peer on the link that answers everything, whose one connection can be probed, idle
+    /// and heard at 0 ms; two seconds later.
+    fn with_keepalives(settings: Settings) -> Self {
+        let mut world = Self::new(settings);
+        world.keepalives = true;
+        world.answers = ALL;
+        world.route(None);
+        world.run(2000, |_| vec![idle(0, 0)]);
+        assert_eq!(world.state().verdict, Verdict::Alive);
+        world
+    }
+
+    fn route(&mut self, gateway: Option<IpAddr>) {
+        let event = NetworkEvent::Route {
+            addr: endpoint().addr,
+            route: Some(Route { link: 2, gateway }),
+        };
+        self.network(event);
+    }
+
+    fn network(&mut self, event: NetworkEvent) {
+        let at = self.now;
+        self.signal(Signal::Network { at, event });
+    }
+
     fn signal(&mut self, signal: Signal) {
         self.detector.handle_signal(self.now, signal);
         self.drain();
     }
 
     fn drain(&mut self) {
-        while let Some(effect) = self.detector.poll_effect() {
-            match effect {
-                Effect::Publish(state) => self.published.push(state),
-                Effect::ReadSockets { .. } => self.looks_asked += 1,
-                Effect::ReportEstablished { on, .. } => self.established_reported.push(on),
-                Effect::Retract { .. } | Effect::CancelTeardown { .. } => {}
-                Effect::Heard { at, .. } => self.heard.push(at),
-                Effect::Probe { probe, target, .. } => self.probe(probe, target),
-                effect @ Effect::DestroySockets(_) => self.destroyed.push(effect),
+        loop {
+            let mut probes = Vec::new();
+            while let Some(effect) = self.detector.poll_effect() {
+                match effect {
+                    Effect::Publish(state) => self.published.push(state),
+                    Effect::ReadSockets { addr, .. } => {
+                        self.looks_asked += 1;
+                        self.to_read.push(addr);
+                    }
+                    Effect::ReportEstablished { on, .. } => self.established_reported.push(on),
+                    Effect::Retract { .. } | Effect::CancelTeardown { .. } => {}
+                    Effect::Heard { at, .. } => self.heard.push(at),
+                    Effect::Probe { probe, target, .. } => probes.push((probe, target)),
+                    effect @ Effect::DestroySockets(_) => self.destroyed.push(effect),
+                }
+            }
+            if probes.is_empty() {
+                return;
+            }
+            self.probe(probes);
+        }
+    }
+
+    /// Probes leave together, and each is answered then, or never.
+    fn probe(&mut self, mut probes: Vec<(ProbeId, ProbeTarget)>) {
+        probes.retain(|&(probe, target)| self.leaves(probe, target));
+        for (probe, target) in probes {
+            if let Some(answer) = (self.answers)(target) {
+                self.tell(probe, target, ProbeOutcome::Answered(answer));
             }
         }
     }
 
-    /// A probe leaves, and is answered at once or never.
-    fn probe(&mut self, probe: ProbeId, target: ProbeTarget) {
-        if matches!(target, ProbeTarget::Flow { .. }) && !self.keepalives {
+    fn leaves(&mut self, probe: ProbeId, target: ProbeTarget) -> bool {
+        let is_flow = matches!(target, ProbeTarget::Flow { .. });
+        if is_flow && !self.keepalives {
             let outcome = ProbeOutcome::Failed { errno: EOPNOTSUPP };
-            return self.tell(probe, target, outcome);
+            self.tell(probe, target, outcome);
+            return false;
         }
         self.probed.push((millis(self.now), target));
         self.last_probe = probe.0;
-        let outcomes = match self.probes_leave {
-            true => [
-                Some(ProbeOutcome::Sent),
-                (self.answers)(target).map(ProbeOutcome::Answered),
-            ],
-            false => [Some(ProbeOutcome::Failed { errno: 11 }), None],
+        let outcome = match self.probes_leave {
+            true => ProbeOutcome::Sent,
+            false => ProbeOutcome::Failed { errno: 11 },
         };
-        for outcome in outcomes.into_iter().flatten() {
-            self.tell(probe, target, outcome);
-        }
+        self.tell(probe, target, outcome);
+        self.probes_leave
     }
 
     fn tell(&mut self, probe: ProbeId, target: ProbeTarget, outcome: ProbeOutcome) {
@@ -127,14 +200,16 @@ impl World {
 
     /// Time passes, and whatever falls due is done on time.
     fn at(&mut self, millis: u64) {
+        let mut at_once = 0;
         while let Some(due) = self.detector.poll_timeout()
             && due <= ms(millis)
         {
+            // What an answer calls for may be due at the moment that it comes.
+            at_once = if due > self.now { 0 } else { at_once + 1 };
+            assert!(at_once < 5, "it stays due: {due:?}");
             self.now = due.max(self.now);
             self.detector.handle_timeout(self.now);
             self.drain();
-            let next = self.detector.poll_timeout();
-            assert!(next > Some(self.now), "nothing stays due: {next:?}");
         }
         self.now = ms(millis);
     }
@@ -158,13 +233,57 @@ impl World {
     /// A look that comes back later than it was taken.
     fn look_late(&mut self, millis: u64, at: u64, flows: Vec<FlowReading>) {
         self.at(millis);
+        self.to_read.retain(|addr| *addr != endpoint().addr);
+        self.read(ms(at), endpoint().addr, flows);
+    }
+
+    fn read(&mut self, at: Time, addr: IpAddr, flows: Vec<FlowReading>) {
         self.signal(Signal::SocketsRead {
-            at: ms(at),
+            at,
             source: SourceKind::SockDiag,
             peer: peer(),
-            addr: endpoint().addr,
+            addr,
             flows,
         });
+    }
+
+    /// Until then, whatever falls due is done and each look shows these flows.
+    fn run(&mut self, until: u64, flows: impl Fn(u64) -> Vec<FlowReading>) {
+        self.run_each(until, |addr, at| match addr == endpoint().addr {
+            true => flows(at),
+            false => Vec::new(),
+        });
+    }
+
+    /// The same with the flows of each address.
+    fn run_each(&mut self, until: u64, flows: impl Fn(IpAddr, u64) -> Vec<FlowReading>) {
+        loop {
+            for addr in std::mem::take(&mut self.to_read) {
+                self.read(self.now, addr, flows(addr, millis(self.now)));
+            }
+            let due = self.detector.poll_timeout().expect("something is due");
+            if due > ms(until) {
+                break;
+            }
+            self.at(due.since(ms(0)).as_nanos().div_ceil(1_000_000) as u64);
+        }
+        self.now = ms(until);
+    }
+
+    /// The same until the peer is Dead; says when, if it is.
+    fn run_until_dead(
+        &mut self,
+        until: u64,
+        flows: impl Fn(u64) -> Vec<FlowReading>,
+    ) -> Option<u64> {
+        while self.state().verdict != Verdict::Dead {
+            let next = millis(self.now) + 1;
+            if next > until {
+                return None;
+            }
+            self.run(next, &flows);
+        }
+        Some(millis(self.now))
     }
 
     /// When the next look is asked for; it is that time then.

@@ -38,9 +38,14 @@ impl World {
         self.look(millis + 260, Vec::new());
     }
 
+    /// The verdict, the breaker, and the reason of the one that is not as usual.
     fn shown(&self) -> (Verdict, Breaker, Reason) {
         let state = self.state();
-        (state.verdict, state.breaker, state.reason)
+        let reason = match state.breaker {
+            Breaker::Closed => state.reason,
+            Breaker::Open | Breaker::HalfOpen => state.breaker_reason,
+        };
+        (state.verdict, state.breaker, reason)
     }
 }
 
@@ -312,7 +317,33 @@ fn it_is_half_open_after_the_recovery_time_out_and_trials_decide() {
         world.drain();
         assert_eq!(world.state().breaker, breaker);
         assert_eq!(world.state().by_reports, breaker == Breaker::Open);
+        let reason = match outcome {
+            TrialOutcome::Succeeded => Reason::TrialSucceeded,
+            TrialOutcome::Failed => Reason::TrialFailed,
+        };
+        assert_eq!(world.state().breaker_reason, reason);
     }
+}
+
+/// The host's card is there, its TCP does not answer.
+#[test]
+fn what_a_failed_trial_opened_no_neighbour_closes() {
+    let mut world = World::unknown();
+    world.fail_and_look(2000);
+    world.at(32_261);
+    let now = world.now;
+    let trial = world.detector.acquire_trial(now, &peer()).unwrap();
+    let failed = TrialOutcome::Failed;
+    let finished = world.detector.finish_trial(now, &peer(), trial.id, failed);
+    assert_eq!(finished, Ok(()));
+    world.drain();
+    world.answers = NEIGHBOUR;
+    world.route(None);
+    world.run(40_000, |_| Vec::new());
+    assert_eq!(world.state().breaker, Breaker::Open);
+    world.answers = ALL;
+    world.run(90_000, |_| Vec::new());
+    assert_eq!(world.state().breaker, Breaker::Closed, "TCP answers");
 }
 
 #[test]
@@ -423,64 +454,4 @@ fn a_peer_whose_breaker_opens_on_reports_is_down_since_the_first_failure() {
     world.report(2500, Outcome::Succeeded);
     assert!(!world.state().by_reports);
     assert_eq!(world.state().down_since, None);
-}
-
-/// Packets get lost, one in a hundred, then more: the trend tells before the end does.
-#[test]
-fn a_peer_that_gets_worse_is_worsening_before_it_dies() {
-    let mut world = World::alive(1);
-    let mut sent = (1000, 0);
-    for n in 1..=30 {
-        let millis = n * 10_000;
-        sent = (sent.0 + 400, sent.1 + 400 * n / 300);
-        let reading = FlowReading {
-            segments_sent: sent.0,
-            segments_retransmitted: sent.1,
-            ..idle(0, millis - 5)
-        };
-        world.look(millis, vec![reading]);
-    }
-    let health = world.state().health.unwrap();
-    assert_eq!(health.trend, Trend::Worsening);
-    assert!((65..85).contains(&health.score), "{health:?}");
-    assert!(health.loss_penalty > 15);
-    let scores = world.published.iter().filter_map(|state| state.health);
-    assert!(scores.count() <= 12, "it is not published all the time");
-    assert_eq!(world.state().verdict, Verdict::Alive);
-    assert!(
-        world
-            .published
-            .iter()
-            .all(|state| state.verdict != Verdict::Dead)
-    );
-}
-
-#[test]
-fn a_dead_peer_has_no_health_and_an_unknown_one_has_none_yet() {
-    let mut world = World::new(Settings::default());
-    assert_eq!(world.state().health, None);
-    world.look(0, (0..3).map(|n| idle(n, 0)).collect());
-    assert_eq!(world.state().health.map(|health| health.score), Some(100));
-    assert_eq!(world.state().srtt, Some(Duration::from_micros(200)));
-    assert_eq!(world.state().rtt_variance, Some(Duration::from_micros(50)));
-    world.cut(3);
-    world.look(260, all_stalled(3, 1));
-    assert_eq!(world.state().health.map(|health| health.score), Some(0));
-}
-
-/// Round-trip times that never stay the same are published every five seconds, no more.
-#[test]
-fn vitals_do_not_flood_watchers() {
-    let mut world = World::alive(1);
-    let before = world.published.len();
-    for n in 1..=600 {
-        let millis = n * 100;
-        let reading = FlowReading {
-            srtt: Duration::from_micros(100 << (n % 8)),
-            ..idle(0, millis - 5)
-        };
-        world.look(millis, vec![reading]);
-    }
-    let published = world.published.len() - before;
-    assert!((6..=12).contains(&published), "{published} in a minute");
 }

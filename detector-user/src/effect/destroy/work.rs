@@ -147,7 +147,7 @@ impl Worker {
         let (look, heard) = match look(table, request, addrs) {
             Ok(found) => found,
             Err(error) => {
-                warn!(peer = %request.peer, %error, "no last look, so nothing is destroyed");
+                warn!(peer = %request.peer, %error, "no socket snapshot just before, so nothing is destroyed");
                 return Ending::NoAnswer;
             }
         };

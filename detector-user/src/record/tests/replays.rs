@@ -64,7 +64,7 @@ fn other_settings_give_other_verdicts() {
             settings.detection_time = Duration::from_millis(detection_time_ms);
         })
     };
-    // More detection time than this would need questions that were not asked of a dead peer.
+    // A longer detection time than this would need probes that were not sent to a dead peer.
     let (soon, usual, late) = (death(&with(50)), death(&with(250)), death(&with(400)));
     assert!(soon.unwrap() < usual.unwrap(), "{soon:?} {usual:?}");
     assert!(late.unwrap() > ms(CUT_MS + 400), "{late:?}");

@@ -1,6 +1,7 @@
 //! The server as its clients see it, over a Unix socket, with a driver that answers from a
 //! table.
 
+mod layers;
 mod reports;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -137,8 +138,12 @@ async fn answer(mut driver: mpsc::Receiver<Request>) {
     while let Some(request) = driver.recv().await {
         match request {
             Request::Explain { peer, reply } => {
-                let known = peer.as_str() == PEER;
-                reply.send(known.then(explanation)).unwrap();
+                let known = match peer.as_str() {
+                    PEER => Some(explanation()),
+                    layers::GRAY => Some(layers::explanation()),
+                    _ => None,
+                };
+                reply.send(known).unwrap();
             }
             Request::AcquireTrial { reply, .. } => {
                 let lease = 5000 * MS;

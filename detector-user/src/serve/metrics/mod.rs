@@ -1,20 +1,23 @@
-//! What Prometheus sees. Labels are peers, locks and components of failures (bounded by the
-//! core, removed when they are no longer kept), pools and sets, and words of the vocabulary.
+//! What Prometheus sees. Labels are peers and their addresses, locks and components of failures
+//! (all bounded, and removed when they are no longer kept), pools and sets, and words of the
+//! vocabulary.
 
+mod paths;
+mod peers;
 mod reports;
 mod series;
+mod transitions;
 
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use prometheus::{IntCounter, IntGaugeVec, TextEncoder};
 
-use self::series::{Series, Transition};
+use self::series::Series;
 use crate::{
-    clock,
-    core::{Breaker, Destroyed, PeerName, PeerState, Signal, SourceKind, Time, Verdict},
+    core::{Destroyed, PeerName, PeerState, Signal, SourceKind, Time},
     source::{SourceCounters, network::NetworkCounters},
 };
 
@@ -40,126 +43,34 @@ impl Metrics {
 
     /// A peer's state was published; `previous` is what it replaces.
     pub fn state_published(&self, previous: Option<&PeerState>, state: &PeerState) {
-        let series = &self.series;
-        let peer = state.peer.as_str();
-        for &verdict in Verdict::ALL {
-            let is = verdict == state.verdict;
-            set(&series.peers.verdict, &[peer, verdict.as_str()], is);
-        }
-        for &breaker in Breaker::ALL {
-            let word = breaker.as_str();
-            set(
-                &series.peers.breaker,
-                &[peer, word],
-                breaker == state.breaker,
-            );
-            let is = breaker == state.would_be_breaker;
-            set(&series.peers.would_be_breaker, &[peer, word], is);
-        }
-        series.peers.remove_reasons(peer);
-        set(&series.peers.reason, &[peer, state.reason.as_str()], true);
-        set(&series.peers.isolated, &[peer], state.isolated);
-        self.set_vitals(state);
-        if let Some(at) = state.last_heard {
-            self.heard(&state.peer, at);
-        }
-
-        let Some(previous) = previous else { return };
-        if previous.verdict != state.verdict {
-            series.peers.count(
-                &state.peer,
-                Transition::Verdict(previous.verdict, state.verdict, state.reason),
-            );
-            if let (Verdict::Dead, Some(latency)) = (state.verdict, state.detection_latency) {
-                series.peers.latency.observe(latency.as_secs_f64());
-            }
-        }
-        if previous.breaker != state.breaker {
-            series.peers.count(
-                &state.peer,
-                Transition::Breaker(previous.breaker, state.breaker, state.reason),
-            );
-        }
-    }
-
-    fn set_vitals(&self, state: &PeerState) {
-        let peers = &self.series.peers;
-        let labels = [state.peer.as_str()];
-        let breaker = peers.circuit_breaker.with_label_values(&labels);
-        breaker.set(match state.breaker {
-            Breaker::Closed => 0.0,
-            Breaker::HalfOpen => 0.5,
-            Breaker::Open => 1.0,
-        });
-        match state.health {
-            Some(health) => {
-                let score = peers.health_score.with_label_values(&labels);
-                score.set(health.score.into());
-            }
-            // What is not known is not to be taken for what it last was.
-            None => {
-                let _ = peers.health_score.remove_label_values(&labels);
-            }
-        }
-        match state.srtt {
-            Some(srtt) => peers
-                .srtt
-                .with_label_values(&labels)
-                .set(srtt.as_secs_f64()),
-            None => {
-                let _ = peers.srtt.remove_label_values(&labels);
-            }
+        self.series.peers.show(state);
+        if let Some(previous) = previous {
+            self.series.peers.count(previous, state);
         }
     }
 
     /// A packet from the peer arrived at `at`, and nothing else changed.
     pub fn heard(&self, peer: &PeerName, at: Time) {
-        let since_1970 = clock::wall(at).duration_since(SystemTime::UNIX_EPOCH);
-        let last_heard = self
-            .series
-            .peers
-            .last_heard
-            .with_label_values(&[peer.as_str()]);
-        last_heard.set(since_1970.unwrap_or_default().as_secs_f64());
+        self.series.peers.heard(peer, at);
     }
 
     /// The peer is no longer watched: its series end.
     pub fn peer_retracted(&self, peer: &PeerName) {
-        let series = &self.series;
+        let Series { peers, effects, .. } = &*self.series;
         let name = peer.as_str();
-        // Removing what is not there is no error that matters.
-        for verdict in Verdict::ALL {
-            let _ = series
-                .peers
-                .verdict
-                .remove_label_values(&[name, verdict.as_str()]);
-        }
-        for breaker in Breaker::ALL {
-            let labels = [name, breaker.as_str()];
-            let _ = series.peers.breaker.remove_label_values(&labels);
-            let _ = series.peers.would_be_breaker.remove_label_values(&labels);
-        }
+        peers.remove(peer);
         for (result, _) in by_result(Destroyed::default()) {
-            let _ = series
-                .hands
-                .sockets_destroyed
-                .remove_label_values(&[name, result]);
+            let labels = [name, result];
+            let _ = effects.sockets_destroyed.remove_label_values(&labels);
         }
-        let _ = series.peers.isolated.remove_label_values(&[name]);
-        let _ = series.peers.last_heard.remove_label_values(&[name]);
-        let _ = series.peers.circuit_breaker.remove_label_values(&[name]);
-        let _ = series.peers.health_score.remove_label_values(&[name]);
-        let _ = series.peers.srtt.remove_label_values(&[name]);
-        series.peers.remove_reasons(name);
-        let _ = series.hands.connects_refused.remove_label_values(&[name]);
-        series.peers.remove_transitions(peer);
+        let _ = effects.connects_refused.remove_label_values(&[name]);
     }
 
     /// Sockets of a peer that is watched were to be destroyed.
     pub fn sockets_destroyed(&self, peer: &PeerName, result: Destroyed) {
         for (result, sockets) in by_result(result) {
             self.series
-                .hands
+                .effects
                 .sockets_destroyed
                 .with_label_values(&[peer.as_str(), result])
                 .inc_by(sockets.into());
@@ -217,12 +128,12 @@ impl Metrics {
         for (peer, total) in refused {
             let labels = [peer.as_str()];
             advance(
-                &series.hands.connects_refused.with_label_values(&labels),
+                &series.effects.connects_refused.with_label_values(&labels),
                 *total,
             );
         }
         let sockets = i64::try_from(sockets_tuned).unwrap_or(i64::MAX);
-        series.hands.sockets_tuned.set(sockets);
+        series.effects.sockets_tuned.set(sockets);
     }
 
     /// What the source of links, routes and neighbours has counted since it started.

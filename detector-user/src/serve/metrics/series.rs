@@ -1,55 +1,24 @@
 //! The series, and the registry that they are in.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError},
-};
-
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, core::Collector,
+    GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
 };
 
-use super::reports::ReportSeries;
-use crate::core::{Breaker, PeerName, Reason, Verdict};
-
-/// Around the targets (0.28 s, 0.4 s, 0.6 s, 0.7 s), up to what time-outs take today.
-const LATENCY_BUCKETS: [f64; 15] = [
-    0.05, 0.1, 0.2, 0.25, 0.28, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 1.0, 2.0, 5.0, 30.0,
-];
+use super::{peers::PeerSeries, reports::ReportSeries};
 
 #[derive(Debug)]
 pub(super) struct Series {
     pub registry: Registry,
     pub peers: PeerSeries,
-    pub hands: HandSeries,
+    pub effects: EffectSeries,
     pub sources: SourceSeries,
     pub reports: ReportSeries,
     pub build: IntGaugeVec,
 }
 
-/// Of each peer.
+/// What was done about dead peers and stalled flows, and for protected services.
 #[derive(Debug)]
-pub(super) struct PeerSeries {
-    pub verdict: IntGaugeVec,
-    pub breaker: IntGaugeVec,
-    pub would_be_breaker: IntGaugeVec,
-    pub reason: IntGaugeVec,
-    pub isolated: IntGaugeVec,
-    pub last_heard: GaugeVec,
-    pub circuit_breaker: GaugeVec,
-    pub health_score: IntGaugeVec,
-    pub srtt: GaugeVec,
-    pub transitions: IntCounterVec,
-    pub breaker_transitions: IntCounterVec,
-    pub latency: Histogram,
-    /// The transitions that have a series, to be removed with their peer.
-    transitions_of: Mutex<BTreeMap<PeerName, BTreeSet<Transition>>>,
-}
-
-/// What was done about dead peers, and for protected services.
-#[derive(Debug)]
-pub(super) struct HandSeries {
+pub(super) struct EffectSeries {
     pub sockets_destroyed: IntCounterVec,
     pub connects_refused: IntCounterVec,
     pub sockets_tuned: IntGauge,
@@ -71,12 +40,6 @@ pub(super) struct SourceSeries {
     pub source: IntGaugeVec,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Transition {
-    Verdict(Verdict, Verdict, Reason),
-    Breaker(Breaker, Breaker, Reason),
-}
-
 impl Series {
     /// Fails only if two metrics have one name, or one that Prometheus does not take.
     pub(super) fn new() -> Result<Self, prometheus::Error> {
@@ -84,7 +47,7 @@ impl Series {
         let r = &registry;
         Ok(Self {
             peers: PeerSeries::new(r)?,
-            hands: HandSeries::new(r)?,
+            effects: EffectSeries::new(r)?,
             sources: SourceSeries::new(r)?,
             reports: ReportSeries::new(r)?,
             build: gauges(
@@ -98,154 +61,13 @@ impl Series {
     }
 }
 
-impl PeerSeries {
-    fn new(r: &Registry) -> Result<Self, prometheus::Error> {
-        Ok(Self {
-            verdict: gauges(
-                r,
-                "peer_verdict",
-                "1 for the peer's verdict, 0 for the others.",
-                &["peer", "verdict"],
-            )?,
-            breaker: gauges(
-                r,
-                "peer_breaker",
-                "1 for the state of the peer's breaker, 0 for the others.",
-                &["peer", "breaker"],
-            )?,
-            would_be_breaker: gauges(
-                r,
-                "peer_would_be_breaker",
-                "1 for the state that the peer's breaker would have in enforce mode, 0 for the others.",
-                &["peer", "breaker"],
-            )?,
-            reason: gauges(
-                r,
-                "peer_reason",
-                "1 for why the peer's verdict or breaker is what it is.",
-                &["peer", "reason"],
-            )?,
-            isolated: gauges(
-                r,
-                "isolated",
-                "1 while this node itself may be cut off and the peer's verdict is held.",
-                &["peer"],
-            )?,
-            last_heard: register(
-                r,
-                GaugeVec::new(
-                    Opts::new(
-                        "detector_peer_last_heard_timestamp_seconds",
-                        "When a packet from the peer was last known to arrive, in seconds since 1970.",
-                    ),
-                    &["peer"],
-                )?,
-            )?,
-            circuit_breaker: register(
-                r,
-                GaugeVec::new(
-                    Opts::new(
-                        "rustfs_circuit_breaker_state",
-                        "The peer's breaker: 0 closed, 0.5 half open, 1 open.",
-                    ),
-                    &["peer"],
-                )?,
-            )?,
-            health_score: gauges(
-                r,
-                "peer_health_score",
-                "How well the peer does, 0 to 100, as it was published.",
-                &["peer"],
-            )?,
-            srtt: register(
-                r,
-                GaugeVec::new(
-                    Opts::new(
-                        "detector_peer_srtt_seconds",
-                        "The kernel's smoothed round-trip time to the peer, as it was published.",
-                    ),
-                    &["peer"],
-                )?,
-            )?,
-            transitions: counters(
-                r,
-                "transitions_total",
-                "Changes of a peer's verdict.",
-                &["peer", "from", "to", "reason"],
-            )?,
-            breaker_transitions: counters(
-                r,
-                "breaker_transitions_total",
-                "Changes of a peer's breaker.",
-                &["peer", "from", "to", "reason"],
-            )?,
-            latency: register(
-                r,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "detector_detection_latency_seconds",
-                        "From the beginning of the silence (the last segment heard, or the first transmission after it) to the verdict dead.",
-                    )
-                    .buckets(LATENCY_BUCKETS.to_vec()),
-                )?,
-            )?,
-            transitions_of: Mutex::default(),
-        })
-    }
-
-    pub(super) fn count(&self, peer: &PeerName, transition: Transition) {
-        self.transitions_of
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(peer.clone())
-            .or_default()
-            .insert(transition);
-        let (counters, words) = self.transition(transition);
-        let [from, to, reason] = words;
-        counters
-            .with_label_values(&[peer.as_str(), from, to, reason])
-            .inc();
-    }
-
-    pub(super) fn remove_transitions(&self, peer: &PeerName) {
-        let gone = self
-            .transitions_of
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(peer);
-        for transition in gone.into_iter().flatten() {
-            let (counters, [from, to, reason]) = self.transition(transition);
-            let _ = counters.remove_label_values(&[peer.as_str(), from, to, reason]);
-        }
-    }
-
-    fn transition(&self, transition: Transition) -> (&IntCounterVec, [&'static str; 3]) {
-        match transition {
-            Transition::Verdict(from, to, reason) => (
-                &self.transitions,
-                [from.as_str(), to.as_str(), reason.as_str()],
-            ),
-            Transition::Breaker(from, to, reason) => (
-                &self.breaker_transitions,
-                [from.as_str(), to.as_str(), reason.as_str()],
-            ),
-        }
-    }
-
-    pub(super) fn remove_reasons(&self, peer: &str) {
-        for reason in Reason::ALL {
-            let _ = self.reason.remove_label_values(&[peer, reason.as_str()]);
-        }
-    }
-}
-
-impl HandSeries {
+impl EffectSeries {
     fn new(r: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
             sockets_destroyed: counters(
                 r,
                 "sockets_destroyed_total",
-                "Sockets of the dead peer that were to be destroyed, by what became of them.",
+                "Sockets of the peer, dead or with stalled flows, that were to be destroyed, by what became of them.",
                 &["peer", "result"],
             )?,
             connects_refused: counters(
@@ -327,7 +149,7 @@ impl SourceSeries {
     }
 }
 
-fn gauges(
+pub(super) fn gauges(
     registry: &Registry,
     name: &str,
     help: &str,
@@ -335,6 +157,16 @@ fn gauges(
 ) -> Result<IntGaugeVec, prometheus::Error> {
     let gauges = IntGaugeVec::new(Opts::new(format!("detector_{name}"), help), labels)?;
     register(registry, gauges)
+}
+
+/// Of values that are no whole numbers.
+pub(super) fn measures(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<GaugeVec, prometheus::Error> {
+    register(registry, GaugeVec::new(Opts::new(name, help), labels)?)
 }
 
 pub(super) fn counters(

@@ -1,10 +1,13 @@
+mod layers;
+
 use std::time::Duration;
 
 use super::*;
 use crate::{
+    clock,
     core::{
-        Endpoint, FlowEvent, FlowEventKind, FlowId, Operation, OperationReport, Outcome,
-        ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Reason, Time,
+        Breaker, Endpoint, FlowEvent, FlowEventKind, FlowId, Operation, OperationReport, Outcome,
+        ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Reason, Time, Verdict,
         testing::unknown,
     },
     insight::{Correlations, Pool, outlook},
@@ -16,6 +19,7 @@ fn state(peer: &str, verdict: Verdict, breaker: Breaker) -> PeerState {
         breaker,
         would_be_breaker: breaker,
         reason: Reason::RtoUnanswered,
+        breaker_reason: Reason::RtoUnanswered,
         detection_latency: (verdict == Verdict::Dead).then_some(Duration::from_millis(290)),
         ..unknown(peer)
     }

@@ -45,12 +45,18 @@ pub enum FieldError {
         found: usize,
         expected: usize,
     },
-    #[error("`{path}` of struct `{holder}` is a bit field or lies beyond what an offset can say")]
+    #[error(
+        "`{path}` of struct `{holder}` is placed as no offset can say: a bit field, or too far"
+    )]
     Placement {
         holder: &'static str,
         path: &'static str,
     },
 }
+
+/// In place of a size: a bit field of four bits, the lower half of the byte that is found. The
+/// field after it has been the upper half since there are window scales.
+const LOW_HALF: usize = 0;
 
 /// A field that records need.
 struct Wanted {
@@ -66,12 +72,12 @@ struct Wanted {
 enum Need {
     /// It cannot be told what happened, or to which flow: nothing of the socket is used.
     Essential,
-    /// It says less: the field is 0.
+    /// It says less: the field is 0. Without those of its own no keepalive is sent.
     Detail,
 }
 
 macro_rules! wanted {
-    ($($need:ident $slot:ident: $holder:literal . $path:literal, $size:literal;)+) => {
+    ($($need:ident $slot:ident: $holder:literal . $path:literal, $size:expr;)+) => {
         &[$(Wanted {
             holder: $holder,
             path: $path,
@@ -100,6 +106,15 @@ const WANTED: &[Wanted] = wanted! {
     Essential snd_wnd: "tcp_sock"."snd_wnd", 4;
     Essential packets_out: "tcp_sock"."packets_out", 4;
     Detail srtt: "tcp_sock"."srtt_us", 4;
+    Detail rcv_nxt: "tcp_sock"."rcv_nxt", 4;
+    Detail rcv_wup: "tcp_sock"."rcv_wup", 4;
+    Detail rcv_wnd: "tcp_sock"."rcv_wnd", 4;
+    Detail ts_recent: "tcp_sock"."rx_opt.ts_recent", 4;
+    Detail clock_cache: "tcp_sock"."tcp_clock_cache", 8;
+    Detail wstamp: "tcp_sock"."tcp_wstamp_ns", 8;
+    Detail tsoffset: "tcp_sock"."tsoffset", 4;
+    Detail header_len: "tcp_sock"."tcp_header_len", 2;
+    Detail window_scales: "tcp_sock"."rx_opt.snd_wscale", LOW_HALF;
 };
 
 /// What BTF told.
@@ -139,6 +154,7 @@ impl SocketLayout {
                 (format!("{}.{}", wanted.holder, wanted.path), found)
             })
             .collect();
+        offsets.usec_ts_bit = find_bit(&btf, "tcp_sock", "tcp_usec_ts").unwrap_or(ABSENT);
         Ok(Self {
             offsets,
             fields,
@@ -174,10 +190,11 @@ fn find(btf: &Section<'_>, wanted: &Wanted) -> Result<u16, FieldError> {
     let place = structs
         .find_map(|found| locate(btf, &found, &parts, 0, 0, &mut budget))
         .ok_or(FieldError::NoField { holder, path })?;
-    if place.is_bitfield || place.bits % 8 != 0 {
+    if place.is_bitfield != (size == LOW_HALF) || place.bits % 8 != 0 {
         return Err(FieldError::Placement { holder, path });
     }
     match place.size {
+        _ if place.is_bitfield => {}
         Some(found) if found == size => {}
         found => {
             return Err(FieldError::Size {
@@ -192,6 +209,15 @@ fn find(btf: &Section<'_>, wanted: &Wanted) -> Result<u16, FieldError> {
         Ok(offset) if offset != ABSENT => Ok(offset),
         _ => Err(FieldError::Placement { holder, path }),
     }
+}
+
+/// The place, in bits, of a bit that not every kernel has.
+fn find_bit(btf: &Section<'_>, holder: &str, name: &str) -> Option<u16> {
+    let mut budget = MAX_MEMBERS;
+    let place = btf
+        .structs_named(holder)
+        .find_map(|found| locate(btf, &found, &[name], 0, 0, &mut budget))?;
+    u16::try_from(place.bits).ok().filter(|_| place.is_bitfield)
 }
 
 /// Finds `path` in a struct or union, looking through anonymous members.

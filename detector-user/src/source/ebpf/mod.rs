@@ -15,6 +15,7 @@ mod btf;
 mod decode;
 mod format;
 mod load;
+mod sequences;
 mod tracefs;
 mod watch;
 
@@ -50,6 +51,7 @@ pub use self::{
     decode::DecodeError,
     format::FormatError,
     load::{EbpfOptions, EbpfUnavailable, Loaded},
+    sequences::{SequenceReader, SequencesUnavailable},
     tracefs::{TracefsError, Tracepoint},
     watch::WatchError,
 };

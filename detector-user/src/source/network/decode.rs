@@ -271,6 +271,14 @@ pub(super) fn route(message: &Message<'_>) -> Result<Result<Option<Route>, i32>,
     }
 }
 
+/// Whether the kernel answered that it keeps what is sent to the address.
+pub(super) fn is_local(message: &Message<'_>) -> Result<bool, Malformed> {
+    if message.kind != RTM_NEWROUTE {
+        return Ok(false);
+    }
+    Ok(RouteHeader::parse(message.body)?.kind == RouteType::Local)
+}
+
 /// `fib_props` of net/ipv4/fib_semantics.c and `fib6_prop` of net/ipv6/route.c: no route at
 /// all, unreachable, blackhole, prohibit. A kernel without IPv6 does not know the request.
 fn no_route(errno: i32) -> Result<Option<Route>, i32> {

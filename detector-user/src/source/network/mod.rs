@@ -24,6 +24,7 @@
 //! It sees one network namespace: that of the thread which started it.
 
 mod decode;
+mod local;
 mod neighbour;
 mod pace;
 mod request;
@@ -54,6 +55,7 @@ use tracing::warn;
 pub(in crate::source) use self::table::NeighbourTable;
 pub use self::{
     decode::Malformed,
+    local::LocalAddresses,
     survey::{Survey, survey},
 };
 use self::{socket::Events, worker::Worker};

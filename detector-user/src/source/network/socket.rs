@@ -139,6 +139,16 @@ impl Requests {
         self.dump("neighbours", request::neighbours, each)
     }
 
+    /// Whether the address is local, as [`decode::is_local`] says it.
+    pub(super) fn is_local(&mut self, addr: IpAddr) -> Result<bool, NetworkError> {
+        let mut is_local = false;
+        self.batch(&[addr], request::route, |_, message| {
+            is_local = decode::is_local(message)?;
+            Ok(())
+        })?;
+        Ok(is_local)
+    }
+
     /// The entry of one neighbour; `None` where there is none.
     pub(super) fn neighbour(
         &mut self,

@@ -6,22 +6,27 @@
 //!
 //! ```text
 //!   send() → queue → worker ─┬─ connect     a TCP connect, taken back before it is finished
+//!                            ├─ keepalive   a keepalive segment on a flow that is there
 //!                            └─ neighbour   an ARP request or a neighbour solicitation
 //! ```
 //!
 //! Everything is asked from the network namespace of the thread that called
-//! [`Prober::start`], but for [`ProbeTarget::ConnectFrom`]: its socket is made in the namespace
-//! that it names, and keeps that alive for less than a second. What is not answered in time is forgotten, and what this host or a
+//! [`Prober::start`], but for [`ProbeTarget::ConnectFrom`] and [`ProbeTarget::Flow`]: their
+//! sockets are made in the namespace that they name, and keep that alive while they wait. What is not answered in time is forgotten, and what this host or a
 //! router says by itself ("no route", "unreachable") is never taken for an answer.
 
 mod connect;
+mod keepalive;
 mod neighbour;
 mod refusal;
 mod report;
 mod waiting;
 mod worker;
 
-pub use self::neighbour::Access;
+pub use self::{
+    keepalive::{KeepaliveProofError, LEAST_SPACING, PLAIN_SPACING, prove as prove_keepalives},
+    neighbour::Access,
+};
 
 use std::{
     io, mem,

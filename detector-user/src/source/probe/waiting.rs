@@ -41,6 +41,11 @@ impl<T> Waiting<T> {
         token
     }
 
+    /// What waits under the token.
+    pub(super) fn get_mut(&mut self, token: u64) -> Option<&mut T> {
+        self.entries.get_mut(&token).map(|(_, entry)| entry)
+    }
+
     /// Ends the wait at `at`; `None` when it is not known or its deadline has passed.
     pub(super) fn answer(&mut self, token: u64, at: Time) -> Option<T> {
         let (deadline, entry) = self.entries.remove(&token)?;

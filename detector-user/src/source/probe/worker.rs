@@ -7,7 +7,13 @@ use nix::{
 use tokio::sync::mpsc::Sender;
 use tracing::error;
 
-use super::{Order, Shared, connect::Connects, neighbour::Neighbours, report::Report};
+use super::{
+    Order, Shared,
+    connect::Connects,
+    keepalive::{self, Keepalives},
+    neighbour::Neighbours,
+    report::Report,
+};
 use crate::{
     clock,
     core::{ProbeTarget, Signal, Time},
@@ -15,7 +21,7 @@ use crate::{
 };
 
 /// What woke the thread: the queue, one of the two sockets for neighbours, or, below them,
-/// the connect of that token.
+/// the keepalive or the connect of that token.
 pub(super) const WAKE: u64 = u64::MAX;
 pub(super) const ARP: u64 = u64::MAX - 1;
 pub(super) const NDP: u64 = u64::MAX - 2;
@@ -33,6 +39,7 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     report: Report,
     connects: Connects,
+    keepalives: Keepalives,
     neighbours: Neighbours,
 }
 
@@ -46,13 +53,15 @@ impl Worker {
         Self {
             epoll,
             report: Report::new(signals),
-            connects: Connects::new(namespaces, shared.most),
+            connects: Connects::new(namespaces.clone(), shared.most),
+            keepalives: Keepalives::new(namespaces, shared.most),
             neighbours: Neighbours::new(Arc::clone(&shared)),
             shared,
         }
     }
 
     pub(super) fn run(mut self) {
+        self.keepalives.load();
         let mut events = [EpollEvent::empty(); EVENTS];
         while !self.shared.is_stopped() && !self.report.is_closed() {
             let ready = match self.epoll.wait(&mut events, self.timeout()) {
@@ -77,6 +86,7 @@ impl Worker {
             let now = clock::now();
             self.connects.give_up(now);
             self.neighbours.give_up(now);
+            self.keepalives.give_up(now);
         }
     }
 
@@ -84,6 +94,9 @@ impl Worker {
         match token {
             WAKE => {}
             ARP | NDP => self.neighbours.receive(token, at, &mut self.report),
+            token if token & keepalive::TOKEN != 0 => {
+                self.keepalives.ready(token, at, &mut self.report);
+            }
             token => self.connects.ready(token, flags, at, &mut self.report),
         }
     }
@@ -102,7 +115,10 @@ impl Worker {
                 self.neighbours
                     .send(&self.epoll, order, addr, link, &mut self.report)
             }
-            ProbeTarget::Flow { .. } => Err(Errno::EOPNOTSUPP),
+            ProbeTarget::Flow { flow, cookie } => {
+                self.keepalives
+                    .send(&self.epoll, order, flow, cookie, &mut self.report)
+            }
         };
         if let Err(errno) = sent {
             self.report.failed(order, errno);
@@ -112,7 +128,11 @@ impl Worker {
     /// Until the next deadline, rounded up: one that has not passed would wake in vain.
     fn timeout(&self) -> EpollTimeout {
         let now = clock::now();
-        let deadlines = [self.connects.deadline(), self.neighbours.deadline()];
+        let deadlines = [
+            self.connects.deadline(),
+            self.neighbours.deadline(),
+            self.keepalives.deadline(),
+        ];
         let offer = (self.report.behind() > 0).then(|| now + OFFER_AGAIN);
         let Some(next) = deadlines.into_iter().chain([offer]).flatten().min() else {
             return EpollTimeout::NONE;

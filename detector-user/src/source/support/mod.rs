@@ -6,7 +6,7 @@ mod privileges;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, fs, net::IpAddr, path::Path};
+use std::{collections::BTreeSet, fs, net::IpAddr, path::Path, time::Duration};
 
 use aya::util::KernelVersion;
 
@@ -42,6 +42,7 @@ pub fn checks(peers: &BTreeSet<IpAddr>) -> Vec<Check> {
     checks.push(socket_dump());
     checks.push(rtnetlink(peers));
     checks.push(neighbour_probes(probe::Access::try_out()));
+    checks.push(keepalives(probe::prove_keepalives()));
     checks
 }
 
@@ -126,7 +127,7 @@ fn btf() -> Vec<Check> {
     let name = format!("BTF {VMLINUX}");
     let meaning = "tells where a socket keeps its cookie, namespace, last ACK and window; \
                    without it tail loss probes are not recognised, flows of every namespace are \
-                   looked at, and detection is slower";
+                   watched, and detection is slower";
     let layout = match SocketLayout::read(Path::new(VMLINUX)) {
         Ok(layout) => layout,
         Err(error) => {
@@ -219,15 +220,15 @@ fn rtnetlink(peers: &BTreeSet<IpAddr>) -> Check {
             name,
             Status::Ok,
             surveyed(&survey),
-            "tells when this host itself is cut off, and which peers can be asked by ARP or \
+            "tells when this host itself is isolated, and which peers can be probed by ARP or \
              neighbour discovery",
         ),
         Err(error) => Check::new(
             name,
             Status::Degraded,
             error.to_string(),
-            "without it a cut of this host itself is not told by its links, and peers are not \
-             asked by ARP or neighbour discovery",
+            "without it the isolation of this host is not seen by its links, and peers are not \
+             probed by ARP or neighbour discovery",
         ),
     }
 }
@@ -246,7 +247,7 @@ fn surveyed(survey: &Survey) -> String {
 
 fn neighbour_probes(access: probe::Access) -> Check {
     let name = "neighbour probes";
-    let meaning = "ask a silent peer on the same link by ARP or NDP, which its kernel answers \
+    let meaning = "probe a silent peer on the same link by ARP or NDP, which its kernel answers \
                    in microseconds whatever its programs do";
     let without = "silent peers are asked by TCP connects alone, and a peer that drops these \
                    cannot be asked; give the daemon CAP_NET_RAW (AmbientCapabilities) and let \
@@ -266,4 +267,28 @@ fn neighbour_probes(access: probe::Access) -> Check {
         without
     };
     Check::new(name, status, found, meaning)
+}
+
+fn keepalives(proof: Result<Duration, probe::KeepaliveProofError>) -> Check {
+    let name = "keepalive probes";
+    match proof {
+        Ok(slowest) => Check::new(
+            name,
+            Status::Ok,
+            format!(
+                "a connection of my own over 127.0.0.1 was asked 50 times and answered within \
+                 {} µs; its data came whole, in order, and nothing else did",
+                slowest.as_micros()
+            ),
+            "ask a silent peer on a connection that is there: its kernel answers on that very \
+             connection, firewalls let it pass, and a host that restarted frees who waits",
+        ),
+        Err(error) => Check::new(
+            name,
+            Status::Degraded,
+            error.to_string(),
+            "silent peers are asked by TCP connects and neighbour probes alone; it takes the \
+             eBPF object, BTF, and CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW",
+        ),
+    }
 }

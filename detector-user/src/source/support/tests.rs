@@ -100,3 +100,15 @@ fn every_check_says_what_it_found_and_means() {
         assert!(!check.meaning.is_empty(), "{}", check.name);
     }
 }
+
+#[test]
+fn keepalives_are_proven_or_say_what_they_take() {
+    let proven = keepalives(Ok(Duration::from_micros(70)));
+    assert_eq!(proven.status, Status::Ok);
+    assert!(proven.found.contains("70"), "{}", proven.found);
+    let silent = keepalives(Err(probe::KeepaliveProofError::Silent));
+    assert_eq!(silent.status, Status::Degraded);
+    for word in ["CAP_NET_ADMIN", "CAP_NET_RAW", "BTF"] {
+        assert!(silent.meaning.contains(word), "{}", silent.meaning);
+    }
+}

@@ -1,25 +1,22 @@
 //! The daemon around the core: signals in, effects out, each with the delay it really has.
 
 use detector_user::core::{
-    Breaker, Destroyed, Effect, FlowReading, NetworkEvent, PeerState, Route, Signal, SourceKind,
-    Spare, Time, Verdict,
+    Breaker, Effect, FlowReading, NetworkEvent, PeerState, Route, Signal, SourceKind, Time, Verdict,
 };
 
-use super::{Asked, Event, Order, World};
+use super::{Asked, Event, World};
 use crate::{
     host::{GATEWAY, LINK},
     tcp::Phase,
-    ticks::{ms, us},
+    ticks::us,
 };
-
-const ECONNABORTED: u32 = 103;
 
 impl World {
     pub(super) fn start_daemon(&mut self) {
         self.network(NetworkEvent::Link {
             link: LINK,
             name: "eth0".to_owned(),
-            up: true,
+            up: self.own_link_down == 0,
         });
         for host in 0..self.hosts.len() {
             let (addr, routed) = (self.hosts[host].addr, self.hosts[host].spec.routed);
@@ -44,6 +41,22 @@ impl World {
             let addr = GATEWAY;
             self.network(NetworkEvent::Route { addr, route });
         }
+        self.tell_neighbours();
+    }
+
+    /// It ends and starts again: what it knew is gone, and what was under way to it.
+    pub(super) fn restart_daemon(&mut self) {
+        self.queue.retain(|event| !event.is_of_daemon());
+        self.driver.restart();
+        self.states.fill(None);
+        self.checks.daemon_restarted();
+        for flow in &mut self.flows {
+            flow.sender.untracked();
+        }
+        for host in &mut self.hosts {
+            host.report_established = false;
+        }
+        self.start_daemon();
     }
 
     pub(super) fn network(&mut self, event: NetworkEvent) {
@@ -146,7 +159,7 @@ impl World {
         self.sleep();
     }
 
-    fn host_named(&self, name: &detector_user::core::PeerName) -> Option<usize> {
+    pub(super) fn host_named(&self, name: &detector_user::core::PeerName) -> Option<usize> {
         self.hosts.iter().position(|host| host.name == *name)
     }
 
@@ -164,7 +177,8 @@ impl World {
                 target,
                 give_up_after,
             } => {
-                self.checks.probed(self.now);
+                let asked = self.host_at(target);
+                self.checks.probed(self.now, asked);
                 let asked = Box::new(Asked {
                     probe,
                     target,
@@ -175,14 +189,12 @@ impl World {
                 self.queue
                     .push(self.now + after, Event::ProbeSent { asked });
             }
-            Effect::DestroySockets(teardown) => {
-                if let Some(host) = self.host_named(&teardown.peer) {
-                    let done = Destroyed::default();
-                    let order = Box::new(Order { teardown, done });
-                    let after = self.rng.between(us(100), us(3000));
-                    self.queue
-                        .push(self.now + after, Event::Destroy { host, order });
-                }
+            Effect::DestroySockets(teardown) => self.teardown(teardown),
+            Effect::CancelTeardown { peer, .. } => {
+                let host = self.host_named(&peer);
+                self.queue.retain(
+                    |event| !matches!(event, Event::Destroy { host: of, .. } if Some(*of) == host),
+                );
             }
             Effect::Publish(state) => self.published(state),
             Effect::ReportEstablished { peer, on, .. } => {
@@ -190,7 +202,7 @@ impl World {
                     self.hosts[host].report_established = on;
                 }
             }
-            Effect::Heard { .. } | Effect::Retract { .. } | Effect::CancelTeardown { .. } => {}
+            Effect::Heard { .. } | Effect::Retract { .. } => {}
         }
     }
 
@@ -198,17 +210,27 @@ impl World {
         let Some(host) = self.host_named(&state.peer) else {
             return;
         };
-        let seems_dead = self.seems_dead_by_our_fault(host) || self.hosts[host].is_mute();
+        let seems_dead = self.seems_dead_by_our_fault(host) || self.is_mute(host);
         self.checks.published(host, self.now, &state, seems_dead);
+        self.judge_reason(host, &state);
         if state.verdict != Verdict::Alive || state.breaker != Breaker::Closed {
             self.wake(host);
         }
         if let Some(explanation) = self.driver.detector.explain(self.now, &state.peer) {
             self.checks.explained(&explanation);
+            self.checks.clauses(self.now, &explanation);
+        }
+        self.explain_violation(host);
+        self.states[host] = Some(state);
+    }
+
+    /// Why the core has done, or not done, what broke a rule just now.
+    pub(super) fn explain_violation(&mut self, host: usize) {
+        let name = &self.hosts[host].name;
+        if let Some(explanation) = self.driver.detector.explain(self.now, name) {
             let trouble = self.hosts[host].wire.condition;
             self.checks.explain_violation(&explanation, &trouble);
         }
-        self.states[host] = Some(state);
     }
 
     /// The reader's thread dumps the sockets with the host's address.
@@ -234,49 +256,12 @@ impl World {
             .push(at + after, Event::Deliver(Box::new(signal)));
     }
 
-    fn readings(&mut self, host: usize, received: Time) -> Vec<FlowReading> {
+    pub(super) fn readings(&mut self, host: usize, received: Time) -> Vec<FlowReading> {
         self.sync(host);
         self.flows
             .iter()
             .filter(|flow| flow.host == host && flow.sender.phase != Phase::Closed)
             .map(|flow| flow.sender.reading(received))
             .collect()
-    }
-
-    /// SOCK_DESTROY, socket by socket, after a last look at each.
-    pub(super) fn destroy(&mut self, host: usize, mut order: Order) {
-        for (id, cookie) in std::mem::take(&mut order.teardown.sockets) {
-            let found = self.flows.iter().position(|flow| {
-                flow.sender.cookie == cookie
-                    && flow.sender.id == id
-                    && flow.sender.phase != Phase::Closed
-            });
-            let Some(flow) = found else {
-                order.done.gone += 1;
-                continue;
-            };
-            let reading = self.flows[flow].sender.reading(self.now);
-            let is_spared = match order.teardown.spare {
-                Spare::HeardSince(at) => {
-                    reading.last_heard.is_some_and(|heard| heard > at + ms(10))
-                }
-                Spare::Progressed => reading.is_progressing(),
-                Spare::Nothing => false,
-            };
-            if is_spared {
-                order.done.spared += 1;
-                continue;
-            }
-            order.done.destroyed += 1;
-            self.end(flow, ECONNABORTED);
-        }
-        let signal = Signal::SocketsDestroyed {
-            at: self.now,
-            peer: self.hosts[host].name.clone(),
-            addr: self.hosts[host].addr,
-            generation: order.teardown.generation,
-            result: order.done,
-        };
-        self.deliver(signal);
     }
 }

@@ -1,20 +1,15 @@
 //! Faults that begin and end, and what is true of each host while they last.
 
-use detector_user::core::{
-    NeighbourState, NetworkEvent, Operation, OperationReport, Outcome, Signal, Verdict,
-};
+use detector_user::core::{NetworkEvent, Operation, OperationReport, Outcome, Signal};
 
 use super::{Event, World};
 use crate::{
-    host::{LINK, card},
-    script::{Fault, Kind, Ways},
+    host::LINK,
+    script::Fault,
     tcp::Phase,
     ticks::ms,
     wire::{Bursts, Condition},
 };
-
-/// A host is simulated packet by packet for so long after its last trouble.
-const CALM_BEFORE_SLEEP: std::time::Duration = ms(3000);
 
 /// The most that links lose of themselves, all faults together.
 const MOST_LOSS: f64 = 0.3;
@@ -36,6 +31,7 @@ impl World {
                     self.hosts[host].down += 1;
                     self.hosts[host].life += 1;
                 } else {
+                    self.expect_ended(index, host);
                     self.queue.push(self.now + start, Event::Start { host });
                 }
             }
@@ -72,9 +68,9 @@ impl World {
                 self.starved_until = self.starved_until.max(until);
                 self.queue.push(self.starved_until, Event::CatchUp);
             }
-            _ => {}
+            _ => self.gray_fault(index, begins),
         }
-        if fault.host().is_none() && fault != Fault::Gateway {
+        if fault.is_own() {
             let until = self.now + self.script.faults[index].lasts;
             self.checks
                 .own_trouble(self.now, if begins { until } else { self.now });
@@ -208,8 +204,11 @@ impl World {
                 || condition.bursts.is_some()
                 || condition.jitter > ms(1)
                 || condition.delay > ms(1)
-                || condition.reorder > 0.0;
-            let troubled = lossy || state.stopped > 0 || state.down > 0;
+                || condition.reorder > 0.0
+                || condition.large_lost.is_some()
+                || condition.path_lost;
+            let limited = state.syns_dropped + state.syns_limited + state.usurped > 0;
+            let troubled = lossy || limited || state.stopped > 0 || state.down > 0;
             self.checks.troubled(host, self.now, troubled);
             let is_cut = !self.hosts[host].is_reachable();
             if is_cut && !was_cut {
@@ -221,10 +220,11 @@ impl World {
     }
 
     fn condition(&self, host: usize) -> (Condition, std::time::Duration) {
-        let mut condition = Condition::default();
+        let mut condition = self.gray_condition(host);
         let mut slow = std::time::Duration::ZERO;
         let gateway_cut = self.gateway_down > 0 && self.hosts[host].spec.routed;
-        (condition.cut_out, condition.cut_back) = (gateway_cut, gateway_cut);
+        condition.cut_out |= gateway_cut;
+        condition.cut_back |= gateway_cut;
         let faults = self
             .script
             .faults
@@ -249,9 +249,18 @@ impl World {
                 Fault::Reorder { percent, .. } => condition.reorder = f64::from(percent) / 100.0,
                 Fault::Delay { by, .. } => condition.delay = condition.delay.max(by),
                 Fault::Cut { ways, .. } => {
-                    condition.cut_out |= ways != Ways::Back;
-                    condition.cut_back |= ways != Ways::Out;
+                    condition.cut_out |= ways.out();
+                    condition.cut_back |= ways.back();
                 }
+                Fault::Deaf { ways, .. } => {
+                    condition.deaf_out |= ways.out();
+                    condition.deaf_back |= ways.back();
+                }
+                Fault::LargeLost { over, .. } => {
+                    let before = condition.large_lost.unwrap_or(over);
+                    condition.large_lost = Some(before.min(over));
+                }
+                Fault::PathLost { .. } => condition.path_lost = true,
                 Fault::Flaps { .. } => {
                     condition.cut_out |= flapped;
                     condition.cut_back |= flapped;
@@ -279,125 +288,5 @@ impl World {
         let cut = self.checks.cut_ends(host, self.now);
         let at = self.must_be_closed_by(host);
         self.queue.push(at, Event::CheckClosed { host, cut });
-    }
-
-    /// Traffic was sent and the neighbour was asked, each second, three times in vain
-    /// (`neigh_timer_handler` in net/core/neighbour.c, after DELAY_PROBE_TIME of 5 s).
-    pub(super) fn neighbour_gone(&mut self, host: usize, cut: u32) {
-        if !self.checks.is_this_cut(host, cut) || self.own_link_down > 0 {
-            return;
-        }
-        self.hosts[host].neighbour_failed = true;
-        self.tell_neighbour(host, NeighbourState::Failed);
-    }
-
-    fn tell_neighbour(&mut self, host: usize, state: NeighbourState) {
-        let addr = self.hosts[host].addr;
-        self.network(NetworkEvent::Neighbour {
-            addr,
-            link: LINK,
-            state,
-            hardware: Some(card(addr)),
-        });
-    }
-
-    /// A packet from the host has arrived; `seen` where the daemon can come to know.
-    pub(super) fn heard(&mut self, host: usize, seen: bool) {
-        if seen {
-            self.checks.heard(host, self.now);
-        }
-        if std::mem::take(&mut self.hosts[host].neighbour_failed) {
-            self.tell_neighbour(host, NeighbourState::Reachable);
-        }
-    }
-
-    /// Its packets are simulated from here on.
-    pub(super) fn wake(&mut self, host: usize) {
-        self.hosts[host].calm_since = self.now;
-        if self.hosts[host].awake {
-            return;
-        }
-        self.sync(host);
-        self.hosts[host].awake = true;
-        let round_trip = self.hosts[host].wire.round_trip();
-        for flow in 0..self.flows.len() {
-            let entry = &mut self.flows[flow];
-            if entry.host != host {
-                continue;
-            }
-            if entry.sender.phase == Phase::Closed {
-                let epoch = entry.epoch;
-                let at = self.now + self.rng.between(ms(0), entry.work.every);
-                self.queue.push(at, Event::Dial { flow, epoch });
-                continue;
-            }
-            if let Some(due) = entry.awaiting(self.now, round_trip) {
-                let (epoch, attempt) = (entry.epoch, 0);
-                self.queue.push(
-                    due.max(self.now),
-                    Event::Reply {
-                        flow,
-                        epoch,
-                        attempt,
-                    },
-                );
-            }
-            self.begin_work(flow);
-        }
-        self.queue.push(self.now + ms(1000), Event::Settle { host });
-    }
-
-    /// Brings the flows of a sleeping host up to now.
-    pub(super) fn sync(&mut self, host: usize) {
-        if self.hosts[host].awake {
-            return;
-        }
-        let round_trip = self.hosts[host].wire.round_trip();
-        for flow in self.flows.iter_mut().filter(|flow| flow.host == host) {
-            flow.sync(self.now, round_trip);
-        }
-    }
-
-    /// Sends the host to sleep when all is well with it.
-    pub(super) fn settle(&mut self, host: usize) {
-        if !self.hosts[host].awake {
-            return;
-        }
-        let own = self.own_link_down + self.own_switch_down > 0
-            || self.now <= self.paused_until.max(self.starved_until) + ms(1);
-        if own || !self.hosts[host].is_well() {
-            self.hosts[host].calm_since = self.now;
-        }
-        let calm = self.now.since(self.hosts[host].calm_since) >= CALM_BEFORE_SLEEP;
-        let alive = self.states[host]
-            .as_ref()
-            .is_some_and(|state| state.verdict == Verdict::Alive && !state.isolated);
-        if !calm || !alive || !self.flows_are_calm(host) {
-            self.queue.push(self.now + ms(1000), Event::Settle { host });
-            return;
-        }
-        self.hosts[host].awake = false;
-        for entry in self.flows.iter_mut().filter(|flow| flow.host == host) {
-            entry.epoch += 1;
-            (entry.timer_queued, entry.delayed_ack_queued) = (None, false);
-            entry.sender.catch_up();
-            entry.receiver.catch_up(entry.sender.una);
-            entry.replied = entry.sender.una;
-            entry.next = entry.next.max(self.now);
-        }
-    }
-
-    fn flows_are_calm(&self, host: usize) -> bool {
-        self.flows
-            .iter()
-            .filter(|flow| flow.host == host)
-            .all(|flow| {
-                let calm = match flow.work.kind {
-                    Kind::Dials => flow.sender.phase == Phase::Closed,
-                    _ => flow.sender.is_flowing(self.now),
-                };
-                let current = flow.life == self.hosts[host].life || flow.work.kind == Kind::Dials;
-                calm && current
-            })
     }
 }

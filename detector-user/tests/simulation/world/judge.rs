@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use detector_user::core::{Breaker, Reason, Time, Verdict};
+use detector_user::core::{Breaker, PeerState, Reason, Time, Verdict};
 
 use super::{Event, World};
-use crate::{script::Kind, tcp::Phase, ticks::ms};
+use crate::{checks::Layer, flow::Flow, script::Kind, tcp::Phase, ticks::ms};
 
 /// Nothing was wrong for so long: the path's past weighs nothing.
 const CLEAN: Duration = Duration::from_secs(150);
@@ -23,8 +23,11 @@ const OPEN_PORT_ONLY: f64 = 10.0;
 /// Peers that are asked less often than this are no witnesses.
 const WITNESS_INTERVAL: Duration = ms(2000);
 
+/// What is owed all the time is no reason to wait.
+const GRAY_MARGIN: Duration = ms(300);
+
 /// What the rule may take on a clean path beside the detection time: from the cut to the first
-/// demand or idle probe, and from the detection time to the look that decides.
+/// demand or idle probe, and from the end of the detection time to the socket snapshot that decides.
 const MARGIN: Duration = ms(450);
 
 impl World {
@@ -35,23 +38,17 @@ impl World {
         let idle = !settings.idle_probe_interval.is_zero();
         let is_open = |phase| phase == Phase::Open;
         let mut flows = self.flows.iter().filter(|flow| flow.host == host);
-        let asked = flows.any(|flow| {
-            let busy = match flow.work.kind {
-                Kind::Upload { .. } => true,
-                Kind::Calls { .. } => flow.work.every <= ms(100),
-                Kind::Download | Kind::Idle | Kind::Dials => false,
-            };
-            is_open(flow.sender.phase) && (busy || idle)
-        });
+        let asked = flows.any(|flow| is_open(flow.sender.phase) && (flow.is_busy() || idle));
         let alive = self.states[host].as_ref().is_some_and(|state| {
             let believed =
                 state.verdict == Verdict::Alive || state.reason == Reason::SlownessReported;
             believed && !state.isolated
         });
-        if !asked || !alive {
+        if !asked || !alive || self.is_usurped(host) {
             return None;
         }
-        let clean = self.checks.calm_for(host, self.now) >= CLEAN;
+        let clean = self.is_calm(host);
+        let detection_time = self.detection_time(host);
         let within = if clean {
             let spec = &self.hosts[host].spec;
             let seldom = if spec.routed && spec.firewalled {
@@ -60,11 +57,63 @@ impl World {
                 1.0
             };
             let idle = settings.idle_probe_interval.mul_f64(1.1 * seldom);
-            settings.detection_time + idle.max(ms(300)) + MARGIN
+            detection_time + self.margin(host, idle.max(ms(300)) + MARGIN)
         } else {
-            settings.detection_time * 2 + settings.idle_probe_interval * 10 + BAD_PAST
+            detection_time * 2 + settings.idle_probe_interval * 10 + BAD_PAST
         };
         Some((self.now + within, clean))
+    }
+
+    /// Nothing was wrong with it for long.
+    pub(super) fn is_calm(&self, host: usize) -> bool {
+        self.checks.calm_for(host, self.now) >= CLEAN
+    }
+
+    /// Where something still answers in its place, or segments of it arrive, it takes longer.
+    fn detection_time(&self, host: usize) -> Duration {
+        let detection_time = self.script.settings.detection_time;
+        if self.hosts[host].is_gray() {
+            return detection_time.max(self.script.settings.host_detection_time);
+        }
+        detection_time
+    }
+
+    /// What it may take beside the detection time, at most so much: where something is owed all the
+    /// time and the detection time is long, it is no reason to wait.
+    fn margin(&self, host: usize, most: Duration) -> Duration {
+        let is_owing = |flow: &Flow| {
+            let upload = matches!(flow.work.kind, Kind::Upload { .. });
+            flow.host == host && upload && flow.is_busy() && flow.work.every <= ms(50)
+        };
+        if self.hosts[host].is_gray() && self.flows.iter().any(is_owing) {
+            return GRAY_MARGIN;
+        }
+        most
+    }
+
+    /// What is said of a death must be true: whether its card, or segments of it, were heard.
+    pub(super) fn judge_reason(&mut self, host: usize, state: &PeerState) {
+        let is_new = state.verdict == Verdict::Dead && state.changed_at == self.now;
+        let Some(since) = self.checks.cut_since(host).filter(|_| is_new) else {
+            return;
+        };
+        let own = self.checks.own_trouble_since(since - ms(2000));
+        if own || !self.is_calm(host) {
+            return;
+        }
+        let heard = |layer, from| self.checks.heard_since(host, layer, from);
+        let from = since + ms(50);
+        let (link, segments) = (heard(Layer::Link, from), heard(Layer::Received, from));
+        let foreign = self.hosts[host].proxied > 0;
+        let is_true = match state.reason {
+            Reason::HostUnanswered => link || segments || foreign,
+            Reason::SendsUnanswered => segments,
+            _ => !link && !segments,
+        };
+        if !is_true {
+            let what = format!("card: {link}, segments: {segments}; {state:?}");
+            self.checks.broken("the reason of a death is true", what);
+        }
     }
 
     pub(super) fn check_dead(&mut self, host: usize, cut: u32, clean: bool) {
@@ -74,17 +123,24 @@ impl World {
         let since = self.checks.cut_since(host).unwrap_or(self.now);
         // Held, paused, or heard after all (a cut of one way lets the other through).
         let excused = self.checks.own_trouble_since(since - ms(2000))
-            || self.checks.heard_since(host, since + ms(50));
+            || self.checks.heard_since(host, Layer::Host, since + ms(50));
         if excused || (!self.checks.found_dead(host) && !self.has_witness(host, since)) {
             return;
         }
         let name = self.hosts[host].name.clone();
+        let foreign = self.hosts[host].proxied > 0 && !self.hosts[host].card_answers();
+        let contested = self.states[host].as_ref().is_some_and(|s| s.contested);
+        if foreign && !self.hosts[host].spec.routed && !contested {
+            let what = format!("{name}: {:?}", self.states[host]);
+            self.checks.broken("another card's answers are told", what);
+        }
         self.checks.judged(host, self.now, clean, &name);
+        self.explain_violation(host);
     }
 
     /// Whether somebody else shows that it is not this node that is cut off.
     fn has_witness(&self, host: usize, since: Time) -> bool {
-        if self.script.gateway && self.gateway_down == 0 {
+        if self.script.gateway && self.gateway_down + self.gateway_usurped == 0 {
             return true;
         }
         (0..self.hosts.len()).any(|other| {
@@ -107,7 +163,7 @@ impl World {
         if self.own_switch_down == 0 && over {
             return false;
         }
-        let gateway = self.script.gateway && self.gateway_down == 0;
+        let gateway = self.script.gateway && self.gateway_down + self.gateway_usurped == 0;
         let interval = self.script.settings.idle_probe_interval;
         let is_probed = !interval.is_zero() && interval <= WITNESS_INTERVAL;
         let is_witness = |other: usize| {
@@ -121,6 +177,17 @@ impl World {
                 && !self.checks.was_cut_since(other, since - ms(10_000))
         };
         !gateway && !(0..self.hosts.len()).any(is_witness)
+    }
+
+    /// The host lives, and whatever can be asked of it is not answered: it takes no connect, and
+    /// has no connection that it knows.
+    pub(super) fn is_mute(&self, host: usize) -> bool {
+        let state = &self.hosts[host];
+        let takes_none = state.takes_no_connect() || self.own_syns_dropped > 0;
+        let known = |flow: &Flow| {
+            flow.host == host && flow.sender.phase == Phase::Open && flow.life == state.life
+        };
+        takes_none && !self.flows.iter().any(known)
     }
 
     pub(super) fn must_be_closed_by(&self, host: usize) -> Time {
@@ -151,7 +218,6 @@ impl World {
     fn can_be_noticed(&self, host: usize) -> bool {
         let state = &self.hosts[host];
         let served = self.now.since(state.serving_since) >= RETURN;
-        let talks = !state.spec.routed || !state.spec.firewalled;
-        talks || (state.is_serving() && served)
+        !self.is_mute(host) && served
     }
 }

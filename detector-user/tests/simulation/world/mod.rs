@@ -1,17 +1,24 @@
 //! The cluster: one observer with the detector, its peers, and the time between them.
 
 mod daemon;
+mod event;
+mod far;
 mod faults;
+mod gray;
 mod judge;
+mod keepalive;
+mod neighbours;
 mod net;
 mod probes;
+mod sleep;
+mod stalls;
+mod teardown;
 
 use std::{collections::VecDeque, time::Duration};
 
-use detector_user::core::{
-    Destroyed, PeerState, ProbeEvent, ProbeId, ProbeTarget, Signal, Teardown, Time,
-};
+use detector_user::core::{PeerState, ProbeId, ProbeTarget, Time};
 
+use self::event::Event;
 use crate::{
     checks::{Checks, Violation},
     driver::{Driver, Input},
@@ -20,8 +27,8 @@ use crate::{
     queue::Queue,
     rng::Rng,
     script::Script,
-    tcp::{Ack, Out},
-    ticks::{ms, us},
+    tcp::Out,
+    ticks::ms,
 };
 
 /// The observer has been up for a while when a run begins.
@@ -30,115 +37,6 @@ pub const START: Time = Time::from_nanos(5_000_000_000_000);
 /// Lines of a trace that are kept.
 const TRACE_KEPT: usize = 400;
 
-/// What can happen. That which happens on the observer's machine waits while it is paused.
-#[derive(Debug)]
-enum Event {
-    // On the hosts and between them.
-    Fault {
-        index: usize,
-        begins: bool,
-    },
-    Flap {
-        index: usize,
-        down: bool,
-    },
-    Start {
-        host: usize,
-    },
-    Settle {
-        host: usize,
-    },
-    SynArrives {
-        flow: usize,
-        epoch: u32,
-    },
-    SegmentArrives {
-        flow: usize,
-        epoch: u32,
-        number: u64,
-    },
-    WindowProbeArrives {
-        flow: usize,
-        epoch: u32,
-    },
-    DelayedAck {
-        flow: usize,
-        epoch: u32,
-    },
-    Reply {
-        flow: usize,
-        epoch: u32,
-        attempt: u32,
-    },
-    ProbeArrives {
-        asked: Box<Asked>,
-    },
-    NeighbourGone {
-        host: usize,
-        cut: u32,
-    },
-    CheckDead {
-        host: usize,
-        cut: u32,
-        clean: bool,
-    },
-    CheckClosed {
-        host: usize,
-        cut: u32,
-    },
-    // On the observer's machine.
-    Report {
-        index: usize,
-    },
-    Work {
-        flow: usize,
-        epoch: u32,
-    },
-    Dial {
-        flow: usize,
-        epoch: u32,
-    },
-    GiveUp {
-        flow: usize,
-        epoch: u32,
-    },
-    Timer {
-        flow: usize,
-        epoch: u32,
-    },
-    SynAckArrives {
-        flow: usize,
-        epoch: u32,
-    },
-    ResetArrives {
-        flow: usize,
-        epoch: u32,
-    },
-    AckArrives {
-        flow: usize,
-        epoch: u32,
-        ack: Ack,
-    },
-    Look {
-        host: usize,
-    },
-    ProbeSent {
-        asked: Box<Asked>,
-    },
-    ProbeAnswered {
-        event: Box<ProbeEvent>,
-    },
-    Destroy {
-        host: usize,
-        order: Box<Order>,
-    },
-    Deliver(Box<Signal>),
-    Wake {
-        at: Time,
-    },
-    CatchUp,
-}
-
 /// A probe on its way.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
@@ -146,13 +44,6 @@ struct Asked {
     target: ProbeTarget,
     sent: Time,
     give_up: Time,
-}
-
-/// Sockets to be destroyed.
-#[derive(Debug)]
-struct Order {
-    teardown: Teardown,
-    done: Destroyed,
 }
 
 #[derive(Debug)]
@@ -173,6 +64,9 @@ pub struct World {
     own_link_down: u32,
     own_switch_down: u32,
     gateway_down: u32,
+    gateway_usurped: u32,
+    /// Faults that keep new connections from leaving this node.
+    own_syns_dropped: u32,
     /// Since when this node's switch has been dead, or was the last time, and until when.
     own_switch: (Time, Time),
     /// When this node's link last came back.
@@ -250,7 +144,27 @@ pub fn recorded(script: &Script) -> Vec<Input> {
         world.now = world.now.max(at);
         world.happens(event);
     }
-    world.driver.into_recorded()
+    world.driver.recorded().to_vec()
+}
+
+/// What was published of a host, and when, whatever rule was broken.
+pub fn states(script: &Script, host: usize) -> Vec<(Duration, PeerState)> {
+    let mut world = World::new(script.clone(), Watch::default());
+    let mut states: Vec<(Duration, PeerState)> = Vec::new();
+    while let Some((at, event)) = world.queue.pop() {
+        if at > START + script.length {
+            break;
+        }
+        world.now = world.now.max(at);
+        world.happens(event);
+        let last = states.last().map(|(_, state)| state.revision);
+        if let Some(state) = &world.states[host]
+            && last != Some(state.revision)
+        {
+            states.push((world.now.since(START), state.clone()));
+        }
+    }
+    states
 }
 
 impl World {
@@ -269,13 +183,15 @@ impl World {
             queue: Queue::new(),
             rng: Rng::new(script.seed ^ 0xdead),
             driver: Driver::new(script.settings.clone(), watch.replay),
-            checks: Checks::new(hosts.len(), &script.settings),
+            checks: Checks::new(hosts.len(), &script),
             states: vec![None; hosts.len()],
             active: vec![false; script.faults.len()],
             flapped: vec![false; script.faults.len()],
             own_link_down: 0,
             own_switch_down: 0,
             gateway_down: 0,
+            gateway_usurped: 0,
+            own_syns_dropped: 0,
             own_switch: (START, START),
             paused_until: START,
             starved_until: START,
@@ -344,12 +260,19 @@ impl World {
             Event::Timer { flow, epoch } => self.timer(flow, epoch),
             Event::SynAckArrives { flow, epoch } => self.syn_ack_arrives(flow, epoch),
             Event::ResetArrives { flow, epoch } => self.reset_arrives(flow, epoch),
-            Event::AckArrives { flow, epoch, ack } => self.ack_arrives(flow, epoch, ack),
+            Event::AckArrives {
+                flow,
+                epoch,
+                ack,
+                answers,
+            } => self.ack_arrives(flow, epoch, ack, answers),
+            Event::CheckStall { stall } => self.check_stall(stall),
+            Event::CheckEnded { fault, host, life } => self.check_ended(fault, host, life),
             Event::ProbeSent { asked } => self.probe_sent(asked),
             Event::ProbeArrives { asked } => self.probe_arrives(&asked),
             Event::ProbeAnswered { event } => self.probe_answered(*event),
             Event::Look { host } => self.look(host),
-            Event::Destroy { host, order } => self.destroy(host, *order),
+            Event::Destroy { host, teardown } => self.destroy(host, *teardown),
             Event::Deliver(signal) => self.delivered(*signal),
             Event::Wake { at } => self.wake_driver(at),
             Event::CatchUp => self.catch_up(),
@@ -364,32 +287,6 @@ impl World {
                 trace.pop_front();
             }
             trace.push_back(format!("{:>14.6} {}", at.as_secs_f64(), line()));
-        }
-    }
-}
-
-impl Event {
-    /// How long after a pause of the observer's machine it happens; `None` when it happens
-    /// elsewhere. Overdue timers run before the packets that have queued up: TIMER_SOFTIRQ
-    /// comes before NET_RX_SOFTIRQ (include/linux/interrupt.h). Programs come last.
-    fn waits_while_paused(&self) -> Option<Duration> {
-        match self {
-            Self::Timer { .. } => Some(Duration::ZERO),
-            Self::SynAckArrives { .. }
-            | Self::ResetArrives { .. }
-            | Self::AckArrives { .. }
-            | Self::ProbeAnswered { .. } => Some(us(100)),
-            Self::Report { .. }
-            | Self::Work { .. }
-            | Self::Dial { .. }
-            | Self::GiveUp { .. }
-            | Self::Look { .. }
-            | Self::ProbeSent { .. }
-            | Self::Destroy { .. }
-            | Self::Deliver(_)
-            | Self::Wake { .. }
-            | Self::CatchUp => Some(us(200)),
-            _ => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Packets of the flows: who sends what when, what arrives, and what that sets off.
+//! The observer's end of the flows: what its program and its kernel send, and what arrives.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -6,20 +6,19 @@ use detector_user::core::{FlowEvent, FlowId, Signal, SourceKind, Time};
 
 use super::{Event, World};
 use crate::{
-    flow::{DELAYED_ACK, Flow},
+    checks::Layer,
+    flow::Flow,
     host::PORT,
     script::{Kind, Work},
-    tcp::{Ack, Out, Phase, Receiver, Response, Sender},
+    tcp::{Ack, Out, Phase, Receiver, Sender},
     ticks::{ms, us},
-    wire::Way,
+    wire::{Frame, Way},
 };
 
 const ECONNRESET: u32 = 104;
 const ECONNREFUSED: u32 = 111;
 /// How long the program waits for a connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The peer's own retransmission time-out: 200 ms and what the timer wheel adds.
-const PEER_RTO: Duration = ms(208);
 
 impl World {
     pub(super) fn add_flow(&mut self, host: usize, work: Work) {
@@ -44,6 +43,7 @@ impl World {
             replied: 0,
             timer_queued: None,
             delayed_ack_queued: false,
+            hole: None,
         });
         let (flow, epoch) = (self.flows.len() - 1, 0);
         let at = self.now + self.rng.between(ms(1), ms(500));
@@ -66,19 +66,32 @@ impl World {
     }
 
     /// The flow, unless what is known of it is out of date.
-    fn current(&self, flow: usize, epoch: u32) -> bool {
+    pub(super) fn current(&self, flow: usize, epoch: u32) -> bool {
         self.flows[flow].epoch == epoch
     }
 
-    /// A packet sets out; `None` when it does not arrive.
-    pub(super) fn carry(&mut self, host: usize, way: Way) -> Option<Time> {
+    /// A frame sets out; `None` when it does not arrive.
+    pub(super) fn carry(&mut self, host: usize, way: Way, frame: Frame) -> Option<Time> {
         if self.own_link_down > 0 || self.own_switch_down > 0 {
             return None;
         }
         let Self {
             hosts, rng, now, ..
         } = self;
-        hosts[host].wire.carry(*now, way, rng)
+        hosts[host].wire.carry(*now, way, frame, rng)
+    }
+
+    /// The same of a segment with so many bytes of data on this flow.
+    pub(super) fn carry_segment(&mut self, flow: usize, way: Way, size: u32) -> Option<Time> {
+        let entry = &self.flows[flow];
+        let host = entry.host;
+        let forgotten = entry.hole.is_some_and(|ways| match way {
+            Way::Out => ways.out(),
+            Way::Back => ways.back(),
+        });
+        let misled = self.hosts[host].wire.condition.path_lost && entry.is_misled();
+        let arrives = self.carry(host, way, Frame::Segment(size));
+        arrives.filter(|_| !forgotten && !misled)
     }
 
     // The observer's end.
@@ -99,7 +112,9 @@ impl World {
         let sender = Sender::connect(self.now, id, cookie, retries, srtt, &mut outs);
         let entry = &mut self.flows[flow];
         entry.sender = sender;
+        entry.sender.size = entry.work.size;
         entry.epoch += 1;
+        entry.hole = None;
         entry.receiver = Receiver::new(self.hosts[host].spec.window);
         (entry.replied, entry.timer_queued, entry.delayed_ack_queued) = (0, None, false);
         let epoch = entry.epoch;
@@ -155,7 +170,7 @@ impl World {
         }
         let host = self.flows[flow].host;
         let told = self.hosts[host].report_established;
-        self.heard(host, true);
+        self.heard(host, Layer::Host, true);
         let window = self.hosts[host].spec.window;
         let entry = &mut self.flows[flow];
         entry.life = self.hosts[host].life;
@@ -199,25 +214,32 @@ impl World {
         let (host, seen) = (self.flows[flow].host, sender.tracked);
         match sender.phase {
             Phase::SynSent => {
-                self.heard(host, true);
+                self.heard(host, Layer::Host, true);
                 self.end(flow, ECONNREFUSED);
             }
             Phase::Open | Phase::Closing => {
-                self.heard(host, seen);
+                self.heard(host, Layer::Host, seen);
                 self.end(flow, ECONNRESET);
             }
             Phase::Closed => {}
         }
     }
 
-    pub(super) fn ack_arrives(&mut self, flow: usize, epoch: u32, ack: Ack) {
+    /// `answers` where it went because something of ours had arrived.
+    pub(super) fn ack_arrives(&mut self, flow: usize, epoch: u32, ack: Ack, answers: bool) {
         if !self.current(flow, epoch) {
             return;
         }
         let entry = &mut self.flows[flow];
+        let before = entry.sender.una;
         entry.sender.ack(self.now, ack, &mut self.outs);
         let (host, open) = (entry.host, entry.sender.phase == Phase::Open);
-        self.heard(host, open);
+        let layer = if answers || entry.sender.una > before {
+            Layer::Host
+        } else {
+            Layer::Received
+        };
+        self.heard(host, layer, open);
         self.carry_out(flow);
     }
 
@@ -230,9 +252,9 @@ impl World {
     /// Carries out what the sender asked for, and sees to its timer.
     fn carry_out(&mut self, flow: usize) {
         let mut outs = std::mem::take(&mut self.outs);
-        let (host, epoch) = (self.flows[flow].host, self.flows[flow].epoch);
+        let epoch = self.flows[flow].epoch;
         for out in outs.drain(..) {
-            let event = match out {
+            let (event, size) = match out {
                 Out::Event(kind, reading) => {
                     self.ring(Signal::Flow(FlowEvent {
                         at: self.now,
@@ -243,15 +265,18 @@ impl World {
                     }));
                     continue;
                 }
-                Out::Syn => Event::SynArrives { flow, epoch },
-                Out::WindowProbe => Event::WindowProbeArrives { flow, epoch },
-                Out::Segment(number) => Event::SegmentArrives {
-                    flow,
-                    epoch,
-                    number,
-                },
+                Out::Syn => (Event::SynArrives { flow, epoch }, 0),
+                Out::WindowProbe => (Event::WindowProbeArrives { flow, epoch }, 0),
+                Out::Segment(number) => {
+                    let event = Event::SegmentArrives {
+                        flow,
+                        epoch,
+                        number,
+                    };
+                    (event, self.flows[flow].work.size)
+                }
             };
-            if let Some(at) = self.carry(host, Way::Out) {
+            if let Some(at) = self.carry_segment(flow, Way::Out, size) {
                 self.queue.push(at, event);
             }
         }
@@ -281,168 +306,6 @@ impl World {
             // The interrupt is served a little later.
             let late = self.rng.between(us(5), us(200));
             self.queue.push(at + late, Event::Timer { flow, epoch });
-        }
-    }
-
-    // The peer's end.
-
-    pub(super) fn syn_arrives(&mut self, flow: usize, epoch: u32) {
-        let host = self.flows[flow].host;
-        if !self.current(flow, epoch) || self.hosts[host].off > 0 {
-            return;
-        }
-        if self.hosts[host].down > 0 {
-            if !self.hosts[host].spec.firewalled {
-                self.reset(flow);
-            }
-            return;
-        }
-        if self.takes_connect(host)
-            && let Some(at) = self.carry(host, Way::Back)
-        {
-            self.queue.push(at, Event::SynAckArrives { flow, epoch });
-        }
-    }
-
-    /// Whether its kernel answers a connect: it does for a stopped program until the accept
-    /// queue is full (`tcp_conn_request` drops the SYN then).
-    pub(super) fn takes_connect(&mut self, host: usize) -> bool {
-        let host = &mut self.hosts[host];
-        if host.stopped == 0 {
-            return true;
-        }
-        host.queued += 1;
-        host.queued <= host.spec.backlog
-    }
-
-    /// Its kernel knows nothing of the connection.
-    pub(super) fn reset(&mut self, flow: usize) {
-        let (host, epoch) = (self.flows[flow].host, self.flows[flow].epoch);
-        if let Some(at) = self.carry(host, Way::Back) {
-            self.queue.push(at, Event::ResetArrives { flow, epoch });
-        }
-    }
-
-    /// Whether a segment of the flow finds its socket; it is answered with a reset if not.
-    fn finds_socket(&mut self, flow: usize, epoch: u32) -> bool {
-        let entry = &self.flows[flow];
-        let host = &self.hosts[entry.host];
-        if entry.epoch != epoch || host.off > 0 {
-            return false;
-        }
-        if entry.life != host.life {
-            self.reset(flow);
-            return false;
-        }
-        true
-    }
-
-    pub(super) fn segment_arrives(&mut self, flow: usize, epoch: u32, number: u64) {
-        if !self.finds_socket(flow, epoch) {
-            return;
-        }
-        let entry = &mut self.flows[flow];
-        let (response, new) = entry.receiver.segment(number);
-        let mut response = response;
-        if let Kind::Calls { segments, reply } = entry.work.kind
-            && new
-        {
-            while entry.replied + segments <= entry.receiver.next {
-                entry.replied += segments;
-                let after = reply + self.hosts[entry.host].slow;
-                let attempt = 0;
-                let event = Event::Reply {
-                    flow,
-                    epoch,
-                    attempt,
-                };
-                self.queue.push(self.now + after, event);
-            }
-        }
-        if response == Response::Later && !entry.delayed_ack_queued {
-            entry.delayed_ack_queued = true;
-            self.queue
-                .push(self.now + DELAYED_ACK, Event::DelayedAck { flow, epoch });
-        } else if response == Response::Later && !new {
-            response = Response::Now;
-        }
-        if response == Response::Now {
-            self.acknowledge(flow);
-        }
-    }
-
-    pub(super) fn window_probe_arrives(&mut self, flow: usize, epoch: u32) {
-        if self.finds_socket(flow, epoch) {
-            self.acknowledge(flow);
-        }
-    }
-
-    pub(super) fn delayed_ack(&mut self, flow: usize, epoch: u32) {
-        if !self.current(flow, epoch) {
-            return;
-        }
-        self.flows[flow].delayed_ack_queued = false;
-        if self.flows[flow].receiver.has_pending() && self.finds_socket(flow, epoch) {
-            self.acknowledge(flow);
-        }
-    }
-
-    pub(super) fn acknowledge(&mut self, flow: usize) {
-        let entry = &mut self.flows[flow];
-        let (host, epoch) = (entry.host, entry.epoch);
-        let ack = entry.receiver.ack();
-        if let Some(at) = self.carry(host, Way::Back) {
-            self.queue.push(at, Event::AckArrives { flow, epoch, ack });
-        }
-    }
-
-    /// The peer's program sends something; its kernel does so again until it knows that it
-    /// has arrived.
-    pub(super) fn reply(&mut self, flow: usize, epoch: u32, attempt: u32) {
-        let (host, life) = (self.flows[flow].host, self.flows[flow].life);
-        let (now, state) = (self.now, &self.hosts[host]);
-        if !self.current(flow, epoch) || state.off > 0 || state.life != life {
-            return;
-        }
-        if state.stopped > 0 && attempt == 0 {
-            self.queue.push(
-                now + ms(200),
-                Event::Reply {
-                    flow,
-                    epoch,
-                    attempt,
-                },
-            );
-            return;
-        }
-        let ack = self.flows[flow].receiver.ack();
-        let arrives = self.carry(host, Way::Back);
-        if let Some(at) = arrives {
-            self.queue.push(at, Event::AckArrives { flow, epoch, ack });
-        }
-        let known = arrives.is_some() && self.carry(host, Way::Out).is_some();
-        if !known && attempt < 15 {
-            let after = PEER_RTO * (1 << attempt.min(9));
-            let attempt = attempt + 1;
-            self.queue.push(
-                now + after,
-                Event::Reply {
-                    flow,
-                    epoch,
-                    attempt,
-                },
-            );
-        } else if known && self.flows[flow].work.kind == Kind::Download {
-            let (after, attempt) = (self.flows[flow].work.every, 0);
-            self.flows[flow].next = now + after;
-            self.queue.push(
-                now + after,
-                Event::Reply {
-                    flow,
-                    epoch,
-                    attempt,
-                },
-            );
         }
     }
 }

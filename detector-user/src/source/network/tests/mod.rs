@@ -224,6 +224,22 @@ fn what_leads_to_no_other_host_is_no_route() {
 }
 
 #[test]
+fn only_an_address_that_the_kernel_keeps_is_local() {
+    for hex in [c::GET_OWN, c::GET_OWN_V6] {
+        assert!(only(&bytes(hex), decode::is_local).unwrap(), "{hex}");
+    }
+    for hex in [
+        c::GET_ON_LINK,
+        c::GET_BY_GATEWAY_V6,
+        c::GET_BROADCAST,
+        c::GET_UNREACHABLE,
+        c::GET_NO_ROUTE_V6,
+    ] {
+        assert!(!only(&bytes(hex), decode::is_local).unwrap(), "{hex}");
+    }
+}
+
+#[test]
 fn an_error_that_is_not_about_the_route_says_nothing_about_it() {
     let mut error = bytes(c::GET_UNREACHABLE);
     for errno in [ENOMEM, EEXIST] {

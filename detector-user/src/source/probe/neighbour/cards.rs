@@ -37,7 +37,7 @@ impl Cards {
     }
 
     /// The card that is to be asked; `None` for all of them.
-    pub(super) fn to_ask(&mut self, (addr, link): Key) -> Option<HardwareAddress> {
+    pub(super) fn whom(&mut self, (addr, link): Key) -> Option<HardwareAddress> {
         let known = self.known.get(&(addr, link));
         if let Some(card) = known {
             return (!card.is_doubted).then_some(card.hardware);
@@ -97,18 +97,18 @@ mod tests {
     #[test]
     fn a_card_is_asked_alone_until_it_does_not_answer() {
         let mut cards = Cards::new(16);
-        assert_eq!(cards.to_ask(key(2)), None, "none is known");
+        assert_eq!(cards.whom(key(2)), None, "none is known");
         cards.answered(key(2), None, CARD);
-        assert_eq!(cards.to_ask(key(2)), Some(CARD));
-        assert_eq!(cards.to_ask(key(3)), None, "another address");
+        assert_eq!(cards.whom(key(2)), Some(CARD));
+        assert_eq!(cards.whom(key(3)), None, "another address");
         cards.answered(key(2), Some(CARD), CARD);
-        assert_eq!(cards.to_ask(key(2)), Some(CARD));
+        assert_eq!(cards.whom(key(2)), Some(CARD));
         cards.unanswered(key(2), Some(CARD));
-        assert_eq!(cards.to_ask(key(2)), None);
+        assert_eq!(cards.whom(key(2)), None);
         cards.unanswered(key(2), None);
-        assert_eq!(cards.to_ask(key(2)), None);
+        assert_eq!(cards.whom(key(2)), None);
         cards.answered(key(2), None, OTHER);
-        assert_eq!(cards.to_ask(key(2)), Some(OTHER));
+        assert_eq!(cards.whom(key(2)), Some(OTHER));
     }
 
     /// Several questions may be on the way.
@@ -118,7 +118,7 @@ mod tests {
         cards.answered(key(2), None, OTHER);
         cards.unanswered(key(2), Some(CARD));
         cards.unanswered(key(2), None);
-        assert_eq!(cards.to_ask(key(2)), Some(OTHER));
+        assert_eq!(cards.whom(key(2)), Some(OTHER));
     }
 
     #[test]
@@ -126,9 +126,9 @@ mod tests {
         let mut cards = Cards::new(16);
         cards.answered(key(2), None, CARD);
         cards.answered(key(2), Some(CARD), OTHER);
-        assert_eq!(cards.to_ask(key(2)), None);
+        assert_eq!(cards.whom(key(2)), None);
         cards.answered(key(2), None, CARD);
-        assert_eq!(cards.to_ask(key(2)), Some(CARD));
+        assert_eq!(cards.whom(key(2)), Some(CARD));
     }
 
     #[test]

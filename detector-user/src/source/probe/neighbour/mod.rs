@@ -107,7 +107,7 @@ impl Neighbours {
         let addr = addr.to_canonical();
         let sent_at = clock::now();
         self.last_used = sent_at;
-        let card = self.cards.to_ask((addr, link));
+        let card = self.cards.whom((addr, link));
         self.ask(epoll, addr, link, card)?;
         report.sent(sent_at, order);
         let asked = Asked {
@@ -251,7 +251,7 @@ mod tests {
             probe: ProbeId(probe),
             target,
             key,
-            card: neighbours.cards.to_ask(key),
+            card: neighbours.cards.whom(key),
         };
         let token = neighbours.waiting.insert(deadline, asked);
         neighbours.by_address.entry(key).or_default().push(token);
@@ -326,9 +326,9 @@ mod tests {
         let key = (addr("10.0.0.2"), LINK);
         wait(&mut neighbours, 1, key, at(100));
         hear(&mut neighbours, key.0, at(10), &mut report);
-        assert_eq!(neighbours.cards.to_ask(key), Some(CARD));
+        assert_eq!(neighbours.cards.whom(key), Some(CARD));
         wait(&mut neighbours, 2, key, at(200));
         neighbours.give_up(at(201));
-        assert_eq!(neighbours.cards.to_ask(key), None);
+        assert_eq!(neighbours.cards.whom(key), None);
     }
 }

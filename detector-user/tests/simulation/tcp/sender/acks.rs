@@ -25,9 +25,12 @@ impl Sender {
             self.una = ack.next;
             (self.rto_count, self.backoff) = (0, 0);
             self.rto = self.fresh_rto();
+            self.owed_since = (self.una < self.nxt).then_some(now);
         }
         self.leave_states(now, ack.sacked, out);
-        self.resend_lost(now, newest, out);
+        if advanced || newest.is_some() || self.lossy.is_none() {
+            self.resend_lost(now, newest, out);
+        }
         if advanced || self.una == self.nxt {
             self.timer = None;
         }
@@ -93,7 +96,8 @@ impl Sender {
     }
 
     /// RACK (net/ipv4/tcp_recovery.c): what was sent a quarter of a round trip before
-    /// something that has arrived is lost. After a time-out two segments go with each ACK.
+    /// something that has arrived is lost. After a time-out two segments go with each ACK that
+    /// acknowledges anything: the window of one is full with the first of them.
     fn resend_lost(&mut self, now: Time, newest: Option<Time>, out: &mut Vec<Out>) {
         let window = self.srtt / 4;
         if let Some(newest) = newest

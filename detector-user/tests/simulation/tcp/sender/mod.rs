@@ -7,7 +7,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use detector_user::core::{FlowEventKind, FlowId, FlowReading, TcpState, Time};
 
-use crate::ticks::{JIFFY, expiry, in_jiffies, jiffy, ms};
+use crate::{
+    ticks::{JIFFY, expiry, in_jiffies, jiffy, ms},
+    work::MSS,
+};
 
 /// `TCP_RTO_MIN` (include/net/tcp.h).
 const RTO_MIN: Duration = ms(200);
@@ -19,8 +22,6 @@ const RTO_MAX: u64 = 120 * 250;
 /// `tcp_syn_linear_timeouts` (6.5+), and `tcp_syn_retries`.
 const SYN_LINEAR: u32 = 4;
 const SYN_RETRIES: u32 = 6;
-/// Bytes in a segment.
-const MSS: u32 = 1448;
 const CONGESTION_WINDOW: u64 = 40;
 const ETIMEDOUT: u32 = 110;
 
@@ -64,12 +65,16 @@ struct Segment {
 pub struct Sender {
     pub id: FlowId,
     pub cookie: u64,
+    /// Bytes of data in each segment.
+    pub size: u32,
     pub phase: Phase,
     /// First segment unacknowledged, next to be sent, end of what the program wrote.
     pub una: u64,
     pub nxt: u64,
     pub end: u64,
     pub heard: Option<Time>,
+    /// Since when what is in flight has not been acknowledged any further.
+    pub owed_since: Option<Time>,
     segments: VecDeque<Segment>,
     window: u32,
     rto_count: u32,
@@ -108,11 +113,13 @@ impl Sender {
         Self {
             id,
             cookie,
+            size: MSS,
             phase: Phase::SynSent,
             una: 0,
             nxt: 0,
             end: 0,
             heard: None,
+            owed_since: None,
             segments: VecDeque::new(),
             window: 0,
             rto_count: 0,
@@ -182,6 +189,19 @@ impl Sender {
         (self.phase, self.timer) = (Phase::Closed, None);
     }
 
+    /// Whoever kept the flow has forgotten it.
+    pub fn untracked(&mut self) {
+        (self.tracked, self.stalled) = (false, false);
+    }
+
+    /// Nothing that was sent has been acknowledged for so long, though the window is open.
+    pub fn is_stalled_for(&self, now: Time, long: Duration) -> bool {
+        let stuck = self
+            .owed_since
+            .is_some_and(|since| now.since(since) >= long);
+        matches!(self.phase, Phase::Open | Phase::Closing) && self.window > 0 && stuck
+    }
+
     /// Nothing went wrong of late, and what is owed is not old.
     pub fn is_flowing(&self, now: Time) -> bool {
         let fresh = |segment: &Segment| now.since(segment.sent) < ms(50) && !segment.resent;
@@ -211,6 +231,7 @@ impl Sender {
         self.sent += self.end - self.nxt;
         self.segments.clear();
         (self.una, self.nxt, self.timer) = (self.end, self.end, None);
+        self.owed_since = None;
     }
 
     /// The socket as a dump shows it, `received` at that time: ages in whole jiffies, of
@@ -231,7 +252,7 @@ impl Sender {
             },
             unacked_bytes: match self.phase {
                 Phase::SynSent => 0,
-                _ => self.in_flight() * MSS,
+                _ => self.in_flight() * self.size,
             },
             ..self.raw_reading()
         }
@@ -254,7 +275,7 @@ impl Sender {
             unacked_bytes: if connecting {
                 1
             } else {
-                self.in_flight() * MSS
+                self.in_flight() * self.size
             },
             send_window_bytes: self.window * MSS,
             last_heard: None,
@@ -263,7 +284,7 @@ impl Sender {
             rto: JIFFY * self.rto as u32,
             segments_sent: 0,
             segments_retransmitted: 0,
-            bytes_acked: self.una * u64::from(MSS),
+            bytes_acked: self.una * u64::from(self.size),
             mss: MSS,
         }
     }
@@ -313,6 +334,7 @@ impl Sender {
     }
 
     fn send_new(&mut self, now: Time, out: &mut Vec<Out>) {
+        self.owed_since.get_or_insert(now);
         self.segments.push_back(Segment {
             sent: now,
             resent: false,

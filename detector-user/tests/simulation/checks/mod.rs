@@ -1,14 +1,23 @@
 //! What must hold whatever happens, against what is true of the cluster.
 
+mod clauses;
+mod stats;
+mod truth;
+
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use detector_user::core::{Breaker, Explanation, PeerState, Settings, Time, Verdict};
+use detector_user::core::{Breaker, Explanation, PeerState, Reason, Settings, Time, Verdict};
 
-use crate::ticks::ms;
+use self::truth::Truth;
+pub use self::{
+    stats::{Stats, Violation},
+    truth::Layer,
+};
+use crate::{script::Script, ticks::ms};
 
 /// How far the truth and what the kernel tells of it may lie apart: stamps in jiffies,
 /// delays on the way, the time that a look takes.
-const BLUR: Duration = ms(25);
+pub const BLUR: Duration = ms(25);
 
 /// Looks at one peer's sockets in a second: one in 10 ms, and one more.
 const MOST_LOOKS: u32 = 101;
@@ -17,37 +26,6 @@ const MOST_LOOKS: u32 = 101;
 const MOST_EFFECTS: usize = 40;
 
 const HISTORY: usize = 64;
-
-/// A rule that does not hold.
-#[derive(Clone, Debug)]
-pub struct Violation {
-    pub rule: &'static str,
-    pub what: String,
-    /// From the start of the run.
-    pub after: Duration,
-    pub trace: Vec<String>,
-}
-
-/// What was seen over a run.
-#[derive(Clone, Debug, Default)]
-pub struct Stats {
-    pub deaths: u64,
-    pub cuts: u64,
-    /// Cuts that had to be found within the bound for a clean path.
-    pub judged: u64,
-    pub judged_lossy: u64,
-    pub returns: u64,
-    pub held: u64,
-    /// Breakers that opened on reports alone.
-    pub fenced: u64,
-    pub looks: u64,
-    pub probes: u64,
-    pub turns: u64,
-    /// From cut to Dead, of those judged on a clean path with the default settings.
-    pub latencies: Vec<Duration>,
-    /// From return to no longer Dead.
-    pub recoveries: Vec<Duration>,
-}
 
 #[derive(Debug)]
 pub struct Checks {
@@ -64,26 +42,10 @@ pub struct Checks {
     pub stats: Stats,
 }
 
-/// What is true of one host.
-#[derive(Clone, Debug, Default)]
-struct Truth {
-    cut_since: Option<Time>,
-    cuts: u32,
-    past: VecDeque<(Time, Time)>,
-    heard: VecDeque<Time>,
-    /// When its path or program was last in trouble.
-    trouble: Option<Time>,
-    in_trouble: bool,
-    dead: bool,
-    dead_at: Option<Time>,
-    returned_at: Option<Time>,
-    looks: u32,
-}
-
 impl Checks {
-    pub fn new(hosts: usize, settings: &Settings) -> Self {
+    pub fn new(hosts: usize, script: &Script) -> Self {
         Self {
-            settings: settings.clone(),
+            settings: script.settings.clone(),
             hosts: vec![Truth::default(); hosts],
             own: VecDeque::new(),
             violation: None,
@@ -105,9 +67,15 @@ impl Checks {
             && !violation.what.contains(&explanation.summary)
         {
             let Explanation {
-                summary, silence, ..
+                summary,
+                silence,
+                clauses,
+                ..
             } = explanation;
             violation.what += &format!("\n{summary}\n{silence:?}\nthe wire: {wire:?}");
+            for clause in clauses {
+                violation.what += &format!("\n{clause:?}");
+            }
         }
     }
 
@@ -115,100 +83,6 @@ impl Checks {
     pub fn broken(&mut self, rule: &'static str, what: String) {
         self.violation.get_or_insert(Violation::new(rule, what));
     }
-
-    // What is true.
-
-    pub fn heard(&mut self, host: usize, at: Time) {
-        let heard = &mut self.hosts[host].heard;
-        if heard.len() == HISTORY {
-            heard.pop_front();
-        }
-        heard.push_back(at);
-    }
-
-    pub fn own_trouble(&mut self, from: Time, until: Time) {
-        if self.own.len() == HISTORY {
-            self.own.pop_front();
-        }
-        self.own.push_back((from, until));
-    }
-
-    pub fn troubled(&mut self, host: usize, now: Time, is: bool) {
-        let truth = &mut self.hosts[host];
-        if is || truth.in_trouble {
-            truth.trouble = Some(now);
-        }
-        truth.in_trouble = is;
-    }
-
-    pub fn is_cut(&self, host: usize) -> bool {
-        self.hosts[host].cut_since.is_some()
-    }
-
-    pub fn is_this_cut(&self, host: usize, cut: u32) -> bool {
-        self.is_cut(host) && self.hosts[host].cuts == cut
-    }
-
-    pub fn cut_since(&self, host: usize) -> Option<Time> {
-        self.hosts[host].cut_since
-    }
-
-    pub fn cut_begins(&mut self, host: usize, now: Time) -> u32 {
-        self.stats.cuts += 1;
-        let truth = &mut self.hosts[host];
-        truth.cut_since = Some(now);
-        truth.cuts += 1;
-        truth.cuts
-    }
-
-    /// Says which cut it was.
-    pub fn cut_ends(&mut self, host: usize, now: Time) -> u32 {
-        let truth = &mut self.hosts[host];
-        if let Some(since) = truth.cut_since.take() {
-            if truth.past.len() == HISTORY {
-                truth.past.pop_front();
-            }
-            truth.past.push_back((since, now));
-        }
-        truth.returned_at = Some(now);
-        truth.cuts
-    }
-
-    /// How long before `now` the host, or this machine, was last in trouble other than by
-    /// being cut off.
-    pub fn calm_for(&self, host: usize, now: Time) -> Duration {
-        let truth = &self.hosts[host];
-        if truth.in_trouble {
-            return Duration::ZERO;
-        }
-        let trouble = truth.trouble.map_or(Duration::MAX, |at| now.since(at));
-        let since = truth.past.iter().map(|(_, end)| now.since(*end)).min();
-        trouble.min(since.unwrap_or(Duration::MAX))
-    }
-
-    pub fn own_trouble_since(&self, from: Time) -> bool {
-        self.own.iter().any(|(_, until)| *until >= from)
-    }
-
-    pub fn heard_since(&self, host: usize, from: Time) -> bool {
-        self.hosts[host].heard.iter().any(|at| *at > from)
-    }
-
-    pub fn was_cut_since(&self, host: usize, from: Time) -> bool {
-        let mut past = self.hosts[host].past.iter();
-        self.is_cut(host) || past.any(|(_, until)| *until >= from)
-    }
-
-    /// How many cuts there were, with the one that is.
-    pub fn cuts(&self, host: usize) -> u32 {
-        self.hosts[host].cuts
-    }
-
-    pub fn found_dead(&self, host: usize) -> bool {
-        self.hosts[host].dead
-    }
-
-    // What the core does.
 
     /// A state was published: no peer is dead that is not cut off, or, where there is nobody
     /// else to show that it is not, seems so.
@@ -235,6 +109,11 @@ impl Checks {
         }
         self.stats.deaths += 1;
         self.hosts[host].dead_at = Some(now);
+        let gray = matches!(
+            state.reason,
+            Reason::HostUnanswered | Reason::SendsUnanswered
+        );
+        self.stats.gray += u64::from(gray);
         if !seems_dead {
             self.died(host, state);
         }
@@ -244,7 +123,7 @@ impl Checks {
     /// that the kernel has a verdict on, they must not.
     fn opened_by_reports(&mut self, host: usize, now: Time, state: &PeerState) {
         self.stats.fenced += 1;
-        let heard = self.hosts[host].heard.iter().max().copied();
+        let heard = self.last_answer(host);
         let is_heard = heard.is_some_and(|heard| now.since(heard) < self.settings.detection_time);
         if is_heard || state.verdict != Verdict::Unknown {
             self.broken(
@@ -278,13 +157,13 @@ impl Checks {
             );
             return;
         }
-        let heard = truth.heard.iter().rev().find(|at| **at <= found);
+        let heard = self.last_answer_before(host, found);
         if let Some(heard) = heard
-            && found.since(*heard) + BLUR < detection_time
+            && found.since(heard) + BLUR < detection_time
         {
-            let ago = found.since(*heard);
+            let ago = found.since(heard);
             self.broken(
-                "nobody is Dead who was heard within the detection_time",
+                "nobody is Dead who was heard within the detection time",
                 format!(
                     "{} was heard {ago:?} before it was found {state:?}",
                     state.peer
@@ -342,8 +221,12 @@ impl Checks {
         }
     }
 
-    pub fn probed(&mut self, now: Time) {
+    /// A probe was asked for, of this host or of nobody's.
+    pub fn probed(&mut self, now: Time, host: Option<usize>) {
         self.tick(now);
+        if let Some(host) = host {
+            self.hosts[host].asked_since.get_or_insert(now);
+        }
         self.stats.probes += 1;
         self.probes += 1;
         // Two seconds of the bucket may fall into one of ours.
@@ -403,45 +286,5 @@ impl Checks {
             (self.second, self.probes, self.turns) = (second, 0, 0);
             self.hosts.iter_mut().for_each(|truth| truth.looks = 0);
         }
-    }
-}
-
-impl Violation {
-    pub fn new(rule: &'static str, what: String) -> Self {
-        Self {
-            rule,
-            what,
-            after: Duration::ZERO,
-            trace: Vec::new(),
-        }
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "after {:.6} s: {}: {}",
-            self.after.as_secs_f64(),
-            self.rule,
-            self.what
-        )
-    }
-}
-
-impl Stats {
-    pub fn add(&mut self, other: &Self) {
-        self.deaths += other.deaths;
-        self.cuts += other.cuts;
-        self.judged += other.judged;
-        self.judged_lossy += other.judged_lossy;
-        self.returns += other.returns;
-        self.held += other.held;
-        self.fenced += other.fenced;
-        self.looks += other.looks;
-        self.probes += other.probes;
-        self.turns += other.turns;
-        self.latencies.extend(&other.latencies);
-        self.recoveries.extend(&other.recoveries);
     }
 }

@@ -1,0 +1,94 @@
+//! What is wrong with a peer beside its verdict, in plain words, and what to do about it.
+
+use super::duration;
+use crate::cli::json::{PathState, PeerState};
+
+/// In a few words each, for the end of a line.
+pub(super) fn marks(peer: &PeerState) -> Vec<String> {
+    let contested = peer.contested.then(|| "address contested".to_owned());
+    let paths = odd_paths(peer).map(|path| {
+        let PathState {
+            address,
+            verdict,
+            reason,
+            ..
+        } = path;
+        format!("{address} {verdict} ({reason})")
+    });
+    let stalled = stalled(peer, None);
+    stalled.into_iter().chain(contested).chain(paths).collect()
+}
+
+/// Of several addresses, those that are not as the peer is as a whole.
+fn odd_paths(peer: &PeerState) -> impl Iterator<Item = &PathState> {
+    let several = peer.paths.len() > 1;
+    let odd = move |path: &&PathState| several && path.verdict != peer.verdict;
+    peer.paths.iter().filter(odd)
+}
+
+/// As in "1 of 3 flows stalled for 2.4s"; `None` where none is stalled.
+pub(super) fn stalled(peer: &PeerState, flows: Option<usize>) -> Option<String> {
+    let stalled = peer.stalled_flows;
+    let counted = match flows {
+        Some(flows) => format!("{stalled} of {flows} flows stalled"),
+        None if stalled == 1 => "1 flow stalled".to_owned(),
+        None => format!("{stalled} flows stalled"),
+    };
+    let lasting = match (peer.oldest_stall, stalled) {
+        (None, _) => String::new(),
+        (Some(oldest), 1) => format!(" for {}", duration(oldest)),
+        (Some(oldest), _) => format!(", the oldest for {}", duration(oldest)),
+    };
+    (stalled > 0).then(|| counted + &lasting)
+}
+
+/// What to do about a contested address; `None` where none is.
+pub(super) fn contested(peer: &PeerState) -> Option<String> {
+    let addresses = match &peer.addresses[..] {
+        [] => "the peer's address".to_owned(),
+        [one] => one.clone(),
+        several => format!("one of {}", several.join(", ")),
+    };
+    peer.contested.then(|| {
+        format!(
+            "another network card answers ARP or NDP for {addresses}: its answers do not count as \
+             signs of life. Compare the hardware address in `ip neighbour` here with `ip link` on \
+             the peer, and look for a second host with this address, proxy ARP, or a virtual \
+             address that moved."
+        )
+    })
+}
+
+/// What to do about a verdict, by its reason; nothing where the reason says it all.
+pub(super) fn advice(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "host_unanswered" => {
+            "the network card (or one in its place) answers and the host does not: see the host's \
+             console for a hung kernel, then its firewall (a policy of DROP) and its VLAN."
+        }
+        "sends_unanswered" => {
+            "segments arrive from the peer, and nothing sent to it is acknowledged: the way to it \
+             is broken in one direction. Look at the peer's inbound firewall, at routes that \
+             differ by direction, and at the counters of the switch ports on the way."
+        }
+        "flows_stalled" => {
+            "the host answers, and these connections do not get through: look for a firewall, NAT \
+             or load balancer that has forgotten them, or for one bad link of several (bonding, \
+             ECMP). Connections that are made anew may work."
+        }
+        "large_segments_lost" => {
+            "small segments pass and large ones are lost: compare the MTU of every link and switch \
+             on the way (`tracepath -n ADDRESS`), let ICMP \"fragmentation needed\" through, or \
+             set `sysctl net.ipv4.tcp_mtu_probing=1` until it is mended."
+        }
+        "path_dead" => {
+            "the peer is reached by another of its addresses: look at the link, the switch and the \
+             route of the one that is dead."
+        }
+        "zero_window" => {
+            "its kernel answers and its program does not read: look at the program (stopped, out \
+             of memory, blocked on a disk), not at the network."
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,135 @@
+//! Flows that are stuck while their peer lives.
+
+use super::*;
+
+/// Who answers but the first flow.
+const OTHERS: Answers = |target| match target {
+    ProbeTarget::Flow { flow, .. } if flow.local.port() == 40_000 => None,
+    _ => ALL(target),
+};
+
+/// When its time-outs come, after it was cut at 2000 ms.
+const TIME_OUTS: [(u64, u32); 4] = [(2204, 1), (2612, 2), (3428, 3), (5060, 4)];
+
+fn stuck(at: u64) -> FlowReading {
+    let count = TIME_OUTS.iter().rfind(|(out, _)| *out <= at);
+    FlowReading {
+        mss: 1448,
+        unacked_bytes: 2896,
+        last_heard: Some(ms(1990)),
+        ..stalled(0, count.map_or(0, |(_, count)| *count))
+    }
+}
+
+/// Two flows, of which the first is cut at 2000 ms.
+fn one_stuck(settings: Settings) -> World {
+    let mut world = World::with_keepalives(settings);
+    world.answers = OTHERS;
+    world
+}
+
+/// The first flow and the second until then.
+fn run(world: &mut World, until: u64, first: impl Fn(u64) -> FlowReading) {
+    for (at, count) in TIME_OUTS {
+        if (millis(world.now)..until).contains(&at) {
+            world.run(at, |at| vec![first(at), idle(1, at - 5)]);
+            let before = FlowReading {
+                rto_count: count - 1,
+                // It is read before the kernel backs it off.
+                rto: Duration::from_millis(204 << (count - 1)),
+                ..first(at)
+            };
+            world.event(at, FlowEventKind::Rto { count }, before);
+        }
+    }
+    world.run(until, |at| vec![first(at), idle(1, at - 5)]);
+}
+
+#[test]
+fn a_stalled_flow_is_told_and_freed_once_while_its_peer_lives() {
+    let mut world = one_stuck(Settings::default());
+    run(&mut world, 3400, stuck);
+    assert_ne!(world.state().verdict, Verdict::Degraded, "two time-outs");
+    run(&mut world, 4500, stuck);
+    let state = world.state();
+    assert_eq!(
+        (state.verdict, state.reason, state.breaker),
+        (Verdict::Degraded, Reason::FlowsStalled, Breaker::Closed)
+    );
+    assert_eq!(state.stalled_flows, 1);
+    assert!(state.oldest_stall >= Some(Duration::from_secs(1)));
+    let health = state.health.expect("it lives");
+    assert!(health.score < 100, "{health:?}");
+    run(&mut world, 6900, stuck);
+    assert_eq!(world.destroyed, []);
+    run(&mut world, 7500, stuck);
+    let [Effect::DestroySockets(teardown)] = &world.destroyed[..] else {
+        panic!("{:?}", world.destroyed)
+    };
+    assert_eq!(teardown.sockets, [(stuck(0).id, stuck(0).cookie)]);
+    assert_eq!(teardown.spare, Spare::Progressed);
+    run(&mut world, 20_000, stuck);
+    assert_eq!(world.destroyed.len(), 1);
+    assert!(!world.verdicts().contains(&Verdict::Dead));
+    // It is gone.
+    world.run(22_000, |at| vec![idle(1, at - 5)]);
+    let state = world.state();
+    assert_eq!((state.verdict, state.stalled_flows), (Verdict::Alive, 0));
+}
+
+#[test]
+fn it_is_told_and_left_alone_where_freeing_is_switched_off() {
+    let mut world = one_stuck(Settings {
+        destroy_stalled_after: Duration::ZERO,
+        ..Settings::default()
+    });
+    run(&mut world, 30_000, stuck);
+    assert_eq!(world.state().reason, Reason::FlowsStalled);
+    assert_eq!(world.destroyed, []);
+}
+
+/// The program behind it does not read: it may, at any moment.
+#[test]
+fn a_flow_with_a_closed_window_is_never_freed() {
+    let mut world = one_stuck(Settings::default());
+    run(&mut world, 30_000, |at| FlowReading {
+        send_window_bytes: 0,
+        probes_out: 1,
+        ..stuck(at)
+    });
+    let state = world.state();
+    assert_eq!(
+        (state.verdict, state.reason, state.stalled_flows),
+        (Verdict::Degraded, Reason::ZeroWindow, 0)
+    );
+    assert_eq!(world.destroyed, []);
+}
+
+/// Small segments pass on the very flow.
+#[test]
+fn where_the_flow_itself_answers_probes_its_large_segments_are_lost() {
+    let mut world = one_stuck(Settings::default());
+    world.answers = ALL;
+    run(&mut world, 5000, stuck);
+    let state = world.state();
+    assert_eq!(
+        (state.verdict, state.reason),
+        (Verdict::Degraded, Reason::LargeSegmentsLost)
+    );
+    let summary = world.explain().summary;
+    assert!(summary.contains("1448 bytes"), "{summary}");
+    assert!(summary.contains("tcp_mtu_probing"), "{summary}");
+    run(&mut world, 8000, stuck);
+    assert_eq!(world.destroyed.len(), 1, "keepalives are no progress");
+}
+
+/// Where nobody else answers either, the silence is the peer's.
+#[test]
+fn a_stuck_flow_of_a_silent_peer_is_not_stalled() {
+    let mut world = World::with_keepalives(Settings::default());
+    world.answers = NONE;
+    world.event(2010, FlowEventKind::Tlp, stuck(2010));
+    let dead = world.run_until_dead(5000, |at| vec![stuck(at)]);
+    assert!(dead.is_some());
+    assert!(world.published.iter().all(|s| s.stalled_flows == 0));
+}

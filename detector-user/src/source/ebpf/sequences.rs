@@ -1,0 +1,243 @@
+//! Where a flow stands, read from its socket: what a segment on it needs.
+//!
+//! sock_diag gives no sequence numbers, and `TCP_REPAIR` takes the socket itself, and stops
+//! it. So a program of `detector-ebpf` looks the socket up, as for a segment of the peer's,
+//! and copies the numbers. It is attached nowhere and runs when it is called, on the calling
+//! thread and in that thread's network namespace.
+
+use std::{net::IpAddr, path::Path};
+
+use aya::{
+    Ebpf,
+    programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions},
+};
+use detector_ebpf::{
+    ABSENT, CONFIG_NAME, Config, SEQUENCES_HEADER, Sequences, SequencesPacket, SequencesQuery,
+    SocketOffsets, sequences_result,
+};
+use nix::errno::Errno;
+use thiserror::Error;
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+use super::btf::{BtfError, SocketLayout, VMLINUX};
+use crate::{
+    core::FlowId,
+    object::{self, Needs, NotTaken, OBJECT, Part},
+};
+
+const NEEDS: Needs = Needs("CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN");
+const PROGRAM: &str = "keepalive";
+
+/// Why sockets' sequence numbers cannot be read here.
+#[derive(Debug, Error)]
+pub enum SequencesUnavailable {
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
+    #[error("cannot tell where sockets keep their sequence numbers: {0}")]
+    Btf(#[from] BtfError),
+    #[error("the kernel's BTF ({VMLINUX}) lacks fields of sockets: {0}")]
+    Fields(String),
+}
+
+impl SequencesUnavailable {
+    /// What a probe fails with because of it.
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::NotTaken(NotTaken::NotPermitted { .. } | NotTaken::MemoryLocked { .. }) => {
+                Errno::EPERM
+            }
+            _ => Errno::EOPNOTSUPP,
+        }
+    }
+}
+
+/// The program, loaded. Dropping it removes it.
+#[derive(Debug)]
+pub struct SequenceReader {
+    ebpf: Ebpf,
+}
+
+impl SequenceReader {
+    pub fn load() -> Result<Self, SequencesUnavailable> {
+        let object = OBJECT.ok_or(NotTaken::NoObject)?;
+        let config = Config {
+            socket: offsets()?,
+            ..Config::ABSENT
+        };
+        let mut ebpf = object::loader(Part::Keepalive)
+            .override_global(CONFIG_NAME, config.as_bytes(), true)
+            .load(object)
+            .map_err(|error| NEEDS.not_taken("load the eBPF object", error))?;
+        let program: &mut SchedClassifier = ebpf
+            .program_mut(PROGRAM)
+            .ok_or(ProgramError::NotLoaded)
+            .and_then(TryInto::try_into)
+            .map_err(|error| NEEDS.not_taken("find program keepalive in the object", error))?;
+        program
+            .load()
+            .map_err(|error| NEEDS.not_loaded(PROGRAM, error))?;
+        Ok(Self { ebpf })
+    }
+
+    /// Where the flow stands now; `None` when the calling thread's network namespace has no
+    /// such socket, or only a listening one or one bound to a link.
+    pub fn read(&self, flow: &FlowId) -> Result<Option<Sequences>, Errno> {
+        let asked = packet(flow).ok_or(Errno::EAFNOSUPPORT)?;
+        let mut answered = [0; PACKET];
+        let program: &SchedClassifier = self
+            .ebpf
+            .program(PROGRAM)
+            .ok_or(ProgramError::NotLoaded)
+            .and_then(TryInto::try_into)
+            .map_err(|_| Errno::EBADF)?;
+        let result = program.test_run(TestRunOptions {
+            data_in: Some(&asked),
+            data_out: Some(&mut answered),
+            ..TestRunOptions::default()
+        });
+        match result.map_err(errno)?.return_value {
+            sequences_result::FOUND => answer(&answered).map(Some),
+            sequences_result::NONE => Ok(None),
+            _ => Err(Errno::EBADMSG),
+        }
+    }
+}
+
+const PACKET: usize = SEQUENCES_HEADER + size_of::<SequencesPacket>();
+
+/// The Ethernet type for experiments (IEEE 802): the kernel looks no further then.
+const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
+
+/// `None` for a flow of mixed families, which does not exist.
+fn packet(flow: &FlowId) -> Option<[u8; PACKET]> {
+    let query = query(flow)?;
+    let content = SequencesPacket {
+        query,
+        answer: Sequences::default(),
+    };
+    let mut packet = [0; PACKET];
+    let (header, rest) = packet.split_at_mut(SEQUENCES_HEADER);
+    header[12..].copy_from_slice(&ETHERTYPE);
+    rest.copy_from_slice(content.as_bytes());
+    Some(packet)
+}
+
+fn query(flow: &FlowId) -> Option<SequencesQuery> {
+    let mut query = SequencesQuery {
+        remote_addr: [0; 16],
+        local_addr: [0; 16],
+        remote_port: flow.remote.port().to_be_bytes(),
+        local_port: flow.local.port().to_be_bytes(),
+        version: 4,
+    };
+    match (flow.remote.ip(), flow.local.ip()) {
+        (IpAddr::V4(remote), IpAddr::V4(local)) => {
+            query.remote_addr[..4].copy_from_slice(&remote.octets());
+            query.local_addr[..4].copy_from_slice(&local.octets());
+        }
+        (IpAddr::V6(remote), IpAddr::V6(local)) => {
+            query.remote_addr = remote.octets();
+            query.local_addr = local.octets();
+            query.version = 6;
+        }
+        _ => return None,
+    }
+    Some(query)
+}
+
+fn answer(packet: &[u8; PACKET]) -> Result<Sequences, Errno> {
+    SequencesPacket::read_from_bytes(&packet[SEQUENCES_HEADER..])
+        .map(|packet| packet.answer)
+        .map_err(|_| Errno::EBADMSG)
+}
+
+fn errno(error: ProgramError) -> Errno {
+    match error {
+        ProgramError::SyscallError(error) => error
+            .io_error
+            .raw_os_error()
+            .map_or(Errno::EIO, Errno::from_raw),
+        _ => Errno::EIO,
+    }
+}
+
+/// The fields that a segment is made of; each of them is needed.
+fn offsets() -> Result<SocketOffsets, SequencesUnavailable> {
+    let layout = SocketLayout::read(Path::new(VMLINUX))?;
+    let at = layout.offsets;
+    let needed = [
+        (at.cookie, "skc_cookie"),
+        (at.snd_una, "snd_una"),
+        (at.rcv_nxt, "rcv_nxt"),
+        (at.rcv_wup, "rcv_wup"),
+        (at.rcv_wnd, "rcv_wnd"),
+        (at.snd_wnd, "snd_wnd"),
+        (at.ts_recent, "ts_recent"),
+        (at.clock_cache, "tcp_clock_cache"),
+        (at.wstamp, "tcp_wstamp_ns"),
+        (at.tsoffset, "tsoffset"),
+        (at.header_len, "tcp_header_len"),
+        (at.window_scales, "snd_wscale"),
+    ];
+    let missing: Vec<_> = needed
+        .iter()
+        .filter(|(offset, _)| *offset == ABSENT)
+        .map(|&(_, name)| name)
+        .collect();
+    match missing.is_empty() {
+        true => Ok(at),
+        false => Err(SequencesUnavailable::Fields(missing.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn flow(stream: &TcpStream) -> FlowId {
+        FlowId {
+            netns: 0,
+            local: stream.local_addr().unwrap(),
+            remote: stream.peer_addr().unwrap(),
+        }
+    }
+
+    #[test]
+    fn both_ends_of_a_connection_agree() {
+        if !nix::unistd::geteuid().is_root() || OBJECT.is_none() {
+            eprintln!("skipped: takes root and the eBPF object");
+            return;
+        }
+        let reader = SequenceReader::load().unwrap_or_else(|error| panic!("{error}"));
+        for addr in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(addr).unwrap();
+            let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (theirs, _) = listener.accept().unwrap();
+            let read = |stream| reader.read(&flow(stream)).unwrap().unwrap();
+            let (here, there) = (read(&ours), read(&theirs));
+            assert_eq!(here.snd_una, there.rcv_nxt);
+            assert_eq!(there.snd_una, here.rcv_nxt);
+            assert_eq!((here.tcp_state, there.tcp_state), (1, 1));
+            assert!(here.snd_wnd > 0 && here.rcv_wnd > 0, "{here:?}");
+            let scales = |at: Sequences| (at.window_scales & 15, at.window_scales >> 4);
+            let (peers, own) = scales(here);
+            assert_eq!(scales(there), (own, peers), "{here:?} {there:?}");
+
+            let gone = flow(&ours);
+            drop((ours, theirs, listener));
+            assert_eq!(reader.read(&gone).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_flow_of_mixed_families_is_none() {
+        let flow = FlowId {
+            netns: 0,
+            local: "10.0.0.1:1".parse().unwrap(),
+            remote: "[fd00::1]:2".parse().unwrap(),
+        };
+        assert!(packet(&flow).is_none());
+    }
+}

@@ -1,0 +1,103 @@
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+
+use tracing::debug;
+
+use super::{NetworkError, socket::Requests};
+use crate::{clock, core::Time, netns::Namespace};
+
+/// What was asked this long ago still holds: a storm of segments costs a hundred questions a
+/// second.
+const FRESH: Duration = Duration::from_millis(10);
+
+/// The most addresses that are remembered: as many as peers may have, twice over.
+const MAX_KNOWN: usize = 1 << 15;
+
+/// Which addresses are local in another network namespace: what is heard from them there was
+/// not sent by another host, whoever has the address elsewhere. The kernel's own lookup
+/// decides, for an address can be local without any link that has it.
+#[derive(Debug)]
+pub struct LocalAddresses {
+    namespace: Arc<Namespace>,
+    /// `None` after a failed request: what remains of it in the socket is thrown away with it.
+    requests: Option<Requests>,
+    known: HashMap<IpAddr, (Time, bool)>,
+}
+
+impl LocalAddresses {
+    pub fn of(namespace: Arc<Namespace>) -> Self {
+        Self {
+            namespace,
+            requests: None,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Whether the address is local there now. One that the kernel does not tell of is not.
+    pub fn has(&mut self, addr: IpAddr) -> bool {
+        let now = clock::now();
+        match self.known.get(&addr) {
+            Some(&(asked, is_local)) if now.since(asked) < FRESH => is_local,
+            _ => {
+                let is_local = self.ask(addr).unwrap_or_else(|error| {
+                    debug!(netns = self.namespace.id(), %addr, %error, "not told whether it is local");
+                    false
+                });
+                self.remember(addr, now, is_local);
+                is_local
+            }
+        }
+    }
+
+    fn ask(&mut self, addr: IpAddr) -> Result<bool, NetworkError> {
+        let mut requests = match self.requests.take() {
+            Some(requests) => requests,
+            None => self
+                .namespace
+                .within(Requests::open)
+                .map_err(NetworkError::Open)??,
+        };
+        let is_local = requests.is_local(addr)?;
+        self.requests = Some(requests);
+        Ok(is_local)
+    }
+
+    fn remember(&mut self, addr: IpAddr, now: Time, is_local: bool) {
+        if self.known.len() >= MAX_KNOWN {
+            self.known.clear();
+        }
+        self.known.insert(addr, (now, is_local));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, thread};
+
+    use nix::{
+        sched::{CloneFlags, unshare},
+        unistd::geteuid,
+    };
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_local_where_the_kernel_keeps_it() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: entering a namespace takes root");
+            return;
+        }
+        let open = || Arc::new(Namespace::open(Path::new("/proc/thread-self/ns/net")).unwrap());
+        let empty = thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            open()
+        });
+        let mut here = LocalAddresses::of(open());
+        let mut there = LocalAddresses::of(empty.join().unwrap());
+        for addr in ["127.0.0.1", "127.1.2.3", "::1"] {
+            let addr = addr.parse().unwrap();
+            assert!(here.has(addr), "{addr}");
+            assert!(!there.has(addr), "its lo is down: {addr}");
+        }
+        assert!(!here.has("192.0.2.1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,319 @@
+//! Keepalive segments on watched flows: the probe that proves the most and disturbs the least.
+//!
+//! ```text
+//!   SequenceReader ── snd_una, rcv_wup, … ──▶ Question ── segment ──▶ raw socket ──▶ peer
+//!                                              hear() ◀── its ACK or RST ── filter ◀──┘
+//! ```
+//!
+//! The segment is the one that the kernel's own keepalive sends (RFC 9293, section 3.8.4): it
+//! begins one byte before what the peer has acknowledged. A kernel that knows the flow
+//! acknowledges it, whatever its programs do and however full their buffers are; one that
+//! restarted answers with a reset, which our kernel takes as well: calls that wait on the flow
+//! end. Firewalls pass it, limits of new connections do not count it, and the peer's program
+//! never sees it.
+//!
+//! # Two kinds
+//!
+//! A *plain* one carries nothing. It lies before the peer's window, so that its kernel
+//! discards it unread and only acknowledges. Linux does so once in 500 ms for each socket
+//! (`tcp_invalid_ratelimit`; `tcp_oow_rate_limited` in net/ipv4/tcp_input.c), and drops the
+//! others in silence. So what is asked again within [`PLAIN_SPACING`] carries *one octet*,
+//! which the peer has had already and drops again (RFC 1122, section 4.2.3.6): that is
+//! acknowledged each time, with a D-SACK (RFC 2883) where the flow has SACK. A D-SACK says to
+//! our kernel that something was sent twice for nothing: one that answers no retransmission is
+//! not believed, but on a flow with losses it may undo a reduction of the congestion window
+//! (of 100 octets a second at 2 % loss, two did). So octets are for a flow that is doubted
+//! already.
+//!
+//! Our kernel's own window probes are like plain ones, and used up what the peer answers: so
+//! where the window is shut an octet is sent as well.
+//!
+//! All else in the segment repeats what our kernel told the peer last (acknowledgement, window),
+//! so that a peer that reads it learns nothing new.
+//!
+//! # What counts as an answer
+//!
+//! A segment of this flow without data, SYN and FIN, that arrives while the question waits,
+//! begins at or after what we await, and acknowledges all that was acknowledged when we asked:
+//!
+//! - it acknowledges more: data that was under way reached the peer; or
+//! - it names our octet in a D-SACK; or
+//! - its window is the one that we knew: a kernel sends such a segment only because it received
+//!   one of ours.
+//!
+//! What a peer that hears nothing of us sends by itself does not count: data; its keepalives
+//! and window probes, which begin *before* what we await; its retransmissions. One thing looks
+//! like an answer and may be none: an acknowledgement that changes only the window, which a
+//! kernel also sends when its program reads. When the first answer is such a one, the question
+//! is asked once more, with an octet, and that has to be answered. What remains: an
+//! acknowledgement that left the peer before our question reached it counts, so an answer may
+//! be older than the question by one way across the network and a delayed ACK (40 to 200 ms).
+//! A middle box that keeps connections for the peer, or resets them for it, answers for it.
+//!
+//! A forged answer has to hit numbers of which the forger knows nothing: `snd_una` exactly or
+//! within two windows after it, and the same with `rcv_nxt`. A reset has to hit exactly.
+//!
+//! # What is not asked
+//!
+//! Flows that are not established yet, listening sockets, and those whose segments are signed
+//! (TCP-MD5, TCP-AO): peers drop what is unsigned. Flows bound to a link by name, or in a VRF,
+//! are not found. Where the kernel spreads flows over several routes by their ports
+//! (`fib_multipath_hash_policy` 1), a raw segment may leave by another route than its flow's.
+
+mod history;
+mod proof;
+mod segment;
+mod socket;
+
+use std::collections::HashMap;
+
+use detector_ebpf::Sequences;
+use nix::{
+    errno::Errno,
+    sys::{
+        epoll::{Epoll, EpollEvent, EpollFlags},
+        resource::{Resource, getrlimit},
+    },
+};
+use tracing::{debug, warn};
+
+use self::{
+    history::History,
+    segment::{Heard, Kind, Question},
+    socket::RawSocket,
+};
+pub use self::{
+    history::{LEAST_SPACING, PLAIN_SPACING},
+    proof::{KeepaliveProofError, prove},
+};
+use super::{Order, report::Report, waiting::Waiting};
+use crate::{
+    clock,
+    core::{FlowId, ProbeAnswer, ProbeId, ProbeTarget, Time},
+    netns::Namespaces,
+    source::ebpf::{SequenceReader, SequencesUnavailable},
+};
+
+/// Tokens of raw sockets have this bit, those of connects have not.
+pub(super) const TOKEN: u64 = 1 << 62;
+
+/// `include/net/tcp_states.h`
+const TCP_SYN_SENT: u8 = 2;
+const TCP_SYN_RECV: u8 = 3;
+const TCP_TIME_WAIT: u8 = 6;
+const TCP_CLOSE: u8 = 7;
+const TCP_LISTEN: u8 = 10;
+
+/// The keepalive segments that wait for an answer, one a flow at most.
+#[derive(Debug)]
+pub(super) struct Keepalives {
+    reader: Result<SequenceReader, Errno>,
+    namespaces: Namespaces,
+    waiting: Waiting<Asked>,
+    by_flow: HashMap<FlowId, u64>,
+    history: History,
+    max: usize,
+}
+
+#[derive(Debug)]
+struct Asked {
+    socket: RawSocket,
+    question: Question,
+    flow: FlowId,
+    probe: ProbeId,
+    target: ProbeTarget,
+    is_repeated: bool,
+}
+
+impl Keepalives {
+    /// Up to `most` at a time, and no more than this process may open.
+    pub(super) fn new(namespaces: Namespaces, most: usize) -> Self {
+        let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        Self {
+            reader: Err(Errno::EOPNOTSUPP),
+            namespaces,
+            waiting: Waiting::new(),
+            by_flow: HashMap::new(),
+            history: History::new(most),
+            // Beside those of connects, which take half.
+            max: usize::try_from(files / 8).map_or(most, |max| max.min(most)),
+        }
+    }
+
+    /// Loads the program that reads flows, which takes some milliseconds. Until then, and
+    /// where it cannot be had, no flow can be asked.
+    pub(super) fn load(&mut self) {
+        self.reader = SequenceReader::load().map_err(|error| unavailable(&error));
+    }
+
+    /// Asks on the flow, from its own network namespace. An error says that it was not asked.
+    pub(super) fn send(
+        &mut self,
+        epoll: &Epoll,
+        order: &Order,
+        flow: FlowId,
+        cookie: u64,
+        report: &mut Report,
+    ) -> Result<(), Errno> {
+        if let Some(&token) = self.by_flow.get(&flow) {
+            return self.send_again(token, order, flow, report);
+        }
+        if self.waiting.len() >= self.max {
+            return Err(Errno::EAGAIN);
+        }
+        let sent_at = clock::now();
+        let kind = self.history.next(flow, sent_at).ok_or(Errno::EAGAIN)?;
+        let (socket, question) = self.ask(flow, cookie, kind)?;
+        self.history.asked(flow, sent_at);
+        let token = TOKEN | self.waiting.next_token();
+        epoll.add(socket.socket(), EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+        report.sent(sent_at, order);
+        let asked = Asked {
+            socket,
+            question,
+            flow,
+            probe: order.probe,
+            target: order.target,
+            is_repeated: false,
+        };
+        let deadline = sent_at + order.give_up_after;
+        self.by_flow
+            .insert(flow, self.waiting.insert(deadline, asked));
+        Ok(())
+    }
+
+    /// Asks on a flow where an answer is waited for already: one answer will do for both.
+    fn send_again(
+        &mut self,
+        token: u64,
+        order: &Order,
+        flow: FlowId,
+        report: &mut Report,
+    ) -> Result<(), Errno> {
+        let sent_at = clock::now();
+        self.history.next(flow, sent_at).ok_or(Errno::EAGAIN)?;
+        let asked = self.waiting.get_mut(token).ok_or(Errno::EAGAIN)?;
+        if asked.target != order.target {
+            return Err(Errno::ESTALE);
+        }
+        asked.question = asked.question.with_octet();
+        asked.socket.send(&asked.question.segment())?;
+        asked.probe = order.probe;
+        self.history.asked(flow, sent_at);
+        report.sent(sent_at, order);
+        Ok(())
+    }
+
+    fn ask(&self, flow: FlowId, cookie: u64, kind: Kind) -> Result<(RawSocket, Question), Errno> {
+        let reader = self.reader.as_ref().map_err(|&errno| errno)?;
+        let ask = || ask(reader, flow, cookie, kind);
+        if flow.netns == 0 || flow.netns == self.namespaces.own() {
+            return ask();
+        }
+        let others = self.namespaces.others();
+        // It has gone since the probe was asked for.
+        let namespace = others.get(&flow.netns).ok_or(Errno::ENETUNREACH)?;
+        let asked = namespace.within(ask);
+        asked.map_err(|error| super::errno_of(&error))?
+    }
+
+    /// Something came for the question of this token.
+    pub(super) fn ready(&mut self, token: u64, at: Time, report: &mut Report) {
+        let token = token & !TOKEN;
+        let Some(asked) = self.waiting.get_mut(token) else {
+            return;
+        };
+        let Some(answer) = asked.hear() else {
+            return;
+        };
+        let (flow, probe, target) = (asked.flow, asked.probe, asked.target);
+        self.by_flow.remove(&flow);
+        if self.waiting.answer(token, at).is_some() {
+            report.answered(at, probe, target, answer);
+        }
+    }
+
+    /// Closes what was not answered in time.
+    pub(super) fn give_up(&mut self, now: Time) {
+        while let Some((_, asked)) = self.waiting.pop_expired(now) {
+            self.by_flow.remove(&asked.flow);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.waiting.deadline()
+    }
+}
+
+impl Asked {
+    /// Whether what came answers the question. What leaves it open is asked about, once.
+    fn hear(&mut self) -> Option<ProbeAnswer> {
+        let question = self.question;
+        for heard in self.socket.receive(|segment| question.hear(segment)) {
+            match heard {
+                Heard::Nothing => {}
+                Heard::Ack => return Some(ProbeAnswer::Ack),
+                Heard::Reset => return Some(ProbeAnswer::Reset),
+                Heard::PerhapsAck { window } => self.ask_again(window),
+            }
+        }
+        None
+    }
+
+    fn ask_again(&mut self, window: u32) {
+        if self.is_repeated {
+            return;
+        }
+        self.is_repeated = true;
+        self.question = self.question.again(window);
+        if let Err(errno) = self.socket.send(&self.question.segment()) {
+            debug!(flow = %self.flow, %errno, "cannot ask again what was answered in part");
+        }
+    }
+}
+
+/// In the flow's network namespace: reads where it stands, and sends the segment.
+fn ask(
+    reader: &SequenceReader,
+    flow: FlowId,
+    cookie: u64,
+    kind: Kind,
+) -> Result<(RawSocket, Question), Errno> {
+    let sequences = reader.read(&flow)?.ok_or(Errno::ENOTCONN)?;
+    check(&sequences, cookie)?;
+    let kind = if sequences.snd_wnd == 0 {
+        Kind::Octet
+    } else {
+        kind
+    };
+    let question = Question::new(flow, sequences, kind);
+    let socket = RawSocket::open(&flow, sequences.mark)?;
+    socket.ask(&question.segment())?;
+    Ok((socket, question))
+}
+
+/// Whether the socket is the one that is meant, and can be asked about.
+fn check(sequences: &Sequences, cookie: u64) -> Result<(), Errno> {
+    // The same addresses and ports, used again.
+    if cookie != 0 && sequences.cookie != cookie {
+        return Err(Errno::ESTALE);
+    }
+    match sequences.tcp_state {
+        0 | TCP_SYN_SENT | TCP_SYN_RECV | TCP_TIME_WAIT | TCP_CLOSE | TCP_LISTEN => {
+            return Err(Errno::ENOTCONN);
+        }
+        _ => {}
+    }
+    match segment::can_speak(sequences) {
+        true => Ok(()),
+        false => Err(Errno::EOPNOTSUPP),
+    }
+}
+
+fn unavailable(error: &SequencesUnavailable) -> Errno {
+    warn!(
+        "flows cannot be asked by keepalive segments: {error}; peers are asked by TCP connects \
+         and neighbour probes alone"
+    );
+    error.errno()
+}

@@ -1,0 +1,135 @@
+//! The raw socket of one question: it sends the segment, and hears that flow's answers alone.
+//!
+//! The kernel gives a raw socket a copy of each segment from the host that it is connected to.
+//! The filter takes of them only those of the flow that carry no data, so that a busy flow
+//! wakes nobody; the socket is open while the question waits.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd as _,
+};
+
+use nix::{
+    errno::Errno,
+    libc::{
+        BPF_ADD, BPF_ALU, BPF_B, BPF_H, BPF_IMM, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K,
+        BPF_LD, BPF_LDX, BPF_LEN, BPF_LSH, BPF_MISC, BPF_MSH, BPF_RET, BPF_RSH, BPF_TAX, BPF_X,
+    },
+    sys::socket::{MsgFlags, recv, send},
+};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+
+use crate::{core::FlowId, source::probe::errno_of};
+
+/// Two headers with all their options: what is longer carries data.
+const PACKET: usize = 128;
+
+/// Segments that are taken at a time; more of them wake again.
+const AT_A_TIME: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct RawSocket {
+    socket: Socket,
+    is_v4: bool,
+}
+
+impl RawSocket {
+    /// Opens one for this flow in the calling thread's network namespace, routed by `mark` as
+    /// the flow itself is. Needs CAP_NET_RAW, and for a mark CAP_NET_ADMIN.
+    pub(super) fn open(flow: &FlowId, mark: u32) -> Result<Self, Errno> {
+        let open = || -> io::Result<Self> {
+            let is_v4 = flow.remote.is_ipv4();
+            let domain = if is_v4 { Domain::IPV4 } else { Domain::IPV6 };
+            let socket = Socket::new(domain, Type::RAW.nonblocking(), Some(Protocol::TCP))?;
+            socket.attach_filter(&answers_only(flow))?;
+            if mark != 0 {
+                socket.set_mark(mark)?;
+            }
+            let host = |addr: IpAddr| SocketAddr::new(addr, 0).into();
+            socket.bind(&host(flow.local.ip()))?;
+            socket.connect(&host(flow.remote.ip()))?;
+            Ok(Self { socket, is_v4 })
+        };
+        open().map_err(|error| errno_of(&error))
+    }
+
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Forgets what came before the question, and asks.
+    pub(super) fn ask(&self, segment: &[u8]) -> Result<(), Errno> {
+        self.receive(|_| ());
+        self.send(segment)
+    }
+
+    pub(super) fn send(&self, segment: &[u8]) -> Result<(), Errno> {
+        send(self.socket.as_raw_fd(), segment, MsgFlags::MSG_DONTWAIT).map(drop)
+    }
+
+    /// What `hear` makes of each of the segments that wait, from its TCP header on. Errors are
+    /// the network's word ("unreachable"), and no answer.
+    pub(super) fn receive<T>(&self, hear: impl Fn(&[u8]) -> T) -> Vec<T> {
+        let mut packet = [0; PACKET];
+        let mut heard = Vec::new();
+        for _ in 0..AT_A_TIME {
+            // Of a longer packet, which the filter does not let pass, the length would say so.
+            match recv(self.socket.as_raw_fd(), &mut packet, MsgFlags::MSG_TRUNC) {
+                Ok(length) => heard.extend(packet.get(..length).map(|all| hear(self.tcp(all)))),
+                Err(Errno::EAGAIN) => break,
+                Err(_) => {}
+            }
+        }
+        heard
+    }
+
+    /// Without the IP header, which only IPv4's raw sockets give.
+    fn tcp<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
+        let length = match (self.is_v4, packet.first()) {
+            (true, Some(first)) => usize::from(first & 15) * 4,
+            _ => 0,
+        };
+        packet.get(length..).unwrap_or_default()
+    }
+}
+
+/// Lets pass the flow's segments without data, SYN and FIN: acknowledgements and resets. A
+/// raw socket's filter sees an IPv4 packet with its header (`raw_rcv` in net/ipv4/raw.c), an
+/// IPv6 packet without (`rawv6_rcv` in net/ipv6/raw.c).
+fn answers_only(flow: &FlowId) -> Vec<SockFilter> {
+    const SYN_FIN: u32 = 0x03;
+    const RST: u32 = 0x04;
+    const ACK: u32 = 0x10;
+    let instruction = |code: u32, jt, jf, k: u32| SockFilter::new(code as u16, jt, jf, k);
+    let load = |size: u32, at: u32| instruction(BPF_LD | size | BPF_IND, 0, 0, at);
+    let is = |value: u32, jt, jf| instruction(BPF_JMP | BPF_JEQ | BPF_K, jt, jf, value);
+    let has = |bits: u32, jt, jf| instruction(BPF_JMP | BPF_JSET | BPF_K, jt, jf, bits);
+    let start = match flow.remote.is_ipv4() {
+        true => instruction(BPF_LDX | BPF_B | BPF_MSH, 0, 0, 0),
+        false => instruction(BPF_LDX | BPF_IMM, 0, 0, 0),
+    };
+    let (from, to) = (flow.remote.port(), flow.local.port());
+    vec![
+        // X is where the TCP header starts.
+        start,
+        load(BPF_H, 0),
+        is(from.into(), 0, 13),
+        load(BPF_H, 2),
+        is(to.into(), 0, 11),
+        load(BPF_B, 13),
+        has(SYN_FIN, 9, 0),
+        has(RST, 9, 0),
+        has(ACK, 0, 7),
+        // A becomes where the data starts, in X, to be compared with the length.
+        load(BPF_B, 12),
+        instruction(BPF_ALU | BPF_RSH | BPF_K, 0, 0, 4),
+        instruction(BPF_ALU | BPF_LSH | BPF_K, 0, 0, 2),
+        instruction(BPF_ALU | BPF_ADD | BPF_X, 0, 0, 0),
+        instruction(BPF_MISC | BPF_TAX, 0, 0, 0),
+        instruction(BPF_LD | BPF_LEN, 0, 0, 0),
+        instruction(BPF_JMP | BPF_JEQ | BPF_X, 1, 0, 0),
+        instruction(BPF_RET | BPF_K, 0, 0, 0),
+        instruction(BPF_RET | BPF_K, 0, 0, u32::MAX),
+    ]
+}

@@ -1,0 +1,102 @@
+//! What is written for people names what the code has: reasons, verdicts, settings, metrics.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use detector_user::{
+    config::{
+        Config,
+        keys::{Value, find},
+    },
+    core::{Reason, Verdict},
+};
+
+const RULE: &str = include_str!("../../docs/rule.md");
+const ALERTS: &str = include_str!("../../deploy/prometheus/detector-rules.yml");
+
+/// The rows of the table under a heading, cell by cell; the rule and the header are left out.
+fn rows<'a>(text: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
+    let (_, after) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = after.split("\n## ").next().unwrap();
+    let lines = section.lines().filter_map(|line| line.strip_prefix("| "));
+    lines
+        .map(|line| line.trim_end_matches(" |").split(" | ").collect())
+        .skip(1)
+        .collect()
+}
+
+/// The words between backquotes.
+fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+fn first_words(heading: &str) -> BTreeSet<&'static str> {
+    let rows = rows(RULE, heading);
+    rows.iter().flat_map(|row| quoted(row[0])).collect()
+}
+
+#[test]
+fn every_reason_and_verdict_is_explained_and_no_other() {
+    let reasons = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(first_words("Reasons"), reasons);
+    let verdicts = Verdict::ALL
+        .iter()
+        .map(|verdict| verdict.as_str())
+        .collect();
+    assert_eq!(first_words("Verdicts"), verdicts);
+}
+
+#[test]
+fn the_numbers_of_settings_are_their_defaults() {
+    let mut compared = 0;
+    for row in rows(RULE, "Numbers") {
+        let [_, value, name] = row[..] else {
+            panic!("{row:?}")
+        };
+        let Some(setting) = name.strip_prefix("setting ") else {
+            assert!(name.starts_with("constant `"), "{name}");
+            continue;
+        };
+        let setting = setting.trim_matches('`');
+        let Some(key) = find(setting) else {
+            continue;
+        };
+        let default = match key.get(&Config::default()) {
+            Value::Text(text) => text,
+            Value::Integer(number) => number.to_string(),
+            other => panic!("{setting} is no number: {other:?}"),
+        };
+        assert_eq!(default, value.replace(' ', ""), "{setting}");
+        compared += 1;
+    }
+    assert!(compared >= 4, "{compared}");
+}
+
+/// The names of metrics in the expressions of the alerts.
+fn metrics_of_alerts() -> BTreeSet<&'static str> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = ALERTS.split(|c| !is_name(c));
+    let prefixed = |word: &&str| word.starts_with("detector_") || word.starts_with("rustfs_");
+    words.filter(prefixed).collect()
+}
+
+#[test]
+fn alerts_ask_for_metrics_that_there_are() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve/metrics");
+    let mut source = String::new();
+    for file in fs::read_dir(directory).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            source += &fs::read_to_string(path).unwrap();
+        }
+    }
+    let metrics = metrics_of_alerts();
+    assert!(metrics.len() > 20, "{metrics:?}");
+    for metric in metrics {
+        let whole = metric.strip_suffix("_bucket").unwrap_or(metric);
+        let short = whole.strip_prefix("detector_").unwrap_or(whole);
+        let is_there = [whole, short].map(|name| source.contains(&format!("\"{name}\"")));
+        assert!(is_there.contains(&true), "{metric} is not exported");
+    }
+}

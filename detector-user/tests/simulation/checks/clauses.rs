@@ -1,0 +1,44 @@
+//! What is explained is the rule: its clauses hold, all of them, where a peer is found dead, and
+//! nowhere else.
+
+use std::collections::BTreeMap;
+
+use detector_user::core::{ClauseLine, Explanation, Time, Verdict};
+
+use super::Checks;
+
+/// Whether the core tells the clauses of its rule: one that tells none is wrong then.
+const TOLD: bool = false;
+
+impl Checks {
+    /// The clauses as they are explained with a state that is published.
+    pub fn clauses(&mut self, now: Time, explanation: &Explanation) {
+        let Explanation { state, clauses, .. } = explanation;
+        if clauses.is_empty() {
+            if TOLD {
+                self.broken("the rule is explained", format!("{state:?}"));
+            }
+            return;
+        }
+        let holds = by_address(clauses).values().all(|holds| *holds);
+        let dead = state.verdict == Verdict::Dead;
+        // A death outlasts what led to it: of an older one only that it was found is known.
+        let is_new = dead && state.changed_at == now;
+        if (holds && !dead) || (is_new && !holds) {
+            let what = format!("{state:?}\n{clauses:#?}");
+            self.broken(
+                "a peer is Dead where all clauses hold, and only there",
+                what,
+            );
+        }
+    }
+}
+
+/// Whether all clauses of each address hold.
+fn by_address(clauses: &[ClauseLine]) -> BTreeMap<std::net::IpAddr, bool> {
+    let mut addresses = BTreeMap::new();
+    for clause in clauses {
+        *addresses.entry(clause.address).or_insert(true) &= clause.holds;
+    }
+    addresses
+}

@@ -1,0 +1,163 @@
+//! What is true of the cluster, whatever the core believes.
+
+use std::{collections::VecDeque, time::Duration};
+
+use detector_user::core::Time;
+
+use super::{Checks, HISTORY};
+
+/// What something that arrives from a host proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// That its card answers.
+    Link,
+    /// That segments come from it.
+    Received,
+    /// That its kernel has received what we sent.
+    Host,
+}
+
+impl Layer {
+    const COUNT: usize = 3;
+}
+
+/// What is true of one host.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Truth {
+    pub(super) cut_since: Option<Time>,
+    pub(super) cuts: u32,
+    pub(super) past: VecDeque<(Time, Time)>,
+    /// What arrived that proves so much, and no more.
+    pub(super) heard: [VecDeque<Time>; Layer::COUNT],
+    /// When the daemon itself first asked it.
+    pub(super) asked_since: Option<Time>,
+    /// When its path or program was last in trouble.
+    pub(super) trouble: Option<Time>,
+    pub(super) in_trouble: bool,
+    pub(super) dead: bool,
+    pub(super) dead_at: Option<Time>,
+    pub(super) returned_at: Option<Time>,
+    pub(super) looks: u32,
+}
+
+impl Truth {
+    fn answers(&self) -> impl Iterator<Item = &Time> {
+        self.heard[Layer::Host as usize].iter()
+    }
+}
+
+impl Checks {
+    pub fn heard(&mut self, host: usize, at: Time, layer: Layer) {
+        let heard = &mut self.hosts[host].heard[layer as usize];
+        if heard.len() == HISTORY {
+            heard.pop_front();
+        }
+        heard.push_back(at);
+    }
+
+    pub fn own_trouble(&mut self, from: Time, until: Time) {
+        if self.own.len() == HISTORY {
+            self.own.pop_front();
+        }
+        self.own.push_back((from, until));
+    }
+
+    pub fn troubled(&mut self, host: usize, now: Time, is: bool) {
+        let truth = &mut self.hosts[host];
+        if is || truth.in_trouble {
+            truth.trouble = Some(now);
+        }
+        truth.in_trouble = is;
+    }
+
+    pub fn is_cut(&self, host: usize) -> bool {
+        self.hosts[host].cut_since.is_some()
+    }
+
+    pub fn is_this_cut(&self, host: usize, cut: u32) -> bool {
+        self.is_cut(host) && self.hosts[host].cuts == cut
+    }
+
+    pub fn cut_since(&self, host: usize) -> Option<Time> {
+        self.hosts[host].cut_since
+    }
+
+    pub fn cut_begins(&mut self, host: usize, now: Time) -> u32 {
+        self.stats.cuts += 1;
+        let truth = &mut self.hosts[host];
+        truth.cut_since = Some(now);
+        truth.cuts += 1;
+        truth.cuts
+    }
+
+    /// Says which cut it was.
+    pub fn cut_ends(&mut self, host: usize, now: Time) -> u32 {
+        let truth = &mut self.hosts[host];
+        if let Some(since) = truth.cut_since.take() {
+            if truth.past.len() == HISTORY {
+                truth.past.pop_front();
+            }
+            truth.past.push_back((since, now));
+        }
+        truth.returned_at = Some(now);
+        truth.cuts
+    }
+
+    /// How long before `now` the host, or this machine, was last in trouble other than by
+    /// being cut off.
+    pub fn calm_for(&self, host: usize, now: Time) -> Duration {
+        let truth = &self.hosts[host];
+        if truth.in_trouble {
+            return Duration::ZERO;
+        }
+        let trouble = truth.trouble.map_or(Duration::MAX, |at| now.since(at));
+        let since = truth.past.iter().map(|(_, end)| now.since(*end)).min();
+        trouble.min(since.unwrap_or(Duration::MAX))
+    }
+
+    pub fn own_trouble_since(&self, from: Time) -> bool {
+        self.own.iter().any(|(_, until)| *until >= from)
+    }
+
+    /// Whether anything arrived that proves so much and no more.
+    pub fn heard_since(&self, host: usize, layer: Layer, from: Time) -> bool {
+        let heard = &self.hosts[host].heard[layer as usize];
+        heard.iter().any(|at| *at > from)
+    }
+
+    /// When the host last acknowledged something, which is a reason not to find it dead.
+    pub fn last_answer(&self, host: usize) -> Option<Time> {
+        self.hosts[host].answers().max().copied()
+    }
+
+    pub(super) fn last_answer_before(&self, host: usize, at: Time) -> Option<Time> {
+        let before = |answer: &&Time| **answer <= at;
+        self.hosts[host].answers().filter(before).max().copied()
+    }
+
+    /// Since when the daemon itself has asked it.
+    pub fn asked_since(&self, host: usize) -> Option<Time> {
+        self.hosts[host].asked_since
+    }
+
+    /// There is another daemon, which has asked nobody and found nobody dead.
+    pub fn daemon_restarted(&mut self) {
+        for truth in &mut self.hosts {
+            (truth.dead, truth.dead_at, truth.asked_since) = (false, None, None);
+        }
+    }
+
+    pub fn was_cut_since(&self, host: usize, from: Time) -> bool {
+        let mut past = self.hosts[host].past.iter();
+        self.is_cut(host) || past.any(|(_, until)| *until >= from)
+    }
+
+    /// How many cuts there were, with the one that is.
+    pub fn cuts(&self, host: usize) -> u32 {
+        self.hosts[host].cuts
+    }
+
+    pub fn found_dead(&self, host: usize) -> bool {
+        self.hosts[host].dead
+    }
+}

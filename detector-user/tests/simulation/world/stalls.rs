@@ -1,0 +1,252 @@
+//! Connections that are stuck while their peer lives: told, ended, and no others ended.
+
+use std::time::Duration;
+
+use detector_user::core::{FlowId, Reason, Time, Verdict};
+
+use super::{Event, START, World};
+use crate::{checks::BLUR, script::Fault, tcp::Phase, ticks::ms};
+
+/// A stalled flow is told by then: three time-outs and two seconds, and what it takes to look.
+const TOLD_WITHIN: Duration = ms(3000);
+
+/// And ended by then: five seconds, and what it takes to look and to do it.
+const ENDED_WITHIN: Duration = ms(5500);
+
+/// By then the program has dialled again, and it has shown whether the new connection works.
+const OVER_WITHIN: Duration = ms(11_000);
+
+/// The shortest time without progress that may be called a stall.
+const STALLED: Duration = ms(2000);
+
+/// Calls that wait for a host that was started anew end so soon after it answers.
+const RESTARTED: Duration = ms(2000);
+
+/// A flow that cannot but stall, and what of it is looked at next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stall {
+    fault: usize,
+    host: usize,
+    flow: usize,
+    cookie: u64,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Told,
+    Ended,
+    Over,
+}
+
+impl World {
+    /// Which flows stall, now that this fault begins.
+    pub(super) fn expect_stalls(&mut self, fault: usize) {
+        let Some(host) = self.script.faults[fault].fault.host() else {
+            return;
+        };
+        if !self.is_calm(host) {
+            return;
+        }
+        let stalls: Vec<_> = (0..self.flows.len())
+            .filter(|flow| self.flows[*flow].host == host && self.stalls_by(fault, *flow))
+            .map(|flow| Stall {
+                fault,
+                host,
+                flow,
+                cookie: self.flows[flow].sender.cookie,
+                stage: Stage::Told,
+            })
+            .collect();
+        for stall in stalls {
+            let after = TOLD_WITHIN + self.flows[stall.flow].work.every;
+            self.queue
+                .push(self.now + after, Event::CheckStall { stall });
+        }
+    }
+
+    fn stalls_by(&self, fault: usize, flow: usize) -> bool {
+        let flow = &self.flows[flow];
+        let is_hit = match self.script.faults[fault].fault {
+            Fault::FlowHole { .. } => flow.hole.is_some(),
+            Fault::LargeLost { over, .. } => flow.work.size > over,
+            Fault::PathLost { .. } => flow.is_misled(),
+            _ => false,
+        };
+        is_hit && flow.is_busy()
+    }
+
+    pub(super) fn check_stall(&mut self, mut stall: Stall) {
+        if !self.is_only_fault(stall.fault) {
+            return;
+        }
+        let next = match stall.stage {
+            Stage::Told => {
+                self.check_told(stall);
+                Some((Stage::Ended, ENDED_WITHIN - TOLD_WITHIN))
+            }
+            Stage::Ended => {
+                self.check_stall_ended(stall);
+                Some((Stage::Over, OVER_WITHIN - ENDED_WITHIN))
+            }
+            Stage::Over => {
+                self.check_over(stall);
+                None
+            }
+        };
+        if let Some((stage, after)) = next {
+            stall.stage = stage;
+            self.queue
+                .push(self.now + after, Event::CheckStall { stall });
+        }
+    }
+
+    fn check_told(&mut self, stall: Stall) {
+        let Some(state) = self.states[stall.host].clone() else {
+            return;
+        };
+        if !self.is_stuck(stall) {
+            return;
+        }
+        self.checks.stats.stalls += 1;
+        let told = matches!(
+            state.reason,
+            Reason::FlowsStalled | Reason::LargeSegmentsLost
+        );
+        if state.verdict != Verdict::Degraded || !told || state.stalled_flows == 0 {
+            self.checks
+                .broken("a stalled flow is told", format!("{stall:?}: {state:?}"));
+            self.explain_violation(stall.host);
+        }
+    }
+
+    fn check_stall_ended(&mut self, stall: Stall) {
+        if !self.script.settings.destroy_sockets {
+            return;
+        }
+        if self.is_stuck(stall) {
+            let state = self.states[stall.host].clone();
+            self.checks
+                .broken("a stalled flow is ended", format!("{stall:?}: {state:?}"));
+            self.explain_violation(stall.host);
+        } else {
+            self.checks.stats.freed += 1;
+        }
+    }
+
+    /// A hole is gone with its connection; where large segments are lost, a new one stalls as well.
+    fn check_over(&mut self, stall: Stall) {
+        let Some(state) = self.states[stall.host].clone() else {
+            return;
+        };
+        let timed = self.script.faults[stall.fault];
+        let lasts = START + timed.at + timed.lasts > self.now;
+        let wrong = match timed.fault {
+            Fault::FlowHole { .. } => !self.is_stuck(stall) && state.verdict != Verdict::Alive,
+            Fault::LargeLost { .. } => lasts && state.reason != Reason::LargeSegmentsLost,
+            _ => false,
+        };
+        if wrong && self.script.settings.destroy_sockets {
+            self.checks.broken(
+                "what comes of a stalled flow is told",
+                format!("{stall:?}: {state:?}"),
+            );
+        }
+    }
+
+    /// It is still this connection, and still nothing is acknowledged.
+    fn is_stuck(&self, stall: Stall) -> bool {
+        let sender = &self.flows[stall.flow].sender;
+        sender.cookie == stall.cookie && sender.is_stalled_for(self.now, STALLED)
+    }
+
+    /// No other fault was near it, nor is.
+    pub(super) fn is_only_fault(&self, index: usize) -> bool {
+        let (host, at) = {
+            let timed = self.script.faults[index];
+            (timed.fault.host(), timed.at)
+        };
+        let (from, now) = (at.saturating_sub(ms(5000)), self.now.since(START));
+        let mut others = self.script.faults.iter().enumerate();
+        !others.any(|(other, timed)| {
+            let concerns = timed.fault.host().is_none() || timed.fault.host() == host;
+            let starts = match timed.fault {
+                Fault::PowerOff { start, .. } => start,
+                _ => Duration::ZERO,
+            };
+            let until = timed.at + timed.lasts + starts;
+            other != index && concerns && timed.at <= now && until >= from
+        })
+    }
+
+    /// A host is back with another life: what it does not know any more ends soon.
+    pub(super) fn expect_ended(&mut self, fault: usize, host: usize) {
+        let interval = self.script.settings.idle_probe_interval;
+        let is_asked = !interval.is_zero() && interval <= ms(500);
+        if is_asked {
+            let life = self.hosts[host].life;
+            let event = Event::CheckEnded { fault, host, life };
+            self.queue.push(self.now + RESTARTED, event);
+        }
+    }
+
+    pub(super) fn check_ended(&mut self, fault: usize, host: usize, life: u32) {
+        let is_this = self.hosts[host].life == life && self.hosts[host].is_reachable();
+        if !is_this || !self.is_only_fault(fault) {
+            return;
+        }
+        let waits = |flow: &&crate::flow::Flow| {
+            let open = matches!(flow.sender.phase, Phase::Open | Phase::Closing);
+            flow.host == host && open && flow.life != life
+        };
+        self.checks.stats.restarts += 1;
+        if let Some(flow) = self.flows.iter().find(waits) {
+            let what = format!("{:?} of {}", flow.work, self.hosts[host].name);
+            self.checks
+                .broken("a call to a host that was started anew ends", what);
+        }
+    }
+
+    /// Sockets are to be destroyed: of a dead peer late enough, of a live one only what is stuck.
+    pub(super) fn judge_teardown(&mut self, host: usize, sockets: &[(FlowId, u64)]) {
+        if self.checks.found_dead(host) {
+            self.judge_death(host);
+            return;
+        }
+        let now = self.now;
+        let is_named = |flow: &crate::flow::Flow| {
+            let sender = &flow.sender;
+            sockets.contains(&(sender.id, sender.cookie)) && sender.phase != Phase::Closed
+        };
+        let mut named = self.flows.iter().filter(|flow| is_named(flow));
+        if let Some(flow) = named.find(|flow| !flow.sender.is_stalled_for(now, STALLED)) {
+            let what = format!("{:?} of {}", flow.sender, self.hosts[host].name);
+            self.checks
+                .broken("of a live peer only stalled flows are destroyed", what);
+        }
+    }
+
+    fn judge_death(&mut self, host: usize) {
+        let settings = &self.script.settings;
+        let (now, name) = (self.now, self.hosts[host].name.clone());
+        let since = |at: Option<Time>| at.map(|at| now.since(at));
+        let heard = since(self.checks.last_answer(host));
+        let asked = since(self.checks.asked_since(host));
+        let alive = self.hosts[host].off == 0;
+        let own = self.own_link_down + self.own_switch_down > 0;
+        let is_cut = !self.hosts[host].is_reachable();
+        let what = format!("{name}: answered {heard:?} ago, asked for {asked:?}");
+        let rule = if heard.is_some_and(|heard| heard + BLUR < settings.destroy_delay) {
+            "nothing is destroyed before the destroy delay"
+        } else if asked.is_none_or(|asked| asked + BLUR < settings.detection_time) {
+            "nothing is destroyed before the daemon has asked for a detection time"
+        } else if alive && self.is_usurped(host) {
+            "nothing is destroyed while another card has the address"
+        } else if own && !is_cut && !self.seems_dead_by_our_fault(host) {
+            "nothing is destroyed while this node is cut off"
+        } else {
+            return;
+        };
+        self.checks.broken(rule, what);
+    }
+}

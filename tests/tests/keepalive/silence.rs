@@ -1,0 +1,145 @@
+//! What must not be taken for an answer.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    thread,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use detector_tests::{Cut, Loss, testbed};
+use detector_user::{
+    core::{ProbeAnswer, ProbeTarget},
+    source::{ebpf::SequenceReader, probe::LEAST_SPACING},
+};
+use socket2::{SockRef, TcpKeepalive};
+
+use super::{
+    A_WHILE, Asker, LIMIT, Pair, SHORT,
+    answers::{fill, nft},
+    pair, ready,
+};
+
+#[tokio::test]
+async fn a_cut_host_answers_nothing_until_it_is_back() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let lab = ready(2).await?;
+        let (us, peer) = (lab.host(1), lab.host(2));
+        let mut asker = Asker::on(us)?;
+        for cut in Cut::ALL {
+            let pair = pair(us, peer, peer.v4())?;
+            assert_eq!(asker.answer(pair.target).await?, ProbeAnswer::Ack);
+            lab.cut(&[2], cut)?;
+            tokio::time::sleep(LEAST_SPACING).await;
+            for _ in 0..2 {
+                let silent = asker.silence(pair.target).await;
+                silent.with_context(|| cut.as_str())?;
+            }
+            lab.heal(&[2])?;
+            assert_eq!(asker.answer(pair.target).await?, ProbeAnswer::Ack);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// All that we send is lost, and the peer goes on sending: data, which it sends again and
+/// again, and keepalives.
+#[tokio::test]
+async fn a_deaf_peer_that_sends_does_not_answer() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let lab = ready(2).await?;
+        let (us, peer) = (lab.host(1), lab.host(2));
+        let mut asker = Asker::on(us)?;
+        let Pair {
+            mut ours,
+            mut theirs,
+            target,
+        } = pair(us, peer, peer.v4())?;
+        let idle = pair(us, peer, peer.v4())?;
+        let every = Duration::from_secs(1);
+        let keepalive = TcpKeepalive::new().with_time(every).with_interval(every);
+        SockRef::from(&idle.theirs).set_tcp_keepalive(&keepalive)?;
+        let sender = thread::spawn(move || {
+            // Ends with the error that the end of the test brings, or the time-out.
+            while theirs.write_all(&[1; 1000]).is_ok() {
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let reader = thread::spawn(move || {
+            let (mut got, mut buffer) = (0, [0; 4096]);
+            while let Ok(length @ 1..) = ours.read(&mut buffer) {
+                got += length;
+            }
+            got
+        });
+        assert_eq!(asker.answer(target).await?, ProbeAnswer::Ack);
+        nft(peer, "input", "drop")?;
+        tokio::time::sleep(LEAST_SPACING).await;
+        for _ in 0..4 {
+            asker.silence(target).await?;
+            asker.silence(idle.target).await?;
+        }
+        peer.exec("nft", &["flush ruleset"])?;
+        assert_eq!(asker.answer(target).await?, ProbeAnswer::Ack);
+        assert_eq!(asker.answer(idle.target).await?, ProbeAnswer::Ack);
+        // Ends both: the sockets are the peer's and ours.
+        peer.exec("nft", &["flush ruleset"])?;
+        lab.cut(&[2], Cut::SilentDrop)?;
+        sender.join().expect("the sender panicked");
+        let got = reader.join().expect("the reader panicked");
+        println!("{got} bytes came while it was asked");
+        Ok(())
+    })
+    .await
+}
+
+/// All that we send is lost, and the peer's program reads what came before: its kernel tells
+/// us of each new window, by segments that look like answers.
+#[tokio::test]
+async fn a_new_window_is_no_answer() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let lab = ready(2).await?;
+        let (us, peer) = (lab.host(1), lab.host(2));
+        let mut asker = Asker::on(us)?;
+        let reader = SequenceReader::load()?;
+        let Pair {
+            mut ours,
+            mut theirs,
+            target,
+        } = pair(us, peer, peer.v4())?;
+        fill(&mut ours)?;
+        let window = || -> anyhow::Result<u32> {
+            let ProbeTarget::Flow { flow, .. } = target else {
+                unreachable!("a pair is a flow");
+            };
+            let read = us.within(|| reader.read(&flow))??;
+            Ok(read.context("the flow is gone")?.snd_wnd)
+        };
+        assert_eq!(window()?, 0);
+        // From here on no segment of ours gets there.
+        lab.drops(1, Some(Loss::AllFrom))?;
+        for share in [3, 1] {
+            let before = window()?;
+            assert_eq!(asker.first(target, SHORT).await?, 0);
+            // Now it makes room, while the question waits.
+            let mut room = vec![0; readable(&theirs)? / share];
+            theirs.read_exact(&mut room)?;
+            let quiet = asker.quiet(SHORT + A_WHILE).await;
+            quiet.with_context(|| format!("after 1 of {share}"))?;
+            assert_ne!(window()?, before, "the peer told of no window");
+            tokio::time::sleep(LEAST_SPACING).await;
+        }
+        lab.drops(1, None)?;
+        assert_eq!(asker.answer(target).await?, ProbeAnswer::Ack);
+        Ok(())
+    })
+    .await
+}
+
+/// How much there is to read.
+fn readable(stream: &TcpStream) -> anyhow::Result<usize> {
+    let mut buffer = vec![0; 16 << 20];
+    Ok(stream.peek(&mut buffer)?)
+}
