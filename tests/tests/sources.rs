@@ -1,10 +1,17 @@
 //! Each source by itself, and what `auto` makes of a machine that has less.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use detector_api::v1::{Event, Verdict};
 use detector_tests::{
     Cut, DaemonOptions, Lab, Scene, SceneOptions, Traffic, Via, peer::Kind, testbed,
+};
+use detector_user::{
+    core::{Bounds, Endpoint, MAX_ADDRESSES, PeerName},
+    source::{
+        Source as _,
+        ebpf::{EbpfOptions, EbpfSource},
+    },
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -49,6 +56,36 @@ async fn ebpf_without_btf() -> anyhow::Result<()> {
         let options = DaemonOptions::default().source("ebpf").args(["--no-btf"]);
         let scene = sees_a_cut_and_the_return(options, "ebpf").await?;
         scene.daemon.stop().await
+    })
+    .await
+}
+
+/// The kernel's map is made as large as the configuration's peers may need.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_address_of_five_thousand_peers_can_be_watched() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let bounds = Bounds::new(5_000);
+        let mut source = EbpfSource::load(&EbpfOptions {
+            max_watched: bounds.map_entries(),
+            ..EbpfOptions::default()
+        })?;
+        let endpoints = |peer: u32| {
+            let addresses = MAX_ADDRESSES as u32;
+            let hosts = (0..addresses).map(|n| Ipv4Addr::from_bits(peer * addresses + n));
+            let endpoint = |addr: Ipv4Addr| Endpoint {
+                addr: addr.into(),
+                port: 9000,
+            };
+            hosts.map(endpoint).collect::<Vec<_>>()
+        };
+        let name = |peer: u32| PeerName::from_canonical(&format!("http://node{peer}:9000"));
+        let mut peers: BTreeMap<_, _> = (0..5_000).map(|n| (name(n), endpoints(n))).collect();
+        source.watch(&peers)?;
+
+        peers.insert(name(5_000), endpoints(5_000));
+        let refused = source.watch(&peers).expect_err("the map is full");
+        assert!(refused.to_string().contains("max_peers"), "{refused}");
+        Ok(())
     })
     .await
 }

@@ -21,6 +21,7 @@ mod namespaces;
 mod outlets;
 mod signals;
 mod tasks;
+mod watching;
 
 use std::{future::pending, time::Duration};
 
@@ -32,7 +33,7 @@ use self::{layout::Layout, namespaces::LookedAt, outlets::Outlets};
 use crate::{
     clock,
     config::Config,
-    core::{Effect, OperationReport, PeerState, Signal, Verdict},
+    core::{Effect, OperationReport, PeerState, Signal},
     effect::{destroy::Destroyer, protect::Protection},
     insight::Correlations,
     netns::Following,
@@ -84,6 +85,7 @@ pub async fn run(
     let network = tasks::network(signal_sender.clone(), bounds);
     let destroyer = Destroyer::spawn(signal_sender.clone(), namespaces.clone(), bounds)
         .context("cannot destroy the kernel's sockets")?;
+    tasks::allow_open_files(bounds);
     let prober = Prober::start(signal_sender.clone(), namespaces.clone(), bounds)
         .context("cannot probe the peers")?;
     let finder = tasks::find_peers(&config, signal_sender)?;
@@ -246,43 +248,6 @@ impl Driver {
         self.detector.handle_signal(clock::now(), signal);
     }
 
-    fn watch(&mut self) {
-        self.protection.watch(&self.watched);
-        let refused = self.source.watch(&self.watched).err();
-        // Said once, not with each attempt.
-        if let Some(error) = &refused
-            && !self.unwatched
-        {
-            warn!(
-                error = format!("{error:#}"),
-                "the source keeps watching what it did before; trying again"
-            );
-        }
-        self.unwatched = refused.is_some();
-    }
-
-    fn watch_network(&self) {
-        if let Some(network) = &self.network {
-            let endpoints = self.watched.values().flatten();
-            network.watch(endpoints.map(|endpoint| endpoint.addr).collect());
-        }
-    }
-
-    /// Is it the peer, or are we isolated? The kernel may be late to tell of a lost carrier.
-    fn check_links(&self, state: &PeerState) {
-        if let (Verdict::Suspect, Some(network)) = (state.verdict, &self.network) {
-            network.check_links();
-        }
-    }
-
-    /// Who has just died may be elsewhere by now.
-    fn look_up(&self, state: &PeerState) {
-        let before = self.outlets.last(&state.peer).map(|last| last.verdict);
-        if state.verdict == Verdict::Dead && before != Some(Verdict::Dead) {
-            self.names.look_up(&state.peer);
-        }
-    }
-
     fn request(&mut self, request: Request) {
         let now = clock::now();
         // A client that no longer waits for its answer is no error.
@@ -352,10 +317,7 @@ impl Driver {
     }
 
     fn carry_out(&mut self) {
-        if std::mem::take(&mut self.watch_due) {
-            self.watch();
-            self.watch_network();
-        }
+        self.tell_who_watches();
         while let Some(effect) = self.detector.poll_effect() {
             match effect {
                 Effect::ReadSockets { peer, addr } => self.reader.request(peer, addr),

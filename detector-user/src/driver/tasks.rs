@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
@@ -84,6 +85,25 @@ pub(super) fn list_tuned(sockets: Option<TunedSockets>, reply: oneshot::Sender<V
         // A client that no longer waits for its answer is no error.
         let _ = reply.send(list);
     });
+}
+
+/// Has the kernel allow as many open files as probes may need, as far as it may.
+pub(super) fn allow_open_files(bounds: Bounds) {
+    let needed = bounds.open_files() as u64;
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let wanted = needed.min(hard).max(soft);
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).map(|()| wanted)
+    });
+    match raised {
+        Ok(allowed) if allowed < needed => warn!(
+            allowed,
+            needed,
+            "with fewer open files (LimitNOFILE in the unit, ulimit -Hn) fewer peers are probed \
+             at a time than max_peers may need"
+        ),
+        Ok(_) => {}
+        Err(error) => warn!(%error, "cannot raise the limit of open files (RLIMIT_NOFILE)"),
+    }
 }
 
 /// Starts what finds the peers: the resolver of the configured names, or, with none

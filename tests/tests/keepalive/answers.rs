@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use detector_tests::{Host, testbed};
 use detector_user::{
-    core::{ProbeAnswer, ProbeTarget},
+    core::{Bounds, ProbeAnswer, ProbeTarget},
     netns::{Namespace, Namespaces},
     source::probe::{LEAST_SPACING, Prober},
 };
@@ -260,8 +260,13 @@ async fn a_flow_of_another_namespace_is_asked_from_there() -> anyhow::Result<()>
         let netns = namespace.id();
         let others = [(netns, Arc::new(namespace))].into();
         let (sender, signals) = channel(16);
-        let start =
-            move || -> anyhow::Result<_> { Ok(Prober::start(sender, Namespaces::fixed(others)?)?) };
+        let start = move || -> anyhow::Result<_> {
+            Ok(Prober::start(
+                sender,
+                Namespaces::fixed(others)?,
+                Bounds::new(4),
+            )?)
+        };
         let mut asker = Asker {
             prober: us.within(start)??,
             signals,

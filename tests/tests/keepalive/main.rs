@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use detector_tests::{Host, Lab, testbed};
 use detector_user::{
-    core::{FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
+    core::{Bounds, FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
     netns::Namespaces,
     source::probe::{PLAIN_SPACING, Prober},
 };
@@ -42,7 +42,7 @@ impl Asker {
     fn on(host: &Host) -> anyhow::Result<Self> {
         let start = move || -> anyhow::Result<_> {
             let (sender, signals) = channel(1024);
-            let prober = Prober::start(sender, Namespaces::only_own()?)?;
+            let prober = Prober::start(sender, Namespaces::only_own()?, Bounds::new(4))?;
             Ok((prober, signals))
         };
         let (prober, signals) = host.within(start)??;

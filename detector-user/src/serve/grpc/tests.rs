@@ -30,8 +30,8 @@ use crate::{
     clock,
     core::{
         Bounds, Breaker, EventLine, Explanation, FlowEventKind, FlowId, FlowLine, FlowReading,
-        Mode, PeerName, PeerState, Reason, SilenceLine, SourceKind, TcpState, Trial, TrialError,
-        TrialOutcome, Verdict,
+        PeerName, PeerState, Reason, SilenceLine, SourceKind, TcpState, Trial, TrialError,
+        TrialOutcome, Verdict, testing::unknown,
     },
     effect::protect::Tuned,
     serve::bind,
@@ -47,29 +47,17 @@ fn peer(name: &str) -> PeerName {
 fn state(name: &str, verdict: Verdict, breaker: Breaker, revision: u64) -> PeerState {
     let now = clock::now();
     PeerState {
-        peer: peer(name),
         verdict,
         breaker,
         would_be_breaker: breaker,
         reason: Reason::RtoUnanswered,
-        isolated: false,
         generation: 3,
         revision,
-        mode: Mode::Enforce,
         addresses: vec![IpAddr::from([10, 0, 0, 4])],
         changed_at: now,
         last_heard: Some(now - 280 * MS),
-        detection_latency: None,
-        by_reports: false,
-        down_since: None,
-        srtt: None,
-        rtt_variance: None,
-        health: None,
         breaker_reason: Reason::RtoUnanswered,
-        stalled_flows: 0,
-        oldest_stall: None,
-        contested: false,
-        paths: Vec::new(),
+        ..unknown(name)
     }
 }
 

@@ -1,0 +1,56 @@
+//! Tells those who watch whom to watch.
+
+use tracing::warn;
+
+use super::Driver;
+use crate::{
+    core::{PeerState, Verdict},
+    source::Source as _,
+};
+
+impl Driver {
+    /// Tells them of changed peers, of many at once.
+    pub(super) fn tell_who_watches(&mut self) {
+        if std::mem::take(&mut self.watch_due) {
+            self.watch();
+            self.watch_network();
+        }
+    }
+
+    pub(super) fn watch(&mut self) {
+        self.protection.watch(&self.watched);
+        let refused = self.source.watch(&self.watched).err();
+        // Said once, not with each attempt.
+        if let Some(error) = &refused
+            && !self.unwatched
+        {
+            warn!(
+                error = format!("{error:#}"),
+                "the source keeps watching what it did before; trying again"
+            );
+        }
+        self.unwatched = refused.is_some();
+    }
+
+    fn watch_network(&self) {
+        if let Some(network) = &self.network {
+            let endpoints = self.watched.values().flatten();
+            network.watch(endpoints.map(|endpoint| endpoint.addr).collect());
+        }
+    }
+
+    /// Is it the peer, or are we isolated? The kernel may be late to tell of a lost carrier.
+    pub(super) fn check_links(&self, state: &PeerState) {
+        if let (Verdict::Suspect, Some(network)) = (state.verdict, &self.network) {
+            network.check_links();
+        }
+    }
+
+    /// Who has just died may be elsewhere by now.
+    pub(super) fn look_up(&self, state: &PeerState) {
+        let before = self.outlets.last(&state.peer).map(|last| last.verdict);
+        if state.verdict == Verdict::Dead && before != Some(Verdict::Dead) {
+            self.names.look_up(&state.peer);
+        }
+    }
+}
