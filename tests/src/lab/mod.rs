@@ -1,6 +1,7 @@
 //! Hosts as network namespaces behind a bridge namespace, and the ways to cut them off.
 
 mod command;
+mod faults;
 mod host;
 mod relay;
 mod sweep;
@@ -15,6 +16,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 
 pub use self::{
+    faults::{ArpCount, Inspection, Rules, Says, SecondCard, StandsIn, Stranger, Way},
     host::Host,
     switch::{Cut, CutMoment, Loss},
 };

@@ -75,7 +75,7 @@ impl Drop for Relay {
     }
 }
 
-fn tap(name: &str) -> anyhow::Result<SyncDevice> {
+pub(super) fn tap(name: &str) -> anyhow::Result<SyncDevice> {
     let tap = DeviceBuilder::new()
         .name(name)
         .layer(Layer::L2)
@@ -144,7 +144,8 @@ fn fd(end: &SyncDevice) -> BorrowedFd<'_> {
     end.as_fd()
 }
 
-fn receive(end: &SyncDevice) -> io::Result<Option<Vec<u8>>> {
+/// The next frame, if one has come.
+pub(super) fn receive(end: &SyncDevice) -> io::Result<Option<Vec<u8>>> {
     let mut frame = vec![0; FRAME_BYTES];
     match end.recv(&mut frame) {
         Ok(length) => {

@@ -128,6 +128,11 @@ impl Switch {
         })
     }
 
+    /// Where its ports are.
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     pub(super) fn cut(&self, ports: &[&str], cut: Cut) -> anyhow::Result<CutMoment> {
         let words = cut.link_words();
         let lines = ports
