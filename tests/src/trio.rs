@@ -205,6 +205,21 @@ pub async fn loops_to(
     Traffic::caller(lab.host(from), &format!("http://{to}"), &flags).await
 }
 
+/// Connections on which something was said once, and nothing is in flight.
+pub async fn idle(lab: &Lab, from: usize, to: usize, count: u32) -> anyhow::Result<Traffic> {
+    let count = count.to_string();
+    let flags = [&["--quiet", "--channels", &count][..], &UNTIMED].concat();
+    let idle = Traffic::caller(lab.host(from), &lab.host(to).url(), &flags).await?;
+    for wanted in 0..count.parse()? {
+        let is_idle = idle.event(0, SOON, |event| match event {
+            Event::Ok { channel, .. } => (*channel == wanted).then_some(()),
+            _ => None,
+        });
+        is_idle.await.context("an idle connection")?;
+    }
+    Ok(idle)
+}
+
 /// Flags of a gRPC client that gives up on nothing, and asks nothing by itself.
 pub const UNTIMED: [&str; 6] = [
     "--keepalive-interval",

@@ -13,7 +13,7 @@ use crate::LIMIT;
 
 const BOTH: &str = "http://both:9000";
 
-fn path<'a>(state: &'a PeerState, address: IpAddr) -> Option<&'a PathState> {
+fn path(state: &PeerState, address: IpAddr) -> Option<&PathState> {
     let address = address.to_string();
     state.paths.iter().find(|path| path.address == address)
 }

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use detector_api::v1::{Breaker, PeerState, Verdict};
 use detector_tests::{
-    Cut, Traffic, Trio, clock, testbed,
-    trio::{A_WHILE, SOON, UNTIMED},
+    Cut, Scene, SceneOptions, Traffic, Trio, clock,
+    peer::Event,
+    testbed,
+    trio::{SOON, UNTIMED},
 };
 
 use crate::LIMIT;
@@ -13,43 +16,76 @@ use crate::LIMIT;
 const RESTART: Duration = Duration::from_millis(300);
 
 /// Calls that wait for an answer of h2's, for 10 s each.
-async fn waiting(trio: &Trio) -> anyhow::Result<Traffic> {
+async fn waiting(scene: &Scene) -> anyhow::Result<Traffic> {
     let flags = [&["--kind", "wait", "--channels", "2"][..], &UNTIMED].concat();
-    Traffic::caller(trio.lab().host(1), &trio.peer(), &flags).await
+    Traffic::caller(scene.lab.host(1), &scene.lab.host(2).url(), &flags).await
 }
 
-/// Both of them return.
+/// Both of them return, dial again, and wait anew.
 async fn all_return(waiting: &Traffic, since_ns: u64) -> anyhow::Result<()> {
-    for channel in 0..2 {
+    for wanted in 0..2 {
         let returned = waiting.event(since_ns, SOON, |event| match event {
-            detector_tests::peer::Event::Error {
-                at_ns, channel: c, ..
-            } if *c == channel => Some(*at_ns),
+            Event::Error {
+                at_ns,
+                channel,
+                error,
+                ..
+            } if *channel == wanted => Some((*at_ns, error.clone())),
             _ => None,
         });
-        let after = clock::between(since_ns, returned.await?);
-        println!("waiting call {channel} returned {after:?} after the new host's first answer");
+        let (at_ns, error) = returned.await?;
+        let after = clock::between(since_ns, at_ns);
+        println!("waiting call {wanted} returned {after:?} after the first answer: {error}");
+        let again = waiting.event(at_ns, SOON, |event| match event {
+            Event::Ok { channel, .. } => (*channel == wanted).then_some(()),
+            _ => None,
+        });
+        again.await?;
     }
     Ok(())
+}
+
+/// h2's power fails for 300 ms; says when it is back.
+async fn restart(scene: &mut Scene) -> anyhow::Result<u64> {
+    let cut = scene.cut(2, Cut::SilentDrop)?;
+    scene.servers[0].process.kill().await?;
+    scene.lab.host(2).forgets_connections()?;
+    scene.servers[0] = Traffic::grpc_server(scene.lab.host(2)).await?;
+    let passed = clock::between(cut.at_ns, clock::now_ns());
+    tokio::time::sleep(RESTART.saturating_sub(passed)).await;
+    let back = scene.heal(2)?;
+    println!("back after {:?}", clock::between(cut.at_ns, back.at_ns));
+    Ok(back.at_ns)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_restarts_in_300_ms() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let mut trio = Trio::new().await?;
-        let calls = waiting(&trio).await?;
-        let cut = trio.scene.cut(2, Cut::SilentDrop)?;
-        trio.scene.servers[0].process.kill().await?;
-        trio.lab().host(2).forgets_connections()?;
-        trio.scene.servers[0] = Traffic::grpc_server(trio.lab().host(2)).await?;
-        let passed = clock::between(cut.at_ns, clock::now_ns());
-        tokio::time::sleep(RESTART.saturating_sub(passed)).await;
-        let back = trio.scene.heal(2)?;
-        println!("back after {:?}", clock::between(cut.at_ns, back.at_ns));
-        all_return(&calls, back.at_ns).await?;
-        trio.recovers(back.at_ns).await?;
-        trio.daemon().never_dead(&trio.other(), A_WHILE / 4).await?;
+        let calls = waiting(&trio.scene).await?;
+        let back = restart(&mut trio.scene).await?;
+        all_return(&calls, back).await?;
+        trio.recovers(back).await?;
         trio.scene.daemon.stop().await
+    })
+    .await
+}
+
+/// Nothing is ever in flight, so that no kernel has a question to ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_restarts_while_all_calls_wait() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let mut scene = Scene::new(SceneOptions::default()).await?;
+        let calls = waiting(&scene).await?;
+        scene.alive(2).await?;
+        let back = restart(&mut scene).await?;
+        all_return(&calls, back).await?;
+        let is_well = |state: &PeerState| {
+            state.verdict() == Verdict::Alive && state.breaker() == Breaker::Closed
+        };
+        let peer = scene.lab.host(2).url();
+        scene.daemon.await_state(&peer, SOON, is_well).await?;
+        scene.daemon.stop().await
     })
     .await
 }
@@ -59,7 +95,7 @@ async fn a_host_restarts_in_300_ms() -> anyhow::Result<()> {
 async fn the_address_moves_to_another_host() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let trio = Trio::with(4, Default::default()).await?;
-        let calls = waiting(&trio).await?;
+        let calls = waiting(&trio.scene).await?;
         let address = trio.lab().host(2).v4();
         trio.lab().host(2).gives_up(address)?;
         trio.lab().host(4).takes_over(address)?;

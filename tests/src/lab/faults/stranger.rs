@@ -24,7 +24,7 @@ use crate::{
 const OWN: [u8; 6] = [0x02, 0, 0, 0, 0, 0x66];
 const EVERYONE: [u8; 6] = [0xff; 6];
 const DEVICE: &str = "stranger";
-const CLAIM_EVERY: Duration = Duration::from_millis(100);
+const CLAIM_EVERY: Duration = Duration::from_millis(20);
 /// How long a turn lasts in which nothing came.
 const PAUSE: Duration = Duration::from_micros(500);
 
@@ -34,7 +34,7 @@ pub enum Says {
     /// Answers who asks for the address, as a fabric with ARP suppression: with the hardware
     /// address that the host has, or had.
     Answers { address: Ipv4Addr, is_at: [u8; 6] },
-    /// Tells everyone ten times a second that the address is at its own card (gratuitous ARP).
+    /// Tells everyone again and again that the address is at its own card (gratuitous ARP).
     Claims { address: Ipv4Addr },
 }
 
@@ -125,9 +125,11 @@ fn answer(frame: &[u8], address: Ipv4Addr, is_at: [u8; 6]) -> Option<Vec<u8>> {
     Some(arp(2, (is_at, address), (asker, asker_address.into())))
 }
 
-/// A gratuitous reply, which no one asked for.
+/// An announcement (RFC 5227): a request for the asker's own address.
 fn claim(address: Ipv4Addr) -> Vec<u8> {
-    arp(2, (OWN, address), (EVERYONE, address))
+    let mut frame = arp(1, (OWN, address), (EVERYONE, address));
+    frame[32..38].fill(0);
+    frame
 }
 
 fn arp(operation: u8, from: ([u8; 6], Ipv4Addr), to: ([u8; 6], Ipv4Addr)) -> Vec<u8> {
