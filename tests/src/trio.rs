@@ -91,7 +91,7 @@ impl Trio {
             self.daemon().await_since(since_ns, &peer, PROMPT, is_dead),
             self.daemon().never_dead(&other, A_WHILE),
         );
-        let dead = dead?;
+        let dead = dead.with_context(|| said(self.daemon(), &peer))?;
         report(self.daemon(), "dead", since_ns, &dead);
         self.ensure_reason(&dead, reasons)?;
         lives.context("the other peer")?;
@@ -110,7 +110,7 @@ impl Trio {
             self.daemon().never_dead(&peer, A_WHILE),
             self.daemon().never_dead(&other, A_WHILE),
         );
-        let degraded = degraded?;
+        let degraded = degraded.with_context(|| said(self.daemon(), &peer))?;
         report(self.daemon(), "degraded", since_ns, &degraded);
         lives.context("the degraded peer")?;
         other_lives.context("the other peer")?;
