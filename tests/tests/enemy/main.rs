@@ -1,6 +1,7 @@
 //! What others do to the evidence: on the link, before the daemon's start, and by the answers of
 //! a host that limits them.
 
+mod isolation;
 mod link;
 mod refusals;
 mod start;

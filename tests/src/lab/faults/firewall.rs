@@ -1,5 +1,7 @@
 //! What filters on a host (or a router) do.
 
+use std::net::Ipv4Addr;
+
 use super::Rules;
 use crate::Host;
 
@@ -73,6 +75,18 @@ impl Host {
             "chain input {{\n type filter hook input priority 0;\n \
              tcp dport != {open} {SYN} counter reject with icmp type port-unreachable\n}}\n"
         ))
+    }
+
+    /// It answers for the address, by ICMP, whoever connects to it through here or from here:
+    /// what the application sees is ECONNREFUSED.
+    pub fn refuses_for(&self, address: Ipv4Addr) -> anyhow::Result<Rules> {
+        let chain = |hook| {
+            format!(
+                "chain {hook} {{\n type filter hook {hook} priority 0;\n \
+                 ip daddr {address} {SYN} counter reject with icmp type port-unreachable\n}}\n"
+            )
+        };
+        self.filter(&["forward", "output"].map(chain).concat())
     }
 
     /// It sends one RST a second.
