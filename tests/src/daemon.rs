@@ -45,6 +45,8 @@ pub struct DaemonOptions {
     /// A configuration file's text, for what has no flag.
     pub config: Option<&'static str>,
     pub via: Via,
+    /// A file that it sees in place of /etc/hosts, and sees change.
+    pub hosts: Option<PathBuf>,
     /// For `--log`. The end of it helps to see why a test failed, so by default it is long.
     pub log: String,
     /// Whether a daemon that was not stopped shows the end of its log: what a test wants.
@@ -59,6 +61,7 @@ impl Default for DaemonOptions {
             args: Vec::new(),
             config: None,
             via: Via::Direct,
+            hosts: None,
             log: LOG.to_owned(),
             show_log: true,
         }
@@ -88,6 +91,11 @@ impl DaemonOptions {
 
     pub fn via(mut self, via: Via) -> Self {
         self.via = via;
+        self
+    }
+
+    pub fn hosts(mut self, file: &Path) -> Self {
+        self.hosts = Some(file.to_owned());
         self
     }
 }
@@ -159,7 +167,10 @@ impl Daemon {
     /// Starts the program alone, for tests of what it does before it is ready.
     pub fn spawn(host: &Host, options: &DaemonOptions, socket: &Path) -> anyhow::Result<Process> {
         mount_tracefs()?;
-        let mut command = via(host, options.via, &binary()?.to_string_lossy());
+        let mut command = match &options.hosts {
+            Some(hosts) => with_hosts(host, hosts, &binary()?),
+            None => via(host, options.via, &binary()?.to_string_lossy()),
+        };
         command.args(["run", "--socket"]).arg(socket);
         command.args(["--metrics", METRICS, "--source", &options.source]);
         command.args(["--output", "json", "--log", &options.log]);
@@ -424,6 +435,17 @@ fn via(host: &Host, via: Via, program: &str) -> Command {
             command
         }
     }
+}
+
+/// In a mount namespace of its own, where the file lies over /etc/hosts.
+fn with_hosts(host: &Host, file: &Path, program: &Path) -> Command {
+    let mut command = host.command("unshare");
+    command
+        .args(["--mount", "--", "sh", "-c"])
+        .arg(r#"mount --bind "$0" /etc/hosts && exec "$@""#)
+        .arg(file)
+        .arg(program);
+    command
 }
 
 /// The tracepoints' layouts are read there. It stays mounted: it is this machine's.

@@ -18,6 +18,7 @@ mod daemon;
 mod http;
 mod lab;
 mod log;
+mod names;
 pub mod peer;
 mod peers;
 mod process;
@@ -26,6 +27,7 @@ mod starve;
 pub mod stats;
 pub mod store;
 pub mod testbed;
+pub mod trio;
 mod watcher;
 pub mod words;
 
@@ -33,12 +35,17 @@ pub use self::{
     cgroup::{Cgroup, Joined},
     daemon::{Daemon, DaemonOptions, METRICS, Via, binary},
     http::get,
-    lab::{Cut, CutMoment, Host, Lab, Loss},
+    lab::{
+        ArpCount, Cut, CutMoment, Host, Inspection, Lab, Loss, Rules, Says, SecondCard, StandsIn,
+        Stranger, Way,
+    },
     log::Log,
+    names::Names,
     peers::{Traffic, dial},
     process::Process,
     scene::{Scene, SceneOptions},
     starve::Starvation,
+    trio::Trio,
     watcher::{Observed, Watcher},
 };
 

@@ -1,6 +1,7 @@
 //! Hosts as network namespaces behind a bridge namespace, and the ways to cut them off.
 
 mod command;
+mod faults;
 mod host;
 mod relay;
 mod sweep;
@@ -15,11 +16,13 @@ use std::{
 use anyhow::{Context as _, ensure};
 
 pub use self::{
+    faults::{ArpCount, Inspection, Rules, Says, SecondCard, StandsIn, Stranger, Way},
     host::Host,
     switch::{Cut, CutMoment, Loss},
 };
 use self::{
     host::{ROUTER, Side},
+    relay::Lateness,
     switch::Switch,
 };
 use crate::clock;
@@ -189,7 +192,23 @@ impl Lab {
     /// way.
     pub fn jitter(&self, host: usize, jitter: Duration) -> anyhow::Result<()> {
         let host = self.host(host);
-        self.switch_of(host).jitter(host.port(), jitter)
+        let late = Lateness {
+            jitter,
+            ..Lateness::default()
+        };
+        let late = (jitter > Duration::ZERO).then_some(late);
+        self.switch_of(host).late(host.port(), late)
+    }
+
+    /// From now on, each frame to the host and from it is late by this, in order: the host is
+    /// far away.
+    pub fn delay(&self, host: usize, delay: Duration) -> anyhow::Result<()> {
+        let host = self.host(host);
+        let late = Lateness {
+            delay,
+            ..Lateness::default()
+        };
+        self.switch_of(host).late(host.port(), Some(late))
     }
 
     fn switch_of(&self, host: &Host) -> &Switch {

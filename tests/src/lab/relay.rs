@@ -37,6 +37,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Frames taken from one device before the other has its turn.
 const BATCH: usize = 64;
 
+/// How late each frame is: so much, and up to so much more at random.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lateness {
+    pub delay: Duration,
+    pub jitter: Duration,
+}
+
 /// Carries frames between two TAP devices until dropped, which also removes them.
 #[derive(Debug)]
 pub(super) struct Relay {
@@ -45,8 +52,8 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// Makes the devices in the caller's network namespace. Each frame takes up to `jitter`.
-    pub(super) fn start(names: [&str; 2], jitter: Duration) -> anyhow::Result<Self> {
+    /// Makes the devices in the caller's network namespace. Each frame is late.
+    pub(super) fn start(names: [&str; 2], late: Lateness) -> anyhow::Result<Self> {
         let [first, second] = names.map(tap);
         let ends = [first?, second?];
         let stop = Arc::new(AtomicBool::new(false));
@@ -54,7 +61,7 @@ impl Relay {
         let thread = thread::Builder::new()
             .name("lab-relay".to_owned())
             .spawn(move || {
-                if let Err(error) = carry(&ends, jitter, &stopped) {
+                if let Err(error) = carry(&ends, late, &stopped) {
                     eprintln!("lab: the relay of late frames ended: {error}");
                 }
             })
@@ -75,7 +82,7 @@ impl Drop for Relay {
     }
 }
 
-fn tap(name: &str) -> anyhow::Result<SyncDevice> {
+pub(super) fn tap(name: &str) -> anyhow::Result<SyncDevice> {
     let tap = DeviceBuilder::new()
         .name(name)
         .layer(Layer::L2)
@@ -91,7 +98,7 @@ fn tap(name: &str) -> anyhow::Result<SyncDevice> {
 /// order, and the device it leaves by.
 type Late = Reverse<(u64, u64, usize, Vec<u8>)>;
 
-fn carry(ends: &[SyncDevice; 2], jitter: Duration, stopped: &AtomicBool) -> io::Result<()> {
+fn carry(ends: &[SyncDevice; 2], lateness: Lateness, stopped: &AtomicBool) -> io::Result<()> {
     let mut late: BinaryHeap<Late> = BinaryHeap::new();
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     let mut number = 0;
@@ -104,7 +111,8 @@ fn carry(ends: &[SyncDevice; 2], jitter: Duration, stopped: &AtomicBool) -> io::
                 };
                 if late.len() < MAX_FRAMES {
                     number += 1;
-                    let late_by = jitter.mul_f64(random.fraction()).as_nanos() as u64;
+                    let by_chance = lateness.jitter.mul_f64(random.fraction());
+                    let late_by = (lateness.delay + by_chance).as_nanos() as u64;
                     let due = clock::now_ns() + late_by;
                     late.push(Reverse((due, number, 1 - from, frame)));
                 }
@@ -144,7 +152,8 @@ fn fd(end: &SyncDevice) -> BorrowedFd<'_> {
     end.as_fd()
 }
 
-fn receive(end: &SyncDevice) -> io::Result<Option<Vec<u8>>> {
+/// The next frame, if one has come.
+pub(super) fn receive(end: &SyncDevice) -> io::Result<Option<Vec<u8>>> {
     let mut frame = vec![0; FRAME_BYTES];
     match end.recv(&mut frame) {
         Ok(length) => {

@@ -9,7 +9,11 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::{command, host::within, relay::Relay};
+use super::{
+    command,
+    host::within,
+    relay::{Lateness, Relay},
+};
 use crate::clock;
 
 /// How a host loses the network.
@@ -128,6 +132,11 @@ impl Switch {
         })
     }
 
+    /// Where its ports are.
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     pub(super) fn cut(&self, ports: &[&str], cut: Cut) -> anyhow::Result<CutMoment> {
         let words = cut.link_words();
         let lines = ports
@@ -186,8 +195,8 @@ impl Switch {
         Ok(())
     }
 
-    /// Delays each frame to and from the port by up to `jitter`; zero ends it.
-    pub(super) fn jitter(&self, port: &str, jitter: Duration) -> anyhow::Result<()> {
+    /// Delays each frame to and from the port; `None` ends it.
+    pub(super) fn late(&self, port: &str, late: Option<Lateness>) -> anyhow::Result<()> {
         let mut relays = lock(&self.relays);
         if relays.remove(port).is_some() {
             // Its devices have gone with it.
@@ -197,10 +206,10 @@ impl Switch {
             );
             command::ip_batch(Some(&self.namespace), &back)?;
         }
-        if jitter > Duration::ZERO {
+        if let Some(late) = late {
             let (bridge, [host_end, switch_end]) = (own_bridge(port), relay_ends(port));
             let relay = within(&self.namespace, || {
-                Relay::start([&host_end, &switch_end], jitter)
+                Relay::start([&host_end, &switch_end], late)
             })??;
             let lines = format!(
                 "link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n\

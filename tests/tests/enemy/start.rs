@@ -1,0 +1,223 @@
+//! A start, a new peer, a new address is the end of a pause: what stood unanswered before is
+//! history, and what counts is what stands unanswered after the daemon itself asked.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use detector_api::v1::{PeerState, Verdict};
+use detector_tests::{
+    Cut, Daemon, DaemonOptions, Lab, Names, Traffic, clock, testbed,
+    trio::{idle, report, request_loops},
+};
+
+use crate::{A_WHILE, LIMIT, SOON, ports, still_there};
+
+/// To each peer: together they have sent more in vain than loss explains.
+const LOOPS: usize = 8;
+
+/// h1 and two peers, at work before there is a daemon.
+struct Before {
+    loops: [Traffic; 2],
+    _idle: [Traffic; 2],
+    /// Of all of them.
+    ports: Vec<u16>,
+    _servers: Vec<Traffic>,
+    lab: Lab,
+}
+
+impl Before {
+    const PEERS: [usize; 2] = [2, 3];
+
+    async fn new() -> anyhow::Result<Self> {
+        let lab = Lab::new(3)?;
+        let mut servers = Vec::new();
+        for peer in Self::PEERS {
+            servers.push(Traffic::grpc_server(lab.host(peer)).await?);
+        }
+        let loops = [
+            request_loops(&lab, 1, 2, LOOPS as u32, 20_000).await?,
+            request_loops(&lab, 1, 3, LOOPS as u32, 20_000).await?,
+        ];
+        let idle = [idle(&lab, 1, 2, 4).await?, idle(&lab, 1, 3, 4).await?];
+        Ok(Self {
+            loops,
+            _idle: idle,
+            ports: ports(&lab, &Self::PEERS)?,
+            _servers: servers,
+            lab,
+        })
+    }
+
+    /// Until the kernel has sent the same so often on every loop to these peers, in vain, and
+    /// will not do so again for a second.
+    async fn stalled(&self, peers: &[usize], rtos: u32) -> anyhow::Result<()> {
+        testbed::until("retransmissions stand unanswered", SOON * 3, async || {
+            let stalled = peers.iter().map(|&peer| self.stalled_loops(peer, rtos));
+            let stalled = stalled.collect::<Result<Vec<_>, _>>()?;
+            Ok(stalled.iter().all(|&loops| loops >= LOOPS).then_some(()))
+        })
+        .await
+    }
+
+    fn stalled_loops(&self, peer: usize, rtos: u32) -> anyhow::Result<usize> {
+        let address = self.lab.host(peer).v4().to_string();
+        let shown = self.lab.host(1).exec("ss", &["-tnHo", "dst", &address])?;
+        Ok(shown.lines().filter(|line| is_stalled(line, rtos)).count())
+    }
+
+    fn options(&self) -> DaemonOptions {
+        let urls = Self::PEERS.map(|peer| self.lab.host(peer).url());
+        urls.into_iter()
+            .fold(DaemonOptions::default(), DaemonOptions::peer)
+    }
+
+    async fn daemon(&self) -> anyhow::Result<Daemon> {
+        Daemon::start(self.lab.host(1), &self.options()).await
+    }
+
+    /// Every connection that was there is there.
+    fn nothing_ended(&self) -> anyhow::Result<()> {
+        still_there(&self.lab, &self.ports)
+    }
+
+    async fn all_alive(&self, daemon: &Daemon) -> anyhow::Result<()> {
+        for peer in Self::PEERS {
+            let alive = |state: &PeerState| state.verdict() == Verdict::Alive;
+            let url = self.lab.host(peer).url();
+            daemon.await_state(&url, SOON, alive).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether ss tells of a socket with so many retransmissions, and none for a second to come, as
+/// in `timer:(on,2.912sec,4)`.
+fn is_stalled(line: &str, rtos: u32) -> bool {
+    let timer = line
+        .split("timer:(on,")
+        .nth(1)
+        .and_then(|text| text.split(')').next());
+    let Some((left, times)) = timer.and_then(|timer| timer.split_once(',')) else {
+        return false;
+    };
+    let is_later = left.ends_with("sec") && !left.starts_with("0.") || left.ends_with("min");
+    is_later && times.parse().is_ok_and(|times: u32| times >= rtos)
+}
+
+/// What was said of any peer, from the first word on: the daemon was just started.
+fn nobody_was_dead(daemon: &Daemon) -> anyhow::Result<()> {
+    let seen = daemon.watcher().seen().all();
+    let dead = seen.iter().find(|s| s.state.verdict() == Verdict::Dead);
+    ensure!(dead.is_none(), "called dead: {dead:?}");
+    Ok(())
+}
+
+async fn nobody_dies(before: &Before, daemon: &Daemon) -> anyhow::Result<()> {
+    let [a, b] = Before::PEERS.map(|peer| before.lab.host(peer).url());
+    let (a, b) = tokio::join!(
+        daemon.never_dead(&a, A_WHILE),
+        daemon.never_dead(&b, A_WHILE)
+    );
+    a.and(b)?;
+    nobody_was_dead(daemon)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_while_this_node_is_cut_off() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let before = Before::new().await?;
+        before.lab.cut_switch(Cut::SilentDrop)?;
+        before.stalled(&Before::PEERS, 3).await?;
+        let daemon = before.daemon().await?;
+        nobody_dies(&before, &daemon).await?;
+        before.nothing_ended()?;
+        before.lab.heal_switch()?;
+        before.all_alive(&daemon).await?;
+        daemon.stop().await
+    })
+    .await
+}
+
+/// The flows' next retransmissions are seconds away: they stand unanswered, and nobody is dead.
+async fn a_start_after_the_link_is_back(away: Duration) -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let before = Before::new().await?;
+        for peer in Before::PEERS {
+            before.lab.delay(peer, away)?;
+        }
+        before.lab.cut_switch(Cut::SilentDrop)?;
+        before.stalled(&Before::PEERS, 4).await?;
+        before.lab.heal_switch()?;
+        let daemon = before.daemon().await?;
+        nobody_dies(&before, &daemon).await?;
+        before.nothing_ended()?;
+        before.all_alive(&daemon).await?;
+        daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_after_the_link_is_back_peers_1_ms_away() -> anyhow::Result<()> {
+    a_start_after_the_link_is_back(Duration::from_millis(1)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_after_the_link_is_back_peers_20_ms_away() -> anyhow::Result<()> {
+    a_start_after_the_link_is_back(Duration::from_millis(20)).await
+}
+
+/// A name gets an address with which flows stood unanswered before anybody watched it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_newly_resolved() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let before = Before::new().await?;
+        let (h2, h3) = (before.lab.host(2).v4(), before.lab.host(3).v4());
+        let names = Names::new("moving", &[h2.into()])?;
+        let options = DaemonOptions::default()
+            .peer("http://moving:9000")
+            .config("resolve_interval = \"1s\"\n")
+            .hosts(names.file());
+        let daemon = Daemon::start(before.lab.host(1), &options).await?;
+        let cut = before.lab.cut(&[3], Cut::SilentDrop)?;
+        before.stalled(&[3], 4).await?;
+        before.lab.heal(&[3])?;
+        names.set("moving", &[h3.into()])?;
+        let has_it = |state: &PeerState| state.addresses == [h3.to_string()];
+        let seen = daemon
+            .await_state("http://moving:9000", SOON, has_it)
+            .await?;
+        report(&daemon, "resolved anew", cut.at_ns, &seen);
+        daemon.never_dead("http://moving:9000", A_WHILE).await?;
+        nobody_was_dead(&daemon)?;
+        before.nothing_ended()?;
+        daemon.stop().await
+    })
+    .await
+}
+
+/// The daemon starts beside one dead peer: it is found, after a whole detection time, once
+/// somebody else was heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_dead_before_the_start_is_found() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let before = Before::new().await?;
+        let cut = before.lab.cut(&[2], Cut::SilentDrop)?;
+        before.stalled(&[2], 3).await?;
+        let daemon = before.daemon().await?;
+        let dead = |state: &PeerState| state.verdict() == Verdict::Dead;
+        let url = before.lab.host(2).url();
+        daemon.await_state(&url, SOON, dead).await?;
+        let first = daemon.watcher().seen().all().first().map(|seen| seen.at_ns);
+        let found = daemon.watcher().seen().all();
+        let found = found.iter().find(|seen| dead(&seen.state)).map(|s| s.at_ns);
+        let after = clock::between(first.context("a state")?, found.context("a death")?);
+        println!("found {after:?} after the first snapshot");
+        before.loops[0].error_since(cut.at_ns, SOON).await?;
+        daemon
+            .never_dead(&before.lab.host(3).url(), A_WHILE / 4)
+            .await?;
+        daemon.stop().await
+    })
+    .await
+}
