@@ -40,6 +40,7 @@ impl Report {
         let summaries: Vec<RowSummary> = results.cuts.iter().map(RowSummary::new).collect();
         let mut verdicts: Vec<Verdict> = summaries.iter().flat_map(RowSummary::verdicts).collect();
         verdicts.extend(results.effects.iter().flat_map(crate::effects::verdicts));
+        verdicts.extend(results.gray.iter().flat_map(crate::gray::verdicts));
         verdicts.extend(results.alarms.iter().map(|alarms| Verdict {
             row: alarms.row.clone(),
             what: "times called dead".to_owned(),
@@ -47,6 +48,9 @@ impl Report {
             measured: alarms.ours.to_string(),
             met: alarms.ours == 0,
         }));
+        if !results.frozen.is_empty() {
+            verdicts.extend(crate::alarms::frozen::verdicts(&results.frozen));
+        }
         Ok(Self {
             environment: Environment::new()?,
             options: options.clone(),
@@ -77,8 +81,14 @@ impl Report {
         if !self.results.effects.is_empty() {
             text.push_str(&crate::effects::table(&self.results.effects));
         }
+        if !self.results.gray.is_empty() {
+            text.push_str(&crate::gray::table(&self.results.gray));
+        }
         if !self.results.alarms.is_empty() {
             text.push_str(&self.alarms());
+        }
+        if !self.results.frozen.is_empty() {
+            text.push_str(&crate::alarms::frozen::table(&self.results.frozen));
         }
         if !self.results.idle.is_empty() {
             text.push_str(&crate::idle::table(&self.results.idle));

@@ -3,8 +3,8 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::Context as _;
 use detector_api::v1::{Breaker, PeerState, Verdict};
 use detector_tests::{
-    Cgroup, Cut, CutMoment, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Process, Traffic,
-    peer::Kind,
+    Cgroup, Cut, CutMoment, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Process, Rules, Traffic,
+    Way, baseline, peer::Kind,
 };
 
 use crate::{load::at, options::Options};
@@ -41,7 +41,35 @@ pub struct Setting {
     pub delay_ms: u64,
     /// The peer reads nothing of an upload for this long.
     pub stall_ms: u64,
+    /// The daemon knows the peer by a name with both its addresses.
+    pub named: bool,
+    /// One more host, which nobody watches or calls.
+    pub spare: bool,
+    /// What is so from before anything runs.
+    pub before: Before,
 }
+
+/// What a host or its network is like, apart from any trouble.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Before {
+    #[default]
+    Nothing,
+    /// The peer's servers have short accept queues.
+    ShortAcceptQueue,
+    /// Connects to ports of the peer on which nothing serves are dropped.
+    ClosedPortsDropped,
+    /// We follow connections, as a stateful firewall does.
+    WeFollow,
+    /// The peer does.
+    PeerFollows,
+}
+
+/// How the daemon names a peer with several addresses, and where it is.
+const NAMED: &str = "http://node3:9000";
+const NAMED_CONFIG: &str =
+    "[[peer]]\nurl = \"http://node3:9000\"\naddresses = [\"10.77.0.3\", \"fd77::3\"]\n";
+/// Connections that may wait to be accepted where queues are short.
+pub const SHORT_QUEUE: u16 = 4;
 
 /// A lab with a peer that serves, and the daemon that watches it.
 #[derive(Debug)]
@@ -54,6 +82,7 @@ pub struct Site {
     setting: Setting,
     us: Host,
     peer: Host,
+    _before: Option<Rules>,
     pub lab: Lab,
     _cgroups: [Cgroup; 2],
 }
@@ -61,10 +90,12 @@ pub struct Site {
 impl Site {
     pub async fn new(options: &Options, setting: Setting) -> anyhow::Result<Self> {
         let cgroups = [Cgroup::new()?, Cgroup::new()?];
+        let beside = setting.others + usize::from(setting.spare);
         let lab = match setting.routed {
-            true => Lab::routed(2, 1)?,
-            false => Lab::new(PEER + setting.others)?,
+            true => Lab::routed(2, 1 + beside)?,
+            false => Lab::new(PEER + beside)?,
         };
+        let before = setting.before.begin(&lab)?;
         let us = lab.host(US).in_cgroup(&cgroups[0]);
         let peer = lab.host(PEER).in_cgroup(&cgroups[1]);
         let tune = match setting.tuned {
@@ -72,11 +103,12 @@ impl Site {
             false => None,
         };
         let servers = Self::servers(&peer, setting).await?;
-        let others = Self::others(&lab).await?;
-        let url = if setting.v6 {
-            peer.url_v6()
-        } else {
-            peer.url()
+        let other_hosts = &lab.hosts()[PEER..][..setting.others];
+        let others = Self::others(lab.host(US), other_hosts).await?;
+        let url = match setting {
+            Setting { named: true, .. } => None,
+            Setting { v6: true, .. } => Some(peer.url_v6()),
+            _ => Some(peer.url()),
         };
         let mut args = options.detector_args.clone();
         if setting.protected || setting.tuned {
@@ -87,11 +119,12 @@ impl Site {
         }
         let daemon = DaemonOptions {
             source: options.source.clone(),
-            peers: [url]
+            peers: url
                 .into_iter()
-                .chain(lab.hosts()[PEER..].iter().map(Host::url))
+                .chain(other_hosts.iter().map(Host::url))
                 .collect(),
             args,
+            config: setting.named.then_some(NAMED_CONFIG),
             show_log: false,
             ..DaemonOptions::default()
         };
@@ -104,19 +137,36 @@ impl Site {
             setting,
             us,
             peer,
+            _before: before,
             lab,
             _cgroups: cgroups,
         })
     }
 
     /// A server on each further peer, and calls to it.
-    async fn others(lab: &Lab) -> anyhow::Result<Vec<Traffic>> {
+    async fn others(us: &Host, others: &[Host]) -> anyhow::Result<Vec<Traffic>> {
         let mut all = Vec::new();
-        for host in &lab.hosts()[PEER..] {
+        for host in others {
             all.push(Traffic::grpc_server(host).await?);
-            all.push(Traffic::grpc_client(lab.host(US), &host.url(), Kind::Put, 2, 20).await?);
+            all.push(Traffic::grpc_client(us, &host.url(), Kind::Put, 2, 20).await?);
         }
         Ok(all)
+    }
+
+    /// The peer's host, where what runs is in its cgroup.
+    pub fn peer_host(&self) -> &Host {
+        &self.peer
+    }
+
+    /// The host that nobody watches, where the setting asks for one.
+    pub fn spare(&self) -> anyhow::Result<&Host> {
+        let spare = self.lab.hosts().last().filter(|_| self.setting.spare);
+        spare.context("this site has no spare host")
+    }
+
+    /// What the peer runs, on another host.
+    pub async fn serve_on(&self, host: &Host) -> anyhow::Result<Vec<Traffic>> {
+        Self::servers(host, self.setting).await
     }
 
     async fn servers(peer: &Host, setting: Setting) -> anyhow::Result<Vec<Traffic>> {
@@ -154,6 +204,9 @@ impl Site {
 
     /// The peer's name.
     pub fn url(&self) -> String {
+        if self.setting.named {
+            return NAMED.to_owned();
+        }
         format!("http://{}", self.peer())
     }
 
@@ -199,6 +252,24 @@ impl Site {
                 .then(|| (seen.at_ns, seen.state.clone()))
         })
         .await
+    }
+}
+
+impl Before {
+    fn begin(self, lab: &Lab) -> anyhow::Result<Option<Rules>> {
+        let (us, peer) = (lab.host(US), lab.host(PEER));
+        let served = format!("{PEER_PORT}, {OTHER_PORT}, {}", baseline::PORT);
+        match self {
+            Self::Nothing => Ok(None),
+            Self::ShortAcceptQueue => peer.short_accept_queue(SHORT_QUEUE).map(|()| None),
+            Self::ClosedPortsDropped => {
+                let connects =
+                    format!("tcp flags & (syn | ack) == syn tcp dport != {{ {served} }}");
+                lab.lose(PEER, Way::To, &connects).map(Some)
+            }
+            Self::WeFollow => us.follows_connections().map(Some),
+            Self::PeerFollows => peer.follows_connections().map(Some),
+        }
     }
 }
 
