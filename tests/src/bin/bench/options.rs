@@ -64,11 +64,12 @@ pub struct Options {
 }
 
 /// What `--quick` measures.
-const QUICK_ROWS: [&str; 6] = [
+const QUICK_ROWS: [&str; 7] = [
     "calls-3",
     "segment-1",
     "waiting",
     "blocked-read",
+    "deaf-behind-arp",
     "process-killed",
     "probing-10-on-link",
 ];

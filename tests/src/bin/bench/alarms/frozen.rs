@@ -53,7 +53,6 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Freeze>> {
         protected: true,
         ..Setting::default()
     };
-    let site = Site::new(options, setting).await?;
     let begun = clock::now_ns();
     let time = Duration::from_secs_f64(options.minutes * 60.0);
     let mut all = Vec::new();
@@ -61,11 +60,13 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Freeze>> {
         if clock::between(begun, clock::now_ns()) >= time && !all.is_empty() {
             break;
         }
+        // A daemon that has seen one recover waits longer for the next: each has its own.
+        let site = Site::new(options, setting).await?;
         let freeze = freeze(&site, frozen_ms).await?;
+        site.daemon.stop().await?;
         println!("{NAME:<24} {freeze:?}");
         all.push(freeze);
     }
-    site.daemon.stop().await?;
     Ok(all)
 }
 

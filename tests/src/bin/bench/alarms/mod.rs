@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use serde::Serialize;
 use tokio::time::sleep;
 
-pub use self::trouble::Trouble;
+pub use self::{make::signal, trouble::Trouble};
 use crate::{
     baselines::{Baselines, episodes},
     options::Options,

@@ -33,6 +33,11 @@ pub enum Fault {
     Restarted,
     /// The peer's IPv6 is dead, its IPv4 lives.
     Ipv6Dead,
+    /// The peer is cut off, and another host answers ARP for it.
+    ArpByAnother,
+    /// The peer is cut off, and our switch shuts a port by which more than 15 ARP frames a second
+    /// come.
+    ArpInspected,
 }
 
 /// Which blocked calls must return.
@@ -83,7 +88,7 @@ const SILENCE: &[Reason] = &[
 ];
 
 impl Fault {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Deaf,
         Self::Hung,
         Self::SendsLost,
@@ -96,6 +101,8 @@ impl Fault {
         Self::Moved,
         Self::Restarted,
         Self::Ipv6Dead,
+        Self::ArpByAnother,
+        Self::ArpInspected,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -112,6 +119,8 @@ impl Fault {
             Self::Moved => "address-moved",
             Self::Restarted => "restart-300ms",
             Self::Ipv6Dead => "ipv6-dead-ipv4-lives",
+            Self::ArpByAnother => "cut-arp-by-another",
+            Self::ArpInspected => "cut-arp-inspected",
         }
     }
 
@@ -122,7 +131,7 @@ impl Fault {
             routed: self == Self::FlowForgotten,
             v6: self == Self::Ipv6Dead,
             named: self == Self::Ipv6Dead,
-            spare: self == Self::Moved,
+            spare: matches!(self, Self::Moved | Self::ArpByAnother),
             ..Setting::default()
         }
     }
@@ -139,9 +148,12 @@ impl Fault {
 
     pub fn expected(self) -> Expected {
         match self {
-            Self::Deaf | Self::Hung | Self::AnswersLost | Self::AnswersLostPeerSends => {
-                silent(&[Reason::HostUnanswered])
-            }
+            Self::Deaf
+            | Self::Hung
+            | Self::AnswersLost
+            | Self::AnswersLostPeerSends
+            | Self::ArpByAnother => silent(&[Reason::HostUnanswered]),
+            Self::ArpInspected => silent(SILENCE),
             // What it still sends may be no more than what it had under way.
             Self::SendsLost => silent(&[Reason::HostUnanswered, Reason::SendsUnanswered]),
             Self::SendsLostPeerSends => silent(&[Reason::SendsUnanswered]),

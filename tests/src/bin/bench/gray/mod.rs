@@ -47,6 +47,8 @@ pub struct Seen {
     pub returned_ms: Option<f64>,
     /// How many calls failed that the fault was not about.
     pub harmed: usize,
+    /// The most ARP requests that our host sent in one second.
+    pub arp_in_a_second: usize,
     /// The same return with the means of others; one that did not come in its time is null.
     pub baselines: BTreeMap<Method, Option<f64>>,
     /// The daemon's own sentence, when it had told the verdict or would not.
@@ -117,18 +119,15 @@ async fn observe(
     let returned_ms = |at_ns: u64| milliseconds(clock::between(from, at_ns));
     let end = site.daemon.peer(&site.url()).await?;
     let states = states(site, begun);
+    let state = told.as_ref().map(|(_, state)| state);
+    let verdict_wrong = wrong(fault, site, &states, state, &end);
     Ok(Seen {
         told: said_in_order(fault, site, &states),
-        wrong: wrong(
-            fault,
-            site,
-            &states,
-            told.as_ref().map(|(_, state)| state),
-            &end,
-        ),
+        wrong: verdict_wrong.or(standing.wrong()?),
         verdict_ms: told.as_ref().map(|(at_ns, _)| since(*at_ns)),
         reason: told.map(|(_, state)| words::reason(fault.view(site, &state).1)),
         returned_ms: returned.map(returned_ms),
+        arp_in_a_second: standing.arp_in_a_second(),
         harmed: programs.harmed(expected.blocked, begun),
         baselines: baselines
             .into_iter()

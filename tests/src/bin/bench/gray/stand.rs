@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use detector_tests::{Cut, Host, Rules, Traffic, Way, clock};
+use detector_tests::{ArpCount, Cut, Host, Inspection, Rules, StandsIn, Traffic, Way, clock};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
@@ -12,6 +12,7 @@ use super::{
     programs::{Programs, ports},
 };
 use crate::{
+    alarms::signal,
     site::{OBSERVER, PEER, Site, US},
     sniff::Sniffer,
 };
@@ -28,7 +29,10 @@ const RESTART: Duration = Duration::from_millis(300);
 pub struct Standing {
     /// Just before it was ordered.
     pub at_ns: u64,
+    arp: ArpCount,
     rules: Vec<Rules>,
+    stands_in: Option<StandsIn>,
+    inspection: Option<Inspection>,
     /// What serves in the peer's place.
     _in_place: Vec<Traffic>,
     sniffer: Option<Sniffer>,
@@ -50,30 +54,50 @@ pub fn prepare(fault: Fault, site: &Site) -> anyhow::Result<()> {
 
 impl Standing {
     pub async fn begin(fault: Fault, site: &mut Site, programs: &Programs) -> anyhow::Result<Self> {
-        let in_place = match fault {
-            Fault::Moved => site.serve_on(site.spare()?).await?,
-            _ => Vec::new(),
-        };
         let lost = match fault {
             Fault::FlowLost | Fault::FlowForgotten => lost_ports(site, programs)?,
             _ => Vec::new(),
         };
-        let at_ns = clock::now_ns();
-        let rules = rules(fault, site, &lost)?;
-        let sniffer = match fault {
-            Fault::Restarted => Some(restart(site).await?),
-            Fault::Moved => Some(move_away(site)?),
+        let in_place = match fault {
+            Fault::Moved => site.serve_on(site.spare()?).await?,
+            _ => Vec::new(),
+        };
+        let inspection = match fault {
+            Fault::ArpInspected => Some(site.lab.arp_inspection(US)?),
             _ => None,
         };
-        if fault == Fault::Hung {
-            signal(site, Signal::SIGSTOP)?;
-        }
-        Ok(Self {
-            at_ns,
-            rules,
+        let mut standing = Self {
+            arp: ArpCount::on(site.us())?,
+            rules: Vec::new(),
+            stands_in: None,
+            inspection,
             _in_place: in_place,
-            sniffer,
-        })
+            sniffer: None,
+            at_ns: clock::now_ns(),
+        };
+        standing.make(fault, site, &lost).await?;
+        Ok(standing)
+    }
+
+    async fn make(
+        &mut self,
+        fault: Fault,
+        site: &mut Site,
+        lost: &[(usize, u16)],
+    ) -> anyhow::Result<()> {
+        self.rules = rules(fault, site, lost)?;
+        match fault {
+            Fault::Hung => signal(&site.servers, Signal::SIGSTOP)?,
+            Fault::Restarted => self.sniffer = Some(restart(site).await?),
+            Fault::Moved => self.sniffer = Some(move_away(site)?),
+            Fault::ArpInspected => drop(site.cut(Cut::SilentDrop)?),
+            Fault::ArpByAnother => {
+                site.cut(Cut::SilentDrop)?;
+                self.stands_in = Some(site.spare()?.stands_in_for(site.peer_host().v4())?);
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// What the return of blocked calls counts from: the fault, or the first answer of who is in
@@ -83,11 +107,24 @@ impl Standing {
         heard.unwrap_or(self.at_ns)
     }
 
+    /// The most ARP requests that our host sent in one second, its kernel's among them.
+    pub fn arp_in_a_second(&self) -> usize {
+        self.arp.since(self.at_ns).1
+    }
+
+    /// What the fault was made to find out beside the verdict, where that went wrong.
+    pub fn wrong(&self) -> anyhow::Result<Option<String>> {
+        let shut = self.inspection.as_ref().map(Inspection::has_shut);
+        let is_shut = shut.transpose()?.unwrap_or(false);
+        Ok(is_shut.then(|| "our port was shut for too much ARP".to_owned()))
+    }
+
     /// Ends it.
     pub async fn end(self, fault: Fault, site: &mut Site) -> anyhow::Result<()> {
-        drop(self.rules);
+        drop((self.rules, self.stands_in, self.inspection));
         match fault {
-            Fault::Hung => signal(site, Signal::SIGCONT),
+            Fault::ArpByAnother | Fault::ArpInspected => site.heal().map(drop),
+            Fault::Hung => signal(&site.servers, Signal::SIGCONT),
             Fault::Moved => {
                 let peer = site.lab.host(PEER);
                 site.spare()?.gives_up(peer.v4())?;
@@ -121,7 +158,9 @@ fn rules(fault: Fault, site: &Site, lost: &[(usize, u16)]) -> anyhow::Result<Vec
             lost.iter().map(|&(_, port)| router.forgets(port)).collect()
         }
         Fault::Ipv6Dead => Ok(vec![lab.lose_ipv6(PEER)?]),
-        Fault::Moved | Fault::Restarted => Ok(Vec::new()),
+        Fault::Moved | Fault::Restarted | Fault::ArpByAnother | Fault::ArpInspected => {
+            Ok(Vec::new())
+        }
     }
 }
 
@@ -158,11 +197,4 @@ fn move_away(site: &Site) -> anyhow::Result<Sniffer> {
     let sniffer = Sniffer::start(site.us(), site.peer().ip())?;
     to.takes_over(from.v4())?;
     Ok(sniffer)
-}
-
-fn signal(site: &Site, signal: Signal) -> anyhow::Result<()> {
-    let servers = site.servers.iter();
-    servers
-        .map(|server| server.process.signal(signal))
-        .collect()
 }

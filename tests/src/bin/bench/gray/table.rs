@@ -9,6 +9,8 @@ use super::{
 };
 use crate::{run::GrayRow, summary::Summary, table::Table, verdicts::Verdict};
 
+/// The daemon's own budget for each link; the kernel's own requests count too.
+const ARP_A_SECOND: usize = 5;
 const BASELINES: [Method; 2] = [Method::RustfsNow, Method::UserTimeout];
 
 /// One row for each fault; the times of the others are of their own calls on the same faults.
@@ -22,7 +24,7 @@ pub fn table(rows: &[GrayRow]) -> String {
         "max",
     ];
     heads.extend(BASELINES.map(Method::label));
-    heads.push("others harmed");
+    heads.extend(["others harmed", "ARP/s"]);
     let mut table = Table::new("gray failures: milliseconds (never)", &heads);
     for row in rows {
         table.row(row.fault.as_str(), cells(row));
@@ -53,7 +55,7 @@ fn cells(row: &GrayRow) -> Vec<String> {
     }
     cells.extend(returned.map_or(["-"; 2].map(str::to_owned), times));
     cells.extend(BASELINES.map(|method| baseline(row, method)));
-    cells.push(harmed(row).to_string());
+    cells.extend([harmed(row), arp(row)].map(|count| count.to_string()));
     cells
 }
 
@@ -82,6 +84,11 @@ fn right(row: &GrayRow) -> String {
 
 fn harmed(row: &GrayRow) -> usize {
     row.seen.iter().map(|seen| seen.harmed).sum()
+}
+
+fn arp(row: &GrayRow) -> usize {
+    let most = row.seen.iter().map(|seen| seen.arp_in_a_second);
+    most.max().unwrap_or(0)
 }
 
 /// The reason that was told most often.
@@ -143,15 +150,30 @@ pub fn verdicts(row: &GrayRow) -> Vec<Verdict> {
     let returned = summary(row, |seen| seen.returned_ms);
     all.extend(timed(name, &what, expected.freed_within_ms, returned));
     if expected.blocked == Blocked::Lost || row.fault == Fault::Ipv6Dead {
-        all.push(Verdict {
-            row: name.to_owned(),
-            what: "calls on other flows that failed".to_owned(),
-            limit: "0".to_owned(),
-            measured: harmed(row).to_string(),
-            met: harmed(row) == 0,
-        });
+        all.push(at_most(
+            name,
+            "calls on other flows that failed",
+            0,
+            harmed(row),
+        ));
     }
+    all.push(at_most(
+        name,
+        "ARP requests in one second, max",
+        ARP_A_SECOND,
+        arp(row),
+    ));
     all
+}
+
+fn at_most(row: &str, what: &str, limit: usize, measured: usize) -> Verdict {
+    Verdict {
+        row: row.to_owned(),
+        what: what.to_owned(),
+        limit: limit.to_string(),
+        measured: measured.to_string(),
+        met: measured <= limit,
+    }
 }
 
 fn timed(row: &str, what: &str, limit_ms: f64, summary: Option<Summary>) -> Option<Verdict> {
@@ -203,6 +225,7 @@ mod tests {
             reason: verdict_ms.map(|_| "host_unanswered".to_owned()),
             returned_ms: Some(1500.0),
             harmed: 0,
+            arp_in_a_second: 2,
             baselines: [(Method::RustfsNow, Some(25_000.0))].into(),
             explained: "it explains itself".to_owned(),
         }
@@ -219,11 +242,14 @@ mod tests {
             verdicts.iter().map(|v| v.met).collect::<Vec<_>>()
         };
         let good = seen(Some(1200.0), None);
-        assert_eq!(met(vec![good.clone()]), [true, true, true]);
+        assert_eq!(met(vec![good.clone()]), [true, true, true, true]);
         let late = seen(Some(1400.0), None);
-        assert_eq!(met(vec![good.clone(), late]), [true, false, true]);
+        assert_eq!(met(vec![good.clone(), late]), [true, false, true, true]);
         let never = seen(None, Some("alive (packet_received) after 5 s"));
-        assert_eq!(met(vec![good.clone(), never.clone()]), [false, false, true]);
+        assert_eq!(
+            met(vec![good.clone(), never.clone()]),
+            [false, false, true, true]
+        );
 
         let text = table(&[row(vec![good, never])]);
         for words in [
