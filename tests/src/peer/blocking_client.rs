@@ -35,6 +35,9 @@ pub struct BlockingClient {
     /// answer. Without it, one request that is never finished.
     #[arg(long, value_name = "BYTES")]
     pub body: Option<usize>,
+    /// Dials anew for each request, as a client without a pool.
+    #[arg(long, requires = "body")]
+    pub redial: bool,
     /// `TCP_USER_TIMEOUT` of the connections: a program that somebody has changed.
     #[arg(long, value_name = "MS")]
     pub user_timeout_ms: Option<u32>,
@@ -53,11 +56,13 @@ impl BlockingClient {
     }
 
     fn call_forever(&self, number: u32) {
+        let reporter = OkReporter::default();
         loop {
-            let (started, error) = match self.call(number) {
-                Err(failed) => failed,
-                Ok(never) => match never {},
+            let Err((started, error)) = self.call(number, &reporter) else {
+                thread::sleep(REQUEST_PAUSE);
+                continue;
             };
+            reporter.interrupted();
             Event::error(number, started, &error).say();
             // Dialled anew at once where the connection broke: that shows how long it takes.
             if error.call == "connect" || error.source.raw_os_error().is_none() {
@@ -66,8 +71,9 @@ impl BlockingClient {
         }
     }
 
-    /// Calls on one connection until something fails: when that began, and what.
-    fn call(&self, number: u32) -> Result<Infallible, (u64, Returned)> {
+    /// Calls on one connection until something fails (when that began, and what) or, where each
+    /// request has its own, until that was answered.
+    fn call(&self, number: u32, reporter: &OkReporter) -> Result<(), (u64, Returned)> {
         let mut stream = timed("connect", || TcpStream::connect(self.target))?;
         if let Some(milliseconds) = self.user_timeout_ms {
             let set = || Ok(setsockopt(&stream, TcpUserTimeout, &milliseconds)?);
@@ -76,8 +82,8 @@ impl BlockingClient {
         let (at_ns, channel) = (clock::now_ns(), number);
         Event::Connected { at_ns, channel }.say();
         match self.body {
-            Some(bytes) => self.request_forever(&mut stream, number, bytes),
-            None => self.wait_forever(&mut stream, number),
+            Some(bytes) => self.requests(&mut stream, number, bytes, reporter),
+            None => match self.wait_forever(&mut stream, number)? {},
         }
     }
 
@@ -98,19 +104,22 @@ impl BlockingClient {
         })
     }
 
-    fn request_forever(
+    fn requests(
         &self,
         stream: &mut TcpStream,
         channel: u32,
         bytes: usize,
-    ) -> Result<Infallible, (u64, Returned)> {
-        let reporter = OkReporter::default();
+        reporter: &OkReporter,
+    ) -> Result<(), (u64, Returned)> {
         let mut request = self.head(bytes).into_bytes();
         request.resize(request.len() + bytes, 0);
         loop {
             timed("write", || stream.write_all(&request))?;
             timed("read", || read_head(stream))?;
             reporter.ok(channel);
+            if self.redial {
+                return Ok(());
+            }
             thread::sleep(REQUEST_PAUSE);
         }
     }

@@ -22,6 +22,7 @@ mod plot;
 mod report;
 mod rows;
 mod run;
+mod setting;
 mod site;
 mod sniff;
 mod store;

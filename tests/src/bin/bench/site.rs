@@ -4,9 +4,10 @@ use anyhow::Context as _;
 use detector_api::v1::{Breaker, PeerState, Verdict};
 use detector_tests::{
     Cgroup, Cut, CutMoment, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Process, Rules, Traffic,
-    Way, baseline, peer::Kind,
+    peer::Kind,
 };
 
+pub use crate::setting::{Before, Named, Setting};
 use crate::{load::at, options::Options};
 
 /// The host with the daemon and the load.
@@ -16,61 +17,14 @@ pub const OBSERVER: usize = 2;
 /// The host that is cut off.
 pub const PEER: usize = 3;
 /// What is not the load's server is here: the daemon watches the peer's usual port.
-const OTHER_PORT: u16 = PEER_PORT + 1;
+pub const OTHER_PORT: u16 = PEER_PORT + 1;
 /// The command that tunes the peer's programs has begun to.
 const TUNED_WITHIN: Duration = Duration::from_secs(10);
 /// Until a peer that has come back is Alive and Closed, before the next cut.
 const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 
-/// What differs between the labs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Setting {
-    /// The peer is behind a router.
-    pub routed: bool,
-    pub v6: bool,
-    /// The programs at both ends are tuned, ours are protected, and the detection time is 50 ms.
-    pub tuned: bool,
-    /// Our programs are protected.
-    pub protected: bool,
-    /// At its usual port the peer serves HTTP, and not gRPC.
-    pub http: bool,
-    /// So many further peers are watched and called: whether it is we who are cut off can
-    /// be seen by several only.
-    pub others: usize,
-    /// The peer answers calls this late.
-    pub delay_ms: u64,
-    /// The peer reads nothing of an upload for this long.
-    pub stall_ms: u64,
-    /// The daemon knows the peer by a name with both its addresses.
-    pub named: bool,
-    /// One more host, which nobody watches or calls.
-    pub spare: bool,
-    /// What is so from before anything runs.
-    pub before: Before,
-}
-
-/// What a host or its network is like, apart from any trouble.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Before {
-    #[default]
-    Nothing,
-    /// The peer's servers have short accept queues.
-    ShortAcceptQueue,
-    /// Connects to ports of the peer on which nothing serves are dropped.
-    ClosedPortsDropped,
-    /// We follow connections, as a stateful firewall does.
-    WeFollow,
-    /// The peer does.
-    PeerFollows,
-}
-
-/// How the daemon names a peer with several addresses, and where it is.
+/// How the daemon names a peer with several addresses.
 const NAMED: &str = "http://node3:9000";
-const NAMED_CONFIG: &str =
-    "[[peer]]\nurl = \"http://node3:9000\"\naddresses = [\"10.77.0.3\", \"fd77::3\"]\n";
-/// Connections that may wait to be accepted where queues are short.
-pub const SHORT_QUEUE: u16 = 4;
-
 /// A lab with a peer that serves, and the daemon that watches it.
 #[derive(Debug)]
 pub struct Site {
@@ -104,9 +58,12 @@ impl Site {
         };
         let servers = Self::servers(&peer, setting).await?;
         let other_hosts = &lab.hosts()[PEER..][..setting.others];
-        let others = Self::others(lab.host(US), other_hosts).await?;
+        let mut others = Self::others(lab.host(US), other_hosts).await?;
+        if let (Some(Named::TwoHosts), Some(spare)) = (setting.named, lab.hosts().last()) {
+            others.extend(Self::servers(spare, setting).await?);
+        }
         let url = match setting {
-            Setting { named: true, .. } => None,
+            Setting { named: Some(_), .. } => None,
             Setting { v6: true, .. } => Some(peer.url_v6()),
             _ => Some(peer.url()),
         };
@@ -124,7 +81,7 @@ impl Site {
                 .chain(other_hosts.iter().map(Host::url))
                 .collect(),
             args,
-            config: setting.named.then_some(NAMED_CONFIG),
+            config: setting.named.map(Named::config),
             show_log: false,
             ..DaemonOptions::default()
         };
@@ -204,7 +161,7 @@ impl Site {
 
     /// The peer's name.
     pub fn url(&self) -> String {
-        if self.setting.named {
+        if self.setting.named.is_some() {
             return NAMED.to_owned();
         }
         format!("http://{}", self.peer())
@@ -252,24 +209,6 @@ impl Site {
                 .then(|| (seen.at_ns, seen.state.clone()))
         })
         .await
-    }
-}
-
-impl Before {
-    fn begin(self, lab: &Lab) -> anyhow::Result<Option<Rules>> {
-        let (us, peer) = (lab.host(US), lab.host(PEER));
-        let served = format!("{PEER_PORT}, {OTHER_PORT}, {}", baseline::PORT);
-        match self {
-            Self::Nothing => Ok(None),
-            Self::ShortAcceptQueue => peer.short_accept_queue(SHORT_QUEUE).map(|()| None),
-            Self::ClosedPortsDropped => {
-                let connects =
-                    format!("tcp flags & (syn | ack) == syn tcp dport != {{ {served} }}");
-                lab.lose(PEER, Way::To, &connects).map(Some)
-            }
-            Self::WeFollow => us.follows_connections().map(Some),
-            Self::PeerFollows => peer.follows_connections().map(Some),
-        }
     }
 }
 

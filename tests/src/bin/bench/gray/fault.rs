@@ -3,7 +3,7 @@
 use detector_api::v1::{Breaker, PeerState, Reason, Verdict};
 use serde::Serialize;
 
-use crate::site::{Setting, Site};
+use crate::site::{Named, Setting, Site};
 
 /// What is broken while something else still answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -38,6 +38,10 @@ pub enum Fault {
     /// The peer is cut off, and our switch shuts a port by which more than 15 ARP frames a second
     /// come.
     ArpInspected,
+    /// The peer is cut off, and we have a connection for each call.
+    ShortConnections,
+    /// The peer's name has addresses of two hosts, and one of them is cut off.
+    OneOfTwoHosts,
 }
 
 /// Which blocked calls must return.
@@ -72,6 +76,8 @@ pub struct Expected {
 const HOST_SILENT_MS: f64 = 1300.0;
 /// Destroying waits for the destroy delay of 1 s of silence, or for the verdict when that is later.
 const HOST_FREED_MS: f64 = HOST_SILENT_MS + 1000.0;
+/// With SYNs alone there is no tail loss probe to be missed.
+const SHORT_TOLD_MS: f64 = 500.0;
 const STALL_TOLD_MS: f64 = 2500.0;
 const STALL_FREED_MS: f64 = 5500.0;
 const RESTART_FREED_MS: f64 = 2000.0;
@@ -88,7 +94,7 @@ const SILENCE: &[Reason] = &[
 ];
 
 impl Fault {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Deaf,
         Self::Hung,
         Self::SendsLost,
@@ -103,6 +109,8 @@ impl Fault {
         Self::Ipv6Dead,
         Self::ArpByAnother,
         Self::ArpInspected,
+        Self::ShortConnections,
+        Self::OneOfTwoHosts,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -121,6 +129,8 @@ impl Fault {
             Self::Ipv6Dead => "ipv6-dead-ipv4-lives",
             Self::ArpByAnother => "cut-arp-by-another",
             Self::ArpInspected => "cut-arp-inspected",
+            Self::ShortConnections => "cut-short-connections",
+            Self::OneOfTwoHosts => "cut-one-of-two-hosts",
         }
     }
 
@@ -130,8 +140,12 @@ impl Fault {
             protected: true,
             routed: self == Self::FlowForgotten,
             v6: self == Self::Ipv6Dead,
-            named: self == Self::Ipv6Dead,
-            spare: matches!(self, Self::Moved | Self::ArpByAnother),
+            named: match self {
+                Self::Ipv6Dead => Some(Named::BothFamilies),
+                Self::OneOfTwoHosts => Some(Named::TwoHosts),
+                _ => None,
+            },
+            spare: matches!(self, Self::Moved | Self::ArpByAnother | Self::OneOfTwoHosts),
             ..Setting::default()
         }
     }
@@ -154,6 +168,11 @@ impl Fault {
             | Self::AnswersLostPeerSends
             | Self::ArpByAnother => silent(&[Reason::HostUnanswered]),
             Self::ArpInspected => silent(SILENCE),
+            Self::ShortConnections => Expected {
+                told_within_ms: Some(SHORT_TOLD_MS),
+                blocked: Blocked::Requests,
+                ..silent(SILENCE)
+            },
             // What it still sends may be no more than what it had under way.
             Self::SendsLost => silent(&[Reason::HostUnanswered, Reason::SendsUnanswered]),
             Self::SendsLostPeerSends => silent(&[Reason::SendsUnanswered]),
@@ -162,7 +181,7 @@ impl Fault {
             Self::Moved => answered(true),
             // For as long as it is away nobody can tell it from a dead one.
             Self::Restarted => answered(false),
-            Self::Ipv6Dead => Expected {
+            Self::Ipv6Dead | Self::OneOfTwoHosts => Expected {
                 lives: true,
                 ..silent(SILENCE)
             },
@@ -171,7 +190,7 @@ impl Fault {
 
     /// What is believed of what the fault is about.
     pub fn view(self, site: &Site, state: &PeerState) -> (Verdict, Reason) {
-        if self != Self::Ipv6Dead {
+        if self.setting().named.is_none() {
             return (state.verdict(), state.reason());
         }
         let address = site.peer().ip().to_string();
@@ -179,6 +198,11 @@ impl Fault {
         path.map_or((Verdict::Unknown, Reason::Unspecified), |path| {
             (path.verdict(), path.reason())
         })
+    }
+
+    /// Whether other flows of the same peer must go on.
+    pub fn spares_some(self) -> bool {
+        self.setting().named.is_some() || self.expected().blocked == Blocked::Lost
     }
 
     /// What is wrong with the state in which the fault has left the peer.

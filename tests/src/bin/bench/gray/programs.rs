@@ -41,19 +41,25 @@ impl Programs {
             Blocked::All | Blocked::Waiting => Some(client(us, peer, false, &[]).await?),
             Blocked::Requests | Blocked::Lost => None,
         };
-        let beside = match fault {
-            Fault::Ipv6Dead => {
-                let v4 = SocketAddr::new(site.peer_host().v4().into(), peer.port());
-                Some(client(us, v4, true, &[]).await?)
-            }
+        let other = match fault {
+            Fault::Ipv6Dead => Some(site.peer_host()),
+            Fault::OneOfTwoHosts => Some(site.spare()?),
             _ => None,
+        };
+        let beside = match other.map(|host| SocketAddr::new(host.v4().into(), peer.port())) {
+            Some(other) => Some(client(us, other, true, &[]).await?),
+            None => None,
+        };
+        let redial: &[&str] = match fault {
+            Fault::ShortConnections => &["--redial"],
+            _ => &[],
         };
         let baselines = match with_baselines {
             true => baselines(site, blocked == Blocked::Waiting).await?,
             false => BTreeMap::new(),
         };
         Ok(Self {
-            requests: client(us, peer, true, &[]).await?,
+            requests: client(us, peer, true, redial).await?,
             waiting,
             beside,
             _peer_sends: peer_sends(fault, site).await?,
@@ -193,15 +199,10 @@ fn breaks(program: &Traffic, since_ns: u64) -> Vec<(u32, u64)> {
     since.filter_map(|event| broke(&event)).collect()
 }
 
-/// Whether a call on a connection that stood has failed.
+/// Whether a call has failed: on whose connection, and when.
 fn broke(event: &Event) -> Option<(u32, u64)> {
     match event {
-        Event::Error {
-            at_ns,
-            channel,
-            error,
-            ..
-        } => (!error.starts_with("connect")).then_some((*channel, *at_ns)),
+        Event::Error { at_ns, channel, .. } => Some((*channel, *at_ns)),
         _ => None,
     }
 }

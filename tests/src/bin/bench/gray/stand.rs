@@ -90,7 +90,9 @@ impl Standing {
             Fault::Hung => signal(&site.servers, Signal::SIGSTOP)?,
             Fault::Restarted => self.sniffer = Some(restart(site).await?),
             Fault::Moved => self.sniffer = Some(move_away(site)?),
-            Fault::ArpInspected => drop(site.cut(Cut::SilentDrop)?),
+            Fault::ArpInspected | Fault::ShortConnections | Fault::OneOfTwoHosts => {
+                site.cut(Cut::SilentDrop)?;
+            }
             Fault::ArpByAnother => {
                 site.cut(Cut::SilentDrop)?;
                 self.stands_in = Some(site.spare()?.stands_in_for(site.peer_host().v4())?);
@@ -123,7 +125,10 @@ impl Standing {
     pub async fn end(self, fault: Fault, site: &mut Site) -> anyhow::Result<()> {
         drop((self.rules, self.stands_in, self.inspection));
         match fault {
-            Fault::ArpByAnother | Fault::ArpInspected => site.heal().map(drop),
+            Fault::ArpByAnother
+            | Fault::ArpInspected
+            | Fault::ShortConnections
+            | Fault::OneOfTwoHosts => site.heal().map(drop),
             Fault::Hung => signal(&site.servers, Signal::SIGCONT),
             Fault::Moved => {
                 let peer = site.lab.host(PEER);
@@ -158,9 +163,12 @@ fn rules(fault: Fault, site: &Site, lost: &[(usize, u16)]) -> anyhow::Result<Vec
             lost.iter().map(|&(_, port)| router.forgets(port)).collect()
         }
         Fault::Ipv6Dead => Ok(vec![lab.lose_ipv6(PEER)?]),
-        Fault::Moved | Fault::Restarted | Fault::ArpByAnother | Fault::ArpInspected => {
-            Ok(Vec::new())
-        }
+        Fault::Moved
+        | Fault::Restarted
+        | Fault::ArpByAnother
+        | Fault::ArpInspected
+        | Fault::ShortConnections
+        | Fault::OneOfTwoHosts => Ok(Vec::new()),
     }
 }
 

@@ -3,10 +3,7 @@
 use detector_api::v1::Verdict as Believed;
 use detector_tests::baseline::Method;
 
-use super::{
-    Fault, Seen,
-    fault::{Blocked, Expected},
-};
+use super::{Fault, Seen, fault::Expected};
 use crate::{run::GrayRow, summary::Summary, table::Table, verdicts::Verdict};
 
 /// The daemon's own budget for each link; the kernel's own requests count too.
@@ -149,7 +146,7 @@ pub fn verdicts(row: &GrayRow) -> Vec<Verdict> {
     let what = format!("{from} → blocked calls return, max");
     let returned = summary(row, |seen| seen.returned_ms);
     all.extend(timed(name, &what, expected.freed_within_ms, returned));
-    if expected.blocked == Blocked::Lost || row.fault == Fault::Ipv6Dead {
+    if row.fault.spares_some() {
         all.push(at_most(
             name,
             "calls on other flows that failed",
@@ -196,7 +193,7 @@ fn asked(fault: Fault, expected: &Expected) -> String {
             .into(),
         _ => Vec::new(),
     };
-    let whose = if fault == Fault::Ipv6Dead {
+    let whose = if fault.setting().named.is_some() {
         ", by that path only"
     } else {
         ""
