@@ -90,7 +90,8 @@ pub async fn make(
         | Trouble::Flaps
         | Trouble::Killed
         | Trouble::OwnLink
-        | Trouble::OwnSwitch => {
+        | Trouble::OwnSwitch
+        | Trouble::OwnSwitchIdlePeer => {
             let begun = clock::now_ns();
             while clock::between(begun, clock::now_ns()) < time {
                 let left = time.saturating_sub(clock::between(begun, clock::now_ns()));

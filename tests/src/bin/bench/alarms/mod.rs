@@ -2,6 +2,7 @@
 
 pub mod frozen;
 mod make;
+mod table;
 mod trouble;
 
 use std::{
@@ -10,12 +11,16 @@ use std::{
 };
 
 use detector_api::v1::{Breaker, PeerState, Verdict};
-use detector_tests::{baseline::Method, clock, words};
+use detector_tests::{METRICS, baseline::Method, clock, get, words};
 use nix::unistd::Pid;
 use serde::Serialize;
 use tokio::time::sleep;
 
-pub use self::{make::signal, trouble::Trouble};
+pub use self::{
+    make::signal,
+    table::{table, verdicts},
+    trouble::Trouble,
+};
 use crate::{
     baselines::{Baselines, episodes},
     options::Options,
@@ -30,6 +35,8 @@ pub struct Alarms {
     pub ours: u32,
     /// What we called it dead for.
     pub reasons: Vec<String>,
+    /// Sockets that we destroyed, those of stalled flows too.
+    pub destroyed: u64,
     pub baselines: BTreeMap<Method, u32>,
 }
 
@@ -40,7 +47,10 @@ pub async fn run(trouble: Trouble, options: &Options) -> anyhow::Result<Alarms> 
     let mut site = Site::new(options, trouble.setting()).await?;
     let fast = Baselines::fast(&site).await?;
     let slow = Baselines::slow(&site).await?;
-    let load = trouble.load().start(&site).await?;
+    let load = match trouble.load() {
+        Some(load) => Some(load.start(&site).await?),
+        None => None,
+    };
     site.settled().await?;
     sleep(SETTLED_FOR).await;
 
@@ -56,15 +66,16 @@ pub async fn run(trouble: Trouble, options: &Options) -> anyhow::Result<Alarms> 
     baselines.extend(slow.alarms(begun, ended));
     // A daemon that does not answer has raised no alarm because it was gone.
     site.daemon.peer(&site.url()).await?;
-    drop((load, fast, slow));
-    site.daemon.stop().await?;
     let alarms = Alarms {
         row: trouble.name(),
         minutes: options.minutes,
         ours,
         reasons,
+        destroyed: destroyed(&site)?,
         baselines,
     };
+    drop((load, fast, slow));
+    site.daemon.stop().await?;
     println!("{}: {alarms:?}", trouble.name());
     Ok(alarms)
 }
@@ -88,4 +99,15 @@ fn our_alarms(site: &Site, since_ns: u64, until_ns: u64) -> (u32, Vec<String>) {
         .values()
         .map(|states| episodes(states.iter().map(is_dead)));
     (counts.sum(), reasons.into_iter().collect())
+}
+
+/// How many sockets the daemon has destroyed, as its metrics say.
+fn destroyed(site: &Site) -> anyhow::Result<u64> {
+    let page = get(site.us(), METRICS.parse()?, "/metrics")?;
+    let counters = page.lines().filter(|line| {
+        line.starts_with("detector_sockets_destroyed_total{")
+            && line.contains("result=\"destroyed\"")
+    });
+    let values = counters.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    Ok(values.sum())
 }

@@ -28,6 +28,8 @@ pub enum Trouble {
     OwnLink,
     /// Our own switch passes nothing, and the carrier stays.
     OwnSwitch,
+    /// The same, and there is no connection with the peer: only one other is heard all the time.
+    OwnSwitchIdlePeer,
     /// The daemon, and the baselines, may run in 5 of every 100 ms, beside busy loops.
     StarvedDaemon,
     /// The same happens to the peer.
@@ -70,6 +72,7 @@ impl Trouble {
             Self::Late,
             Self::OwnLink,
             Self::OwnSwitch,
+            Self::OwnSwitchIdlePeer,
             Self::StarvedDaemon,
             Self::StarvedPeer,
             Self::AcceptQueueFull,
@@ -98,6 +101,7 @@ impl Trouble {
             Self::Late => "answers-2s-late".to_owned(),
             Self::OwnLink => "own-link-down".to_owned(),
             Self::OwnSwitch => "own-switch-down".to_owned(),
+            Self::OwnSwitchIdlePeer => "own-switch-down-idle-peer".to_owned(),
             Self::StarvedDaemon => "starved-daemon".to_owned(),
             Self::StarvedPeer => "starved-peer".to_owned(),
             Self::AcceptQueueFull => "accept-queue-full".to_owned(),
@@ -120,11 +124,16 @@ impl Trouble {
 
     /// Whether it is we who are cut off.
     fn is_our_own(self) -> bool {
-        matches!(self, Self::OwnLink | Self::OwnSwitch)
+        matches!(
+            self,
+            Self::OwnLink | Self::OwnSwitch | Self::OwnSwitchIdlePeer
+        )
     }
 
-    pub fn load(self) -> Load {
-        match self {
+    /// What we have with the peer; nothing where it is to have no connection.
+    pub fn load(self) -> Option<Load> {
+        let load = match self {
+            Self::OwnSwitchIdlePeer => return None,
             Self::Loss { flows, .. } => Load::Calls(flows),
             Self::Stopped | Self::ZeroWindow | Self::Reordering => Load::Upload(4),
             Self::OnePathOfFour => Load::Calls(8),
@@ -136,17 +145,19 @@ impl Trouble {
             | Self::ConntrackFullThere
             | Self::SynLimit => Load::Waiting,
             _ => Load::Calls(4),
-        }
+        };
+        Some(load)
     }
 
     pub fn setting(self) -> Setting {
         Setting {
-            http: self.load().is_http(),
+            http: self.load().is_some_and(Load::is_http),
             routed: matches!(
                 self,
                 Self::ConntrackFullHere | Self::ConntrackFullThere | Self::SynLimit
             ),
             others: match self {
+                Self::OwnSwitchIdlePeer => 1,
                 _ if self.is_our_own() => 2,
                 Self::ConntrackFullHere => 2,
                 _ => 0,
