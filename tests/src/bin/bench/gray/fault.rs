@@ -190,7 +190,7 @@ impl Fault {
 
     /// What is believed of what the fault is about.
     pub fn view(self, site: &Site, state: &PeerState) -> (Verdict, Reason) {
-        if self.setting().named.is_none() {
+        if !self.is_path() {
             return (state.verdict(), state.reason());
         }
         let address = site.peer().ip().to_string();
@@ -200,9 +200,14 @@ impl Fault {
         })
     }
 
+    /// Whether it is about one of the peer's addresses, and the other one lives.
+    pub fn is_path(self) -> bool {
+        self.setting().named.is_some()
+    }
+
     /// Whether other flows of the same peer must go on.
     pub fn spares_some(self) -> bool {
-        self.setting().named.is_some() || self.expected().blocked == Blocked::Lost
+        self.is_path() || self.expected().blocked == Blocked::Lost
     }
 
     /// What is wrong with the state in which the fault has left the peer.

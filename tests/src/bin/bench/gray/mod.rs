@@ -156,6 +156,10 @@ fn wrong(
             return Some(format!("{last} after {} s", TOLD_WITHIN.as_secs()));
         };
         let (verdict, reason) = fault.view(site, told);
+        let sum = (told.verdict(), told.reason());
+        if fault.is_path() && sum != (Verdict::Degraded, Reason::PathDead) {
+            return Some(format!("{} of the peer", said(sum.0, sum.1)));
+        }
         if !expected.reasons.contains(&reason) {
             return Some(said(verdict, reason));
         }

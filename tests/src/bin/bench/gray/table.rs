@@ -193,7 +193,7 @@ fn asked(fault: Fault, expected: &Expected) -> String {
             .into(),
         _ => Vec::new(),
     };
-    let whose = if fault.setting().named.is_some() {
+    let whose = if fault.is_path() {
         ", by that path only"
     } else {
         ""
