@@ -162,12 +162,12 @@ impl Fault {
 
     pub fn expected(self) -> Expected {
         match self {
-            Self::Deaf
-            | Self::Hung
-            | Self::AnswersLost
-            | Self::AnswersLostPeerSends
-            | Self::ArpByAnother => silent(&[Reason::HostUnanswered]),
-            Self::ArpInspected => silent(SILENCE),
+            Self::Deaf | Self::Hung | Self::AnswersLost | Self::AnswersLostPeerSends => {
+                silent(&[Reason::HostUnanswered])
+            }
+            // Whether the answers of another are taken for its card's: both are right, so long as
+            // they are told to be contested.
+            Self::ArpByAnother | Self::ArpInspected => silent(SILENCE),
             Self::ShortConnections => Expected {
                 told_within_ms: Some(SHORT_TOLD_MS),
                 blocked: Blocked::Requests,
@@ -212,6 +212,9 @@ impl Fault {
 
     /// What is wrong with the state in which the fault has left the peer.
     pub fn wrong_at_end(self, site: &Site, state: &PeerState) -> Option<String> {
+        if self == Self::ArpByAnother && !state.contested {
+            return Some("the address is not told to be contested".to_owned());
+        }
         let (verdict, reason) = self.view(site, state);
         let (expected, lives) = (self.expected().verdict, self.expected().lives);
         let is_right = match expected {
