@@ -17,7 +17,7 @@ async fn a_quick_run_writes_every_cut_and_its_plots() -> anyhow::Result<()> {
             .args([
                 "--quick",
                 "--rows",
-                "calls-3,process-killed,probing-10-on-link",
+                "calls-3,deaf-behind-arp,process-killed,probing-10-on-link",
             ])
             .arg("--out")
             .arg(out.path())
@@ -49,6 +49,15 @@ async fn a_quick_run_writes_every_cut_and_its_plots() -> anyhow::Result<()> {
             assert!(cut["baselines"].get("phi").is_some(), "{cut}");
         }
         assert_eq!(report["summaries"][0]["open"]["count"], 2);
+        let gray = &report["results"]["gray"][0];
+        assert_eq!(gray["fault"], "deaf");
+        let seen = gray["seen"].as_array().context("no faults")?;
+        assert_eq!(seen.len(), 2);
+        for seen in seen {
+            let told = seen["told"].as_array().context("nothing was told")?;
+            ensure!(!told.is_empty(), "{seen}");
+            ensure!(seen["explained"].is_string(), "{seen}");
+        }
         let alarms = &report["results"]["alarms"][0];
         assert_eq!(alarms["row"], "process-killed");
         assert_eq!(alarms["ours"], 0, "{alarms}");

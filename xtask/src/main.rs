@@ -50,7 +50,8 @@ enum Task {
     Lab(Passed),
     /// The story in a minute: traffic, cut, verdict, recovery.
     Demo(Passed),
-    /// Measure: cuts, what they free, and what must not be taken for one, beside other methods;
+    /// Measure: cuts, what they free, gray failures, and what must not be taken for a death,
+    /// beside other methods; `bench gray`, `bench alarms`, …: one part of it;
     /// `bench store`: a small storage cluster with the detector and without.
     Bench(Passed),
 }

@@ -1,4 +1,5 @@
 use std::{
+    convert::Infallible,
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     thread,
@@ -6,15 +7,22 @@ use std::{
 };
 
 use anyhow::Context as _;
+use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
 
-use super::event::Event;
+use super::event::{Event, OkReporter};
 use crate::clock;
 
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 
+/// Between two requests of one connection.
+const REQUEST_PAUSE: Duration = Duration::from_millis(20);
+/// Ends the head of an answer; the answers awaited here have no body.
+const END: &[u8] = b"\r\n\r\n";
+
 /// A program that nobody has changed: blocking calls, no time-outs. It says [`Event::Ok`] when
-/// it has sent its request, and [`Event::Error`] when its read or a connect has returned; the
-/// error begins with `read` or `connect`, `started_ns` is when that call began.
+/// it has sent its request (or, with whole requests, when one was answered), and
+/// [`Event::Error`] when its read or a connect has returned; the error begins with `read` or
+/// `connect`, `started_ns` is when that call began.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BlockingClient {
     /// Address and port of the server.
@@ -23,29 +31,102 @@ pub struct BlockingClient {
     /// Connections, each with a thread of its own.
     #[arg(long, default_value_t = 1)]
     pub connections: u32,
+    /// Sends whole requests with bodies of this size, one after the other, and awaits each
+    /// answer. Without it, one request that is never finished.
+    #[arg(long, value_name = "BYTES")]
+    pub body: Option<usize>,
+    /// Dials anew for each request, as a client without a pool.
+    #[arg(long, requires = "body")]
+    pub redial: bool,
+    /// `TCP_USER_TIMEOUT` of the connections: a program that somebody has changed.
+    #[arg(long, value_name = "MS")]
+    pub user_timeout_ms: Option<u32>,
 }
 
 impl BlockingClient {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         for number in 0..self.connections {
-            let target = self.target;
+            let client = self.clone();
             thread::Builder::new()
                 .name(format!("connection {number}"))
-                .spawn(move || call_forever(target, number))
+                .spawn(move || client.call_forever(number))
                 .context("cannot start a thread for a connection")?;
         }
         std::future::pending().await
     }
-}
 
-fn call_forever(target: SocketAddr, number: u32) {
-    loop {
-        let (started, error) = call(target, number);
-        Event::error(number, started, &error).say();
-        // Dialled anew at once where the connection broke: that shows how long it takes.
-        if error.call == "connect" || error.source.raw_os_error().is_none() {
-            thread::sleep(RECONNECT_PAUSE);
+    fn call_forever(&self, number: u32) {
+        let reporter = OkReporter::default();
+        loop {
+            let Err((started, error)) = self.call(number, &reporter) else {
+                thread::sleep(REQUEST_PAUSE);
+                continue;
+            };
+            reporter.interrupted();
+            Event::error(number, started, &error).say();
+            // Dialled anew at once where the connection broke: that shows how long it takes.
+            if error.call == "connect" || error.source.raw_os_error().is_none() {
+                thread::sleep(RECONNECT_PAUSE);
+            }
         }
+    }
+
+    /// Calls on one connection until something fails (when that began, and what) or, where each
+    /// request has its own, until that was answered.
+    fn call(&self, number: u32, reporter: &OkReporter) -> Result<(), (u64, Returned)> {
+        let mut stream = timed("connect", || TcpStream::connect(self.target))?;
+        if let Some(milliseconds) = self.user_timeout_ms {
+            let set = || Ok(setsockopt(&stream, TcpUserTimeout, &milliseconds)?);
+            timed("setsockopt", set)?;
+        }
+        let (at_ns, channel) = (clock::now_ns(), number);
+        Event::Connected { at_ns, channel }.say();
+        match self.body {
+            Some(bytes) => self.requests(&mut stream, number, bytes, reporter),
+            None => match self.wait_forever(&mut stream, number)? {},
+        }
+    }
+
+    /// The body never comes, so neither does an answer.
+    fn wait_forever(
+        &self,
+        stream: &mut TcpStream,
+        channel: u32,
+    ) -> Result<Infallible, (u64, Returned)> {
+        let head = self.head(9);
+        timed("write", || stream.write_all(head.as_bytes()))?;
+        let at_ns = clock::now_ns();
+        Event::Ok { at_ns, channel }.say();
+        timed("read", || match stream.read(&mut [0; 1024]) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(bytes) => Err(io::Error::other(format!("an answer of {bytes} bytes"))),
+            Err(error) => Err(error),
+        })
+    }
+
+    fn requests(
+        &self,
+        stream: &mut TcpStream,
+        channel: u32,
+        bytes: usize,
+        reporter: &OkReporter,
+    ) -> Result<(), (u64, Returned)> {
+        let mut request = self.head(bytes).into_bytes();
+        request.resize(request.len() + bytes, 0);
+        loop {
+            timed("write", || stream.write_all(&request))?;
+            timed("read", || read_head(stream))?;
+            reporter.ok(channel);
+            if self.redial {
+                return Ok(());
+            }
+            thread::sleep(REQUEST_PAUSE);
+        }
+    }
+
+    fn head(&self, bytes: usize) -> String {
+        let target = self.target;
+        format!("POST /upload HTTP/1.1\r\nhost: {target}\r\ncontent-length: {bytes}\r\n\r\n")
     }
 }
 
@@ -57,34 +138,24 @@ struct Returned {
     source: io::Error,
 }
 
-/// One call, until something in it fails: what, and when that began.
-fn call(target: SocketAddr, number: u32) -> (u64, Returned) {
-    let mut started = clock::now_ns();
-    let failed = |started, call, source| (started, Returned { call, source });
-    let mut stream = match TcpStream::connect(target) {
-        Ok(stream) => stream,
-        Err(error) => return failed(started, "connect", error),
-    };
-    let at_ns = clock::now_ns();
-    let channel = number;
-    Event::Connected { at_ns, channel }.say();
-    // The body never comes, so neither does an answer.
-    let request = format!("POST /upload HTTP/1.1\r\nhost: {target}\r\ncontent-length: 9\r\n\r\n");
-    started = clock::now_ns();
-    if let Err(error) = stream.write_all(request.as_bytes()) {
-        return failed(started, "write", error);
+/// Makes a call; when it fails, says when it began.
+fn timed<T>(
+    call: &'static str,
+    make: impl FnOnce() -> io::Result<T>,
+) -> Result<T, (u64, Returned)> {
+    let started = clock::now_ns();
+    make().map_err(|source| (started, Returned { call, source }))
+}
+
+/// Reads until the head of an answer has ended.
+fn read_head(stream: &mut TcpStream) -> io::Result<()> {
+    let mut answer = Vec::new();
+    let mut bytes = [0; 1024];
+    while !answer.ends_with(END) {
+        match stream.read(&mut bytes)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            length => answer.extend_from_slice(&bytes[..length]),
+        }
     }
-    started = clock::now_ns();
-    Event::Ok {
-        at_ns: started,
-        channel,
-    }
-    .say();
-    let mut answer = [0; 1024];
-    let error = match stream.read(&mut answer) {
-        Ok(0) => io::ErrorKind::UnexpectedEof.into(),
-        Ok(bytes) => io::Error::other(format!("an answer of {bytes} bytes")),
-        Err(error) => error,
-    };
-    failed(started, "read", error)
+    Ok(())
 }

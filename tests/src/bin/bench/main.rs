@@ -7,13 +7,14 @@
 //! ```
 //!
 //! The baselines have a host of their own, so that their traffic is no evidence for the
-//! detector. [`rows`] says what is measured, [`cuts`], [`effects`], [`alarms`] and [`idle`] measure
+//! detector. [`rows`] says what is measured, [`cuts`], [`effects`], [`gray`], [`alarms`] and [`idle`] measure
 //! one row each, [`store`] the small store on labs of its own, [`run`] spreads the rows over labs, [`report`] and [`plot`] say what came of it.
 
 mod alarms;
 mod baselines;
 mod cuts;
 mod effects;
+mod gray;
 mod idle;
 mod load;
 mod options;
@@ -21,6 +22,7 @@ mod plot;
 mod report;
 mod rows;
 mod run;
+mod setting;
 mod site;
 mod sniff;
 mod store;

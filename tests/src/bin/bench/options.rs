@@ -12,6 +12,8 @@ pub enum Part {
     Cuts,
     /// What a cut does to programs that were never changed.
     Effects,
+    /// What is broken in part: what is said of it and how soon, and what it frees.
+    Gray,
     /// How often a living peer is called dead.
     Alarms,
     /// What it costs while nothing happens.
@@ -23,7 +25,7 @@ pub struct Options {
     /// What to measure; everything unless something is named.
     #[arg(value_enum)]
     pub parts: Vec<Part>,
-    /// Power cuts for each row.
+    /// Power cuts for each row, or faults.
     #[arg(long, default_value_t = 100)]
     pub cuts: u32,
     /// How many of them, spread evenly, last until the slow baselines have noticed too: up to
@@ -62,11 +64,12 @@ pub struct Options {
 }
 
 /// What `--quick` measures.
-const QUICK_ROWS: [&str; 6] = [
+const QUICK_ROWS: [&str; 7] = [
     "calls-3",
     "segment-1",
     "waiting",
     "blocked-read",
+    "deaf-behind-arp",
     "process-killed",
     "probing-10-on-link",
 ];

@@ -40,13 +40,11 @@ impl Report {
         let summaries: Vec<RowSummary> = results.cuts.iter().map(RowSummary::new).collect();
         let mut verdicts: Vec<Verdict> = summaries.iter().flat_map(RowSummary::verdicts).collect();
         verdicts.extend(results.effects.iter().flat_map(crate::effects::verdicts));
-        verdicts.extend(results.alarms.iter().map(|alarms| Verdict {
-            row: alarms.row.clone(),
-            what: "times called dead".to_owned(),
-            limit: "0".to_owned(),
-            measured: alarms.ours.to_string(),
-            met: alarms.ours == 0,
-        }));
+        verdicts.extend(results.gray.iter().flat_map(crate::gray::verdicts));
+        verdicts.extend(results.alarms.iter().flat_map(crate::alarms::verdicts));
+        if !results.frozen.is_empty() {
+            verdicts.extend(crate::alarms::frozen::verdicts(&results.frozen));
+        }
         Ok(Self {
             environment: Environment::new()?,
             options: options.clone(),
@@ -77,8 +75,14 @@ impl Report {
         if !self.results.effects.is_empty() {
             text.push_str(&crate::effects::table(&self.results.effects));
         }
+        if !self.results.gray.is_empty() {
+            text.push_str(&crate::gray::table(&self.results.gray));
+        }
         if !self.results.alarms.is_empty() {
-            text.push_str(&self.alarms());
+            text.push_str(&crate::alarms::table(&self.results.alarms));
+        }
+        if !self.results.frozen.is_empty() {
+            text.push_str(&crate::alarms::frozen::table(&self.results.frozen));
         }
         if !self.results.idle.is_empty() {
             text.push_str(&crate::idle::table(&self.results.idle));
@@ -149,23 +153,6 @@ impl Report {
         }
         text.push('\n');
         text
-    }
-
-    fn alarms(&self) -> String {
-        let mut heads = vec!["minutes", "detector"];
-        heads.extend(Method::ALL.map(Method::label));
-        let mut table = Table::new("false alarms: times a living peer was called dead", &heads);
-        for alarms in &self.results.alarms {
-            let mut cells = vec![format!("{:.1}", alarms.minutes), alarms.ours.to_string()];
-            cells.extend(Method::ALL.map(|m| {
-                alarms
-                    .baselines
-                    .get(&m)
-                    .map_or("-".to_owned(), u32::to_string)
-            }));
-            table.row(&alarms.row, cells);
-        }
-        table.text()
     }
 
     fn targets(&self) -> String {

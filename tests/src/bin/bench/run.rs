@@ -11,9 +11,10 @@ use serde::Serialize;
 use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
 use crate::{
-    alarms::{self, Alarms, Trouble},
+    alarms::{self, Alarms, Trouble, frozen},
     cuts,
     effects::{self, Effect, Freed},
+    gray::{self, Fault},
     idle::{self, Idle},
     options::{Options, Part},
     rows::{self, Group, Row},
@@ -24,7 +25,9 @@ use crate::{
 enum Job {
     Cuts(Row),
     Effects(Effect),
+    Gray(Fault),
     Alarms(Trouble),
+    Frozen,
     Idle(Idle),
 }
 
@@ -33,7 +36,9 @@ enum Job {
 pub struct Results {
     pub cuts: Vec<CutRow>,
     pub effects: Vec<EffectRow>,
+    pub gray: Vec<GrayRow>,
     pub alarms: Vec<Alarms>,
+    pub frozen: Vec<frozen::Freeze>,
     pub idle: Vec<idle::Cost>,
     pub failures: Vec<Failure>,
     pub took_s: f64,
@@ -52,6 +57,12 @@ pub struct EffectRow {
     pub cuts: Vec<Freed>,
 }
 
+#[derive(Debug, Serialize)]
+pub struct GrayRow {
+    pub fault: Fault,
+    pub seen: Vec<gray::Seen>,
+}
+
 /// A row that could not be measured.
 #[derive(Debug, Serialize)]
 pub struct Failure {
@@ -64,7 +75,9 @@ impl Job {
         match self {
             Self::Cuts(row) => row.name.clone(),
             Self::Effects(effect) => effect.as_str().to_owned(),
+            Self::Gray(fault) => fault.as_str().to_owned(),
             Self::Alarms(trouble) => trouble.name(),
+            Self::Frozen => frozen::NAME.to_owned(),
             Self::Idle(idle) => idle.name(),
         }
     }
@@ -72,7 +85,7 @@ impl Job {
     /// Whether it disturbs what is measured beside it, or is disturbed itself.
     fn is_exclusive(&self) -> bool {
         match self {
-            Self::Cuts(_) | Self::Effects(_) => false,
+            Self::Cuts(_) | Self::Effects(_) | Self::Gray(_) | Self::Frozen => false,
             Self::Alarms(trouble) => trouble.is_exclusive(),
             Self::Idle(_) => true,
         }
@@ -95,9 +108,18 @@ impl Job {
                     cuts: measured,
                 });
             }
+            Self::Gray(fault) => {
+                let seen = gray::run(*fault, options).await?;
+                let fault = *fault;
+                locked(results).gray.push(GrayRow { fault, seen });
+            }
             Self::Alarms(trouble) => {
                 let alarms = alarms::run(*trouble, options).await?;
                 locked(results).alarms.push(alarms);
+            }
+            Self::Frozen => {
+                let freezes = frozen::run(options).await?;
+                locked(results).frozen = freezes;
             }
             Self::Idle(idle) => {
                 let cost = idle::run(*idle, options).await?;
@@ -135,6 +157,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Results> {
     results
         .effects
         .sort_by_key(|row| place(row.effect.as_str()));
+    results.gray.sort_by_key(|row| place(row.fault.as_str()));
     results.alarms.sort_by_key(|row| place(&row.row));
     results.idle.sort_by_key(|row| place(&row.row));
     results.took_s = clock::between(begun, clock::now_ns()).as_secs_f64().round();
@@ -154,6 +177,7 @@ fn jobs(options: &Options) -> Vec<Job> {
         .into_iter()
         .map(|row| (Part::Cuts, Job::Cuts(row)));
     let effects = Effect::ALL.map(|effect| (Part::Effects, Job::Effects(effect)));
+    let gray = Fault::ALL.map(|fault| (Part::Gray, Job::Gray(fault)));
     let alarms = Trouble::all()
         .into_iter()
         .map(|t| (Part::Alarms, Job::Alarms(t)));
@@ -161,7 +185,9 @@ fn jobs(options: &Options) -> Vec<Job> {
         .into_iter()
         .map(|idle| (Part::Idle, Job::Idle(idle)));
     cuts.chain(effects)
+        .chain(gray)
         .chain(alarms)
+        .chain([(Part::Alarms, Job::Frozen)])
         .chain(idle)
         .filter(|(part, job)| options.wants(*part, &job.name()))
         .map(|(_, job)| job)
@@ -172,7 +198,9 @@ fn names() -> Vec<String> {
     let rows = rows::all().into_iter().map(|row| row.name);
     let effects = Effect::ALL.map(|effect| effect.as_str().to_owned());
     rows.chain(effects)
+        .chain(Fault::ALL.map(|fault| fault.as_str().to_owned()))
         .chain(Trouble::all().iter().map(Trouble::name))
+        .chain([frozen::NAME.to_owned()])
         .chain(Idle::all().into_iter().map(Idle::name))
         .collect()
 }
@@ -218,4 +246,18 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_over_all_parts() {
+        let mut all = names();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
 }

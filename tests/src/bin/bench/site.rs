@@ -3,10 +3,11 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::Context as _;
 use detector_api::v1::{Breaker, PeerState, Verdict};
 use detector_tests::{
-    Cgroup, Cut, CutMoment, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Process, Traffic,
+    Cgroup, Cut, CutMoment, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Process, Rules, Traffic,
     peer::Kind,
 };
 
+pub use crate::setting::{Before, Named, Setting};
 use crate::{load::at, options::Options};
 
 /// The host with the daemon and the load.
@@ -16,33 +17,14 @@ pub const OBSERVER: usize = 2;
 /// The host that is cut off.
 pub const PEER: usize = 3;
 /// What is not the load's server is here: the daemon watches the peer's usual port.
-const OTHER_PORT: u16 = PEER_PORT + 1;
+pub const OTHER_PORT: u16 = PEER_PORT + 1;
 /// The command that tunes the peer's programs has begun to.
 const TUNED_WITHIN: Duration = Duration::from_secs(10);
 /// Until a peer that has come back is Alive and Closed, before the next cut.
 const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 
-/// What differs between the labs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Setting {
-    /// The peer is behind a router.
-    pub routed: bool,
-    pub v6: bool,
-    /// The programs at both ends are tuned, ours are protected, and the detection time is 50 ms.
-    pub tuned: bool,
-    /// Our programs are protected.
-    pub protected: bool,
-    /// At its usual port the peer serves HTTP, and not gRPC.
-    pub http: bool,
-    /// So many further peers are watched and called: whether it is we who are cut off can
-    /// be seen by several only.
-    pub others: usize,
-    /// The peer answers calls this late.
-    pub delay_ms: u64,
-    /// The peer reads nothing of an upload for this long.
-    pub stall_ms: u64,
-}
-
+/// How the daemon names a peer with several addresses.
+const NAMED: &str = "http://node3:9000";
 /// A lab with a peer that serves, and the daemon that watches it.
 #[derive(Debug)]
 pub struct Site {
@@ -54,6 +36,7 @@ pub struct Site {
     setting: Setting,
     us: Host,
     peer: Host,
+    _before: Option<Rules>,
     pub lab: Lab,
     _cgroups: [Cgroup; 2],
 }
@@ -61,10 +44,12 @@ pub struct Site {
 impl Site {
     pub async fn new(options: &Options, setting: Setting) -> anyhow::Result<Self> {
         let cgroups = [Cgroup::new()?, Cgroup::new()?];
+        let beside = setting.others + usize::from(setting.spare);
         let lab = match setting.routed {
-            true => Lab::routed(2, 1)?,
-            false => Lab::new(PEER + setting.others)?,
+            true => Lab::routed(2, 1 + beside)?,
+            false => Lab::new(PEER + beside)?,
         };
+        let before = setting.before.begin(&lab)?;
         let us = lab.host(US).in_cgroup(&cgroups[0]);
         let peer = lab.host(PEER).in_cgroup(&cgroups[1]);
         let tune = match setting.tuned {
@@ -72,11 +57,15 @@ impl Site {
             false => None,
         };
         let servers = Self::servers(&peer, setting).await?;
-        let others = Self::others(&lab).await?;
-        let url = if setting.v6 {
-            peer.url_v6()
-        } else {
-            peer.url()
+        let other_hosts = &lab.hosts()[PEER..][..setting.others];
+        let mut others = Self::others(lab.host(US), other_hosts).await?;
+        if let (Some(Named::TwoHosts), Some(spare)) = (setting.named, lab.hosts().last()) {
+            others.extend(Self::servers(spare, setting).await?);
+        }
+        let url = match setting {
+            Setting { named: Some(_), .. } => None,
+            Setting { v6: true, .. } => Some(peer.url_v6()),
+            _ => Some(peer.url()),
         };
         let mut args = options.detector_args.clone();
         if setting.protected || setting.tuned {
@@ -87,11 +76,12 @@ impl Site {
         }
         let daemon = DaemonOptions {
             source: options.source.clone(),
-            peers: [url]
+            peers: url
                 .into_iter()
-                .chain(lab.hosts()[PEER..].iter().map(Host::url))
+                .chain(other_hosts.iter().map(Host::url))
                 .collect(),
             args,
+            config: setting.named.map(Named::config),
             show_log: false,
             ..DaemonOptions::default()
         };
@@ -104,19 +94,36 @@ impl Site {
             setting,
             us,
             peer,
+            _before: before,
             lab,
             _cgroups: cgroups,
         })
     }
 
     /// A server on each further peer, and calls to it.
-    async fn others(lab: &Lab) -> anyhow::Result<Vec<Traffic>> {
+    async fn others(us: &Host, others: &[Host]) -> anyhow::Result<Vec<Traffic>> {
         let mut all = Vec::new();
-        for host in &lab.hosts()[PEER..] {
+        for host in others {
             all.push(Traffic::grpc_server(host).await?);
-            all.push(Traffic::grpc_client(lab.host(US), &host.url(), Kind::Put, 2, 20).await?);
+            all.push(Traffic::grpc_client(us, &host.url(), Kind::Put, 2, 20).await?);
         }
         Ok(all)
+    }
+
+    /// The peer's host, where what runs is in its cgroup.
+    pub fn peer_host(&self) -> &Host {
+        &self.peer
+    }
+
+    /// The host that nobody watches, where the setting asks for one.
+    pub fn spare(&self) -> anyhow::Result<&Host> {
+        let spare = self.lab.hosts().last().filter(|_| self.setting.spare);
+        spare.context("this site has no spare host")
+    }
+
+    /// What the peer runs, on another host.
+    pub async fn serve_on(&self, host: &Host) -> anyhow::Result<Vec<Traffic>> {
+        Self::servers(host, self.setting).await
     }
 
     async fn servers(peer: &Host, setting: Setting) -> anyhow::Result<Vec<Traffic>> {
@@ -154,6 +161,9 @@ impl Site {
 
     /// The peer's name.
     pub fn url(&self) -> String {
+        if self.setting.named.is_some() {
+            return NAMED.to_owned();
+        }
         format!("http://{}", self.peer())
     }
 

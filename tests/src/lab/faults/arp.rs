@@ -41,7 +41,7 @@ impl Lab {
             "set shut {{\n type ether_addr; flags dynamic; size 16;\n}}\n\
              chain from {{\n {chain} ingress device \"{port}\" priority 0;\n \
              ether saddr @shut drop\n ether type arp counter\n \
-             ether type arp limit rate over 15/second burst 1 packets add @shut {{ ether saddr }}\n}}\n\
+             ether type arp limit rate over 15/second burst 15 packets add @shut {{ ether saddr }}\n}}\n\
              chain to {{\n {chain} egress device \"{port}\" priority 0;\n \
              ether daddr @shut drop\n}}\n"
         );
