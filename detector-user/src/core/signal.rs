@@ -353,10 +353,6 @@ pub struct FlowEvent {
 /// What a source saw.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large variant is the frequent one"
-)]
 pub enum Signal {
     /// A peer is to be watched under these endpoints; replaces what was known of it.
     /// `discovered` peers are only ever observed.

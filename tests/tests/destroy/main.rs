@@ -106,6 +106,7 @@ impl Stand {
     ) -> anyhow::Result<Destroyed> {
         let asked = Teardown {
             peer: PeerName::from_canonical(&self.lab.host(2).url()),
+            addr: self.lab.host(2).v4().into(),
             generation: 3,
             sockets: sockets.to_vec(),
             spare: Spare::HeardSince(silent_since),

@@ -39,7 +39,7 @@ fn time_outs_and_trials_are_replayed_as_well() {
         ..Settings::default()
     };
     let before = record_a_cut(&file, &settings, Duration::from_millis(3), true);
-    let reasons: Vec<_> = before.iter().map(|state| state.reason).collect();
+    let reasons: Vec<_> = before.iter().map(|state| state.breaker_reason).collect();
     let tried = [Reason::RecoveryTimeout, Reason::TrialFailed];
     assert!(reasons.windows(2).any(|two| two == tried), "{reasons:?}");
     assert_eq!(states(&replay(&file, Timeouts::Recorded, |_| {})), before);

@@ -127,7 +127,7 @@ mod tests {
     fn an_unreachable_from_the_peer_itself_is_an_answer() {
         for errno in [Errno::ECONNREFUSED, Errno::EHOSTUNREACH] {
             let answer = judge(&by(PEER, errno), PEER, Some(errno));
-            assert_eq!(answer, Some(ProbeAnswer::Reset));
+            assert_eq!(answer, Some(ProbeAnswer::Unreachable));
         }
     }
 

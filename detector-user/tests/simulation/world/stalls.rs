@@ -22,6 +22,9 @@ const STALLED: Duration = ms(2000);
 /// Calls that wait for a host that was started anew end so soon after it answers.
 const RESTARTED: Duration = ms(2000);
 
+/// Another card has the address of a next hop: so long nothing is destroyed behind it.
+const CARD_SETTLES: Duration = ms(10_000);
+
 /// A flow that cannot but stall, and what of it is looked at next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stall {
@@ -240,7 +243,8 @@ impl World {
             "nothing is destroyed before the destroy delay"
         } else if asked.is_none_or(|asked| asked + BLUR < settings.detection_time) {
             "nothing is destroyed before the daemon has asked for a detection time"
-        } else if alive && self.is_usurped(host) {
+        } else if alive && self.is_usurped(host) && heard.is_some_and(|heard| heard < CARD_SETTLES)
+        {
             "nothing is destroyed while another card has the address"
         } else if own && !is_cut && !self.seems_dead_by_our_fault(host) {
             "nothing is destroyed while this node is cut off"

@@ -1,4 +1,6 @@
-//! Which addresses are refused: those whose every peer has its breaker Open.
+//! Which addresses are refused: those on which every peer is Dead with its breaker Open. Of a
+//! peer with several addresses those that are dead are refused, so that programs go on with
+//! the others.
 
 #[cfg(test)]
 mod tests;
@@ -15,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::{
     clock,
-    core::{Breaker, PeerName, PeerState},
+    core::{Breaker, Mode, PathState, PeerName, PeerState, Verdict},
 };
 
 /// How long the kernel side refuses without hearing from this one, which renews it every
@@ -87,7 +89,8 @@ pub struct Refuser<D> {
 
 #[derive(Debug, Default)]
 struct Peer {
-    is_open: bool,
+    /// Those of its addresses that it has no use for.
+    refused: BTreeSet<Address>,
     addresses: BTreeSet<Address>,
     slot: Option<Slot>,
 }
@@ -153,23 +156,22 @@ impl<D: Dead> Refuser<D> {
 
     /// Refuses the peer's addresses or lets them pass, as its breaker says.
     pub fn publish(&mut self, state: &PeerState) {
-        // Programs that were not changed are not to suffer from what others report.
-        let is_open = state.breaker == Breaker::Open && !state.by_reports;
-        if is_open && self.in_force.is_empty() {
+        let refused = refused(state);
+        if !refused.is_empty() && self.in_force.is_empty() {
             // The first chores may be to come.
             self.renew();
         }
         let addresses = state.addresses.iter().copied().map(canonical).collect();
         let peer = self.peers.entry(state.peer.clone()).or_default();
-        if peer.is_open == is_open && peer.addresses == addresses {
+        if peer.refused == refused && peer.addresses == addresses {
             return;
         }
-        if is_open && peer.slot.is_none() {
+        if !refused.is_empty() && peer.slot.is_none() {
             let index = self.slots.take();
             let base = self.dead.refused(index);
             peer.slot = Some(Slot { index, base });
         }
-        peer.is_open = is_open;
+        peer.refused = refused;
         let before = std::mem::replace(&mut peer.addresses, addresses.clone());
         self.share(&state.peer, &before, &addresses);
         self.settle(before.union(&addresses).copied().collect());
@@ -256,18 +258,34 @@ impl<D: Dead> Refuser<D> {
         outcome
     }
 
-    /// The slot that counts for the address: that of the first of its peers, if all are Open.
+    /// The slot that counts for the address: that of the first of its peers, if all
+    /// refuse it.
     fn wanted(&self, address: &Address) -> Option<u32> {
         let mut peers = self
             .sharing
             .get(address)?
             .iter()
             .map(|name| self.peers.get(name));
-        let all_open = peers.all(|peer| peer.is_some_and(|peer| peer.is_open));
+        let all_open = peers.all(|peer| peer.is_some_and(|peer| peer.refused.contains(address)));
         let first = self.sharing.get(address)?.first()?;
         let slot = self.peers.get(first)?.slot?;
         all_open.then_some(slot.index)
     }
+}
+
+/// The addresses of a peer that are refused. Programs that were not changed are not to suffer
+/// from what others report.
+fn refused(state: &PeerState) -> BTreeSet<Address> {
+    if state.breaker == Breaker::Open && !state.by_reports {
+        return state.addresses.iter().copied().map(canonical).collect();
+    }
+    let is_dead = |path: &&PathState| {
+        state.mode == Mode::Enforce
+            && path.breaker == Breaker::Open
+            && path.verdict == Verdict::Dead
+    };
+    let dead = state.paths.iter().filter(is_dead);
+    dead.map(|path| canonical(path.address)).collect()
 }
 
 fn say(address: &Address, refused: bool) {

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::core::{Verdict, testing::unknown};
+use crate::core::{Reason, testing::unknown};
 
 #[derive(Debug, Default)]
 struct Fake {
@@ -165,4 +165,28 @@ fn what_the_map_did_not_take_is_tried_again() {
     refuser.chores();
     assert_eq!(refused(&refuser), [""; 0]);
     assert!(refuser.unsettled.is_empty());
+}
+
+#[test]
+fn of_several_addresses_those_that_are_dead_are_refused() {
+    let mut refuser = refuser();
+    let mut one_dead = state("http://a:9000", Breaker::Closed, &["10.0.0.1", "10.0.0.2"]);
+    one_dead.paths = one_dead
+        .addresses
+        .iter()
+        .map(|&address| PathState {
+            address,
+            verdict: Verdict::Dead,
+            reason: Reason::RtoUnanswered,
+            breaker: Breaker::Open,
+            last_heard: None,
+        })
+        .collect();
+    one_dead.paths[1].verdict = Verdict::Alive;
+    one_dead.paths[1].breaker = Breaker::Closed;
+    refuser.publish(&one_dead);
+    assert_eq!(refused(&refuser), ["10.0.0.1"]);
+    one_dead.mode = Mode::Observe;
+    refuser.publish(&one_dead);
+    assert_eq!(refused(&refuser), [""; 0]);
 }
