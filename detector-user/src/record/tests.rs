@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use super::*;
 use crate::core::{
     Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, PeerName,
-    PeerState, ProbeAnswer, ProbeEvent, ProbeOutcome, Settings, Signal, SourceKind, TcpState, Time,
-    TrialOutcome, Verdict,
+    PeerState, ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Settings, Signal, SourceKind,
+    TcpState, Time, TrialOutcome, Verdict,
 };
 
 const NO_LIMIT: u64 = u64::MAX;
@@ -150,6 +150,9 @@ fn drive_a_cut(taped: &mut Taped, late: Duration, tries: bool) -> Vec<PeerState>
     published
 }
 
+/// Flows cannot be probed here.
+const EOPNOTSUPP: u32 = 95;
+
 /// What the kernel answers.
 fn carried_out(effect: Effect, millis: u64, firewalled: bool) -> Vec<Signal> {
     let at = ms(millis);
@@ -172,6 +175,9 @@ fn carried_out(effect: Effect, millis: u64, firewalled: bool) -> Vec<Signal> {
             };
             let answer = (!is_cut(millis) && !firewalled)
                 .then_some(ProbeOutcome::Answered(ProbeAnswer::SynAck));
+            if let ProbeTarget::Flow { .. } = target {
+                return vec![outcome(ProbeOutcome::Failed { errno: EOPNOTSUPP })];
+            }
             let outcomes = std::iter::once(ProbeOutcome::Sent).chain(answer);
             outcomes.map(outcome).collect()
         }

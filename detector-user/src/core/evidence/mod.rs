@@ -34,7 +34,7 @@ pub use self::tracked::HEARD_RESOLUTION;
 pub(super) use self::{
     heard::{Heard, Layer},
     history::PathHistory,
-    probes::{CLOSED_PORT, FlowTarget, GIVE_UP_AFTER, Probes, targets},
+    probes::{CLOSED_PORT, FlowTarget, GIVE_UP_AFTER, Probes, means_gone, targets},
     silence::{Silence, Spacing},
     stalled::Stalled,
     tracked::TrackedFlow,

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::core::{ProbeAnswer, ProbeEvent, ProbeId, ProbeLine, ProbeOutcome, ProbeTarget, Time};
 use target::Target;
-pub(in crate::core) use target::{FlowTarget, targets, way_of};
+pub(in crate::core) use target::{FlowTarget, means_gone, targets, way_of};
 
 /// The port that is probed beside a peer's own: discard (RFC 863), closed nearly everywhere,
 /// and a reset from a closed port disturbs no program.

@@ -28,7 +28,7 @@ use super::{
     ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Reason, Settings, SourceKind, Time, Trial,
     TrialError, TrialOutcome, Verdict,
     context::{Around, Context},
-    evidence::{Evidence, Layer, Weight, targets},
+    evidence::{Evidence, Layer, Weight, means_gone, targets},
     isolation::Witness,
     reports::Failures,
     schedule::{Rhythm, Snapshots},
@@ -173,10 +173,7 @@ impl Path {
         if is_news && (self.is_dead() || self.doubt.silence.is_some() || self.probing.in_doubt()) {
             self.evidence.note_probe(event);
         }
-        if let (ProbeTarget::Flow { .. }, ProbeOutcome::Failed { .. }) =
-            (event.target, event.outcome)
-        {
-            // The flow may be gone.
+        if means_gone(event) {
             self.snapshots.soon(now);
         }
         let Some(answer) = self.evidence.probe(event) else {

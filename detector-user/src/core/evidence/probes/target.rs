@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::CLOSED_PORT;
 use crate::core::{
-    Endpoint, FlowId, ProbeAnswer, ProbeLine, ProbeTarget, Route, Settings, Time,
-    evidence::silence::Way,
+    Endpoint, FlowId, ProbeAnswer, ProbeEvent, ProbeLine, ProbeOutcome, ProbeTarget, Route,
+    Settings, Time, evidence::silence::Way,
 };
 
 /// Answers that may be missing in a row, of a peer that is heard otherwise, before a target
@@ -114,6 +114,14 @@ pub(in crate::core) fn way_of(target: ProbeTarget) -> Way {
         ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => Way::Connect,
         ProbeTarget::Flow { .. } => Way::Flow,
     }
+}
+
+/// Whether it says that the flow is no longer there: `ENOENT`, `ENOTCONN`, `ESTALE`.
+pub(in crate::core) fn means_gone(event: &ProbeEvent) -> bool {
+    let ProbeOutcome::Failed { errno } = event.outcome else {
+        return false;
+    };
+    way_of(event.target) == Way::Flow && [2, 107, 116].contains(&errno)
 }
 
 /// Whether this failure says that no keepalive can be sent at all.
