@@ -8,8 +8,8 @@ use crate::core::{FlowId, Time};
 /// A flow is stalled after this time at least.
 pub(in crate::core) const STALLED_AFTER: Duration = Duration::from_secs(2);
 
-/// The peer must have been heard so long after the flow was stuck, and so lately.
-const HEARD_LATELY: Duration = Duration::from_secs(1);
+/// The peer must have been heard so lately: a probe of it a second, and one of them may be lost.
+const HEARD_LATELY: Duration = Duration::from_millis(2200);
 
 /// Chance that the retransmissions of a flow that is not stalled are all lost: three in a row
 /// where one round trip in twenty is.
@@ -50,7 +50,7 @@ impl Evidence {
         let since = flow.stuck_since()?.max(excused);
         let is_stalled = flow.reading.rto_count >= required
             && now.since(since) >= STALLED_AFTER
-            && self.heard.surely() > Some((since + HEARD_LATELY).max(now - HEARD_LATELY));
+            && self.heard.surely() > Some((since + STALLED_AFTER / 2).max(now - HEARD_LATELY));
         is_stalled.then(|| Stalled {
             flow: flow.reading.id,
             cookie: flow.reading.cookie,

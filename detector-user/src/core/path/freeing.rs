@@ -18,6 +18,9 @@ const SOCKETS_AT_MOST: usize = 65_536;
 /// nobody else, it waits no longer than this.
 const LONE_PEER_WAITS: Duration = Duration::from_secs(10);
 
+/// A flow made in place of one that was freed is stalled, too, by then, or works.
+const SHOWS_AGAIN: Duration = Duration::from_secs(4);
+
 #[derive(Debug, Default)]
 pub(super) struct Freeing {
     /// The generation whose sockets are to be destroyed, what was heard since when spares
@@ -27,6 +30,9 @@ pub(super) struct Freeing {
     stalled: Vec<Stalled>,
     /// The stalled flows that were destroyed, or spared, already.
     done: BTreeSet<u64>,
+    /// When flows were freed last, and whether it was their large segments that were lost: those
+    /// made in their place take a while to show whether they are stuck, too.
+    freed: Option<(Time, bool)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +100,15 @@ impl Freeing {
             .find_map(|stalled| stalled.large_segments)
     }
 
+    /// What the flows that were just freed were stuck by, if that is still to be believed: there
+    /// were some, and whether it was their large segments.
+    pub(super) fn freed_lately(&self, at: Time) -> (bool, bool) {
+        let lately = self
+            .freed
+            .filter(|(freed, _)| at.since(*freed) < SHOWS_AGAIN);
+        (lately.is_some(), lately.is_some_and(|(_, large)| large))
+    }
+
     /// The stalled flows that have been so for long enough to be destroyed.
     fn take_stalled(&mut self, at: Time, after: Duration) -> Vec<(FlowId, u64)> {
         let is_due = |stalled: &&Stalled| at.since(stalled.since) >= after;
@@ -105,6 +120,9 @@ impl Freeing {
             .map(|stalled| (stalled.flow, stalled.cookie))
             .collect();
         self.done.extend(due.iter().map(|(_, cookie)| *cookie));
+        if !due.is_empty() {
+            self.freed = Some((at, self.large_segments().is_some()));
+        }
         due
     }
 }

@@ -286,6 +286,7 @@ impl Path {
             .detection_time(at, around.settings.detection_time);
         let silence = self.silence_at(at, around);
         let heard = self.evidence.heard.on(Layer::Received);
+        let (freed, freed_large) = self.freeing.freed_lately(at);
         Facts {
             now: at,
             believed: (self.verdict(), self.session.reason()),
@@ -305,8 +306,8 @@ impl Path {
             was_isolated: self.session.state() == State::Isolated || self.doubt.was_alone,
             stuck: Stuck {
                 zero_window: self.evidence.flows().any(|flow| flow.is_zero_window()),
-                stalled_flows: self.freeing.stalled_flows(),
-                large_segments_lost: self.freeing.large_segments().is_some(),
+                flows_stalled: freed || self.freeing.stalled_flows() > 0,
+                large_segments_lost: freed_large || self.freeing.large_segments().is_some(),
                 calls_fail: self.failures.is_slow(),
             },
             life: Life {

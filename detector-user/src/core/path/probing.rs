@@ -55,6 +55,8 @@ pub(super) struct Probing {
     /// probe the sockets are read.
     was_busy: bool,
     neighbour_at: Option<Time>,
+    /// When a SYN was last sent beside a neighbour probe.
+    connect_at: Option<Time>,
     /// When its host last reset a flow: it may know none of the others either.
     reset_at: Option<Time>,
     /// When its host was heard, as others were told.
@@ -68,6 +70,7 @@ impl Probing {
             doubt_since: None,
             was_busy: false,
             neighbour_at: None,
+            connect_at: None,
             reset_at: None,
             told_witness: None,
         }
@@ -197,7 +200,7 @@ impl Path {
         context: &mut Context<'_>,
     ) {
         for target in targets {
-            let is_neighbour = matches!(target, ProbeTarget::Neighbour { .. });
+            let is_neighbour = is_neighbour(&target);
             match context.probe(now, target, urgency) {
                 Some(probe) => {
                     self.evidence.probes.asked(probe, target);
@@ -322,7 +325,23 @@ impl Path {
             return Vec::new();
         }
         rhythm.due = now + missing_after;
-        self.evidence.probes.gentlest()
+        let mut targets = self.evidence.probes.gentlest();
+        if targets.iter().all(is_neighbour) {
+            targets.extend(self.connect_when_due(now));
+        }
+        targets
+    }
+
+    /// A card answers for the link alone: a host with connections none of which can be probed
+    /// is probed by a SYN now and then.
+    fn connect_when_due(&mut self, now: Time) -> Option<ProbeTarget> {
+        let last = self.probing.connect_at;
+        let is_due = last.is_none_or(|last| now.since(last) >= CONNECT_EVERY);
+        if !is_due || !self.evidence.is_connected() {
+            return None;
+        }
+        self.probing.connect_at = Some(now);
+        self.evidence.probes.next_connect()
     }
 
     /// When the next idle probe is due; `None` where there is none to send.
@@ -381,4 +400,8 @@ impl Path {
         let stalled = self.evidence.probes.stalled_flows();
         self.send(now, stalled, Urgency::Routine, context);
     }
+}
+
+fn is_neighbour(target: &ProbeTarget) -> bool {
+    matches!(target, ProbeTarget::Neighbour { .. })
 }

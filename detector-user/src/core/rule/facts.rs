@@ -75,8 +75,9 @@ pub(in crate::core) enum LastProbe {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::core) struct Stuck {
     pub zero_window: bool,
-    pub stalled_flows: u32,
-    /// Of the stalled flows: segments without data pass.
+    /// Flows are stalled, or were until they were freed just now.
+    pub flows_stalled: bool,
+    /// Of those: segments without data pass.
     pub large_segments_lost: bool,
     /// The node's own calls fail in a row.
     pub calls_fail: bool,

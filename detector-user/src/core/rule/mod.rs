@@ -306,7 +306,7 @@ fn without_demand(facts: &Facts) -> (Verdict, Reason) {
     let is_recent = life.heard_ago.is_some_and(|ago| ago < ALIVE_WITHOUT_FLOW);
     if stuck.large_segments_lost {
         (Verdict::Degraded, Reason::LargeSegmentsLost)
-    } else if stuck.stalled_flows > 0 {
+    } else if stuck.flows_stalled {
         (Verdict::Degraded, Reason::FlowsStalled)
     } else if stuck.calls_fail && (life.is_connected || is_recent) {
         (Verdict::Degraded, Reason::SlownessReported)

@@ -226,12 +226,12 @@ fn without_a_demand_what_is_stuck_comes_before_signs_of_life() {
             Reason::ZeroWindow,
         ),
         (
-            stuck(|s| s.stalled_flows = 1),
+            stuck(|s| s.flows_stalled = true),
             Verdict::Degraded,
             Reason::FlowsStalled,
         ),
         (
-            stuck(|s| (s.stalled_flows, s.large_segments_lost) = (1, true)),
+            stuck(|s| (s.flows_stalled, s.large_segments_lost) = (true, true)),
             Verdict::Degraded,
             Reason::LargeSegmentsLost,
         ),
