@@ -115,13 +115,22 @@ impl Probes {
     /// The one whose answer proves most and disturbs least while all is well: a flow, a
     /// neighbour, a closed port, an open one. All of them while none is known to answer.
     pub(in crate::core) fn gentlest(&self) -> Vec<ProbeTarget> {
-        if let Some(flow) = self.flows().next() {
+        let flow = self.flows().find(|flow| flow.may_answer());
+        if let Some(flow) = flow.filter(|flow| self.counts(flow)) {
             return vec![flow.target];
         }
+        // Whether flows are answered on this path is found out beside it.
+        let flow = flow.map(|flow| flow.target);
         self.others()
             .filter(|target| self.counts(target))
             .min_by_key(|target| target.disturbance())
-            .map_or_else(|| self.all(), |target| vec![target.target])
+            .map_or_else(
+                || self.others().map(|target| target.target).collect(),
+                |target| vec![target.target],
+            )
+            .into_iter()
+            .chain(flow)
+            .collect()
     }
 
     /// The next flow in its turn.

@@ -326,7 +326,7 @@ impl Path {
         }
         rhythm.due = now + missing_after;
         let mut targets = self.evidence.probes.gentlest();
-        if targets.iter().all(is_neighbour) {
+        if targets.first().is_some_and(is_neighbour) {
             targets.extend(self.connect_when_due(now));
         }
         targets
@@ -371,7 +371,13 @@ impl Path {
             ProbeTarget::Neighbour { .. } => Layer::Link,
             _ => Layer::Host,
         };
-        Some(self.evidence.heard.on(layer).unwrap_or_default() + interval)
+        let heard = self.evidence.heard.on(layer);
+        Some(
+            heard
+                .max(self.probing.rhythm.last_sent())
+                .unwrap_or_default()
+                + interval,
+        )
     }
 
     /// After a snapshot: whether the sockets are read before the next probe.

@@ -92,6 +92,11 @@ impl Rhythm {
         self.last_sent = Some(now);
     }
 
+    /// When something was last sent.
+    pub(in crate::core) fn last_sent(&self) -> Option<Time> {
+        self.last_sent
+    }
+
     /// Whether something was sent at this time or later.
     pub(in crate::core) fn has_sent_since(&self, at: Time) -> bool {
         self.last_sent.is_some_and(|sent| sent >= at)

@@ -62,7 +62,10 @@ fn an_idle_connection_is_asked_about_at_a_low_rate_by_what_disturbs_least() {
     assert!((23..=29).contains(&count), "{count} in 9 s at 350 ms");
     // Flows cannot be probed on this machine: whether the host is there a SYN tells.
     let are_connects = others.iter().all(|(_, target)| target.is_connect());
-    assert!(are_connects && (7..=9).contains(&others.len()), "{others:?}");
+    assert!(
+        are_connects && (5..=9).contains(&others.len()),
+        "{others:?}"
+    );
     assert!(world.state().verdict == Verdict::Alive);
 }
 
