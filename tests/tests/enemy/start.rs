@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use detector_api::v1::{PeerState, Verdict};
 use detector_tests::{
     Cut, Daemon, DaemonOptions, Lab, Names, Traffic, clock, testbed,
-    trio::{idle, report, request_loops},
+    trio::{idle, report, request_loops, said},
 };
 
 use crate::{A_WHILE, LIMIT, SOON, ports, still_there};
@@ -217,6 +217,34 @@ async fn a_peer_dead_before_the_start_is_found() -> anyhow::Result<()> {
         daemon
             .never_dead(&before.lab.host(3).url(), A_WHILE / 4)
             .await?;
+        daemon.stop().await
+    })
+    .await
+}
+
+/// Its only connection is idle, and was never asked before: a question that was never answered
+/// proves nothing, so that others must be put.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_dies_just_after_the_start_is_found() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let lab = Lab::new(3)?;
+        let mut options = DaemonOptions::default();
+        let mut servers = Vec::new();
+        for peer in Before::PEERS {
+            servers.push(Traffic::grpc_server(lab.host(peer)).await?);
+            options = options.peer(lab.host(peer).url());
+        }
+        let _idle = idle(&lab, 1, 2, 1).await?;
+        let _other = request_loops(&lab, 1, 3, 2, 20_000).await?;
+        let daemon = Daemon::start(lab.host(1), &options).await?;
+        let url = lab.host(2).url();
+        let alive = |state: &PeerState| state.verdict() == Verdict::Alive;
+        daemon.await_state(&url, SOON, alive).await?;
+        let cut = lab.cut(&[2], Cut::SilentDrop)?;
+        let dead = |state: &PeerState| state.verdict() == Verdict::Dead;
+        let found = daemon.await_since(cut.at_ns, &url, SOON, dead).await;
+        let found = found.with_context(|| said(&daemon, &url))?;
+        report(&daemon, "dead", cut.at_ns, &found);
         daemon.stop().await
     })
     .await

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use detector_api::v1::{PeerState, Verdict};
 use detector_tests::{
-    Lab, Rules, Traffic, Trio, Way, clock, testbed,
-    trio::{A_WHILE, SOON},
+    Cut, Daemon, DaemonOptions, Lab, Rules, Traffic, Trio, Way, clock, testbed,
+    trio::{A_WHILE, SOON, idle, report, request_loops, said},
 };
 use nix::sys::signal::Signal;
 
@@ -153,13 +153,47 @@ async fn a_gateway_answers_arp_for_it() -> anyhow::Result<()> {
 async fn a_host_frozen_for_half_a_second() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let trio = Trio::new().await?;
-        let frozen = trio.scene.cut(2, detector_tests::Cut::SilentDrop)?;
+        let frozen = trio.scene.cut(2, Cut::SilentDrop)?;
         tokio::time::sleep(Duration::from_millis(500)).await;
         let back = trio.scene.heal(2)?;
         trio.recovers(back.at_ns).await?;
         let ended = trio.loops.error_since(frozen.at_ns, Duration::ZERO).await;
         assert!(ended.is_err(), "destroyed before the delay: {ended:?}");
         trio.scene.daemon.stop().await
+    })
+    .await
+}
+
+/// Something on the way drops segments without data: the daemon's questions on the connections
+/// are never answered. That is no death, and hides none.
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_on_connections_are_dropped() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let lab = Lab::new(3)?;
+        let mut servers = Vec::new();
+        let mut options = DaemonOptions::default();
+        for peer in [2, 3] {
+            servers.push(Traffic::grpc_server(lab.host(peer)).await?);
+            options = options.peer(lab.host(peer).url());
+        }
+        let _idle = idle(&lab, 1, 2, 2).await?;
+        let _other = request_loops(&lab, 1, 3, 2, 100).await?;
+        // Up to 20 bytes of IP and 40 of TCP, and nothing behind them.
+        let to = lab.host(2).v4();
+        let empty = format!("ip daddr {to} ip length <= 60 tcp flags == ack");
+        let _lost = lab.lose(1, Way::From, &empty)?;
+        let daemon = Daemon::start(lab.host(1), &options).await?;
+        let url = lab.host(2).url();
+        let alive = |state: &PeerState| state.verdict() == Verdict::Alive;
+        daemon.await_state(&url, SOON, alive).await?;
+        let lives = daemon.never_dead(&url, A_WHILE).await;
+        lives.with_context(|| said(&daemon, &url))?;
+        let cut = lab.cut(&[2], Cut::SilentDrop)?;
+        let dead = |state: &PeerState| state.verdict() == Verdict::Dead;
+        let found = daemon.await_since(cut.at_ns, &url, SOON, dead).await;
+        let found = found.with_context(|| said(&daemon, &url))?;
+        report(&daemon, "dead", cut.at_ns, &found);
+        daemon.stop().await
     })
     .await
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use detector_tests::{Cut, Host, Scene, SceneOptions, Traffic, clock, testbed};
+use detector_tests::{Cut, Host, Scene, SceneOptions, Traffic, clock, testbed, trio::said};
 
 use crate::{LIMIT, SOON};
 
@@ -96,15 +96,19 @@ async fn a_connection_for_each_call() -> anyhow::Result<()> {
     .await
 }
 
-/// Only its subflows are TCP sockets that can be ended: the call must return all the same.
+/// Only its subflows are TCP sockets that can be ended. The kernel ends the connection itself, and
+/// has no request for that (`mptcp_diag_handler` of net/mptcp/mptcp_diag.c has no `destroy`),
+/// when it has had no subflow for `net.mptcp.close_timeout`: 60 s by default.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_over_mptcp_returns() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let scene = Scene::new(SceneOptions::default()).await?;
+        let mut scene = Scene::new(SceneOptions::default()).await?;
+        scene.servers[0].process.kill().await?;
         let Some(listener) = mptcp::listen(scene.lab.host(2))? else {
             println!("skipped: this kernel has no MPTCP (CONFIG_MPTCP)");
             return scene.daemon.stop().await;
         };
+        mptcp::closes_after(scene.lab.host(1), 1)?;
         let mut ours = mptcp::connect(scene.lab.host(1), &listener)?;
         let (mut theirs, _) = listener.accept()?;
         ours.write_all(b"a call")?;
@@ -119,7 +123,8 @@ async fn a_call_over_mptcp_returns() -> anyhow::Result<()> {
         testbed::until("the read returns", SOON, async || {
             Ok(returned.is_finished().then_some(()))
         })
-        .await?;
+        .await
+        .with_context(|| said(&scene.daemon, &scene.lab.host(2).url()))?;
         let (at_ns, read) = returned.join().ok().context("the reader panicked")?;
         println!(
             "returned after {:?}: {read:?}",
@@ -144,9 +149,17 @@ mod mptcp {
         let Ok(socket) = made else {
             return Ok(None);
         };
-        socket.bind(&SocketAddr::from((host.v4(), 0)).into())?;
+        // In the place of the killed server: what is watched is the peer's own port.
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((host.v4(), super::PORT)).into())?;
         socket.listen(8)?;
         Ok(Some(socket.into()))
+    }
+
+    /// How long a connection without subflows is kept there, in seconds.
+    pub(super) fn closes_after(host: &Host, seconds: u32) -> anyhow::Result<()> {
+        let setting = format!("net.mptcp.close_timeout={seconds}");
+        host.exec("sysctl", &["-qw", &setting]).map(|_| ())
     }
 
     pub(super) fn connect(host: &Host, to: &TcpListener) -> anyhow::Result<TcpStream> {

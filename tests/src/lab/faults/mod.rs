@@ -19,7 +19,10 @@ pub use self::{
     stranger::{Says, Stranger},
 };
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use anyhow::Context as _;
 
@@ -51,13 +54,16 @@ impl Rules {
         Ok(rules)
     }
 
-    /// How many packets the first rule with a counter has counted.
+    /// How many packets its rules with counters have counted.
     pub fn counted(&self) -> anyhow::Result<u64> {
         let listed = self.nft(&format!("list table {} {}\n", self.family, self.table))?;
-        let after = listed.split("counter packets ").nth(1);
-        let number = after.and_then(|text| text.split(' ').next());
-        let number = number.with_context(|| format!("no counter in {listed}"))?;
-        Ok(number.parse()?)
+        let counters = listed.split("counter packets ").skip(1);
+        let counted = counters.map(|text| {
+            let number = text.split(' ').next().unwrap_or_default();
+            let number = number.parse::<u64>();
+            number.with_context(|| format!("a counter in {listed}"))
+        });
+        counted.sum()
     }
 
     /// What a set of the table holds, as nft lists it.
@@ -74,6 +80,10 @@ impl Rules {
 
 impl Drop for Rules {
     fn drop(&mut self) {
+        if !Path::new(command::NETNS).join(&self.namespace).exists() {
+            // The lab has gone first, and with it the table.
+            return;
+        }
         if let Err(error) = self.nft(&format!("delete table {} {}\n", self.family, self.table)) {
             eprintln!("lab: a fault stays: {error:#}");
         }
