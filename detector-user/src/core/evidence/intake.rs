@@ -214,7 +214,9 @@ impl Evidence {
     }
 
     fn count_progress(&mut self, at: Time) {
-        for flow in self.flows.values_mut() {
+        // What a stuck flow sends again may be lost by its size, or on its own path alone.
+        let moving = self.flows.values_mut();
+        for flow in moving.filter(|flow| flow.stuck_since().is_none()) {
             let total = flow.settled_totals();
             match flow.counted {
                 _ if at < self.learn_from => {}

@@ -15,6 +15,9 @@ const HEARD_LATELY: Duration = Duration::from_millis(2200);
 /// where one round trip in twenty is.
 const FALSE_STALL_PROBABILITY: f64 = 0.05 * 0.05 * 0.05;
 
+/// So many retransmissions are enough on a flow on which segments without data pass.
+const MOST_WHERE_OTHERS_PASS: u32 = 5;
+
 /// A stalled flow, as of a socket snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) struct Stalled {
@@ -48,6 +51,11 @@ impl Evidence {
         required: u32,
     ) -> Option<Stalled> {
         let since = flow.stuck_since()?.max(excused);
+        // Where segments without data pass on this very flow, the path is not that bad.
+        let required = match flow.lost_segment_bytes() {
+            Some(_) => required.min(MOST_WHERE_OTHERS_PASS),
+            None => required,
+        };
         let is_stalled = flow.reading.rto_count >= required
             && now.since(since) >= STALLED_AFTER
             && self.heard.surely() > Some((since + STALLED_AFTER / 2).max(now - HEARD_LATELY));

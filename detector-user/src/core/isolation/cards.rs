@@ -18,6 +18,9 @@ const ON_ITS_WAY: Duration = Duration::from_millis(500);
 /// is heard by the new one.
 const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 
+/// And once it has the right card again, hosts behind it need so long to be heard.
+const HEARD_AGAIN_WITHIN: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 pub(in crate::core) struct Cards {
     /// The most addresses that are kept.
@@ -33,6 +36,8 @@ struct Card {
     by_tcp: bool,
     /// What this host sends to, and since when.
     current: Option<(HardwareAddress, Time)>,
+    /// It was another one before.
+    has_changed: bool,
     /// When another card answered last.
     contested: Option<Time>,
 }
@@ -68,6 +73,7 @@ impl Cards {
         if let Some(card) = self.card(addr)
             && card.current.is_none_or(|(current, _)| current != hardware)
         {
+            card.has_changed = card.current.is_some();
             card.current = Some((hardware, at));
         }
     }
@@ -91,14 +97,19 @@ impl Cards {
         at.is_some_and(|at| now.since(at) < CONTESTED_FOR)
     }
 
-    /// How long this next hop has had a card under which TCP was not heard yet, within the
-    /// time that it may take to be.
+    /// How long ago this next hop changed its card, within the time that it may take for TCP to
+    /// be heard by it.
     pub(in crate::core) fn changed_for(&self, next_hop: IpAddr, now: Time) -> Option<Duration> {
         let card = self.known.get(&next_hop)?;
         let (current, since) = card.current?;
         let is_new = card.by_tcp && card.trusted != Some(current);
+        let settles = match (is_new, card.has_changed) {
+            (true, _) => SETTLES_WITHIN,
+            (false, true) => HEARD_AGAIN_WITHIN,
+            (false, false) => Duration::ZERO,
+        };
         let lasts = now.since(since);
-        (is_new && lasts < SETTLES_WITHIN).then_some(lasts)
+        (lasts < settles).then_some(lasts)
     }
 
     /// Whether the card that answers for this address answers for others, too: what it says
@@ -166,7 +177,8 @@ mod tests {
         cards.heard_tcp(addr(4), ms(1101));
         assert!(cards.answered(addr(4), OTHER, ms(1110)));
         assert!(!cards.is_contested(addr(4), ms(1110)));
-        assert_eq!(cards.changed_for(addr(4), ms(1120)), None);
+        assert!(cards.changed_for(addr(4), ms(1120)).is_some(), "just now");
+        assert_eq!(cards.changed_for(addr(4), ms(2600)), None);
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Path {
 
     fn free_stalled(&mut self, at: Time, context: &mut Context<'_>) {
         let after = context.settings.destroy_stalled_after;
-        if !after.is_zero() {
+        if !after.is_zero() && self.may_be_sure(at, context.around()) {
             let sockets = self.freeing.take_stalled(at, after);
             self.destroy(sockets, Spare::Progressed, context);
         }

@@ -24,9 +24,9 @@ use std::{
 
 use self::{freeing::Freeing, judging::Doubt, pace::Pace, probing::Probing};
 use super::{
-    Destroyed, Effect, Endpoint, FlowEvent, FlowReading, NeighbourState, NetworkEvent, PeerName,
-    ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Reason, Settings, SourceKind, Time, Trial,
-    TrialError, TrialOutcome, Verdict,
+    Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, FlowReading, NeighbourState,
+    NetworkEvent, PeerName, ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Reason, Settings,
+    SourceKind, Time, Trial, TrialError, TrialOutcome, Verdict,
     context::{Around, Context},
     evidence::{Evidence, Layer, Weight, means_gone, targets},
     isolation::Witness,
@@ -147,6 +147,10 @@ impl Path {
             }
             Weight::Unclear => self.snapshots.soon(now),
             Weight::Neutral => {}
+        }
+        if is_reset(event) {
+            self.probing.flow_reset(event.at);
+            self.snapshots.soon(now);
         }
         if let Weight::Heard(_) = weight {
             self.doubt.heard_exactly(event.at, self.session.death());
@@ -471,4 +475,10 @@ impl Path {
     fn can_ask(&self) -> bool {
         !self.discovered && self.evidence.probes.is_answerable()
     }
+}
+
+/// Whether the peer reset the flow: it may know none of the others either.
+fn is_reset(event: &FlowEvent) -> bool {
+    const ECONNRESET: u32 = 104;
+    matches!(event.kind, FlowEventKind::Closed { errno: ECONNRESET })
 }

@@ -45,6 +45,9 @@ const WITNESS_CONNECTS_EVERY: Duration = Duration::from_millis(250);
 /// For so long after a flow was reset the others are probed.
 const AFTER_RESET: Duration = Duration::from_secs(2);
 
+/// A peer with stalled flows is probed this often at least.
+const BESIDE_STALLED: Duration = Duration::from_secs(1);
+
 /// The state of a path's probes.
 #[derive(Debug)]
 pub(super) struct Probing {
@@ -347,7 +350,11 @@ impl Path {
     /// When the next idle probe is due; `None` where there is none to send.
     fn next_idle(&mut self, now: Time, around: Around<'_>) -> Option<Time> {
         let settings = around.settings;
-        let interval = settings.idle_probe_interval;
+        let interval = match self.freeing.stalled().is_empty() {
+            true => settings.idle_probe_interval,
+            // Whether it lives beside them is to be known all the time.
+            false => settings.idle_probe_interval.min(BESIDE_STALLED),
+        };
         let lately = self
             .evidence
             .connected_at()
