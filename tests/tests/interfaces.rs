@@ -3,9 +3,13 @@
 use std::{fs, time::Duration};
 
 use anyhow::Context as _;
-use detector_api::v1::{
-    AcquireTrialRequest, Breaker, FinishTrialRequest, GetPeerRequest, ListPeersRequest, Mode,
-    PeerState, Reason, TrialOutcome, Verdict, WatchPeersRequest, watch_peers_response::Event,
+use detector_api::{
+    PeerWatch, Report,
+    v1::{
+        AcquireTrialRequest, Breaker, FinishTrialRequest, GetPeerRequest, ListPeersRequest, Mode,
+        Operation, Outcome, PeerState, Reason, TrialOutcome, Verdict, WatchPeersRequest,
+        watch_peers_response::Event,
+    },
 };
 use detector_tests::{Cut, DaemonOptions, Process, Scene, SceneOptions, get, testbed};
 use serde_json::Value;
@@ -20,6 +24,7 @@ use tonic_reflection::pb::v1::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(15);
+const SHORT: Duration = Duration::from_millis(100);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn peers_are_listed_and_unknown_ones_are_not_found() -> anyhow::Result<()> {
@@ -104,14 +109,17 @@ async fn a_watch_resumes_from_a_revision() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn half_open_admits_a_bounded_number_of_trials() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
+        // No such host, so that nothing answers; but another one does: this one is not cut off.
+        let url = "http://10.77.0.99:9000".to_owned();
         let scene = Scene::new(SceneOptions {
+            hosts: 2,
             daemon: DaemonOptions::default()
+                .peer("http://10.77.0.2:9000")
+                .peer(&url)
                 .config("recovery_timeout = \"2s\"\nhalf_open_trials = 2\n"),
-            ..SceneOptions::default()
         })
         .await?;
         let _traffic = scene.traffic_to(2).await?;
-        let url = scene.lab.host(2).url();
         let mut client = scene.daemon.client();
         let acquire = || AcquireTrialRequest { peer: url.clone() };
         let early = client
@@ -120,22 +128,23 @@ async fn half_open_admits_a_bounded_number_of_trials() -> anyhow::Result<()> {
             .expect_err("is Closed");
         assert_eq!(early.code(), Code::FailedPrecondition, "{early:?}");
 
-        let cut = scene.cut(2, Cut::PortDown)?;
-        let (open, _) = scene.open_after(cut, 2, SOON).await?;
-        // The host comes back before its programs: its kernel answers for its address alone.
-        // What its TCP sent during the cut waits for an address behind the output hook, and
-        // would be heard as soon as that is known: it is dropped where the frame leaves.
-        let no_tcp = "add table netdev early { \
-                      chain said { type filter hook egress device eth0 priority 0; \
-                      meta protocol ip meta l4proto tcp drop; }; }";
-        scene.lab.host(2).exec("nft", &[no_tcp])?;
-        scene.heal(2)?;
+        let watch = PeerWatch::start(scene.daemon.socket());
+        anyhow::ensure!(watch.ready(SOON).await, "{}", watch.status());
+        for _ in 0..3 {
+            watch.reporter().report(Report {
+                peer: &url,
+                ..Report::new(Operation::DiskState, Outcome::TimedOut, SHORT)
+            });
+        }
+        let open = |state: &PeerState| state.breaker() == Breaker::Open;
+        let open = scene.daemon.await_state(&url, SOON, open).await?;
+        assert_eq!(open.state.breaker_reason(), Reason::FailuresReported);
         let half_open = |state: &PeerState| state.breaker() == Breaker::HalfOpen;
         let half = scene
             .daemon
             .await_since(open.at_ns, &url, SOON, half_open)
             .await?;
-        assert_eq!(half.state.reason(), Reason::ProbeAnswered);
+        assert_eq!(half.state.breaker_reason(), Reason::RecoveryTimeout);
 
         let trial = client.acquire_trial(acquire()).await?.into_inner();
         client.acquire_trial(acquire()).await?;
@@ -151,7 +160,7 @@ async fn half_open_admits_a_bounded_number_of_trials() -> anyhow::Result<()> {
             outcome: TrialOutcome::Failed.into(),
         };
         client.finish_trial(finish.clone()).await?;
-        let reopened = |state: &PeerState| state.reason() == Reason::TrialFailed;
+        let reopened = |state: &PeerState| state.breaker_reason() == Reason::TrialFailed;
         let open = scene
             .daemon
             .await_since(half.at_ns, &url, SOON, reopened)
@@ -180,7 +189,7 @@ async fn half_open_admits_a_bounded_number_of_trials() -> anyhow::Result<()> {
             .daemon
             .await_since(half.at_ns, &url, SOON, closed)
             .await?;
-        assert_eq!(closed.state.reason(), Reason::TrialSucceeded);
+        assert_eq!(closed.state.breaker_reason(), Reason::TrialSucceeded);
         scene.daemon.stop().await
     })
     .await

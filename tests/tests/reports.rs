@@ -198,7 +198,7 @@ async fn failures_alone_open_the_breaker_of_a_peer_that_nothing_is_known_of() ->
         let open = peer.until(|state| state.breaker == Breaker::Open);
         let state = tokio::time::timeout(SOON, open).await?;
         assert_eq!(
-            (state.verdict, state.reason),
+            (state.verdict, state.breaker_reason),
             (Verdict::Unknown, Reason::FailuresReported)
         );
         let half_open = peer.until(|state| state.breaker == Breaker::HalfOpen);

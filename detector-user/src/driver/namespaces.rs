@@ -94,10 +94,12 @@ impl LookedAt {
     /// A probe that goes to the namespace it is sent from has told nothing of the peer; says
     /// whether anything is left to be told.
     fn probe_may_tell(&mut self, event: &mut ProbeEvent) -> bool {
-        let ProbeTarget::ConnectFrom { netns, endpoint } = event.target else {
-            return true;
+        let netns = match event.target {
+            ProbeTarget::ConnectFrom { netns, .. } => netns,
+            ProbeTarget::Flow { flow, .. } => flow.netns,
+            ProbeTarget::Connect(_) | ProbeTarget::Neighbour { .. } => return true,
         };
-        if !self.is_local(netns, endpoint.addr) {
+        if !self.is_local(netns, event.target.addr()) {
             return true;
         }
         let is_answer = matches!(event.outcome, ProbeOutcome::Answered(_));

@@ -140,7 +140,7 @@ async fn what_others_say_for_the_peer_is_no_answer_and_what_it_says_itself_is() 
             for target in targets {
                 assert_eq!(
                     asker.answer(target).await?,
-                    ProbeAnswer::Reset,
+                    ProbeAnswer::Unreachable,
                     "{what} {target}"
                 );
             }

@@ -93,6 +93,13 @@ impl Freeing {
         self.stalled.iter().map(|stalled| stalled.since).min()
     }
 
+    /// Since when the next one to be destroyed has been stalled.
+    fn next_stalled(&self) -> Option<Time> {
+        let left = self.stalled.iter();
+        let left = left.filter(|stalled| !self.done.contains(&stalled.cookie));
+        left.map(|stalled| stalled.since).min()
+    }
+
     /// The bytes of data in segments that are lost while others pass.
     pub(super) fn large_segments(&self) -> Option<u32> {
         self.stalled
@@ -138,7 +145,7 @@ impl Path {
         let after = settings.destroy_stalled_after;
         let stalled = self
             .freeing
-            .oldest_stall()
+            .next_stalled()
             .filter(|_| settings.destroy_sockets && !after.is_zero())
             .map(|since| since + after);
         [dead, stalled].into_iter().flatten().min()
