@@ -68,6 +68,11 @@ fn comparable(lines: &[Value]) -> Vec<Value> {
     for line in lines.iter_mut().filter_map(Value::as_object_mut) {
         line.remove("changed_at");
         line.remove("last_heard_age");
+        let paths = line.get_mut("paths").and_then(Value::as_array_mut);
+        for path in paths.into_iter().flatten() {
+            path.as_object_mut()
+                .map(|path| path.remove("last_heard_age"));
+        }
     }
     lines
 }

@@ -11,8 +11,9 @@ use crate::{
 };
 
 const SEED: u64 = 1;
-/// What every change has to pass.
 const NODE_HOURS: u32 = 10_000;
+/// What every change has to pass.
+const CHECKED_NODE_HOURS: u32 = 100;
 
 /// What to simulate.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,7 +41,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             seed: None,
-            node_hours: NODE_HOURS,
+            node_hours: CHECKED_NODE_HOURS,
             scenario: None,
             cases: None,
             trace: false,
@@ -122,7 +123,7 @@ mod tests {
         let shown = invocation(&options).display(false);
         for word in [
             "DETECTOR_SIMULATE_SEED=7",
-            "DETECTOR_SIMULATE_NODE_HOURS=10000",
+            "DETECTOR_SIMULATE_NODE_HOURS=100",
             "DETECTOR_SIMULATE_SCENARIO=cuts",
             "DETECTOR_SIMULATE_TRACE=1",
             "--release",

@@ -3,12 +3,7 @@
 //! What failed once is kept beside these files, in `proptest-regressions`, and tried first. A
 //! run is repeated with its seed, which a failure tells: `cargo xtask simulate --cases`.
 
-use std::{
-    env,
-    hash::{BuildHasher as _, RandomState},
-    sync::OnceLock,
-    time::Duration,
-};
+use std::{env, sync::OnceLock, time::Duration};
 
 use detector_user::core::Settings;
 use proptest::{prelude::*, test_runner::RngSeed};
@@ -81,10 +76,11 @@ fn cases() -> u32 {
     asked_for("CASES").map_or(CASES, |cases| cases as u32)
 }
 
-/// Another one each time, unless one is asked for.
+/// The same each time, so that a change is judged by what it changes; another one for the
+/// asking.
 fn seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
-    *SEED.get_or_init(|| asked_for("SEED").unwrap_or_else(|| RandomState::new().hash_one(0)))
+    *SEED.get_or_init(|| asked_for("SEED").unwrap_or(1))
 }
 
 fn asked_for(name: &str) -> Option<u64> {

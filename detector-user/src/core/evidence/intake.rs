@@ -61,7 +61,10 @@ impl Evidence {
             // a reason to look, not evidence.
             return Weight::Adverse;
         }
-        self.connected_at = self.connected_at.max(Some(event.at));
+        // Probes of our own connect and fail, too, and are never sent again.
+        if let FlowEventKind::Established | FlowEventKind::SynRetransmit { .. } = event.kind {
+            self.connected_at = self.connected_at.max(Some(event.at));
+        }
         self.note_on_flow(event);
         if let Some(reading) = &event.reading {
             self.heard_on(Layer::of_glimpse(reading), reading.last_heard);
@@ -129,7 +132,7 @@ impl Evidence {
             self.orphan(&gone);
         }
         self.drop_tracked_orphans();
-        if self.watched_flows().next().is_some() {
+        if self.is_connected() {
             self.connected_at = Some(at);
         }
         self.count_new_progress(at);

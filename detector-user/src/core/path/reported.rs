@@ -44,7 +44,7 @@ impl Path {
             return self.call_answered(now, report.ended_at, context);
         }
         if !report.is_unanswered()
-            || report.ended_at - report.duration < self.excused(context.around())
+            || report.ended_at - report.duration < self.excused_calls(context.around())
         {
             return Turn::None;
         }
@@ -63,6 +63,15 @@ impl Path {
             return self.turn(now, degraded, Reason::SlownessReported, None, context);
         }
         weighed
+    }
+
+    /// A call that began before is no failure: this machine stood still, or could not reach the
+    /// peer. That the daemon was not watching yet excuses no call.
+    fn excused_calls(&self, around: Around<'_>) -> Time {
+        match self.excused(around) {
+            excused if excused == self.doubt.began() => Time::default(),
+            excused => excused,
+        }
     }
 
     /// What the failures come to, now that something else is known: another of them, or a
