@@ -38,7 +38,8 @@ struct Listener {
 impl Listener {
     fn on(host: &Host, queue: usize, receive_buffer: usize) -> anyhow::Result<Self> {
         let (sender, signals) = mpsc::channel(queue);
-        let start = || NetworkSource::with_receive_buffer(sender, Bounds::new(1024), receive_buffer);
+        let start =
+            || NetworkSource::with_receive_buffer(sender, Bounds::new(1024), receive_buffer);
         Ok(Self {
             source: host.within(start)??,
             signals,
