@@ -106,7 +106,7 @@ impl Trio {
         let (peer, other) = (self.peer(), self.other());
         let (degraded, lives, other_lives) = tokio::join!(
             self.daemon()
-                .await_since(since_ns, &peer, PROMPT, is_degraded),
+                .await_since(since_ns, &peer, SOON, is_degraded),
             self.daemon().never_dead(&peer, A_WHILE),
             self.daemon().never_dead(&other, A_WHILE),
         );
