@@ -102,14 +102,20 @@ impl Cards {
     pub(in crate::core) fn changed_for(&self, next_hop: IpAddr, now: Time) -> Option<Duration> {
         let card = self.known.get(&next_hop)?;
         let (current, since) = card.current?;
-        let is_new = card.by_tcp && card.trusted != Some(current);
-        let settles = match (is_new, card.has_changed) {
-            (true, _) => SETTLES_WITHIN,
-            (false, true) => HEARD_AGAIN_WITHIN,
-            (false, false) => Duration::ZERO,
+        let settles = match card.trusted == Some(current) {
+            _ if !card.has_changed => Duration::ZERO,
+            false => SETTLES_WITHIN,
+            true => HEARD_AGAIN_WITHIN,
         };
         let lasts = now.since(since);
         (lasts < settles).then_some(lasts)
+    }
+
+    /// Whether a card answers for this next hop under which no TCP was ever heard: it may be
+    /// another host's.
+    pub(in crate::core) fn is_unproven(&self, next_hop: IpAddr) -> bool {
+        let card = self.known.get(&next_hop);
+        card.is_some_and(|card| card.trusted.is_some() && !card.by_tcp)
     }
 
     /// Whether the card that answers for this address answers for others, too: what it says
@@ -181,6 +187,21 @@ mod tests {
         assert_eq!(cards.changed_for(addr(4), ms(2600)), None);
     }
 
+    /// The daemon has just started: the card was seen, and nothing was heard by it yet.
+    #[test]
+    fn a_change_right_after_the_start_settles_as_long() {
+        for answered in [false, true] {
+            let mut cards = Cards::new(Bounds::new(4));
+            cards.sends_to(addr(4), REAL, ms(0));
+            if answered {
+                cards.answered(addr(4), REAL, ms(10));
+            }
+            assert_eq!(cards.changed_for(addr(4), ms(20)), None);
+            cards.sends_to(addr(4), OTHER, ms(600));
+            assert!(cards.changed_for(addr(4), ms(10_599)).is_some());
+        }
+    }
+
     #[test]
     fn a_change_excuses_nobody_for_ever() {
         let mut cards = heard();
@@ -195,6 +216,17 @@ mod tests {
         cards.sends_to(addr(4), OTHER, ms(600));
         cards.heard_tcp(addr(4), ms(1100));
         assert!(!cards.answered(addr(4), OTHER, ms(610)));
+    }
+
+    #[test]
+    fn a_card_that_answers_is_unproven_until_tcp_is_heard() {
+        let mut cards = Cards::new(Bounds::new(4));
+        cards.sends_to(addr(4), REAL, ms(0));
+        assert!(!cards.is_unproven(addr(4)), "it does not answer");
+        cards.answered(addr(4), REAL, ms(10));
+        assert!(cards.is_unproven(addr(4)));
+        cards.heard_tcp(addr(4), ms(510));
+        assert!(!cards.is_unproven(addr(4)));
     }
 
     #[test]

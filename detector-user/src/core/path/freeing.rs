@@ -14,9 +14,10 @@ use crate::core::{
 /// The most sockets that are destroyed at a time; programs that have more make new ones.
 const SOCKETS_AT_MOST: usize = 65_536;
 
-/// After its start the daemon destroys nothing before somebody was heard; where there is
-/// nobody else, it waits no longer than this.
-const LONE_PEER_WAITS: Duration = Duration::from_secs(10);
+/// After its start the daemon destroys nothing before somebody was heard, and nothing by way of
+/// a card that answers before TCP was heard under that card: a host that took the address before
+/// the start looks the same. It waits no longer than this.
+const START_SETTLES_WITHIN: Duration = Duration::from_secs(10);
 
 /// A flow made in place of one that was freed is stalled, too, by then, or works.
 const SHOWS_AGAIN: Duration = Duration::from_secs(4);
@@ -206,13 +207,13 @@ impl Path {
     }
 
     /// Whether what cannot be taken back may be done: somebody was heard since the daemon
-    /// started, and the way to the peer still leads to the card under which TCP was heard.
+    /// started, and the way to the peer leads to the card under which TCP was heard.
     fn may_be_sure(&self, at: Time, around: Around<'_>) -> bool {
         let isolation = &around.isolation;
-        let anyone = isolation.witnesses.anyone();
-        let waited = at.since(self.doubt.began()) >= LONE_PEER_WAITS;
         let next_hop = isolation.next_hop(self.addr);
-        (anyone || waited) && isolation.cards.changed_for(next_hop, at).is_none()
+        let is_known = isolation.witnesses.anyone() && !isolation.cards.is_unproven(next_hop);
+        let waited = at.since(self.doubt.began()) >= START_SETTLES_WITHIN;
+        (is_known || waited) && isolation.cards.changed_for(next_hop, at).is_none()
     }
 
     fn destroy(&self, sockets: Vec<(FlowId, u64)>, spare: Spare, context: &mut Context<'_>) {

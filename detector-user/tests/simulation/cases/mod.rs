@@ -209,6 +209,25 @@ fn a_host_whose_address_is_taken_for_a_while_keeps_its_sockets() {
     holds(&routed(script(&[Fault::GatewayUsurped], SECONDS(2))));
 }
 
+/// The daemon has just started, and has heard no TCP by the right card.
+#[test]
+fn a_gateway_whose_address_is_taken_right_after_the_start_costs_no_sockets() {
+    let mut script = routed(script(&[Fault::Daemon, Fault::GatewayUsurped], SECONDS(10)));
+    script.faults[1].at += ms(700);
+    holds(&script);
+}
+
+/// The other way round: what the daemon finds in use is the card of another host.
+#[test]
+fn a_daemon_that_starts_while_an_address_is_taken_destroys_nothing() {
+    let near = script(&[Fault::Usurped { host: NEAR }, Fault::Daemon], SECONDS(5));
+    let far = routed(script(&[Fault::GatewayUsurped, Fault::Daemon], SECONDS(5)));
+    for mut script in [near, far] {
+        script.faults[1].at += ms(2500);
+        holds(&script);
+    }
+}
+
 /// New connections are dropped, established ones work, and idle ones are only probed.
 #[test]
 fn a_host_that_takes_no_new_connections_lives() {

@@ -229,13 +229,25 @@ impl World {
         }
     }
 
+    /// Another card has the address for a while, and the host itself is whole: its own card has
+    /// answered since the daemon asks.
+    fn is_kept_for_its_card(
+        &self,
+        host: usize,
+        heard: Option<Duration>,
+        asked: Option<Duration>,
+    ) -> bool {
+        let is_whole = self.hosts[host].off == 0
+            && asked.is_some_and(|asked| !self.checks.was_cut_since(host, self.now - asked));
+        is_whole && self.is_usurped(host) && heard.is_some_and(|heard| heard < CARD_SETTLES)
+    }
+
     fn judge_death(&mut self, host: usize) {
         let settings = &self.script.settings;
         let (now, name) = (self.now, self.hosts[host].name.clone());
         let since = |at: Option<Time>| at.map(|at| now.since(at));
         let heard = since(self.checks.last_answer(host));
         let asked = since(self.checks.asked_since(host));
-        let alive = self.hosts[host].off == 0;
         let own = self.own_link_down + self.own_switch_down > 0;
         let is_cut = !self.hosts[host].is_reachable();
         let what = format!("{name}: answered {heard:?} ago, asked for {asked:?}");
@@ -243,8 +255,7 @@ impl World {
             "nothing is destroyed before the destroy delay"
         } else if asked.is_none_or(|asked| asked + BLUR < settings.detection_time) {
             "nothing is destroyed before the daemon has asked for a detection time"
-        } else if alive && self.is_usurped(host) && heard.is_some_and(|heard| heard < CARD_SETTLES)
-        {
+        } else if self.is_kept_for_its_card(host, heard, asked) {
             "nothing is destroyed while another card has the address"
         } else if own && !is_cut && !self.seems_dead_by_our_fault(host) {
             "nothing is destroyed while this node is cut off"
