@@ -11,6 +11,7 @@
 //! that program (a storage peer that speaks gRPC or HTTP), [`store`] a small real store, [`Daemon`] runs the real
 //! detector on a host and records what it tells a gRPC watcher, with the time of receipt.
 
+pub mod asker;
 pub mod baseline;
 mod cgroup;
 pub mod clock;

@@ -183,6 +183,17 @@ pub async fn request_loops(
     loops_to(lab, from, to, connections, bytes).await
 }
 
+/// A gRPC server on each of these hosts, and a daemon that knows them as its peers.
+pub async fn served(lab: &Lab, peers: &[usize]) -> anyhow::Result<(Vec<Traffic>, DaemonOptions)> {
+    let mut servers = Vec::new();
+    let mut options = DaemonOptions::default();
+    for &peer in peers {
+        servers.push(Traffic::grpc_server(lab.host(peer)).await?);
+        options = options.peer(lab.host(peer).url());
+    }
+    Ok((servers, options))
+}
+
 /// As [`request_loops`], to any address.
 pub async fn loops_to(
     lab: &Lab,

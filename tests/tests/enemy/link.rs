@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use detector_api::v1::{PeerState, Verdict};
 use detector_tests::{
     Cut, Daemon, DaemonOptions, Lab, Says, Traffic, Trio, clock, testbed,
-    trio::{PROMPT, idle, report, request_loops, said},
+    trio::{PROMPT, idle, report, request_loops, said, served},
 };
 
 use crate::{A_WHILE, LIMIT, SOON, ports, still_there};
@@ -65,12 +65,7 @@ impl CutOff {
     /// Nothing is in flight to h5.
     async fn idle_afar() -> anyhow::Result<Self> {
         let lab = Lab::routed(4, 1)?;
-        let mut servers = Vec::new();
-        let mut options = DaemonOptions::default();
-        for peer in Self::PEERS {
-            servers.push(Traffic::grpc_server(lab.host(peer)).await?);
-            options = options.peer(lab.host(peer).url());
-        }
+        let (servers, options) = served(&lab, &Self::PEERS).await?;
         let daemon = Daemon::start(lab.host(1), &options).await?;
         let traffic = vec![
             request_loops(&lab, 1, 2, 2, 20_000).await?,
@@ -158,7 +153,6 @@ async fn the_gateways_address_is_claimed_for_a_while() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "idle connections behind a gateway whose address was claimed are destroyed in some runs"]
 async fn the_gateways_address_is_claimed_while_callers_are_idle() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         the_gateways_address_is_claimed(CutOff::idle_afar().await?).await

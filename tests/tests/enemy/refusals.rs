@@ -6,7 +6,7 @@ use detector_tests::{
     Cut, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Traffic, clock, dial,
     peer::Dialed,
     testbed,
-    trio::{PROMPT, idle, report, request_loops, said},
+    trio::{PROMPT, idle, report, request_loops, said, served},
 };
 use nix::sys::signal::Signal;
 
@@ -55,12 +55,7 @@ async fn a_routed_host_that_rejects_is_alive() -> anyhow::Result<()> {
 async fn refused_for(dead: usize, by: impl Fn(&Lab) -> &Host) -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let lab = Lab::routed(2, 1)?;
-        let mut options = DaemonOptions::default();
-        let mut servers = Vec::new();
-        for peer in [2, 3] {
-            servers.push(Traffic::grpc_server(lab.host(peer)).await?);
-            options = options.peer(lab.host(peer).url());
-        }
+        let (_servers, options) = served(&lab, &[2, 3]).await?;
         let daemon = Daemon::start(lab.host(1), &options).await?;
         let _loops = [
             request_loops(&lab, 1, 2, 2, 20_000).await?,

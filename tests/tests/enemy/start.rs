@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use detector_api::v1::{PeerState, Verdict};
 use detector_tests::{
     Cut, Daemon, DaemonOptions, Lab, Names, Traffic, clock, testbed,
-    trio::{idle, report, request_loops, said},
+    trio::{idle, report, request_loops, said, served},
 };
 
 use crate::{A_WHILE, LIMIT, SOON, ports, still_there};
@@ -173,7 +173,6 @@ async fn a_start_after_the_link_is_back_peers_20_ms_away() -> anyhow::Result<()>
 
 /// A name gets an address with which flows stood unanswered before anybody watched it.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the stalled connections that it begins with do not come about in some runs"]
 async fn an_address_newly_resolved() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let before = Before::new().await?;
@@ -233,12 +232,7 @@ async fn a_peer_dead_before_the_start_is_found() -> anyhow::Result<()> {
 async fn a_peer_that_dies_just_after_the_start_is_found() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let lab = Lab::new(3)?;
-        let mut options = DaemonOptions::default();
-        let mut servers = Vec::new();
-        for peer in Before::PEERS {
-            servers.push(Traffic::grpc_server(lab.host(peer)).await?);
-            options = options.peer(lab.host(peer).url());
-        }
+        let (_servers, options) = served(&lab, &Before::PEERS).await?;
         let _idle = idle(&lab, 1, 2, 1).await?;
         let _other = request_loops(&lab, 1, 3, 2, 20_000).await?;
         let daemon = Daemon::start(lab.host(1), &options).await?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use detector_api::v1::{PeerState, Verdict};
 use detector_tests::{
-    Cut, Daemon, DaemonOptions, Lab, Rules, Traffic, Trio, Way, clock, testbed,
-    trio::{A_WHILE, SOON, idle, report, request_loops, said},
+    Cut, Daemon, Lab, Rules, Traffic, Trio, Way, clock, testbed,
+    trio::{A_WHILE, SOON, idle, report, request_loops, said, served},
 };
 use nix::sys::signal::Signal;
 
@@ -170,12 +170,7 @@ async fn a_host_frozen_for_half_a_second() -> anyhow::Result<()> {
 async fn questions_on_connections_are_dropped() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let lab = Lab::new(3)?;
-        let mut servers = Vec::new();
-        let mut options = DaemonOptions::default();
-        for peer in [2, 3] {
-            servers.push(Traffic::grpc_server(lab.host(peer)).await?);
-            options = options.peer(lab.host(peer).url());
-        }
+        let (_servers, options) = served(&lab, &[2, 3]).await?;
         let _idle = idle(&lab, 1, 2, 2).await?;
         let _other = request_loops(&lab, 1, 3, 2, 100).await?;
         // Up to 20 bytes of IP and 40 of TCP, and nothing behind them.

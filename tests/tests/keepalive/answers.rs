@@ -18,7 +18,6 @@ use detector_user::{
     source::probe::{LEAST_SPACING, Prober},
 };
 use socket2::SockRef;
-use tokio::sync::mpsc::channel;
 
 use super::{Asker, LIMIT, PATIENT, Pair, pair, ready, rest};
 
@@ -259,24 +258,15 @@ async fn a_flow_of_another_namespace_is_asked_from_there() -> anyhow::Result<()>
         let namespace = Namespace::open(Path::new(&path))?;
         let netns = namespace.id();
         let others = [(netns, Arc::new(namespace))].into();
-        let (sender, signals) = channel(16);
-        let start = move || -> anyhow::Result<_> {
-            Ok(Prober::start(
-                sender,
-                Namespaces::fixed(others)?,
-                Bounds::new(4),
-            )?)
-        };
-        let mut asker = Asker {
-            prober: us.within(start)??,
-            signals,
-            next: 1,
-        };
+        let mut asker = Asker::with(us, |signals| {
+            let namespaces = Namespaces::fixed(others)?;
+            Ok(Prober::start(signals, namespaces, Bounds::new(4))?)
+        })?;
         let ProbeTarget::Flow { mut flow, cookie } = pair.target else {
             unreachable!("a pair is a flow");
         };
         // Not from the daemon's own.
-        let errno = asker.first(pair.target, PATIENT).await?;
+        let errno = asker.errno(pair.target, PATIENT).await?;
         assert_eq!(errno, nix::libc::ENOTCONN as u32);
         flow.netns = netns;
         let there = ProbeTarget::Flow { flow, cookie };

@@ -32,7 +32,7 @@ async fn what_is_no_flow_is_not_asked() -> anyhow::Result<()> {
             (other(unknown, cookie), ENOTCONN),
         ] {
             assert_eq!(
-                asker.first(target, PATIENT).await?,
+                asker.errno(target, PATIENT).await?,
                 errno as u32,
                 "{target}"
             );
@@ -46,7 +46,7 @@ async fn what_is_no_flow_is_not_asked() -> anyhow::Result<()> {
         drop(pair.ours);
         testbed::until("the flow is closed", PATIENT, async || {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            let errno = asker.first(pair.target, Duration::ZERO).await?;
+            let errno = asker.errno(pair.target, Duration::ZERO).await?;
             Ok((errno == ENOTCONN as u32).then_some(()))
         })
         .await
@@ -76,7 +76,7 @@ async fn a_flow_that_is_being_opened_is_not_asked() -> anyhow::Result<()> {
             },
             cookie: opening.cookie()?,
         };
-        assert_eq!(asker.first(target, PATIENT).await?, ENOTCONN as u32);
+        assert_eq!(asker.errno(target, PATIENT).await?, ENOTCONN as u32);
         Ok(())
     })
     .await
@@ -103,12 +103,12 @@ async fn a_flow_is_not_asked_twice_at_once_and_again_a_little_later() -> anyhow:
 
         lab.cut(&[2], Cut::SilentDrop)?;
         tokio::time::sleep(SHORT).await;
-        assert_eq!(asker.first(first.target, PATIENT).await?, 0);
+        assert_eq!(asker.errno(first.target, PATIENT).await?, 0);
         tokio::time::sleep(SHORT).await;
-        let errno = asker.first(first.target, PATIENT).await?;
+        let errno = asker.errno(first.target, PATIENT).await?;
         assert_eq!(errno, 0, "while the first is not answered");
         assert_eq!(
-            asker.first(second.target, SHORT).await?,
+            asker.errno(second.target, SHORT).await?,
             0,
             "another flow is"
         );
@@ -130,7 +130,7 @@ async fn without_a_capability_a_flow_is_not_asked() -> anyhow::Result<()> {
             let mut asker = Asker::on(us)?;
             let pair = pair(us, peer, peer.v4())?;
             assert_eq!(target(&pair.ours)?, pair.target);
-            let errno = asker.first(pair.target, PATIENT).await?;
+            let errno = asker.errno(pair.target, PATIENT).await?;
             assert_eq!(errno, EPERM as u32);
             return Ok(());
         }

@@ -33,7 +33,7 @@ async fn a_cut_host_answers_nothing_until_it_is_back() -> anyhow::Result<()> {
             lab.cut(&[2], cut)?;
             tokio::time::sleep(LEAST_SPACING).await;
             for _ in 0..2 {
-                let silent = asker.silence(pair.target).await;
+                let silent = asker.silence(&[pair.target], SHORT).await;
                 silent.with_context(|| cut.as_str())?;
             }
             lab.heal(&[2])?;
@@ -78,8 +78,8 @@ async fn a_deaf_peer_that_sends_does_not_answer() -> anyhow::Result<()> {
         nft(peer, "input", "drop")?;
         tokio::time::sleep(LEAST_SPACING).await;
         for _ in 0..4 {
-            asker.silence(target).await?;
-            asker.silence(idle.target).await?;
+            asker.silence(&[target], SHORT).await?;
+            asker.silence(&[idle.target], SHORT).await?;
         }
         peer.exec("nft", &["flush ruleset"])?;
         assert_eq!(asker.answer(target).await?, ProbeAnswer::Ack);
@@ -122,7 +122,7 @@ async fn a_new_window_is_no_answer() -> anyhow::Result<()> {
         lab.drops(1, Some(Loss::AllFrom))?;
         for share in [3, 1] {
             let before = window()?;
-            assert_eq!(asker.first(target, SHORT).await?, 0);
+            assert_eq!(asker.errno(target, SHORT).await?, 0);
             // Now it makes room, while the question waits.
             let mut room = vec![0; readable(&theirs)? / share];
             theirs.read_exact(&mut room)?;
@@ -153,7 +153,7 @@ async fn a_guessed_answer_is_none() -> anyhow::Result<()> {
         // It has the address now, so that what it sends is not dropped as coming from nowhere.
         let addr = format!("{}/32", peer.v4());
         other.exec("ip", &["addr", "add", &addr, "dev", "eth0"])?;
-        assert_eq!(asker.first(pair.target, PATIENT).await?, 0);
+        assert_eq!(asker.errno(pair.target, PATIENT).await?, 0);
         let socket = other.within(|| raw(from.ip(), to.ip()))??;
         let guess = |number: u32| number.wrapping_mul(0x9e37_79b9);
         for number in 0..20_000 {

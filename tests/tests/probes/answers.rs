@@ -10,7 +10,9 @@ use anyhow::Context as _;
 use detector_tests::{Cut, Host, testbed};
 use detector_user::core::{ProbeAnswer, ProbeOutcome};
 
-use super::{A_WHILE, Asker, LIMIT, OPEN, PATIENT, SHORT, SHUT, all, card, connect, listen, ready};
+use super::{
+    A_WHILE, Asker, LIMIT, OPEN, PATIENT, SHORT, SHUT, all, answers, card, connect, listen, ready,
+};
 
 #[tokio::test]
 async fn a_living_host_answers_every_probe_and_its_programs_notice_nothing() -> anyhow::Result<()> {
@@ -21,7 +23,7 @@ async fn a_living_host_answers_every_probe_and_its_programs_notice_nothing() -> 
         let mut asker = Asker::on(us)?;
         let targets = all(&asker, peer);
         for _ in 0..20 {
-            asker.answers(&targets, peer).await?;
+            answers(&mut asker, &targets, peer).await?;
         }
         // The first connection that the program gets is the first real one.
         for listener in listeners {
@@ -50,7 +52,7 @@ async fn this_host_itself_can_be_asked() -> anyhow::Result<()> {
             connect(us.v6(), SHUT),
             connect([127, 0, 0, 1], SHUT),
         ];
-        asker.answers(&targets, us).await?;
+        answers(&mut asker, &targets, us).await?;
         Ok(())
     })
     .await
@@ -70,7 +72,7 @@ async fn a_cut_host_answers_nothing_until_it_is_back() -> anyhow::Result<()> {
             let silent = asker.silence(&targets, SHORT).await;
             silent.with_context(|| cut.as_str())?;
             lab.heal(&[2])?;
-            asker.answers(&targets, peer).await?;
+            answers(&mut asker, &targets, peer).await?;
         }
         Ok(())
     })
@@ -87,7 +89,7 @@ async fn an_answer_after_giving_up_is_not_reported() -> anyhow::Result<()> {
         // All of them are answered, some microseconds later.
         let targets = all(&asker, peer);
         asker.silence(&targets, Duration::ZERO).await?;
-        asker.answers(&targets, peer).await?;
+        answers(&mut asker, &targets, peer).await?;
         Ok(())
     })
     .await
@@ -149,7 +151,7 @@ async fn what_others_say_for_the_peer_is_no_answer_and_what_it_says_itself_is() 
             // This host's packet filter, which says the same of a peer that may be dead.
             reject(us, "output", what)?;
             for target in targets {
-                let event = asker.first(target).await?;
+                let event = asker.first(target, PATIENT).await?;
                 let is_answer = matches!(event, ProbeOutcome::Answered(_));
                 assert!(!is_answer, "{what} {target}: {event:?}");
                 asker.quiet(A_WHILE).await?;

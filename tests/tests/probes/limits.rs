@@ -77,10 +77,13 @@ async fn what_cannot_be_sent_has_failed() -> anyhow::Result<()> {
             link,
         };
         let loopback = us.within(|| if_nametoindex("lo"))??;
-        assert_eq!(asker.first(on(0xffff)).await?, failed(ENODEV));
-        assert_eq!(asker.first(on(loopback)).await?, failed(EOPNOTSUPP));
+        assert_eq!(asker.first(on(0xffff), PATIENT).await?, failed(ENODEV));
+        assert_eq!(
+            asker.first(on(loopback), PATIENT).await?,
+            failed(EOPNOTSUPP)
+        );
         let nowhere = connect([192, 0, 2, 1], OPEN);
-        assert_eq!(asker.first(nowhere).await?, failed(ENETUNREACH));
+        assert_eq!(asker.first(nowhere, PATIENT).await?, failed(ENETUNREACH));
 
         // Administratively down, and then up without a carrier.
         let down = || us.exec("ip", &["link", "set", "eth0", "down"]).map(drop);
@@ -113,7 +116,7 @@ async fn what_cannot_be_sent_has_failed() -> anyhow::Result<()> {
             lab.heal(&[1])?;
             let target = asker.neighbour(peer.v4());
             testbed::until("the link is up again", PATIENT, async || {
-                Ok((asker.first(target).await? == ProbeOutcome::Sent).then_some(()))
+                Ok((asker.first(target, PATIENT).await? == ProbeOutcome::Sent).then_some(()))
             })
             .await?;
             asker.event().await?;
@@ -130,7 +133,7 @@ async fn fails_with(
     wanted: ProbeOutcome,
 ) -> anyhow::Result<()> {
     testbed::until("the link is seen to be down", PATIENT, async || {
-        let outcome = asker.first(target).await?;
+        let outcome = asker.first(target, PATIENT).await?;
         ensure!(
             outcome == wanted || outcome == ProbeOutcome::Sent,
             "{outcome:?}"
@@ -253,7 +256,10 @@ async fn without_cap_net_raw_only_connects_are_left() -> anyhow::Result<()> {
         let errno = EPERM as u32;
         for addr in [IpAddr::from(peer.v4()), peer.v6().into()] {
             let target = asker.neighbour(addr);
-            assert_eq!(asker.first(target).await?, ProbeOutcome::Failed { errno });
+            assert_eq!(
+                asker.first(target, PATIENT).await?,
+                ProbeOutcome::Failed { errno }
+            );
             let answer = asker.answer(connect(addr, SHUT)).await?;
             assert_eq!(answer, ProbeAnswer::Reset);
         }

@@ -9,22 +9,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
-use detector_tests::{Host, Lab, testbed};
-use detector_user::{
-    clock,
-    core::{
-        Bounds, Endpoint, HardwareAddress, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome,
-        ProbeTarget, Signal,
-    },
-    netns::Namespaces,
-    source::probe::Prober,
+use anyhow::ensure;
+use detector_tests::{
+    Host, Lab,
+    asker::{Asker, start},
+    testbed,
 };
-use nix::net::if_::if_nametoindex;
-use tokio::{
-    sync::mpsc::{Receiver, Sender, channel},
-    time::timeout,
-};
+use detector_user::core::{Endpoint, HardwareAddress, ProbeAnswer, ProbeTarget};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Far more than an answer in the lab takes, also on a busy machine.
@@ -35,117 +26,14 @@ const A_WHILE: Duration = Duration::from_millis(500);
 const OPEN: u16 = 9000;
 const SHUT: u16 = 9001;
 
-/// A prober in a host's namespace, and what it tells.
-struct Asker {
-    prober: Prober,
-    signals: Receiver<Signal>,
-    link: u32,
-    next: u64,
-}
-
-/// Where the calling thread is, and nowhere else.
-fn start(signals: Sender<Signal>) -> anyhow::Result<Prober> {
-    Ok(Prober::start(
-        signals,
-        Namespaces::only_own()?,
-        Bounds::new(4),
-    )?)
-}
-
-impl Asker {
-    fn on(host: &Host) -> anyhow::Result<Self> {
-        let (sender, signals) = channel(32 * 1024);
-        let (prober, link) = host.within(move || (start(sender), if_nametoindex("eth0")))?;
-        Ok(Self {
-            prober: prober?,
-            signals,
-            link: link?,
-            next: 1,
-        })
+/// Asks one after the other, and sees that each is answered by the host as its kind is.
+async fn answers(asker: &mut Asker, targets: &[ProbeTarget], host: &Host) -> anyhow::Result<()> {
+    let card = card(host)?;
+    for &target in targets {
+        let answer = asker.answer(target).await?;
+        ensure!(answer == wanted(target, card), "{target}: {answer:?}");
     }
-
-    fn neighbour(&self, addr: impl Into<IpAddr>) -> ProbeTarget {
-        ProbeTarget::Neighbour {
-            addr: addr.into(),
-            link: self.link,
-        }
-    }
-
-    fn send(&mut self, target: ProbeTarget, give_up_after: Duration) -> ProbeId {
-        let probe = ProbeId(self.next);
-        self.next += 1;
-        self.prober.send(probe, target, give_up_after);
-        probe
-    }
-
-    async fn event(&mut self) -> anyhow::Result<ProbeEvent> {
-        let signal = timeout(PATIENT, self.signals.recv())
-            .await
-            .context("the prober says nothing")?;
-        match signal {
-            Some(Signal::Probe(event)) => Ok(event),
-            other => anyhow::bail!("{other:?}"),
-        }
-    }
-
-    /// Sends one and takes its first event, which is never the answer.
-    async fn first(&mut self, target: ProbeTarget) -> anyhow::Result<ProbeOutcome> {
-        let probe = self.send(target, PATIENT);
-        let event = self.event().await?;
-        ensure!((event.probe, event.target) == (probe, target), "{event:?}");
-        Ok(event.outcome)
-    }
-
-    /// Asks and takes both events.
-    async fn answer(&mut self, target: ProbeTarget) -> anyhow::Result<ProbeAnswer> {
-        let before = clock::now();
-        let probe = self.send(target, PATIENT);
-        let sent = self.event().await;
-        let sent = sent.with_context(|| format!("{target} is not sent"))?;
-        let answered = self.event().await;
-        let answered = answered.with_context(|| format!("{target} is not answered"))?;
-        ensure!(sent.outcome == ProbeOutcome::Sent, "{sent:?}");
-        ensure!(
-            (sent.probe, answered.probe) == (probe, probe),
-            "{sent:?} {answered:?}"
-        );
-        ensure!(answered.target == target, "{answered:?}");
-        let times = [before, sent.at, answered.at, clock::now()];
-        ensure!(times.is_sorted(), "{target}: {times:?}");
-        match answered.outcome {
-            ProbeOutcome::Answered(answer) => Ok(answer),
-            other => anyhow::bail!("{target}: {other:?}"),
-        }
-    }
-
-    /// Asks one after the other, and sees that each is answered by the host as its kind is.
-    async fn answers(&mut self, targets: &[ProbeTarget], host: &Host) -> anyhow::Result<()> {
-        let card = card(host)?;
-        for &target in targets {
-            let answer = self.answer(target).await?;
-            ensure!(answer == wanted(target, card), "{target}: {answer:?}");
-        }
-        Ok(())
-    }
-
-    /// Asks all of them, and sees that each is sent and none is answered.
-    async fn silence(&mut self, targets: &[ProbeTarget], give_up: Duration) -> anyhow::Result<()> {
-        for &target in targets {
-            self.send(target, give_up);
-        }
-        for target in targets {
-            let event = self.event().await?;
-            ensure!(event.outcome == ProbeOutcome::Sent, "{target}: {event:?}");
-        }
-        self.quiet(give_up + A_WHILE).await
-    }
-
-    async fn quiet(&mut self, within: Duration) -> anyhow::Result<()> {
-        match timeout(within, self.signals.recv()).await {
-            Err(_) => Ok(()),
-            Ok(signal) => anyhow::bail!("told {signal:?}"),
-        }
-    }
+    Ok(())
 }
 
 /// A lab whose links are in use: the kernel sees a carrier on its own time, and until then

@@ -10,7 +10,7 @@ mod names;
 use std::time::Duration;
 
 use detector_api::v1::{PeerState, Verdict};
-use detector_tests::{Daemon, DaemonOptions, Lab, PEER_PORT, Traffic};
+use detector_tests::{Daemon, Lab, PEER_PORT, Traffic, trio::served};
 
 /// Of one test.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -37,12 +37,7 @@ struct Cluster {
 impl Cluster {
     async fn new(lab: Lab, peers: impl IntoIterator<Item = usize>) -> anyhow::Result<Self> {
         let peers: Vec<usize> = peers.into_iter().collect();
-        let mut servers = Vec::new();
-        let mut options = DaemonOptions::default();
-        for &peer in &peers {
-            servers.push(Traffic::grpc_server(lab.host(peer)).await?);
-            options = options.peer(lab.host(peer).url());
-        }
+        let (servers, options) = served(&lab, &peers).await?;
         Ok(Self {
             daemon: Daemon::start(lab.host(1), &options).await?,
             _servers: servers,

@@ -22,7 +22,7 @@ pub(super) use self::{
     gateways::Gateways,
     network::Network,
     pauses::Pauses,
-    witness::{Witness, Witnesses},
+    witness::{WITNESSES_ANSWER_WITHIN, Witness, Witnesses},
 };
 use super::{Bounds, HardwareAddress, NeighbourState, NetworkEvent, Time};
 

@@ -19,8 +19,8 @@ const RARELY: Duration = Duration::from_millis(300);
 /// own: what was on its way as it began has arrived.
 const BEGAN_BEFORE: Duration = Duration::from_millis(5);
 
-/// The time that a witness has to answer.
-pub(in crate::core) const ANSWERS_WITHIN: Duration = Duration::from_millis(40);
+/// The time that witnesses have to answer.
+pub(in crate::core) const WITNESSES_ANSWER_WITHIN: Duration = Duration::from_millis(40);
 
 /// Another host that was heard: a peer, or a next hop.
 #[derive(Clone, Copy, Debug)]
@@ -155,7 +155,7 @@ impl Witnesses {
     /// Whether another host was probed and does not answer, although it could have.
     fn does_another_not_answer(&self, host: Option<IpAddr>, now: Time) -> bool {
         let silent = |(asked, at): (&IpAddr, &Time)| {
-            Some(*asked) != host && now.since(*at) >= ANSWERS_WITHIN
+            Some(*asked) != host && now.since(*at) >= WITNESSES_ANSWER_WITHIN
         };
         self.unanswered.iter().any(silent)
     }

@@ -7,7 +7,7 @@ use crate::core::{
     Reason, Settings, Time, Verdict,
     context::{Around, Context},
     evidence::{Layer, PathHistory, Silence},
-    isolation::Isolated,
+    isolation::{Isolated, WITNESSES_ANSWER_WITHIN},
     rule::{
         ANSWERS_WITHIN, Decision, Facts, LastProbe, Life, Link, Needs, STARVED_FACTOR, Starved,
         Stuck, decide,
@@ -17,9 +17,6 @@ use crate::core::{
 
 /// A peer that was not probed for so long may have come back unnoticed.
 const PROBE_IS_OLD_AFTER: Duration = Duration::from_millis(100);
-
-/// The time that witnesses have to answer.
-const WITNESSES_ANSWER_WITHIN: Duration = Duration::from_millis(40);
 
 /// A death that ends so soon was none: the path is given more time from then on.
 const FALSE_DEATH: Duration = Duration::from_secs(1);

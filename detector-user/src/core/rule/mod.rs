@@ -52,7 +52,7 @@ const CONNECTS_ONLY_FACTOR: u32 = 2;
 const ALIVE_WITHOUT_FLOW: Duration = Duration::from_secs(90);
 
 /// The time that a peer has to answer the last probe before it is called Dead.
-pub(super) const ANSWERS_WITHIN: Duration = Duration::from_millis(25);
+pub(in crate::core) const ANSWERS_WITHIN: Duration = Duration::from_millis(25);
 
 /// How often the sockets of a Suspect peer are read, at first and when it has been so for long.
 const SUSPECT_EVERY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::{Time, evidence::PathHistory};
+use crate::core::{Time, evidence::PathHistory, rule::ANSWERS_WITHIN};
 
 /// Every target is asked this often, so that it is known who answers.
 const SURVEY_EVERY: Duration = Duration::from_secs(45);
@@ -33,9 +33,6 @@ const ALL_EVERY: Duration = Duration::from_millis(100);
 
 /// Probes that are no further apart than this belong to one run.
 const RUN_GAP: Duration = Duration::from_millis(100);
-
-/// The time that a peer has to answer a probe.
-const ANSWERS_WITHIN: Duration = Duration::from_millis(25);
 
 /// The rhythm of one path's probes.
 #[derive(Debug)]
