@@ -1,7 +1,7 @@
 //! What user space hands to the programs before they are loaded: the global [`CONFIG`].
 //!
-//! Nothing of the kernel's layout is compiled in. Offsets into a tracepoint's record come
-//! from the running kernel's tracefs `format` files, offsets into a socket from its BTF.
+//! Nothing of the kernel's layout is compiled in: offsets into a socket come from the running
+//! kernel's BTF.
 //! The global is read-only once loaded, so that the verifier treats it as constants and
 //! drops what this kernel does not have.
 //!
@@ -17,65 +17,12 @@ pub const ABSENT: u16 = u16::MAX;
 
 /// Bits of [`Config::flags`].
 pub mod config_flag {
-    /// Every socket field that a record carries is known.
-    pub const SOCKET_FIELDS: u32 = 1;
     /// `tcp_cong_state_set` is attached: it, not `tcp_retransmit_skb`, reports an RTO.
-    pub const CONG_STATE: u32 = 2;
+    pub const CONG_STATE: u32 = 1;
+    /// `tcp_retransmit_skb` says how the sending went (since 6.17).
+    pub const RETRANSMIT_ERROR: u32 = 2;
     /// Flows of the namespaces in the `NAMESPACES` map are looked at too.
     pub const OTHER_NAMESPACES: u32 = 4;
-}
-
-/// Where a tracepoint's record keeps the connection's addresses and ports.
-///
-/// Only the 16-byte addresses are used: every kernel since 5.10 fills them for IPv4 too, as
-/// `::ffff:a.b.c.d`, which is the canonical form.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct TupleOffsets {
-    pub sport: u16,
-    pub dport: u16,
-    pub saddr_v6: u16,
-    pub daddr_v6: u16,
-}
-
-/// `tcp:tcp_cong_state_set`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct CongStateOffsets {
-    pub tuple: TupleOffsets,
-    pub skaddr: u16,
-    pub cong_state: u16,
-}
-
-/// `tcp:tcp_retransmit_skb`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct RetransmitOffsets {
-    pub tuple: TupleOffsets,
-    pub skaddr: u16,
-    pub state: u16,
-    /// Since 6.17; may be [`ABSENT`].
-    pub err: u16,
-}
-
-/// `sock:inet_sock_set_state`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct SetStateOffsets {
-    pub tuple: TupleOffsets,
-    pub skaddr: u16,
-    pub oldstate: u16,
-    pub newstate: u16,
-    pub protocol: u16,
-}
-
-/// `sock:inet_sk_error_report`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct ErrorReportOffsets {
-    pub tuple: TupleOffsets,
-    pub error: u16,
-    pub protocol: u16,
 }
 
 /// Where the kernel's socket keeps what a record carries. Every offset but `net_inum` is
@@ -83,6 +30,23 @@ pub struct ErrorReportOffsets {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SocketOffsets {
+    /// `sock_common.skc_family`, `u16`.
+    pub family: u16,
+    /// `sock_common.skc_dport`, big-endian `u16`.
+    pub remote_port: u16,
+    /// `sock_common.skc_daddr`, four octets.
+    pub remote_v4: u16,
+    /// `sock_common.skc_v6_daddr`, 16 octets.
+    pub remote_v6: u16,
+    /// `inet_sock.inet_sport`, big-endian `u16`. A socket that closes keeps it; `skc_num` is 0
+    /// by then.
+    pub local_port: u16,
+    /// `inet_sock.inet_saddr`, four octets.
+    pub local_v4: u16,
+    /// `sock_common.skc_v6_rcv_saddr`, 16 octets.
+    pub local_v6: u16,
+    /// `sock.sk_protocol`, `u16`.
+    pub protocol: u16,
     /// `sock_common.skc_state`, `u8`.
     pub state: u16,
     /// `sock_common.skc_cookie`, `u64`.
@@ -138,7 +102,7 @@ pub struct SocketOffsets {
     pub wstamp: u16,
     /// `tcp_sock.tcp_usec_ts`, in bits and not in bytes; since 6.7, may be [`ABSENT`].
     pub usec_ts_bit: u16,
-    pub _pad: [u16; 2],
+    pub _pad: [u16; 1],
 }
 
 /// The global itself.
@@ -148,33 +112,26 @@ pub struct Config {
     /// Length of a jiffy, in nanoseconds.
     pub jiffy_ns: u64,
     /// Only flows of the network namespace with this inode are looked at, and with
-    /// [`config_flag::OTHER_NAMESPACES`] those of a few more; 0 for all. Takes effect where the
-    /// socket's fields are known.
+    /// [`config_flag::OTHER_NAMESPACES`] those of a few more; 0 for all.
     pub netns: u32,
     /// Bits of [`config_flag`].
     pub flags: u32,
-    pub cong_state: CongStateOffsets,
-    pub retransmit: RetransmitOffsets,
-    pub set_state: SetStateOffsets,
-    pub error_report: ErrorReportOffsets,
     pub socket: SocketOffsets,
 }
 
-const _: () = assert!(size_of::<Config>() == 128);
-
-impl TupleOffsets {
-    /// A tracepoint that is not there.
-    pub const ABSENT: Self = Self {
-        sport: ABSENT,
-        dport: ABSENT,
-        saddr_v6: ABSENT,
-        daddr_v6: ABSENT,
-    };
-}
+const _: () = assert!(size_of::<Config>() == 88);
 
 impl SocketOffsets {
     /// A kernel without BTF.
     pub const ABSENT: Self = Self {
+        family: ABSENT,
+        remote_port: ABSENT,
+        remote_v4: ABSENT,
+        remote_v6: ABSENT,
+        local_port: ABSENT,
+        local_v4: ABSENT,
+        local_v6: ABSENT,
+        protocol: ABSENT,
         state: ABSENT,
         cookie: ABSENT,
         net: ABSENT,
@@ -202,7 +159,7 @@ impl SocketOffsets {
         clock_cache: ABSENT,
         wstamp: ABSENT,
         usec_ts_bit: ABSENT,
-        _pad: [0; 2],
+        _pad: [0; 1],
     };
 }
 
@@ -212,29 +169,6 @@ impl Config {
         jiffy_ns: 0,
         netns: 0,
         flags: 0,
-        cong_state: CongStateOffsets {
-            tuple: TupleOffsets::ABSENT,
-            skaddr: ABSENT,
-            cong_state: ABSENT,
-        },
-        retransmit: RetransmitOffsets {
-            tuple: TupleOffsets::ABSENT,
-            skaddr: ABSENT,
-            state: ABSENT,
-            err: ABSENT,
-        },
-        set_state: SetStateOffsets {
-            tuple: TupleOffsets::ABSENT,
-            skaddr: ABSENT,
-            oldstate: ABSENT,
-            newstate: ABSENT,
-            protocol: ABSENT,
-        },
-        error_report: ErrorReportOffsets {
-            tuple: TupleOffsets::ABSENT,
-            error: ABSENT,
-            protocol: ABSENT,
-        },
         socket: SocketOffsets::ABSENT,
     };
 }

@@ -5,38 +5,38 @@
 //! `icsk_retransmits` says.
 //! <https://github.com/torvalds/linux/blob/v6.18/net/ipv4/tcp_timer.c#L551>
 
-use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
-use detector_ebpf::{config_flag, record_kind};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use detector_ebpf::record_kind;
 
 use crate::{
     flow::{Event, Flow},
-    globals::{config, has},
     socket::Socket,
-    tuple::{Tuple, field, tuple_offsets},
+    tuple::Tuple,
 };
 
 /// `TCP_CA_CWR`: also entered when our own queue drops, so it tells nothing of the peer.
-const CA_CWR: u8 = 2;
+const CA_CWR: u64 = 2;
 /// `TCP_CA_Loss`.
-const CA_LOSS: u8 = 4;
+const CA_LOSS: u64 = 4;
 /// `TCP_SYN_SENT`.
 const SYN_SENT: u8 = 2;
 
-#[tracepoint]
-pub fn tcp_cong_state_set(ctx: TracePointContext) -> u32 {
+#[raw_tracepoint(tracepoint = "tcp_cong_state_set")]
+pub fn tcp_cong_state_set(ctx: RawTracePointContext) -> u32 {
     let _ = handle(&ctx);
     0
 }
 
+/// `(struct sock *sk, const u8 ca_state)`
 #[inline(always)]
-fn handle(ctx: &TracePointContext) -> Option<()> {
-    let cong_state: u8 = field(ctx, config!(cong_state.cong_state))?;
+fn handle(ctx: &RawTracePointContext) -> Option<()> {
+    let cong_state: u64 = ctx.arg(1);
     if cong_state == CA_CWR {
         return None;
     }
-    let tuple = Tuple::read(ctx, tuple_offsets!(cong_state))?;
+    let socket = Socket::of(ctx);
+    let tuple = Tuple::of(socket);
     tuple.watched()?;
-    let socket = Socket::at(field(ctx, config!(cong_state.skaddr))?);
     let flow = Flow::find(tuple, socket)?;
     let event = if cong_state == CA_LOSS {
         timer_expired(&flow)?
@@ -49,17 +49,10 @@ fn handle(ctx: &TracePointContext) -> Option<()> {
 
 #[inline(always)]
 fn timer_expired(flow: &Flow) -> Option<Event> {
-    let rto_count = if has(config_flag::SOCKET_FIELDS) {
-        // Path MTU discovery enters Loss too (`tcp_simple_retransmit`), outside the timer.
-        if !flow.socket.in_retransmit_timer() {
-            return None;
-        }
-        flow.socket.retransmits().saturating_add(1)
-    } else if flow.is_stalled() {
-        flow.last_rto_count().saturating_add(1)
-    } else {
-        1
-    };
+    // Path MTU discovery enters Loss too (`tcp_simple_retransmit`), outside the timer.
+    if !flow.socket.in_retransmit_timer() {
+        return None;
+    }
     let state = flow.socket.state();
     let kind = if state == SYN_SENT {
         record_kind::SYN_RETRANSMIT
@@ -67,7 +60,7 @@ fn timer_expired(flow: &Flow) -> Option<Event> {
         record_kind::RTO
     };
     let mut event = Event::new(kind, state);
-    event.rto_count = rto_count;
+    event.rto_count = flow.socket.retransmits().saturating_add(1);
     Some(event)
 }
 

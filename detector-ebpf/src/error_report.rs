@@ -1,34 +1,34 @@
-//! `sock:inet_sk_error_report` (6.1 has it, 5.10 does not): an error on a socket. The record names no socket,
-//! so neither its namespace nor its cookie is known.
+//! `sock:inet_sk_error_report` (6.1 has it, 5.10 does not): an error on a socket.
 
-use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use detector_ebpf::record_kind;
 
 use crate::{
-    flow::{Event, blank, ring},
-    globals::config,
-    tuple::{Tuple, field, tuple_offsets},
+    flow::{Event, Flow},
+    socket::Socket,
+    tuple::Tuple,
 };
 
-const IPPROTO_TCP: u16 = 6;
-
-#[tracepoint]
-pub fn inet_sk_error_report(ctx: TracePointContext) -> u32 {
+#[raw_tracepoint(tracepoint = "inet_sk_error_report")]
+pub fn inet_sk_error_report(ctx: RawTracePointContext) -> u32 {
     let _ = handle(&ctx);
     0
 }
 
+/// `(const struct sock *sk)`
 #[inline(always)]
-fn handle(ctx: &TracePointContext) -> Option<()> {
-    let error: i32 = field(ctx, config!(error_report.error))?;
-    let protocol: u16 = field(ctx, config!(error_report.protocol))?;
-    if error == 0 || protocol != IPPROTO_TCP {
+fn handle(ctx: &RawTracePointContext) -> Option<()> {
+    let socket = Socket::of(ctx);
+    let errno = socket.error();
+    if errno == 0 || !socket.is_tcp() {
         return None;
     }
-    let tuple = Tuple::read(ctx, tuple_offsets!(error_report))?;
+    let tuple = Tuple::of(socket);
     tuple.watched()?;
-    let mut event = Event::new(record_kind::ERROR_REPORT, 0);
-    event.errno = error.unsigned_abs();
-    ring(ctx, &blank(&tuple, event));
+    let flow = Flow::find(tuple, socket)?;
+    let mut event = Event::new(record_kind::ERROR_REPORT, socket.state());
+    event.errno = errno;
+    event.rto_count = socket.retransmits();
+    flow.ring(ctx, event);
     Some(())
 }

@@ -1,6 +1,6 @@
 //! What happened to a flow: the state in `FLOWS`, then the doorbell.
 
-use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::TracePointContext};
+use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::RawTracePointContext};
 use aya_log_ebpf::debug;
 use detector_ebpf::{FlowKey, FlowRecord, counter, record_kind};
 
@@ -45,6 +45,7 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// The flow of a socket that is known to be watched.
     #[inline(always)]
     pub fn find(tuple: Tuple, socket: Socket) -> Option<Self> {
         let identity = socket.identity()?;
@@ -101,7 +102,7 @@ impl Flow {
 
     /// Keeps the event as the flow's state, and rings.
     #[inline(always)]
-    pub fn record(&self, ctx: &TracePointContext, event: Event) {
+    pub fn record(&self, ctx: &RawTracePointContext, event: Event) {
         let record = self.make(event);
         self.store(&record);
         ring(ctx, &record);
@@ -109,17 +110,23 @@ impl Flow {
 
     /// Rings, and keeps the record only if the flow is tracked already.
     #[inline(always)]
-    pub fn announce(&self, ctx: &TracePointContext, record: &FlowRecord) {
+    pub fn announce(&self, ctx: &RawTracePointContext, record: &FlowRecord) {
         if self.is_tracked() {
             self.store(record);
         }
         ring(ctx, record);
     }
 
+    /// Rings, and leaves the flow's state as it is.
+    #[inline(always)]
+    pub fn ring(&self, ctx: &RawTracePointContext, event: Event) {
+        ring(ctx, &self.make(event));
+    }
+
     /// Rings for the last time and forgets the flow. When the ring is full the record is
     /// kept under a key of its own: the daemon reads the map then, and removes it.
     #[inline(always)]
-    pub fn close(&self, ctx: &TracePointContext, record: &FlowRecord) {
+    pub fn close(&self, ctx: &RawTracePointContext, record: &FlowRecord) {
         self.forget();
         if ring(ctx, record) {
             return;
@@ -177,9 +184,9 @@ impl Flow {
     }
 }
 
-/// A record of what the tracepoint alone tells.
+/// A record of an event, before the socket's fields are in it.
 #[inline(always)]
-pub fn blank(tuple: &Tuple, event: Event) -> FlowRecord {
+fn blank(tuple: &Tuple, event: Event) -> FlowRecord {
     FlowRecord {
         // SAFETY: the helper takes nothing and cannot fail.
         at_ns: unsafe { bpf_ktime_get_ns() },
@@ -210,7 +217,7 @@ pub fn blank(tuple: &Tuple, event: Event) -> FlowRecord {
 
 /// Puts a record on the ring; whether there was room.
 #[inline(always)]
-pub fn ring(ctx: &TracePointContext, record: &FlowRecord) -> bool {
+fn ring(ctx: &RawTracePointContext, record: &FlowRecord) -> bool {
     debug!(
         ctx,
         "kind {} port {} -> {} rto_count {} errno {}",

@@ -12,10 +12,7 @@ mod config;
 mod protect;
 mod sequences;
 
-pub use config::{
-    ABSENT, CONFIG_NAME, Config, CongStateOffsets, ErrorReportOffsets, RetransmitOffsets,
-    SetStateOffsets, SocketOffsets, TupleOffsets, config_flag,
-};
+pub use config::{ABSENT, CONFIG_NAME, Config, SocketOffsets, config_flag};
 pub use protect::{
     MAX_TUNED, REFUSE_NAME, RefuseConfig, TUNE_NAME, TuneConfig, TunedSocket, canonical,
     refuse_flag, tune_counter, tuned_option,
@@ -42,19 +39,15 @@ pub mod record_kind {
     pub const CONNECT_FAILED: u32 = 6;
     /// A flow the map held was closed; `errno` is the socket's error (0: an orderly close).
     pub const CLOSED: u32 = 7;
-    /// The kernel reported `errno` on the socket. The tracepoint carries no socket, so
-    /// `netns` and `cookie` are 0.
+    /// The kernel reported `errno` on the socket.
     pub const ERROR_REPORT: u32 = 8;
 }
 
 /// Bits of [`FlowRecord::flags`].
 pub mod record_flag {
-    /// The socket's own fields were read: the kernel has BTF. Without it the namespace,
-    /// the cookie and everything that counts or measures are 0.
-    pub const SOCKET_FIELDS: u8 = 1;
     /// The retransmission could not leave this host (`err` −16, kernels ≥ 6.17): it says
     /// nothing about the peer.
-    pub const NOT_SENT: u8 = 2;
+    pub const NOT_SENT: u8 = 1;
 }
 
 /// One flow, as the kernel saw it when something happened to it.

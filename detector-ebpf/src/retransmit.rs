@@ -4,38 +4,38 @@
 //!
 //! A TLP that can send new data does that instead and raises no event.
 
-use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use detector_ebpf::{config_flag, record_flag, record_kind};
 
 use crate::{
     flow::{Event, Flow},
-    globals::{config, has},
+    globals::has,
     socket::Socket,
-    tuple::{Tuple, field, tuple_offsets},
+    tuple::Tuple,
 };
 
 /// `TCP_SYN_SENT`.
-const SYN_SENT: i32 = 2;
+const SYN_SENT: u8 = 2;
 /// `-EBUSY`: the segment still waits in our own queue.
 const STILL_QUEUED: i32 = -16;
 
-#[tracepoint]
-pub fn tcp_retransmit_skb(ctx: TracePointContext) -> u32 {
+#[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
+pub fn tcp_retransmit_skb(ctx: RawTracePointContext) -> u32 {
     let _ = handle(&ctx);
     0
 }
 
+/// `(const struct sock *sk, const struct sk_buff *skb)`, and since 6.17 `int err`
 #[inline(always)]
-fn handle(ctx: &TracePointContext) -> Option<()> {
-    let tuple = Tuple::read(ctx, tuple_offsets!(retransmit))?;
+fn handle(ctx: &RawTracePointContext) -> Option<()> {
+    let socket = Socket::of(ctx);
+    let tuple = Tuple::of(socket);
     tuple.watched()?;
-    let socket = Socket::at(field(ctx, config!(retransmit.skaddr))?);
     let flow = Flow::find(tuple, socket)?;
-    let state: i32 = field(ctx, config!(retransmit.state))?;
-    let err: i32 = field(ctx, config!(retransmit.err)).unwrap_or(0);
+    let state = socket.state();
 
     let mut event = if socket.in_loss_probe() {
-        Event::new(record_kind::TLP, state as u8)
+        Event::new(record_kind::TLP, state)
     } else if let Some(event) = timer_expired(&flow, state) {
         event
     } else {
@@ -43,7 +43,7 @@ fn handle(ctx: &TracePointContext) -> Option<()> {
         return None;
     };
     event.retransmits = 1;
-    if err == STILL_QUEUED {
+    if has(config_flag::RETRANSMIT_ERROR) && ctx.arg::<i32>(2) == STILL_QUEUED {
         event.flags = record_flag::NOT_SENT;
     }
     if event.kind == record_kind::TLP {
@@ -53,38 +53,24 @@ fn handle(ctx: &TracePointContext) -> Option<()> {
     Some(())
 }
 
-/// The timer's expiry, where nothing but this hook shows it.
+/// The timer's expiry, where nothing but this hook shows it. The timer has counted itself by
+/// now; a second segment of the same expiry has not.
 #[inline(always)]
-fn timer_expired(flow: &Flow, state: i32) -> Option<Event> {
-    let fields = has(config_flag::SOCKET_FIELDS);
-    let connecting = state == SYN_SENT;
-    if has(config_flag::CONG_STATE) && (fields || !connecting) {
+fn timer_expired(flow: &Flow, state: u8) -> Option<Event> {
+    if has(config_flag::CONG_STATE) {
         return None;
     }
-    let rto_count = if fields {
-        // The timer has counted itself by now; a second segment of the same expiry has not.
-        let count = flow.socket.retransmits();
-        let known = flow.is_stalled() && count == flow.last_rto_count();
-        if count == 0 || known || !flow.socket.in_retransmit_timer() {
-            return None;
-        }
-        count
-    } else if !connecting {
+    let count = flow.socket.retransmits();
+    let is_known = flow.is_stalled() && count == flow.last_rto_count();
+    if count == 0 || is_known || !flow.socket.in_retransmit_timer() {
         return None;
-    } else if has(config_flag::CONG_STATE) {
-        // The other hook counted it, not knowing the state.
-        flow.last_rto_count()
-    } else if flow.is_stalled() {
-        flow.last_rto_count().saturating_add(1)
-    } else {
-        1
-    };
-    let kind = if connecting {
+    }
+    let kind = if state == SYN_SENT {
         record_kind::SYN_RETRANSMIT
     } else {
         record_kind::RTO
     };
-    let mut event = Event::new(kind, state as u8);
-    event.rto_count = rto_count;
+    let mut event = Event::new(kind, state);
+    event.rto_count = count;
     Some(event)
 }

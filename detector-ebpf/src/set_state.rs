@@ -1,42 +1,39 @@
 //! `sock:inet_sock_set_state`: connects that succeed or fail, and the end of a flow.
 
-use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use detector_ebpf::{record_kind, watch_flag};
 
 use crate::{
     flow::{Event, Flow},
-    globals::config,
     socket::Socket,
-    tuple::{Tuple, field, tuple_offsets},
+    tuple::Tuple,
 };
 
-const IPPROTO_TCP: u16 = 6;
 const TCP_ESTABLISHED: i32 = 1;
 const TCP_SYN_SENT: i32 = 2;
 const TCP_SYN_RECV: i32 = 3;
 const TCP_CLOSE: i32 = 7;
 
-#[tracepoint]
-pub fn inet_sock_set_state(ctx: TracePointContext) -> u32 {
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn inet_sock_set_state(ctx: RawTracePointContext) -> u32 {
     let _ = handle(&ctx);
     0
 }
 
+/// `(const struct sock *sk, const int oldstate, const int newstate)`
 #[inline(always)]
-fn handle(ctx: &TracePointContext) -> Option<()> {
-    let old: i32 = field(ctx, config!(set_state.oldstate))?;
-    let new: i32 = field(ctx, config!(set_state.newstate))?;
+fn handle(ctx: &RawTracePointContext) -> Option<()> {
+    let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
     let opened = new == TCP_ESTABLISHED && (old == TCP_SYN_SENT || old == TCP_SYN_RECV);
     if !opened && new != TCP_CLOSE {
         return None;
     }
-    let protocol: u16 = field(ctx, config!(set_state.protocol))?;
-    if protocol != IPPROTO_TCP {
+    let socket = Socket::of(ctx);
+    if !socket.is_tcp() {
         return None;
     }
-    let tuple = Tuple::read(ctx, tuple_offsets!(set_state))?;
+    let tuple = Tuple::of(socket);
     let watched = tuple.watched()?;
-    let socket = Socket::at(field(ctx, config!(set_state.skaddr))?);
     let flow = Flow::find(tuple, socket)?;
     let event = if opened {
         opening(&flow, watched)?

@@ -2,9 +2,12 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_probe_read_kernel};
-use detector_ebpf::{ABSENT, FlowKey, FlowRecord, config_flag, record_flag};
-use zerocopy::FromBytes;
+use aya_ebpf::{
+    helpers::generated::{bpf_jiffies64, bpf_probe_read_kernel},
+    programs::RawTracePointContext,
+};
+use detector_ebpf::{ABSENT, FlowKey, FlowRecord, config_flag};
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{
     globals::{config, has},
@@ -14,6 +17,8 @@ use crate::{
 /// `ICSK_TIME_LOSS_PROBE` in include/net/inet_connection_sock.h: the pending timer is the
 /// tail loss probe.
 const PENDING_LOSS_PROBE: u8 = 5;
+
+const IPPROTO_TCP: u16 = 6;
 
 /// A `struct sock` by its kernel address.
 #[derive(Clone, Copy)]
@@ -62,18 +67,27 @@ impl Socket {
         Self { address }
     }
 
+    /// The socket that every hook's tracepoint has as its first argument.
     #[inline(always)]
-    pub fn read<T: FromBytes>(self, offset: u16) -> T {
+    pub fn of(ctx: &RawTracePointContext) -> Self {
+        Self::at(ctx.arg(0))
+    }
+
+    #[inline(always)]
+    pub fn read<T: FromBytes + IntoBytes>(self, offset: u16) -> T {
         read_kernel(self.address, offset)
     }
 
-    /// The namespace's inode; 0 when unknown.
+    /// Reads as many octets as there is room for.
+    #[inline(always)]
+    pub fn read_into(self, offset: u16, octets: &mut [u8]) {
+        read_kernel_into(self.address, offset, octets);
+    }
+
+    /// The namespace's inode.
     #[inline(always)]
     pub fn netns(self) -> u32 {
         let net: u64 = self.read(config!(socket.net));
-        if net == 0 {
-            return 0;
-        }
         read_kernel(net, config!(socket.net_inum))
     }
 
@@ -82,7 +96,7 @@ impl Socket {
     pub fn identity(self) -> Option<Identity> {
         let netns = self.netns();
         let wanted = config!(netns);
-        if wanted != 0 && netns != 0 && netns != wanted && !is_other(netns) {
+        if wanted != 0 && netns != wanted && !is_other(netns) {
             return None;
         }
         Some(Identity {
@@ -92,10 +106,16 @@ impl Socket {
         })
     }
 
-    /// The TCP state; 0 when unknown.
+    /// The TCP state.
     #[inline(always)]
     pub fn state(self) -> u8 {
         self.read(config!(socket.state))
+    }
+
+    /// Whether it is TCP's: a tracepoint of all sockets fires for others, too.
+    #[inline(always)]
+    pub fn is_tcp(self) -> bool {
+        self.read::<u16>(config!(socket.protocol)) == IPPROTO_TCP
     }
 
     /// The socket's pending error as a positive errno; 0 when there is none.
@@ -116,7 +136,7 @@ impl Socket {
     /// else retransmits with no timer pending.
     #[inline(always)]
     pub fn in_retransmit_timer(self) -> bool {
-        has(config_flag::SOCKET_FIELDS) && self.read::<u8>(config!(socket.pending)) == 0
+        self.read::<u8>(config!(socket.pending)) == 0
     }
 
     /// Whether the tail loss probe's timer is what runs now: its handler leaves
@@ -124,19 +144,14 @@ impl Socket {
     /// as well; that ACK was taken in this very jiffy.
     #[inline(always)]
     pub fn in_loss_probe(self) -> bool {
-        has(config_flag::SOCKET_FIELDS)
-            && self.read::<u8>(config!(socket.pending)) == PENDING_LOSS_PROBE
+        self.read::<u8>(config!(socket.pending)) == PENDING_LOSS_PROBE
             && self.jiffies_since(config!(socket.rcv_tstamp)) != 0
     }
 
     /// Copies the fields that a record carries.
     #[inline(always)]
     pub fn describe(self, record: &mut FlowRecord) {
-        if !has(config_flag::SOCKET_FIELDS) {
-            return;
-        }
         let jiffy_ns = config!(jiffy_ns);
-        record.flags |= record_flag::SOCKET_FIELDS;
         record.last_ack_age_ns = self.jiffies_since(config!(socket.rcv_tstamp)) * jiffy_ns;
         record.last_data_age_ns = self.jiffies_since(config!(socket.lrcvtime)) * jiffy_ns;
         let una: u32 = self.read(config!(socket.snd_una));
@@ -169,21 +184,26 @@ fn is_other(netns: u32) -> bool {
 }
 
 /// A kernel field; 0 where the offset is unknown or the read faults.
+#[inline(always)]
+fn read_kernel<T: FromBytes + IntoBytes>(base: u64, offset: u16) -> T {
+    let mut value = T::new_zeroed();
+    read_kernel_into(base, offset, value.as_mut_bytes());
+    value
+}
+
+/// Fills the octets, with zeros if the read faults; leaves them where the offset is unknown.
 ///
 /// The helper zeroes what it cannot read, so its result is not asked for: with a branch on
 /// it each field would double the paths that the verifier walks, and 6.1's, which keeps a
 /// stack slot of 0 apart from one of any value, walks them all and gives up.
 #[inline(always)]
-fn read_kernel<T: FromBytes>(base: u64, offset: u16) -> T {
-    let mut value = T::new_zeroed();
+fn read_kernel_into(base: u64, offset: u16, octets: &mut [u8]) {
     if offset == ABSENT {
-        return value;
+        return;
     }
     let source = (base + u64::from(offset)) as *const c_void;
-    // SAFETY: the helper writes `size_of::<T>()` bytes whatever it meets at the source, and
-    // any bytes make a T.
+    // SAFETY: the helper writes this many bytes whatever it meets at the source.
     unsafe {
-        bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, source);
+        bpf_probe_read_kernel(octets.as_mut_ptr().cast(), octets.len() as u32, source);
     }
-    value
 }

@@ -1,9 +1,13 @@
-//! The addresses and ports in a tracepoint's record, and whether they are watched.
+//! The addresses and ports of a socket, and whether they are watched.
 
-use aya_ebpf::programs::TracePointContext;
-use detector_ebpf::{ABSENT, WatchKey};
+use detector_ebpf::WatchKey;
 
-use crate::maps::WATCHED;
+use crate::{globals::config, maps::WATCHED, socket::Socket};
+
+const AF_INET6: u16 = 10;
+
+/// `::ffff:0.0.0.0`, whose last four octets are an IPv4 address.
+const V4_MAPPED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
 
 /// Both ends of a flow, canonical, as a record carries them.
 #[derive(Clone, Copy)]
@@ -15,15 +19,24 @@ pub struct Tuple {
 }
 
 impl Tuple {
-    /// Reads it at the given offsets (sport, dport, saddr_v6, daddr_v6).
     #[inline(always)]
-    pub fn read(ctx: &TracePointContext, at: [u16; 4]) -> Option<Self> {
-        Some(Self {
-            local_port: field(ctx, at[0])?,
-            remote_port: field(ctx, at[1])?,
-            local_addr: field(ctx, at[2])?,
-            remote_addr: field(ctx, at[3])?,
-        })
+    pub fn of(socket: Socket) -> Self {
+        let port = |offset| u16::from_be_bytes(socket.read(offset));
+        let mut tuple = Self {
+            local_addr: V4_MAPPED,
+            remote_addr: V4_MAPPED,
+            local_port: port(config!(socket.local_port)),
+            remote_port: port(config!(socket.remote_port)),
+        };
+        // Each into its place: the stack holds no second copy.
+        if socket.read::<u16>(config!(socket.family)) == AF_INET6 {
+            socket.read_into(config!(socket.local_v6), &mut tuple.local_addr);
+            socket.read_into(config!(socket.remote_v6), &mut tuple.remote_addr);
+        } else {
+            socket.read_into(config!(socket.local_v4), &mut tuple.local_addr[12..]);
+            socket.read_into(config!(socket.remote_v4), &mut tuple.remote_addr[12..]);
+        }
+        tuple
     }
 
     /// The flags it is watched with; `None` when it is not. The remote address decides,
@@ -48,28 +61,4 @@ impl Tuple {
         // SAFETY: as above.
         unsafe { WATCHED.get(&key) }.copied()
     }
-}
-
-/// The offsets of a hook's tuple, in the order that [`Tuple::read`] takes.
-macro_rules! tuple_offsets {
-    ($hook:ident) => {
-        [
-            $crate::globals::config!($hook.tuple.sport),
-            $crate::globals::config!($hook.tuple.dport),
-            $crate::globals::config!($hook.tuple.saddr_v6),
-            $crate::globals::config!($hook.tuple.daddr_v6),
-        ]
-    };
-}
-
-pub(crate) use tuple_offsets;
-
-/// One field of the tracepoint's record; `None` where this kernel has no such field.
-#[inline(always)]
-pub fn field<T: Copy>(ctx: &TracePointContext, offset: u16) -> Option<T> {
-    if offset == ABSENT {
-        return None;
-    }
-    // SAFETY: a fault of the read is an error, and T is plain old data.
-    unsafe { ctx.read_at(usize::from(offset)) }.ok()
 }

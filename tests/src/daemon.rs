@@ -29,6 +29,8 @@ pub enum Via {
     Direct,
     /// `ip netns exec`, whose fresh /sys has no tracefs below it.
     WithoutTracefs,
+    /// A kernel without BTF: nothing is seen below /sys/kernel/btf.
+    WithoutBtf,
     /// Root without CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN.
     WithoutBpf,
 }
@@ -166,10 +168,11 @@ impl Daemon {
 
     /// Starts the program alone, for tests of what it does before it is ready.
     pub fn spawn(host: &Host, options: &DaemonOptions, socket: &Path) -> anyhow::Result<Process> {
-        mount_tracefs()?;
+        let binary = binary()?;
+        let binary = binary.to_string_lossy();
         let mut command = match &options.hosts {
-            Some(hosts) => with_hosts(host, hosts, &binary()?),
-            None => via(host, options.via, &binary()?.to_string_lossy()),
+            Some(hosts) => with_hosts(host, hosts, &binary),
+            None => via(host, options.via, &binary),
         };
         command.args(["run", "--socket"]).arg(socket);
         command.args(["--metrics", METRICS, "--source", &options.source]);
@@ -429,6 +432,10 @@ fn via(host: &Host, via: Via, program: &str) -> Command {
             command.args(["netns", "exec", host.namespace(), program]);
             command
         }
+        Via::WithoutBtf => {
+            let hide = r#"mount -t tmpfs nodev /sys/kernel/btf && exec "$0" "$@""#;
+            in_mount_namespace(host, hide, program)
+        }
         Via::WithoutBpf => {
             let mut command = host.command("setpriv");
             command.args(["--bounding-set=-bpf,-perfmon,-sys_admin", "--", program]);
@@ -438,29 +445,17 @@ fn via(host: &Host, via: Via, program: &str) -> Command {
 }
 
 /// In a mount namespace of its own, where the file lies over /etc/hosts.
-fn with_hosts(host: &Host, file: &Path, program: &Path) -> Command {
-    let mut command = host.command("unshare");
-    command
-        .args(["--mount", "--", "sh", "-c"])
-        .arg(r#"mount --bind "$0" /etc/hosts && exec "$@""#)
-        .arg(file)
-        .arg(program);
-    command
+fn with_hosts(host: &Host, file: &Path, program: &str) -> Command {
+    let lay_over = format!(
+        r#"mount --bind {} /etc/hosts && exec "$0" "$@""#,
+        file.display()
+    );
+    in_mount_namespace(host, &lay_over, program)
 }
 
-/// The tracepoints' layouts are read there. It stays mounted: it is this machine's.
-fn mount_tracefs() -> anyhow::Result<()> {
-    if Path::new("/sys/kernel/tracing/events").exists() {
-        return Ok(());
-    }
-    let mounted = Command::new("mount")
-        .args(["-t", "tracefs", "nodev", "/sys/kernel/tracing"])
-        .status()
-        .context("cannot run mount")?;
-    // Two tests may have found it missing at once: what counts is that it is there.
-    ensure!(
-        mounted.success() || Path::new("/sys/kernel/tracing/events").exists(),
-        "cannot mount tracefs: mount -t tracefs nodev /sys/kernel/tracing"
-    );
-    Ok(())
+/// The script mounts what it will, and becomes the program.
+fn in_mount_namespace(host: &Host, script: &str, program: &str) -> Command {
+    let mut command = host.command("unshare");
+    command.args(["--mount", "--", "sh", "-c", script, program]);
+    command
 }

@@ -50,10 +50,13 @@ async fn ebpf() -> anyhow::Result<()> {
     .await
 }
 
+/// As in a container, or started with `ip netns exec`.
 #[tokio::test(flavor = "multi_thread")]
-async fn ebpf_without_btf() -> anyhow::Result<()> {
+async fn ebpf_without_tracefs() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let options = DaemonOptions::default().source("ebpf").args(["--no-btf"]);
+        let options = DaemonOptions::default()
+            .source("ebpf")
+            .via(Via::WithoutTracefs);
         let scene = sees_a_cut_and_the_return(options, "ebpf").await?;
         scene.daemon.stop().await
     })
@@ -128,12 +131,6 @@ async fn ebpf_hears_nothing_from_another_namespace() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ebpf_without_btf_hears_nothing_from_another_namespace() -> anyhow::Result<()> {
-    let options = DaemonOptions::default().source("ebpf").args(["--no-btf"]);
-    another_namespace_says_nothing(options).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn sock_diag() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let options = DaemonOptions::default().source("sock-diag");
@@ -170,8 +167,8 @@ async fn falls_back(via: Via, causes: &[&str]) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn auto_falls_back_without_tracefs() -> anyhow::Result<()> {
-    falls_back(Via::WithoutTracefs, &["tracefs", "tracing"]).await
+async fn auto_falls_back_without_btf() -> anyhow::Result<()> {
+    falls_back(Via::WithoutBtf, &["config_debug_info_btf"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +184,7 @@ async fn ebpf_that_cannot_be_had_is_an_error_that_says_why() -> anyhow::Result<(
         let options = DaemonOptions::default()
             .source("ebpf")
             .peer("http://10.77.0.2:9000")
-            .via(Via::WithoutTracefs);
+            .via(Via::WithoutBtf);
         let directory = tempfile::tempdir()?;
         let socket = directory.path().join("detector.sock");
         let mut process = detector_tests::Daemon::spawn(lab.host(1), &options, &socket)?;
@@ -195,11 +192,7 @@ async fn ebpf_that_cannot_be_had_is_an_error_that_says_why() -> anyhow::Result<(
         assert!(!status.success());
         // The log closes with the process: all of stderr is there.
         let named = process.stderr().find(Duration::from_secs(5), |line| {
-            let line = line.to_lowercase();
-            ["tracefs", "tracing"]
-                .iter()
-                .any(|word| line.contains(word))
-                .then_some(())
+            line.contains("CONFIG_DEBUG_INFO_BTF").then_some(())
         });
         assert!(named.await.is_some(), "{}", process.stderr_tail(20));
         assert!(!socket.exists());

@@ -24,7 +24,7 @@ pub fn build_ebpf(runner: &Runner, workspace: &Workspace) -> Result<()> {
 
 /// Builds and starts the daemon on this host; `args` are those of `detector run`.
 pub fn run(runner: &Runner, workspace: &Workspace, args: &[String]) -> Result<()> {
-    match setup::prepare(runner, Needs::RUN)?.ebpf {
+    match setup::prepare(runner, Needs::BUILD)?.ebpf {
         Ok(toolchain) => {
             runner.heading("build the eBPF object");
             ebpf::build(runner, workspace, &toolchain)?;

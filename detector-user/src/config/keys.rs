@@ -118,12 +118,6 @@ pub static KEYS: &[Key] = &[
         get: |c| Value::Text(c.source.as_str().to_owned()),
     },
     Key {
-        name: "btf",
-        help: "whether the kernel's BTF is used; false behaves as on a kernel without it",
-        set: |c, v| boolean(v).map(|x| c.btf = x),
-        get: |c| Value::Boolean(c.btf),
-    },
-    Key {
         name: "socket",
         help: "the Unix socket of the gRPC API",
         set: |c, v| socket(v).map(|x| c.socket = x),

@@ -43,8 +43,6 @@ pub struct Config {
     /// Settings of the verdict; the mode is one of them.
     pub core: Settings,
     pub source: SourceChoice,
-    /// Whether the kernel's BTF is used; without it, retransmissions are only counted.
-    pub btf: bool,
     /// Where the gRPC API is served.
     pub socket: PathBuf,
     /// The group that may use the socket; `None` leaves it to the daemon's own.
@@ -88,7 +86,6 @@ impl Default for Config {
         Self {
             core: Settings::default(),
             source: SourceChoice::Auto,
-            btf: true,
             socket: PathBuf::from(detector_api::DEFAULT_SOCKET),
             socket_group: None,
             metrics: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),

@@ -33,7 +33,6 @@ fn a_full_file_is_read() {
         r#"
 mode = "observe"
 source = "sock_diag"
-btf = false
 socket = "/tmp/d.sock"
 socket_group = "rustfs"
 metrics = "off"
@@ -61,7 +60,6 @@ addresses = ["::ffff:10.0.0.5", "10.0.0.5", "fd00::5"]
     .unwrap();
     assert_eq!(config.core.mode, Mode::Observe);
     assert_eq!(config.source, SourceChoice::SockDiag);
-    assert!(!config.btf);
     assert_eq!(config.socket, Path::new("/tmp/d.sock"));
     assert_eq!(config.socket_group.as_deref(), Some("rustfs"));
     assert_eq!(config.metrics, None);
@@ -94,7 +92,7 @@ half_open_trials = 0
 socket = ["/x"]
 metrics = "localhost"
 log = "inof"
-btf = "yes"
+ebpf_log = "yes"
 
 [[peer]]
 url = "http://node{1...4}:9000"
@@ -119,7 +117,7 @@ addresses = ["node4", 7]
             r#"d.toml:7:10: socket: expected a string, as in "/run/detector/detector.sock", found a list"#,
             r#"d.toml:8:11: metrics: "localhost" is not an address and port; write 127.0.0.1:9464, [::1]:9464 or off"#,
             r#"d.toml:9:7: log: "inof" is none of off, error, warn, info, debug, trace; did you mean "info"?"#,
-            "d.toml:10:7: btf: expected true or false, found a string",
+            "d.toml:10:12: ebpf_log: expected true or false, found a string",
             r#"d.toml:13:7: peer.url: "http://node{1...4}:9000" is a pattern; patterns are not expanded, write each peer out"#,
             r#"d.toml:14:1: peer.adresses: unknown key; did you mean "addresses"?"#,
             r#"d.toml:16:1: peer: has no url; write url = "http://node4:9000""#,
@@ -194,7 +192,7 @@ fn syntax_errors_are_reported_beside_the_others_and_once_a_line() {
         ["d.toml:1:8:", "d.toml:2:21:", "d.toml:3:1:"],
         "{errors:#?}"
     );
-    let errors = file("btf = true\nbtf = false\n").unwrap_err();
+    let errors = file("metrics = \"off\"\nmetrics = \"off\"\n").unwrap_err();
     assert_eq!(errors.len(), 1, "{errors:#?}");
     assert!(
         errors[0].starts_with("d.toml:2:1: duplicate key"),

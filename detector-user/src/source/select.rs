@@ -117,7 +117,6 @@ fn ebpf_options(config: &Config) -> EbpfOptions {
         max_watched: config.core.bounds().map_entries(),
         max_flows: config.max_flows,
         ring_bytes: config.ring_bytes,
-        btf: config.btf,
         other_namespaces: !config.network_namespaces.is_empty(),
         log: config.ebpf_log,
         ..EbpfOptions::default()

@@ -11,9 +11,8 @@ use anyhow::{Context as _, bail};
 /// Where `ip netns` keeps namespaces.
 pub(super) const NETNS: &str = "/run/netns";
 
-/// A command that runs in the namespace. `nsenter` and not `ip netns exec`: the latter
-/// mounts a new /sys, which hides tracefs, and with it the tracepoints, from the program.
-/// `nsenter` becomes the program, so the process id is the program's own.
+/// A command that runs in the namespace. `nsenter` and not `ip netns exec`, which mounts a new
+/// /sys: cgroups and all that is mounted below would be gone. `nsenter` becomes the program, so the process id is the program's own.
 pub(super) fn in_namespace(namespace: &str, program: &str) -> Command {
     let mut command = Command::new("nsenter");
     command

@@ -27,8 +27,6 @@ pub struct Facts {
     pub toolchains: Vec<Toolchain>,
     /// LLVM development files: major → prefix.
     pub llvm: BTreeMap<u32, PathBuf>,
-    /// Event formats of the kernel can be had under /sys/kernel/tracing.
-    pub tracefs: bool,
     /// Where tools go that no package manager keeps.
     pub cache: PathBuf,
     pub rustup_home: PathBuf,
@@ -60,7 +58,6 @@ impl Facts {
                 .then(|| Apt::gather(lists_renewed)),
             toolchains: rust::toolchains(&cache, &rustup_home),
             llvm: rust::llvm_prefixes(),
-            tracefs: tracefs_mounted(),
             rustup_home,
             commands,
             cache,
@@ -142,13 +139,4 @@ pub fn is_root() -> bool {
 fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-}
-
-fn tracefs_mounted() -> bool {
-    fs::read_to_string("/proc/self/mounts").is_ok_and(|mounts| {
-        mounts
-            .lines()
-            .filter_map(|line| line.split(' ').nth(1))
-            .any(|at| at == "/sys/kernel/tracing")
-    })
 }

@@ -22,8 +22,6 @@ mod toolchain;
 pub struct Needs {
     /// The toolchain that builds the eBPF object.
     pub ebpf: bool,
-    /// tracefs, where the kernel describes its tracepoints.
-    pub tracefs: bool,
     pub lab_tools: bool,
     pub test_tools: bool,
 }
@@ -31,17 +29,12 @@ pub struct Needs {
 impl Needs {
     pub const BUILD: Self = Self {
         ebpf: true,
-        tracefs: false,
         lab_tools: false,
         test_tools: false,
     };
-    pub const RUN: Self = Self {
-        tracefs: true,
-        ..Self::BUILD
-    };
     pub const LAB: Self = Self {
         lab_tools: true,
-        ..Self::RUN
+        ..Self::BUILD
     };
     pub const ALL: Self = Self {
         test_tools: true,
@@ -103,9 +96,6 @@ pub fn plan(facts: &Facts, needs: Needs, closed: &Closed) -> Plan {
     if needs.test_tools {
         plan_prometheus(facts, &mut plan);
     }
-    if needs.tracefs {
-        plan_tracefs(facts, &mut plan);
-    }
     renew_lists_first(facts, &mut plan);
     plan
 }
@@ -161,24 +151,6 @@ fn plan_prometheus(facts: &Facts, plan: &mut Plan) {
             .args(["-c", script, "unpack"])
             .args([into]),
     ));
-}
-
-fn plan_tracefs(facts: &Facts, plan: &mut Plan) {
-    if facts.tracefs {
-        plan.present
-            .push("tracefs on /sys/kernel/tracing".to_owned());
-        return;
-    }
-    plan.steps.push(
-        Step::new(
-            "mount tracefs on /sys/kernel/tracing",
-            "the kernel describes the fields of its tracepoints there; gone with the next reboot",
-            Invocation::new("mount")
-                .args(["-t", "tracefs", "nodev", "/sys/kernel/tracing"])
-                .needing_root(),
-        )
-        .on_failure(OnFailure::Continue),
-    );
 }
 
 /// Old lists name packages that the mirror no longer has.

@@ -83,17 +83,12 @@ impl Overrides {
         let peers = self.peers.iter().cloned().map(Flag::Peer);
         let protected = self.protected.iter().cloned().map(Flag::Protect);
         let namespaces = self.namespaces.iter().cloned().map(Flag::Namespace);
-        let no_btf = self.no_btf.then_some(Flag::Key {
-            flag: "--no-btf",
-            key: "btf",
-            value: keys::Value::Boolean(false),
-        });
         let texts = texts.into_iter().filter_map(|(flag, key, text)| {
             let value = keys::Value::Text(text?.to_owned());
             Some(Flag::Key { flag, key, value })
         });
         // What is said of one key by its own flag wins over what --protect says of several.
         let added = peers.chain(protected).chain(namespaces);
-        added.chain(texts).chain(no_btf).collect()
+        added.chain(texts).collect()
     }
 }

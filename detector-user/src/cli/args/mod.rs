@@ -201,9 +201,6 @@ pub struct Overrides {
     pub probe_closed_port: Option<String>,
     #[arg(long, value_name = "auto|ebpf|sock-diag", help = describe("source"))]
     pub source: Option<String>,
-    /// Behave as on a kernel without BTF: retransmissions are only counted.
-    #[arg(long)]
-    pub no_btf: bool,
     #[arg(long, value_name = "ADDR|off", help = describe("metrics"))]
     pub metrics: Option<String>,
     #[arg(long, value_name = "LEVEL", env = "DETECTOR_LOG", hide_env_values = true, help = describe("log"))]

@@ -108,7 +108,7 @@ fn every_flag_of_tune_stands_for_a_key() {
 fn every_flag_stands_for_a_key() {
     let line = "detector run --peer a:1 --peer b:2 --mode observe --detection-time 50ms \
                 --destroy-delay 2s --destroy-sockets off --host-detection-time 2s \
-                --destroy-stalled-after off --neighbour-probes off --probe-closed-port off --source ebpf --no-btf --metrics off --log debug \
+                --destroy-stalled-after off --neighbour-probes off --probe-closed-port off --source ebpf --metrics off --log debug \
                 --socket /s --protect a.service --network-namespace /run/netns/a \
                     --network-namespace b.service";
     let cli = parse(line).expect("parses");
@@ -117,7 +117,7 @@ fn every_flag_stands_for_a_key() {
     };
     assert_eq!((&args.record, args.record_limit), (&None, 1 << 30));
     let flags = args.overrides.flags(cli.global.socket.as_deref());
-    assert_eq!(flags.len(), 18);
+    assert_eq!(flags.len(), 17);
     let config = crate::config::load(Some("/dev/null".as_ref()), &flags)
         .expect("all are valid")
         .config;
@@ -136,7 +136,6 @@ fn every_flag_stands_for_a_key() {
     assert_eq!(config.core.destroy_stalled_after, std::time::Duration::ZERO);
     assert!(!config.core.neighbour_probes && !config.core.probe_closed_port);
     assert_eq!(config.source, crate::config::SourceChoice::Ebpf);
-    assert!(!config.btf);
     assert_eq!(config.metrics, None);
     assert_eq!(config.log, "debug");
     assert_eq!(config.socket, std::path::Path::new("/s"));

@@ -9,7 +9,7 @@ use super::{
     weight::{Weight, weigh},
 };
 use crate::core::{
-    EventLine, EventWhat, FlowEvent, FlowEventKind, FlowId, FlowReading, ProbeAnswer, ProbeEvent,
+    EventLine, EventWhat, FlowEvent, FlowEventKind, FlowReading, ProbeAnswer, ProbeEvent,
     ProbeTarget, SourceKind, TcpState, Time,
 };
 
@@ -56,11 +56,6 @@ impl Evidence {
             source: event.source,
             what: EventWhat::Flow(event.kind, event.flow),
         });
-        if event.flow.netns == 0 && !self.flows.contains_key(&self.known_id(event.flow)) {
-            // It may be another namespace's flow with another host of the same address:
-            // a reason to look, not evidence.
-            return Weight::Adverse;
-        }
         // Probes of our own connect and fail, too, and are never sent again.
         if let FlowEventKind::Established | FlowEventKind::SynRetransmit { .. } = event.kind {
             self.connected_at = self.connected_at.max(Some(event.at));
@@ -139,7 +134,7 @@ impl Evidence {
     }
 
     fn note_on_flow(&mut self, event: &FlowEvent) {
-        let id = self.known_id(event.flow);
+        let id = event.flow;
         if let Some(reading) = &event.reading
             && self.flows.len() < self.max_flows
             && let Entry::Vacant(entry) = self.flows.entry(id)
@@ -169,18 +164,6 @@ impl Evidence {
             FlowEventKind::Recovered | FlowEventKind::Established => flow.answered(),
             _ => {}
         }
-    }
-
-    /// The flow an event is about: a source that cannot tell the namespace gives 0.
-    pub(super) fn known_id(&self, flow: FlowId) -> FlowId {
-        if flow.netns != 0 {
-            return flow;
-        }
-        self.flows
-            .keys()
-            .find(|known| known.local == flow.local && known.remote == flow.remote)
-            .copied()
-            .unwrap_or(flow)
     }
 
     fn heard_on(&mut self, layer: Layer, at: Option<Time>) {

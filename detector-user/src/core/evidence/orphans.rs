@@ -28,7 +28,7 @@ pub(super) struct Orphan {
 
 impl Evidence {
     pub(super) fn flow_gone(&mut self, event: &FlowEvent) {
-        let id = self.known_id(event.flow);
+        let id = event.flow;
         let gone = self.flows.remove(&id);
         if let Some(gone) = &gone {
             self.orphan(gone);

@@ -36,9 +36,9 @@ pub(in crate::core) fn weigh(kind: FlowEventKind) -> Weight {
         FlowEventKind::ConnectFailed { errno }
         | FlowEventKind::Closed { errno }
         | FlowEventKind::ErrorReport { errno } => match errno {
-            errno::CONNREFUSED | errno::CONNRESET | errno::PIPE => {
-                Weight::Heard(Reason::ResetReceived)
-            }
+            errno::CONNRESET | errno::PIPE => Weight::Heard(Reason::ResetReceived),
+            // Any router or firewall refuses in the host's name, by ICMP.
+            errno::CONNREFUSED => Weight::Unclear,
             errno::TIMEDOUT | errno::HOSTUNREACH | errno::HOSTDOWN => Weight::Adverse,
             // A connect that its caller gave up: whether that says anything, the SYNs that
             // were sent again tell.

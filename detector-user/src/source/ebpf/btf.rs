@@ -1,11 +1,13 @@
-//! Offsets of the socket's fields, from the running kernel's BTF.
+//! Offsets of the socket's fields, and the tracepoints that there are, from the running kernel's
+//! BTF.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use detector_ebpf::{ABSENT, SocketOffsets};
 use thiserror::Error;
 
 use self::section::{Kind, Member, Section, Type};
+use super::tracepoints::TRACEPOINTS;
 
 mod section;
 
@@ -70,7 +72,7 @@ struct Wanted {
 /// What becomes of a record without the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
-    /// It cannot be told what happened, or to which flow: nothing of the socket is used.
+    /// Without it nobody can say what happened, or to which flow: the source does not start.
     Essential,
     /// It says less: the field is 0. Without those of its own no keepalive is sent.
     Detail,
@@ -89,6 +91,14 @@ macro_rules! wanted {
 }
 
 const WANTED: &[Wanted] = wanted! {
+    Essential family: "sock_common"."skc_family", 2;
+    Essential remote_port: "sock_common"."skc_dport", 2;
+    Essential remote_v4: "sock_common"."skc_daddr", 4;
+    Essential remote_v6: "sock_common"."skc_v6_daddr", 16;
+    Essential local_port: "inet_sock"."inet_sport", 2;
+    Essential local_v4: "inet_sock"."inet_saddr", 4;
+    Essential local_v6: "sock_common"."skc_v6_rcv_saddr", 16;
+    Essential protocol: "sock"."sk_protocol", 2;
     Essential state: "sock_common"."skc_state", 1;
     Essential cookie: "sock_common"."skc_cookie", 8;
     Essential net: "sock_common"."skc_net.net", 8;
@@ -119,16 +129,18 @@ const WANTED: &[Wanted] = wanted! {
 
 /// What BTF told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SocketLayout {
+pub struct KernelTypes {
     /// Offsets of the fields found; the others are absent.
     pub offsets: SocketOffsets,
     /// Each field in `struct.path` form: its offset, or why it was not found.
     pub fields: Vec<(String, Result<u16, FieldError>)>,
     /// Whether every essential field was found.
     pub is_sufficient: bool,
+    /// The tracepoints that this kernel has, by name, with the number of their arguments.
+    pub tracepoints: BTreeMap<&'static str, usize>,
 }
 
-impl SocketLayout {
+impl KernelTypes {
     /// Reads the running kernel's.
     pub fn read(path: &Path) -> Result<Self, BtfError> {
         let bytes = fs::read(path).map_err(|source| BtfError::Unreadable {
@@ -159,6 +171,10 @@ impl SocketLayout {
             offsets,
             fields,
             is_sufficient,
+            tracepoints: TRACEPOINTS
+                .iter()
+                .filter_map(|tracepoint| Some((tracepoint.name, arguments(&btf, tracepoint.name)?)))
+                .collect(),
         })
     }
 
@@ -182,7 +198,7 @@ fn find(btf: &Section<'_>, wanted: &Wanted) -> Result<u16, FieldError> {
         holder, path, size, ..
     } = wanted;
     let parts: Vec<&str> = path.split('.').collect();
-    let mut structs = btf.structs_named(holder).peekable();
+    let mut structs = btf.named(Kind::Struct, holder).peekable();
     if structs.peek().is_none() {
         return Err(FieldError::NoStruct(holder));
     }
@@ -211,11 +227,24 @@ fn find(btf: &Section<'_>, wanted: &Wanted) -> Result<u16, FieldError> {
     }
 }
 
+/// How many arguments a tracepoint has: the kernel declares `btf_trace_NAME`, a pointer to a
+/// function whose first argument is its own (`__DEFINE_EVENT` in include/trace/bpf_probe.h).
+fn arguments(btf: &Section<'_>, name: &str) -> Option<usize> {
+    let declared = format!("btf_trace_{name}");
+    let pointer = btf.named(Kind::Alias, &declared).next()?;
+    let pointer = peel(btf, pointer.size_or_type)?;
+    let function = btf.get(pointer.size_or_type)?;
+    match (pointer.kind, function.kind) {
+        (Kind::Pointer, Kind::Prototype) => function.count.checked_sub(1),
+        _ => None,
+    }
+}
+
 /// The place, in bits, of a bit that not every kernel has.
 fn find_bit(btf: &Section<'_>, holder: &str, name: &str) -> Option<u16> {
     let mut budget = MAX_MEMBERS;
     let place = btf
-        .structs_named(holder)
+        .named(Kind::Struct, holder)
         .find_map(|found| locate(btf, &found, &[name], 0, 0, &mut budget))?;
     u16::try_from(place.bits).ok().filter(|_| place.is_bitfield)
 }
@@ -273,7 +302,7 @@ fn size_of_type(btf: &Section<'_>, id: u32, depth: usize) -> Option<usize> {
             let (element, length) = btf.array(&found)?;
             size_of_type(btf, element, depth + 1)?.checked_mul(length as usize)
         }
-        Kind::Alias | Kind::Other => None,
+        Kind::Alias | Kind::Prototype | Kind::Other => None,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::core::{
 const SYN_SENT: u8 = 2;
 /// The last state of include/net/tcp_states.h, `TCP_BOUND_INACTIVE`.
 const LAST_STATE: u8 = 13;
-const KNOWN_FLAGS: u8 = record_flag::SOCKET_FIELDS | record_flag::NOT_SENT;
+const KNOWN_FLAGS: u8 = record_flag::NOT_SENT;
 
 /// Why a record cannot be an event.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -56,13 +56,14 @@ pub fn event(record: &FlowRecord) -> Result<Option<FlowEvent>, DecodeError> {
         return Ok(None);
     }
     let at = Time::from_nanos(record.at_ns);
-    let has_fields = record.flags & record_flag::SOCKET_FIELDS != 0;
+    // An error is reported once the socket has been closed, too: its numbers are history.
+    let is_current = record.kind != record_kind::ERROR_REPORT;
     Ok(Some(FlowEvent {
         at,
         source: SourceKind::Ebpf,
         flow,
         kind,
-        reading: has_fields.then(|| reading(record, flow, at)),
+        reading: is_current.then(|| reading(record, flow, at)),
     }))
 }
 
@@ -162,7 +163,7 @@ mod tests {
             backoff: 1,
             probes_out: 0,
             tcp_state: 1,
-            flags: record_flag::SOCKET_FIELDS,
+            flags: 0,
             _pad: [0; 3],
         }
     }
@@ -203,18 +204,19 @@ mod tests {
     }
 
     #[test]
-    fn without_socket_fields_there_is_no_reading() {
-        let bare = FlowRecord {
-            flags: 0,
+    fn an_error_brings_no_reading() {
+        let error = FlowRecord {
+            kind: record_kind::ERROR_REPORT,
+            errno: 110,
             ..sample()
         };
-        assert_eq!(decoded(&bare).reading, None);
+        assert_eq!(decoded(&error).reading, None);
     }
 
     #[test]
     fn what_was_not_sent_says_nothing() {
         let queued = FlowRecord {
-            flags: record_flag::SOCKET_FIELDS | record_flag::NOT_SENT,
+            flags: record_flag::NOT_SENT,
             ..sample()
         };
         assert_eq!(event(&queued), Ok(None));

@@ -6,19 +6,16 @@ use std::{io, path::Path};
 
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{ProgramError, TracePoint},
+    programs::{ProgramError, RawTracePoint},
 };
-use detector_ebpf::{CONFIG_NAME, Config, SocketOffsets, config_flag};
+use detector_ebpf::{CONFIG_NAME, Config, config_flag};
 use thiserror::Error;
 use tracing::{debug, warn};
 use zerocopy::IntoBytes;
 
 use super::{
-    btf::{SocketLayout, VMLINUX},
-    tracefs::{
-        CONG_STATE_SET, ERROR_REPORT, RETRANSMIT_SKB, SOCK_SET_STATE, TracefsError, Tracepoint,
-        Tracepoints,
-    },
+    btf::{BtfError, KernelTypes, VMLINUX},
+    tracepoints::{CONG_STATE_SET, RETRANSMIT_SKB, RETRANSMIT_WITH_ERROR, TRACEPOINTS, Tracepoint},
 };
 use crate::{
     clock,
@@ -51,8 +48,6 @@ pub struct EbpfOptions {
     /// Whether other namespaces may be looked at as well, which
     /// [`EbpfSource::look_at`](super::EbpfSource) then names.
     pub other_namespaces: bool,
-    /// Whether to use the kernel's BTF where it is there.
-    pub btf: bool,
     /// Whether the programs write debug messages to the log.
     pub log: bool,
 }
@@ -65,7 +60,6 @@ impl Default for EbpfOptions {
             ring_bytes: 1 << 20,
             netns: None,
             other_namespaces: false,
-            btf: true,
             log: false,
         }
     }
@@ -76,16 +70,14 @@ impl Default for EbpfOptions {
 pub enum EbpfUnavailable {
     #[error(transparent)]
     NotTaken(#[from] NotTaken),
-    #[error(transparent)]
-    Tracefs(#[from] TracefsError),
-    #[error("this kernel has neither tracepoint tcp:tcp_cong_state_set nor tcp:tcp_retransmit_skb")]
-    NoTracepoint,
+    #[error("cannot tell where this kernel's sockets keep their fields: {0}")]
+    Btf(#[from] BtfError),
+    #[error("the kernel's BTF ({VMLINUX}) lacks fields of sockets: {0}")]
+    Fields(String),
     #[error(
-        "without tcp:tcp_cong_state_set (which 6.1 has and 5.10 has not) the socket's fields are needed to know a \
-         retransmission time-out, and there is no usable BTF in {VMLINUX}, \
-         or the configuration (`--no-btf`) keeps from using it"
+        "this kernel has neither of the tracepoints tcp:tcp_cong_state_set and tcp:tcp_retransmit_skb"
     )]
-    Blind,
+    NoTracepoint,
     #[error("cannot read this process's network namespace from /proc/thread-self/ns/net: {0}")]
     Netns(#[source] io::Error),
 }
@@ -96,101 +88,69 @@ pub struct Loaded {
     pub ebpf: Ebpf,
     /// What the programs are attached to.
     pub attached: Vec<Tracepoint>,
-    /// Whether records carry the socket's fields.
-    pub has_socket_fields: bool,
 }
 
 impl Loaded {
     /// Loads and attaches them.
     pub fn load(options: &EbpfOptions) -> Result<Self, EbpfUnavailable> {
         let object = OBJECT.ok_or(NotTaken::NoObject)?;
-        // Reads the kernel's BTF. Done first and let go at once, its memory serves what
-        // follows.
+        // Done first: the memory that reading the kernel's BTF takes serves what follows.
+        let types = KernelTypes::read(Path::new(VMLINUX))?;
+        let config = config(options, &types)?;
         let loader = object::loader(Part::Source);
-        let tracepoints = Tracepoints::read()?;
-        let socket = if options.btf { socket_offsets() } else { None };
-        check_signals(&tracepoints, socket.is_some())?;
-        let config = config(options, &tracepoints, socket)?;
-
         let mut ebpf = load_object(loader, object, options, &config)?;
         let mut attached = Vec::new();
-        for (tracepoint, is_there) in [
-            (CONG_STATE_SET, tracepoints.cong_state.is_some()),
-            (RETRANSMIT_SKB, tracepoints.retransmit.is_some()),
-            (SOCK_SET_STATE, tracepoints.set_state.is_some()),
-            (ERROR_REPORT, tracepoints.error_report.is_some()),
-        ] {
-            if is_there {
+        for tracepoint in TRACEPOINTS {
+            if types.tracepoints.contains_key(tracepoint.name) {
                 attach(&mut ebpf, &tracepoint)?;
                 attached.push(tracepoint);
             } else {
                 warn!(
-                    "this kernel has no tracepoint {}:{} ({} have it), which {}",
-                    tracepoint.category, tracepoint.name, tracepoint.kernels, tracepoint.meaning
+                    "this kernel has no tracepoint {tracepoint} ({} have it), which {}",
+                    tracepoint.kernels, tracepoint.meaning
                 );
             }
         }
-        Ok(Self {
-            ebpf,
-            attached,
-            has_socket_fields: socket.is_some(),
-        })
+        Ok(Self { ebpf, attached })
     }
 }
 
-/// Whether what this kernel has can show a retransmission time-out at all.
-fn check_signals(tracepoints: &Tracepoints, has_fields: bool) -> Result<(), EbpfUnavailable> {
-    match (tracepoints.cong_state, tracepoints.retransmit) {
-        (None, None) => Err(EbpfUnavailable::NoTracepoint),
-        (None, Some(_)) if !has_fields => Err(EbpfUnavailable::Blind),
-        _ => Ok(()),
+/// What this kernel has, for the programs.
+fn config(options: &EbpfOptions, types: &KernelTypes) -> Result<Config, EbpfUnavailable> {
+    if !types.is_sufficient {
+        let missing: Vec<_> = types.missing().map(ToString::to_string).collect();
+        return Err(EbpfUnavailable::Fields(missing.join(", ")));
     }
-}
-
-fn socket_offsets() -> Option<SocketOffsets> {
-    match SocketLayout::read(Path::new(VMLINUX)) {
-        Ok(layout) => {
-            for missing in layout.missing() {
-                warn!("the kernel's BTF lacks a field: {missing}");
-            }
-            layout.is_sufficient.then_some(layout.offsets)
-        }
-        Err(error) => {
-            warn!("going without the sockets' fields: {error}");
-            None
-        }
+    for missing in types.missing() {
+        warn!("the kernel's BTF lacks a field: {missing}");
     }
-}
-
-fn config(
-    options: &EbpfOptions,
-    tracepoints: &Tracepoints,
-    socket: Option<SocketOffsets>,
-) -> Result<Config, EbpfUnavailable> {
+    let arguments = |tracepoint: Tracepoint| types.tracepoints.get(tracepoint.name).copied();
+    let (cong_state, retransmit) = (arguments(CONG_STATE_SET), arguments(RETRANSMIT_SKB));
+    if cong_state.is_none() && retransmit.is_none() {
+        return Err(EbpfUnavailable::NoTracepoint);
+    }
     let netns = match options.netns {
         Some(netns) => netns,
         None => netns::own().map_err(EbpfUnavailable::Netns)?,
     };
     let mut flags = 0;
-    if socket.is_some() {
-        flags |= config_flag::SOCKET_FIELDS;
+    for (flag, is_set) in [
+        (config_flag::CONG_STATE, cong_state.is_some()),
+        (
+            config_flag::RETRANSMIT_ERROR,
+            retransmit >= Some(RETRANSMIT_WITH_ERROR),
+        ),
+        (config_flag::OTHER_NAMESPACES, options.other_namespaces),
+    ] {
+        if is_set {
+            flags |= flag;
+        }
     }
-    if tracepoints.cong_state.is_some() {
-        flags |= config_flag::CONG_STATE;
-    }
-    if options.other_namespaces {
-        flags |= config_flag::OTHER_NAMESPACES;
-    }
-    let absent = Config::ABSENT;
     Ok(Config {
         jiffy_ns: u64::try_from(clock::jiffy().as_nanos()).unwrap_or(u64::MAX),
         netns,
         flags,
-        cong_state: tracepoints.cong_state.unwrap_or(absent.cong_state),
-        retransmit: tracepoints.retransmit.unwrap_or(absent.retransmit),
-        set_state: tracepoints.set_state.unwrap_or(absent.set_state),
-        error_report: tracepoints.error_report.unwrap_or(absent.error_report),
-        socket: socket.unwrap_or(absent.socket),
+        socket: types.offsets,
     })
 }
 
@@ -216,9 +176,9 @@ fn load_object<'a>(
 }
 
 fn attach(ebpf: &mut Ebpf, tracepoint: &Tracepoint) -> Result<(), EbpfUnavailable> {
-    let &Tracepoint { category, name, .. } = tracepoint;
+    let name = tracepoint.name;
     let failed = |what: String| move |error: ProgramError| NEEDS.not_taken(what, error);
-    let program: &mut TracePoint = ebpf
+    let program: &mut RawTracePoint = ebpf
         .program_mut(name)
         .ok_or(ProgramError::NotLoaded)
         .and_then(TryInto::try_into)
@@ -227,72 +187,71 @@ fn attach(ebpf: &mut Ebpf, tracepoint: &Tracepoint) -> Result<(), EbpfUnavailabl
         .load()
         .map_err(|error| NEEDS.not_loaded(name, error))?;
     program
-        .attach(category, name)
-        .map_err(failed(format!("attach to tracepoint {category}:{name}")))?;
+        .attach(name)
+        .map_err(failed(format!("attach to tracepoint {tracepoint}")))?;
     // What the verifier walked; it gives up at a million. Known from 5.16.
     let walked = program
         .info()
         .ok()
         .and_then(|info| info.verified_instruction_count());
-    debug!(?walked, "attached to tracepoint {category}:{name}");
+    debug!(?walked, "attached to tracepoint {tracepoint}");
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use detector_ebpf::SocketOffsets;
 
-    fn tracepoints() -> Tracepoints {
-        Tracepoints {
-            cong_state: Some(Config::ABSENT.cong_state),
-            retransmit: Some(Config::ABSENT.retransmit),
-            set_state: None,
-            error_report: None,
+    use super::{super::btf::FieldError, *};
+
+    fn types(tracepoints: &[(&'static str, usize)]) -> KernelTypes {
+        KernelTypes {
+            offsets: SocketOffsets::ABSENT,
+            fields: Vec::new(),
+            is_sufficient: true,
+            tracepoints: tracepoints.iter().copied().collect(),
         }
     }
 
-    #[test]
-    fn one_of_the_two_tracepoints_is_needed() {
-        let all = tracepoints();
-        assert!(check_signals(&all, false).is_ok());
-        let oldest = Tracepoints {
-            cong_state: None,
-            ..all
+    fn flags(tracepoints: &[(&'static str, usize)], other_namespaces: bool) -> u32 {
+        let options = EbpfOptions {
+            netns: Some(7),
+            other_namespaces,
+            ..EbpfOptions::default()
         };
-        assert!(check_signals(&oldest, true).is_ok());
-        assert!(matches!(
-            check_signals(&oldest, false),
-            Err(EbpfUnavailable::Blind)
-        ));
-        let none = Tracepoints {
-            retransmit: None,
-            ..oldest
-        };
-        assert!(matches!(
-            check_signals(&none, true),
-            Err(EbpfUnavailable::NoTracepoint)
-        ));
+        let config = config(&options, &types(tracepoints)).unwrap();
+        assert_eq!(config.netns, 7);
+        config.flags
     }
 
     #[test]
     fn the_global_says_what_the_kernel_has() {
-        let options = EbpfOptions {
-            netns: Some(7),
-            ..EbpfOptions::default()
+        let (cong_state, retransmit) = (CONG_STATE_SET.name, RETRANSMIT_SKB.name);
+        let linux_5_10 = [(retransmit, 2)];
+        assert_eq!(flags(&linux_5_10, false), 0);
+        let linux_6_1 = [(cong_state, 2), (retransmit, 2)];
+        assert_eq!(flags(&linux_6_1, false), config_flag::CONG_STATE);
+        let linux_6_18 = [(cong_state, 2), (retransmit, 3)];
+        let both = config_flag::CONG_STATE | config_flag::RETRANSMIT_ERROR;
+        assert_eq!(flags(&linux_6_18, false), both);
+        let others = both | config_flag::OTHER_NAMESPACES;
+        assert_eq!(flags(&linux_6_18, true), others);
+    }
+
+    #[test]
+    fn one_of_the_two_tracepoints_is_needed() {
+        let error = config(&EbpfOptions::default(), &types(&[])).unwrap_err();
+        assert!(matches!(error, EbpfUnavailable::NoTracepoint));
+    }
+
+    #[test]
+    fn fields_that_are_needed_and_missing_are_named() {
+        let types = KernelTypes {
+            is_sufficient: false,
+            fields: vec![("sock.sk_err".to_owned(), Err(FieldError::NoStruct("sock")))],
+            ..types(&[(CONG_STATE_SET.name, 2)])
         };
-        let known = config(&options, &tracepoints(), Some(SocketOffsets::ABSENT)).unwrap();
-        assert_eq!(known.netns, 7);
-        assert_eq!(
-            known.flags,
-            config_flag::SOCKET_FIELDS | config_flag::CONG_STATE
-        );
-        let blind = config(&options, &tracepoints(), None).unwrap();
-        assert_eq!(blind.flags, config_flag::CONG_STATE);
-        let options = EbpfOptions {
-            other_namespaces: true,
-            ..options
-        };
-        let others = config(&options, &tracepoints(), None).unwrap();
-        assert_ne!(others.flags & config_flag::OTHER_NAMESPACES, 0);
+        let error = config(&EbpfOptions::default(), &types).unwrap_err();
+        assert!(error.to_string().contains("no struct `sock`"), "{error}");
     }
 }

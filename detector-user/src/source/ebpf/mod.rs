@@ -1,10 +1,10 @@
 //! The eBPF source: the programs of `detector-ebpf`, loaded, fed and read.
 //!
 //! ```text
-//! tracefs ─ format ─┐                        ┌─ ring ── decode ──> Signal
-//!                   ├─> load ─> the kernel ──┤
-//! BTF ──── btf ─────┘             ^          └─ FLOWS (when the ring was full)
-//!                    watch ───────┘
+//!                                ┌─ ring ── decode ──> Signal
+//! BTF ─ btf ─> load ─> the kernel ─┤
+//!                          ^     └─ FLOWS (when the ring was full)
+//!               watch ─────┘
 //! ```
 //!
 //! The ring is the doorbell, the map the state. A record that finds the ring full is counted
@@ -13,10 +13,9 @@
 
 mod btf;
 mod decode;
-mod format;
 mod load;
 mod sequences;
-mod tracefs;
+mod tracepoints;
 mod watch;
 
 use std::{
@@ -42,17 +41,14 @@ use tokio::{
 use tracing::{debug, warn};
 use zerocopy::FromBytes;
 
-pub(super) use self::tracefs::{
-    CONG_STATE_SET, ERROR_REPORT, RETRANSMIT_SKB, SOCK_SET_STATE, Tracepoints, mount_point,
-};
+pub(super) use self::tracepoints::TRACEPOINTS;
 use self::watch::{KeyBytes, WatchSet};
 pub use self::{
-    btf::{BtfError, FieldError, SocketLayout, VMLINUX},
+    btf::{BtfError, FieldError, KernelTypes, VMLINUX},
     decode::DecodeError,
-    format::FormatError,
     load::{EbpfOptions, EbpfUnavailable, Loaded},
     sequences::{SequenceReader, SequencesUnavailable},
-    tracefs::{TracefsError, Tracepoint},
+    tracepoints::Tracepoint,
     watch::WatchError,
 };
 use super::{Source, SourceCounters, Watched};
@@ -94,7 +90,6 @@ pub struct EbpfSource {
     /// Entries of the map that this side removed.
     flows_removed: u64,
     attached: Vec<Tracepoint>,
-    has_socket_fields: bool,
     logger: Option<JoinHandle<()>>,
     /// Holds the programs and their attachments.
     _ebpf: Ebpf,
@@ -103,11 +98,7 @@ pub struct EbpfSource {
 impl EbpfSource {
     /// Loads the programs and attaches them. Must be called within a tokio runtime.
     pub fn load(options: &EbpfOptions) -> Result<Self, EbpfUnavailable> {
-        let Loaded {
-            mut ebpf,
-            attached,
-            has_socket_fields,
-        } = Loaded::load(options)?;
+        let Loaded { mut ebpf, attached } = Loaded::load(options)?;
         let logger = if options.log {
             start_logger(&mut ebpf)
         } else {
@@ -141,7 +132,6 @@ impl EbpfSource {
             malformed: 0,
             flows_removed: 0,
             attached,
-            has_socket_fields,
             logger,
             _ebpf: ebpf,
         })
@@ -150,11 +140,6 @@ impl EbpfSource {
     /// The tracepoints in use.
     pub fn attached(&self) -> &[Tracepoint] {
         &self.attached
-    }
-
-    /// Whether records carry the socket's fields; without BTF they do not.
-    pub const fn has_socket_fields(&self) -> bool {
-        self.has_socket_fields
     }
 
     /// Reads every flow's latest record from the map if the ring has been full since the
@@ -333,7 +318,6 @@ impl fmt::Debug for EbpfSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EbpfSource")
             .field("attached", &self.attached)
-            .field("has_socket_fields", &self.has_socket_fields)
             .finish_non_exhaustive()
     }
 }

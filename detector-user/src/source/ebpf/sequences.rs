@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use thiserror::Error;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use super::btf::{BtfError, SocketLayout, VMLINUX};
+use super::btf::{BtfError, KernelTypes, VMLINUX};
 use crate::{
     core::FlowId,
     object::{self, Needs, NotTaken, OBJECT, Part},
@@ -163,8 +163,8 @@ fn errno(error: ProgramError) -> Errno {
 
 /// The fields that a segment is made of; each of them is needed.
 fn offsets() -> Result<SocketOffsets, SequencesUnavailable> {
-    let layout = SocketLayout::read(Path::new(VMLINUX))?;
-    let at = layout.offsets;
+    let types = KernelTypes::read(Path::new(VMLINUX))?;
+    let at = types.offsets;
     let needed = [
         (at.cookie, "skc_cookie"),
         (at.snd_una, "snd_una"),

@@ -11,10 +11,7 @@ use std::{collections::BTreeSet, fs, net::IpAddr, path::Path, time::Duration};
 use aya::util::KernelVersion;
 
 use self::privileges::{capabilities, effective_capabilities, locked_memory};
-use super::ebpf::{
-    CONG_STATE_SET, ERROR_REPORT, EbpfOptions, Loaded, RETRANSMIT_SKB, SOCK_SET_STATE,
-    SocketLayout, TracefsError, Tracepoint, Tracepoints, VMLINUX, mount_point,
-};
+use super::ebpf::{EbpfOptions, KernelTypes, Loaded, TRACEPOINTS, VMLINUX};
 use super::{
     network::{Survey, survey},
     probe,
@@ -28,8 +25,7 @@ use crate::{
 /// Looks at everything, and tries to load the programs. `peers` are the addresses that the
 /// configuration names.
 pub fn checks(peers: &BTreeSet<IpAddr>) -> Vec<Check> {
-    let mut checks = vec![kernel(), object(), tracefs()];
-    checks.extend(tracepoints());
+    let mut checks = vec![kernel(), object()];
     checks.extend(btf());
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = effective_capabilities(&status);
@@ -81,110 +77,76 @@ fn object() -> Check {
     }
 }
 
-fn tracefs() -> Check {
-    let name = "tracefs";
-    match mount_point() {
-        Ok(path) => Check::new(
-            name,
-            Status::Ok,
-            format!("mounted at {}", path.display()),
-            "describes the tracepoints' records",
-        ),
-        Err(error) => Check::new(
-            name,
-            Status::Missing,
-            error.to_string(),
-            "without it no tracepoint can be used, so neither can the eBPF source; a daemon that is \
-             not root needs CAP_DAC_READ_SEARCH to read it",
-        ),
-    }
-}
-
-fn tracepoints() -> Vec<Check> {
-    let found = Tracepoints::read();
-    let one = |tracepoint: &Tracepoint, is_there: fn(&Tracepoints) -> bool| {
-        let name = format!("tracepoint {}:{}", tracepoint.category, tracepoint.name);
-        let (status, what) = match &found {
-            Ok(found) if is_there(found) => (Status::Ok, "there, layout understood".to_owned()),
-            Ok(_) => (
-                Status::Degraded,
-                format!("this kernel has none; {} have it", tracepoint.kernels),
-            ),
-            Err(TracefsError::NotMounted) => (Status::Missing, "tracefs is not mounted".into()),
-            Err(error) => (Status::Missing, error.to_string()),
-        };
-        Check::new(name, status, what, tracepoint.meaning)
-    };
-    vec![
-        one(&CONG_STATE_SET, |found| found.cong_state.is_some()),
-        one(&RETRANSMIT_SKB, |found| found.retransmit.is_some()),
-        one(&SOCK_SET_STATE, |found| found.set_state.is_some()),
-        one(&ERROR_REPORT, |found| found.error_report.is_some()),
-    ]
-}
-
+/// The kernel's description of its own types, what was found in it, and the tracepoints.
 fn btf() -> Vec<Check> {
     let name = format!("BTF {VMLINUX}");
-    let meaning = "tells where a socket keeps its cookie, namespace, last ACK and window; \
-                   without it tail loss probes are not recognised, flows of every namespace are \
-                   watched, and detection is slower";
-    let layout = match SocketLayout::read(Path::new(VMLINUX)) {
-        Ok(layout) => layout,
+    let meaning = "tells which tracepoints there are, and where a socket keeps its addresses, \
+                   cookie, namespace and last ACK; without it the source is sock_diag, which \
+                   polls, and no keepalive is sent";
+    let types = match KernelTypes::read(Path::new(VMLINUX)) {
+        Ok(types) => types,
         Err(error) => {
             return vec![Check::new(
                 name,
-                Status::Degraded,
+                Status::Missing,
                 error.to_string(),
                 meaning,
             )];
         }
     };
-    let known = layout.fields.iter().filter(|(_, field)| field.is_ok());
-    let summary = format!("{} of {} fields found", known.count(), layout.fields.len());
-    let status = if layout.missing().next().is_none() {
+    let known = types.fields.iter().filter(|(_, field)| field.is_ok());
+    let summary = format!("{} of {} fields found", known.count(), types.fields.len());
+    let status = if types.missing().next().is_none() {
         Status::Ok
     } else {
         Status::Degraded
     };
     let mut checks = vec![Check::new(name, status, summary, meaning)];
-    checks.extend(layout.fields.into_iter().map(|(field, found)| {
+    checks.extend(fields(&types));
+    checks.extend(tracepoints(&types));
+    checks
+}
+
+fn fields(types: &KernelTypes) -> impl Iterator<Item = Check> {
+    types.fields.iter().map(|(field, found)| {
         let name = format!("BTF field {field}");
+        let missing = match types.is_sufficient {
+            true => "records do without it",
+            false => "an essential field is missing: the eBPF source does not start",
+        };
         match found {
             Ok(offset) => Check::new(name, Status::Ok, format!("at byte {offset}"), "readable"),
-            Err(error) => Check::new(
-                name,
-                Status::Degraded,
-                error.to_string(),
-                if layout.is_sufficient {
-                    "records do without it"
-                } else {
-                    "an essential field is missing: nothing of the socket is read"
-                },
-            ),
+            Err(error) => Check::new(name, Status::Degraded, error.to_string(), missing),
         }
-    }));
-    checks
+    })
+}
+
+fn tracepoints(types: &KernelTypes) -> impl Iterator<Item = Check> {
+    TRACEPOINTS.into_iter().map(|tracepoint| {
+        let name = format!("tracepoint {tracepoint}");
+        let (status, found) = match types.tracepoints.get(tracepoint.name) {
+            Some(arguments) => (Status::Ok, format!("there, with {arguments} arguments")),
+            None => (
+                Status::Degraded,
+                format!("this kernel has none; {} have it", tracepoint.kernels),
+            ),
+        };
+        Check::new(name, status, found, tracepoint.meaning)
+    })
 }
 
 fn trial_load() -> Check {
     let name = "loads and attaches";
     match Loaded::load(&EbpfOptions::default()) {
-        Ok(loaded) => {
-            let status = if loaded.has_socket_fields {
-                Status::Ok
-            } else {
-                Status::Degraded
-            };
-            Check::new(
-                name,
-                status,
-                format!(
-                    "the verifier takes the programs; attached to {} tracepoints, and detached",
-                    loaded.attached.len()
-                ),
-                "the eBPF source works here",
-            )
-        }
+        Ok(loaded) => Check::new(
+            name,
+            Status::Ok,
+            format!(
+                "the verifier takes the programs; attached to {} tracepoints, and detached",
+                loaded.attached.len()
+            ),
+            "the eBPF source works here",
+        ),
         Err(error) => Check::new(
             name,
             Status::Missing,

@@ -87,7 +87,8 @@ fn every_check_says_what_it_found_and_means() {
     for wanted in [
         "kernel",
         "eBPF object",
-        "tracefs",
+        "BTF field sock_common.skc_v6_daddr",
+        "tracepoint tcp:tcp_retransmit_skb",
         "loads and attaches",
         "sock_diag",
         "rtnetlink",

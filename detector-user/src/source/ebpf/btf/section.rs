@@ -25,6 +25,8 @@ pub enum Kind {
     Enum,
     /// A typedef, a qualifier or a tag: another name for a type.
     Alias,
+    /// The type of a function.
+    Prototype,
     Other,
 }
 
@@ -35,8 +37,8 @@ pub struct Type {
     /// The size in bytes or the id of another type: the kind says which.
     pub size_or_type: u32,
     name: u32,
-    /// Number of members.
-    count: usize,
+    /// Number of members, or of a function's arguments.
+    pub count: usize,
     /// Whether members say their width in bits.
     has_widths: bool,
     /// Where what follows the type's head starts.
@@ -103,13 +105,13 @@ impl<'a> Section<'a> {
         self.type_at(*self.starts.get(index)? as usize)
     }
 
-    /// All structs of this name.
-    pub fn structs_named(&self, name: &str) -> impl Iterator<Item = Type> {
+    /// All types of this kind and name.
+    pub fn named(&self, kind: Kind, name: &str) -> impl Iterator<Item = Type> {
         self.starts
             .iter()
             .filter_map(|at| self.type_at(*at as usize))
             .filter(move |found| {
-                found.kind == Kind::Struct && self.name(found.name) == Some(name.as_bytes())
+                found.kind == kind && self.name(found.name) == Some(name.as_bytes())
             })
     }
 
@@ -152,6 +154,7 @@ impl<'a> Section<'a> {
             5 => Kind::Union,
             6 | 19 => Kind::Enum,
             8..=11 | 18 => Kind::Alias,
+            13 => Kind::Prototype,
             _ => Kind::Other,
         };
         Some(Type {

@@ -116,40 +116,36 @@ fn small_kernel() -> Writer {
     btf
 }
 
-fn found(layout: &SocketLayout, field: &str) -> Result<u16, FieldError> {
-    let (_, found) = layout
-        .fields
-        .iter()
-        .find(|(name, _)| name == field)
-        .unwrap();
+fn found(types: &KernelTypes, field: &str) -> Result<u16, FieldError> {
+    let (_, found) = types.fields.iter().find(|(name, _)| name == field).unwrap();
     found.clone()
 }
 
 #[test]
 fn walks_typedefs_nested_and_anonymous_members() {
-    let layout = SocketLayout::parse(&small_kernel().bytes()).unwrap();
-    assert_eq!(layout.offsets.state, 18);
-    assert_eq!(layout.offsets.net, 48);
-    assert_eq!(layout.offsets.cookie, 96);
-    assert_eq!(layout.offsets.net_inum, 136);
-    assert_eq!(layout.offsets.snd_una, 1004);
+    let types = KernelTypes::parse(&small_kernel().bytes()).unwrap();
+    assert_eq!(types.offsets.state, 18);
+    assert_eq!(types.offsets.net, 48);
+    assert_eq!(types.offsets.cookie, 96);
+    assert_eq!(types.offsets.net_inum, 136);
+    assert_eq!(types.offsets.snd_una, 1004);
 }
 
 #[test]
 fn says_which_field_is_missing_and_why() {
-    let layout = SocketLayout::parse(&small_kernel().bytes()).unwrap();
-    assert!(!layout.is_sufficient);
-    assert_eq!(layout.offsets.snd_nxt, ABSENT);
+    let types = KernelTypes::parse(&small_kernel().bytes()).unwrap();
+    assert!(!types.is_sufficient);
+    assert_eq!(types.offsets.snd_nxt, ABSENT);
     assert_eq!(
-        found(&layout, "tcp_sock.snd_nxt").unwrap_err().to_string(),
+        found(&types, "tcp_sock.snd_nxt").unwrap_err().to_string(),
         "`snd_nxt` of struct `tcp_sock` has 1 bytes, not 4"
     );
     assert_eq!(
-        found(&layout, "tcp_sock.snd_wnd").unwrap_err().to_string(),
+        found(&types, "tcp_sock.snd_wnd").unwrap_err().to_string(),
         "struct `tcp_sock` has no `snd_wnd`"
     );
     assert_eq!(
-        found(&layout, "sock.sk_err").unwrap_err(),
+        found(&types, "sock.sk_err").unwrap_err(),
         FieldError::NoStruct("sock")
     );
 }
@@ -165,9 +161,9 @@ fn a_bit_field_is_refused() {
         8,
         &[("skc_state", byte, 4 << 24 | 8)],
     );
-    let layout = SocketLayout::parse(&btf.bytes()).unwrap();
+    let types = KernelTypes::parse(&btf.bytes()).unwrap();
     assert!(matches!(
-        found(&layout, "sock_common.skc_state"),
+        found(&types, "sock_common.skc_state"),
         Err(FieldError::Placement { .. })
     ));
 }
@@ -177,8 +173,8 @@ fn a_typedef_of_itself_ends() {
     let mut btf = Writer::new();
     btf.header("loop", TYPEDEF, 0, 1);
     btf.composite(STRUCT, "net", 8, &[("ns", 1, 0)]);
-    let layout = SocketLayout::parse(&btf.bytes()).unwrap();
-    assert_eq!(layout.offsets.net_inum, ABSENT);
+    let types = KernelTypes::parse(&btf.bytes()).unwrap();
+    assert_eq!(types.offsets.net_inum, ABSENT);
 }
 
 #[test]
@@ -188,8 +184,8 @@ fn arrays_have_sizes() {
     let array = btf.header("", ARRAY, 0, 0);
     btf.words(&[word, word, 2]);
     btf.composite(STRUCT, "sock_common", 8, &[("skc_cookie", array, 0)]);
-    let layout = SocketLayout::parse(&btf.bytes()).unwrap();
-    assert_eq!(layout.offsets.cookie, 0);
+    let types = KernelTypes::parse(&btf.bytes()).unwrap();
+    assert_eq!(types.offsets.cookie, 0);
 }
 
 #[test]
@@ -197,15 +193,15 @@ fn a_struct_of_itselves_ends() {
     let mut btf = Writer::new();
     let members = [("", 1, 0); 1000];
     btf.composite(STRUCT, "net", 8, &members);
-    let layout = SocketLayout::parse(&btf.bytes()).unwrap();
-    assert_eq!(layout.offsets.net_inum, ABSENT);
+    let types = KernelTypes::parse(&btf.bytes()).unwrap();
+    assert_eq!(types.offsets.net_inum, ABSENT);
 }
 
 #[test]
 fn an_unknown_kind_is_named() {
     let mut btf = Writer::new();
     btf.header("", 31, 0, 0);
-    let error = SocketLayout::parse(&btf.bytes()).unwrap_err();
+    let error = KernelTypes::parse(&btf.bytes()).unwrap_err();
     assert!(matches!(error, BtfError::UnknownKind(31)), "{error}");
 }
 
@@ -213,14 +209,14 @@ fn an_unknown_kind_is_named() {
 fn malformed_sections_are_errors() {
     let good = small_kernel().bytes();
     for length in 0..good.len() {
-        assert!(SocketLayout::parse(&good[..length]).is_err(), "{length}");
+        assert!(KernelTypes::parse(&good[..length]).is_err(), "{length}");
     }
     let mut magic = good.clone();
     magic[0] ^= 0xff;
-    assert!(SocketLayout::parse(&magic).is_err());
+    assert!(KernelTypes::parse(&magic).is_err());
     let mut long = good;
     long[12..16].copy_from_slice(&u32::MAX.to_ne_bytes());
-    assert!(SocketLayout::parse(&long).is_err());
+    assert!(KernelTypes::parse(&long).is_err());
 }
 
 #[test]
@@ -230,11 +226,11 @@ fn this_kernels_fields_are_found() {
         eprintln!("skipped: {VMLINUX} is not there, this kernel has no BTF");
         return;
     }
-    let layout = SocketLayout::read(path).unwrap();
-    let missing: Vec<String> = layout.missing().map(ToString::to_string).collect();
-    assert!(layout.is_sufficient && missing.is_empty(), "{missing:?}");
+    let types = KernelTypes::read(path).unwrap();
+    let missing: Vec<String> = types.missing().map(ToString::to_string).collect();
+    assert!(types.is_sufficient && missing.is_empty(), "{missing:?}");
     // `skc_state` has been the 19th byte since 3.x; no other offset is as old.
-    assert_eq!(layout.offsets.state, 18);
+    assert_eq!(types.offsets.state, 18);
 }
 
 proptest! {
@@ -243,11 +239,11 @@ proptest! {
         let mut bytes = small_kernel().bytes();
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        let _ = SocketLayout::parse(&bytes);
+        let _ = KernelTypes::parse(&bytes);
     }
 
     #[test]
     fn never_panics_on_noise(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = SocketLayout::parse(&bytes);
+        let _ = KernelTypes::parse(&bytes);
     }
 }
