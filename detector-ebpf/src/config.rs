@@ -122,7 +122,7 @@ pub struct Config {
 const _: () = assert!(size_of::<Config>() == 88);
 
 impl SocketOffsets {
-    /// A kernel without BTF.
+    /// Nothing is known of them.
     pub const ABSENT: Self = Self {
         family: ABSENT,
         remote_port: ABSENT,
