@@ -195,7 +195,7 @@ impl Path {
             ProbeAnswer::SynAck | ProbeAnswer::Ack => Reason::ProbeAnswered,
             ProbeAnswer::Reset | ProbeAnswer::Unreachable => Reason::ResetReceived,
         };
-        self.probing.answered();
+        self.probing.answered(event.target.is_connect());
         if self.doubt.silence.is_some() || self.verdict() == Verdict::Unknown {
             self.snapshots.soon(now);
         }
@@ -480,5 +480,10 @@ impl Path {
 /// Whether the peer reset the flow: it may know none of the others either.
 fn is_reset(event: &FlowEvent) -> bool {
     const ECONNRESET: u32 = 104;
-    matches!(event.kind, FlowEventKind::Closed { errno: ECONNRESET })
+    // A flow that nothing had happened to before is told of by the error alone.
+    matches!(
+        event.kind,
+        FlowEventKind::Closed { errno: ECONNRESET }
+            | FlowEventKind::ErrorReport { errno: ECONNRESET }
+    )
 }

@@ -35,8 +35,10 @@ const NEIGHBOUR_EVERY: Duration = Duration::from_millis(200);
 /// A peer whose last connection was so long ago is not probed at the idle rate any more.
 const CONNECTED_LATELY: Duration = Duration::from_secs(10);
 
-/// SYNs at the idle rate are no closer together than this: a usual limit is one a second.
-const CONNECT_EVERY: Duration = Duration::from_secs(1);
+/// SYNs at the idle rate are no closer together than this: a usual limit is one a second. Where
+/// SYNs go unanswered again and again while the host lives, a limit is at work, and what is left
+/// of it is the programs': the interval doubles, up to the second.
+const CONNECT_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
 /// A witness that has no flow is probed by SYNs no closer together than this: a burst of three
 /// passes the usual limit.
@@ -60,6 +62,8 @@ pub(super) struct Probing {
     neighbour_at: Option<Time>,
     /// When a SYN was last sent beside a neighbour probe.
     connect_at: Option<Time>,
+    /// SYNs at the idle rate are this far apart.
+    connect_every: Duration,
     /// When its host last reset a flow: it may know none of the others either.
     reset_at: Option<Time>,
     /// When its host was heard, as others were told.
@@ -74,6 +78,7 @@ impl Probing {
             was_busy: false,
             neighbour_at: None,
             connect_at: None,
+            connect_every: CONNECT_EVERY.0,
             reset_at: None,
             told_witness: None,
         }
@@ -91,9 +96,15 @@ impl Probing {
         self.rhythm.soon(now);
     }
 
-    /// The host answered.
-    pub(super) fn answered(&mut self) {
-        self.doubt_since = None;
+    /// The host answered, to a SYN or to something else.
+    pub(super) fn answered(&mut self, to_connect: bool) {
+        let was_doubted = self.doubt_since.take().is_some();
+        let (least, most) = CONNECT_EVERY;
+        match (to_connect, was_doubted) {
+            (true, true) => self.connect_every = (self.connect_every * 2).min(most),
+            (true, false) => self.connect_every = (self.connect_every / 2).max(least),
+            (false, _) => {}
+        }
     }
 
     pub(super) fn died(&mut self, now: Time) {
@@ -339,7 +350,7 @@ impl Path {
     /// is probed by a SYN now and then.
     fn connect_when_due(&mut self, now: Time) -> Option<ProbeTarget> {
         let last = self.probing.connect_at;
-        let is_due = last.is_none_or(|last| now.since(last) >= CONNECT_EVERY);
+        let is_due = last.is_none_or(|last| now.since(last) >= self.probing.connect_every);
         if !is_due || !self.evidence.is_connected() {
             return None;
         }
@@ -365,7 +376,7 @@ impl Path {
             return None;
         }
         let least = if target.is_connect() && !self.evidence.is_connected() {
-            CONNECT_EVERY
+            self.probing.connect_every
         } else {
             Duration::ZERO
         };
@@ -417,4 +428,26 @@ impl Path {
 
 fn is_neighbour(target: &ProbeTarget) -> bool {
     matches!(target, ProbeTarget::Neighbour { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_syns_are_limited_fewer_are_sent() {
+        let now = Time::default();
+        let mut probing = Probing::new(Rhythm::new(now, 7));
+        let mut every = |was_doubted: bool, to_connect: bool| {
+            probing.doubt_since = was_doubted.then_some(now);
+            probing.answered(to_connect);
+            assert!(!probing.in_doubt());
+            probing.connect_every.as_secs()
+        };
+        assert_eq!([every(true, true), every(true, true)], [2, 4]);
+        assert_eq!(every(true, false), 4, "a flow that answers shows no limit");
+        assert_eq!([every(true, true), every(true, true)], [8, 8]);
+        assert_eq!([every(false, true), every(false, true)], [4, 2]);
+        assert_eq!([every(false, true), every(false, true)], [1, 1]);
+    }
 }

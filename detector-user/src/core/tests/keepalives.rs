@@ -175,3 +175,25 @@ fn who_said_unreachable_and_falls_silent_is_not_dead() {
     let mut connects = lines.iter().filter(|line| line.target.is_connect());
     assert!(connects.all(|line| !line.known_to_answer && line.sent > 0));
 }
+
+/// Its host may have been started anew, and know none of the other connections.
+#[test]
+fn after_a_reset_the_other_flows_are_probed() {
+    for kind in [
+        FlowEventKind::Closed { errno: 104 },
+        FlowEventKind::ErrorReport { errno: 104 },
+    ] {
+        let mut world = World::with_keepalives(Settings::default());
+        world.run(1000, |_| vec![idle(0, 0), idle(1, 0)]);
+        world.probed.clear();
+        world.event(1010, kind, idle(0, 0));
+        world.look(1015, vec![idle(1, 0)]);
+        let flow = idle(1, 0).id;
+        let is_asked = |(_, target): &(_, ProbeTarget)| matches!(target, ProbeTarget::Flow { flow: asked, .. } if *asked == flow);
+        assert!(
+            world.probed.iter().any(is_asked),
+            "{kind:?}: {:?}",
+            world.probed
+        );
+    }
+}
