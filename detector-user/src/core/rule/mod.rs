@@ -16,6 +16,7 @@
 //! still arrive when nothing that is sent to it does. They are no signs of a living host: they
 //! change the reason, and make the needed time longer.
 
+mod basis;
 mod clause;
 mod facts;
 #[cfg(test)]
@@ -23,7 +24,9 @@ mod tests;
 
 use std::time::Duration;
 
+use self::basis::Basis;
 pub(super) use self::{
+    basis::{STARVED_FACTOR, needed_silence},
     clause::{Clause, Quantity},
     facts::{Facts, LastProbe, Life, Link, Needs, Starved, Stuck},
 };
@@ -35,17 +38,9 @@ pub(super) const SUSPECT_AFTER: Duration = Duration::from_millis(10);
 /// The part of the needed silence for which the peer must have been probed again and again.
 const ASKED_FOR: f64 = 0.9;
 
-/// A silence that is longer than the detection time by this factor, pauses of this machine left
-/// out, is one even if the daemon was never on time.
-pub(super) const STARVED_FACTOR: u32 = 10;
-
 /// So many transmissions of one kind are asked for: three in a row are lost by chance once in
 /// eight thousand times where one round trip in twenty is.
 const OF_EACH_KIND: u32 = 3;
-
-/// A silence that only SYNs show may be a limit on SYNs, one a second as a rule: it must
-/// outlast the detection time of a host by this factor.
-const CONNECTS_ONLY_FACTOR: u32 = 2;
 
 /// Without a flow, a peer heard this long ago is no longer known to be alive. Longer than
 /// the time between two surveys of what can be probed.
@@ -206,80 +201,6 @@ fn connects_needed(facts: &Facts) -> u32 {
     match facts.has_connect && facts.link != Link::Silent {
         true => OF_EACH_KIND,
         false => 0,
-    }
-}
-
-/// The silence that is measured against what is needed.
-struct Basis {
-    is_silent: bool,
-    silent: Duration,
-    needed_silence: Duration,
-    asked_for: Duration,
-    unanswered: u32,
-    on_flows: u32,
-    connects: u32,
-}
-
-impl Basis {
-    fn of(facts: &Facts, settings: &Settings) -> Self {
-        let starved = facts
-            .starved
-            .filter(|starved| starved.silent >= facts.needs.detection_time * STARVED_FACTOR);
-        match (facts.silence, starved) {
-            (_, Some(Starved { silence, silent })) => {
-                let needed = needed_silence(facts, &silence, settings)
-                    .max(facts.needs.detection_time * STARVED_FACTOR);
-                Self {
-                    // A machine that is never on time cannot probe throughout.
-                    asked_for: silent,
-                    ..Self::measured(facts, &silence, silent, needed)
-                }
-            }
-            (Some(silence), None) => {
-                let silent = facts.now.since(silence.since);
-                let needed = needed_silence(facts, &silence, settings);
-                Self::measured(facts, &silence, silent, needed)
-            }
-            (None, None) => Self {
-                is_silent: false,
-                silent: Duration::ZERO,
-                needed_silence: facts.needs.detection_time,
-                asked_for: Duration::ZERO,
-                unanswered: 0,
-                on_flows: 0,
-                connects: 0,
-            },
-        }
-    }
-
-    fn measured(facts: &Facts, silence: &Silence, silent: Duration, needed: Duration) -> Self {
-        Self {
-            is_silent: true,
-            silent,
-            needed_silence: needed,
-            asked_for: silence.asked_for,
-            unanswered: match facts.needs.can_ask {
-                true => silence.moments,
-                false => silence.transmissions,
-            },
-            on_flows: silence.on_flows,
-            connects: silence.connects,
-        }
-    }
-}
-
-/// How long a silence must be: the path's own detection time; longer where a lower layer
-/// still answers, and where nothing but SYNs shows the silence.
-pub(super) fn needed_silence(facts: &Facts, silence: &Silence, settings: &Settings) -> Duration {
-    let own = facts.needs.detection_time;
-    let host = settings.host_detection_time;
-    let only_connects = silence.on_flows == 0 && silence.connects > 0;
-    if facts.link == Link::Answers || facts.is_receiving {
-        own.max(host)
-    } else if only_connects && facts.link != Link::Silent {
-        own.max(host * CONNECTS_ONLY_FACTOR)
-    } else {
-        own
     }
 }
 

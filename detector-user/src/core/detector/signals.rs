@@ -1,0 +1,126 @@
+//! Hands each signal to the paths that it concerns.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::{Detector, PathKey};
+use crate::core::{
+    FlowEvent, FlowReading, NamespaceChange, NetworkEvent, OperationReport, ProbeAnswer,
+    ProbeEvent, ProbeOutcome, SourceKind, Time, isolation::Isolation, session::Turn,
+};
+
+impl Detector {
+    pub(super) fn sockets(
+        &mut self,
+        now: Time,
+        at: Time,
+        source: SourceKind,
+        key: PathKey,
+        flows: Vec<FlowReading>,
+    ) {
+        self.isolation.network.flows(&flows);
+        self.with_path(now, &key, |path, context| {
+            path.sockets(now, at, source, flows, context)
+        });
+    }
+
+    /// What the node's own programs say of their operations.
+    pub(super) fn reported(&mut self, now: Time, reports: &[OperationReport]) {
+        for report in reports {
+            let Some(peer) = &report.peer else { continue };
+            for key in self.paths_of(peer) {
+                self.with_path(now, &key, |path, context| {
+                    path.reported(now, report, context)
+                });
+            }
+        }
+    }
+
+    pub(super) fn flow_event(&mut self, now: Time, event: &FlowEvent) {
+        for key in self.paths_at(event.flow.remote.ip()) {
+            self.with_path(now, &key, |path, context| match path.is_watched(event) {
+                true => path.event(now, event, context),
+                false => Turn::None,
+            });
+        }
+    }
+
+    pub(super) fn probe(&mut self, now: Time, event: &ProbeEvent) {
+        let addr = event.target.addr();
+        let was_contested = self.isolation.cards.is_contested(addr, now);
+        let is_believed = match event.outcome {
+            ProbeOutcome::Answered(ProbeAnswer::Neighbour(card)) => {
+                self.isolation.card_answered(addr, card, event.at)
+            }
+            _ => true,
+        };
+        for key in self.paths_at(addr) {
+            self.with_path(now, &key, |path, context| {
+                path.probe(now, event, is_believed, context)
+            });
+        }
+        self.publish_contest(now, addr, was_contested);
+    }
+
+    pub(super) fn network(&mut self, now: Time, at: Time, event: &NetworkEvent) {
+        let neighbour = match event {
+            NetworkEvent::Neighbour { addr, .. } => Some(*addr),
+            _ => None,
+        };
+        let was_contested =
+            neighbour.is_some_and(|addr| self.isolation.cards.is_contested(addr, now));
+        let is_believed = self.isolation.neighbour(at, event);
+        let is_new = self.isolation.network.event(at, event);
+        let concerned = match event {
+            NetworkEvent::Link { .. } if !is_new => return,
+            NetworkEvent::Link { .. } => self.paths.keys().cloned().collect(),
+            NetworkEvent::Route { .. } if !is_new => return,
+            NetworkEvent::Route { addr, .. } | NetworkEvent::Neighbour { addr, .. } => {
+                self.paths_at(*addr)
+            }
+        };
+        if let NetworkEvent::Route { .. } = event {
+            let Isolation {
+                gateways, network, ..
+            } = &mut self.isolation;
+            gateways.set(now, network.gateways());
+            self.recall_witnesses();
+        }
+        for key in concerned {
+            self.with_path(now, &key, |path, context| {
+                path.network(now, at, event, is_believed, context)
+            });
+        }
+        if let Some(addr) = neighbour {
+            self.publish_contest(now, addr, was_contested);
+        }
+    }
+
+    /// A contest that has just begun is news of every peer that is reached by that card.
+    pub(super) fn publish_contest(&mut self, now: Time, addr: IpAddr, was_contested: bool) {
+        if was_contested || !self.isolation.cards.is_contested(addr, now) {
+            return;
+        }
+        let reached = |key: &&PathKey| self.isolation.next_hop(key.addr) == addr;
+        let names: BTreeSet<_> = self.paths.keys().filter(reached).collect();
+        let names: Vec<_> = names.into_iter().map(|key| key.peer.clone()).collect();
+        for name in names {
+            self.publish(now, &name);
+        }
+    }
+
+    pub(super) fn namespace(&mut self, now: Time, netns: u32, change: NamespaceChange) {
+        self.isolation.network.namespace(netns, change);
+        for key in self.paths.keys().cloned().collect::<Vec<_>>() {
+            self.with_path(now, &key, |path, context| {
+                match change {
+                    NamespaceChange::Watched => path.namespace_watched(now),
+                    NamespaceChange::Unreadable => {
+                        path.forget_namespace(now, netns, false, context);
+                    }
+                    NamespaceChange::Gone => path.forget_namespace(now, netns, true, context),
+                }
+                Turn::None
+            });
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Probes while something seems unanswered: fast, on flows where there are any.
+
+use std::time::Duration;
+
+use crate::core::{
+    ProbeTarget, Time,
+    context::Around,
+    path::Path,
+    rule::{Link, SUSPECT_AFTER},
+};
+
+/// A neighbour is probed no more often than this, so that an answer is there whenever a
+/// decision is due.
+const NEIGHBOUR_EVERY: Duration = Duration::from_millis(200);
+
+impl Path {
+    /// Something sent at `at` seems to be unanswered: the path is probed.
+    pub(in crate::core::path) fn doubt(&mut self, now: Time, at: Time) {
+        if self.evidence.heard.surely() >= Some(at) || self.is_dead() {
+            return;
+        }
+        self.probing.doubt_since.get_or_insert(now);
+        self.probing.rhythm.soon(now);
+    }
+
+    /// An answer that does not come is a reason to doubt.
+    pub(super) fn notice_missing_answer(&mut self, now: Time) {
+        let Some(sent) = self.evidence.probes.waiting_since(&self.evidence.heard) else {
+            return;
+        };
+        if now.since(sent) >= self.answer_is_missing_after(now) {
+            self.probing.doubt_since.get_or_insert(now);
+            self.snapshots.soon(now);
+        }
+    }
+
+    pub(super) fn answer_is_missing_after(&self, now: Time) -> Duration {
+        self.evidence.history.answer_grace(now).max(SUSPECT_AFTER)
+    }
+
+    pub(super) fn targets_in_doubt(&mut self, now: Time, around: Around<'_>) -> Vec<ProbeTarget> {
+        let began = *self.probing.doubt_since.get_or_insert(now);
+        let wanted = around.settings.detection_time;
+        let detection_time = self.evidence.history.detection_time(now, wanted);
+        let required = self.required();
+        let lasted = now.since(began);
+        let rhythm = &mut self.probing.rhythm;
+        rhythm.next_in_doubt(now, lasted, detection_time, required);
+        let mut targets = self.neighbour_when_due(now);
+        if !self.evidence.probes.has_flow() {
+            targets.extend(self.connects_in_doubt(now));
+        } else if lasted >= detection_time / 2 && self.link_now(now) != Link::Silent {
+            targets.extend(self.evidence.probes.next_connect());
+        }
+        targets.extend(self.evidence.probes.next_flow());
+        targets
+    }
+
+    /// Each connect that is known to answer in its turn; all of them while none is, and now
+    /// and then.
+    fn connects_in_doubt(&mut self, now: Time) -> Vec<ProbeTarget> {
+        let is_first = self.probing.rhythm.take_all(now);
+        match self.evidence.probes.next_connect() {
+            Some(connect) if !is_first => vec![connect],
+            _ => self.evidence.probes.connects(),
+        }
+    }
+
+    fn neighbour_when_due(&self, now: Time) -> Vec<ProbeTarget> {
+        let last = self.probing.neighbour_at;
+        let is_due = last.is_none_or(|last| now.since(last) >= NEIGHBOUR_EVERY);
+        let neighbour = self.evidence.probes.neighbour().filter(|_| is_due);
+        neighbour.into_iter().collect()
+    }
+
+    /// What the link says in the silence as of the last snapshot.
+    fn link_now(&self, now: Time) -> Link {
+        match self.doubt.silence {
+            Some(silence) => self.link(now, &silence),
+            None => Link::Unknown,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Probes while nothing stands unanswered: at a low rate, by what disturbs least.
+
+use std::time::Duration;
+
+use super::is_neighbour;
+use crate::core::{ProbeTarget, Time, context::Around, evidence::Layer, path::Path};
+
+/// How long a snapshot may take to come back before the path is probed all the same.
+const SNAPSHOT_RETURNS: Duration = Duration::from_millis(10);
+
+/// A peer whose last connection was so long ago is not probed at the idle rate any more.
+const CONNECTED_LATELY: Duration = Duration::from_secs(10);
+
+/// A peer with stalled flows is probed this often at least.
+const BESIDE_STALLED: Duration = Duration::from_secs(1);
+
+impl Path {
+    pub(super) fn routine_targets(&mut self, now: Time, around: Around<'_>) -> Vec<ProbeTarget> {
+        let missing_after = self.answer_is_missing_after(now);
+        let rhythm = &mut self.probing.rhythm;
+        if rhythm.survey_due <= now {
+            rhythm.surveyed(now);
+            rhythm.due = now + missing_after;
+            self.evidence.probes.retry_flows();
+            return self.evidence.probes.all();
+        }
+        let waiting = self.evidence.probes.waiting_since(&self.evidence.heard);
+        if let Some(sent) = waiting {
+            rhythm.due = sent + missing_after;
+            return Vec::new();
+        }
+        let Some(next) = self.next_idle(now, around) else {
+            self.probing.rhythm.due = self.probing.rhythm.survey_due;
+            return Vec::new();
+        };
+        let rhythm = &mut self.probing.rhythm;
+        if next > now {
+            rhythm.due = next.min(rhythm.survey_due);
+            return Vec::new();
+        }
+        if self.probing.was_busy {
+            self.probing.was_busy = false;
+            self.snapshots.soon(now);
+            rhythm.due = now + SNAPSHOT_RETURNS;
+            return Vec::new();
+        }
+        rhythm.due = now + missing_after;
+        let mut targets = self.evidence.probes.gentlest();
+        if targets.first().is_some_and(is_neighbour) {
+            targets.extend(self.connect_when_due(now));
+        }
+        targets
+    }
+
+    /// A card answers for the link alone: a host with connections none of which can be probed
+    /// is probed by a SYN now and then.
+    fn connect_when_due(&mut self, now: Time) -> Option<ProbeTarget> {
+        let last = self.probing.connect_at;
+        let is_due = last.is_none_or(|last| now.since(last) >= self.probing.connect_every);
+        if !is_due || !self.evidence.is_connected() {
+            return None;
+        }
+        self.probing.connect_at = Some(now);
+        self.evidence.probes.next_connect()
+    }
+
+    /// When the next idle probe is due; `None` where there is none to send.
+    fn next_idle(&mut self, now: Time, around: Around<'_>) -> Option<Time> {
+        let settings = around.settings;
+        let interval = match self.freeing.stalled().is_empty() {
+            true => settings.idle_probe_interval,
+            // Whether it lives beside them is to be known all the time.
+            false => settings.idle_probe_interval.min(BESIDE_STALLED),
+        };
+        let lately = self
+            .evidence
+            .connected_at()
+            .is_some_and(|at| now.since(at) < CONNECTED_LATELY);
+        let target = *self.evidence.probes.gentlest().first()?;
+        let is_known = self.evidence.probes.is_known(target);
+        if interval.is_zero() || !lately || !is_known {
+            return None;
+        }
+        let least = if target.is_connect() && !self.evidence.is_connected() {
+            self.probing.connect_every
+        } else {
+            Duration::ZERO
+        };
+        let rhythm = &mut self.probing.rhythm;
+        let interval = rhythm
+            .jittered(interval, settings.idle_probe_jitter_percent)
+            .max(least);
+        // An answer on the link says nothing of the host, but the next probe can wait.
+        let layer = match target {
+            ProbeTarget::Neighbour { .. } => Layer::Link,
+            _ => Layer::Host,
+        };
+        let heard = self.evidence.heard.on(layer);
+        Some(
+            heard
+                .max(self.probing.rhythm.last_sent())
+                .unwrap_or_default()
+                + interval,
+        )
+    }
+
+    /// After a snapshot: whether the sockets are read before the next probe.
+    pub(in crate::core::path) fn notice_traffic(
+        &mut self,
+        at: Time,
+        settings: &crate::core::Settings,
+    ) {
+        let interval = settings.idle_probe_interval;
+        let segment = self.evidence.heard_on_flows();
+        self.probing.was_busy = segment.is_some_and(|heard| at.since(heard) < interval);
+        if self.evidence.is_connected() && !interval.is_zero() {
+            self.probing.rhythm.wake(at + interval);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The silence that the clauses measure, and how long it must be.
+
+use std::time::Duration;
+
+use super::{Facts, Link, Starved};
+use crate::core::{Settings, evidence::Silence};
+
+/// A silence that is longer than the detection time by this factor, pauses of this machine left
+/// out, is one even if the daemon was never on time.
+pub(in crate::core) const STARVED_FACTOR: u32 = 10;
+
+/// A silence that only SYNs show may be a limit on SYNs, one a second as a rule: it must
+/// outlast the detection time of a host by this factor.
+const CONNECTS_ONLY_FACTOR: u32 = 2;
+
+/// The silence that is measured against what is needed.
+pub(super) struct Basis {
+    pub is_silent: bool,
+    pub silent: Duration,
+    pub needed_silence: Duration,
+    pub asked_for: Duration,
+    pub unanswered: u32,
+    pub on_flows: u32,
+    pub connects: u32,
+}
+
+impl Basis {
+    pub fn of(facts: &Facts, settings: &Settings) -> Self {
+        let starved = facts
+            .starved
+            .filter(|starved| starved.silent >= facts.needs.detection_time * STARVED_FACTOR);
+        match (facts.silence, starved) {
+            (_, Some(Starved { silence, silent })) => {
+                let needed = needed_silence(facts, &silence, settings)
+                    .max(facts.needs.detection_time * STARVED_FACTOR);
+                Self {
+                    // A machine that is never on time cannot probe throughout.
+                    asked_for: silent,
+                    ..Self::measured(facts, &silence, silent, needed)
+                }
+            }
+            (Some(silence), None) => {
+                let silent = facts.now.since(silence.since);
+                let needed = needed_silence(facts, &silence, settings);
+                Self::measured(facts, &silence, silent, needed)
+            }
+            (None, None) => Self {
+                is_silent: false,
+                silent: Duration::ZERO,
+                needed_silence: facts.needs.detection_time,
+                asked_for: Duration::ZERO,
+                unanswered: 0,
+                on_flows: 0,
+                connects: 0,
+            },
+        }
+    }
+
+    fn measured(facts: &Facts, silence: &Silence, silent: Duration, needed: Duration) -> Self {
+        Self {
+            is_silent: true,
+            silent,
+            needed_silence: needed,
+            asked_for: silence.asked_for,
+            unanswered: match facts.needs.can_ask {
+                true => silence.moments,
+                false => silence.transmissions,
+            },
+            on_flows: silence.on_flows,
+            connects: silence.connects,
+        }
+    }
+}
+
+/// How long a silence must be: the path's own detection time; longer where a lower layer
+/// still answers, and where nothing but SYNs shows the silence.
+pub(in crate::core) fn needed_silence(
+    facts: &Facts,
+    silence: &Silence,
+    settings: &Settings,
+) -> Duration {
+    let own = facts.needs.detection_time;
+    let host = settings.host_detection_time;
+    let only_connects = silence.on_flows == 0 && silence.connects > 0;
+    if facts.link == Link::Answers || facts.is_receiving {
+        own.max(host)
+    } else if only_connects && facts.link != Link::Silent {
+        own.max(host * CONNECTS_ONLY_FACTOR)
+    } else {
+        own
+    }
+}
