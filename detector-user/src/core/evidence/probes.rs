@@ -352,7 +352,10 @@ impl Probes {
                     && !target.is_stalled
                 {
                     target.misses += 1;
-                    history.progress(now, 1, 1);
+                    // A stuck flow loses what is sent on it, by itself: the path may lose nothing.
+                    if !target.is_troubled {
+                        history.progress(now, 1, 1);
+                    }
                 }
             }
             !settled

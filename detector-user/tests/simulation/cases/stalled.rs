@@ -1,0 +1,28 @@
+//! Flows that are stuck, and those that only seem so.
+
+use super::*;
+
+/// Three hosts with this work, one of which is the first; the fault begins right after the start.
+fn fresh(works: [&[Work]; 3], fault: Fault, lasts: Duration) -> Script {
+    let mut script = with_work(works[0], &[fault], lasts);
+    script.hosts = works.map(HostSpec::near).to_vec();
+    script.gateway = false;
+    script.faults[0].at = SECONDS(1);
+    script
+}
+
+#[test]
+fn a_flow_that_is_stuck_right_after_the_start_is_told() {
+    let hole = Fault::FlowHole {
+        host: NEAR,
+        nth: 0,
+        ways: Ways::Both,
+    };
+    for seed in 0..=20 {
+        let works: [&[Work]; 3] = [&[Work::CALLS], &[Work::UPLOAD], &[Work::UPLOAD]];
+        holds(&Script {
+            seed,
+            ..fresh(works, hole, ms(10))
+        });
+    }
+}
