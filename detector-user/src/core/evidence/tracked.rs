@@ -153,17 +153,21 @@ impl TrackedFlow {
         reading.mss == 0 || self.reading.mss == 0 || reading.bytes_acked > self.reading.bytes_acked
     }
 
-    /// Since when its own retransmissions go unanswered.
-    pub(in crate::core) fn stuck_since(&self) -> Option<Time> {
-        (self.demand() == Some(Reason::RtoUnanswered))
-            .then_some(self.original)
-            .flatten()
+    /// Whether its own retransmissions go unanswered.
+    pub(in crate::core) fn is_stuck(&self) -> bool {
+        self.demand() == Some(Reason::RtoUnanswered)
+    }
+
+    /// When what goes unanswered was first sent from then on, where the flow is stuck.
+    pub(in crate::core) fn stuck_since(&self, from: Time) -> Option<Time> {
+        let mut sent = self.transmissions().map(|sent| sent.earliest);
+        sent.find(|at| *at >= from).filter(|_| self.is_stuck())
     }
 
     /// The bytes of data in a segment that is lost again and again while segments without data
-    /// are acknowledged.
-    pub(in crate::core) fn lost_segment_bytes(&self) -> Option<u32> {
-        let answered = self.probe_answered? > self.stuck_since()?;
+    /// are acknowledged, as they were since then.
+    pub(in crate::core) fn lost_segment_bytes(&self, since: Time) -> Option<u32> {
+        let answered = self.is_stuck() && self.probe_answered? > since;
         let segments = self.reading.unacked_segments.max(1);
         answered.then(|| {
             self.reading
