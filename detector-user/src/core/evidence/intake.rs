@@ -166,7 +166,7 @@ impl Evidence {
             FlowEventKind::Rto { count } | FlowEventKind::SynRetransmit { count } => {
                 flow.rto(event.at, count);
             }
-            FlowEventKind::Recovered | FlowEventKind::Established => flow.answered(),
+            FlowEventKind::Recovered | FlowEventKind::Established => flow.recovered(event.at),
             _ => {}
         }
     }

@@ -40,6 +40,8 @@ pub(in crate::core) struct TrackedFlow {
     original: Option<Time>,
     /// When it was sent again.
     resent: VecDeque<Sent>,
+    /// When an event last told that an ACK came.
+    answered_at: Time,
     /// The totals already told to the path's history: segments sent and retransmitted.
     pub counted: Option<(u64, u64)>,
     /// When a probe on this flow was last acknowledged.
@@ -60,6 +62,7 @@ impl TrackedFlow {
             read_at: Time::default(),
             original: None,
             resent: VecDeque::new(),
+            answered_at: Time::default(),
             counted: None,
             probe_answered: None,
             is_stalled: false,
@@ -69,7 +72,8 @@ impl TrackedFlow {
     /// A full reading of the same connection; says whether it shows a timer expiry that was
     /// not known.
     pub(in crate::core) fn read(&mut self, at: Time, reading: FlowReading) -> bool {
-        if self.resent.back().is_some_and(|last| last.latest > at) {
+        let last = self.resent.back().map(|last| last.latest);
+        if last.max(Some(self.answered_at)) > Some(at) {
             // An event has overtaken it.
             self.reading.last_heard = self.reading.last_heard.max(reading.last_heard);
             return false;
@@ -135,8 +139,14 @@ impl TrackedFlow {
         self.settle();
     }
 
+    /// An event tells that an ACK came at `at`.
+    pub(in crate::core) fn recovered(&mut self, at: Time) {
+        self.answered_at = self.answered_at.max(at);
+        self.answered();
+    }
+
     /// An ACK came: what was sent so far is answered.
-    pub(in crate::core) fn answered(&mut self) {
+    fn answered(&mut self) {
         self.reading.rto_count = 0;
         self.original = None;
         self.resent.clear();
