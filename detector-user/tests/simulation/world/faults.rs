@@ -18,6 +18,7 @@ impl World {
     pub(super) fn fault(&mut self, index: usize, begins: bool) {
         let fault = self.script.faults[index].fault;
         self.trace(|| format!("fault {} {fault:?}", if begins { "begins" } else { "ends" }));
+        self.note_mute();
         self.active[index] = begins;
         match fault.host() {
             Some(host) => self.wake(host),
@@ -161,6 +162,7 @@ impl World {
     }
 
     pub(super) fn program_starts(&mut self, host: usize) {
+        self.note_mute();
         self.hosts[host].down -= 1;
         self.hosts[host].serving_since = self.now;
         self.compose();
