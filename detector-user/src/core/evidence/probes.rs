@@ -84,6 +84,7 @@ impl Probes {
         for flow in flows {
             if let Some(target) = self.target_mut(flow.target()) {
                 (target.is_troubled, target.is_stalled) = (flow.is_troubled, flow.is_stalled);
+                target.is_contradicted = flow.is_contradicted;
             }
         }
     }

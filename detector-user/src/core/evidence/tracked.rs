@@ -168,6 +168,19 @@ impl TrackedFlow {
         self.demand() == Some(Reason::RtoUnanswered)
     }
 
+    /// Whether its host was heard, last at `heard`, since a retransmission that goes unanswered:
+    /// that is the flow's own trouble.
+    pub(in crate::core) fn is_contradicted(&self, heard: Option<Time>) -> bool {
+        let first = self.resent.front();
+        self.is_stuck() && first.is_some_and(|first| heard > Some(first.latest))
+    }
+
+    /// Whether a probe was acknowledged on it since it was contradicted so.
+    pub(in crate::core) fn answers_probes(&self) -> bool {
+        let first = self.resent.front().map(|first| first.latest);
+        self.probe_answered > first
+    }
+
     /// When what goes unanswered was first sent from then on, where the flow is stuck.
     pub(in crate::core) fn stuck_since(&self, from: Time) -> Option<Time> {
         let mut sent = self.transmissions().map(|sent| sent.earliest);
