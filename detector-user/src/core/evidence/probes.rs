@@ -48,7 +48,8 @@ struct Outstanding {
 pub(in crate::core) struct Probes {
     targets: Vec<Target>,
     outstanding: VecDeque<Outstanding>,
-    turn: usize,
+    /// Whose turn it is, of the flows and of the connects.
+    turns: (usize, usize),
     /// Keepalives have been acknowledged on this path: a missing answer counts.
     flows_answer: bool,
     /// They cannot be sent here.
@@ -137,7 +138,7 @@ impl Probes {
     /// The next flow in its turn.
     pub(in crate::core) fn next_flow(&mut self) -> Option<ProbeTarget> {
         let flows: Vec<_> = self.flows().map(|flow| flow.target).collect();
-        self.in_turn(&flows)
+        in_turn(&mut self.turns.0, &flows)
     }
 
     /// The next connect that is known to answer, in its turn.
@@ -148,12 +149,7 @@ impl Probes {
             .filter(|target| target.target.is_connect() && self.counts(target))
             .map(|target| target.target)
             .collect();
-        self.in_turn(&connects)
-    }
-
-    fn in_turn(&mut self, targets: &[ProbeTarget]) -> Option<ProbeTarget> {
-        self.turn = self.turn.wrapping_add(1);
-        (!targets.is_empty()).then(|| targets[self.turn % targets.len()])
+        in_turn(&mut self.turns.1, &connects)
     }
 
     /// All connects.
@@ -395,3 +391,12 @@ impl Probes {
         self.targets.iter_mut().find(|known| known.target == target)
     }
 }
+
+/// The next of them.
+fn in_turn(turn: &mut usize, targets: &[ProbeTarget]) -> Option<ProbeTarget> {
+    *turn = turn.wrapping_add(1);
+    (!targets.is_empty()).then(|| targets[*turn % targets.len()])
+}
+
+#[cfg(test)]
+mod tests;

@@ -26,3 +26,22 @@ fn a_flow_that_is_stuck_right_after_the_start_is_told() {
         });
     }
 }
+
+/// One of two connections is forgotten on the way as new ones are dropped: the other answers.
+#[test]
+fn a_host_is_asked_on_each_of_its_connections() {
+    let hole = Fault::FlowHole {
+        host: NEAR,
+        nth: 0,
+        ways: Ways::Both,
+    };
+    let dropped = Fault::SynsDropped {
+        host: NEAR,
+        limit: false,
+    };
+    for after in (0..=10).map(|n| ms(n * 50)) {
+        let mut script = with_work(&[Work::UPLOAD, Work::WAITING], &[hole, dropped], SECONDS(5));
+        script.faults[1].at += after;
+        lives(&script);
+    }
+}
