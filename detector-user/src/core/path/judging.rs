@@ -470,8 +470,9 @@ impl Path {
         Turn::Changed
     }
 
-    /// When the host was last heard, or if that was longer before the silence than it takes to
+    /// When the peer was last heard, or if that was longer before the silence than it takes to
     /// find out, then so much before it: a call that waits for a reply is stuck from then on.
+    /// Whether its segments acknowledged anything is not known of a flow seen for the first time.
     fn unheard_since(&self, silence: &Silence, around: Around<'_>) -> Time {
         let Settings {
             idle_probe_interval: idle,
@@ -479,8 +480,9 @@ impl Path {
             ..
         } = *around.settings;
         let jitter = idle * idle_probe_jitter_percent / 100;
-        let heard = self.evidence.heard.on(Layer::Host).unwrap_or_default();
+        let heard = self.evidence.heard.on(Layer::Received);
         heard
+            .unwrap_or_default()
             .max(self.excused(around))
             .max(silence.since - (idle + jitter))
             .min(silence.since)

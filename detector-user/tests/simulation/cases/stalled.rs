@@ -45,3 +45,19 @@ fn a_host_is_asked_on_each_of_its_connections() {
         lives(&script);
     }
 }
+
+/// A busy flow is seen for the first time when it is cut off: it was answered until then.
+#[test]
+fn what_was_heard_on_a_flow_that_is_seen_first_when_cut_counts_for_the_destroy_delay() {
+    let works: [&[Work]; 3] = [
+        &[Work::UPLOAD; 3],
+        &[Work::UPLOAD; 3],
+        &[Work::UPLOAD, Work::DIALS, Work::WAITING],
+    ];
+    let ways = Ways::Both;
+    let cut = Fault::Cut { host: 2, ways };
+    holds(&Script {
+        seed: 14_984_226_236_284_758_342,
+        ..fresh(works, cut, ms(633))
+    });
+}
