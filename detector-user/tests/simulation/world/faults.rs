@@ -287,7 +287,9 @@ impl World {
     }
 
     fn cut_ends(&mut self, host: usize) {
-        let cut = self.checks.cut_ends(host, self.now);
+        let wire = &self.hosts[host].wire;
+        let round_trip = wire.round_trip() + wire.condition.jitter * 2;
+        let cut = self.checks.cut_ends(host, self.now, round_trip);
         let at = self.must_be_closed_by(host);
         self.queue.push(at, Event::CheckClosed { host, cut });
     }

@@ -44,7 +44,9 @@ impl World {
         let idle = !settings.idle_probe_interval.is_zero();
         let is_open = |phase| phase == Phase::Open;
         let mut flows = self.flows.iter().filter(|flow| flow.host == host);
-        let asked = flows.any(|flow| is_open(flow.sender.phase) && (flow.is_busy() || idle));
+        let asked = flows.any(|flow| {
+            is_open(flow.sender.phase) && self.passes(flow) && (flow.is_busy() || idle)
+        });
         let alive = self.states[host].as_ref().is_some_and(|state| {
             let believed =
                 state.verdict == Verdict::Alive || state.reason == Reason::SlownessReported;
@@ -192,9 +194,15 @@ impl World {
         let takes_none = state.takes_no_connect() || self.own_syns_dropped > 0;
         let known = |flow: &Flow| {
             let open = flow.sender.phase == Phase::Open && flow.life == state.life;
-            flow.host == host && open && flow.hole.is_none()
+            flow.host == host && open && self.passes(flow)
         };
         takes_none && !self.flows.iter().any(known)
+    }
+
+    /// Nothing on the way has forgotten the connection, or loses all of it.
+    fn passes(&self, flow: &Flow) -> bool {
+        let lost = self.hosts[flow.host].wire.condition.path_lost && flow.is_misled();
+        flow.hole.is_none() && !lost
     }
 
     /// The same, or it was so until so lately that no answer need be known yet.
