@@ -42,6 +42,8 @@ pub struct Host {
     pub queued: u32,
     /// Packets are simulated; else nothing is wrong with it.
     pub awake: bool,
+    /// Until when nothing that was asked of it was answered, though it lived.
+    pub mute_until: Option<Time>,
     /// When its program last began to serve.
     pub serving_since: Time,
     /// Since when nothing has been wrong.
@@ -81,6 +83,7 @@ impl Host {
             life: 0,
             queued: 0,
             awake: true,
+            mute_until: None,
             serving_since: Time::default(),
             calm_since: Time::default(),
             neighbour_failed: false,

@@ -161,7 +161,7 @@ impl Evidence {
             FlowEventKind::Rto { count } | FlowEventKind::SynRetransmit { count } => {
                 flow.rto(event.at, count);
             }
-            FlowEventKind::Recovered | FlowEventKind::Established => flow.answered(),
+            FlowEventKind::Recovered | FlowEventKind::Established => flow.recovered(event.at),
             _ => {}
         }
     }
@@ -202,7 +202,7 @@ impl Evidence {
     fn count_progress(&mut self, at: Time) {
         // What a stuck flow sends again may be lost by its size, or on its own path alone.
         let moving = self.flows.values_mut();
-        for flow in moving.filter(|flow| flow.stuck_since().is_none()) {
+        for flow in moving.filter(|flow| !flow.is_stuck()) {
             let total = flow.settled_totals();
             match flow.counted {
                 _ if at < self.learn_from => {}

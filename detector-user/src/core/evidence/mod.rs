@@ -201,6 +201,7 @@ impl Evidence {
             cookie: flow.reading.cookie,
             is_troubled: flow.reading.rto_count > 0,
             is_stalled: flow.is_stalled,
+            is_contradicted: flow.is_contradicted(self.heard.surely()) && !flow.answers_probes(),
         };
         let stalled = flows.iter().filter(|flow| flow.is_stalled);
         let others = flows.iter().filter(|flow| !flow.is_stalled);

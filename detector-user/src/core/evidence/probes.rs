@@ -48,7 +48,8 @@ struct Outstanding {
 pub(in crate::core) struct Probes {
     targets: Vec<Target>,
     outstanding: VecDeque<Outstanding>,
-    turn: usize,
+    /// Whose turn it is, of the flows and of the connects.
+    turns: (usize, usize),
     /// Keepalives have been acknowledged on this path: a missing answer counts.
     flows_answer: bool,
     /// They cannot be sent here.
@@ -84,6 +85,7 @@ impl Probes {
         for flow in flows {
             if let Some(target) = self.target_mut(flow.target()) {
                 (target.is_troubled, target.is_stalled) = (flow.is_troubled, flow.is_stalled);
+                target.is_contradicted = flow.is_contradicted;
             }
         }
     }
@@ -136,7 +138,7 @@ impl Probes {
     /// The next flow in its turn.
     pub(in crate::core) fn next_flow(&mut self) -> Option<ProbeTarget> {
         let flows: Vec<_> = self.flows().map(|flow| flow.target).collect();
-        self.in_turn(&flows)
+        in_turn(&mut self.turns.0, &flows)
     }
 
     /// The next connect that is known to answer, in its turn.
@@ -147,12 +149,7 @@ impl Probes {
             .filter(|target| target.target.is_connect() && self.counts(target))
             .map(|target| target.target)
             .collect();
-        self.in_turn(&connects)
-    }
-
-    fn in_turn(&mut self, targets: &[ProbeTarget]) -> Option<ProbeTarget> {
-        self.turn = self.turn.wrapping_add(1);
-        (!targets.is_empty()).then(|| targets[self.turn % targets.len()])
+        in_turn(&mut self.turns.1, &connects)
     }
 
     /// All connects.
@@ -352,7 +349,10 @@ impl Probes {
                     && !target.is_stalled
                 {
                     target.misses += 1;
-                    history.progress(now, 1, 1);
+                    // A stuck flow loses what is sent on it, by itself: the path may lose nothing.
+                    if !target.is_troubled {
+                        history.progress(now, 1, 1);
+                    }
                 }
             }
             !settled
@@ -391,3 +391,12 @@ impl Probes {
         self.targets.iter_mut().find(|known| known.target == target)
     }
 }
+
+/// The next of them.
+fn in_turn(turn: &mut usize, targets: &[ProbeTarget]) -> Option<ProbeTarget> {
+    *turn = turn.wrapping_add(1);
+    (!targets.is_empty()).then(|| targets[*turn % targets.len()])
+}
+
+#[cfg(test)]
+mod tests;

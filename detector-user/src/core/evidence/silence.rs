@@ -112,7 +112,7 @@ impl Evidence {
     fn demands(&self, now: Time) -> impl Iterator<Item = Demand> + '_ {
         let standing = self
             .watched_flows()
-            .filter(|flow| !flow.is_stalled)
+            .filter(|flow| !flow.is_stalled && !flow.is_contradicted(self.heard.surely()))
             .filter_map(|flow| Some((flow.demand()?, flow)))
             .flat_map(|(reason, flow)| on_flow(reason, flow));
         let orphans = self.orphans(now).map(|orphan| Demand {

@@ -31,13 +31,14 @@ pub(in crate::core) struct Stalled {
 }
 
 impl Evidence {
-    /// The flows that are stalled. What was sent before `excused` is as if it were sent then.
-    pub(in crate::core) fn stalled(&self, now: Time, excused: Time) -> Vec<Stalled> {
+    /// The flows that are stalled. What was sent before `from` says nothing: the host was silent,
+    /// or this node was.
+    pub(in crate::core) fn stalled(&self, now: Time, from: Time) -> Vec<Stalled> {
         let required = self
             .history
             .required_retransmissions(FALSE_STALL_PROBABILITY);
         self.watched_flows()
-            .filter_map(|flow| self.stalled_flow(flow, now, excused, required))
+            .filter_map(|flow| self.stalled_flow(flow, now, from, required))
             .collect()
     }
 
@@ -47,12 +48,13 @@ impl Evidence {
         &self,
         flow: &TrackedFlow,
         now: Time,
-        excused: Time,
+        from: Time,
         required: u32,
     ) -> Option<Stalled> {
-        let since = flow.stuck_since()?.max(excused);
+        let since = flow.stuck_since(from)?;
+        let large_segments = flow.lost_segment_bytes(since);
         // Where segments without data pass on this very flow, the path is not that bad.
-        let required = match flow.lost_segment_bytes() {
+        let required = match large_segments {
             Some(_) => required.min(MOST_WHERE_OTHERS_PASS),
             None => required,
         };
@@ -63,14 +65,14 @@ impl Evidence {
             flow: flow.reading.id,
             cookie: flow.reading.cookie,
             since,
-            large_segments: flow.lost_segment_bytes(),
+            large_segments,
         })
     }
 
     /// When the first flow that is stuck will be a stalled one, should it stay so.
-    pub(in crate::core) fn next_stall(&self, now: Time, excused: Time) -> Option<Time> {
+    pub(in crate::core) fn next_stall(&self, now: Time, from: Time) -> Option<Time> {
         self.watched_flows()
-            .filter_map(|flow| Some(flow.stuck_since()?.max(excused) + STALLED_AFTER))
+            .filter_map(|flow| Some(flow.stuck_since(from)? + STALLED_AFTER))
             .filter(|at| *at > now)
             .min()
     }

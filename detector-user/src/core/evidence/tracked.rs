@@ -40,6 +40,8 @@ pub(in crate::core) struct TrackedFlow {
     original: Option<Time>,
     /// When it was sent again.
     resent: VecDeque<Sent>,
+    /// When an event last told that an ACK came.
+    answered_at: Time,
     /// The totals already told to the path's history: segments sent and retransmitted.
     pub counted: Option<(u64, u64)>,
     /// When a probe on this flow was last acknowledged.
@@ -60,6 +62,7 @@ impl TrackedFlow {
             read_at: Time::default(),
             original: None,
             resent: VecDeque::new(),
+            answered_at: Time::default(),
             counted: None,
             probe_answered: None,
             is_stalled: false,
@@ -69,7 +72,8 @@ impl TrackedFlow {
     /// A full reading of the same connection; says whether it shows a timer expiry that was
     /// not known.
     pub(in crate::core) fn read(&mut self, at: Time, reading: FlowReading) -> bool {
-        if self.resent.back().is_some_and(|last| last.latest > at) {
+        let last = self.resent.back().map(|last| last.latest);
+        if last.max(Some(self.answered_at)) > Some(at) {
             // An event has overtaken it.
             self.reading.last_heard = self.reading.last_heard.max(reading.last_heard);
             return false;
@@ -135,8 +139,14 @@ impl TrackedFlow {
         self.settle();
     }
 
+    /// An event tells that an ACK came at `at`.
+    pub(in crate::core) fn recovered(&mut self, at: Time) {
+        self.answered_at = self.answered_at.max(at);
+        self.answered();
+    }
+
     /// An ACK came: what was sent so far is answered.
-    pub(in crate::core) fn answered(&mut self) {
+    fn answered(&mut self) {
         self.reading.rto_count = 0;
         self.original = None;
         self.resent.clear();
@@ -153,17 +163,34 @@ impl TrackedFlow {
         reading.mss == 0 || self.reading.mss == 0 || reading.bytes_acked > self.reading.bytes_acked
     }
 
-    /// Since when its own retransmissions go unanswered.
-    pub(in crate::core) fn stuck_since(&self) -> Option<Time> {
-        (self.demand() == Some(Reason::RtoUnanswered))
-            .then_some(self.original)
-            .flatten()
+    /// Whether its own retransmissions go unanswered.
+    pub(in crate::core) fn is_stuck(&self) -> bool {
+        self.demand() == Some(Reason::RtoUnanswered)
+    }
+
+    /// Whether its host was heard, last at `heard`, since a retransmission that goes unanswered:
+    /// that is the flow's own trouble.
+    pub(in crate::core) fn is_contradicted(&self, heard: Option<Time>) -> bool {
+        let first = self.resent.front();
+        self.is_stuck() && first.is_some_and(|first| heard > Some(first.latest))
+    }
+
+    /// Whether a probe was acknowledged on it since it was contradicted so.
+    pub(in crate::core) fn answers_probes(&self) -> bool {
+        let first = self.resent.front().map(|first| first.latest);
+        self.probe_answered > first
+    }
+
+    /// When what goes unanswered was first sent from then on, where the flow is stuck.
+    pub(in crate::core) fn stuck_since(&self, from: Time) -> Option<Time> {
+        let mut sent = self.transmissions().map(|sent| sent.earliest);
+        sent.find(|at| *at >= from).filter(|_| self.is_stuck())
     }
 
     /// The bytes of data in a segment that is lost again and again while segments without data
-    /// are acknowledged.
-    pub(in crate::core) fn lost_segment_bytes(&self) -> Option<u32> {
-        let answered = self.probe_answered? > self.stuck_since()?;
+    /// are acknowledged, as they were since then.
+    pub(in crate::core) fn lost_segment_bytes(&self, since: Time) -> Option<u32> {
+        let answered = self.is_stuck() && self.probe_answered? > since;
         let segments = self.reading.unacked_segments.max(1);
         answered.then(|| {
             self.reading

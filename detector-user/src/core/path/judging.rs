@@ -21,6 +21,10 @@ const PROBE_IS_OLD_AFTER: Duration = Duration::from_millis(100);
 /// A death that ends so soon was none: the path is given more time from then on.
 const FALSE_DEATH: Duration = Duration::from_secs(1);
 
+/// In so long a silence of its host a flow is retransmitted more than once: that proves nothing of
+/// the flow.
+const LONG_SILENCE: Duration = Duration::from_millis(500);
+
 /// What is remembered from one decision to the next.
 #[derive(Debug)]
 pub(super) struct Doubt {
@@ -37,6 +41,8 @@ pub(super) struct Doubt {
     /// Since when a last probe has been due before it is called Dead: snapshots that come back
     /// late must not find each probe too old.
     last_probe_due: Option<Time>,
+    /// When its host was heard again after a silence: what was sent before says nothing of flows.
+    heard_again: Time,
     /// This node has no link to it.
     pub has_no_link: bool,
     /// Since when the daemon has watched it.
@@ -51,6 +57,7 @@ impl Doubt {
             excused: now,
             was_alone: false,
             last_probe_due: None,
+            heard_again: now,
             has_no_link: false,
             began: now,
         }
@@ -85,9 +92,10 @@ impl Path {
     ) -> (Turn, Option<Duration>) {
         self.evidence.settle_probes(at);
         self.learn_from_recovery(at);
+        self.notice_heard_again();
         let links = self.notice_links(at, context.around());
-        let excused = self.excused(context.around());
-        let stalled = self.evidence.stalled(at, excused);
+        let from = self.stalls_count_from(context.around());
+        let stalled = self.evidence.stalled(at, from);
         self.evidence.set_stalled(&stalled);
         self.freeing.set_stalled(stalled);
         self.doubt.silence = self.silence_at(at, context.around());
@@ -436,6 +444,20 @@ impl Path {
             .max(self.doubt.excused)
     }
 
+    /// What a flow sent before tells nothing of the flow: its host was silent, or it is excused.
+    pub(super) fn stalls_count_from(&self, around: Around<'_>) -> Time {
+        self.excused(around).max(self.doubt.heard_again)
+    }
+
+    fn notice_heard_again(&mut self) {
+        let heard = self.evidence.heard.on(Layer::Host);
+        if let (Some(silence), Some(heard)) = (self.doubt.silence, heard)
+            && heard.since(silence.since) >= LONG_SILENCE
+        {
+            self.doubt.heard_again = heard;
+        }
+    }
+
     pub(super) fn notice_links(&mut self, now: Time, around: Around<'_>) -> Turn {
         let has_no_link = around.isolation.network.is_cut_off(&[self.addr], now);
         if self.doubt.has_no_link == has_no_link {
@@ -445,8 +467,9 @@ impl Path {
         Turn::Changed
     }
 
-    /// When the host was last heard, or if that was longer before the silence than it takes to
+    /// When the peer was last heard, or if that was longer before the silence than it takes to
     /// find out, then so much before it: a call that waits for a reply is stuck from then on.
+    /// Whether its segments acknowledged anything is not known of a flow seen for the first time.
     fn unheard_since(&self, silence: &Silence, around: Around<'_>) -> Time {
         let Settings {
             idle_probe_interval: idle,
@@ -454,8 +477,9 @@ impl Path {
             ..
         } = *around.settings;
         let jitter = idle * idle_probe_jitter_percent / 100;
-        let heard = self.evidence.heard.on(Layer::Host).unwrap_or_default();
+        let heard = self.evidence.heard.on(Layer::Received);
         heard
+            .unwrap_or_default()
             .max(self.excused(around))
             .max(silence.since - (idle + jitter))
             .min(silence.since)

@@ -68,7 +68,7 @@ impl Path {
             (_, None) if self.failures.streak(at, around.settings).is_some() => UNKNOWN,
             (_, None) => IDLE,
         };
-        let stall = self.evidence.next_stall(at, self.excused(around));
+        let stall = self.evidence.next_stall(at, self.stalls_count_from(around));
         let freeing = self.freeing_due(around.settings);
         [stall, freeing]
             .into_iter()

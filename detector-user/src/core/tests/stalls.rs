@@ -133,3 +133,35 @@ fn a_stuck_flow_of_a_silent_peer_is_not_stalled() {
     assert!(dead.is_some());
     assert!(world.published.iter().all(|s| s.stalled_flows == 0));
 }
+
+/// What it sent again while its host was silent says nothing of the flow: it waits long between
+/// two retransmissions by then.
+#[test]
+fn a_flow_that_was_not_sent_again_since_its_host_returned_is_not_stalled() {
+    let mut world = World::with_keepalives(Settings {
+        destroy_sockets: false,
+        ..Settings::default()
+    });
+    world.answers = NONE;
+    world.run(6000, |at| vec![stuck(at)]);
+    assert_eq!(world.state().verdict, Verdict::Dead);
+    world.answers = ALL;
+    run(&mut world, 11_000, stuck);
+    assert_eq!(world.state().verdict, Verdict::Alive);
+    assert!(world.published.iter().all(|s| s.stalled_flows == 0));
+    // Now it is, and goes unanswered.
+    let sent = FlowReading {
+        rto_count: 4,
+        rto: Duration::from_millis(6528),
+        ..stuck(11_500)
+    };
+    world.event(11_500, FlowEventKind::Rto { count: 5 }, sent);
+    let again = |at| FlowReading {
+        rto_count: 5,
+        ..stuck(at)
+    };
+    world.run(13_000, |at| vec![again(at), idle(1, at - 5)]);
+    assert_eq!(world.state().stalled_flows, 0);
+    world.run(15_000, |at| vec![again(at), idle(1, at - 5)]);
+    assert_eq!(world.state().stalled_flows, 1);
+}

@@ -1,6 +1,7 @@
 //! Scripts by hand: faults that were once judged wrongly, each by itself and to the letter.
 
 mod own;
+mod stalled;
 
 use std::time::Duration;
 

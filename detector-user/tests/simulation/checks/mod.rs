@@ -143,7 +143,7 @@ impl Checks {
             .iter()
             .copied()
             .chain(now_cut)
-            .filter(|(_, until)| *until + BLUR >= found)
+            .filter(|(_, until)| *until + truth.round_trip + BLUR >= found)
             .map(|(since, until)| until.since(since))
             .max();
         let long_enough = cut_for.is_some_and(|cut_for| cut_for + BLUR >= detection_time);

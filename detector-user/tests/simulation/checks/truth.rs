@@ -27,6 +27,8 @@ pub(super) struct Truth {
     pub(super) cut_since: Option<Time>,
     pub(super) cuts: u32,
     pub(super) past: VecDeque<(Time, Time)>,
+    /// The longest that an answer took when the last of them ended.
+    pub(super) round_trip: Duration,
     /// What arrived that proves so much, and no more.
     pub(super) heard: [VecDeque<Time>; Layer::COUNT],
     /// When the daemon itself first asked it.
@@ -91,8 +93,9 @@ impl Checks {
     }
 
     /// Says which cut it was.
-    pub fn cut_ends(&mut self, host: usize, now: Time) -> u32 {
+    pub fn cut_ends(&mut self, host: usize, now: Time, round_trip: Duration) -> u32 {
         let truth = &mut self.hosts[host];
+        truth.round_trip = round_trip;
         if let Some(since) = truth.cut_since.take() {
             if truth.past.len() == HISTORY {
                 truth.past.pop_front();
@@ -117,6 +120,13 @@ impl Checks {
 
     pub fn own_trouble_since(&self, from: Time) -> bool {
         self.own.iter().any(|(_, until)| *until >= from)
+    }
+
+    /// Whether it was found dead before this machine's trouble of now began.
+    pub fn died_before_own(&self, host: usize, now: Time) -> bool {
+        let own = self.own.iter().filter(|(_, until)| *until >= now);
+        let began = own.map(|(from, _)| *from).min();
+        self.hosts[host].dead_at < began.filter(|_| self.hosts[host].dead)
     }
 
     /// Whether anything arrived that proves so much and no more.

@@ -210,7 +210,8 @@ impl World {
         let Some(host) = self.host_named(&state.peer) else {
             return;
         };
-        let seems_dead = self.seems_dead_by_our_fault(host) || self.is_mute(host);
+        let seems_dead =
+            self.seems_dead_by_our_fault(host) || self.seems_mute(host, state.changed_at);
         self.checks.published(host, self.now, &state, seems_dead);
         self.judge_reason(host, &state);
         if state.verdict != Verdict::Alive || state.breaker != Breaker::Closed {

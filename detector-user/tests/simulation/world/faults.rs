@@ -18,6 +18,7 @@ impl World {
     pub(super) fn fault(&mut self, index: usize, begins: bool) {
         let fault = self.script.faults[index].fault;
         self.trace(|| format!("fault {} {fault:?}", if begins { "begins" } else { "ends" }));
+        self.note_mute();
         self.active[index] = begins;
         match fault.host() {
             Some(host) => self.wake(host),
@@ -161,6 +162,7 @@ impl World {
     }
 
     pub(super) fn program_starts(&mut self, host: usize) {
+        self.note_mute();
         self.hosts[host].down -= 1;
         self.hosts[host].serving_since = self.now;
         self.compose();
@@ -285,7 +287,9 @@ impl World {
     }
 
     fn cut_ends(&mut self, host: usize) {
-        let cut = self.checks.cut_ends(host, self.now);
+        let wire = &self.hosts[host].wire;
+        let round_trip = wire.round_trip() + wire.condition.jitter * 2;
+        let cut = self.checks.cut_ends(host, self.now, round_trip);
         let at = self.must_be_closed_by(host);
         self.queue.push(at, Event::CheckClosed { host, cut });
     }

@@ -5,7 +5,13 @@ use std::time::Duration;
 use detector_user::core::{Breaker, PeerState, Reason, Time, Verdict};
 
 use super::{Event, World};
-use crate::{checks::Layer, flow::Flow, script::Kind, tcp::Phase, ticks::ms};
+use crate::{
+    checks::{BLUR, Layer},
+    flow::Flow,
+    script::Kind,
+    tcp::Phase,
+    ticks::ms,
+};
 
 /// Nothing was wrong for so long: the path's past weighs nothing.
 const CLEAN: Duration = Duration::from_secs(150);
@@ -38,7 +44,9 @@ impl World {
         let idle = !settings.idle_probe_interval.is_zero();
         let is_open = |phase| phase == Phase::Open;
         let mut flows = self.flows.iter().filter(|flow| flow.host == host);
-        let asked = flows.any(|flow| is_open(flow.sender.phase) && (flow.is_busy() || idle));
+        let asked = flows.any(|flow| {
+            is_open(flow.sender.phase) && self.passes(flow) && (flow.is_busy() || idle)
+        });
         let alive = self.states[host].as_ref().is_some_and(|state| {
             let believed =
                 state.verdict == Verdict::Alive || state.reason == Reason::SlownessReported;
@@ -180,14 +188,36 @@ impl World {
     }
 
     /// The host lives, and whatever can be asked of it is not answered: it takes no connect, and
-    /// has no connection that it knows.
+    /// has no connection that it knows, and that nothing on the way has forgotten.
     pub(super) fn is_mute(&self, host: usize) -> bool {
         let state = &self.hosts[host];
         let takes_none = state.takes_no_connect() || self.own_syns_dropped > 0;
         let known = |flow: &Flow| {
-            flow.host == host && flow.sender.phase == Phase::Open && flow.life == state.life
+            let open = flow.sender.phase == Phase::Open && flow.life == state.life;
+            flow.host == host && open && self.passes(flow)
         };
         takes_none && !self.flows.iter().any(known)
+    }
+
+    /// Nothing on the way has forgotten the connection, or loses all of it.
+    fn passes(&self, flow: &Flow) -> bool {
+        let lost = self.hosts[flow.host].wire.condition.path_lost && flow.is_misled();
+        flow.hole.is_none() && !lost
+    }
+
+    /// The same, or it was so until so lately that no answer need be known yet.
+    pub(super) fn seems_mute(&self, host: usize, found: Time) -> bool {
+        let until = self.hosts[host].mute_until;
+        self.is_mute(host) || until.is_some_and(|until| until + BLUR >= found)
+    }
+
+    /// Before something changes that may have a mute host answer.
+    pub(super) fn note_mute(&mut self) {
+        for host in 0..self.hosts.len() {
+            if self.is_mute(host) {
+                self.hosts[host].mute_until = Some(self.now);
+            }
+        }
     }
 
     pub(super) fn must_be_closed_by(&self, host: usize) -> Time {

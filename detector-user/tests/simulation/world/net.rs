@@ -144,7 +144,9 @@ impl World {
         }
         let host = self.flows[flow].host;
         let told = self.hosts[host].report_established;
-        self.heard(host, Layer::Host, true);
+        // A connection that is closed at once is in no snapshot.
+        let lasts = self.flows[flow].work.kind != Kind::Dials;
+        self.heard(host, Layer::Host, told || lasts);
         let window = self.hosts[host].spec.window;
         let entry = &mut self.flows[flow];
         entry.life = self.hosts[host].life;

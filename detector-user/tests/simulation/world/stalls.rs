@@ -25,6 +25,9 @@ const RESTARTED: Duration = ms(2000);
 /// Another card has the address of a next hop: so long nothing is destroyed behind it.
 const CARD_SETTLES: Duration = ms(10_000);
 
+/// Segments that show that a path loses little.
+const WELL_KNOWN: u64 = 400;
+
 /// A flow that cannot but stall, and what of it is looked at next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stall {
@@ -73,10 +76,17 @@ impl World {
         let is_hit = match self.script.faults[fault].fault {
             Fault::FlowHole { .. } => flow.hole.is_some(),
             Fault::LargeLost { over, .. } => flow.work.size > over,
-            Fault::PathLost { .. } => flow.is_misled(),
+            Fault::PathLost { .. } => flow.is_misled() && self.is_well_known(flow.host),
             _ => false,
         };
         is_hit && flow.is_busy()
+    }
+
+    /// So much was sent to the host without a loss that what its bad path does to the daemon's own
+    /// connects does not pass for loss, which asks for more retransmissions.
+    fn is_well_known(&self, host: usize) -> bool {
+        let flows = self.flows.iter().filter(|flow| flow.host == host);
+        flows.map(|flow| flow.sender.end).sum::<u64>() >= WELL_KNOWN
     }
 
     pub(super) fn check_stall(&mut self, mut stall: Stall) {
@@ -249,7 +259,8 @@ impl World {
         let heard = since(self.checks.last_answer(host));
         let asked = since(self.checks.asked_since(host));
         let own = self.own_link_down + self.own_switch_down > 0;
-        let is_cut = !self.hosts[host].is_reachable();
+        // Of one that was found dead before and is back by now, nothing can be heard.
+        let is_cut = !self.hosts[host].is_reachable() || self.checks.died_before_own(host, now);
         let what = format!("{name}: answered {heard:?} ago, asked for {asked:?}");
         let rule = if heard.is_some_and(|heard| heard + BLUR < settings.destroy_delay) {
             "nothing is destroyed before the destroy delay"

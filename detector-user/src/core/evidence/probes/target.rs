@@ -30,6 +30,8 @@ pub(in crate::core) struct Target {
     pub is_troubled: bool,
     /// Of a flow: it is stalled while its peer lives.
     pub is_stalled: bool,
+    /// Of a flow: its host was heard since, and on the flow nothing is answered.
+    pub is_contradicted: bool,
 }
 
 /// A flow that can be probed.
@@ -39,6 +41,7 @@ pub(in crate::core) struct FlowTarget {
     pub cookie: u64,
     pub is_troubled: bool,
     pub is_stalled: bool,
+    pub is_contradicted: bool,
 }
 
 impl FlowTarget {
@@ -60,6 +63,7 @@ impl Target {
             answered: 0,
             is_troubled: false,
             is_stalled: false,
+            is_contradicted: false,
         }
     }
 
@@ -78,7 +82,7 @@ impl Target {
             (_, None | Some((_, ProbeAnswer::Unreachable))) => false,
             (_, Some(_)) => true,
         };
-        is_known && self.may_answer()
+        is_known && self.may_answer() && !self.is_contradicted
     }
 
     /// Whether it is not known to leave probes unanswered.

@@ -63,6 +63,18 @@ fn a_second_stall_starts_anew() {
     assert_eq!(sent(&flow), [ms(1000), ms(1204)]);
 }
 
+/// It was made before the ACK that ended them.
+#[test]
+fn expiries_in_a_snapshot_that_an_answer_has_overtaken_are_none() {
+    let mut flow = first_read(ms(0), established(1, ms(0)));
+    (1..=6).for_each(|count| flow.rto(ms(200 << count), count));
+    flow.recovered(ms(12_801));
+    flow.read(ms(12_800), expired(1, 6, 12_800));
+    assert_eq!((flow.demand(), sent(&flow)), (None, vec![]));
+    flow.read(ms(12_900), expired(1, 1, 408));
+    assert_eq!(flow.demand(), Some(Reason::RtoUnanswered));
+}
+
 #[test]
 fn expiries_between_two_readings_are_dated_between_them() {
     let mut flow = first_read(ms(200), established(1, ms(0)));
