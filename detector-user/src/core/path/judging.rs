@@ -37,7 +37,7 @@ pub(super) struct Doubt {
     /// was isolated.
     excused: Time,
     /// Nobody was heard for half of the detection time: should somebody be now, it begins anew.
-    was_alone: bool,
+    were_others_silent: bool,
     /// Since when a last probe has been due before it is called Dead: snapshots that come back
     /// late must not find each probe too old.
     last_probe_due: Option<Time>,
@@ -55,7 +55,7 @@ impl Doubt {
             silence: None,
             since: None,
             excused: now,
-            was_alone: false,
+            were_others_silent: false,
             last_probe_due: None,
             heard_again: now,
             has_no_link: false,
@@ -118,11 +118,11 @@ impl Path {
         if let Some(silence) = self.doubt.silence {
             self.remember(at, &decision, &silence, context);
         } else {
-            self.doubt.was_alone = false;
+            self.doubt.were_others_silent = false;
             self.doubt.last_probe_due = None;
             self.failures.forget(at, settings.failure_window);
         }
-        let state = match decision.is_held {
+        let state = match decision.is_isolated {
             true => State::Isolated,
             false if self.is_too_early(at) => return Turn::None,
             false => State::from(verdict),
@@ -179,9 +179,10 @@ impl Path {
             Verdict::Dead => at,
             _ => silence.since,
         });
-        self.doubt.was_alone |= self.is_alone_half_way(at, silence, context.around());
+        self.doubt.were_others_silent |=
+            self.are_others_silent_half_way(at, silence, context.around());
         if decision.starts_over {
-            self.doubt.was_alone = false;
+            self.doubt.were_others_silent = false;
             self.doubt.last_probe_due = None;
             self.doubt.excused = at;
             self.probing.start_over(at);
@@ -190,7 +191,7 @@ impl Path {
             self.doubt.last_probe_due.get_or_insert(at);
             self.probing.soon(at);
         }
-        if decision.is_held && !self.doubt.has_no_link {
+        if decision.is_isolated && !self.doubt.has_no_link {
             context.isolation.witnesses.lose();
         }
     }
@@ -308,7 +309,7 @@ impl Path {
             has_connect: self.can_ask() && self.evidence.probes.has_connect(),
             last_probe: self.last_probe(at),
             isolated: silence.map_or(Isolated::No, |silence| self.isolated(at, &silence, around)),
-            was_isolated: self.session.state() == State::Isolated || self.doubt.was_alone,
+            was_isolated: self.session.state() == State::Isolated || self.doubt.were_others_silent,
             stuck: Stuck {
                 zero_window: self.evidence.flows().any(|flow| flow.is_zero_window()),
                 flows_stalled: freed || self.freeing.stalled_flows() > 0,
@@ -363,13 +364,13 @@ impl Path {
     fn isolated(&self, at: Time, silence: &Silence, around: Around<'_>) -> Isolated {
         match self.doubt.has_no_link {
             true => Isolated::NoLink,
-            false if self.is_alone(at, silence.since, around) => Isolated::NobodyHeard,
+            false if self.are_others_silent(at, silence.since, around) => Isolated::NobodyHeard,
             false => Isolated::No,
         }
     }
 
     /// Whether others are as silent.
-    pub(super) fn is_alone(&self, at: Time, since: Time, around: Around<'_>) -> bool {
+    pub(super) fn are_others_silent(&self, at: Time, since: Time, around: Around<'_>) -> bool {
         let idle = around.settings.idle_probe_interval;
         around
             .isolation
@@ -379,14 +380,14 @@ impl Path {
 
     /// The same before the detection time is over, once witnesses were probed, which a
     /// suspicion has done, and have had the time to answer.
-    fn is_alone_half_way(&self, at: Time, silence: &Silence, around: Around<'_>) -> bool {
+    fn are_others_silent_half_way(&self, at: Time, silence: &Silence, around: Around<'_>) -> bool {
         let wanted = around.settings.detection_time;
         let detection_time = self.evidence.history.detection_time(at, wanted);
         let suspected = self.verdict() == Verdict::Suspect
             && at.since(self.session.changed_at()) >= WITNESSES_ANSWER_WITHIN;
         suspected
             && at.since(silence.since) >= detection_time / 2
-            && self.is_alone(at, silence.since, around)
+            && self.are_others_silent(at, silence.since, around)
     }
 
     /// The silence as this snapshot shows it. One that goes on began when it was first seen

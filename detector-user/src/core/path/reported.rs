@@ -201,6 +201,6 @@ impl Path {
 
     /// Whether it may be this node itself that is cut off.
     fn may_be_isolated(&self, now: Time, since: Time, around: Around<'_>) -> bool {
-        self.is_isolated() || self.is_alone(now, since, around)
+        self.is_isolated() || self.are_others_silent(now, since, around)
     }
 }

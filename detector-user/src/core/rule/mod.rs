@@ -58,7 +58,7 @@ pub(super) struct Decision {
     pub verdict: Verdict,
     pub reason: Reason,
     /// It would be Dead, were it not that this node itself may be isolated.
-    pub is_held: bool,
+    pub is_isolated: bool,
     /// This node is no longer isolated: the silence is measured anew.
     pub starts_over: bool,
     /// A probe is due before more can be said.
@@ -84,7 +84,7 @@ pub(super) fn decide(facts: &Facts, settings: &Settings) -> Decision {
     let decided = |(verdict, reason)| Decision {
         verdict,
         reason,
-        is_held: false,
+        is_isolated: false,
         starts_over: false,
         probes: false,
         again_in: facts
@@ -94,7 +94,7 @@ pub(super) fn decide(facts: &Facts, settings: &Settings) -> Decision {
     };
     let decision = match facts.silence {
         Some(_) if is_long_enough && facts.isolated != Isolated::No => Decision {
-            is_held: true,
+            is_isolated: true,
             ..decided((Verdict::Suspect, Reason::Isolated))
         },
         Some(silence) if is_long_enough && facts.was_isolated => Decision {

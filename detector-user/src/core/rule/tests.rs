@@ -163,10 +163,10 @@ fn nothing_but_syns_must_be_silent_for_longer_where_the_link_is_not_silent() {
 #[test]
 fn isolation_holds_the_verdict_and_its_end_starts_the_silence_over() {
     let held = decided(&with(|facts| facts.isolated = Isolated::NobodyHeard));
-    assert!(held.is_held && !held.starts_over);
+    assert!(held.is_isolated && !held.starts_over);
     assert_eq!(held.reason, Reason::Isolated);
     let over = decided(&with(|facts| facts.was_isolated = true));
-    assert!(over.starts_over && !over.is_held);
+    assert!(over.starts_over && !over.is_isolated);
     assert_eq!(over.reason, Reason::RtoUnanswered);
 }
 
