@@ -49,7 +49,7 @@ impl Detector {
         let was_contested = self.isolation.cards.is_contested(addr, now);
         let is_believed = match event.outcome {
             ProbeOutcome::Answered(ProbeAnswer::Neighbour(card)) => {
-                self.isolation.card_answered(addr, card, event.at)
+                self.isolation.probe_answered(addr, card, event.at)
             }
             _ => true,
         };

@@ -40,6 +40,8 @@ struct Card {
     has_changed: bool,
     /// When another card answered last.
     contested: Option<Time>,
+    /// A probe was answered, by whatever card.
+    answers_probes: bool,
 }
 
 impl Cards {
@@ -66,6 +68,13 @@ impl Cards {
             card.contested = Some(at);
         }
         trusted == hardware
+    }
+
+    /// A probe of this address was answered.
+    pub(in crate::core) fn probe_answered(&mut self, addr: IpAddr) {
+        if let Some(card) = self.card(addr) {
+            card.answers_probes = true;
+        }
     }
 
     /// This host sends to this card from now on.
@@ -111,11 +120,11 @@ impl Cards {
         (lasts < settles).then_some(lasts)
     }
 
-    /// Whether a card answers for this next hop under which no TCP was ever heard: it may be
+    /// Whether a card answers probes of this next hop, and no TCP was ever heard by it: it may be
     /// another host's.
     pub(in crate::core) fn is_unproven(&self, next_hop: IpAddr) -> bool {
         let card = self.known.get(&next_hop);
-        card.is_some_and(|card| card.trusted.is_some() && !card.by_tcp)
+        card.is_some_and(|card| card.answers_probes && !card.by_tcp)
     }
 
     /// Whether the card that answers for this address answers for others, too: what it says
@@ -222,8 +231,9 @@ mod tests {
     fn a_card_that_answers_is_unproven_until_tcp_is_heard() {
         let mut cards = Cards::new(Bounds::new(4));
         cards.sends_to(addr(4), REAL, ms(0));
-        assert!(!cards.is_unproven(addr(4)), "it does not answer");
-        cards.answered(addr(4), REAL, ms(10));
+        cards.answered(addr(4), REAL, ms(0));
+        assert!(!cards.is_unproven(addr(4)), "the kernel's table is history");
+        cards.probe_answered(addr(4));
         assert!(cards.is_unproven(addr(4)));
         cards.heard_tcp(addr(4), ms(510));
         assert!(!cards.is_unproven(addr(4)));

@@ -68,8 +68,14 @@ impl Isolation {
         self.cards.heard_tcp(self.next_hop(addr), at);
     }
 
+    /// A card answered a probe of this address; says whether it is believed.
+    pub(super) fn probe_answered(&mut self, addr: IpAddr, card: HardwareAddress, at: Time) -> bool {
+        self.cards.probe_answered(addr);
+        self.card_answered(addr, card, at)
+    }
+
     /// A card answered for this address; says whether it is believed.
-    pub(super) fn card_answered(&mut self, addr: IpAddr, card: HardwareAddress, at: Time) -> bool {
+    fn card_answered(&mut self, addr: IpAddr, card: HardwareAddress, at: Time) -> bool {
         let is_believed = self.cards.answered(addr, card, at);
         if is_believed && !self.cards.is_shared(addr) && self.gateways.heard(addr, at) {
             self.witnesses.heard(Witness::gateway(addr, at));
