@@ -47,7 +47,7 @@ pub use self::{
     scene::{Scene, SceneOptions},
     starve::Starvation,
     trio::Trio,
-    watcher::{Observed, Watcher},
+    watcher::{Observed, Watcher, connect},
 };
 
 /// The port on which the lab's storage peers serve.

@@ -56,8 +56,8 @@ impl Drop for Watcher {
     }
 }
 
-/// Connects to the daemon's socket.
-pub(crate) async fn connect(socket: &Path) -> anyhow::Result<Channel> {
+/// A connection to the daemon whose socket this is.
+pub async fn connect(socket: &Path) -> anyhow::Result<Channel> {
     let path = socket.to_owned();
     let connector = tower::service_fn(move |_| {
         let path = path.clone();

@@ -2,7 +2,7 @@
 //!
 //! [`Config`] is the whole of it, with its defaults. [`keys`] is the table of keys: the
 //! file, the flags and `config show` are all read and written through it, so a key is
-//! defined once. [`load`] joins file and flags and reports every error together, each with
+//! defined once. [`load()`] joins file and flags and reports every error together, each with
 //! its place.
 
 mod error;

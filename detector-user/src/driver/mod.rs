@@ -12,7 +12,7 @@
 //! ```
 //!
 //! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, a change of
-//! the network namespaces, and [`Source::next`], which promises it. The loop never waits for anything else: what may
+//! the network namespaces, and [`Source::next`](crate::source::Source::next), which promises it. The loop never waits for anything else: what may
 //! block (dumps, lookups, slow clients) has a thread or task and a bounded queue of its own.
 //! So has a recording ([`Taped`] is the detector, with a copy of every input written down).
 
@@ -73,7 +73,7 @@ pub async fn run(
     let (requests, asked) = mpsc::channel(REQUEST_QUEUE);
     let (signal_sender, signals) = mpsc::channel(bounds.signals());
 
-    let (outlets, servers) = tasks::serve(&config, Box::new(printer), requests, &stopped).await?;
+    let (outlets, servers) = tasks::serve(&config, Box::new(printer), requests, &stopped)?;
     let (following, namespaces) = Following::start(&config.network_namespaces)
         .context("cannot look for network namespaces (network_namespaces)")?;
     let source = ActiveSource::open(&config, namespaces.clone())?;

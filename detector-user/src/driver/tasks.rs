@@ -1,12 +1,13 @@
 //! What runs beside the loop: the servers, and whatever finds the peers.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
+    runtime::Builder,
     sync::{mpsc, oneshot, watch},
-    task::{JoinHandle, JoinSet},
+    task::JoinHandle,
 };
 use tracing::warn;
 
@@ -31,21 +32,26 @@ use crate::{
 /// What the servers get to end; each cuts its open calls before.
 const SERVERS_END_WITHIN: Duration = Duration::from_millis(1500);
 
-/// The running servers.
-pub(super) struct Servers(JoinSet<()>);
+/// The running servers, on a thread of their own: what clients do delays no verdict.
+pub(super) struct Servers {
+    ended: oneshot::Receiver<()>,
+}
 
 impl Servers {
     /// Waits until they have ended, which they do once told to stop.
-    pub(super) async fn finish(mut self) {
-        let all = async { while self.0.join_next().await.is_some() {} };
-        if tokio::time::timeout(SERVERS_END_WITHIN, all).await.is_err() {
+    pub(super) async fn finish(self) {
+        // An error means that the thread has ended.
+        if tokio::time::timeout(SERVERS_END_WITHIN, self.ended)
+            .await
+            .is_err()
+        {
             warn!("open calls were cut");
         }
     }
 }
 
 /// Starts gRPC and metrics; both end when `stopped` turns true.
-pub(super) async fn serve(
+pub(super) fn serve(
     config: &Config,
     printer: Printer,
     requests: mpsc::Sender<Request>,
@@ -55,27 +61,38 @@ pub(super) async fn serve(
     let metrics = Metrics::new().context("cannot set up the metrics")?;
     metrics.set_build_info(env!("CARGO_PKG_VERSION"), OBJECT.is_some());
     let bound = crate::serve::bind(&config.socket, config.socket_group.as_deref())?;
-    let listener = match config.metrics {
-        Some(addr) => Some(http::bind(addr).await?),
-        None => None,
-    };
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the servers' runtime")?;
 
-    let mut servers = JoinSet::new();
     let grpc = grpc::serve(bound, board.clone(), requests, until(stopped.clone()));
-    servers.spawn(async move {
-        if let Err(error) = grpc.await {
+    let http = {
+        let (metrics, stopped) = (metrics.clone(), until(stopped.clone()));
+        let address = config.metrics;
+        async move {
+            if let Some(address) = address {
+                http::serve(address, metrics, stopped).await;
+            }
+        }
+    };
+    let both = async {
+        let (grpc, ()) = tokio::join!(grpc, http);
+        if let Err(error) = grpc {
             warn!(%error, "the gRPC server has ended");
         }
-    });
-    if let Some(listener) = listener {
-        let http = http::serve(listener, metrics.clone(), until(stopped.clone()));
-        servers.spawn(async move {
-            if let Err(error) = http.await {
-                warn!(%error, "the metrics server has ended");
-            }
-        });
-    }
-    Ok((Outlets::new(board, metrics, printer), Servers(servers)))
+    };
+    let (ending, ended) = oneshot::channel();
+    thread::Builder::new()
+        .name("serve".to_owned())
+        .spawn(move || {
+            runtime.block_on(both);
+            runtime.shutdown_background();
+            // The driver may wait no longer.
+            let _ = ending.send(());
+        })
+        .context("cannot start the servers' thread")?;
+    Ok((Outlets::new(board, metrics, printer), Servers { ended }))
 }
 
 /// Answers beside the loop: of thousands of sockets it takes milliseconds.

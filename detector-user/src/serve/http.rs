@@ -1,64 +1,144 @@
-//! Metrics over HTTP.
+//! Metrics over HTTP, to anybody who can reach the port: what one client does costs the others
+//! little, and the verdicts nothing.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use axum::{
-    Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing::get,
+    Router, body::Bytes, extract::State, http::header::CONTENT_TYPE, response::IntoResponse,
+    routing::get,
 };
-use thiserror::Error;
-use tokio::{net::TcpListener, sync::oneshot, time::sleep};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tracing::{info, warn};
 
 use super::Metrics;
 
 /// How long requests may take to end after the shutdown began; then they are cut.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// Why metrics cannot be served.
-#[derive(Debug, Error)]
-pub enum HttpError {
-    #[error(
-        "cannot listen on {address} for metrics: {source}; choose another address with --metrics"
-    )]
-    Bind {
-        address: SocketAddr,
-        source: io::Error,
-    },
-    #[error("serving metrics failed: {0}")]
-    Serve(#[source] io::Error),
-}
+/// Connections that are served at a time; more wait in the listener's queue.
+const CONNECTIONS: usize = 64;
 
-/// Takes the address that metrics are served on.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| HttpError::Bind { address, source })
-}
+/// A connection ends after this time, whatever its client does: each serves one request.
+const CONNECTION_LASTS: Duration = Duration::from_secs(10);
 
-/// Serves until `shutdown`, and returns within [`SHUTDOWN_GRACE`] of it.
-pub async fn serve(
-    listener: TcpListener,
-    metrics: Metrics,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), HttpError> {
-    let (stopping, stopped) = oneshot::channel();
-    let server = axum::serve(listener, router(metrics)).with_graceful_shutdown(async move {
-        shutdown.await;
-        // The receiver is gone only when the server is.
-        let _ = stopping.send(());
-    });
-    let cut = async {
-        if stopped.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        sleep(SHUTDOWN_GRACE).await;
-    };
+/// The headers of a request take no longer than this.
+const HEADERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// The headers of a request take no more memory than this.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// An address that another program has is tried again after this time.
+const BIND_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// After a connection that could not be accepted, for want of open files as a rule, the next is
+/// accepted after this time.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// A rendering is used again within this time.
+const RENDERING_LASTS: Duration = Duration::from_millis(200);
+
+/// Serves until `shutdown`, and returns within `SHUTDOWN_GRACE` of it. An address that cannot be
+/// had is tried again for ever.
+pub async fn serve(address: SocketAddr, metrics: Metrics, shutdown: impl Future<Output = ()>) {
+    let mut connections = JoinSet::new();
     tokio::select! {
-        served = server.into_future() => served.map_err(HttpError::Serve),
-        () = cut => Ok(()),
+        () = shutdown => {}
+        never = accept_all(address, metrics, &mut connections) => match never {},
+    }
+    let ended = async { while connections.join_next().await.is_some() {} };
+    // What is left is cut as the set is dropped.
+    let _ = timeout(SHUTDOWN_GRACE, ended).await;
+}
+
+async fn accept_all(
+    address: SocketAddr,
+    metrics: Metrics,
+    connections: &mut JoinSet<()>,
+) -> Infallible {
+    let listener = listen(address).await;
+    let router = router(metrics);
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let slot = Arc::clone(&slots).acquire_owned().await;
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let served = connection(stream, router.clone());
+                connections.spawn(async move {
+                    let _slot = slot;
+                    served.await;
+                });
+            }
+            Err(error) => {
+                warn!(%error, "a connection for metrics was not accepted");
+                sleep(ACCEPT_AGAIN_AFTER).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
     }
 }
 
+/// Takes the address that metrics are served on, as soon as it can be had.
+async fn listen(address: SocketAddr) -> TcpListener {
+    let mut was_refused = false;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                if was_refused {
+                    info!(%address, "metrics are served now");
+                }
+                return listener;
+            }
+            Err(error) if !was_refused => {
+                warn!("{}", cannot_listen(address, &error));
+                was_refused = true;
+            }
+            Err(_) => {}
+        }
+        sleep(BIND_AGAIN_AFTER).await;
+    }
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
+    format!(
+        "cannot listen on {address} for metrics: {error}; the daemon runs without them and tries \
+         again every {} s; choose another address with --metrics",
+        BIND_AGAIN_AFTER.as_secs()
+    )
+}
+
+async fn connection(stream: TcpStream, router: Router) {
+    let service = TowerToHyperService::new(router);
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    // Errors are the client's: it went away, or sent no HTTP.
+    let _ = timeout(CONNECTION_LASTS, served).await;
+}
+
 fn router(metrics: Metrics) -> Router {
+    let rendering = Rendering {
+        metrics,
+        last: Arc::default(),
+    };
     Router::new()
         .route(
             "/",
@@ -66,25 +146,61 @@ fn router(metrics: Metrics) -> Router {
         )
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(render))
-        .with_state(metrics)
+        .with_state(rendering)
 }
 
-async fn render(State(metrics): State<Metrics>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics.render())
+async fn render(State(rendering): State<Rendering>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], rendering.now())
+}
+
+/// The metrics as they were rendered last.
+#[derive(Clone)]
+struct Rendering {
+    metrics: Metrics,
+    last: Arc<Mutex<Option<(Instant, Bytes)>>>,
+}
+
+impl Rendering {
+    fn now(&self) -> Bytes {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, text)) = &*last
+            && at.elapsed() < RENDERING_LASTS
+        {
+            return text.clone();
+        }
+        let text = Bytes::from(self.metrics.render());
+        *last = Some((Instant::now(), text.clone()));
+        text
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpStream,
+        sync::oneshot,
     };
 
     use super::*;
 
+    async fn free_address() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap()
+    }
+
+    /// Connects as soon as somebody listens.
+    async fn connect(address: SocketAddr) -> TcpStream {
+        loop {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    }
+
     async fn fetch(address: SocketAddr, path: &str) -> String {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let mut stream = connect(address).await;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -93,12 +209,11 @@ mod tests {
 
     #[tokio::test]
     async fn metrics_are_served_until_the_shutdown() {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let address = free_address().await;
         let metrics = Metrics::new().unwrap();
         metrics.set_build_info("1.2.3", true);
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, metrics, async {
+        let server = tokio::spawn(serve(address, metrics, async {
             stopped.await.unwrap();
         }));
 
@@ -113,21 +228,85 @@ mod tests {
         assert!(fetch(address, "/x").await.starts_with("HTTP/1.1 404"));
 
         // A client that never asks does not hold the shutdown up.
-        let _idle = TcpStream::connect(address).await.unwrap();
+        let _idle = connect(address).await;
         stop.send(()).unwrap();
-        tokio::time::timeout(Duration::from_secs(15), server)
+        timeout(Duration::from_secs(15), server)
             .await
             .expect("it ends")
-            .unwrap()
             .unwrap();
     }
 
+    /// Idle connections and half-sent headers are ended, and then the others are served.
+    #[tokio::test(start_paused = true)]
+    async fn who_holds_every_connection_holds_them_for_seconds() {
+        let address = free_address().await;
+        let metrics = Metrics::new().unwrap();
+        let server = tokio::spawn(serve(address, metrics, std::future::pending()));
+        let mut held = Vec::new();
+        for n in 0..2 * CONNECTIONS {
+            let mut stream = connect(address).await;
+            if n % 2 == 0 {
+                stream.write_all(b"GET /metrics HT").await.unwrap();
+            }
+            held.push(stream);
+        }
+        assert!(fetch(address, "/healthz").await.ends_with("ok\n"));
+        server.abort();
+    }
+
     #[tokio::test]
-    async fn a_taken_address_names_the_flag() {
-        let taken = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    async fn headers_without_an_end_are_refused() {
+        let address = free_address().await;
+        let metrics = Metrics::new().unwrap();
+        let server = tokio::spawn(serve(address, metrics, std::future::pending()));
+        let mut stream = connect(address).await;
+        let endless = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(4 * MAX_HEADER_BYTES));
+        // The server may close before it has taken all.
+        let _ = stream.write_all(endless.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
+            "{answer}"
+        );
+        server.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_another_program_has_is_taken_once_it_is_free() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap();
-        let error = bind(address).await.unwrap_err().to_string();
-        assert!(error.contains("--metrics"), "{error}");
-        assert!(error.contains(&address.to_string()), "{error}");
+        let metrics = Metrics::new().unwrap();
+        let server = tokio::spawn(serve(address, metrics, std::future::pending()));
+        sleep(2 * BIND_AGAIN_AFTER).await;
+        drop(taken);
+        assert!(fetch(address, "/healthz").await.ends_with("ok\n"));
+        server.abort();
+    }
+
+    #[test]
+    fn a_taken_address_names_the_flag() {
+        let address = "127.0.0.1:9464".parse().unwrap();
+        let error = io::Error::from(io::ErrorKind::AddrInUse);
+        let text = cannot_listen(address, &error);
+        assert!(
+            text.contains("--metrics") && text.contains("127.0.0.1:9464"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_rendering_is_used_again() {
+        let metrics = Metrics::new().unwrap();
+        let rendering = Rendering {
+            metrics: metrics.clone(),
+            last: Arc::default(),
+        };
+        let first = rendering.now();
+        metrics.set_build_info("1.2.3", true);
+        assert_eq!(rendering.now(), first);
+        *rendering.last.lock().unwrap() = None;
+        assert_ne!(rendering.now(), first);
     }
 }

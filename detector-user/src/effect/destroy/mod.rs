@@ -10,7 +10,7 @@
 //!
 //! This cannot be taken back, so the thread looks for itself before each batch, and asks
 //! whether it is still wanted. Should any socket with a dead peer's addresses have heard
-//! something since, all that are left are spared ([`rule`]); of stalled ones, each that goes on
+//! something since, all that are left are spared (`rule`); of stalled ones, each that goes on
 //! is. A peer is one host, so a socket of it in any watched network namespace speaks for
 //! those in the others; each is destroyed in its own. A namespace that cannot be read keeps its
 //! sockets, and no others.

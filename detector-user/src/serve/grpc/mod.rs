@@ -1,6 +1,7 @@
 //! gRPC on the Unix socket: `detector.v1.Detector`, `grpc.health.v1.Health` and server
 //! reflection (v1 and v1alpha), so that stock tools work.
 
+mod clients;
 mod convert;
 mod correlations;
 mod health;
@@ -21,13 +22,13 @@ use tokio::{
     sync::{mpsc, watch},
     time::sleep,
 };
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::{Builder, Error as ReflectionError};
+use tower::limit::GlobalConcurrencyLimitLayer;
 
 pub use self::convert::{explanation, tuned_socket};
-use self::{health::HealthService, service::Service, stream::Streams};
+use self::{clients::accepted, health::HealthService, service::Service, stream::Streams};
 use super::{BoundSocket, Request};
 use crate::effect::board::Board;
 
@@ -35,6 +36,13 @@ use crate::effect::board::Board;
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
 /// The most calls that one connection may have open.
 const MAX_CALLS_PER_CONNECTION: u32 = 256;
+/// The most requests of one connection that are read and answered at a time; the others wait.
+const REQUESTS_PER_CONNECTION: usize = 4;
+/// The most requests of all connections that are read and answered at a time: what they may
+/// hold of memory while a client sends slowly.
+const REQUESTS: usize = 64;
+/// A request must have been sent, and answered, within this time. Streams go on.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// How long calls may take to end after the shutdown began; then they are cut.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
@@ -50,7 +58,7 @@ pub enum ServeError {
 }
 
 /// Serves until `shutdown`, then removes the socket's file, ends open streams, and returns
-/// within [`SHUTDOWN_GRACE`]. What only the core can answer goes to the driver as
+/// within `SHUTDOWN_GRACE`. What only the core can answer goes to the driver as
 /// `requests`.
 pub async fn serve(
     bound: BoundSocket,
@@ -77,8 +85,11 @@ pub async fn serve(
     };
     let server = Server::builder()
         .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
+        .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
+        .timeout(ANSWERED_WITHIN)
+        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), signal);
+        .serve_with_incoming_shutdown(accepted(listener), signal);
     tokio::select! {
         served = server => Ok(served?),
         () = cut => {

@@ -1,0 +1,179 @@
+//! The connections of clients: bounded in number, and shared between the processes.
+
+use std::{
+    collections::HashMap,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::stream::{Stream, unfold};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{
+        UnixListener, UnixStream,
+        unix::{UCred, pid_t},
+    },
+    time::sleep,
+};
+use tonic::transport::server::{Connected, UdsConnectInfo};
+use tracing::{debug, warn};
+
+/// Connections of all clients.
+const CONNECTIONS: usize = 256;
+
+/// Connections of one process.
+const CONNECTIONS_OF_ONE: usize = 16;
+
+/// After a connection that could not be accepted, for want of open files as a rule, the next is
+/// accepted after this time.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// How many connections each process has; 0 stands for a process of another pid namespace.
+#[derive(Clone, Debug, Default)]
+struct Shares(Arc<Mutex<HashMap<pid_t, usize>>>);
+
+impl Shares {
+    fn counts(&self) -> MutexGuard<'_, HashMap<pid_t, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more connection of this process, if its share and the whole allow it.
+    fn take(&self, pid: pid_t) -> Option<Share> {
+        let mut counts = self.counts();
+        if counts.values().sum::<usize>() >= CONNECTIONS {
+            return None;
+        }
+        let count = counts.entry(pid).or_default();
+        if *count >= CONNECTIONS_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(Share {
+            pid,
+            shares: self.clone(),
+        })
+    }
+}
+
+/// One connection's part of its process's share, until dropped.
+#[derive(Debug)]
+struct Share {
+    pid: pid_t,
+    shares: Shares,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut counts = self.shares.counts();
+        if let Some(count) = counts.get_mut(&self.pid) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.pid);
+            }
+        }
+    }
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: UnixStream,
+    _share: Share,
+}
+
+/// Accepts for ever. Connections beyond a share are closed at once.
+pub(super) fn accepted(listener: UnixListener) -> impl Stream<Item = io::Result<Connection>> {
+    unfold((listener, Shares::default()), async |(listener, shares)| {
+        loop {
+            let stream = accept(&listener).await;
+            let pid = stream.peer_cred().ok().as_ref().and_then(UCred::pid);
+            if let Some(share) = shares.take(pid.unwrap_or_default()) {
+                let connection = Connection {
+                    stream,
+                    _share: share,
+                };
+                return Some((Ok(connection), (listener, shares)));
+            }
+            debug!(pid, "a connection beyond its process's share was closed");
+        }
+    })
+}
+
+async fn accept(listener: &UnixListener) -> UnixStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                warn!(%error, "a client's connection was not accepted");
+                sleep(ACCEPT_AGAIN_AFTER).await;
+            }
+        }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = UdsConnectInfo;
+
+    fn connect_info(&self) -> UdsConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_takes_no_more_than_its_share() {
+        let shares = Shares::default();
+        let mut held: Vec<_> = (0..CONNECTIONS_OF_ONE).map(|_| shares.take(7)).collect();
+        assert!(held.iter().all(Option::is_some));
+        assert!(shares.take(7).is_none());
+        assert!(shares.take(8).is_some());
+        held.pop();
+        assert!(shares.take(7).is_some());
+        drop(held);
+        assert!(shares.counts().is_empty(), "nothing grows");
+    }
+
+    #[test]
+    fn all_processes_together_are_bounded() {
+        let shares = Shares::default();
+        let held: Vec<_> = (0..CONNECTIONS as pid_t)
+            .map(|pid| shares.take(pid))
+            .collect();
+        assert!(held.iter().all(Option::is_some));
+        assert!(shares.take(-1).is_none());
+    }
+}

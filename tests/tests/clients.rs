@@ -1,0 +1,198 @@
+//! What clients of the daemon do, in good faith or bad, delays no verdict and is bounded.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use detector_api::v1::{ExplainPeerRequest, WatchPeersRequest, detector_client::DetectorClient};
+use detector_tests::{Cut, METRICS, Scene, SceneOptions, testbed};
+use tokio::task::JoinSet;
+
+const LIMIT: Duration = Duration::from_secs(120);
+const PROMPT: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(15);
+
+/// What the daemon may take of memory whatever its clients do, well below the unit's limit.
+const RESIDENT_KIB: u64 = 200 * 1024;
+
+async fn scene() -> anyhow::Result<Scene> {
+    Scene::new(SceneOptions::default()).await
+}
+
+/// A cut is found while all of this goes on, and memory is bounded.
+async fn a_cut_is_found(scene: &Scene) -> anyhow::Result<()> {
+    let cut = scene.cut(2, Cut::PortDown)?;
+    let (_, after) = scene.open_after(cut, 2, PROMPT).await?;
+    let resident = resident_kib(scene)?;
+    println!("open after {after:?}, {resident} KiB resident");
+    ensure!(resident < RESIDENT_KIB, "{resident} KiB");
+    let heal = scene.heal(2)?;
+    scene.closed_after(heal, 2, SOON).await?;
+    Ok(())
+}
+
+fn resident_kib(scene: &Scene) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", scene.daemon.process().pid()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.context("VmRSS")?.parse()?)
+}
+
+/// Connections to the metrics port, from the daemon's host.
+fn connections(scene: &Scene, count: usize) -> anyhow::Result<Vec<TcpStream>> {
+    scene.lab.host(1).within(|| {
+        let connect = |_| Ok(TcpStream::connect(METRICS)?);
+        (0..count).map(connect).collect()
+    })?
+}
+
+/// The metrics, fetched by somebody else, as soon as the daemon comes to it.
+fn scrape(scene: &Scene) -> anyhow::Result<String> {
+    let mut stream = connections(scene, 1)?.remove(0);
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_watchers_that_never_read() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = scene().await?;
+        let _traffic = scene.traffic_to(2).await?;
+        let mut unread = Vec::new();
+        for _ in 0..8 {
+            let channel = detector_tests::connect(scene.daemon.socket()).await?;
+            for _ in 0..125 {
+                let mut client = DetectorClient::new(channel.clone());
+                unread.push(client.watch_peers(WatchPeersRequest::default()).await?);
+            }
+        }
+        ensure!(unread.len() == 1000);
+        a_cut_is_found(&scene).await?;
+        drop(unread);
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_clients_that_explain_in_a_loop() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = scene().await?;
+        let _traffic = scene.traffic_to(2).await?;
+        let mut loops = JoinSet::new();
+        for _ in 0..10 {
+            let channel = detector_tests::connect(scene.daemon.socket()).await?;
+            for _ in 0..20 {
+                let mut client = DetectorClient::new(channel.clone());
+                let peer = scene.lab.host(2).url();
+                loops.spawn(async move {
+                    loop {
+                        let request = ExplainPeerRequest { peer: peer.clone() };
+                        if client.explain_peer(request).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        }
+        a_cut_is_found(&scene).await?;
+        ensure!(
+            loops.len() == 200 && loops.try_join_next().is_none(),
+            "one has failed"
+        );
+        loops.shutdown().await;
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+/// More than the usual limit of open files, held by somebody without any privilege.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_to_the_metrics_port() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = scene().await?;
+        let _traffic = scene.traffic_to(2).await?;
+        let idle = connections(&scene, 1080)?;
+        a_cut_is_found(&scene).await?;
+        scene.daemon.peer(&scene.lab.host(2).url()).await?;
+        drop(idle);
+        let scraped = scrape(&scene)?;
+        ensure!(scraped.starts_with("HTTP/1.1 200"), "{scraped}");
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_are_never_finished() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = scene().await?;
+        let _traffic = scene.traffic_to(2).await?;
+        let endless = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(400_000));
+        let mut half_sent = connections(&scene, 1000)?;
+        for stream in &mut half_sent {
+            stream.set_nonblocking(true)?;
+            // As much as the sockets take; the daemon may have hung up.
+            let _ = stream.write(endless.as_bytes());
+        }
+        a_cut_is_found(&scene).await?;
+        drop(half_sent);
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scraper_every_100_ms() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = scene().await?;
+        let _traffic = scene.traffic_to(2).await?;
+        let scraper = async {
+            let mut every = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                every.tick().await;
+                if let Err(error) = tokio::task::block_in_place(|| scrape(&scene)) {
+                    return error;
+                }
+            }
+        };
+        tokio::select! {
+            error = scraper => return Err(error),
+            found = a_cut_is_found(&scene) => found?,
+        }
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+/// Another program has the port: the daemon does its work, and serves them once it is free.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_metrics_port_that_is_taken_stops_nothing() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let lab = detector_tests::Lab::new(2)?;
+        let taken = lab
+            .host(1)
+            .within(|| std::net::TcpListener::bind(METRICS))??;
+        let _server = detector_tests::Traffic::grpc_server(lab.host(2)).await?;
+        let options = detector_tests::DaemonOptions::default().peer(lab.host(2).url());
+        let daemon = detector_tests::Daemon::start(lab.host(1), &options).await?;
+        drop(taken);
+        let served = daemon.process().stderr().find(SOON, |line| {
+            line.contains("metrics are served now").then_some(())
+        });
+        ensure!(
+            served.await.is_some(),
+            "{}",
+            daemon.process().stderr_tail(20)
+        );
+        daemon.stop().await
+    })
+    .await
+}
