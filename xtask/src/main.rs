@@ -1,7 +1,7 @@
 //! Sets up, builds, runs and tests the project: the same commands that CI runs.
 //!
 //! [`facts`] looks at the machine, [`plan`] decides purely from what it saw, [`setup`]
-//! carries the plan out; [`commands`] and [`test`] are what a person types.
+//! carries the plan out; [`commands`] and [`mod@test`] are what a person types.
 
 use std::process::ExitCode;
 

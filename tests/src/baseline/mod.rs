@@ -4,9 +4,9 @@
 //! | method | what it does | where |
 //! |---|---|---|
 //! | RustFS's settings | a gRPC client with HTTP/2 PINGs | [`crate::peer::GrpcClient`] |
-//! | `TCP_USER_TIMEOUT` | uploads on a socket that gives up after 5 s | [`user_timeout`] |
-//! | phi accrual | heartbeats of 1 s, echoed by the peer, over UDP | [`phi`] |
-//! | retransmit counter | 4 retransmissions within 2 s, on the flows the detector has | [`retransmits`] |
+//! | `TCP_USER_TIMEOUT` | uploads on a socket that gives up after 5 s | `user_timeout` |
+//! | phi accrual | heartbeats of 1 s, echoed by the peer, over UDP | `phi` |
+//! | retransmit counter | 4 retransmissions within 2 s, on the flows the detector has | `retransmits` |
 
 mod phi;
 mod retransmits;

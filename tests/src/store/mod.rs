@@ -6,8 +6,8 @@
 //!                             put, get, quorum, set                           └── node 4
 //! ```
 //!
-//! It is built twice from this code: [`wires`] is the seam, [`today`] what RustFS does,
-//! [`detected`] the same with `detector-api`. Which one a node is, one run-time option says.
+//! It is built twice from this code: `wires` is the seam, `today` what RustFS does,
+//! `detected` the same with `detector-api`. Which one a node is, one run-time option says.
 
 mod client;
 mod cluster;
