@@ -2,7 +2,7 @@
 //!
 //! A row is one [`Fault`], made over and over. [`programs`] run as it begins: their blocked calls
 //! must return, and what the fault is not about must go on. The time-outs of others are measured
-//! on the same faults, on calls of their own. [`table`] says what came of it.
+//! on the same faults, on calls of their own. [`table()`] says what came of it.
 
 mod fault;
 mod programs;
