@@ -32,6 +32,10 @@ const WITNESS_INTERVAL: Duration = ms(2000);
 /// What is owed all the time is no reason to wait.
 const GRAY_MARGIN: Duration = ms(300);
 
+/// Who has no connection is a witness by connects alone, which are few and far between: by then
+/// they have shown that this node is not cut off, and the silence was measured anew.
+const CONNECTS_WITNESS_WITHIN: Duration = ms(3000);
+
 /// What the rule may take on a clean path beside the detection time: from the cut to the first
 /// demand or idle probe, and from the end of the detection time to the socket snapshot that decides.
 const MARGIN: Duration = ms(450);
@@ -135,6 +139,11 @@ impl World {
         if excused || (!self.checks.found_dead(host) && !self.has_witness(host, since)) {
             return;
         }
+        let late = since + CONNECTS_WITNESS_WITHIN;
+        if !self.checks.found_dead(host) && self.now < late && !self.has_lasting_witness(host) {
+            self.queue.push(late, Event::CheckDead { host, cut, clean });
+            return;
+        }
         let name = self.hosts[host].name.clone();
         let foreign = self.hosts[host].proxied > 0 && !self.hosts[host].card_answers();
         let contested = self.states[host].as_ref().is_some_and(|s| s.contested);
@@ -160,6 +169,17 @@ impl World {
                 && self.hosts[other].is_reachable()
                 && !self.checks.was_cut_since(other, since - ms(5000))
         })
+    }
+
+    /// The same by a connection, or by a gateway.
+    fn has_lasting_witness(&self, host: usize) -> bool {
+        let gateway = self.script.gateway && self.gateway_down + self.gateway_usurped == 0;
+        let mut flows = self.flows.iter();
+        let is_lasting = |flow: &Flow| {
+            let open = flow.work.kind != Kind::Dials && flow.sender.phase == Phase::Open;
+            flow.host != host && open && self.hosts[flow.host].is_reachable()
+        };
+        gateway || flows.any(is_lasting)
     }
 
     /// This node's switch is dead, or was just now, and nobody else could have shown it: no
