@@ -69,6 +69,11 @@ impl Evidence {
         })
     }
 
+    /// Whether the retransmissions of any flow go unanswered.
+    pub(in crate::core) fn has_stuck_flow(&self) -> bool {
+        self.watched_flows().any(TrackedFlow::is_stuck)
+    }
+
     /// When the first flow that is stuck will be a stalled one, should it stay so.
     pub(in crate::core) fn next_stall(&self, now: Time, from: Time) -> Option<Time> {
         self.watched_flows()

@@ -45,8 +45,8 @@ const WITNESS_CONNECTS_EVERY: Duration = Duration::from_millis(250);
 /// For so long after a flow was reset the others are probed.
 const AFTER_RESET: Duration = Duration::from_secs(2);
 
-/// A peer with stalled flows is probed this often at least.
-const BESIDE_STALLED: Duration = Duration::from_secs(1);
+/// A peer with flows that are stuck is probed this often at least.
+const BESIDE_STUCK: Duration = Duration::from_secs(1);
 
 /// The state of a path's probes.
 #[derive(Debug)]
@@ -350,10 +350,11 @@ impl Path {
     /// When the next idle probe is due; `None` where there is none to send.
     fn next_idle(&mut self, now: Time, around: Around<'_>) -> Option<Time> {
         let settings = around.settings;
-        let interval = match self.freeing.stalled().is_empty() {
-            true => settings.idle_probe_interval,
+        let interval = match (self.evidence.has_stuck_flow(), settings.idle_probe_interval) {
+            (false, interval) => interval,
             // Whether it lives beside them is to be known all the time.
-            false => settings.idle_probe_interval.min(BESIDE_STALLED),
+            (true, Duration::ZERO) => BESIDE_STUCK,
+            (true, interval) => interval.min(BESIDE_STUCK),
         };
         let lately = self
             .evidence
@@ -390,8 +391,15 @@ impl Path {
     /// After a snapshot: whether the sockets are read before the next probe.
     pub(super) fn notice_traffic(&mut self, at: Time, settings: &crate::core::Settings) {
         let interval = settings.idle_probe_interval;
-        let segment = self.evidence.heard_on_flows();
+        // Beside a stuck flow not any segment will do: its host must have acknowledged something.
+        let segment = match self.evidence.has_stuck_flow() {
+            true => self.evidence.heard.on(Layer::Host),
+            false => self.evidence.heard_on_flows(),
+        };
         self.probing.was_busy = segment.is_some_and(|heard| at.since(heard) < interval);
+        if self.evidence.has_stuck_flow() {
+            self.probing.rhythm.wake(at + BESIDE_STUCK);
+        }
         if self.evidence.is_connected() && !interval.is_zero() {
             self.probing.rhythm.wake(at + interval);
         }
