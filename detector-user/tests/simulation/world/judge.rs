@@ -32,8 +32,8 @@ const WITNESS_INTERVAL: Duration = ms(2000);
 /// What is owed all the time is no reason to wait.
 const GRAY_MARGIN: Duration = ms(300);
 
-/// Who has no connection is a witness by connects alone, which are few and far between: by then
-/// they have shown that this node is not cut off, and the silence was measured anew.
+/// Who has no connection is a witness by connects alone, and a gateway by ARP, which are few and
+/// far between: by then they have shown that this node is not cut off, and the silence was measured anew.
 const CONNECTS_WITNESS_WITHIN: Duration = ms(3000);
 
 /// What the rule may take on a clean path beside the detection time: from the cut to the first
@@ -171,15 +171,14 @@ impl World {
         })
     }
 
-    /// The same by a connection, or by a gateway.
+    /// The same by a connection.
     fn has_lasting_witness(&self, host: usize) -> bool {
-        let gateway = self.script.gateway && self.gateway_down + self.gateway_usurped == 0;
         let mut flows = self.flows.iter();
         let is_lasting = |flow: &Flow| {
             let open = flow.work.kind != Kind::Dials && flow.sender.phase == Phase::Open;
             flow.host != host && open && self.hosts[flow.host].is_reachable()
         };
-        gateway || flows.any(is_lasting)
+        flows.any(is_lasting)
     }
 
     /// This node's switch is dead, or was just now, and nobody else could have shown it: no
