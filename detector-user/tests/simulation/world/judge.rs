@@ -95,7 +95,9 @@ impl World {
     fn margin(&self, host: usize, most: Duration) -> Duration {
         let is_owing = |flow: &Flow| {
             let upload = matches!(flow.work.kind, Kind::Upload { .. });
-            flow.host == host && upload && flow.is_busy() && flow.work.every <= ms(50)
+            // One that has backed off in an earlier outage sends nothing for long.
+            let flows = flow.is_busy() && flow.sender.is_flowing(self.now);
+            flow.host == host && upload && flows && flow.work.every <= ms(50)
         };
         if self.hosts[host].is_gray() && self.flows.iter().any(is_owing) {
             return GRAY_MARGIN;
