@@ -34,7 +34,7 @@ const GRAY_MARGIN: Duration = ms(300);
 
 /// Who has no connection is a witness by connects alone, and a gateway by ARP, which are few and
 /// far between: by then they have shown that this node is not cut off, and the silence was measured anew.
-const CONNECTS_WITNESS_WITHIN: Duration = ms(3000);
+const CONNECTS_WITNESS_WITHIN: Duration = BAD_PAST;
 
 /// What the rule may take on a clean path beside the detection time: from the cut to the first
 /// demand or idle probe, and from the end of the detection time to the socket snapshot that decides.
@@ -173,12 +173,14 @@ impl World {
         })
     }
 
-    /// The same by a connection.
+    /// The same by a connection on a path that loses nothing.
     fn has_lasting_witness(&self, host: usize) -> bool {
         let mut flows = self.flows.iter();
         let is_lasting = |flow: &Flow| {
             let open = flow.work.kind != Kind::Dials && flow.sender.phase == Phase::Open;
-            flow.host != host && open && self.hosts[flow.host].is_reachable()
+            let witness = &self.hosts[flow.host];
+            let clear = witness.wire.condition.is_clear() && witness.is_reachable();
+            flow.host != host && open && clear && self.passes(flow)
         };
         flows.any(is_lasting)
     }
