@@ -61,7 +61,7 @@ impl Evidence {
         let is_stalled = flow.reading.rto_count >= required
             && now.since(since) >= STALLED_AFTER
             && self.heard.surely() > Some((since + STALLED_AFTER / 2).max(now - HEARD_LATELY));
-        is_stalled.then(|| Stalled {
+        is_stalled.then_some(Stalled {
             flow: flow.reading.id,
             cookie: flow.reading.cookie,
             since,
