@@ -6,7 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
@@ -27,6 +27,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::Metrics;
+use crate::{clock, core::Time};
 
 /// How long requests may take to end after the shutdown began; then they are cut.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
@@ -157,19 +158,19 @@ async fn render(State(rendering): State<Rendering>) -> impl IntoResponse {
 #[derive(Clone)]
 struct Rendering {
     metrics: Metrics,
-    last: Arc<Mutex<Option<(Instant, Bytes)>>>,
+    last: Arc<Mutex<Option<(Time, Bytes)>>>,
 }
 
 impl Rendering {
     fn now(&self) -> Bytes {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, text)) = &*last
-            && at.elapsed() < RENDERING_LASTS
+            && clock::now().since(*at) < RENDERING_LASTS
         {
             return text.clone();
         }
         let text = Bytes::from(self.metrics.render());
-        *last = Some((Instant::now(), text.clone()));
+        *last = Some((clock::now(), text.clone()));
         text
     }
 }

@@ -135,9 +135,14 @@ impl Probes {
             .collect()
     }
 
-    /// The next flow in its turn.
+    /// The next flow in its turn, of those that may answer where there are any.
     pub(in crate::core) fn next_flow(&mut self) -> Option<ProbeTarget> {
-        let flows: Vec<_> = self.flows().map(|flow| flow.target).collect();
+        let is_first = |flow: &&Target| !flow.is_contradicted;
+        let first = self.flows().filter(is_first).map(|flow| flow.target);
+        let mut flows: Vec<_> = first.collect();
+        if flows.is_empty() {
+            flows = self.flows().map(|flow| flow.target).collect();
+        }
         in_turn(&mut self.turns.0, &flows)
     }
 

@@ -61,12 +61,17 @@ impl Evidence {
         let is_stalled = flow.reading.rto_count >= required
             && now.since(since) >= STALLED_AFTER
             && self.heard.surely() > Some((since + STALLED_AFTER / 2).max(now - HEARD_LATELY));
-        is_stalled.then(|| Stalled {
+        is_stalled.then_some(Stalled {
             flow: flow.reading.id,
             cookie: flow.reading.cookie,
             since,
             large_segments,
         })
+    }
+
+    /// Whether the retransmissions of any flow go unanswered.
+    pub(in crate::core) fn has_stuck_flow(&self) -> bool {
+        self.watched_flows().any(TrackedFlow::is_stuck)
     }
 
     /// When the first flow that is stuck will be a stalled one, should it stay so.

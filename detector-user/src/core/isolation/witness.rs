@@ -153,7 +153,7 @@ impl Witnesses {
     }
 
     /// Whether another host was probed and does not answer, although it could have.
-    fn does_another_not_answer(&self, host: Option<IpAddr>, now: Time) -> bool {
+    pub(in crate::core) fn does_another_not_answer(&self, host: Option<IpAddr>, now: Time) -> bool {
         let silent = |(asked, at): (&IpAddr, &Time)| {
             Some(*asked) != host && now.since(*at) >= WITNESSES_ANSWER_WITHIN
         };

@@ -181,6 +181,11 @@ impl Path {
         if pending.tried || !is_due || !is_open || !self.may_be_sure(at, context.around()) {
             return;
         }
+        let witnesses = &context.isolation.witnesses;
+        if witnesses.does_another_not_answer(Some(self.addr), at) {
+            // This node may be cut off by now, and the peer back.
+            return;
+        }
         if let Some(pending) = &mut self.freeing.pending {
             pending.tried = true;
         }

@@ -79,7 +79,8 @@ impl Path {
             ProbeAnswer::Reset | ProbeAnswer::Unreachable => Reason::ResetReceived,
         };
         self.probing.answered(event.target.is_connect());
-        if self.doubt.silence.is_some() || self.verdict() == Verdict::Unknown {
+        let is_open = self.doubt.silence.is_some() || self.evidence.has_stuck_flow();
+        if is_open || self.verdict() == Verdict::Unknown {
             self.snapshots.soon(now);
         }
         self.heard(now, reason, context)

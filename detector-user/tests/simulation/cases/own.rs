@@ -99,3 +99,20 @@ fn a_daemon_that_starts_as_its_link_comes_back_asks_first() {
         }
     }
 }
+
+/// It was found dead rightly, and is back when this node is cut off as well.
+#[test]
+fn a_dead_peers_sockets_are_kept_while_this_node_is_cut_off() {
+    let cut = Fault::Cut {
+        host: NEAR,
+        ways: Ways::Out,
+    };
+    for seed in 1..=20 {
+        let work = [Work::DOWNLOAD, Work::UPLOAD];
+        let mut script = with_work(&work, &[cut, Fault::OwnSwitch], ms(431));
+        script.gateway = false;
+        script.faults[1].at += ms(137);
+        script.faults[1].lasts = ms(1500);
+        holds(&Script { seed, ..script });
+    }
+}

@@ -61,3 +61,21 @@ fn what_was_heard_on_a_flow_that_is_seen_first_when_cut_counts_for_the_destroy_d
         ..fresh(works, cut, ms(633))
     });
 }
+
+/// What its host sends by itself says nothing of what is sent to it, whoever asks how seldom.
+#[test]
+fn a_stuck_flow_beside_one_that_only_receives_is_told() {
+    for nth in 0..2 {
+        for interval in [ms(0), ms(350), SECONDS(5)] {
+            let hole = Fault::FlowHole {
+                host: NEAR,
+                nth,
+                ways: Ways::Both,
+            };
+            let work = [Work::DOWNLOAD, Work::UPLOAD];
+            let mut script = with_work(&work, &[hole], SECONDS(10));
+            script.settings.idle_probe_interval = interval;
+            holds(&script);
+        }
+    }
+}

@@ -213,6 +213,7 @@ impl Checks {
         self.tick(now);
         self.stats.looks += 1;
         self.hosts[host].looks += 1;
+        self.hosts[host].looked_at = now;
         if self.hosts[host].looks > MOST_LOOKS {
             self.broken(
                 "looks are bounded",

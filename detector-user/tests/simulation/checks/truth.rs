@@ -40,6 +40,7 @@ pub(super) struct Truth {
     pub(super) dead_at: Option<Time>,
     pub(super) returned_at: Option<Time>,
     pub(super) looks: u32,
+    pub(super) looked_at: Time,
 }
 
 impl Truth {
@@ -55,6 +56,15 @@ impl Checks {
             heard.pop_front();
         }
         heard.push_back(at);
+    }
+
+    /// Its only connection is gone without a word: what it heard since the last snapshot is in none.
+    pub fn forget_since_look(&mut self, host: usize) {
+        let truth = &mut self.hosts[host];
+        let looked_at = truth.looked_at;
+        for heard in &mut truth.heard {
+            heard.retain(|at| *at <= looked_at);
+        }
     }
 
     pub fn own_trouble(&mut self, from: Time, until: Time) {

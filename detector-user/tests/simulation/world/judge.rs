@@ -32,6 +32,10 @@ const WITNESS_INTERVAL: Duration = ms(2000);
 /// What is owed all the time is no reason to wait.
 const GRAY_MARGIN: Duration = ms(300);
 
+/// Who has no connection is a witness by connects alone, and a gateway by ARP, which are few and
+/// far between: by then they have shown that this node is not cut off, and the silence was measured anew.
+const CONNECTS_WITNESS_WITHIN: Duration = BAD_PAST;
+
 /// What the rule may take on a clean path beside the detection time: from the cut to the first
 /// demand or idle probe, and from the end of the detection time to the socket snapshot that decides.
 const MARGIN: Duration = ms(450);
@@ -91,7 +95,9 @@ impl World {
     fn margin(&self, host: usize, most: Duration) -> Duration {
         let is_owing = |flow: &Flow| {
             let upload = matches!(flow.work.kind, Kind::Upload { .. });
-            flow.host == host && upload && flow.is_busy() && flow.work.every <= ms(50)
+            // One that has backed off in an earlier outage sends nothing for long.
+            let flows = flow.is_busy() && flow.sender.is_flowing(self.now);
+            flow.host == host && upload && flows && flow.work.every <= ms(50)
         };
         if self.hosts[host].is_gray() && self.flows.iter().any(is_owing) {
             return GRAY_MARGIN;
@@ -135,6 +141,11 @@ impl World {
         if excused || (!self.checks.found_dead(host) && !self.has_witness(host, since)) {
             return;
         }
+        let late = since + CONNECTS_WITNESS_WITHIN;
+        if !self.checks.found_dead(host) && self.now < late && !self.has_lasting_witness(host) {
+            self.queue.push(late, Event::CheckDead { host, cut, clean });
+            return;
+        }
         let name = self.hosts[host].name.clone();
         let foreign = self.hosts[host].proxied > 0 && !self.hosts[host].card_answers();
         let contested = self.states[host].as_ref().is_some_and(|s| s.contested);
@@ -160,6 +171,18 @@ impl World {
                 && self.hosts[other].is_reachable()
                 && !self.checks.was_cut_since(other, since - ms(5000))
         })
+    }
+
+    /// The same by a connection on a path that loses nothing.
+    fn has_lasting_witness(&self, host: usize) -> bool {
+        let mut flows = self.flows.iter();
+        let is_lasting = |flow: &Flow| {
+            let open = flow.work.kind != Kind::Dials && flow.sender.phase == Phase::Open;
+            let witness = &self.hosts[flow.host];
+            let clear = witness.wire.condition.is_clear() && witness.is_reachable();
+            flow.host != host && open && clear && self.passes(flow)
+        };
+        flows.any(is_lasting)
     }
 
     /// This node's switch is dead, or was just now, and nobody else could have shown it: no

@@ -196,6 +196,10 @@ impl World {
             Phase::Open | Phase::Closing => {
                 self.heard(host, Layer::Host, seen);
                 self.end(flow, ECONNRESET);
+                let is_open = |flow: &Flow| flow.host == host && flow.sender.phase == Phase::Open;
+                if !seen && !self.flows.iter().any(is_open) {
+                    self.checks.forget_since_look(host);
+                }
             }
             Phase::Closed => {}
         }

@@ -210,7 +210,8 @@ impl World {
         }
         let waits = |flow: &&crate::flow::Flow| {
             let open = matches!(flow.sender.phase, Phase::Open | Phase::Closing);
-            flow.host == host && open && flow.life != life
+            // What is lost on the way is answered by no reset.
+            flow.host == host && open && flow.life != life && flow.hole.is_none()
         };
         self.checks.stats.restarts += 1;
         if let Some(flow) = self.flows.iter().find(waits) {

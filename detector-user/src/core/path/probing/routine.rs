@@ -11,8 +11,8 @@ const SNAPSHOT_RETURNS: Duration = Duration::from_millis(10);
 /// A peer whose last connection was so long ago is not probed at the idle rate any more.
 const CONNECTED_LATELY: Duration = Duration::from_secs(10);
 
-/// A peer with stalled flows is probed this often at least.
-const BESIDE_STALLED: Duration = Duration::from_secs(1);
+/// A peer with flows that are stuck is probed this often at least.
+const BESIDE_STUCK: Duration = Duration::from_secs(1);
 
 impl Path {
     pub(super) fn routine_targets(&mut self, now: Time, around: Around<'_>) -> Vec<ProbeTarget> {
@@ -67,10 +67,11 @@ impl Path {
     /// When the next idle probe is due; `None` where there is none to send.
     fn next_idle(&mut self, now: Time, around: Around<'_>) -> Option<Time> {
         let settings = around.settings;
-        let interval = match self.freeing.stalled().is_empty() {
-            true => settings.idle_probe_interval,
-            // Whether it lives beside them is to be known all the time.
-            false => settings.idle_probe_interval.min(BESIDE_STALLED),
+        let interval = match (self.evidence.has_stuck_flow(), settings.idle_probe_interval) {
+            (false, interval) => interval,
+            // Whether the host lives beside them must be known all the time.
+            (true, Duration::ZERO) => BESIDE_STUCK,
+            (true, interval) => interval.min(BESIDE_STUCK),
         };
         let lately = self
             .evidence
@@ -111,8 +112,15 @@ impl Path {
         settings: &crate::core::Settings,
     ) {
         let interval = settings.idle_probe_interval;
-        let segment = self.evidence.heard_on_flows();
+        // Beside a stuck flow not any segment will do: its host must have acknowledged something.
+        let segment = match self.evidence.has_stuck_flow() {
+            true => self.evidence.heard.on(Layer::Host),
+            false => self.evidence.heard_on_flows(),
+        };
         self.probing.was_busy = segment.is_some_and(|heard| at.since(heard) < interval);
+        if self.evidence.has_stuck_flow() {
+            self.probing.rhythm.wake(at + BESIDE_STUCK);
+        }
         if self.evidence.is_connected() && !interval.is_zero() {
             self.probing.rhythm.wake(at + interval);
         }
