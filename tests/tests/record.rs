@@ -247,7 +247,10 @@ async fn a_daemon_goes_on_when_its_recording_is_at_its_limit() -> anyhow::Result
             "50ms",
         ];
         let scene = Scene::new(SceneOptions {
-            daemon: DaemonOptions::default().args(args),
+            // Each time that the sockets are read is a line.
+            daemon: DaemonOptions::default()
+                .args(args)
+                .config("idle_probe_interval = \"50ms\"\n"),
             ..SceneOptions::default()
         })
         .await?;

@@ -1,5 +1,8 @@
 //! Some flows, or some segments, are lost while the peer lives: told, and freed.
 
+use std::time::Duration;
+
+use anyhow::bail;
 use detector_api::v1::{PeerState, Reason, Verdict};
 use detector_tests::{
     DaemonOptions, Lab, Rules, Traffic, Trio, clock, testbed,
@@ -39,12 +42,27 @@ async fn one_flow_one_way() -> anyhow::Result<()> {
     .await
 }
 
+/// The flow is lost in both directions, with a request under way: a call that waits for a reply
+/// has nothing unanswered on this side.
+fn forgotten(lab: &Lab, port: u16) -> anyhow::Result<Rules> {
+    let _request = lab.lose_flow(1, port, false)?;
+    let filter = format!("sport = :{port}");
+    for _ in 0..500 {
+        let shown = lab.host(1).exec("ss", &["-tniH", &filter])?;
+        if shown.contains("unacked:") {
+            return lab.lose_flow(1, port, true);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    bail!("no request is under way on port {port}")
+}
+
 /// A firewall or load balancer has forgotten the flow, and drops it without a word.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forgotten_flow() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let trio = Trio::new().await?;
-        one_of_three_stalls(&trio, |lab, port| lab.lose_flow(1, port, true)).await?;
+        one_of_three_stalls(&trio, forgotten).await?;
         trio.scene.daemon.stop().await
     })
     .await
