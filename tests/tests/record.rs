@@ -237,15 +237,7 @@ async fn a_daemon_goes_on_when_its_recording_is_at_its_limit() -> anyhow::Result
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("h1.rec");
         let path = file.to_str().context("the temporary directory's name")?;
-        // Each time that the sockets are read is a line.
-        let args = [
-            "--record",
-            path,
-            "--record-limit",
-            "64KiB",
-            "--idle-probe-interval",
-            "50ms",
-        ];
+        let args = ["--record", path, "--record-limit", "64KiB"];
         let scene = Scene::new(SceneOptions {
             // Each time that the sockets are read is a line.
             daemon: DaemonOptions::default()
