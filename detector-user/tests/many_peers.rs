@@ -25,6 +25,8 @@ use detector_user::{
 const PEERS: usize = 5_000;
 /// Every so many is cut.
 const OF_WHICH_ONE: usize = 10;
+/// Each flow repeats one segment, which is answered: TCP is heard by way of each card.
+const HEARD_MS: u64 = 1_000;
 const CUT_MS: u64 = 2_000;
 const END_MS: u64 = 3_500;
 
@@ -249,17 +251,21 @@ impl World {
         for (after, kind) in UNANSWERED {
             self.run_until(ms(CUT_MS + after));
             for n in (0..PEERS).step_by(OF_WHICH_ONE) {
-                let reading = self.reading(n);
-                let event = FlowEvent {
-                    at: self.now,
-                    source: SourceKind::Ebpf,
-                    flow: reading.id,
-                    kind,
-                    reading: Some(reading),
-                };
-                self.detector.handle_signal(self.now, Signal::Flow(event));
+                self.flow_event(n, kind);
             }
         }
+    }
+
+    fn flow_event(&mut self, n: usize, kind: FlowEventKind) {
+        let reading = self.reading(n);
+        let event = FlowEvent {
+            at: self.now,
+            source: SourceKind::Ebpf,
+            flow: reading.id,
+            kind,
+            reading: Some(reading),
+        };
+        self.detector.handle_signal(self.now, Signal::Flow(event));
     }
 
     fn those(&self, are: impl Fn(&PeerState) -> bool) -> BTreeSet<PeerName> {
@@ -285,6 +291,10 @@ fn same(are: &str, found: &BTreeSet<PeerName>, expected: &BTreeSet<PeerName>) {
 async fn of_five_thousand_peers_exactly_the_tenth_that_was_cut_is_dead() {
     let mut world = World::new();
     let mut watch = world.board.watch("this-run", 0);
+    world.run_until(ms(HEARD_MS));
+    for n in 0..PEERS {
+        world.flow_event(n, FlowEventKind::Tlp);
+    }
     world.run_until(ms(CUT_MS));
     assert_eq!(world.those(|s| s.verdict == Verdict::Alive).len(), PEERS);
     assert_eq!(world.looked_at.len(), PEERS);
