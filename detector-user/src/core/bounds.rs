@@ -1,8 +1,8 @@
-//! Every bound that follows from how many peers there may be (`max_peers`), in one place.
+//! Every bound that follows from the number of peers (`max_peers`), in one place.
 //!
-//! Whatever is kept, queued or asked for each peer has room for all of them at once: the day on
-//! which every peer falls silent is the day on which none may be refused. What does not grow
-//! with the peers (a socket's name, a line of the log) is bounded where it is.
+//! Whatever is kept, queued or requested for each peer has room for all peers at once: when every
+//! peer falls silent together, no request may be dropped. Bounds that do not grow with the peers (a
+//! socket's name, a line of the log) stand beside the code that needs them.
 
 /// The most peers that may be configured.
 pub const MAX_PEERS: usize = 65_536;
@@ -10,25 +10,25 @@ pub const MAX_PEERS: usize = 65_536;
 /// The most addresses that one peer has: two families on several networks.
 pub const MAX_ADDRESSES: usize = 16;
 
-/// The most network namespaces that are watched beside the daemon's own: each is read with
+/// The most network namespaces that are watched besides the daemon's own: each of them is read for
 /// every socket snapshot.
 pub const MAX_NAMESPACES: usize = 16;
 
-/// The most gateways that are asked as witnesses: the next hops of one host, which do not grow
-/// with the peers behind them. Each is asked on its link every few seconds, for as long as the
-/// daemon runs.
+/// The most gateways that are probed as witnesses. They are the next hops of one host, and their
+/// number does not grow with the peers behind them. Each is probed on its link every few seconds
+/// for as long as the daemon runs.
 pub(super) const MAX_GATEWAYS: usize = 16;
 
-/// The most links whose neighbour probes are counted; by more of them no neighbour is probed.
+/// The most links whose neighbour probes are counted; on further links no neighbour is probed.
 pub(super) const MAX_LINKS: usize = 1024;
 
-/// A new namespace may be told before the one that it replaces is gone.
+/// A new namespace may be reported before the one that it replaces is gone.
 pub(super) const NAMESPACES_KEPT: usize = 2 * MAX_NAMESPACES;
 
-/// Queues are not shorter than this, however few the peers.
+/// The shortest queue, however few peers there are.
 const LEAST_QUEUE: usize = 256;
 
-/// The bounds of a daemon with this many peers at most.
+/// The bounds of a daemon with at most this many peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     max_peers: usize,
@@ -44,54 +44,55 @@ impl Bounds {
         Self { max_peers }
     }
 
-    /// The addresses of all peers: whose routes are asked for, and connects to which are
-    /// refused. A watched endpoint is an address with a port, and a peer has one port.
+    /// The most addresses of all peers together: their routes are requested, and connects to them
+    /// may be refused. It is also the number of watched endpoints, for a peer has one port.
     pub const fn addresses(self) -> usize {
         self.max_peers * MAX_ADDRESSES
     }
 
-    /// The same as the size of a map of the kernel's.
+    /// The most addresses, as the size of a BPF map.
     pub fn map_entries(self) -> u32 {
         u32::try_from(self.addresses()).unwrap_or(u32::MAX)
     }
 
-    /// The addresses that something is known of. Peers move, and the kernel goes on to tell of
-    /// an address for a while: four times as many.
+    /// The most addresses about which anything is remembered: four times as many, because peers
+    /// move and the kernel goes on reporting an old address for a while.
     pub(super) const fn known_addresses(self) -> usize {
         4 * self.addresses()
     }
 
-    /// Requests that wait for a thread: one for each address of each peer.
+    /// The most requests that wait for a thread: one for each address of each peer.
     pub const fn waiting(self) -> usize {
         self.addresses()
     }
 
-    /// Probes that wait to be sent, and that wait for their answers: a suspect is asked in four
-    /// ways (on the link, at its port, at a port beside it, on a flow).
+    /// The most probes that wait to be sent, and the most that wait for an answer: a Suspect peer
+    /// is probed in four ways (on the link, at its port, at a closed port, on a flow).
     pub const fn probes(self) -> usize {
         self.for_each_peer(4)
     }
 
-    /// Signals that wait for the loop before their senders do: of each peer its sockets, and
-    /// the answers to what it was asked on the link, at its port and beside it.
+    /// The most signals that wait for the driver loop before their senders have to wait: for each
+    /// peer a socket snapshot, and the answers to probes on the link, at its port and at a closed
+    /// port.
     pub const fn signals(self) -> usize {
         self.for_each_peer(4)
     }
 
-    /// Published changes that a watcher may lag behind: a peer that dies and is back is
+    /// The most published changes that a watcher may lag behind: a peer that dies and returns is
     /// Suspect, Dead, HalfOpen and Alive.
     pub const fn changes(self) -> usize {
         self.for_each_peer(4)
     }
 
-    /// A replay's own questions that a recorded answer may belong to: those of the last two
-    /// times that all were asked.
+    /// The most probes of a replay to which a recorded answer may belong: those of the last two
+    /// rounds in which all targets were probed.
     pub const fn replayed_probes(self) -> usize {
         2 * self.probes()
     }
 
-    /// Descriptors that the process may need: each connect that waits for its answer has one,
-    /// and connects get half of all.
+    /// The most file descriptors that the process may need: each connect that waits for its answer
+    /// has one, and connects get half of them all.
     pub const fn open_files(self) -> usize {
         2 * self.probes()
     }

@@ -1,4 +1,4 @@
-//! What a path needs beside its own evidence, and where it leaves what is to be done.
+//! What a path needs besides its own evidence, and where it puts the effects it requests.
 
 use std::{collections::BTreeMap, collections::VecDeque};
 
@@ -10,7 +10,7 @@ use super::{
     schedule::{Budget, Urgency},
 };
 
-/// Borrowed for one turn.
+/// The parts of the detector that a path may use while it handles one signal or time-out.
 #[derive(Debug)]
 pub(super) struct Context<'a> {
     pub settings: &'a Settings,
@@ -47,7 +47,7 @@ impl ProbeDesk {
         self.budget.take(now, urgency)
     }
 
-    /// A switch may shut a port that sends more ARP than this.
+    /// Applies the limit per link: a switch may shut down a port that sends too much ARP.
     fn take_neighbour(&mut self, now: Time, link: u32) -> bool {
         if self.neighbours.len() >= MAX_LINKS && !self.neighbours.contains_key(&link) {
             return false;
@@ -61,7 +61,7 @@ impl ProbeDesk {
     }
 }
 
-/// The part of it that is only looked at.
+/// The read-only part of [`Context`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Around<'a> {
     pub settings: &'a Settings,

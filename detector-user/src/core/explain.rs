@@ -1,3 +1,5 @@
+//! Why a verdict is what it is, as data: for `detector explain` and the API.
+
 use std::{net::IpAddr, time::Duration};
 
 use super::{
@@ -14,11 +16,11 @@ pub struct Explanation {
     pub flows: Vec<FlowLine>,
     /// Oldest first.
     pub events: Vec<EventLine>,
-    /// Whom the daemon can ask, and what came of it.
+    /// What the daemon can probe, and with what result.
     pub probes: Vec<ProbeLine>,
     /// How each address is reached.
     pub routes: Vec<RouteLine>,
-    /// Sockets destroyed since the peer was last found Dead; `None` when none were to be.
+    /// The result of the last teardown since the peer was last found Dead; `None` before the first.
     pub destroyed: Option<Destroyed>,
     /// One sentence for a person.
     pub summary: String,
@@ -40,7 +42,7 @@ pub struct ClauseLine {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ProbeLine {
     pub target: ProbeTarget,
-    /// Whether it is known to answer: only then does a missing answer count.
+    /// Whether the target is known to answer: only then does a missing answer count.
     pub known_to_answer: bool,
     pub sent: u64,
     pub answered: u64,
@@ -62,9 +64,9 @@ pub struct RouteLine {
 /// The numbers that the verdict compares.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SilenceLine {
-    /// Since anything was heard while a demand stood.
+    /// How long nothing was heard while a demand stood unanswered.
     pub duration: Duration,
-    /// What the silence must reach for Dead.
+    /// How long the silence must last for Dead.
     pub detection_time: Duration,
     pub unanswered_transmissions: u32,
     pub required_transmissions: u32,
@@ -89,7 +91,7 @@ pub struct EventLine {
     pub what: EventWhat,
 }
 
-/// What was seen, and of what.
+/// What was seen, and on what.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EventWhat {
     Flow(FlowEventKind, FlowId),
@@ -110,7 +112,7 @@ impl EventWhat {
         }
     }
 
-    /// What it was seen on: a flow, a probe's target, a link, an address, a call.
+    /// What the event was seen on: a flow, a probe's target, a link, an address, a call.
     pub fn subject(&self) -> String {
         match self {
             Self::Flow(_, flow) => flow.to_string(),
@@ -121,7 +123,7 @@ impl EventWhat {
     }
 }
 
-/// Everything about a peer and the ways to it.
+/// Explains a peer's state: its flows, probes, routes, recent events and clauses.
 pub(super) fn explanation(
     now: Time,
     state: PeerState,
@@ -129,7 +131,7 @@ pub(super) fn explanation(
     around: Around<'_>,
 ) -> Explanation {
     let flows: Vec<_> = paths.iter().flat_map(|path| path.flow_lines(now)).collect();
-    // Of several paths the one that is worst, whose silence is the longest.
+    // With several paths, the one with the longest silence is shown.
     let silence = paths
         .iter()
         .map(|path| path.silence_line(now, around))
@@ -183,7 +185,7 @@ fn summary(
     )
 }
 
-/// What stands unanswered.
+/// Describes what stands unanswered.
 fn demand(state: &PeerState, silence: &SilenceLine, flows: usize) -> String {
     let unanswered = format!(
         "{} transmissions unanswered ({} needed), silent for {} ({} needed)",
@@ -205,7 +207,7 @@ fn demand(state: &PeerState, silence: &SilenceLine, flows: usize) -> String {
     }
 }
 
-/// What to do where large segments are lost.
+/// Advice for the case that large segments are lost.
 fn advice(bytes: u32) -> String {
     format!(
         "; segments with {bytes} bytes of data are lost while those without data pass: compare \
@@ -213,7 +215,7 @@ fn advice(bytes: u32) -> String {
     )
 }
 
-/// To the millisecond, for reading.
+/// A duration in whole milliseconds, for people.
 fn rounded(duration: Duration) -> String {
     format!("{} ms", duration.as_millis())
 }

@@ -1,3 +1,5 @@
+//! One TCP flow, as a source reads it from the kernel.
+
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
@@ -54,12 +56,12 @@ pub struct FlowReading {
     /// Timer expiries since the last ACK (`icsk_retransmits`).
     pub rto_count: u32,
     pub backoff: u32,
-    /// Zero-window or keepalive probes unanswered.
+    /// Unanswered zero-window or keepalive probes of the kernel.
     pub probes_out: u32,
-    /// Segments sent and not acknowledged.
+    /// Segments sent and not yet acknowledged.
     pub unacked_segments: u32,
     pub unacked_bytes: u32,
-    /// The window that the peer has opened; 0 is a zero window.
+    /// The send window that the peer advertises; 0 is a zero window.
     pub send_window_bytes: u32,
     /// When a segment last arrived on this flow; `None` when none ever did.
     pub last_heard: Option<Time>,
@@ -68,7 +70,7 @@ pub struct FlowReading {
     /// The mean deviation of the round-trip time; zero where the source cannot read it.
     #[serde(default, with = "nanos", skip_serializing_if = "Duration::is_zero")]
     pub rtt_variance: Duration,
-    /// The retransmission timeout now in force, backed off.
+    /// The retransmission time-out now in force, with its back-off.
     #[serde(with = "nanos")]
     pub rto: Duration,
     /// Data segments sent over the flow's life, retransmissions included.
@@ -79,7 +81,7 @@ pub struct FlowReading {
     /// read it.
     #[serde(default)]
     pub bytes_acked: u64,
-    /// The most bytes of data in a segment to the peer; 0 where the source cannot read it.
+    /// The most bytes of data in one segment to the peer; 0 where the source cannot read it.
     #[serde(default)]
     pub mss: u32,
 }

@@ -1,8 +1,10 @@
+//! Hardware (MAC) addresses of network cards.
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// The hardware address of a network card (Ethernet), as ARP and NDP tell it.
+/// The hardware address of a network card (Ethernet), as ARP and NDP report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HardwareAddress(pub [u8; 6]);
 

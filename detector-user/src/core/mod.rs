@@ -1,7 +1,7 @@
 //! The detector itself, pure: it takes [`Signal`]s and the time, and returns [`Effect`]s.
 //!
-//! No tokio, no aya, no clock, no I/O, and nothing else of ours is imported here. The
-//! driver calls, in this order, for each turn of its loop:
+//! No tokio, no aya, no clock, no I/O; the core imports no other module of this project. The driver
+//! calls, in this order, for each turn of its loop:
 //!
 //! 1. [`Detector::handle_signal`] for each thing a source saw, or
 //!    [`Detector::handle_timeout`] when [`Detector::poll_timeout`] has passed;
@@ -13,11 +13,11 @@
 //! rule        decide(&Facts, &Settings) -> Decision: the verdict, without memory
 //! session     the state of a path: verdict, breaker, and the reason of each
 //! evidence    what is known of a path, by layer and flow
-//! isolation   whether it is this node itself that is cut off
+//! isolation   whether this node itself is cut off
 //! schedule    when to look, and when to probe
 //! path        one address of a peer: joins the above
 //! peer        the sum of its paths
-//! detector    all peers: signals in, effects out
+//! detector    all peers: takes signals, returns effects
 //! ```
 
 mod bounds;

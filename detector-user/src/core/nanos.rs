@@ -8,7 +8,7 @@ pub(super) fn serialize<S: Serializer>(
     duration: &Duration,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    // 584 years at most: what is longer is not told apart from that.
+    // At most 584 years: longer durations are written as that.
     serializer.serialize_u64(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
 }
 

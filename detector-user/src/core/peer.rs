@@ -1,4 +1,4 @@
-//! One peer: the sum of the ways to its addresses.
+//! One peer: the sum of the paths to its addresses.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -14,7 +14,7 @@ pub(super) struct Peer {
     pub addresses: BTreeSet<IpAddr>,
     revision: u64,
     generation: u64,
-    /// What was published last.
+    /// The verdict that was published last.
     verdict: Verdict,
     created_at: Time,
     changed_at: Time,
@@ -34,7 +34,7 @@ impl Peer {
         }
     }
 
-    /// The sum, as it is to be published now.
+    /// Sums the paths up for publication; counts a change of the verdict as a new generation.
     pub(super) fn publish(
         &mut self,
         now: Time,
@@ -125,7 +125,7 @@ impl Peer {
     }
 }
 
-/// The verdict of all paths: Dead only where all of them are; Degraded where one is, and
+/// The verdict over all paths: Dead only where all of them are Dead; Degraded where one is Dead and
 /// another lives.
 fn sum(paths: &[&Path]) -> (Verdict, Reason) {
     let known: Vec<&Session> = paths.iter().map(|path| path.session()).collect();
@@ -154,7 +154,7 @@ fn sum(paths: &[&Path]) -> (Verdict, Reason) {
     .unwrap_or((Verdict::Unknown, Reason::NoEvidence))
 }
 
-/// The breaker of all paths: open only where all of them are, closed where one is.
+/// The breaker over all paths: Open only where all of them are Open, Closed where one is Closed.
 fn breaker(paths: &[&Path]) -> (Breaker, Reason) {
     [Breaker::Closed, Breaker::HalfOpen, Breaker::Open]
         .into_iter()

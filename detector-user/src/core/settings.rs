@@ -1,3 +1,5 @@
+//! The settings that influence verdicts and their effects, with their defaults.
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +10,7 @@ use super::{Bounds, Mode, nanos};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Whether breakers are acted on.
+    /// Whether verdicts have effects (enforce) or are only published (observe).
     pub mode: Mode,
     /// The shortest silence, with demands unanswered, that makes a peer Dead.
     #[serde(with = "nanos")]
@@ -16,43 +18,43 @@ pub struct Settings {
     /// How long the silence must be before a dead peer's sockets are destroyed.
     #[serde(with = "nanos")]
     pub destroy_delay: Duration,
-    /// Whether they are destroyed at all.
+    /// Whether a dead peer's sockets and stalled flows are destroyed at all.
     pub destroy_sockets: bool,
-    /// How often a peer that has connections and was not heard from lately is probed; zero
-    /// probes none while nothing stands unanswered.
+    /// How often a peer that has connections and was not heard lately is probed. Zero: peers are
+    /// probed only while something stands unanswered.
     #[serde(with = "nanos")]
     pub idle_probe_interval: Duration,
-    /// By how much that interval varies at random, in percent of it, either way.
+    /// By how many percent that interval varies at random, up or down.
     pub idle_probe_jitter_percent: u32,
-    /// The most probes that are sent in a second, to all peers together.
+    /// The most probes per second, to all peers together.
     pub max_probes_per_second: u32,
     /// How long a breaker stays Open with no evidence either way before it is HalfOpen.
     #[serde(with = "nanos")]
     pub recovery_timeout: Duration,
-    /// How many trials a HalfOpen breaker admits at once.
+    /// How many trials a HalfOpen breaker admits at the same time.
     pub half_open_trials: u32,
     /// How long a trial is leased for; an unreturned lease counts as no evidence.
     #[serde(with = "nanos")]
     pub trial_lease: Duration,
-    /// So many reported failures in a row, with no answered call between them, make a peer slow
-    /// or, where the kernel has no evidence, open its breaker; zero does neither.
+    /// How many reported failures in a row, with no answered call between them, make a peer
+    /// Degraded or, where the kernel has no evidence, open its breaker. Zero disables both.
     #[serde(default = "failure_threshold")]
     pub failure_threshold: u32,
-    /// How far apart the first and the last of them may be; a peer is no longer slow when there
-    /// were none for this long.
+    /// The time within which these failures must lie. A peer that is Degraded because of them stops
+    /// being so after this time without a failure.
     #[serde(default = "failure_window", with = "nanos")]
     pub failure_window: Duration,
-    /// The most peers that are kept.
+    /// The most peers that are watched.
     pub max_peers: usize,
     /// The most flows that are kept for one peer.
     pub max_flows_per_peer: usize,
-    /// Whether neighbours are asked by ARP and neighbour discovery.
+    /// Whether neighbours are probed by ARP and neighbour discovery.
     #[serde(default = "yes")]
     pub neighbour_probes: bool,
-    /// The most such probes that are sent in a second on one link.
+    /// The most neighbour probes per second on one link.
     #[serde(default = "neighbour_probes_per_second")]
     pub neighbour_probes_per_second: u32,
-    /// Whether the closed port beside a peer's own is asked too.
+    /// Whether connect probes also go to a port of the peer that is normally closed (discard, 9).
     #[serde(default = "yes")]
     pub probe_closed_port: bool,
     /// How long a flow must be stalled before it is destroyed; zero destroys none.
@@ -97,7 +99,7 @@ impl Default for Settings {
     }
 }
 
-// Recordings of before there were reports, or layers, have no such settings.
+// Older recordings lack these settings: the defaults below are used for them.
 
 fn failure_threshold() -> u32 {
     3

@@ -1,3 +1,5 @@
+//! A peer's name, and what is published about a peer.
+
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
@@ -37,8 +39,8 @@ pub struct PeerState {
     /// What the breaker would be in enforce mode.
     pub would_be_breaker: Breaker,
     pub reason: Reason,
-    /// This node itself may be cut off: the verdict is held as it is, the breaker does not
-    /// open.
+    /// This node itself may be cut off: until that is over the peer does not become Dead and its
+    /// breaker does not open.
     pub isolated: bool,
     /// Rises by one with each change of the verdict.
     pub generation: u64,
@@ -49,13 +51,13 @@ pub struct PeerState {
     pub changed_at: Time,
     /// When anything was last heard from the peer, on any flow.
     pub last_heard: Option<Time>,
-    /// For a change to Dead: how long after the first unanswered demand it was made.
+    /// For Dead: the time from the first unanswered demand to the verdict.
     pub detection_latency: Option<Duration>,
-    /// The breaker is open, or half open, on the node's own reports: a hint for those who ask.
-    /// The kernel has no evidence, so that nothing is destroyed or refused for it.
+    /// The breaker is open, or half open, because of the node's own reports alone: a hint for
+    /// clients. The kernel has no evidence, so nothing is destroyed or refused.
     pub by_reports: bool,
-    /// Since when a Dead peer has been silent, or the calls to one whose breaker is open on
-    /// reports have failed; `None` for every other.
+    /// Since when a Dead peer has been silent; for other peers, since when the node's own calls to
+    /// it have failed. `None` when neither is the case.
     pub down_since: Option<Time>,
     /// The kernel's smoothed round-trip time and its mean deviation, of the flow that was heard
     /// last; `None` when no flow has measured them.
@@ -65,13 +67,13 @@ pub struct PeerState {
     pub health: Option<Health>,
     /// Why the breaker is what it is; `reason` is the verdict's.
     pub breaker_reason: Reason,
-    /// Flows whose own retransmissions go unanswered while the peer lives, and for how long the
-    /// oldest of them has been stalled.
+    /// How many flows are stalled (their own retransmissions go unanswered while the peer lives),
+    /// and how long the oldest of them has been.
     pub stalled_flows: u32,
     pub oldest_stall: Option<Duration>,
     /// Another host answers for one of the peer's addresses on the link.
     pub contested: bool,
-    /// Each address by itself; `verdict` is the sum.
+    /// The state of each address; `verdict` sums them up.
     pub paths: Vec<PathState>,
 }
 
@@ -87,7 +89,7 @@ pub struct PathState {
 }
 
 impl PeerState {
-    /// The same with another breaker.
+    /// The same state with another breaker.
     pub(super) fn with_breaker(self, breaker: Breaker) -> Self {
         Self {
             breaker: match self.mode {

@@ -1,38 +1,38 @@
-//! What is destroyed: one type from the rule to the kernel.
+//! Which sockets are destroyed: one type on the whole way from the core to the kernel.
 
 use std::net::IpAddr;
 
 use super::{FlowId, FlowReading, PeerName, Time};
 
-/// Sockets that are to be destroyed, each looked at once more before.
+/// Sockets that should be destroyed; each is read once more just before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Teardown {
     pub peer: PeerName,
     pub addr: IpAddr,
-    /// The generation of the peer's state that asked for it.
+    /// The generation of the path's verdict that requested the teardown.
     pub generation: u64,
     /// Each flow with the cookie of its socket.
     pub sockets: Vec<(FlowId, u64)>,
     pub spare: Spare,
 }
 
-/// What keeps a socket at the last look before it would be destroyed.
+/// What spares a socket when it is read for the last time before it would be destroyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spare {
-    /// Of a dead peer: that any socket of the peer heard something after this moment. It
-    /// keeps all of them.
+    /// For a dead peer: any socket of the peer has received something after this moment. That
+    /// spares all of its sockets.
     HeardSince(Time),
-    /// Of stalled flows, whose peer lives and whose keepalives may be answered: that this
-    /// socket goes on, or that the peer's program does not read.
+    /// For stalled flows, whose peer lives and may answer keepalives: this socket makes progress
+    /// again, or the peer's program does not read (zero window).
     Progressed,
-    /// Of a peer that hears nothing of what is sent to it while its own segments still arrive:
-    /// nothing, for a socket that has just heard something is no sign that it is heard.
+    /// Nothing spares the socket. For a peer that receives nothing while its own segments still
+    /// arrive: a socket that has just received something does not show that the peer receives.
     Nothing,
 }
 
 impl FlowReading {
-    /// Whether nothing that was sent awaits its acknowledgement in vain: all of it was
-    /// acknowledged, or some since the last time-out, or the peer's window is shut.
+    /// Whether the flow is not stalled: everything sent is acknowledged, or something was
+    /// acknowledged since the last retransmission time-out, or the peer's window is closed.
     pub const fn is_progressing(&self) -> bool {
         let in_flight = self.unacked_segments > 0 || self.unacked_bytes > 0;
         !in_flight || self.rto_count == 0 || self.send_window_bytes == 0

@@ -1,3 +1,5 @@
+//! The one clock of the core: monotonic nanoseconds.
+
 use std::{
     ops::{Add, Sub},
     time::Duration,
@@ -28,7 +30,7 @@ impl Time {
         Self(self.0 - self.0 % nanos(step).max(1))
     }
 
-    /// How long ago `earlier` was; zero when it lies ahead.
+    /// The time from `earlier` to this moment; zero when `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

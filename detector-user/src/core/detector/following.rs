@@ -1,10 +1,10 @@
-//! What follows from anything that is done to a path: publishing, new deadlines, witnesses.
+//! What follows from each change of a path: publishing, new deadlines, witnesses.
 
 use super::{Detector, Effect, PathKey};
 use crate::core::{PeerName, Time, context::Context, path::Path, session::Turn};
 
 impl Detector {
-    /// Does something to a path, then what follows from it.
+    /// Applies `act` to a path, then does what follows from it.
     pub(super) fn with_path(
         &mut self,
         now: Time,
@@ -40,8 +40,8 @@ impl Detector {
         debug_assert!(self.timeouts.len() == self.paths.len(), "{now:?}");
     }
 
-    /// Publishes what the peer has become before the effects from the `first` on: what a change
-    /// brings about comes after the change.
+    /// Publishes the peer's state ahead of the effects from index `first` on: a change is published
+    /// before its consequences.
     fn publish_before(&mut self, first: usize, now: Time, name: &PeerName) {
         self.publish(now, name);
         if matches!(self.effects.back(), Some(Effect::Publish(_)))
@@ -51,7 +51,7 @@ impl Detector {
         }
     }
 
-    /// Publishes what the peer has become.
+    /// Publishes the peer's state.
     pub(super) fn publish(&mut self, now: Time, name: &PeerName) {
         let Some(peer) = self.peers.get_mut(name) else {
             return;

@@ -1,11 +1,11 @@
-//! The state of all peers: takes signals in, and says what is to be done.
+//! The state of all peers: takes signals, returns effects.
 //!
 //! ```text
 //! detector    what goes in and out, and when
 //! signals     each signal to the paths that it concerns
 //! peers       which peers there are, and the paths to their addresses
-//! witnesses   who is probed so that it bears witness
-//! following   what follows from anything that is done to a path
+//! witnesses   which hosts are probed as witnesses
+//! following   what follows from each change of a path
 //! ```
 
 mod following;
@@ -29,31 +29,32 @@ use super::{
     session::Turn,
 };
 
-/// What the driver is to do.
+/// What the driver should do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Read all sockets with this address of the peer and hand them back as
-    /// [`Signal::SocketsRead`]. At most one is asked for an address of a peer at a time.
+    /// [`Signal::SocketsRead`]. At most one such request is pending for an address of a peer at a
+    /// time.
     ReadSockets { peer: PeerName, addr: IpAddr },
-    /// Send one probe and report with [`Signal::Probe`] that it was sent, or failed, and
-    /// then its answer, should it come within `give_up_after`.
+    /// Send one probe and report with [`Signal::Probe`] that it was sent, or failed, and then its
+    /// answer, if one comes within `give_up_after`.
     Probe {
         probe: ProbeId,
         target: ProbeTarget,
         give_up_after: Duration,
     },
-    /// Destroy these sockets, each only if a last look at it does not spare it, and report with
+    /// Destroy these sockets, except those that the last reading before spares, and report with
     /// [`Signal::SocketsDestroyed`].
     DestroySockets(Teardown),
-    /// The peer is back: of what is to be destroyed with this address, destroy no more.
+    /// The peer is back: destroy no more of its sockets with this address.
     CancelTeardown { peer: PeerName, addr: IpAddr },
-    /// The peer was heard, and nothing else of what is published changed.
+    /// The peer was heard; nothing else in the published state has changed.
     Heard { peer: PeerName, at: Time },
     /// Publish this change.
     Publish(PeerState),
     /// Publish that the peer is no longer watched.
     Retract { peer: PeerName, revision: u64 },
-    /// Ask the source to report finished handshakes with this address, or no longer to.
+    /// Ask the source to report finished handshakes with this address, or to stop doing so.
     ReportEstablished {
         peer: PeerName,
         addr: IpAddr,
@@ -103,7 +104,7 @@ impl Detector {
         }
     }
 
-    /// Takes in one thing that a source saw. What is about no known peer is ignored.
+    /// Takes in one thing that a source saw. A signal about an unknown peer is ignored.
     pub fn handle_signal(&mut self, now: Time, signal: Signal) {
         self.notice_pause(now);
         match signal {
@@ -144,7 +145,7 @@ impl Detector {
         }
     }
 
-    /// When [`Self::handle_timeout`] wants to be called next.
+    /// When [`Self::handle_timeout`] should be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
         let paths = self.timeouts.first().map(|(at, _)| *at);
         [paths, self.isolation.gateways.timeout()]
@@ -153,7 +154,7 @@ impl Detector {
             .min()
     }
 
-    /// To be called when [`Self::poll_timeout`] has passed; harmless at any other time.
+    /// Call this when [`Self::poll_timeout`] has passed; it is harmless at any other time.
     pub fn handle_timeout(&mut self, now: Time) {
         self.notice_pause(now);
         let gateways = self.isolation.gateways.take_due(now);
@@ -174,8 +175,7 @@ impl Detector {
         self.effects.pop_front()
     }
 
-    /// A call that comes later than it was asked for shows that this machine, or the loop,
-    /// stood still.
+    /// A call that comes later than requested shows that this machine, or the loop, was paused.
     fn notice_pause(&mut self, now: Time) {
         let due = self.poll_timeout();
         let detection_time = self.settings.detection_time;

@@ -46,8 +46,8 @@ impl Detector {
         }
     }
 
-    /// Makes paths to new addresses, and forgets those to addresses that are no longer the
-    /// peer's, with all that is known of them; says whether there were any.
+    /// Makes paths to new addresses, and forgets the paths to addresses that are no longer the
+    /// peer's, with all that is known of them. Returns whether the addresses changed.
     fn set_addresses(
         &mut self,
         now: Time,
@@ -119,7 +119,7 @@ impl Detector {
         addresses.map(key).collect()
     }
 
-    /// The paths to an address, of whatever peers.
+    /// The paths of all peers to an address.
     pub(super) fn paths_at(&self, addr: IpAddr) -> Vec<PathKey> {
         let names = self.by_address.get(&addr).into_iter().flatten();
         let key = |peer: &PeerName| PathKey {
@@ -189,7 +189,7 @@ impl Detector {
         finished
     }
 
-    /// Takes in an administrator's word about a peer; says whether it is watched.
+    /// Applies an administrator's command to a peer; returns whether the peer is watched.
     pub fn administer(&mut self, now: Time, peer: &PeerName, word: Administrator) -> bool {
         for key in self.paths_of(peer) {
             self.with_path(now, &key, |path, _| match path.administer(now, word) {

@@ -23,7 +23,7 @@ impl Detector {
         });
     }
 
-    /// What the node's own programs say of their operations.
+    /// Takes in the reports of the node's own programs.
     pub(super) fn reported(&mut self, now: Time, reports: &[OperationReport]) {
         for report in reports {
             let Some(peer) = &report.peer else { continue };
@@ -95,7 +95,7 @@ impl Detector {
         }
     }
 
-    /// A contest that has just begun is news of every peer that is reached by that card.
+    /// When an address has just become contested, publishes every peer that is reached through it.
     pub(super) fn publish_contest(&mut self, now: Time, addr: IpAddr, was_contested: bool) {
         if was_contested || !self.isolation.cards.is_contested(addr, now) {
             return;

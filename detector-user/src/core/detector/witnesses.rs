@@ -1,19 +1,18 @@
-//! Who is probed so that it bears witness: somebody is suspected, and it may be this node
-//! itself that is cut off.
+//! Which hosts are probed as witnesses: while a peer is suspected, this node itself may be cut off.
 
 use std::time::Duration;
 
 use super::Detector;
 use crate::core::{ProbeTarget, Time, isolation::Witness, path::Path, schedule::Urgency};
 
-/// While someone is suspected, witnesses are probed this often.
+/// How often witnesses are probed while a peer is suspected.
 const EVERY: Duration = Duration::from_millis(20);
 
-/// How many peers are probed to bear witness, beside the gateways.
+/// How many peers are probed as witnesses, besides the gateways.
 const AT_MOST: usize = 3;
 
 impl Detector {
-    /// Probes those who live, if that was not done just now.
+    /// Probes peers that are alive, unless that was done just now.
     pub(super) fn call_witnesses(&mut self, now: Time) {
         if self.witnesses_due > now {
             return;
@@ -66,7 +65,7 @@ impl Detector {
         }
     }
 
-    /// Those who are believed to live are witnesses, and no others.
+    /// Only peers that are not believed to be dead, and gateways that were heard, are witnesses.
     pub(super) fn recall_witnesses(&mut self) {
         let living = self
             .paths

@@ -3,10 +3,10 @@
 //! | layer | what proves it | it proves |
 //! |---|---|---|
 //! | link | an ARP or NDP answer | a card that answers |
-//! | received | any segment from the peer | the way from it to us |
-//! | host | what acknowledges something that we sent | both ways, and a running kernel |
+//! | received | any segment from the peer | the way from it to this node |
+//! | host | what acknowledges something that this node sent | both ways, and a running kernel |
 //!
-//! What is heard on one layer is heard on those below it, and says nothing of those above.
+//! What is heard on one layer is also heard on those below it, and says nothing about those above.
 
 use crate::core::{Time, evidence::tracked::HEARD_RESOLUTION};
 
@@ -21,16 +21,16 @@ pub(in crate::core) enum Layer {
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::core) struct Heard {
     link: Option<Time>,
-    /// The same of what a card answered, to the microsecond.
+    /// When a card last answered, to the microsecond.
     card: Option<Time>,
     received: Option<Time>,
     host: Option<Time>,
-    /// The same as `host`, of what is known to the microsecond.
+    /// Like `host`, but only from times that are known to the microsecond.
     host_exactly: Option<Time>,
 }
 
 impl Heard {
-    /// It was heard at `at`, by the kernel's coarse clock.
+    /// The peer was heard at `at`, a time of the kernel's coarse clock.
     pub(super) fn note(&mut self, layer: Layer, at: Time) {
         self.link = self.link.max(Some(at));
         if layer >= Layer::Received {
@@ -41,7 +41,7 @@ impl Heard {
         }
     }
 
-    /// The same, to the microsecond.
+    /// The peer was heard at `at`, a time known to the microsecond.
     pub(super) fn note_exactly(&mut self, layer: Layer, at: Time) {
         self.note(layer, at);
         if layer == Layer::Link {
@@ -52,7 +52,7 @@ impl Heard {
         }
     }
 
-    /// When it was last heard on this layer or above.
+    /// When the peer was last heard on this layer or above.
     pub(in crate::core) fn on(&self, layer: Layer) -> Option<Time> {
         match layer {
             Layer::Link => self.link,
@@ -61,13 +61,13 @@ impl Heard {
         }
     }
 
-    /// When its card, or one that is believed to be, last answered.
+    /// When a card that is believed to be the peer's last answered.
     pub(in crate::core) fn card(&self) -> Option<Time> {
         self.card
     }
 
-    /// Since when its host was surely not heard, or might just not have been: the time of a
-    /// segment is coarse.
+    /// The latest moment at or after which the host was certainly heard. The time of a segment is
+    /// coarse: its host may have been silent since up to [`HEARD_RESOLUTION`] earlier.
     pub(in crate::core) fn surely(&self) -> Option<Time> {
         let coarse = self.host.map(|heard| heard - HEARD_RESOLUTION);
         coarse.max(self.host_exactly)

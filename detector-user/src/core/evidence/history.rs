@@ -1,61 +1,62 @@
-//! What the path to a peer has shown so far, and how patient that makes us.
+//! What the path to a peer has shown so far, and how long a silence must last because of it.
 
 use std::time::Duration;
 
 use super::Spacing;
 use crate::core::Time;
 
-/// How fast old observations fade: half of the weight is gone after this time.
+/// The half-life of old observations.
 const HALF_LIFE: Duration = Duration::from_secs(30);
 
-/// The chance of calling a live peer dead that one decision may take.
+/// The accepted probability that one decision finds a live peer Dead because of loss.
 const FALSE_DEAD_PROBABILITY: f64 = 1e-6;
 
-/// The round-trip loss that is assumed of a path which never lost anything, where the peer
-/// can be asked: loss may start at any moment, and the first seconds of it must not look
-/// like a death. Three segments in ten lost each way; asking often costs little.
+/// The least round-trip loss that is assumed, where the peer can be probed at will: loss may start
+/// at any moment, and its first seconds must not look like a death. It means that three segments in
+/// ten are lost each way; the many probes that it requires cost little.
 const MIN_LOSS_ASKED: f64 = 0.5;
 
-/// The same where nothing but the flows' own retransmissions can be waited for.
+/// The same where the daemon can only wait for the flows' own retransmissions.
 const MIN_LOSS_UNASKED: f64 = 0.05;
 
-/// Transmissions closer to each other than this part of the detection time are lost together as
-/// likely as not, and count once.
+/// Transmissions that are closer together than the detection time divided by this are often lost
+/// together, and count as one moment.
 const MOMENTS_IN_DETECTION_TIME: u32 = 50;
 
-/// A peer that was not asked for longer than this part of the detection time may have been there.
+/// A peer may have been alive during a gap between probes that is longer than the detection time
+/// divided by this.
 const GAPS_IN_DETECTION_TIME: u32 = 12;
 
-/// However long the detection time, what is further apart than this is not lost together.
+/// However long the detection time, transmissions further apart than this are separate moments.
 const MOMENT_AT_MOST: Duration = Duration::from_millis(5);
 
-/// No path is believed to be worse than this; it bounds the transmissions asked for.
+/// The highest round-trip loss that is assumed; it bounds the number of transmissions required.
 const MAX_ROUND_TRIP_LOSS: f64 = 0.8;
 
-/// A flow seen for the first time tells of its whole life, but weighs no more than this.
+/// The most segments for which the lifetime totals of a newly seen flow count.
 const FIRST_SIGHT_SEGMENTS: f64 = 200.0;
 
-/// What is known weighs no more than so many segments: a path that turns bad sends little,
-/// and what it sent when it was good must not drown it.
+/// The most segments for which all that is known counts: a path that turns bad sends little, and
+/// what it sent while it was good must not hide that.
 const KEPT_SEGMENTS: f64 = 400.0;
 
-/// Nor does what was sent between two looks weigh more than this.
+/// The most segments for which the traffic between two snapshots counts.
 const ADDED_SEGMENTS: f64 = 200.0;
 
-/// What is assumed to have been sent without a loss before anything was seen, so that one
-/// loss among a handful of segments does not pass for a bad path.
+/// Segments that are assumed to have been sent without loss before anything was seen, so that one
+/// loss among a few segments does not look like a bad path.
 const PRIOR_SEGMENTS: f64 = 20.0;
 
-/// A silence must be longer than the worst one the peer recovered from by this factor.
+/// The detection time is at least the worst stall that recovered, times this factor.
 const WORST_STALL_FACTOR: f64 = 1.5;
 
-/// An answer to a probe is missing after this time at least.
+/// No answer to a probe counts as missing before this time.
 const MIN_ANSWER_GRACE: Duration = Duration::from_millis(5);
 
-/// Answers may take longer than the slowest one yet, by this factor.
+/// An answer may take this factor longer than the slowest one so far.
 const ANSWER_FACTOR: f64 = 2.0;
 
-/// The longest recovered stall that is learnt from; it bounds the detection time.
+/// Recovered stalls count for at most this length; it bounds the detection time.
 const MAX_LEARNT_STALL: Duration = Duration::from_secs(4);
 
 /// Loss and stalls seen on the way to one peer, fading with time.
@@ -64,7 +65,7 @@ pub(in crate::core) struct PathHistory {
     segments: f64,
     retransmitted: f64,
     worst_stall: Duration,
-    /// The longest that the answer to a probe took.
+    /// The longest time that an answer to a probe took.
     worst_answer: Duration,
     as_of: Time,
 }
@@ -80,24 +81,24 @@ impl PathHistory {
         }
     }
 
-    /// A flow seen for the first time, with the totals of its life.
+    /// Adds a flow that is seen for the first time, with its lifetime totals.
     pub(in crate::core) fn first_sight(&mut self, now: Time, segments: u64, retransmitted: u64) {
         let weight = (FIRST_SIGHT_SEGMENTS / (segments as f64).max(1.0)).min(1.0);
         self.add(now, segments as f64 * weight, retransmitted as f64 * weight);
     }
 
-    /// What a flow has sent since it was last looked at.
+    /// Adds what a flow has sent since the last snapshot.
     pub(in crate::core) fn progress(&mut self, now: Time, segments: u64, retransmitted: u64) {
         self.add(now, segments as f64, retransmitted as f64);
     }
 
-    /// A silence that looked bad and ended: the peer was alive all the while.
+    /// A suspicious silence ended: the peer was alive all the time.
     pub(in crate::core) fn stall_recovered(&mut self, now: Time, silence: Duration) {
         self.fade(now);
         self.worst_stall = self.worst_stall.max(silence.min(MAX_LEARNT_STALL));
     }
 
-    /// A probe was answered after this time.
+    /// A probe was answered after the time `after`.
     pub(in crate::core) fn answered(&mut self, now: Time, after: Duration) {
         self.add(now, 1.0, 0.0);
         self.worst_answer = self.worst_answer.max(after);
@@ -109,8 +110,8 @@ impl PathHistory {
         MIN_ANSWER_GRACE + worst.mul_f64(ANSWER_FACTOR)
     }
 
-    /// How transmissions count that lie close together or far apart, by the operator's
-    /// detection time and by whether the peer can be asked at will.
+    /// How transmissions count that are close together or far apart, given the path's detection
+    /// time and whether the peer can be probed at will.
     pub(in crate::core) fn spacing(detection_time: Duration, can_ask: bool) -> Spacing {
         Spacing {
             apart: (detection_time / MOMENTS_IN_DETECTION_TIME).min(MOMENT_AT_MOST),
@@ -122,28 +123,28 @@ impl PathHistory {
         }
     }
 
-    /// The share of what was sent that was lost, as if it had been seen so long ago.
+    /// The share of sent segments that was lost, with the counts faded by `factor`.
     fn loss(&self, factor: f64) -> f64 {
         let (retransmitted, segments) = (self.retransmitted * factor, self.segments * factor);
         (retransmitted / (segments + PRIOR_SEGMENTS)).min(1.0)
     }
 
-    /// The share of what was sent that was lost, of late.
+    /// The share of sent segments that was lost lately.
     pub(in crate::core) fn observed_loss(&self, now: Time) -> f64 {
         self.loss(self.fading(now))
     }
 
-    /// How many retransmissions of one flow must go unanswered before chance is no
-    /// explanation, if it may be wrong with this probability.
+    /// How many retransmissions of one flow must go unanswered until loss by chance is about as
+    /// unlikely as `wrong`.
     pub(in crate::core) fn required_retransmissions(&self, wrong: f64) -> u32 {
         (wrong.ln() / self.round_trip_loss(false).ln()).round() as u32
     }
 
-    /// Probability that a transmission or its answer is lost: what was seen, or what is
-    /// assumed at least, by whether the peer can be asked.
+    /// The probability that a transmission or its answer is lost: as observed, but at least what is
+    /// assumed where the peer can or cannot be probed.
     pub(in crate::core) fn round_trip_loss(&self, can_ask: bool) -> f64 {
-        // An ACK that is lost leaves no trace of its own, so both ways are taken to lose
-        // as much as the way we can see.
+        // A lost ACK leaves no trace, so both directions are assumed to lose as much as the one
+        // that can be observed.
         let one_way = self.loss(1.0);
         let least = if can_ask {
             MIN_LOSS_ASKED
@@ -153,12 +154,14 @@ impl PathHistory {
         (1.0 - (1.0 - one_way).powi(2)).clamp(least, MAX_ROUND_TRIP_LOSS)
     }
 
-    /// How many transmissions must go unanswered before chance is no explanation.
+    /// How many transmissions must go unanswered until loss by chance is no more likely than
+    /// [`FALSE_DEAD_PROBABILITY`].
     pub(in crate::core) fn required_transmissions(&self, can_ask: bool) -> u32 {
         (FALSE_DEAD_PROBABILITY.ln() / self.round_trip_loss(can_ask).ln()).ceil() as u32
     }
 
-    /// How long a silence must be, given the operator's `detection_time` and the peer's past.
+    /// The path's detection time: the operator's `detection_time`, or longer because of what the
+    /// path has shown before.
     pub(in crate::core) fn detection_time(&self, now: Time, detection_time: Duration) -> Duration {
         let worst = self.worst_stall.mul_f64(self.fading(now));
         detection_time

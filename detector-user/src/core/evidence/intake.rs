@@ -1,4 +1,4 @@
-//! Signals in: events, socket snapshots, probes.
+//! Takes in signals: events, socket snapshots, probes.
 
 use std::collections::btree_map::Entry;
 
@@ -14,12 +14,12 @@ use crate::core::{
 };
 
 impl Evidence {
-    /// Takes in what became of a probe; says whether it was answered. Whether a neighbour's
-    /// answer is believed is for others to say: it is not taken for a sign of life here.
+    /// Takes in what became of a probe; returns the answer, if it is one. A neighbour's answer is
+    /// not taken for a sign of life here: the caller decides whether it is believed.
     pub(in crate::core) fn probe(&mut self, event: &ProbeEvent) -> Option<ProbeAnswer> {
         let answered = self.probes.event(event)?;
-        // A connect to a dead peer waits in this host for the neighbour's address, and is
-        // answered late when the peer is back.
+        // Answers around a death teach nothing: a connect to a dead peer waits in this host for the
+        // neighbour's address, and is answered late when the peer is back.
         if let Some(after) = answered.after
             && event.at - after >= self.learn_from
         {
@@ -44,7 +44,7 @@ impl Evidence {
         }
     }
 
-    /// The kernel gave up asking for the neighbour's address.
+    /// The kernel gave up resolving the neighbour's address.
     pub(in crate::core) fn neighbour_failed(&mut self, at: Time) {
         self.neighbour_failed = Some(at);
     }
@@ -56,7 +56,8 @@ impl Evidence {
             source: event.source,
             what: EventWhat::Flow(event.kind, event.flow),
         });
-        // Probes of our own connect and fail, too, and are never sent again.
+        // The daemon's own connect probes also connect or fail, but their SYNs are never sent
+        // again.
         if let FlowEventKind::Established | FlowEventKind::SynRetransmit { .. } = event.kind {
             self.connected_at = self.connected_at.max(Some(event.at));
         }
@@ -74,15 +75,15 @@ impl Evidence {
         weight
     }
 
-    /// Takes in all flows with the peer's addresses, as they were at `at`.
+    /// Takes in all flows with the path's address, as they were at `at`.
     pub(in crate::core) fn read(
         &mut self,
         at: Time,
         source: SourceKind,
         mut readings: Vec<FlowReading>,
     ) {
-        // They may have been asked for under other addresses, and probes of our own are
-        // told by the prober.
+        // The snapshot may have been requested under an earlier address, and the probe source
+        // itself reports the daemon's own probes.
         readings.retain(|reading| {
             let remote = reading.id.remote;
             self.is_address(remote.ip()) && remote.port() != CLOSED_PORT
@@ -113,8 +114,8 @@ impl Evidence {
             self.flows.insert(id, flow);
         }
         for reading in left_out {
-            // Forgotten, but not gone, and it was heard: should it be kept again, it tells for
-            // itself.
+            // This flow is no longer tracked, but it still exists and was heard. Its unanswered
+            // transmissions are dropped: if it is tracked again, it shows them itself.
             let layer = match old.remove(&reading.id) {
                 Some(flow) if flow.is_same_connection(reading.cookie) => {
                     Layer::of_reading(&flow, &reading)
@@ -173,13 +174,13 @@ impl Evidence {
         }
     }
 
-    /// The peer was heard at `at`, to the microsecond.
+    /// The peer was heard at `at`, a time known to the microsecond.
     pub(in crate::core) fn heard_exactly(&mut self, layer: Layer, at: Time) {
         self.heard.note_exactly(layer, at);
         self.answered(layer, at);
     }
 
-    /// What was heard on a layer answers the demands on it and below.
+    /// What is heard on a layer answers the demands on that layer and below.
     fn answered(&mut self, layer: Layer, at: Time) {
         self.probes.heard(layer, at);
         self.neighbour_failed = self.neighbour_failed.filter(|failed| *failed > at);
@@ -188,11 +189,12 @@ impl Evidence {
         }
     }
 
-    /// Tells the path what flows have sent, if anything was received since it was told last:
-    /// what a dead peer does not answer is not loss.
+    /// Adds what the flows have sent to the path's history, if the host was heard since the last
+    /// time: what a dead peer does not answer is not loss.
     fn count_new_progress(&mut self, at: Time) {
         let heard = self.heard.on(Layer::Host);
-        // The same segment may look a little younger each time it is read.
+        // The kernel's coarse clock may make the same segment look a little younger at each
+        // reading.
         if heard > self.counted_at.map(|counted| counted + HEARD_RESOLUTION) {
             self.counted_at = heard;
             self.count_progress(at);
@@ -200,7 +202,8 @@ impl Evidence {
     }
 
     fn count_progress(&mut self, at: Time) {
-        // What a stuck flow sends again may be lost by its size, or on its own path alone.
+        // The retransmissions of a stuck flow may be lost because of their size, or only on that
+        // flow's way through the network.
         let moving = self.flows.values_mut();
         for flow in moving.filter(|flow| !flow.is_stuck()) {
             let total = flow.settled_totals();
@@ -219,8 +222,8 @@ impl Evidence {
 }
 
 impl Layer {
-    /// What the last segment that this reading shows proves, given what was known of the flow:
-    /// segments arrive, or they acknowledge something of ours, too.
+    /// What the last segment of a flow proves, given the flow's earlier state: that segments
+    /// arrive, or also that they acknowledge something.
     fn of_reading(known: &TrackedFlow, reading: &FlowReading) -> Self {
         match known.is_acknowledged_by(reading) {
             true => Self::Host,
@@ -228,7 +231,8 @@ impl Layer {
         }
     }
 
-    /// The same of a flow that is seen for the first time: all that was sent is acknowledged.
+    /// The same for a flow that is seen for the first time: it proves the host if everything sent
+    /// is acknowledged.
     fn of_first_sight(reading: &FlowReading) -> Self {
         match reading.mss == 0 || reading.unacked_segments == 0 {
             true => Self::Host,
@@ -236,7 +240,7 @@ impl Layer {
         }
     }
 
-    /// The same of a reading that lacks what has been acknowledged.
+    /// The same for the reading of an event, which lacks the count of acknowledged bytes.
     fn of_glimpse(reading: &FlowReading) -> Self {
         match reading.mss {
             0 if reading.segments_sent > 0 => Self::Host,

@@ -1,17 +1,16 @@
-//! What is kept about the way to one address of a peer: its flows, what they showed, and the
-//! silence they add up to.
+//! What is kept about one path: its flows, what they showed, and the silence that follows.
 //!
 //! ```text
-//! evidence   what is kept, and what it shows
-//! intake     signals in
+//! evidence   everything that is kept about a path
+//! intake     takes in signals
 //! heard      when the peer was last heard, by layer
-//! tracked    one flow, and the demand that may stand on it
+//! tracked    one flow, and the demand that may stand unanswered on it
 //! orphans    transmissions whose sockets are gone
-//! probes     the daemon's own probes: what can be probed, and what came of it
-//! history    loss and stalls of the path, and what they make us wait for
-//! silence    what all of it adds up to
+//! probes     the daemon's own probes: their targets and results
+//! history    loss and stalls of the path, and what silence they require
+//! silence    derives the silence of the host from all of it
 //! stalled    flows that are stuck while the peer lives
-//! weight     what an event says by itself
+//! weight     what a single event says
 //! ```
 
 mod heard;
@@ -45,13 +44,15 @@ use super::{
 };
 use crate::core::{EventWhat, SourceKind};
 
-/// Signals kept for explanations.
+/// How many signals are kept for explanations.
 const EVENTS_KEPT: usize = 32;
 
-/// After a death connections send again all that was in flight; it takes them this long.
+/// After a peer's return its connections retransmit all that was in flight; that takes them this
+/// long.
 const RETURN_SETTLES: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// The most flows that are probed at once after one was reset; the next snapshot has the rest.
+/// The most flows that are probed together after one was reset; the rest follows after the next
+/// snapshot.
 const FLOWS_AFTER_RESET: usize = 64;
 
 /// The most flows of one path that are probed in turn.
@@ -65,12 +66,12 @@ pub(super) struct Evidence {
     pub heard: Heard,
     /// When the kernel gave up asking for the neighbour's address.
     neighbour_failed: Option<Time>,
-    /// When a segment was last received, as of when the path was last told what flows sent.
+    /// When the host was last heard, at the time when flows were last added to the history.
     counted_at: Option<Time>,
-    /// What was sent before is not loss: the peer was dead.
+    /// What was sent before this moment is not counted as loss: the peer was dead.
     learn_from: Time,
     orphans: VecDeque<Orphan>,
-    /// The network namespaces beside the daemon's own in which it has, or had, flows.
+    /// The network namespaces other than the daemon's own in which the peer has, or had, flows.
     pub namespaces: BTreeSet<u32>,
     events: VecDeque<EventLine>,
     /// When there was last a connection, or an attempt at one.
@@ -98,7 +99,7 @@ impl Evidence {
         }
     }
 
-    /// Replaces the endpoints, all of one address; says whether they are others.
+    /// Replaces the endpoints, all of one address; returns whether they are different ones.
     pub(super) fn set_endpoints(&mut self, endpoints: Vec<Endpoint>) -> bool {
         let is_new = self.endpoints != endpoints;
         self.endpoints = endpoints;
@@ -109,9 +110,9 @@ impl Evidence {
         &self.endpoints
     }
 
-    /// Remembers in which of the watched namespaces the peer has flows; says whether there is
-    /// a new one. It stays when they end: a dead peer's are destroyed, and it is still to be
-    /// probed from there whether it is back.
+    /// Remembers in which of the watched namespaces the peer has flows; returns whether there is a
+    /// new one. A namespace is kept when the flows in it end: a dead peer's flows are destroyed,
+    /// and the peer must still be probed from there to notice its return.
     pub(super) fn notice_namespaces(&mut self, is_other: impl Fn(u32) -> bool) -> bool {
         let before = self.namespaces.len();
         let found = self.flows.keys().map(|flow| flow.netns);
@@ -120,9 +121,10 @@ impl Evidence {
         self.namespaces.len() > before
     }
 
-    /// Forgets the flows of a namespace that are not to be seen any more, with all that they
-    /// left unanswered: they ended with their own host, or may have been answered unseen. The
-    /// peer can no longer be probed from there if it `is_gone`; says whether it could.
+    /// Forgets the flows of a namespace that can no longer be seen, with all that they left
+    /// unanswered: they ended with the namespace, or may have been answered unseen. If the
+    /// namespace `is_gone` the peer can no longer be probed from there; returns whether it could
+    /// before.
     pub(super) fn forget_namespace(&mut self, netns: u32, is_gone: bool) -> bool {
         self.flows.retain(|flow, _| flow.netns != netns);
         self.orphans.retain(|orphan| orphan.flow.netns != netns);
@@ -162,9 +164,9 @@ impl Evidence {
         self.events.iter()
     }
 
-    /// Whether the flow is with one of the peer's endpoints, dialled or accepted. Other
-    /// flows with its addresses can show that it lives, never that it is dead: a firewall
-    /// may stand before another port.
+    /// Whether the flow is with one of the peer's endpoints, dialled or accepted. Other flows with
+    /// its addresses can show that it lives, but never that it is dead: a firewall may block
+    /// another port.
     pub(super) fn is_watched(&self, flow: &FlowId) -> bool {
         self.endpoints.iter().any(|endpoint| {
             endpoint.addr == flow.remote.ip()
@@ -176,7 +178,7 @@ impl Evidence {
         self.endpoints.iter().any(|endpoint| endpoint.addr == addr)
     }
 
-    /// Says which flows are stalled: what is sent on them is no demand on the peer.
+    /// Marks the stalled flows: what is sent on them is no demand on the peer.
     pub(super) fn set_stalled(&mut self, stalled: &[Stalled]) {
         for flow in self.flows.values_mut() {
             let id = flow.reading.id;
@@ -186,7 +188,8 @@ impl Evidence {
         self.probes.set_flows(&probed);
     }
 
-    /// The flows that are probed: those in trouble first, then those heard last.
+    /// The flows that may be probed: those with unanswered retransmissions first, then those that
+    /// were heard last.
     fn flow_targets(&self) -> Vec<FlowTarget> {
         let mut flows: Vec<_> = self
             .watched_flows()
@@ -210,7 +213,7 @@ impl Evidence {
         all.map(|flow| target(flow)).collect()
     }
 
-    /// The established flows on which nothing was heard since.
+    /// The established flows on which nothing was heard since `at`.
     pub(super) fn flows_unheard_since(&self, at: Time) -> Vec<ProbeTarget> {
         self.watched_flows()
             .map(|flow| &flow.reading)
@@ -230,7 +233,7 @@ impl Evidence {
             .settle(now, &self.heard, self.learn_from, &mut self.history);
     }
 
-    /// What a probe came to, where it says something.
+    /// Notes the outcome of a probe, for explanations.
     pub(super) fn note_probe(&mut self, event: &ProbeEvent) {
         self.note(EventLine {
             at: event.at,
@@ -239,7 +242,7 @@ impl Evidence {
         });
     }
 
-    /// What this host's network did.
+    /// Notes a change of this host's network, for explanations.
     pub(super) fn note_network(&mut self, at: Time, event: &NetworkEvent) {
         self.note(EventLine {
             at,
@@ -255,9 +258,9 @@ impl Evidence {
         self.events.push_back(event);
     }
 
-    /// A silence from `since` to `heard` looked bad and ended: the peer was alive all the
-    /// while. One of a peer that has just come back from the dead says nothing of its path:
-    /// switches and neighbours are still learning where it is. Says whether it was learnt from.
+    /// A suspicious silence from `since` to `heard` ended: the peer was alive all the time. Just
+    /// after the return of a dead peer such a silence says nothing about the path: switches and
+    /// neighbours are still learning where the peer is. Returns whether the history learnt from it.
     pub(super) fn stall_recovered(&mut self, at: Time, since: Time, heard: Time) -> bool {
         let learns = since >= self.learn_from;
         if learns {
@@ -266,7 +269,7 @@ impl Evidence {
         learns
     }
 
-    /// The round-trip time of the flow that was heard last, of those that have one.
+    /// The round-trip time of the flow that was heard last, among those that have measured one.
     pub(super) fn rtt(&self) -> Option<Rtt> {
         let measured = self
             .watched_flows()
@@ -279,13 +282,13 @@ impl Evidence {
         })
     }
 
-    /// The peer was found dead, or would be if this node were not isolated: until it returns
-    /// nothing is learnt of the path.
+    /// The peer was found dead, or this node is isolated: until that is over the path's history
+    /// learns nothing.
     pub(super) fn died(&mut self) {
         self.learn_from = Time::from_nanos(u64::MAX);
     }
 
-    /// The peer is back from the dead, or this node is no longer isolated.
+    /// The dead peer is back, or this node is no longer isolated.
     pub(super) fn returned(&mut self, at: Time) {
         self.learn_from = at + RETURN_SETTLES;
     }

@@ -9,14 +9,14 @@ use super::{
 };
 use crate::core::{FlowEvent, FlowId, FlowReading, Reason};
 
-/// Transmissions whose sockets are gone are forgotten after this time.
+/// Orphaned transmissions are forgotten after this time.
 pub(super) const ORPHAN_LIFE: Duration = Duration::from_secs(30);
 
 /// The most orphaned transmissions that are kept.
 const ORPHANS_KEPT: usize = 64;
 
-/// A transmission that was never answered and whose socket is gone: a connect that failed,
-/// a flow that was given up.
+/// A transmission that was never answered and whose socket is gone: a connect that failed, or a
+/// flow that the kernel gave up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Orphan {
     pub flow: FlowId,
@@ -34,7 +34,7 @@ impl Evidence {
             self.orphan(gone);
         }
         if gave_up(event.kind) {
-            // What the kernel gave up on was sent; that it gave up is one more answer missing.
+            // The moment at which the kernel gave up counts as one more unanswered transmission.
             self.push_orphan(Orphan {
                 flow: id,
                 cookie: gone.map_or(0, |gone| gone.reading.cookie),
@@ -59,8 +59,8 @@ impl Evidence {
         }
     }
 
-    /// A flow that was read before it ended, or was missed by one reading, is here again: its
-    /// transmissions must not count twice.
+    /// Drops the orphans of flows that are tracked again: a snapshot was taken before the flow
+    /// ended, or an earlier one missed it. Their transmissions must not count twice.
     pub(super) fn drop_tracked_orphans(&mut self) {
         let flows = &self.flows;
         self.orphans.retain(|orphan| {

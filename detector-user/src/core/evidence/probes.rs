@@ -1,9 +1,9 @@
-//! The daemon's own probes of one path: what it can probe, and what came of it.
+//! The daemon's own probes of one path: its targets, and the results.
 //!
-//! A probe that nobody answers says something only where answers are known to come: a
-//! firewall may drop what is sent to a port, a router does not answer for the hosts behind
-//! it. So a target counts once it has answered, and no longer when it stops answering while
-//! the peer is heard otherwise, on the target's own layer or above.
+//! An unanswered probe means something only if the target is known to answer: a firewall may drop
+//! what is sent to a port, and a router does not answer for the hosts behind it. So a target counts
+//! once it has answered. It no longer counts when it stops answering while the peer is heard
+//! otherwise, on the target's own layer or above.
 
 mod target;
 
@@ -19,28 +19,28 @@ use crate::core::{ProbeAnswer, ProbeEvent, ProbeId, ProbeLine, ProbeOutcome, Pro
 use target::Target;
 pub(in crate::core) use target::{FlowTarget, means_gone, targets, way_of};
 
-/// The port that is probed beside a peer's own: discard (RFC 863), closed nearly everywhere,
+/// The port that is probed besides a peer's own: discard (RFC 863). It is closed nearly everywhere,
 /// and a reset from a closed port disturbs no program.
 pub(in crate::core) const CLOSED_PORT: u16 = 9;
 
-/// How long an answer is waited for. Less than the second after which the kernel would send
-/// a SYN again.
+/// How long a probe waits for its answer: less than the second after which the kernel would send a
+/// SYN again.
 pub(in crate::core) const GIVE_UP_AFTER: Duration = Duration::from_millis(900);
 
-/// A peer that is heard this soon after a probe it does not answer could have answered.
+/// A peer that is heard within this time after a probe could have answered the probe.
 const CONTRADICTED_WITHIN: Duration = Duration::from_millis(50);
 
-/// The most probes that are remembered at a time: more than any path needs, by two ways at
-/// once, until its host's detection time has passed.
+/// The most unanswered probes that are remembered: more than any path needs, even if it is probed
+/// in two ways at once, until its host detection time has passed.
 const OUTSTANDING_KEPT: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
 struct Outstanding {
     probe: ProbeId,
     target: ProbeTarget,
-    /// When it left; `None` while that is not known yet.
+    /// When the probe was sent; `None` while that is not known yet.
     sent: Option<Time>,
-    /// The peer was heard otherwise just after it left.
+    /// The peer was heard otherwise just after the probe was sent.
     contradicted: bool,
 }
 
@@ -48,24 +48,24 @@ struct Outstanding {
 pub(in crate::core) struct Probes {
     targets: Vec<Target>,
     outstanding: VecDeque<Outstanding>,
-    /// Whose turn it is, of the flows and of the connects.
+    /// Counters for taking turns: of the flows, and of the connects.
     turns: (usize, usize),
     /// Keepalives have been acknowledged on this path: a missing answer counts.
     flows_answer: bool,
-    /// They cannot be sent here.
+    /// Keepalives cannot be sent on this machine.
     no_keepalives: bool,
 }
 
-/// What an event of a probe says.
+/// The answer to a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) struct Answered {
     pub answer: ProbeAnswer,
-    /// `None` for an answer to a probe that is no longer remembered.
+    /// How long the answer took; `None` if the probe is no longer remembered.
     pub after: Option<Duration>,
 }
 
 impl Probes {
-    /// Replaces what can be probed beside flows; what is known of those that stay, stays.
+    /// Replaces the targets other than flows; what is known of those that remain is kept.
     pub(in crate::core) fn set_targets(&mut self, wanted: &[ProbeTarget]) {
         let is_flow = |target: &Target| matches!(target.target, ProbeTarget::Flow { .. });
         self.keep(
@@ -74,7 +74,7 @@ impl Probes {
         );
     }
 
-    /// Replaces the flows that can be probed.
+    /// Replaces the flows among the targets; what is known of those that remain is kept.
     pub(in crate::core) fn set_flows(&mut self, flows: &[FlowTarget]) {
         let wanted: Vec<_> = flows.iter().map(FlowTarget::target).collect();
         let is_flow = |target: &Target| matches!(target.target, ProbeTarget::Flow { .. });
@@ -102,26 +102,26 @@ impl Probes {
             .retain(|asked| targets.iter().any(|known| known.target == asked.target));
     }
 
-    /// Whether flows can be probed here is found out anew.
+    /// Makes keepalives be tried again.
     pub(in crate::core) fn retry_flows(&mut self) {
         self.no_keepalives = false;
     }
 
-    /// All targets: to find out who answers. Of flows one is enough.
+    /// All targets, to find out which ones answer. One flow is enough.
     pub(in crate::core) fn all(&self) -> Vec<ProbeTarget> {
         let flows = self.flows().take(1).map(|flow| flow.target);
         let others = self.others().map(|target| target.target);
         flows.chain(others).collect()
     }
 
-    /// The one whose answer proves most and disturbs least while all is well: a flow, a
-    /// neighbour, a closed port, an open one. All of them while none is known to answer.
+    /// The target to probe while nothing is wrong, which disturbs least: a flow, else the
+    /// neighbour, else a closed port, else an open one. All targets while none is known to answer.
     pub(in crate::core) fn gentlest(&self) -> Vec<ProbeTarget> {
         let flow = self.flows().find(|flow| flow.may_answer());
         if let Some(flow) = flow.filter(|flow| self.counts(flow)) {
             return vec![flow.target];
         }
-        // Whether flows are answered on this path is found out beside it.
+        // A flow is probed as well, to learn whether keepalives are answered on this path.
         let flow = flow.map(|flow| flow.target);
         self.others()
             .filter(|target| self.counts(target))
@@ -135,7 +135,7 @@ impl Probes {
             .collect()
     }
 
-    /// The next flow in its turn, of those that may answer where there are any.
+    /// The flow whose turn it is; contradicted flows only if there are no others.
     pub(in crate::core) fn next_flow(&mut self) -> Option<ProbeTarget> {
         let is_first = |flow: &&Target| !flow.is_contradicted;
         let first = self.flows().filter(is_first).map(|flow| flow.target);
@@ -146,7 +146,7 @@ impl Probes {
         in_turn(&mut self.turns.0, &flows)
     }
 
-    /// The next connect that is known to answer, in its turn.
+    /// The connect whose turn it is, of those that are known to answer.
     pub(in crate::core) fn next_connect(&mut self) -> Option<ProbeTarget> {
         let connects: Vec<_> = self
             .targets
@@ -163,7 +163,7 @@ impl Probes {
         connects.map(|target| target.target).collect()
     }
 
-    /// What shows that the host is there, for others: a flow, else a connect.
+    /// The target to probe when this host is needed as a witness: a flow, else a connect.
     pub(in crate::core) fn witnesses(&self) -> Vec<ProbeTarget> {
         if let Some(flow) = self.flows().find(|flow| flow.may_answer()) {
             return vec![flow.target];
@@ -177,23 +177,23 @@ impl Probes {
             .collect()
     }
 
-    /// Whether this target's missing answer counts.
+    /// Whether this target may be probed at the idle rate.
     pub(in crate::core) fn is_known(&self, target: ProbeTarget) -> bool {
         let known = self.targets.iter().find(|known| known.target == target);
         known.is_some_and(|known| match target {
-            // Whether its answers come is learnt by probing it.
+            // Whether a flow's keepalives are answered is learnt by probing it.
             ProbeTarget::Flow { .. } => true,
             _ => self.counts(known),
         })
     }
 
-    /// The neighbour, where it is on a link of this host.
+    /// The neighbour target; `None` if the address is not on a link of this host.
     pub(in crate::core) fn neighbour(&self) -> Option<ProbeTarget> {
         let is_neighbour = |t: &&Target| matches!(t.target, ProbeTarget::Neighbour { .. });
         self.targets.iter().find(is_neighbour).map(|t| t.target)
     }
 
-    /// Whether there are flows to probe, whose answers are known to come.
+    /// Whether there is a flow that is known to answer keepalives.
     pub(in crate::core) fn has_flow(&self) -> bool {
         self.flows().any(|flow| self.counts(flow))
     }
@@ -205,12 +205,12 @@ impl Probes {
             .any(|target| target.target.is_connect() && self.counts(target))
     }
 
-    /// Whether any target is known to answer for the host.
+    /// Whether any target that proves the host is known to answer.
     pub(in crate::core) fn is_answerable(&self) -> bool {
         self.has_flow() || self.has_connect()
     }
 
-    /// The flows to probe: none that is stalled while there are others.
+    /// The flows to probe: none that is stalled.
     fn flows(&self) -> impl Iterator<Item = &Target> {
         let is_flow = |target: &&Target| matches!(target.target, ProbeTarget::Flow { .. });
         let usable = move |target: &&Target| is_flow(target) && !target.is_stalled;
@@ -220,7 +220,7 @@ impl Probes {
             .filter(|_| !self.no_keepalives)
     }
 
-    /// The stalled flows: whether segments without data pass on them.
+    /// The stalled flows, probed to learn whether segments without data pass on them.
     pub(in crate::core) fn stalled_flows(&self) -> Vec<ProbeTarget> {
         let stalled = self.targets.iter().filter(|target| target.is_stalled);
         let stalled = stalled.filter(|_| !self.no_keepalives);
@@ -233,10 +233,10 @@ impl Probes {
             .filter(|target| !matches!(target.target, ProbeTarget::Flow { .. }))
     }
 
-    /// A probe was asked for.
+    /// A probe was requested.
     pub(in crate::core) fn asked(&mut self, probe: ProbeId, target: ProbeTarget) {
         if self.outstanding.len() == OUTSTANDING_KEPT {
-            // The first shows since when nothing is answered.
+            // The first is kept: it shows since when nothing has been answered.
             self.outstanding.remove(1);
         }
         self.outstanding.push_back(Outstanding {
@@ -247,7 +247,7 @@ impl Probes {
         });
     }
 
-    /// Takes in what became of a probe; says how it was answered.
+    /// Takes in what became of a probe; returns the answer, if it is one.
     pub(in crate::core) fn event(&mut self, event: &ProbeEvent) -> Option<Answered> {
         let place = self.outstanding.iter().position(|o| o.probe == event.probe);
         match event.outcome {
@@ -265,7 +265,7 @@ impl Probes {
                 let asked = place.and_then(|place| self.outstanding.remove(place));
                 if answer == ProbeAnswer::Ack {
                     self.flows_answer = true;
-                    // One answer does for all that was asked on the flow.
+                    // One ACK answers all earlier probes on the flow.
                     self.outstanding.retain(|o| o.target != event.target);
                 }
                 if let Some(target) = self.target_mut(event.target) {
@@ -280,7 +280,8 @@ impl Probes {
         }
     }
 
-    /// When probes left whose answers have been missing for `grace`, and by what way.
+    /// The probes whose answers have been missing for at least `grace`: when each was sent, and by
+    /// which way.
     pub(in crate::core) fn unanswered(
         &self,
         now: Time,
@@ -291,7 +292,7 @@ impl Probes {
             .map(|(sent, target)| (Sent::at(sent), way_of(target)))
     }
 
-    /// When the first probe left that nothing heard since answers, and by what way.
+    /// When the first probe was sent that nothing heard since answers.
     pub(in crate::core) fn waiting_since(&self, heard: &Heard) -> Option<Time> {
         let is_answered = |sent: Time, target| match way_of(target) {
             Way::Link => heard.on(Layer::Link) >= Some(sent),
@@ -302,14 +303,14 @@ impl Probes {
             .map(|(sent, _)| sent)
     }
 
-    /// When the neighbour was first probed since its link was heard.
+    /// When the neighbour was first probed after `heard`, the last time that the link was heard.
     pub(in crate::core) fn neighbour_waits_since(&self, heard: Option<Time>) -> Option<Time> {
         let neighbours = self.counting().filter(|(_, t)| way_of(*t) == Way::Link);
         let sent = neighbours.map(|(sent, _)| sent);
         sent.filter(|sent| Some(*sent) > heard).min()
     }
 
-    /// What has left of those whose missing answers count.
+    /// The sent probes of targets whose missing answers count.
     fn counting(&self) -> impl Iterator<Item = (Time, ProbeTarget)> + '_ {
         self.outstanding.iter().filter_map(|asked| {
             let target = self.targets.iter().find(|t| t.target == asked.target)?;
@@ -318,7 +319,7 @@ impl Probes {
         })
     }
 
-    /// The peer was heard on this layer at `at`, by an answer or otherwise.
+    /// The peer was heard on this layer at `at`, whether by an answer or otherwise.
     pub(in crate::core) fn heard(&mut self, layer: Layer, at: Time) {
         for asked in &mut self.outstanding {
             let answers = way_of(asked.target) == Way::Link || layer == Layer::Host;
@@ -329,9 +330,9 @@ impl Probes {
         }
     }
 
-    /// Forgets what can no longer be answered. Where the peer was heard just after, the
-    /// answer was lost on the way: the path learns of it, unless the probe left before
-    /// `learn_from`.
+    /// Forgets probes that can no longer be answered. If the peer was heard just after a probe, the
+    /// probe or its answer was lost on the way: the path's history learns this, unless the probe
+    /// was sent before `learn_from`.
     pub(in crate::core) fn settle(
         &mut self,
         now: Time,
@@ -354,7 +355,7 @@ impl Probes {
                     && !target.is_stalled
                 {
                     target.misses += 1;
-                    // A stuck flow loses what is sent on it, by itself: the path may lose nothing.
+                    // A stuck flow may lose what is sent on it while the path loses nothing.
                     if !target.is_troubled {
                         history.progress(now, 1, 1);
                     }
@@ -364,7 +365,7 @@ impl Probes {
         });
     }
 
-    /// For explanations.
+    /// The targets as explanations show them.
     pub(in crate::core) fn lines(
         &self,
         now: Time,
@@ -397,7 +398,7 @@ impl Probes {
     }
 }
 
-/// The next of them.
+/// The next target in turn.
 fn in_turn(turn: &mut usize, targets: &[ProbeTarget]) -> Option<ProbeTarget> {
     *turn = turn.wrapping_add(1);
     (!targets.is_empty()).then(|| targets[*turn % targets.len()])

@@ -1,7 +1,7 @@
-//! What the evidence adds up to: a silence.
+//! Derives the silence of a peer's host from the evidence.
 //!
-//! A demand is something that was sent to the peer and must be answered. It is answered on
-//! its own layer or above, never below: an ARP answer is none to a segment.
+//! A demand is something that was sent to the peer and must be answered. It is answered on its own
+//! layer or above, never below: an ARP answer does not answer a segment.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use super::{
 };
 use crate::core::{Reason, TcpState, Time};
 
-/// What the kernel asks before it gives up on a neighbour (`ucast_probes` and
-/// `mcast_probes`, net/ipv4/arp.c and net/ipv6/ndisc.c), the latest of them counted.
+/// How many requests the kernel sends before it gives up on a neighbour (`ucast_probes` or
+/// `mcast_probes`, net/ipv4/arp.c and net/ipv6/ndisc.c).
 const NEIGHBOUR_PROBES: usize = 3;
 
-/// By what way a demand was made.
+/// The way by which a demand was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) enum Way {
-    /// A request for the neighbour's address.
+    /// A request for the neighbour's hardware address.
     Link,
     /// A SYN.
     Connect,
@@ -34,22 +34,23 @@ struct Demand {
     sent: Sent,
     way: Way,
     reason: Reason,
-    /// Whether it was not the first to be sent.
+    /// Whether it was sent again, and was not the original transmission.
     again: bool,
 }
 
 /// The silence of a peer's host while something stands unanswered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) struct Silence {
-    /// Since the host was last heard, or the first transmission after it.
+    /// When the silence began: when the host was last heard, or at the first transmission after
+    /// that.
     pub since: Time,
-    /// For how long it has been probed again and again: by retransmissions, by probes.
+    /// For how long the host has been asked again and again, by retransmissions and by probes.
     pub asked_for: Duration,
-    /// What was sent to the peer since its host was last heard, over all flows. What was sent
-    /// before and is still unanswered does not count: the peer has answered others since,
-    /// so that one flow's trouble is not the peer's.
+    /// How many transmissions were sent to the peer since its host was last heard, over all flows.
+    /// Earlier ones that are still unanswered do not count: the peer has answered others since, so
+    /// the trouble is one flow's and not the peer's.
     pub transmissions: u32,
-    /// The moments at which that was sent: what was sent at once may be lost at once.
+    /// At how many separate moments these were sent: what was sent together may be lost together.
     pub moments: u32,
     /// How many of the transmissions were SYNs, and how many went out on established flows.
     pub connects: u32,
@@ -57,17 +58,17 @@ pub(in crate::core) struct Silence {
     pub reason: Reason,
 }
 
-/// How transmissions count that lie close together or far apart.
+/// How transmissions count that are close together or far apart.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::core) struct Spacing {
-    /// What follows within this time is the same moment: it may be lost with the other.
+    /// Transmissions within this time of each other are one moment: they may be lost together.
     pub apart: Duration,
-    /// A transmission speaks for this long after it at most: nobody was asked beyond.
+    /// A transmission covers at most this time after it: beyond that the peer was not asked.
     pub gap: Duration,
 }
 
 impl Evidence {
-    /// The silence now, where a demand stands. What was sent before `excused` does not
+    /// The present silence; `None` if no demand stands. What was sent before `excused` does not
     /// count.
     pub(in crate::core) fn silence(
         &self,
@@ -98,8 +99,8 @@ impl Evidence {
         })
     }
 
-    /// Whether nothing was heard since that answers it. In doubt it was sent before the peer
-    /// was heard, and the silence began late.
+    /// Whether the demand still stands: nothing heard since answers it. If the times are too coarse
+    /// to tell, it counts as sent before the peer was heard, and is answered.
     fn stands(&self, demand: &Demand, excused: Time) -> bool {
         let answered = match demand.way {
             Way::Link => self.heard.on(Layer::Link),
@@ -108,7 +109,7 @@ impl Evidence {
         demand.sent.earliest > answered.unwrap_or_default().max(excused)
     }
 
-    /// Everything that was sent to the peer and is not answered by itself.
+    /// Everything that was sent to the peer and got no answer of its own.
     fn demands(&self, now: Time) -> impl Iterator<Item = Demand> + '_ {
         let standing = self
             .watched_flows()
@@ -160,7 +161,7 @@ impl Evidence {
     }
 }
 
-/// What was sent on a flow and stands unanswered: the first time, then each time again.
+/// What stands unanswered on a flow: the original transmission, then each retransmission.
 fn on_flow(reason: Reason, flow: &TrackedFlow) -> impl Iterator<Item = Demand> + '_ {
     let way = match flow.reading.state {
         TcpState::SynSent => Way::Connect,
@@ -182,7 +183,7 @@ fn count(n: usize) -> u32 {
 }
 
 impl Spacing {
-    /// How many moments these are.
+    /// How many separate moments these times are.
     fn moments(self, mut times: Vec<Time>) -> u32 {
         times.sort_unstable();
         let mut last = None;
@@ -196,7 +197,7 @@ impl Spacing {
         count(times.iter().filter(is_another).count())
     }
 
-    /// For how long the peer was asked, at these times.
+    /// For how long the peer was asked, given the times of the transmissions.
     fn asked_for(self, mut times: Vec<Time>, now: Time) -> Duration {
         times.sort_unstable();
         times.push(now);

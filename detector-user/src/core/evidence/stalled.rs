@@ -5,34 +5,35 @@ use std::time::Duration;
 use super::{Evidence, tracked::TrackedFlow};
 use crate::core::{FlowId, Time};
 
-/// A flow is stalled after this time at least.
+/// A flow is stalled no earlier than this after the transmission that stands unanswered.
 pub(in crate::core) const STALLED_AFTER: Duration = Duration::from_secs(2);
 
-/// The peer must have been heard so lately: a probe of it a second, and one of them may be lost.
+/// The peer must have been heard within this time: it is probed once a second, and one probe may be
+/// lost.
 const HEARD_LATELY: Duration = Duration::from_millis(2200);
 
-/// Chance that the retransmissions of a flow that is not stalled are all lost: three in a row
-/// where one round trip in twenty is.
+/// The accepted probability that all retransmissions of a flow that is not stalled are lost: that
+/// of three lost in a row where one round trip in twenty is lost.
 const FALSE_STALL_PROBABILITY: f64 = 0.05 * 0.05 * 0.05;
 
-/// So many retransmissions are enough on a flow on which segments without data pass.
+/// On a flow on which segments without data pass, no more retransmissions than this are required.
 const MOST_WHERE_OTHERS_PASS: u32 = 5;
 
-/// A stalled flow, as of a socket snapshot.
+/// A stalled flow, as a socket snapshot showed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) struct Stalled {
     pub flow: FlowId,
     pub cookie: u64,
     /// When what stands unanswered was first sent.
     pub since: Time,
-    /// Segments without data are acknowledged on this very flow: it is its large ones that
-    /// are lost. The bytes of data in one of those.
+    /// The bytes of data in a lost segment, if segments without data are acknowledged on this very
+    /// flow: then only its large segments are lost.
     pub large_segments: Option<u32>,
 }
 
 impl Evidence {
     /// The flows that are stalled. What was sent before `from` says nothing: the host was silent,
-    /// or this node was.
+    /// or the demand is excused.
     pub(in crate::core) fn stalled(&self, now: Time, from: Time) -> Vec<Stalled> {
         let required = self
             .history
@@ -42,8 +43,8 @@ impl Evidence {
             .collect()
     }
 
-    /// Whether this one is, which needs the peer to be heard since: where it is not, the
-    /// silence is the peer's.
+    /// Returns the flow if it is stalled. The peer must have been heard since the flow got stuck:
+    /// otherwise the silence is the peer's.
     fn stalled_flow(
         &self,
         flow: &TrackedFlow,
@@ -53,7 +54,7 @@ impl Evidence {
     ) -> Option<Stalled> {
         let since = flow.stuck_since(from)?;
         let large_segments = flow.lost_segment_bytes(since);
-        // Where segments without data pass on this very flow, the path is not that bad.
+        // If segments without data pass on this very flow, the path itself is not that bad.
         let required = match large_segments {
             Some(_) => required.min(MOST_WHERE_OTHERS_PASS),
             None => required,
@@ -74,7 +75,7 @@ impl Evidence {
         self.watched_flows().any(TrackedFlow::is_stuck)
     }
 
-    /// When the first flow that is stuck will be a stalled one, should it stay so.
+    /// When the first stuck flow will count as stalled, if it stays stuck.
     pub(in crate::core) fn next_stall(&self, now: Time, from: Time) -> Option<Time> {
         self.watched_flows()
             .filter_map(|flow| Some(flow.stuck_since(from)? + STALLED_AFTER))

@@ -1,20 +1,21 @@
-//! A flow as it is kept between readings, and the demand that may stand on it.
+//! A flow as it is kept between readings, and the demand that may stand unanswered on it.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::core::{FlowReading, Reason, TcpState, Time};
 
-/// How far a `last_heard` may lie from the truth: two jiffies at HZ 250 and a rounded
+/// How far a `last_heard` may differ from the true time: two jiffies at HZ 250 and a rounded
 /// millisecond.
 pub const HEARD_RESOLUTION: Duration = Duration::from_millis(10);
 
-/// What the kernel's timers wait at least, where nobody has tuned them (`TCP_RTO_MIN`).
+/// The kernel's shortest retransmission time-out, unless it was tuned (`TCP_RTO_MIN`).
 const RTO_MIN: Duration = Duration::from_millis(200);
 
-/// Retransmissions whose times are kept; the kernel itself gives up after 15 (`tcp_retries2`).
+/// The most retransmissions whose times are kept; the kernel itself gives up after 15
+/// (`tcp_retries2`).
 const RESENT_KEPT: usize = 16;
 
-/// A transmission, sent between these two moments: as closely as it is known.
+/// A transmission, sent between these two moments, as precisely as that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) struct Sent {
     pub earliest: Time,
@@ -30,35 +31,35 @@ impl Sent {
     }
 }
 
-/// One flow, with what was sent on it and not answered.
+/// One flow, with what was sent on it and is unanswered.
 #[derive(Clone, Debug)]
 pub(in crate::core) struct TrackedFlow {
     pub reading: FlowReading,
-    /// When `reading` was made.
+    /// When `reading` was taken.
     read_at: Time,
     /// When what stands unanswered was first sent; where that is not known, a later moment.
     original: Option<Time>,
-    /// When it was sent again.
+    /// When it was sent again, oldest first.
     resent: VecDeque<Sent>,
-    /// When an event last told that an ACK came.
+    /// The time of the last ACK that an event reported.
     answered_at: Time,
-    /// The totals already told to the path's history: segments sent and retransmitted.
+    /// The totals that the path's history already contains: segments sent and retransmitted.
     pub counted: Option<(u64, u64)>,
     /// When a probe on this flow was last acknowledged.
     pub probe_answered: Option<Time>,
-    /// It was found stalled: what is sent on it says nothing of the peer any more.
+    /// The flow was found stalled: what is sent on it says nothing about the peer any more.
     pub is_stalled: bool,
 }
 
 impl TrackedFlow {
-    /// A flow of which nothing has been seen yet; [`Self::read`] or an event follows.
+    /// A flow that has just been found; [`Self::read`] or an event follows.
     pub(in crate::core) fn unseen(reading: &FlowReading) -> Self {
         Self {
             reading: FlowReading {
                 rto_count: 0,
                 ..reading.clone()
             },
-            // Nothing is known of the time before: as if it had last been read at boot.
+            // Nothing is known of the time before, as if the flow had last been read at boot.
             read_at: Time::default(),
             original: None,
             resent: VecDeque::new(),
@@ -69,16 +70,17 @@ impl TrackedFlow {
         }
     }
 
-    /// A full reading of the same connection; says whether it shows a timer expiry that was
-    /// not known.
+    /// Takes in a full reading of the same connection; returns whether it shows a timer expiry that
+    /// was not known yet.
     pub(in crate::core) fn read(&mut self, at: Time, reading: FlowReading) -> bool {
         let last = self.resent.back().map(|last| last.latest);
         if last.max(Some(self.answered_at)) > Some(at) {
-            // An event has overtaken it.
+            // A later event was taken in before this reading.
             self.reading.last_heard = self.reading.last_heard.max(reading.last_heard);
             return false;
         }
-        // The kernel has backed off since the last expiry and the next is still to come.
+        // The kernel backed off at the last expiry, and the next expiry has not come yet: so the
+        // last one is at most `rto` ago.
         let last_expiry = Sent {
             earliest: (at - reading.rto).max(self.read_at),
             latest: at,
@@ -97,7 +99,7 @@ impl TrackedFlow {
         news
     }
 
-    /// The socket as an event showed it: without what only a full reading has.
+    /// Takes in the socket as an event showed it, which lacks some fields of a full reading.
     pub(in crate::core) fn glimpse(&mut self, reading: &FlowReading) {
         self.reading = FlowReading {
             last_heard: self.reading.last_heard.max(reading.last_heard),
@@ -114,7 +116,7 @@ impl TrackedFlow {
     /// A tail loss probe was sent at `at`.
     pub(in crate::core) fn tlp(&mut self, at: Time) {
         if self.resent.back().is_some_and(|last| last.latest >= at) {
-            // Told before: a source that lost events tells the latest of each flow again.
+            // Already known: a source that lost events reports the latest event of each flow again.
             return;
         }
         // The timer of a lone segment allows for a delayed ACK, and starts with the segment
@@ -128,7 +130,8 @@ impl TrackedFlow {
 
     /// The timer expired at `at`, for the `count`th time.
     pub(in crate::core) fn rto(&mut self, at: Time, count: u32) {
-        // The time-out is read before the kernel backs it off: it has just run out.
+        // The event is read before the kernel backs off: `rto` is the time-out that has just
+        // expired.
         let reading = self.reading.clone();
         let newer = |last: &Sent| last.latest + reading.rto / 2 < at;
         if count <= reading.rto_count && self.resent.back().is_some_and(newer) {
@@ -139,56 +142,57 @@ impl TrackedFlow {
         self.settle();
     }
 
-    /// An event tells that an ACK came at `at`.
+    /// An event reports that an ACK came at `at`.
     pub(in crate::core) fn recovered(&mut self, at: Time) {
         self.answered_at = self.answered_at.max(at);
         self.answered();
     }
 
-    /// An ACK came: what was sent so far is answered.
+    /// An ACK came: everything sent so far is answered.
     fn answered(&mut self) {
         self.reading.rto_count = 0;
         self.original = None;
         self.resent.clear();
     }
 
-    /// Whether this is the connection whose socket has this cookie: ports are used again.
+    /// Whether this flow is the connection whose socket has this cookie: ports are reused.
     pub(in crate::core) fn is_same_connection(&self, cookie: u64) -> bool {
         self.reading.cookie == 0 || cookie == 0 || self.reading.cookie == cookie
     }
 
-    /// Whether this later reading shows that the peer has acknowledged something since. A
-    /// source that cannot tell (`mss` is 0) is believed whatever it shows.
+    /// Whether this later reading shows that the peer has acknowledged something since. With a
+    /// source that cannot read this (`mss` is 0) the answer is always yes.
     pub(in crate::core) fn is_acknowledged_by(&self, reading: &FlowReading) -> bool {
         reading.mss == 0 || self.reading.mss == 0 || reading.bytes_acked > self.reading.bytes_acked
     }
 
-    /// Whether its own retransmissions go unanswered.
+    /// Whether the flow's own retransmissions go unanswered.
     pub(in crate::core) fn is_stuck(&self) -> bool {
         self.demand() == Some(Reason::RtoUnanswered)
     }
 
-    /// Whether its host was heard, last at `heard`, since a retransmission that goes unanswered:
-    /// that is the flow's own trouble.
+    /// Whether the host was heard, last at `heard`, after a retransmission that goes unanswered:
+    /// then the trouble is the flow's own.
     pub(in crate::core) fn is_contradicted(&self, heard: Option<Time>) -> bool {
         let first = self.resent.front();
         self.is_stuck() && first.is_some_and(|first| heard > Some(first.latest))
     }
 
-    /// Whether a probe was acknowledged on it since it was contradicted so.
+    /// Whether a probe on this flow was acknowledged since its first unanswered retransmission.
     pub(in crate::core) fn answers_probes(&self) -> bool {
         let first = self.resent.front().map(|first| first.latest);
         self.probe_answered > first
     }
 
-    /// When what goes unanswered was first sent from then on, where the flow is stuck.
+    /// The time of the first unanswered transmission that was sent at `from` or later; `None` if
+    /// the flow is not stuck.
     pub(in crate::core) fn stuck_since(&self, from: Time) -> Option<Time> {
         let mut sent = self.transmissions().map(|sent| sent.earliest);
         sent.find(|at| *at >= from).filter(|_| self.is_stuck())
     }
 
-    /// The bytes of data in a segment that is lost again and again while segments without data
-    /// are acknowledged, as they were since then.
+    /// The bytes of data in a segment that is lost again and again, if a probe without data was
+    /// acknowledged on this flow after `since`.
     pub(in crate::core) fn lost_segment_bytes(&self, since: Time) -> Option<u32> {
         let answered = self.is_stuck() && self.probe_answered? > since;
         let segments = self.reading.unacked_segments.max(1);
@@ -200,7 +204,7 @@ impl TrackedFlow {
         })
     }
 
-    /// Why what was sent counts as unanswered; `None` where nothing does.
+    /// Why something sent counts as unanswered; `None` if nothing does.
     pub(in crate::core) fn demand(&self) -> Option<Reason> {
         let reading = &self.reading;
         if reading.state == TcpState::SynSent {
@@ -222,8 +226,8 @@ impl TrackedFlow {
         }
     }
 
-    /// What was sent over the flow's life and is settled: segments, and retransmissions among
-    /// them. What stands unanswered may yet turn out to be a death, not a loss.
+    /// The segments sent over the flow's life, and the retransmissions among them, without those
+    /// that stand unanswered: they may turn out to be a death and not a loss.
     pub(in crate::core) fn settled_totals(&self) -> (u64, u64) {
         let unsettled = self.resent.len() as u64;
         (
@@ -234,23 +238,24 @@ impl TrackedFlow {
         )
     }
 
-    /// When what stands unanswered was sent for the first time.
+    /// When the data that stands unanswered was first sent.
     pub(in crate::core) fn original(&self) -> Option<Sent> {
         self.original.map(Sent::at)
     }
 
-    /// When what stands unanswered was sent: the first time, then each time again.
+    /// When the data that stands unanswered was sent: the original transmission, then each
+    /// retransmission.
     pub(in crate::core) fn transmissions(&self) -> impl Iterator<Item = Sent> {
         self.original().into_iter().chain(self.resent())
     }
 
-    /// When what stands unanswered was sent again.
+    /// When the data that stands unanswered was sent again.
     pub(in crate::core) fn resent(&self) -> impl Iterator<Item = Sent> {
         self.resent.iter().copied()
     }
 
-    /// Data waits, the window is closed: the peer's kernel is there, its program is not. A
-    /// probe that was answered is no longer out, but the timer stays backed off.
+    /// Whether data waits for a closed window: the peer's kernel answers, but its program does not
+    /// read. After an answered window probe `probes_out` is 0, but the timer stays backed off.
     pub(in crate::core) fn is_zero_window(&self) -> bool {
         let reading = &self.reading;
         reading.state == TcpState::Established
@@ -258,8 +263,8 @@ impl TrackedFlow {
             && (reading.unacked_bytes > 0 || reading.probes_out > 0 || reading.backoff > 0)
     }
 
-    /// Notes the timer expiries up to the `count`th, the last of them at `last`; `sent` is a
-    /// moment by which the data was surely out. Says whether there were any.
+    /// Notes the timer expiries up to the `count`th, the last of them at `last`; `sent` is a moment
+    /// by which the data was surely out. Returns whether there were new ones.
     fn expired(&mut self, count: u32, last: Sent, sent: Time, reading: &FlowReading) -> bool {
         let missed = count.saturating_sub(self.reading.rto_count);
         if missed == 0 {
@@ -294,7 +299,7 @@ impl TrackedFlow {
     }
 }
 
-/// The time-out in force, as it was `steps` expiries ago.
+/// The retransmission time-out in force `steps` expiries ago.
 fn backed_off(reading: &FlowReading, steps: u32) -> Duration {
     reading.rto / (1 << steps.min(reading.backoff).min(RESENT_KEPT as u32))
 }

@@ -1,8 +1,8 @@
-//! What an event says about its peer, by itself.
+//! What a single event says about its peer.
 
 use crate::core::{FlowEventKind, Reason};
 
-/// `errno` values (asm-generic/errno.h) by what they say of the peer.
+/// The `errno` values (asm-generic/errno.h) that say something about the peer.
 mod errno {
     pub const PIPE: u32 = 32;
     pub const CONNRESET: u32 = 104;
@@ -12,20 +12,20 @@ mod errno {
     pub const HOSTUNREACH: u32 = 113;
 }
 
-/// How an event speaks for or against the peer.
+/// Whether an event is evidence for or against the peer's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) enum Weight {
     /// The peer's host was heard: it acknowledged something, or reset a connection.
     Heard(Reason),
-    /// Something may be unanswered: look, and ask.
+    /// Something may be unanswered: the sockets are read and the path is probed.
     Adverse,
-    /// It may have left something unanswered: look. A probe of our own that nobody answered
-    /// ends like this, and must not be a reason for the next.
+    /// Something may be unanswered, or not: the sockets are read. An unanswered connect probe of
+    /// the daemon ends like this, and must not cause the next probe.
     Unclear,
     Neutral,
 }
 
-/// What an event of this kind says, by itself.
+/// What a single event of this kind says.
 pub(in crate::core) fn weigh(kind: FlowEventKind) -> Weight {
     match kind {
         FlowEventKind::Tlp | FlowEventKind::Rto { .. } | FlowEventKind::SynRetransmit { .. } => {
@@ -37,18 +37,18 @@ pub(in crate::core) fn weigh(kind: FlowEventKind) -> Weight {
         | FlowEventKind::Closed { errno }
         | FlowEventKind::ErrorReport { errno } => match errno {
             errno::CONNRESET | errno::PIPE => Weight::Heard(Reason::ResetReceived),
-            // Any router or firewall refuses in the host's name, by ICMP.
+            // This may be an ICMP error, which any router or firewall can send in the host's name.
             errno::CONNREFUSED => Weight::Unclear,
             errno::TIMEDOUT | errno::HOSTUNREACH | errno::HOSTDOWN => Weight::Adverse,
-            // A connect that its caller gave up: whether that says anything, the SYNs that
-            // were sent again tell.
+            // The caller gave up a connect. Whether that means anything depends on its
+            // retransmitted SYNs, which were reported before.
             0 if matches!(kind, FlowEventKind::ConnectFailed { .. }) => Weight::Unclear,
             _ => Weight::Neutral,
         },
     }
 }
 
-/// Whether the kernel gave up on the flow for want of an answer.
+/// Whether the kernel gave up on the flow because no answer came.
 pub(in crate::core) fn gave_up(kind: FlowEventKind) -> bool {
     match kind {
         FlowEventKind::ConnectFailed { errno } | FlowEventKind::Closed { errno } => matches!(

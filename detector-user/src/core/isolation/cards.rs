@@ -1,24 +1,25 @@
 //! Which network card answers for an address, and whether it is the one to believe.
 //!
-//! Anybody on a link may answer ARP for anybody's address: a proxy, a second card of the same
-//! host, an enemy. So an answer is believed only from the card under which TCP was last heard;
-//! one from another card is *contested*: published, and no evidence of anything.
+//! Any host on a link may answer ARP for any address: a proxy, a second card of the same host, an
+//! attacker. So an answer is believed only from the card through which TCP was last heard. An
+//! answer from another card makes the address *contested*: that is published, but it is no
+//! evidence.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use crate::core::{Bounds, HardwareAddress, Time};
 
-/// A contest is published for this time after the last answer of the other card.
+/// An address stays contested for this time after the last answer of the other card.
 const CONTESTED_FOR: Duration = Duration::from_secs(60);
 
-/// What was sent to the card before may be acknowledged for so long after the change.
+/// After a change of card, segments sent to the old card may still be acknowledged for this time.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
-/// After the next hop's card changed, nothing is destroyed behind it for this time, unless TCP
-/// is heard by the new one.
+/// After the next hop's card changed, nothing behind it is destroyed for this time, unless TCP is
+/// heard through the new card.
 const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 
-/// And once it has the right card again, hosts behind it need so long to be heard.
+/// Once the next hop has the trusted card again, hosts behind it need this time to be heard.
 const HEARD_AGAIN_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -30,17 +31,17 @@ pub(in crate::core) struct Cards {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Card {
-    /// Under which TCP was heard; where it never was, the first that answered.
+    /// The card through which TCP was heard; where TCP was never heard, the first that answered.
     trusted: Option<HardwareAddress>,
-    /// TCP was heard under it.
+    /// TCP was heard through `trusted`.
     by_tcp: bool,
-    /// What this host sends to, and since when.
+    /// The card to which this host sends, and since when.
     current: Option<(HardwareAddress, Time)>,
-    /// It was another one before.
+    /// `current` was another card before.
     has_changed: bool,
-    /// When another card answered last.
+    /// When a card other than `trusted` last answered.
     contested: Option<Time>,
-    /// A probe was answered, by whatever card.
+    /// Any card has answered a probe of this address.
     answers_probes: bool,
 }
 
@@ -52,7 +53,7 @@ impl Cards {
         }
     }
 
-    /// A card answered for this address; says whether that is to be believed.
+    /// A card answered for this address; returns whether the answer is believed.
     pub(in crate::core) fn answered(
         &mut self,
         addr: IpAddr,
@@ -87,8 +88,8 @@ impl Cards {
         }
     }
 
-    /// TCP was heard by way of this next hop, from a host that acknowledged what was sent to
-    /// the card in use: that card is the one to believe.
+    /// TCP was heard through this next hop, from a host that acknowledged what was sent to the card
+    /// in use: that card is trusted from now on.
     pub(in crate::core) fn heard_tcp(&mut self, next_hop: IpAddr, at: Time) {
         if let Some(card) = self.known.get_mut(&next_hop)
             && let Some((current, since)) = card.current
@@ -106,8 +107,8 @@ impl Cards {
         at.is_some_and(|at| now.since(at) < CONTESTED_FOR)
     }
 
-    /// How long ago this next hop changed its card, within the time that it may take for TCP to
-    /// be heard by it.
+    /// How long ago this next hop changed its card; `None` once TCP has had the time to be heard
+    /// through the new card.
     pub(in crate::core) fn changed_for(&self, next_hop: IpAddr, now: Time) -> Option<Duration> {
         let card = self.known.get(&next_hop)?;
         let (current, since) = card.current?;
@@ -120,15 +121,15 @@ impl Cards {
         (lasts < settles).then_some(lasts)
     }
 
-    /// Whether a card answers probes of this next hop, and no TCP was ever heard by it: it may be
-    /// another host's.
+    /// Whether a card answers probes of this next hop although TCP was never heard through it: the
+    /// card may be another host's.
     pub(in crate::core) fn is_unproven(&self, next_hop: IpAddr) -> bool {
         let card = self.known.get(&next_hop);
         card.is_some_and(|card| card.answers_probes && !card.by_tcp)
     }
 
-    /// Whether the card that answers for this address answers for others, too: what it says
-    /// is no witness that one of those hosts is there.
+    /// Whether the card that answers for this address also answers for others: then its answers do
+    /// not show that this host is there.
     pub(in crate::core) fn is_shared(&self, addr: IpAddr) -> bool {
         let Some(hardware) = self.known.get(&addr).and_then(|card| card.trusted) else {
             return false;
@@ -141,7 +142,7 @@ impl Cards {
             .is_some()
     }
 
-    /// Nobody asks about this address any more.
+    /// Forgets an address that no peer has any more.
     pub(in crate::core) fn forget(&mut self, addr: IpAddr) {
         self.known.remove(&addr);
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use crate::core::{ProbeTarget, Time, bounds::MAX_GATEWAYS};
 
-/// How often each is asked while all is well.
+/// How often each is probed while nothing is wrong.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ struct Gateway {
 }
 
 impl Gateways {
-    /// Replaces them; what is known of those that stay, stays.
+    /// Replaces the gateways; what is known of those that remain is kept.
     pub(in crate::core) fn set(&mut self, now: Time, found: impl Iterator<Item = (IpAddr, u32)>) {
         let mut before = std::mem::take(&mut self.known);
         for (addr, link) in found {
@@ -33,12 +33,12 @@ impl Gateways {
         self.due = (!self.known.is_empty()).then(|| self.due.unwrap_or(now).min(now));
     }
 
-    /// When [`Self::take_due`] is to be asked.
+    /// When [`Self::take_due`] should be called.
     pub(in crate::core) fn timeout(&self) -> Option<Time> {
         self.due
     }
 
-    /// Whom to ask, when it is time.
+    /// The gateways to probe, when it is time.
     pub(in crate::core) fn take_due(&mut self, now: Time) -> Vec<ProbeTarget> {
         if self.due.is_none_or(|due| due > now) {
             return Vec::new();
@@ -55,7 +55,7 @@ impl Gateways {
         self.known.iter().map(target).collect()
     }
 
-    /// One was heard; says whether it is one of these.
+    /// This address was heard; returns whether it is a gateway.
     pub(in crate::core) fn heard(&mut self, addr: IpAddr, at: Time) -> bool {
         let gateway = self.known.get_mut(&addr);
         gateway.is_some_and(|gateway| {
@@ -64,7 +64,7 @@ impl Gateways {
         })
     }
 
-    /// Those that were ever heard, and when last.
+    /// The gateways that were ever heard, and when each was last.
     pub(in crate::core) fn last_heard(&self) -> impl Iterator<Item = (Time, IpAddr)> + '_ {
         let heard = |(&addr, gateway): (&IpAddr, &Gateway)| Some((gateway.heard?, addr));
         self.known.iter().filter_map(heard)

@@ -1,11 +1,10 @@
-//! Whether it is this node itself that is cut off: its links, its next hops, and who else is
-//! silent.
+//! Whether this node itself is cut off: its links, its next hops, and who else is silent.
 //!
 //! ```text
-//! network    links, routes, neighbours, namespaces, as the kernel tells of them
+//! network    links, routes, neighbours, namespaces, as the kernel reports them
 //! gateways   the next hops that stand between this host and its peers
-//! cards      which network card answers for an address, and whether it is to be believed
-//! witness    whether anybody else is heard
+//! cards      which network card answers for an address, and whether it is believed
+//! witness    whether any other host is heard
 //! pauses     when this machine, or the daemon's loop, stood still
 //! ```
 
@@ -39,7 +38,7 @@ pub(super) struct Isolation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Isolated {
     No,
-    /// Its links to the peer are down, or came up just now.
+    /// This node's links to the peer are down, or came up just now.
     NoLink,
     /// Others are as silent as the peer.
     NobodyHeard,
@@ -68,13 +67,13 @@ impl Isolation {
         self.cards.heard_tcp(self.next_hop(addr), at);
     }
 
-    /// A card answered a probe of this address; says whether it is believed.
+    /// A card answered a probe of this address; returns whether the answer is believed.
     pub(super) fn probe_answered(&mut self, addr: IpAddr, card: HardwareAddress, at: Time) -> bool {
         self.cards.probe_answered(addr);
         self.card_answered(addr, card, at)
     }
 
-    /// A card answered for this address; says whether it is believed.
+    /// A card answered for this address; returns whether the answer is believed.
     fn card_answered(&mut self, addr: IpAddr, card: HardwareAddress, at: Time) -> bool {
         let is_believed = self.cards.answered(addr, card, at);
         if is_believed && !self.cards.is_shared(addr) && self.gateways.heard(addr, at) {
@@ -83,7 +82,7 @@ impl Isolation {
         is_believed
     }
 
-    /// Takes in what the kernel says of a neighbour; says whether its answer is believed.
+    /// Takes in what the kernel reports of a neighbour; returns whether its answer is believed.
     pub(super) fn neighbour(&mut self, at: Time, event: &NetworkEvent) -> bool {
         let NetworkEvent::Neighbour {
             addr,

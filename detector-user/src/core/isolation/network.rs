@@ -11,8 +11,8 @@ use crate::core::{
     bounds::NAMESPACES_KEPT,
 };
 
-/// After a link came up, a switch may take this long to forward (spanning tree, 802.1D,
-/// twice over); what is heard by the link ends the wait.
+/// After a link came up, a switch may take this long to forward (spanning tree, 802.1D, twice
+/// over). Anything heard through the link ends the wait.
 const LINK_SETTLES: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -22,10 +22,11 @@ pub(in crate::core) struct Network {
     links: BTreeMap<u32, Link>,
     routes: BTreeMap<IpAddr, Option<Route>>,
     neighbours: BTreeMap<(IpAddr, u32), NeighbourState>,
-    /// The network namespaces that are watched beside the daemon's own.
+    /// The network namespaces that are watched besides the daemon's own.
     namespaces: BTreeSet<u32>,
-    /// Addresses of this machine, and of hosts that are reached from another namespace: known
-    /// from flows, and only where there are other namespaces, which no route here tells of.
+    /// Addresses of this machine, and of hosts that are reached from another namespace. They are
+    /// learnt from flows, and only where other namespaces are watched, because the routes of the
+    /// daemon's own namespace do not show them.
     local: BTreeSet<IpAddr>,
     reached: BTreeSet<IpAddr>,
 }
@@ -33,9 +34,9 @@ pub(in crate::core) struct Network {
 #[derive(Clone, Copy, Debug)]
 struct Link {
     up: bool,
-    /// When it came up or went down; `None` for what was so from the start.
+    /// When the link came up or went down; `None` if it has not changed since the start.
     changed: Option<Time>,
-    /// When anything was last heard by it.
+    /// When anything was last heard through it, since that change.
     heard: Option<Time>,
 }
 
@@ -52,7 +53,7 @@ impl Network {
         }
     }
 
-    /// Takes in an event; says whether it changed anything.
+    /// Takes in an event; returns whether it changed anything.
     pub(in crate::core) fn event(&mut self, at: Time, event: &NetworkEvent) -> bool {
         match event {
             NetworkEvent::Link { link, up, .. } => self.link(at, *link, *up),
@@ -79,14 +80,16 @@ impl Network {
             NamespaceChange::Watched | NamespaceChange::Unreadable => {}
             NamespaceChange::Gone => {
                 self.namespaces.remove(&netns);
-                // A container's address may be another machine's next. Looks tell again.
+                // Another machine may have a container's address next. Snapshots will show them
+                // again.
                 self.local.clear();
                 self.reached.clear();
             }
         }
     }
 
-    /// Takes in what flows say of who is on this machine and who is not.
+    /// Learns from flows which addresses are on this machine, and which are reached from another
+    /// namespace.
     pub(in crate::core) fn flows(&mut self, flows: &[FlowReading]) {
         if self.namespaces.is_empty() {
             return;
@@ -102,18 +105,18 @@ impl Network {
         }
     }
 
-    /// Whether it is a watched one that is not the daemon's own.
+    /// Whether this is a watched namespace other than the daemon's own.
     pub(in crate::core) fn is_other_namespace(&self, netns: u32) -> bool {
         self.namespaces.contains(&netns)
     }
 
-    /// How an address is reached, as far as is known.
+    /// How an address is reached, as far as known.
     pub(in crate::core) fn route(&self, addr: IpAddr) -> Option<Route> {
         self.routes.get(&addr).copied().flatten()
     }
 
-    /// Whether any of these may be another host's: the route to an address of this host is
-    /// known to be none. So is that to a host which only another namespace has a way to.
+    /// Whether any of these addresses may be another host's. The kernel reports no route to an
+    /// address of this host; nor does it to a host that only another namespace can reach.
     pub(in crate::core) fn is_elsewhere(&self, addrs: &[IpAddr]) -> bool {
         let may_be = |addr: &IpAddr| {
             let has_way = self.routes.get(addr) != Some(&None) || self.reached.contains(addr);
@@ -132,8 +135,8 @@ impl Network {
         }
     }
 
-    /// Whether none of these addresses can be reached, for reasons on this host: their links
-    /// are down, or came up just now and nothing was heard by them yet.
+    /// Whether none of these addresses can be reached, for a reason on this host: their links are
+    /// down, or came up just now and nothing was heard through them yet.
     pub(in crate::core) fn is_cut_off(&self, addrs: &[IpAddr], now: Time) -> bool {
         let mut routes = addrs.iter().filter_map(|addr| self.route(*addr)).peekable();
         routes.peek().is_some() && routes.all(|route| !self.carries(route.link, now))
@@ -146,7 +149,7 @@ impl Network {
         routes.peek().is_some() && routes.all(is_down)
     }
 
-    /// Since when the links to these addresses can be used, where they could not before.
+    /// Since when the links to these addresses have been up, where they were down before.
     pub(in crate::core) fn usable_since(&self, addrs: &[IpAddr]) -> Option<Time> {
         let links = addrs.iter().filter_map(|addr| self.route(*addr));
         links
@@ -183,7 +186,7 @@ impl Network {
         if known.is_some_and(|known| known.up == up) || !self.has_room(&self.links, &link) {
             return false;
         }
-        // A link that is told of for the first time has been so before, unless it is down.
+        // A link that is reported for the first time did not change just now, unless it is down.
         let changed = (known.is_some() || !up).then_some(at);
         self.links.insert(
             link,
@@ -196,7 +199,7 @@ impl Network {
         true
     }
 
-    /// Whether one more may be kept, or what is known of this one replaced.
+    /// Whether there is room for one more, or an entry of this key to replace.
     fn has_room<K: Ord, V>(&self, kept: &BTreeMap<K, V>, key: &K) -> bool {
         kept.len() < self.kept || kept.contains_key(key)
     }

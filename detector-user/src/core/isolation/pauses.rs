@@ -1,7 +1,7 @@
-//! When this machine, or the daemon's loop, stood still.
+//! When this machine, or the daemon's loop, was paused.
 //!
-//! What is sent just before a pause and answered during it looks unanswered after it. A loop
-//! that is called later than it asked for has stood still in between.
+//! A probe that is sent just before a pause and answered during it looks unanswered afterwards.
+//! When the loop is called later than it requested, it was paused in between.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,17 +10,17 @@ use crate::core::Time;
 /// The most pauses that are remembered.
 const KEPT: usize = 64;
 
-/// Being late by less is no pause.
+/// A delay of no more than this is not a pause.
 const LATE_AT_MOST: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
 pub(in crate::core) struct Pauses {
-    /// Oldest first, apart from each other.
+    /// Start and end of each pause, oldest first; they do not overlap.
     pauses: VecDeque<(Time, Time)>,
 }
 
 impl Pauses {
-    /// Notes that a call which was due at `due` came at `now`; says whether that was a pause.
+    /// Notes that a call which was due at `due` came at `now`; returns whether that was a pause.
     pub(in crate::core) fn called(
         &mut self,
         due: Option<Time>,

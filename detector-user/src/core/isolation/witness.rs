@@ -1,36 +1,36 @@
-//! Whether anybody else is heard: where nobody is, it may be this host that is cut off.
+//! Whether any other host is heard: if none is, this host itself may be cut off.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use crate::core::{Bounds, HEARD_RESOLUTION, Time};
 
-/// Who was heard this long before a silence began is expected to be heard during it, if it
-/// can be probed.
+/// A host that was heard within this time before a silence began should also be heard during it, if
+/// it can be probed.
 const RECENTLY: Duration = Duration::from_secs(10);
 
-/// The same of one that can only be waited for. And in a long silence, a witness must have
-/// been heard this lately.
+/// The same for a host that cannot be probed. Also, in a long silence, a witness must have been
+/// heard within this time.
 const LATELY: Duration = Duration::from_secs(1);
 
-/// One that is probed rarely is probed this often in doubt.
+/// How often a rarely probed witness is probed while a peer is in doubt.
 const RARELY: Duration = Duration::from_millis(300);
 
-/// A witness that is heard this long after a silence began shows that it is not this node's
-/// own: what was on its way as it began has arrived.
+/// A witness that is heard at least this long after a silence began shows that this node is not cut
+/// off: segments that were on their way when the silence began have arrived by then.
 const BEGAN_BEFORE: Duration = Duration::from_millis(5);
 
-/// The time that witnesses have to answer.
+/// How long witnesses have to answer.
 pub(in crate::core) const WITNESSES_ANSWER_WITHIN: Duration = Duration::from_millis(40);
 
-/// Another host that was heard: a peer, or a next hop.
+/// Another host that was heard: a peer or a next hop.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::core) struct Witness {
     pub at: Time,
-    /// Its (first) address: peers with several names are one witness.
+    /// Its address: peers with several names but one address are one witness.
     pub host: IpAddr,
-    /// Whether it can be probed, so that its silence says something.
+    /// Whether the host can be probed, so that its silence means something.
     pub can_ask: bool,
-    /// Whether it is probed rarely: the neighbours' budget allows no more.
+    /// Whether the host is probed rarely, because the budget of neighbour probes allows no more.
     pub is_rare: bool,
 }
 
@@ -45,7 +45,7 @@ impl Witness {
     }
 }
 
-/// The two witnesses that were heard last: of any one host, one of them is another.
+/// The two witnesses that were heard last: whichever host is judged, one of them is another host.
 #[derive(Debug)]
 pub(in crate::core) struct Witnesses {
     /// The most hosts whose missing answers are remembered.
@@ -54,9 +54,9 @@ pub(in crate::core) struct Witnesses {
     second: Option<Witness>,
     /// Hosts that are known to answer, were probed, and have not answered since.
     unanswered: BTreeMap<IpAddr, Time>,
-    /// A verdict is held because nobody is heard; ended by whoever is.
+    /// A verdict is held because no host is heard; hearing any host ends that.
     lost: bool,
-    /// Somebody was heard since the daemon started.
+    /// Some host was heard since the daemon started.
     anyone: bool,
 }
 
@@ -89,8 +89,8 @@ impl Witnesses {
         self.note(witness);
     }
 
-    /// A witness was heard before the daemon began: it is expected to be heard again, and says
-    /// nothing of what has been since.
+    /// A witness was heard before the daemon started: it should be heard again, but it shows
+    /// nothing about the time since.
     pub(in crate::core) fn was_heard_before(&mut self, witness: Witness) {
         self.note(witness);
     }
@@ -102,30 +102,31 @@ impl Witnesses {
         }
     }
 
-    /// What this host does not answer says nothing of this node any more: it is dead, or gone.
+    /// Forgets what this host left unanswered: it is dead, or no longer watched, so that its
+    /// silence says nothing about this node.
     pub(in crate::core) fn forget(&mut self, host: IpAddr) {
         self.unanswered.remove(&host);
     }
 
-    /// These, and no others, were heard: someone is no longer a witness.
+    /// Replaces the witnesses by these: some host is no longer a witness.
     pub(in crate::core) fn reset(&mut self, heard: impl Iterator<Item = Witness>) {
         (self.latest, self.second) = (None, None);
         heard.for_each(|witness| self.note(witness));
     }
 
-    /// A verdict is held because nobody is heard: until somebody is, that goes for everyone.
+    /// A verdict is held because no host is heard: until one is, that holds for every peer.
     pub(in crate::core) fn lose(&mut self) {
         self.lost = true;
     }
 
-    /// Whether anybody was heard since the daemon started.
+    /// Whether any host was heard since the daemon started.
     pub(in crate::core) fn anyone(&self) -> bool {
         self.anyone
     }
 
-    /// Whether the silence of a host from `since` to `now` may be this host's own: others are
-    /// as silent, and none was heard lately. What arrived as it began proves nothing, so that
-    /// a witness must be heard in its second half.
+    /// Whether the silence of `host` from `since` to `now` may be this node's own: others are as
+    /// silent, and none was heard lately. What arrived just as the silence began proves nothing, so
+    /// a witness must be heard in the second half of the silence.
     pub(in crate::core) fn none_but(
         &self,
         host: Option<IpAddr>,
@@ -152,7 +153,7 @@ impl Witnesses {
         was_active || self.does_another_not_answer(host, now)
     }
 
-    /// Whether another host was probed and does not answer, although it could have.
+    /// Whether another host was probed and has not answered, although it has had the time to.
     pub(in crate::core) fn does_another_not_answer(&self, host: Option<IpAddr>, now: Time) -> bool {
         let silent = |(asked, at): (&IpAddr, &Time)| {
             Some(*asked) != host && now.since(*at) >= WITNESSES_ANSWER_WITHIN

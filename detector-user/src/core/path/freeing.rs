@@ -1,5 +1,5 @@
-//! Which sockets are destroyed: a dead peer's, at the destroy delay, once for each time it is
-//! found Dead; and stalled flows, each by itself, while their peer lives.
+//! Which sockets are destroyed: a dead peer's, at the destroy delay, once for each time it is found
+//! Dead; and stalled flows, each on its own, while their peer lives.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,28 +11,27 @@ use crate::core::{
     session::{Death, State},
 };
 
-/// The most sockets that are destroyed at a time; programs that have more make new ones.
+/// The most sockets of one teardown; programs that have more make new ones.
 const SOCKETS_AT_MOST: usize = 65_536;
 
-/// After its start the daemon destroys nothing before somebody was heard, and nothing by way of
-/// a card that answers before TCP was heard under that card: a host that took the address before
-/// the start looks the same. It waits no longer than this.
+/// After its start the daemon destroys nothing before some host was heard, and nothing behind a
+/// card that answers but through which TCP was not heard yet: another host that took the address
+/// before the start would look the same. It waits no longer than this.
 const START_SETTLES_WITHIN: Duration = Duration::from_secs(10);
 
-/// A flow made in place of one that was freed is stalled, too, by then, or works.
+/// A flow that replaces a destroyed one has shown by then whether it is stalled, too.
 const SHOWS_AGAIN: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Default)]
 pub(super) struct Freeing {
-    /// The generation whose sockets are to be destroyed, what was heard since when spares
-    /// them, and from when the destroy delay counts.
+    /// The teardown of a dead peer's sockets, from its death to its return.
     pending: Option<Pending>,
     result: Option<(u64, Destroyed)>,
     stalled: Vec<Stalled>,
-    /// The stalled flows that were destroyed, or spared, already.
+    /// The cookies of stalled flows that were already destroyed or spared.
     done: BTreeSet<u64>,
-    /// When flows were freed last, and whether it was their large segments that were lost: those
-    /// made in their place take a while to show whether they are stuck, too.
+    /// When flows were last destroyed as stalled, and whether only their large segments were lost:
+    /// flows made in their place take a while to show whether they are stuck, too.
     freed: Option<(Time, bool)>,
 }
 
@@ -40,7 +39,7 @@ pub(super) struct Freeing {
 struct Pending {
     silent_since: Time,
     unheard_since: Time,
-    /// What is said to have been heard after all is tried again.
+    /// The teardown was requested. It is requested again if a socket was spared.
     tried: bool,
 }
 
@@ -58,8 +57,8 @@ impl Freeing {
         self.pending = None;
     }
 
-    /// The answer to a teardown. Heard after all, it may say: should the next snapshot not
-    /// show so, it is tried again.
+    /// The result of a teardown. It may say that sockets were spared because something was heard:
+    /// if the next snapshot does not show that, the teardown is requested again.
     pub(super) fn ended(&mut self, generation: u64, current: u64, result: Destroyed) {
         if generation != current {
             return;
@@ -94,22 +93,22 @@ impl Freeing {
         self.stalled.iter().map(|stalled| stalled.since).min()
     }
 
-    /// Since when the next one to be destroyed has been stalled.
+    /// Since when the stalled flow that is next to destroy has been stalled.
     fn next_stalled(&self) -> Option<Time> {
         let left = self.stalled.iter();
         let left = left.filter(|stalled| !self.done.contains(&stalled.cookie));
         left.map(|stalled| stalled.since).min()
     }
 
-    /// The bytes of data in segments that are lost while others pass.
+    /// The bytes of data in segments that are lost while segments without data pass.
     pub(super) fn large_segments(&self) -> Option<u32> {
         self.stalled
             .iter()
             .find_map(|stalled| stalled.large_segments)
     }
 
-    /// What the flows that were just freed were stuck by, if that is still to be believed: there
-    /// were some, and whether it was their large segments.
+    /// Whether flows were destroyed as stalled just now, and whether only their large segments were
+    /// lost.
     pub(super) fn freed_lately(&self, at: Time) -> (bool, bool) {
         let lately = self
             .freed
@@ -117,7 +116,7 @@ impl Freeing {
         (lately.is_some(), lately.is_some_and(|(_, large)| large))
     }
 
-    /// The stalled flows that have been so for long enough to be destroyed.
+    /// The flows that have been stalled for long enough to destroy them; each is returned once.
     fn take_stalled(&mut self, at: Time, after: Duration) -> Vec<(FlowId, u64)> {
         let is_due = |stalled: &&Stalled| at.since(stalled.since) >= after;
         let due: Vec<_> = self
@@ -136,7 +135,7 @@ impl Freeing {
 }
 
 impl Path {
-    /// When sockets are next to be destroyed.
+    /// When sockets should next be destroyed.
     pub(super) fn freeing_due(&self, settings: &Settings) -> Option<Time> {
         let dead = self
             .freeing
@@ -183,7 +182,7 @@ impl Path {
         }
         let witnesses = &context.isolation.witnesses;
         if witnesses.does_another_not_answer(Some(self.addr), at) {
-            // This node may be cut off by now, and the peer back.
+            // This node may be cut off by now, and the peer alive again.
             return;
         }
         if let Some(pending) = &mut self.freeing.pending {
@@ -211,8 +210,8 @@ impl Path {
         }
     }
 
-    /// Whether what cannot be taken back may be done: somebody was heard since the daemon
-    /// started, and the way to the peer leads to the card under which TCP was heard.
+    /// Whether sockets may be destroyed, which cannot be undone: some host was heard since the
+    /// daemon started, and the card on the way to the peer is the one through which TCP was heard.
     fn may_be_sure(&self, at: Time, around: Around<'_>) -> bool {
         let isolation = &around.isolation;
         let next_hop = isolation.next_hop(self.addr);

@@ -1,4 +1,4 @@
-//! Takes evidence in: events, probes, snapshots, what the network tells.
+//! Takes in evidence: events, probes, snapshots, changes of the network.
 
 use super::{Path, pace};
 use crate::core::{
@@ -10,8 +10,8 @@ use crate::core::{
 };
 
 impl Path {
-    /// Takes in an event. It never makes a path Dead by itself: it has the sockets read, and
-    /// the path probed.
+    /// Takes in an event. An event alone never makes a path Dead: it makes the detector read the
+    /// sockets and probe the path.
     pub(in crate::core) fn event(
         &mut self,
         now: Time,
@@ -48,7 +48,7 @@ impl Path {
         self.heard(now, reason, context)
     }
 
-    /// Takes in what became of a probe; a neighbour's answer counts where `is_believed`.
+    /// Takes in what became of a probe; a neighbour's answer counts only if `is_believed`.
     pub(in crate::core) fn probe(
         &mut self,
         now: Time,
@@ -86,8 +86,7 @@ impl Path {
         self.heard(now, reason, context)
     }
 
-    /// A card answered for this address. Of a dead peer it is a sign that it may be back: its
-    /// host is probed at once.
+    /// A card answered for this address. A dead peer may then be back: its host is probed at once.
     fn card_answered(&mut self, now: Time, at: Time, is_believed: bool) -> Turn {
         if is_believed {
             self.evidence.heard_exactly(Layer::Link, at);
@@ -98,7 +97,7 @@ impl Path {
         Turn::None
     }
 
-    /// Takes in that something about this host's network has changed.
+    /// Takes in a change of this host's network.
     pub(in crate::core) fn network(
         &mut self,
         now: Time,
@@ -126,7 +125,7 @@ impl Path {
         self.notice_links(now, context.around())
     }
 
-    /// The host may have been heard: what follows for it and for others.
+    /// Does what follows for this path and for others if the host was heard.
     pub(in crate::core) fn heard(
         &mut self,
         now: Time,
@@ -138,7 +137,7 @@ impl Path {
         turn
     }
 
-    /// Takes in a complete socket snapshot: here, and only here, the path may be found Dead.
+    /// Takes in a complete socket snapshot. Only here may the path be found Dead.
     pub(in crate::core) fn sockets(
         &mut self,
         now: Time,
@@ -150,7 +149,7 @@ impl Path {
         if let Some(last) = self.snapshots.last()
             && at < last
         {
-            // Two sources read side by side: a later one came first.
+            // Two sources read at the same time, and the later snapshot arrived first.
             let interval = self.interval(last, None, context.around());
             self.snapshots.came_back(now, last, interval);
             return Turn::None;
@@ -182,7 +181,7 @@ impl Path {
         self.snapshots.failed(now);
     }
 
-    /// Takes in that flows of a network namespace are not to be seen any more.
+    /// Takes in that the flows of a network namespace can no longer be seen.
     pub(in crate::core) fn forget_namespace(
         &mut self,
         now: Time,
@@ -196,7 +195,7 @@ impl Path {
         self.snapshots.soon(now);
     }
 
-    /// Another network namespace is watched from now on: what its flows left unanswered before
+    /// Another network namespace is watched from now on: what its flows left unanswered until now
     /// is no evidence.
     pub(in crate::core) fn namespace_watched(&mut self, now: Time) {
         self.doubt.start_over(now);
@@ -204,10 +203,10 @@ impl Path {
     }
 }
 
-/// Whether the peer reset the flow: it may know none of the others either.
+/// Whether the peer reset the flow: it may not know the other flows either.
 fn is_reset(event: &FlowEvent) -> bool {
     const ECONNRESET: u32 = 104;
-    // A flow that nothing had happened to before is told of by the error alone.
+    // If nothing had happened on the flow before, the source reports the error alone.
     matches!(
         event.kind,
         FlowEventKind::Closed { errno: ECONNRESET }

@@ -1,4 +1,4 @@
-//! Gathers the facts for the rule, and carries its decision out.
+//! Gathers the facts for the rule, and carries out its decision.
 
 use std::time::Duration;
 
@@ -15,37 +15,39 @@ use crate::core::{
     session::{Death, Event, State, Turn},
 };
 
-/// A peer that was not probed for so long may have come back unnoticed.
+/// A peer that was not probed for this long may have come back unnoticed.
 const PROBE_IS_OLD_AFTER: Duration = Duration::from_millis(100);
 
-/// A death that ends so soon was none: the path is given more time from then on.
+/// A death that ends within this time was a false one: the path gets a longer detection time from
+/// then on.
 const FALSE_DEATH: Duration = Duration::from_secs(1);
 
-/// In so long a silence of its host a flow is retransmitted more than once: that proves nothing of
-/// the flow.
+/// In a silence of the host that lasts this long a flow is retransmitted more than once: this
+/// proves nothing about the flow.
 const LONG_SILENCE: Duration = Duration::from_millis(500);
 
 /// What is remembered from one decision to the next.
 #[derive(Debug)]
 pub(super) struct Doubt {
-    /// The silence as of the last snapshot, to be learnt from should it end.
+    /// The silence at the last snapshot; if it ends, the path's history learns from it.
     pub silence: Option<Silence>,
-    /// The moment after which the host must be heard for a Suspect or Dead verdict to end
-    /// well.
+    /// The moment after which the host must be heard for a Suspect or Dead verdict to become Alive.
     since: Option<Time>,
-    /// What was sent before is no evidence: the daemon has just begun to watch, or this node
+    /// What was sent before this is no evidence: the daemon has just begun to watch, or this node
     /// was isolated.
     excused: Time,
-    /// Nobody was heard for half of the detection time: should somebody be now, it begins anew.
+    /// No other host was heard for half of the detection time: if one is heard now, the measurement
+    /// of this silence starts over.
     were_others_silent: bool,
-    /// Since when a last probe has been due before it is called Dead: snapshots that come back
-    /// late must not find each probe too old.
+    /// Since when a last probe has been due before the path may be found Dead. It is kept because a
+    /// snapshot that comes back late would otherwise find each probe too old.
     last_probe_due: Option<Time>,
-    /// When its host was heard again after a silence: what was sent before says nothing of flows.
+    /// When the host was heard again after a long silence: what was sent before says nothing about
+    /// single flows.
     heard_again: Time,
-    /// This node has no link to it.
+    /// This node has no usable link to the peer.
     pub has_no_link: bool,
-    /// Since when the daemon has watched it.
+    /// Since when the daemon has watched the path.
     began: Time,
 }
 
@@ -71,8 +73,8 @@ impl Doubt {
         self.excused = now;
     }
 
-    /// An answer that is told late may have come before the snapshot that found the path
-    /// Dead; its time is exact, unlike that of a snapshot.
+    /// An answer that is reported late may have come before the snapshot that found the path Dead;
+    /// its time is exact, unlike that of a snapshot.
     pub(super) fn heard_exactly(&mut self, at: Time, death: Option<&Death>) {
         if let Some(death) = death
             && at > death.silent_since
@@ -83,8 +85,7 @@ impl Doubt {
 }
 
 impl Path {
-    /// Decides anew after a snapshot; says when to decide again, where something stands
-    /// unanswered.
+    /// Decides after a snapshot; returns when to decide again, if something stands unanswered.
     pub(super) fn judge(
         &mut self,
         at: Time,
@@ -164,7 +165,7 @@ impl Path {
         silence.is_some_and(|silence| at.since(silence.since) < crate::core::rule::SUSPECT_AFTER)
     }
 
-    /// What the next decision has to know of this one.
+    /// Remembers what the next decision needs to know about this one.
     fn remember(
         &mut self,
         at: Time,
@@ -196,7 +197,7 @@ impl Path {
         }
     }
 
-    /// While this node is isolated nothing is learnt of the path.
+    /// While this node is isolated, the path's history learns nothing.
     fn follow_isolation(&mut self, at: Time, next: State) {
         let was = self.session.state() == State::Isolated;
         if !was && next == State::Isolated {
@@ -206,7 +207,7 @@ impl Path {
         }
     }
 
-    /// The one way to a new state, and what follows from it.
+    /// Applies an event to the session, and does what follows from the new state.
     pub(super) fn turn(
         &mut self,
         now: Time,
@@ -260,7 +261,8 @@ impl Path {
         }
     }
 
-    /// Ends a death, and what only reports had begun, as soon as the host was heard since.
+    /// Ends a death, or an open breaker that only reports had opened, once the host was heard
+    /// since.
     pub(super) fn heard_since_doubt(
         &mut self,
         now: Time,
@@ -335,7 +337,7 @@ impl Path {
         }
     }
 
-    /// How much must be asked in vain.
+    /// How many transmissions, or moments, must go unanswered.
     pub(super) fn required(&self) -> u32 {
         self.evidence.history.required_transmissions(self.can_ask())
     }
@@ -355,7 +357,7 @@ impl Path {
         }
     }
 
-    /// Whether segments still arrive. What arrived as the silence began proves nothing.
+    /// Whether segments still arrive. What arrived just as the silence began proves nothing.
     fn is_receiving(&self, at: Time, silence: &Silence) -> bool {
         let half = at.since(silence.since) / 2;
         self.evidence.heard.on(Layer::Received) > Some(at - half)
@@ -369,7 +371,7 @@ impl Path {
         }
     }
 
-    /// Whether others are as silent.
+    /// Whether other hosts are as silent as this one.
     pub(super) fn are_others_silent(&self, at: Time, since: Time, around: Around<'_>) -> bool {
         let idle = around.settings.idle_probe_interval;
         around
@@ -378,8 +380,8 @@ impl Path {
             .none_but(Some(self.addr), since, at, idle)
     }
 
-    /// The same before the detection time is over, once witnesses were probed, which a
-    /// suspicion has done, and have had the time to answer.
+    /// The same, already after half of the detection time, once witnesses have had the time to
+    /// answer: they are probed as soon as the path is Suspect.
     fn are_others_silent_half_way(&self, at: Time, silence: &Silence, around: Around<'_>) -> bool {
         let wanted = around.settings.detection_time;
         let detection_time = self.evidence.history.detection_time(at, wanted);
@@ -390,8 +392,8 @@ impl Path {
             && self.are_others_silent(at, silence.since, around)
     }
 
-    /// The silence as this snapshot shows it. One that goes on began when it was first seen
-    /// to, even if what showed it then is forgotten.
+    /// The silence as this snapshot shows it. A silence that goes on keeps its first beginning,
+    /// even if the demand that showed it then is forgotten.
     pub(super) fn silence_at(&self, at: Time, around: Around<'_>) -> Option<Silence> {
         let excused = self.excused(around);
         let wanted = around.settings.detection_time;
@@ -409,7 +411,8 @@ impl Path {
         Some(Silence { since, ..silence })
     }
 
-    /// On a machine that is never on time each pause would excuse all that was sent before.
+    /// The silence on a machine that is never on time, where each pause would excuse all that was
+    /// sent before it.
     fn starved_silence(
         &self,
         at: Time,
@@ -421,7 +424,8 @@ impl Path {
             .map(|starved| starved.silence)
     }
 
-    /// The silence when pauses of this machine excuse nothing but themselves.
+    /// The silence if pauses of this machine are only subtracted from its length, and excuse no
+    /// demand.
     fn starved(&self, at: Time, detection_time: Duration, around: Around<'_>) -> Option<Starved> {
         let usable = around.isolation.network.usable_since(&[self.addr]);
         let excused = usable.unwrap_or_default().max(self.doubt.excused);
@@ -434,8 +438,8 @@ impl Path {
         })
     }
 
-    /// What was sent before is no evidence: this machine stood still, had no link, or was not
-    /// watching yet.
+    /// What was sent before this moment is no evidence: this machine was paused, had no link, or
+    /// was not watching yet.
     pub(super) fn excused(&self, around: Around<'_>) -> Time {
         let usable = around.isolation.network.usable_since(&[self.addr]);
         let paused = around.isolation.pauses.last_end();
@@ -445,7 +449,8 @@ impl Path {
             .max(self.doubt.excused)
     }
 
-    /// What a flow sent before tells nothing of the flow: its host was silent, or it is excused.
+    /// What a flow sent before this moment says nothing about the flow: its host was silent, or the
+    /// demand is excused.
     pub(super) fn stalls_count_from(&self, around: Around<'_>) -> Time {
         self.excused(around).max(self.doubt.heard_again)
     }
@@ -468,9 +473,10 @@ impl Path {
         Turn::Changed
     }
 
-    /// When the peer was last heard, or if that was longer before the silence than it takes to
-    /// find out, then so much before it: a call that waits for a reply is stuck from then on.
-    /// Whether its segments acknowledged anything is not known of a flow seen for the first time.
+    /// When the peer was last heard, but no earlier than one idle probe interval before the
+    /// silence, which is the longest that a loss of the peer goes unnoticed. From then on a call
+    /// that waits for a reply is stuck. Any segment counts as heard here: on a flow that is seen
+    /// for the first time it is not known whether its segments acknowledged anything.
     fn unheard_since(&self, silence: &Silence, around: Around<'_>) -> Time {
         let Settings {
             idle_probe_interval: idle,
@@ -486,7 +492,7 @@ impl Path {
             .min(silence.since)
     }
 
-    /// A silence that ended while the path was still only Suspect was a live peer's.
+    /// Learns from a silence that ended while the path was only Suspect: the peer was alive.
     fn learn_from_recovery(&mut self, at: Time) {
         let heard = self.evidence.heard.on(Layer::Host);
         let (Some(silence), Some(heard)) = (self.doubt.silence, heard) else {
@@ -494,7 +500,7 @@ impl Path {
         };
         let was_suspect = self.session.state() == State::Suspect && !self.doubt.has_no_link;
         if was_suspect && heard > silence.since {
-            // What was this host's own fault is not the peer's stall.
+            // Time that is excused by this host's own faults is no stall of the peer.
             let since = silence.since.max(self.doubt.excused);
             if self.evidence.stall_recovered(at, since, heard) {
                 self.vitals.stall_recovered(at, heard.since(since));

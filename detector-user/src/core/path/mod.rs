@@ -1,15 +1,15 @@
-//! The way to one address of a peer: its evidence, and what is believed of it.
+//! One path, the way to one address of a peer: its evidence, and its verdict.
 //!
 //! ```text
-//! path       its parts, and when it wants to be called
-//! intake     takes evidence in
-//! judging    gathers the facts for the rule, and carries its decision out
-//! probing    when the path is probed, and by what
+//! path       its parts, and when it should next be called
+//! intake     takes in evidence
+//! judging    gathers the facts for the rule, and carries out its decision
+//! probing    when the path is probed, and on which targets
 //! pace       how often its sockets are read
 //! freeing    which sockets are destroyed: a dead peer's, and stalled flows
 //! reported   what the node's own reports do
 //! shown      what is published and explained
-//! telling    what others are told of it meanwhile
+//! telling    what other parts learn of it between verdicts
 //! ```
 
 mod freeing;
@@ -52,12 +52,12 @@ pub(super) struct Path {
     probing: Probing,
     freeing: Freeing,
     failures: Failures,
-    /// When it was last probed because of one.
+    /// When the path was last probed because of a failed call.
     probed_on_report: Option<Time>,
     vitals: Vitals,
-    /// When it was last heard, as was told.
+    /// The time at which it was last heard, as last published.
     told_heard: Option<Time>,
-    /// Whether the source was told to report finished handshakes.
+    /// Whether the source was requested to report finished handshakes.
     awaits_connects: bool,
 }
 
@@ -90,7 +90,7 @@ impl Path {
         }
     }
 
-    /// The endpoints at this address; says whether anything changed.
+    /// Sets the endpoints at this address; returns whether anything changed.
     pub(super) fn configure(
         &mut self,
         now: Time,
@@ -127,13 +127,13 @@ impl Path {
         self.session.administer(now, administrator)
     }
 
-    /// When [`Self::handle_timeout`] wants to be called.
+    /// When [`Self::handle_timeout`] should be called.
     pub(super) fn timeout(&self) -> Time {
         let due = self.snapshots.timeout().min(self.probing.timeout());
         self.session.timeout().map_or(due, |until| due.min(until))
     }
 
-    /// Does what is due: probes, a socket snapshot, the breaker's next step.
+    /// Does what is due: probes, a socket snapshot, a step of the breaker's recovery.
     pub(super) fn handle_timeout(&mut self, now: Time, context: &mut Context<'_>) -> Turn {
         self.probe_when_due(now, context);
         let turn = self.recover_when_due(now, context.around());
@@ -150,7 +150,7 @@ impl Path {
         if !self.session.is_due(now) {
             return Turn::None;
         }
-        // Where those who would answer are probed and do not, there is evidence.
+        // If targets that are known to answer are probed and do not, there is evidence.
         let event = match self.is_dead() && self.can_ask() {
             true => Event::StillDead,
             false => Event::RecoveryDue,
@@ -194,13 +194,13 @@ impl Path {
         }
     }
 
-    /// The path's sockets were destroyed, or not.
+    /// Takes in the result of a teardown.
     pub(super) fn destroyed(&mut self, generation: u64, result: Destroyed) {
         self.freeing
             .ended(generation, self.session.generation(), result);
     }
 
-    /// What this path's last answer says for others: nothing if it is believed to be dead.
+    /// This path as a witness for others; `None` if it is Dead or was never heard.
     pub(super) fn witness(&self) -> Option<Witness> {
         let witness = Witness {
             at: self.evidence.heard.on(Layer::Host)?,
@@ -227,7 +227,7 @@ impl Path {
         self.session.state() == State::Dead
     }
 
-    /// Whether those who are known to answer can be probed.
+    /// Whether there are targets that are known to answer, so that the peer can be probed at will.
     fn can_ask(&self) -> bool {
         !self.discovered && self.evidence.probes.is_answerable()
     }

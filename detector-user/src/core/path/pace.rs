@@ -5,20 +5,20 @@ use std::time::Duration;
 use super::Path;
 use crate::core::{Time, Verdict, context::Around};
 
-/// How often the sockets of a Dead peer are read, at most and at least: the interval doubles.
+/// The first and the longest interval between snapshots of a Dead peer: the interval doubles.
 const DEAD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
 
-/// The same of a Degraded peer.
+/// The interval for a Degraded peer.
 const DEGRADED: Duration = Duration::from_secs(1);
 
-/// The same while all is well: keeps the path's history.
+/// The interval while nothing is wrong: it keeps the path's history up to date.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// The same of a peer of which nothing is known, or that has no connection.
+/// The interval for a peer of which nothing is known, or that has no connection.
 const UNKNOWN: Duration = Duration::from_secs(1);
 
-/// How soon a new connection is read while all is well: a program that makes one for each
-/// request causes no more reading than this.
+/// How long after a new connection a snapshot is taken while nothing is wrong: programs that
+/// connect for each request cause no more than one snapshot in this time.
 pub(super) const CONNECTED: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
@@ -47,8 +47,8 @@ impl Pace {
 }
 
 impl Path {
-    /// How long after a snapshot taken at `at` the next is due; `again_in` is when the rule
-    /// may come to another answer, where something stands unanswered.
+    /// How long after a snapshot taken at `at` the next is due. `again_in` says when the rule may
+    /// decide otherwise, if something stands unanswered.
     pub(super) fn interval(
         &mut self,
         at: Time,
@@ -62,9 +62,9 @@ impl Path {
             (Verdict::Unknown, None) => self
                 .until_weighed(at, around)
                 .map_or(UNKNOWN, |until| until.min(UNKNOWN)),
-            // A new connection is to be known before it can be cut.
+            // A new connection should be known before it may be cut.
             (_, None) if !self.evidence.is_connected() => UNKNOWN,
-            // Whether it was heard after calls to it began to fail is soon to be known.
+            // It should soon be known whether the peer was heard after calls to it began to fail.
             (_, None) if self.failures.streak(at, around.settings).is_some() => UNKNOWN,
             (_, None) => IDLE,
         };

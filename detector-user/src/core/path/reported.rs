@@ -1,19 +1,19 @@
-//! What the node's own reports do to a path.
+//! The effect of the node's own reports on a path.
 //!
-//! A failed call is a demand to check: the path is looked at and probed at once, and whatever
-//! comes of that is the kernel's evidence. Failures in a row, with no call answered between
-//! them, do one thing more:
+//! A failed call is a reason to check: the sockets are read and the path is probed at once, and the
+//! result is evidence from the kernel. Failures in a row, with no answered call between them, do
+//! one thing more:
 //!
-//! - the host was heard after the first of them: the peer is Degraded, and its breaker stays as
+//! - if the host was heard after the first of them, the peer is Degraded, and its breaker stays as
 //!   it is, until a call is answered or none has failed for the window;
-//! - the kernel has no evidence either way (no connection, nothing known to answer, and what
-//!   was probed has not answered): the verdict stays Unknown and the breaker opens. Nothing is
-//!   destroyed or refused for it. It is half open after the recovery time-out, and closed by
-//!   any sign of the host and by any answered call;
-//! - anything else is for the kernel to decide. It alone finds a peer Dead.
+//! - if the kernel has no evidence either way (no connection, no target that is known to answer,
+//!   and no answer to what was probed), the verdict stays Unknown and the breaker opens. Nothing is
+//!   destroyed or refused. The breaker becomes half open after the recovery time-out, and is closed
+//!   by any sign of the host and by any answered call;
+//! - in all other cases the evidence from the kernel decides. Reports alone never make a peer Dead.
 //!
-//! Where this node itself may be isolated nothing opens, and calls that began before it could
-//! reach the peer again, or before it stood still, are no failures.
+//! While this node itself may be isolated no breaker opens. Calls that began before this node could
+//! reach the peer again, or before the end of a pause of this machine, do not count as failures.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ use crate::core::{
     session::{Event, State, Turn},
 };
 
-/// However often calls fail, the path is probed about them, and they are noted, this often at
-/// most.
+/// However often calls fail, they cause a probe and an entry among the recent events no more often
+/// than this.
 const PROBED_EVERY: Duration = Duration::from_secs(1);
 
 impl Path {
@@ -65,8 +65,8 @@ impl Path {
         weighed
     }
 
-    /// A call that began before is no failure: this machine stood still, or could not reach the
-    /// peer. That the daemon was not watching yet excuses no call.
+    /// A call that began before this moment is no failure: this machine was paused, or could not
+    /// reach the peer. Calls from before the daemon began to watch are not excused.
     fn excused_calls(&self, around: Around<'_>) -> Time {
         match self.excused(around) {
             excused if excused == self.doubt.began() => Time::default(),
@@ -74,8 +74,8 @@ impl Path {
         }
     }
 
-    /// What the failures come to, now that something else is known: another of them, or a
-    /// socket snapshot.
+    /// Acts on the failures when something new is known: another failure, or a socket snapshot
+    /// (`looked`).
     pub(super) fn weigh_failures(
         &mut self,
         now: Time,
@@ -106,12 +106,12 @@ impl Path {
             && streak.is_some_and(|streak| self.evidence.heard.surely() > Some(streak.first))
     }
 
-    /// Whether it is still to be seen what failures come to, so that others are to bear witness.
+    /// Whether calls fail and nothing is known of the peer yet, so that witnesses are needed.
     pub(super) fn is_failing(&self) -> bool {
         self.verdict() == Verdict::Unknown && self.failures.is_pending()
     }
 
-    /// Since when it has been silent, or its calls have failed; `None` when neither.
+    /// Since when the host has been silent, or calls to it have failed; `None` when neither.
     pub(in crate::core) fn down_since(&self) -> Option<Time> {
         let silent = self.session.death().map(|death| death.silent_since);
         silent.or_else(|| self.failures.first())
@@ -140,7 +140,7 @@ impl Path {
         Turn::None
     }
 
-    /// A socket snapshot, and a probe of all that may answer.
+    /// Requests a socket snapshot, and a probe of all targets.
     fn check_on(&mut self, now: Time, report: &OperationReport) {
         self.evidence.note(EventLine {
             at: report.ended_at,
@@ -153,8 +153,8 @@ impl Path {
         }
     }
 
-    /// Opens the breaker where the kernel has no evidence either way. What was probed gets the
-    /// detection time to answer, and the snapshot that opens it is taken after it.
+    /// Opens the breaker where the kernel has no evidence either way. The targets that were probed
+    /// get the detection time to answer; the breaker opens on a snapshot after that.
     fn open_without_evidence(
         &mut self,
         now: Time,
@@ -178,13 +178,14 @@ impl Path {
         self.turn(now, event, Reason::FailuresReported, None, context)
     }
 
-    /// By when what was probed has answered, if it does.
+    /// The moment by which the probed targets should have answered.
     fn decided_at(&self, now: Time, streak: Streak, around: Around<'_>) -> Time {
         let wanted = around.settings.detection_time;
         streak.told + self.evidence.history.detection_time(now, wanted)
     }
 
-    /// How long after a snapshot at `at` it is to be seen what failures come to, if it is.
+    /// How long after a snapshot at `at` the failures can be acted on; `None` if there are not
+    /// enough, or if it is time already.
     pub(super) fn until_weighed(&self, at: Time, around: Around<'_>) -> Option<Duration> {
         let streak = self.failures.streak(at, around.settings)?;
         let decided_at = self.decided_at(at, streak, around);
@@ -199,7 +200,7 @@ impl Path {
             || self.evidence.probes.is_answerable()
     }
 
-    /// Whether it may be this node itself that is cut off.
+    /// Whether this node itself may be cut off.
     fn may_be_isolated(&self, now: Time, since: Time, around: Around<'_>) -> bool {
         self.is_isolated() || self.are_others_silent(now, since, around)
     }

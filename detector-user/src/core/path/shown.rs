@@ -14,8 +14,8 @@ use crate::core::{
 };
 
 impl Path {
-    /// Brings the round-trip time and the health up to date; says whether that is worth
-    /// publishing by itself. What else changed is published anyway.
+    /// Brings the round-trip time and the health up to date; returns whether that alone is worth
+    /// publishing. Other changes are published anyway.
     pub(super) fn refresh_vitals(&mut self, at: Time, turn: Turn) -> bool {
         if self.is_dead() {
             return false;
@@ -61,7 +61,7 @@ impl Path {
         self.freeing.large_segments()
     }
 
-    /// Whether this node is cut off from it, or seems to be.
+    /// Whether this node is cut off from the peer, or seems to be.
     pub(in crate::core) fn is_isolated(&self) -> bool {
         self.session.state() == State::Isolated || self.doubt.has_no_link
     }
@@ -89,7 +89,8 @@ impl Path {
         }
     }
 
-    /// The rule, clause by clause: as it held when the path was found Dead, or as it stands.
+    /// The clauses of the rule: as they held when the path was found Dead, or else as they stand
+    /// now.
     pub(in crate::core) fn clause_lines(&self, now: Time, around: Around<'_>) -> Vec<ClauseLine> {
         let line = |clause: &Clause| ClauseLine {
             address: self.addr,

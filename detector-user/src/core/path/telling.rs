@@ -1,16 +1,17 @@
-//! What others are told of the path: that it was heard, and what the source is to report.
+//! What other parts learn of the path between verdicts: that it was heard, and what the source
+//! should report.
 
 use std::time::Duration;
 
 use super::Path;
 use crate::core::{Effect, Time, context::Context, evidence::Layer};
 
-/// How often it is told that the peer was heard, where nothing else changes.
+/// How often it is published that the peer was heard, if nothing else changes.
 const HEARD_TOLD_EVERY: Duration = Duration::from_secs(1);
 
 impl Path {
-    /// Tells others that this host was heard: that this node is not cut off, that its link
-    /// carries, that the card in use is the right one.
+    /// Reports that this host was heard: so this node is not cut off, its link carries traffic, and
+    /// the card in use is the right one.
     pub(super) fn tell_heard(&mut self, context: &mut Context<'_>) {
         let Some(at) = self.evidence.heard.on(Layer::Host) else {
             return;
@@ -46,9 +47,9 @@ impl Path {
         self.probing.told_witness
     }
 
-    /// Tells the source whether finished handshakes are to be reported from now on: while it
-    /// is dead they show that it is back, and while it has no connection that it has one,
-    /// which may be cut at any moment.
+    /// Tells the source whether to report finished handshakes from now on. While the peer is Dead
+    /// they show that it is back. While it has no connection they show that it has a new one, which
+    /// may be cut at any moment.
     pub(in crate::core) fn tell_awaiting(&mut self, context: &mut Context<'_>) {
         let awaits = self.is_dead() || !self.evidence.is_connected();
         if awaits != self.awaits_connects {
@@ -61,7 +62,7 @@ impl Path {
         }
     }
 
-    /// When it was last heard has been told.
+    /// Notes that this time of being last heard was published.
     pub(in crate::core) fn told(&mut self, heard: Option<Time>) {
         self.told_heard = heard;
     }

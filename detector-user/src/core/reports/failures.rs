@@ -1,30 +1,30 @@
-//! The failed calls of one peer, in a row: no call to it has been answered since.
+//! The failed calls to one peer in a row, with no answered call between them.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::core::{Settings, Time};
 
-/// Failures of one peer that are remembered: more than any threshold.
+/// The most failures that are remembered for one peer: more than any threshold.
 const KEPT: usize = 128;
 
 /// Failures in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) struct Streak {
-    /// When the first of them ended.
+    /// When the first of the failed calls ended.
     pub first: Time,
-    /// When there were enough of them, by when it was told.
+    /// When the report arrived with which there were enough of them.
     pub told: Time,
 }
 
 /// Failures since the last answered call.
 #[derive(Debug, Default)]
 pub(in crate::core) struct Failures {
-    /// When each ended, in the order of their ends. When there are too many, the first is
-    /// kept: it shows since when calls fail.
+    /// When each failed call ended, in that order. When there are too many, the first is kept: it
+    /// shows since when calls fail.
     ended: VecDeque<Time>,
     told: Option<Time>,
-    /// The peer was heard while its calls failed: it is slow, until they are answered or there
-    /// are no more.
+    /// The peer was heard while calls to it failed: it counts as slow until calls are answered, or
+    /// until none has failed for the window.
     slow: bool,
 }
 
@@ -88,17 +88,17 @@ impl Failures {
         })
     }
 
-    /// Whether there are any.
+    /// Whether there are any failures.
     pub(in crate::core) fn is_pending(&self) -> bool {
         !self.ended.is_empty()
     }
 
-    /// When the first of them ended.
+    /// When the first of the failed calls ended.
     pub(in crate::core) fn first(&self) -> Option<Time> {
         self.ended.front().copied()
     }
 
-    /// The peer was heard after the first of them.
+    /// The peer was heard after the first failure.
     pub(in crate::core) fn set_slow(&mut self) {
         self.slow = true;
     }

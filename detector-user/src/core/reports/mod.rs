@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! report     one operation, and how it ended
-//! failures   of one peer: failures in a row, which make it asked, and may open its breaker
+//! failures   failed calls to one peer in a row: they make it probed, and may open its breaker
 //! ```
 //!
-//! A report is a demand to check, never evidence of a death: what it may do to a peer's verdict
-//! is in `peer/reported`.
+//! A report is a reason to check a peer, never evidence of its death. What it may do to a verdict
+//! is in `path/reported`.
 
 mod failures;
 mod report;

@@ -1,33 +1,35 @@
+//! One reported operation, and how it ended.
+
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::core::{Operation, Outcome, PeerName, Time, nanos};
 
-/// An operation of the node's own, and how it ended.
+/// An operation of this node's own programs, and how it ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OperationReport {
     pub operation: Operation,
     pub outcome: Outcome,
-    /// The peer it was asked of; `None` for one that involved several.
+    /// The peer that was called; `None` for an operation that involved several.
     pub peer: Option<PeerName>,
-    /// The lock it was about, or that it was done under.
+    /// The lock that the operation was about, or that was held during it.
     pub lock: Option<Arc<str>>,
     pub ended_at: Time,
     #[serde(with = "nanos")]
     pub duration: Duration,
-    /// How often it was tried again before it ended so.
+    /// How often the operation was retried before it ended.
     pub retries: u32,
 }
 
 impl OperationReport {
-    /// Whether it shows that the peer's program answers.
+    /// Whether the report shows that the peer's program answers.
     pub(in crate::core) fn is_answered(&self) -> bool {
         matches!(self.outcome, Outcome::Succeeded | Outcome::Refused)
     }
 
-    /// Whether the peer did not answer. That too few others took part says nothing of it.
+    /// Whether the peer did not answer. A missing quorum says nothing about one peer.
     pub(in crate::core) fn is_unanswered(&self) -> bool {
         matches!(self.outcome, Outcome::TimedOut | Outcome::Unreachable)
     }

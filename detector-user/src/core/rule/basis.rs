@@ -1,19 +1,19 @@
-//! The silence that the clauses measure, and how long it must be.
+//! The silence that the clauses measure, and how long it must last.
 
 use std::time::Duration;
 
 use super::{Facts, Link, Starved};
 use crate::core::{Settings, evidence::Silence};
 
-/// A silence that is longer than the detection time by this factor, pauses of this machine left
-/// out, is one even if the daemon was never on time.
+/// A silence that is longer than the detection time by this factor, without the pauses of this
+/// machine, counts even if the daemon was never on time.
 pub(in crate::core) const STARVED_FACTOR: u32 = 10;
 
-/// A silence that only SYNs show may be a limit on SYNs, one a second as a rule: it must
-/// outlast the detection time of a host by this factor.
+/// A silence that only SYNs show may come from a rate limit on SYNs, usually one per second: it
+/// must outlast the host detection time by this factor.
 const CONNECTS_ONLY_FACTOR: u32 = 2;
 
-/// The silence that is measured against what is needed.
+/// The silence as measured, and what is needed of it.
 pub(super) struct Basis {
     pub is_silent: bool,
     pub silent: Duration,
@@ -34,7 +34,7 @@ impl Basis {
                 let needed = needed_silence(facts, &silence, settings)
                     .max(facts.needs.detection_time * STARVED_FACTOR);
                 Self {
-                    // A machine that is never on time cannot probe throughout.
+                    // A machine that is never on time cannot probe all the time.
                     asked_for: silent,
                     ..Self::measured(facts, &silence, silent, needed)
                 }
@@ -72,8 +72,8 @@ impl Basis {
     }
 }
 
-/// How long a silence must be: the path's own detection time; longer where a lower layer
-/// still answers, and where nothing but SYNs shows the silence.
+/// How long a silence must last: the path's own detection time; longer where a lower layer still
+/// answers, or where only SYNs show the silence.
 pub(in crate::core) fn needed_silence(
     facts: &Facts,
     silence: &Silence,

@@ -1,4 +1,4 @@
-//! The clauses of the rule: each with what was measured, what was needed, and whether it holds.
+//! The clauses of the rule: each with what was measured, what is needed, and whether it holds.
 
 use std::{fmt, time::Duration};
 

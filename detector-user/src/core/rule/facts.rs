@@ -1,28 +1,29 @@
-//! What a decision is made from: plain data about one moment.
+//! What the rule decides from: plain data about one moment.
 
 use std::time::Duration;
 
 use crate::core::{Reason, Time, Verdict, evidence::Silence, isolation::Isolated};
 
-/// What is known of the way to one address of a peer at one moment, as a socket snapshot shows
-/// it. The rule knows nothing else.
+/// What is known of one path at the moment of a socket snapshot. The rule uses nothing else.
 #[derive(Clone, Debug)]
 pub(in crate::core) struct Facts {
     pub now: Time,
     /// The verdict so far, and its reason.
     pub believed: (Verdict, Reason),
-    /// Something stands unanswered, and its host was not heard since. Pauses of this machine,
-    /// its links' outages and the time before the daemon began to watch are left out.
+    /// The silence: something stands unanswered, and the host was not heard since. Demands from
+    /// before a pause of this machine, before an outage of its links ended or before the daemon
+    /// began to watch are left out.
     pub silence: Option<Silence>,
-    /// The same on a machine that is never on time, where every silence would be excused.
+    /// The same silence, but pauses of this machine excuse no demand. Used on a machine that is
+    /// never on time, where each pause would excuse every silence.
     pub starved: Option<Starved>,
     pub needs: Needs,
     pub link: Link,
-    /// Segments of the peer have arrived in the second half of the silence.
+    /// Segments from the peer have arrived in the second half of the silence.
     pub is_receiving: bool,
     /// Established flows can be probed, and are known to answer.
     pub has_flow: bool,
-    /// Connects are known to be answered.
+    /// The peer is known to answer connects.
     pub has_connect: bool,
     pub last_probe: LastProbe,
     pub isolated: Isolated,
@@ -32,52 +33,53 @@ pub(in crate::core) struct Facts {
     pub life: Life,
 }
 
-/// A silence, pauses of this machine left out.
+/// A silence, and its length without the pauses of this machine.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::core) struct Starved {
     pub silence: Silence,
     pub silent: Duration,
 }
 
-/// What this path's past asks for.
+/// What is needed of a silence, given what this path has shown before.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::core) struct Needs {
     /// The operator's detection time, or longer.
     pub detection_time: Duration,
-    /// So many moments (where the peer can be probed at will) or transmissions must go
-    /// unanswered.
+    /// How many moments (where the peer can be probed at will) or transmissions must go unanswered.
     pub transmissions: u32,
-    /// Whether it can be probed at will.
+    /// Whether the peer can be probed at will.
     pub can_ask: bool,
 }
 
-/// What the peer's network card, or one in its place, says.
+/// Whether the peer's network card, or one in its place, answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) enum Link {
-    /// It is not on a link of this host, is not probed there, or was not yet.
+    /// The peer is not on a link of this host, or the card was not probed or has not had the time
+    /// to answer.
     Unknown,
-    /// It has answered in this silence.
+    /// The card has answered in this silence.
     Answers,
-    /// It was probed since it answered last, and does not answer.
+    /// The card was probed since its last answer, and does not answer.
     Silent,
 }
 
 /// When the peer was last probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) enum LastProbe {
-    /// Just now, or it cannot be probed.
+    /// Just now, with time to answer; or the peer cannot be probed.
     Fresh,
-    /// So long ago that it may have come back unnoticed; or the answer may be on its way.
+    /// So long ago that the peer may have come back unnoticed; or so lately that the answer may
+    /// still be on its way.
     Due,
 }
 
-/// What is stuck on the way to a peer that lives.
+/// What is stuck on the way to a live peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::core) struct Stuck {
     pub zero_window: bool,
-    /// Flows are stalled, or were until they were freed just now.
+    /// Flows are stalled, or were until they were destroyed just now.
     pub flows_stalled: bool,
-    /// Of those: segments without data pass.
+    /// On stalled flows segments without data pass: only large ones are lost.
     pub large_segments_lost: bool,
     /// The node's own calls fail in a row.
     pub calls_fail: bool,
@@ -86,10 +88,10 @@ pub(in crate::core) struct Stuck {
 /// Signs of life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::core) struct Life {
-    /// It was heard since it was last doubted.
+    /// The host was heard since it was last in doubt.
     pub heard_since_doubt: bool,
-    /// Something was received on a flow that is still there.
+    /// A segment was received on a flow that still exists.
     pub is_connected: bool,
-    /// When it was last heard at all.
+    /// How long ago any segment was last received from the peer.
     pub heard_ago: Option<Duration>,
 }

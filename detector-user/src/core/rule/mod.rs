@@ -1,6 +1,6 @@
-//! The rule of the verdict: [`decide`], a function of the facts alone.
+//! The rule of the verdict: [`decide`], a pure function of the facts and the settings.
 //!
-//! A host is Dead where every clause holds:
+//! A path is Dead if every clause holds:
 //!
 //! | clause | what it asks |
 //! |---|---|
@@ -12,9 +12,9 @@
 //! | `asked_just_now` | the last probe is fresh, and had the time to be answered |
 //! | `not_isolated` | this node itself is not cut off |
 //!
-//! Below the host are the link, where a card answers ARP for it, and its segments, which may
-//! still arrive when nothing that is sent to it does. They are no signs of a living host: they
-//! change the reason, and make the needed time longer.
+//! Two signs are weaker than an acknowledgement from the host: a card answers ARP for the address,
+//! or segments of the peer still arrive although it acknowledges nothing. Neither shows that the
+//! host is alive: they change the reason and lengthen the silence that is needed.
 
 mod basis;
 mod clause;
@@ -32,36 +32,37 @@ pub(super) use self::{
 };
 use super::{Reason, Settings, Verdict, evidence::Silence, isolation::Isolated};
 
-/// How long a demand stands before the peer is Suspect: longer than a LAN's answer takes.
+/// How long a demand must stand before the peer is Suspect: longer than an answer takes on a LAN.
 pub(super) const SUSPECT_AFTER: Duration = Duration::from_millis(10);
 
-/// The part of the needed silence for which the peer must have been probed again and again.
+/// The part of the needed silence during which the peer must have been probed again and again.
 const ASKED_FOR: f64 = 0.9;
 
-/// So many transmissions of one kind are asked for: three in a row are lost by chance once in
-/// eight thousand times where one round trip in twenty is.
+/// How many transmissions of one kind must be unanswered: where one round trip in twenty is lost,
+/// three in a row are lost by chance once in eight thousand times.
 const OF_EACH_KIND: u32 = 3;
 
-/// Without a flow, a peer heard this long ago is no longer known to be alive. Longer than
-/// the time between two surveys of what can be probed.
+/// Without a flow, a peer that was last heard this long ago is no longer known to be alive. This is
+/// longer than the time between two surveys of all targets.
 const ALIVE_WITHOUT_FLOW: Duration = Duration::from_secs(90);
 
-/// The time that a peer has to answer the last probe before it is called Dead.
+/// How long a peer has to answer the last probe before it is found Dead.
 pub(in crate::core) const ANSWERS_WITHIN: Duration = Duration::from_millis(25);
 
-/// How often the sockets of a Suspect peer are read, at first and when it has been so for long.
+/// The interval between socket snapshots of a Suspect peer, at first and when it has been Suspect
+/// for long.
 const SUSPECT_EVERY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
-/// What the facts come to.
+/// What the rule decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
     pub verdict: Verdict,
     pub reason: Reason,
-    /// It would be Dead, were it not that this node itself may be isolated.
+    /// The path would be Dead if this node itself were not possibly isolated.
     pub is_isolated: bool,
     /// This node is no longer isolated: the silence is measured anew.
     pub starts_over: bool,
-    /// A probe is due before more can be said.
+    /// A probe must be sent before more can be decided.
     pub probes: bool,
     /// When to decide again, where something stands unanswered.
     pub again_in: Option<Duration>,
@@ -110,7 +111,7 @@ pub(super) fn decide(facts: &Facts, settings: &Settings) -> Decision {
         Some(silence) if facts.now.since(silence.since) >= SUSPECT_AFTER => {
             decided((Verdict::Suspect, silence.reason))
         }
-        // Too early to say: what was believed before still stands.
+        // Too early to decide: the verdict stays as it is.
         Some(_) => decided(facts.believed),
         None => decided(without_demand(facts)),
     };
@@ -195,7 +196,7 @@ fn clauses(facts: &Facts, settings: &Settings) -> Vec<Clause> {
     ]
 }
 
-/// How many SYNs must be unanswered: none where none is known to be answered, or where the
+/// How many SYNs must be unanswered: none where no connect is known to be answered, or where the
 /// link is as silent as the flows.
 fn connects_needed(facts: &Facts) -> u32 {
     match facts.has_connect && facts.link != Link::Silent {
@@ -214,14 +215,14 @@ fn why_dead(facts: &Facts, silence: &Silence) -> Reason {
     }
 }
 
-/// What is said of a peer of which nothing stands unanswered.
+/// The verdict on a peer when no demand stands unanswered.
 fn without_demand(facts: &Facts) -> (Verdict, Reason) {
     let (stuck, life) = (&facts.stuck, &facts.life);
     if stuck.zero_window {
         return (Verdict::Degraded, Reason::ZeroWindow);
     }
     if !life.heard_since_doubt {
-        // Never heard; or the demand went away with its socket, and no answer came.
+        // The peer was never heard; or the demand disappeared with its socket, and no answer came.
         return (Verdict::Unknown, Reason::NoEvidence);
     }
     let is_recent = life.heard_ago.is_some_and(|ago| ago < ALIVE_WITHOUT_FLOW);
@@ -240,7 +241,7 @@ fn without_demand(facts: &Facts) -> (Verdict, Reason) {
     }
 }
 
-/// The next moment at which the rule may come to another answer.
+/// How long until the rule may decide otherwise.
 fn again_in(facts: &Facts, silence: &Silence, settings: &Settings) -> Duration {
     let now = facts.now;
     let needed = needed_silence(facts, silence, settings);

@@ -1,18 +1,18 @@
-//! How many probes may be sent: a bucket that fills up as time goes by.
+//! How many probes may be sent: a token bucket.
 
 use crate::core::Time;
 
-/// What is left for probes that cannot wait: the others get at most the other half.
+/// The part of the bucket that is reserved for urgent probes: routine ones get at most the rest.
 const RESERVED: f64 = 0.5;
 
-/// The part of one probe that a strict bucket may gain within a second beyond its rate: less
-/// than one, with room for what happens to be late.
+/// What a strict bucket may gain within a second beyond its rate, in probes: less than one, with
+/// room for timers that are late.
 const STRICT_GAIN: f64 = 0.9;
 
 #[derive(Debug)]
 pub(in crate::core) struct Budget {
     per_second: f64,
-    /// The most that may be taken at once.
+    /// The most probes that may be taken at once.
     size: f64,
     left: f64,
     as_of: Time,
@@ -23,12 +23,12 @@ pub(in crate::core) struct Budget {
 pub(in crate::core) enum Urgency {
     /// Nothing stands unanswered.
     Routine,
-    /// A verdict hangs on it.
+    /// A verdict depends on it.
     Urgent,
 }
 
 impl Budget {
-    /// A full bucket: it holds what a tenth of a second may use, but one probe at least.
+    /// A full bucket: it holds the probes of a tenth of a second, but at least one.
     pub(in crate::core) fn new(per_second: u32) -> Self {
         let per_second = f64::from(per_second);
         let size = (per_second / 10.0).max(1.0);
@@ -40,8 +40,8 @@ impl Budget {
         }
     }
 
-    /// A bucket from which no more than this is ever taken within a second, however it lies:
-    /// what is saved up, and what is gained meanwhile, are less than one more than it together.
+    /// A bucket from which no more than `per_second` probes are taken within any second: what is
+    /// saved up and what is gained within the second are together less than `per_second` + 1.
     pub(in crate::core) fn strict(per_second: u32) -> Self {
         let size = (f64::from(per_second) / 2.0).max(1.0).floor();
         Self {
@@ -52,7 +52,7 @@ impl Budget {
         }
     }
 
-    /// Takes one probe out, if there is one to be had.
+    /// Takes one probe out of the bucket, if it has one.
     pub(in crate::core) fn take(&mut self, now: Time, urgency: Urgency) -> bool {
         let size = self.size;
         let gained = now.since(self.as_of).as_secs_f64() * self.per_second;

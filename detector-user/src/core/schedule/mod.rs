@@ -1,8 +1,8 @@
-//! When to look, and when to probe.
+//! When sockets are read, and when peers are probed.
 //!
 //! ```text
 //! snapshots   when a path's sockets are read
-//! rhythm      when it is probed
+//! rhythm      when a path is probed
 //! budget      how many probes may be sent
 //! ```
 

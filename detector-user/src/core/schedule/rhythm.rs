@@ -1,37 +1,37 @@
-//! When a peer is to be probed.
+//! When a path is probed.
 
 use std::time::Duration;
 
 use crate::core::{Time, evidence::PathHistory, rule::ANSWERS_WITHIN};
 
-/// Every target is asked this often, so that it is known who answers.
+/// How often every target is probed, to learn which ones answer.
 const SURVEY_EVERY: Duration = Duration::from_secs(45);
 
-/// A dead peer is asked this often at first, and at last: the interval doubles. Its breaker
-/// closes no later than the second of these after it is back, and what else that takes.
+/// The first and the longest interval between probes of a dead peer: the interval doubles. After
+/// the peer's return its breaker closes within the longest interval plus the time of the answer.
 const DEAD: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(200));
 
-/// Timers come a little late, one more than the other.
+/// Timers fire a little late, by varying amounts.
 const TIMER_SLACK: Duration = Duration::from_millis(1);
 
-/// A detection time takes no more probes than this, so that all of them can be remembered.
+/// No more probes than this are sent within a detection time, so that all can be remembered.
 const KEPT_IN_DETECTION_TIME: u32 = 64;
 
-/// How far apart probes are while something stands unanswered: at least, and at most before
-/// it lasts long, where the detection time is short.
+/// The shortest and the longest interval between probes while something stands unanswered. It may
+/// be longer where the detection time is long, or when the doubt has lasted long.
 const DOUBT: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(25));
 
-/// A doubt that has lasted for so many detection times is not about to be decided, even where
-/// only the host's own, longer time decides: it is asked about more and more seldom.
+/// A doubt that has lasted for this many detection times will not be decided soon, even where the
+/// longer host detection time applies: from then on the path is probed more and more rarely.
 const DECIDED_WITHIN: u32 = 10;
 
 /// However long a doubt lasts, probes are no further apart than this.
 const LONG_DOUBT: Duration = Duration::from_millis(500);
 
-/// All targets at once are not asked more often than this.
+/// All connects together are probed no more often than this.
 const ALL_EVERY: Duration = Duration::from_millis(100);
 
-/// Probes that are no further apart than this belong to one run.
+/// Probes that are at most this far apart belong to one run.
 const RUN_GAP: Duration = Duration::from_millis(100);
 
 /// The rhythm of one path's probes.
@@ -40,7 +40,7 @@ pub(in crate::core) struct Rhythm {
     pub due: Time,
     pub survey_due: Time,
     last_sent: Option<Time>,
-    /// When the run of probes began of which none is long after the one before.
+    /// When the present run of probes began: probes with no long gap between them.
     run_since: Option<Time>,
     last_all: Option<Time>,
     dead_interval: Duration,
@@ -61,18 +61,19 @@ impl Rhythm {
         }
     }
 
-    /// Something happened that is to be asked about.
+    /// Something happened that a probe may explain.
     pub(in crate::core) fn soon(&mut self, now: Time) {
         let earliest = self.last_sent.map_or(now, |sent| now.max(sent + DOUBT.0));
         self.due = self.due.min(earliest);
     }
 
-    /// The next question comes no later than this.
+    /// The next probe comes no later than this.
     pub(in crate::core) fn wake(&mut self, at: Time) {
         self.due = self.due.min(at);
     }
 
-    /// Everyone is asked now, if that was not done just before; says whether.
+    /// Whether all connects may be probed now, because that was not done just before; if so, it
+    /// counts as done.
     pub(in crate::core) fn take_all(&mut self, now: Time) -> bool {
         let free = self
             .last_all
@@ -108,26 +109,26 @@ impl Rhythm {
                 .is_some_and(|since| at.since(since) >= ANSWERS_WITHIN)
     }
 
-    /// Everyone is asked to learn who answers.
+    /// All targets are being probed, to learn which ones answer.
     pub(in crate::core) fn surveyed(&mut self, now: Time) {
         self.survey_due = now + self.jittered(SURVEY_EVERY, 10);
         self.last_all = Some(now);
     }
 
-    /// The peer has died: it is asked with growing intervals until it answers.
+    /// The peer has died: it is probed at growing intervals until it answers.
     pub(in crate::core) fn died(&mut self, now: Time) {
         self.dead_interval = DEAD.0;
         self.due = now;
     }
 
-    /// The next question to a dead peer comes after this.
+    /// Sets the time of the next probe of a dead peer.
     pub(in crate::core) fn next_dead(&mut self, now: Time) {
         self.due = now + self.dead_interval;
         self.dead_interval = (self.dead_interval * 2).min(DEAD.1);
     }
 
-    /// The next question in a doubt that has lasted for `lasted`: as many as are `required`
-    /// twice over within the detection time.
+    /// Sets the time of the next probe in a doubt that has lasted for `lasted`: twice as many
+    /// probes as are `required` fit into the detection time.
     pub(in crate::core) fn next_in_doubt(
         &mut self,
         now: Time,
@@ -137,10 +138,10 @@ impl Rhythm {
     ) {
         let at_most = DOUBT.1.max(detection_time / KEPT_IN_DETECTION_TIME);
         let wanted = detection_time / required.saturating_mul(2).max(1);
-        // What lies closer together than this counts once.
+        // Probes closer together than this count as one.
         let counted = PathHistory::spacing(detection_time, true);
         let spacing = wanted.max(counted.apart + TIMER_SLACK);
-        // Beyond the detection time it is enough that nobody can have come and gone unnoticed.
+        // Beyond the detection time, probes only need to be close enough for the gaps to count.
         let unhurried = match lasted > detection_time {
             true => counted.gap.saturating_sub(TIMER_SLACK),
             false => Duration::ZERO,
@@ -151,7 +152,7 @@ impl Rhythm {
         self.due = now + spacing.max(slowed);
     }
 
-    /// An interval, more or less.
+    /// An interval, varied at random by up to this percentage.
     pub(in crate::core) fn jittered(&mut self, interval: Duration, percent: u32) -> Duration {
         // splitmix64
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);

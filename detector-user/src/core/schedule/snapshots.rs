@@ -1,13 +1,13 @@
-//! When a peer's sockets are to be looked at.
+//! When a path's sockets are read.
 
 use std::time::Duration;
 
 use crate::core::Time;
 
-/// Two looks lie at least this far apart.
+/// Two snapshots are at least this far apart.
 const SPACING: Duration = Duration::from_millis(10);
 
-/// A look that was asked for and has not come back is asked for again after this time.
+/// A requested snapshot that has not come back is requested again after this time.
 const LOST_AFTER: Duration = Duration::from_secs(2);
 
 /// Snapshots that are at least this far apart fall on multiples of it, so that one dump of the
@@ -17,7 +17,7 @@ const COMMON_STEP: Duration = Duration::from_millis(100);
 /// After a snapshot that failed, the next is due after this time.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// The one look at a time, and the time of the last.
+/// The one snapshot that may be pending, and the time of the last.
 #[derive(Debug)]
 pub(in crate::core) struct Snapshots {
     next: Next,
@@ -27,7 +27,7 @@ pub(in crate::core) struct Snapshots {
 #[derive(Clone, Copy, Debug)]
 enum Next {
     Due(Time),
-    /// Asked for at `at`; `again` when something has happened since.
+    /// Requested at `at`; `again` if something has happened since.
     Asked {
         at: Time,
         again: bool,
@@ -42,12 +42,12 @@ impl Snapshots {
         }
     }
 
-    /// Of when the newest look is that came back.
+    /// The time at which the newest snapshot was taken.
     pub(in crate::core) fn last(&self) -> Option<Time> {
         self.last
     }
 
-    /// When [`Self::take_due`] is to be asked.
+    /// When [`Self::take_due`] should be called.
     pub(in crate::core) fn timeout(&self) -> Time {
         match self.next {
             Next::Due(at) => at,
@@ -55,7 +55,7 @@ impl Snapshots {
         }
     }
 
-    /// Whether a snapshot is to be asked for now; it counts as asked for then.
+    /// Whether a snapshot is due now; if so, it counts as requested.
     pub(in crate::core) fn take_due(&mut self, now: Time) -> bool {
         let due = self.timeout() <= now;
         if due {
@@ -78,8 +78,8 @@ impl Snapshots {
         }
     }
 
-    /// The next look comes no later than this. One that is under way may have been taken
-    /// before what it is to show.
+    /// The next snapshot comes no later than this. If one is pending, another follows it: the
+    /// pending one may have been taken before the event that it should show.
     pub(in crate::core) fn wake(&mut self, at: Time) {
         match &mut self.next {
             Next::Asked { again, .. } => *again = true,
@@ -87,8 +87,8 @@ impl Snapshots {
         }
     }
 
-    /// A look came back, taken at `at`; the next is due `interval` after that, or a little
-    /// before, at a moment that it shares with other peers.
+    /// A snapshot came back, taken at `at`. The next is due `interval` after that, or a little
+    /// earlier, at a moment that it shares with other peers.
     pub(in crate::core) fn came_back(&mut self, now: Time, at: Time, interval: Duration) {
         let again = matches!(self.next, Next::Asked { again: true, .. });
         self.last = Some(at);
@@ -103,7 +103,7 @@ impl Snapshots {
         }
     }
 
-    /// A look could not be taken.
+    /// A snapshot could not be taken.
     pub(in crate::core) fn failed(&mut self, now: Time) {
         self.next = Next::Due(now + RETRY_AFTER);
     }

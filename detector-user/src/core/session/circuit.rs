@@ -38,7 +38,7 @@ pub enum TrialError {
 #[derive(Clone, Debug)]
 enum State {
     Closed,
-    /// HalfOpen at `until` unless something is heard before.
+    /// Becomes HalfOpen at `until` unless something is heard before.
     Open {
         until: Time,
     },
@@ -84,12 +84,12 @@ impl Circuit {
         };
     }
 
-    /// Admits trials.
+    /// Becomes HalfOpen: trials are admitted.
     pub(in crate::core) fn half_open(&mut self) {
         self.state = State::HalfOpen { leases: Vec::new() };
     }
 
-    /// When it is time to go from Open to HalfOpen.
+    /// When the breaker should go from Open to HalfOpen.
     pub(in crate::core) fn timeout(&self) -> Option<Time> {
         match self.state {
             State::Open { until } => Some(until),
@@ -102,7 +102,7 @@ impl Circuit {
         self.timeout().is_some_and(|until| until <= now)
     }
 
-    /// Leases the trial of this id.
+    /// Leases a trial with this id.
     pub(in crate::core) fn acquire(
         &mut self,
         now: Time,
@@ -126,7 +126,7 @@ impl Circuit {
         })
     }
 
-    /// Takes a trial back. What its outcome means for the breaker is the caller's to say.
+    /// Takes a trial back. The caller decides what its outcome means for the breaker.
     pub(in crate::core) fn finish(&mut self, now: Time, trial: u64) -> Result<(), TrialError> {
         let State::HalfOpen { leases } = &mut self.state else {
             return Err(TrialError::UnknownTrial);

@@ -17,13 +17,13 @@ pub(super) use self::transition::{Event, State};
 use self::transition::{Move, next};
 use super::{Breaker, Reason, Settings, Time, Verdict, rule::Clause};
 
-/// What an administrator wants of a peer's breaker.
+/// An administrator's setting for a peer's breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Administrator {
     /// The evidence decides.
     #[default]
     Normal,
-    /// The breaker stays closed and nothing is destroyed: the peer is worked on.
+    /// The peer is under maintenance: its breaker stays closed and nothing is destroyed.
     Maintenance,
     ForcedOpen,
     ForcedClosed,
@@ -32,24 +32,25 @@ pub enum Administrator {
 /// The silence in which a path was found Dead.
 #[derive(Clone, Debug)]
 pub(super) struct Death {
-    /// Since when something stood unanswered. What was heard after it ends the death.
+    /// Since when something stood unanswered. Anything heard from the host after this ends the
+    /// death.
     pub silent_since: Time,
-    /// Since when nothing was heard, which is what a program that waits for a reply suffers
-    /// from: the destroy delay counts from here.
+    /// Since when nothing was heard at all. A program that waits for a reply has been stuck since
+    /// then, so the destroy delay counts from here.
     pub unheard_since: Time,
     pub found_at: Time,
-    /// The rule, as it held then.
+    /// The clauses as they held then.
     pub clauses: Vec<Clause>,
 }
 
 /// What a transition means for the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Nothing that is published changed.
+    /// Nothing changed that is published.
     None,
     Changed,
     Died,
-    /// It is back from the dead.
+    /// The path was Dead and has been heard again.
     Returned,
 }
 
@@ -60,7 +61,7 @@ pub(super) struct Session {
     death: Option<Death>,
     circuit: Circuit,
     breaker_reason: Reason,
-    /// The breaker is open, or half open, since then, on the node's own reports alone.
+    /// Since when the breaker has been open, or half open, because of the node's own reports alone.
     opened_by_reports: Option<Time>,
     administrator: Administrator,
     generation: u64,
@@ -82,8 +83,9 @@ impl Session {
         }
     }
 
-    /// Takes in what happened, for this reason; `death` goes with a decision that it is Dead.
-    /// Nothing else changes the verdict, the breaker or their reasons.
+    /// Applies an event with its reason; `death` comes with the decision that the path is Dead.
+    /// Apart from [`Self::set_reason`] and [`Self::administer`], nothing else changes the verdict,
+    /// the breaker or their reasons.
     pub(super) fn apply(
         &mut self,
         now: Time,
@@ -148,7 +150,7 @@ impl Session {
         }
     }
 
-    /// Within one state the reason may become another, and is published.
+    /// Changes the reason within one state; a new reason is published.
     pub(super) fn set_reason(&mut self, now: Time, reason: Reason) -> Turn {
         if self.reason == reason {
             return Turn::None;
@@ -158,7 +160,7 @@ impl Session {
         Turn::Changed
     }
 
-    /// An administrator's word; says whether it is news.
+    /// Applies an administrator's setting; returns whether it is a new one.
     pub(super) fn administer(&mut self, now: Time, administrator: Administrator) -> bool {
         let is_news = self.administrator != administrator;
         if is_news {
@@ -186,7 +188,7 @@ impl Session {
         self.reason
     }
 
-    /// The breaker that is published, by the evidence or by an administrator.
+    /// The published breaker: an administrator's, or else what the evidence made it.
     pub(super) fn breaker(&self) -> Breaker {
         match self.administrator {
             Administrator::Normal => self.circuit.breaker(),
@@ -204,7 +206,7 @@ impl Session {
         }
     }
 
-    /// What the evidence has made of the breaker.
+    /// Whether the breaker is Closed by the evidence, whatever an administrator has set.
     pub(super) fn is_closed_by_evidence(&self) -> bool {
         self.circuit.breaker() == Breaker::Closed
     }
@@ -233,13 +235,13 @@ impl Session {
         self.changed_at
     }
 
-    /// For a change to Dead: how long after the first unanswered demand it was made.
+    /// For Dead: the time from the first unanswered demand to the verdict.
     pub(super) fn detection_latency(&self) -> Option<Duration> {
         let death = self.death.as_ref()?;
         Some(death.found_at.since(death.silent_since))
     }
 
-    /// When the breaker may have to go from Open to HalfOpen.
+    /// When the breaker should go from Open to HalfOpen.
     pub(super) fn timeout(&self) -> Option<Time> {
         self.circuit.timeout()
     }

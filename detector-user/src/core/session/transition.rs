@@ -1,42 +1,42 @@
-//! The transition table: what follows for a path's state and its breaker.
+//! The transition table: the next state of a path and of its breaker.
 
 use crate::core::Breaker;
 
 /// The state of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) enum State {
-    /// Nothing is known.
+    /// There is no evidence.
     Unknown,
     Alive,
-    /// It lives, and something on the way to it is stuck.
+    /// The peer lives, but something on the way to it is stuck.
     Degraded,
-    /// Something stands unanswered.
+    /// A demand stands unanswered.
     Suspect,
-    /// It would be Dead, were it not that this node may be isolated.
+    /// The path would be Dead if this node were not possibly isolated.
     Isolated,
     Dead,
 }
 
-/// What may happen to it.
+/// What may happen to a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) enum Event {
-    /// The rule has come to this.
+    /// The rule has decided on this state.
     Decided(State),
-    /// The host has acknowledged something since it was doubted.
+    /// The host has acknowledged something since it was in doubt.
     HostHeard,
-    /// So many of the node's own calls failed that the breaker opens without other evidence.
+    /// Enough of the node's own calls failed for the breaker to open without other evidence.
     FailuresReported,
-    /// A call was answered since.
+    /// A call was answered since those failures.
     CallAnswered,
     TrialSucceeded,
     TrialFailed,
     /// The breaker has been open for the recovery time-out, with no evidence either way.
     RecoveryDue,
-    /// The same, while those who are known to answer are probed and do not.
+    /// The same, but targets that are known to answer are being probed and do not answer.
     StillDead,
 }
 
-/// What becomes of the breaker.
+/// What happens to the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) enum Move {
     Stay,
@@ -45,8 +45,8 @@ pub(in crate::core) enum Move {
     Close,
 }
 
-/// The next state, and what becomes of the breaker, which is open `by_reports` where no
-/// evidence of the kernel's opened it.
+/// The next state, and what happens to the breaker. `by_reports`: the breaker was opened by reports
+/// alone, without evidence from the kernel.
 pub(in crate::core) fn next(
     state: State,
     breaker: Breaker,
@@ -54,7 +54,7 @@ pub(in crate::core) fn next(
     event: Event,
 ) -> (State, Move) {
     match (event, state) {
-        // Only what is heard ends a death.
+        // Only hearing the host, or a successful trial, ends a death.
         (Event::Decided(_), State::Dead) => (State::Dead, Move::Stay),
         (Event::Decided(State::Dead), _) => (State::Dead, Move::Open),
         (Event::Decided(State::Alive), _) if breaker != Breaker::Closed => {

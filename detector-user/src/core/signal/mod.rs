@@ -1,4 +1,4 @@
-//! What the sources tell the core.
+//! What the sources report to the core.
 
 mod network;
 mod probe;
@@ -13,7 +13,7 @@ pub use self::{
 };
 use super::{FlowId, FlowReading, OperationReport, PeerName, Time};
 
-/// Which source saw it: for explanations and metrics, never for the verdict.
+/// Which source saw something: for explanations and metrics, never for the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SourceKind {
@@ -21,7 +21,7 @@ pub enum SourceKind {
     SockDiag,
     /// The daemon's own probes.
     Probe,
-    /// Neighbours, links and routes as the kernel tells of them.
+    /// The kernel's reports of neighbours, links and routes.
     Rtnetlink,
     /// The node's own programs.
     Reports,
@@ -48,16 +48,16 @@ pub struct Endpoint {
     pub port: u16,
 }
 
-/// What became of sockets that were to be destroyed.
+/// What became of the sockets of a teardown, as counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Destroyed {
     pub destroyed: u32,
-    /// Heard from after all, at the last look.
+    /// Spared by the last reading before they would have been destroyed.
     pub spared: u32,
-    /// Gone before they could be destroyed.
+    /// Already gone before they could be destroyed.
     pub gone: u32,
-    /// The kernel refused.
+    /// The kernel refused to destroy them.
     pub failed: u32,
 }
 
@@ -127,19 +127,19 @@ pub struct FlowEvent {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Signal {
-    /// A peer is to be watched under these endpoints; replaces what was known of it.
-    /// `discovered` peers are only ever observed.
+    /// Watch a peer under these endpoints; they replace the earlier ones. `discovered` peers are
+    /// only ever observed.
     PeerConfigured {
         peer: PeerName,
         endpoints: Vec<Endpoint>,
         discovered: bool,
     },
-    /// A peer is no longer to be watched.
+    /// Stop watching a peer.
     PeerRemoved { peer: PeerName },
     /// Something happened to a flow.
     Flow(FlowEvent),
-    /// All flows with one of a peer's addresses, complete, as they were at `at` or shortly after: of
-    /// what happened since, some may be missing.
+    /// All flows with one of a peer's addresses, complete, as they were at `at` or shortly after.
+    /// What happened after `at` may be missing.
     SocketsRead {
         at: Time,
         source: SourceKind,
@@ -147,15 +147,15 @@ pub enum Signal {
         addr: IpAddr,
         flows: Vec<FlowReading>,
     },
-    /// Reading the sockets failed; the verdict must do without.
+    /// Reading the sockets failed; the verdict is made without them.
     SocketsUnreadable { peer: PeerName, addr: IpAddr },
     /// Something happened to a probe.
     Probe(ProbeEvent),
     /// Something changed about links, routes or neighbours.
     Network { at: Time, event: NetworkEvent },
-    /// Something changed about a watched network namespace. Flows that are not to be seen any
-    /// more because of it are forgotten, with what they left unanswered: that a container was
-    /// stopped says nothing about its peers.
+    /// Something changed about a watched network namespace. Flows that can no longer be seen
+    /// because of it are forgotten, with what they left unanswered: a stopped container says
+    /// nothing about its peers.
     Namespace {
         at: Time,
         netns: u32,
@@ -169,6 +169,6 @@ pub enum Signal {
         generation: u64,
         result: Destroyed,
     },
-    /// What the node's own programs say of their operations.
+    /// The node's own programs report their operations.
     Reported { reports: Vec<OperationReport> },
 }

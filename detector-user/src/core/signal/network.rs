@@ -1,4 +1,4 @@
-//! Links, routes, neighbours and network namespaces, as the kernel tells of them.
+//! Links, routes, neighbours and network namespaces, as the kernel reports them.
 
 use std::net::IpAddr;
 
@@ -10,21 +10,21 @@ use crate::core::HardwareAddress;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// Index of the link it leaves by.
+    /// Index of the outgoing link.
     pub link: u32,
     /// The next hop; `None` where the address is on the link itself.
     pub gateway: Option<IpAddr>,
 }
 
-/// What the kernel believes of a neighbour, where it says something of the host.
+/// The state of a neighbour entry in the kernel, where it says something about the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum NeighbourState {
-    /// It answered, or TCP heard from it.
+    /// The neighbour answered, or TCP heard from it.
     Reachable,
-    /// Its hardware address is known, and was not confirmed lately: the address may be new.
+    /// The hardware address is known but was not confirmed lately; it may be a new one.
     Stale,
-    /// It was asked over and over and did not answer.
+    /// The kernel asked repeatedly and got no answer.
     Failed,
 }
 
@@ -39,14 +39,14 @@ impl NeighbourState {
     }
 }
 
-/// What the network of this host looks like has changed.
+/// A change in this host's network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum NetworkEvent {
     /// A link can carry traffic (carrier, administratively up), or cannot.
     Link { link: u32, name: String, up: bool },
-    /// How an address that is asked about is reached; `None` when there is no route, or the
-    /// address is this host's own.
+    /// The route to an address of interest; `None` when there is none, or the address is this
+    /// host's own.
     Route { addr: IpAddr, route: Option<Route> },
     /// A neighbour answered or did not.
     Neighbour {
@@ -83,7 +83,7 @@ impl NetworkEvent {
 }
 
 impl NetworkEvent {
-    /// What it is about: a link or an address.
+    /// What the event is about: a link or an address.
     pub fn subject(&self) -> String {
         match self {
             Self::Link { name, .. } => name.clone(),
@@ -96,11 +96,11 @@ impl NetworkEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum NamespaceChange {
-    /// It is watched beside the daemon's own from now on: peers can be asked from it.
+    /// From now on it is watched besides the daemon's own: peers can be probed from it.
     Watched,
-    /// Its sockets could not be read: what is known of its flows is no longer so.
+    /// Its sockets could not be read: what is known of its flows is out of date.
     Unreadable,
-    /// It is no longer there, or no longer watched.
+    /// It no longer exists, or is no longer watched.
     Gone,
 }
 

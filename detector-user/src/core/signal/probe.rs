@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::Endpoint;
 use crate::core::{FlowId, HardwareAddress, Time};
 
-/// Names one probe; never used twice by a detector.
+/// The number of one probe; a detector never uses one twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProbeId(pub u64);
 
-/// Whom a probe asks, and how.
+/// What a probe is sent to, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProbeTarget {
@@ -39,12 +39,12 @@ impl ProbeTarget {
         }
     }
 
-    /// Whether it is a TCP connect.
+    /// Whether the probe is a TCP connect.
     pub const fn is_connect(self) -> bool {
         matches!(self, Self::Connect(_) | Self::ConnectFrom { .. })
     }
 
-    /// The address that is asked.
+    /// The address that is probed.
     pub const fn addr(self) -> IpAddr {
         match self {
             Self::Neighbour { addr, .. } => addr,
@@ -72,8 +72,8 @@ impl fmt::Display for ProbeTarget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProbeAnswer {
-    /// An ARP reply or a neighbour advertisement by the card with this address: a card that
-    /// answers, no more.
+    /// An ARP reply or a neighbour advertisement by the card with this address: this proves a card
+    /// that answers, no more.
     Neighbour(HardwareAddress),
     /// The connect succeeded.
     SynAck,
@@ -81,8 +81,8 @@ pub enum ProbeAnswer {
     Reset,
     /// The segment on a flow was acknowledged.
     Ack,
-    /// The peer itself said by ICMP that it takes no such connect. Hosts limit how often they
-    /// do (net.ipv4.icmp_ratelimit), so that it proves life, and its absence nothing.
+    /// The peer itself refused the connect by ICMP. Hosts limit the rate of these messages
+    /// (net.ipv4.icmp_ratelimit): one proves that the host lives, but a missing one proves nothing.
     Unreachable,
 }
 
@@ -99,15 +99,15 @@ impl ProbeAnswer {
     }
 }
 
-/// What became of a probe. One is [`Sent`](Self::Sent) or [`Failed`](Self::Failed) first;
-/// that nothing else follows says that it is unanswered.
+/// What became of a probe. First it is [`Sent`](Self::Sent) or [`Failed`](Self::Failed); a sent
+/// probe after which nothing else follows is unanswered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProbeOutcome {
-    /// It left this host, as far as this host can tell.
+    /// The probe left this host, as far as this host can tell.
     Sent,
     Answered(ProbeAnswer),
-    /// It was not sent, or came back from this host itself: no evidence about the peer.
+    /// The probe was not sent, or was answered by this host itself: no evidence about the peer.
     Failed {
         errno: u32,
     },

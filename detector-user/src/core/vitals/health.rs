@@ -1,4 +1,4 @@
-//! The health of a peer: 100, less what four parts take away.
+//! The health score of a peer: 100, minus the penalties of four parts.
 //!
 //! | part | at most | what goes in |
 //! |---|---|---|
@@ -7,9 +7,9 @@
 //! | stalls | 25 | silences that looked bad and ended: five points each, and five more for each second that they lasted (four seconds at most), halved every two minutes; and stalled flows, as a share of all: all 25 where every flow is |
 //! | time-outs | 25 | calls that the node reports as timed out or unreachable, as a share of all it reported of the peer: all at one half, halved every minute |
 //!
-//! The baseline of the round-trip time follows it slowly: up with a half-life of ten minutes,
-//! down with one of a minute. Below a millisecond it counts as one: on a fast network a time
-//! that doubles from 100 µs says nothing.
+//! The baseline follows the round-trip time slowly: up with a half-life of ten minutes, down with a
+//! half-life of one minute. A baseline below one millisecond counts as one millisecond: on a fast
+//! network it means nothing if a time doubles from 100 µs.
 
 use std::time::Duration;
 
@@ -20,27 +20,27 @@ const RTT: f64 = 20.0;
 const STALLS: (f64, f64) = (25.0, 5.0);
 const TIMEOUTS: (f64, f64) = (25.0, 50.0);
 
-/// Up to this factor above its baseline a round-trip time takes nothing away; at the other,
-/// all.
+/// Up to the first factor above its baseline a round-trip time costs no points; from the second on,
+/// all of them.
 const RTT_DRIFT: (f64, f64) = (1.5, 5.0);
 
-/// The baseline counts as this at least.
+/// The least baseline.
 const RTT_FLOOR: Duration = Duration::from_millis(1);
 
-/// How fast the baseline follows: up, and down.
+/// The half-lives with which the baseline follows: up, and down.
 const BASELINE: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(60));
 
 const STALLS_HALVE: Duration = Duration::from_secs(120);
 const REPORTS_HALVE: Duration = Duration::from_secs(60);
 
-/// A stall counts for no more than so many seconds.
+/// The most time for which one stall counts.
 const STALL_AT_MOST: Duration = Duration::from_secs(4);
 
-/// Calls that are taken to have been answered before any was reported: one failure among few
-/// is no share.
+/// How many calls are assumed to have been answered before any was reported, so that one failure
+/// among few is not a large share.
 const PRIOR_CALLS: f64 = 5.0;
 
-/// How well a peer does. The documentation of this module says what goes in.
+/// The health of a peer. The module documentation says how the score is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Health {
     /// 0 to 100.
@@ -65,11 +65,11 @@ impl Default for Health {
     }
 }
 
-/// What the score is made from.
+/// The measurements from which the score is made.
 #[derive(Debug)]
 pub(super) struct Parts {
     loss: f64,
-    /// The share of its flows that are stalled.
+    /// The share of the flows that are stalled.
     stalled: f64,
     srtt: Option<Duration>,
     /// In seconds.
@@ -139,7 +139,7 @@ impl Parts {
         }
     }
 
-    /// From 0, near the baseline, to 1, far above it.
+    /// How far the round-trip time is above its baseline: from 0 (near) to 1 (far above).
     fn drift(&self) -> f64 {
         let Some(srtt) = self.srtt else { return 0.0 };
         let baseline = self.baseline.max(RTT_FLOOR.as_secs_f64());
@@ -148,7 +148,7 @@ impl Parts {
     }
 }
 
-/// A sum whose terms halve with time.
+/// A sum whose terms decay exponentially with time.
 #[derive(Clone, Copy, Debug)]
 struct Fading {
     sum: f64,

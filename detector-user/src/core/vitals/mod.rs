@@ -1,14 +1,14 @@
-//! How well a peer does, whatever its verdict: its round-trip time, and its health.
+//! How well a peer works, whatever its verdict: its round-trip time, and its health.
 //!
 //! ```text
-//! vitals   what is published of it, and when
-//! health   the score, 0 to 100, and what takes away from it
-//! trend    where the score is going
+//! vitals   what is published of both, and when
+//! health   the score, 0 to 100, and its penalties
+//! trend    whether the score rises or falls
 //! ```
 //!
-//! All of it changes a little all the time. It is published with whatever else is published of
-//! the peer, and for its own sake only when it differs enough, and no more often than every
-//! [`PUBLISHED_EVERY`]: watchers are not to be flooded.
+//! These values change a little all the time. They are published together with other changes of the
+//! peer. Alone they are published only if they differ enough, and at most once per
+//! [`PUBLISHED_EVERY`], so that watchers are not flooded.
 
 mod health;
 mod trend;
@@ -19,13 +19,13 @@ pub use self::health::Health;
 use self::{health::Parts, trend::History};
 use super::{Time, Trend};
 
-/// What is published for these changes alone is this far apart at least.
+/// The shortest time between publications of these changes alone.
 const PUBLISHED_EVERY: Duration = Duration::from_secs(5);
 
-/// The score must differ by this from the one that was published.
+/// By how much the score must differ from the published one.
 const SCORE_STEP: u32 = 5;
 
-/// Times must differ from the published ones by one part in so many of those.
+/// A time must differ from the published one by that time divided by this.
 const TIME_STEP: u32 = 4;
 
 /// The kernel's smoothed round-trip time of one flow, and its mean deviation.
@@ -36,7 +36,7 @@ pub struct Rtt {
     pub variance: Duration,
 }
 
-/// What is published.
+/// The published values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shown {
     pub rtt: Option<Rtt>,
@@ -64,15 +64,15 @@ impl Vitals {
         }
     }
 
-    /// The flow that was heard last has this round-trip time now, and so much of what is sent
-    /// to the peer is lost.
+    /// A snapshot was taken: the flow that was heard last has this round-trip time; `loss` and
+    /// `stalled` are the shares of lost segments and of stalled flows.
     pub(super) fn looked(&mut self, at: Time, rtt: Option<Rtt>, loss: f64, stalled: f64) {
         self.rtt = rtt.or(self.rtt);
         self.parts
             .looked(at, rtt.map(|rtt| rtt.srtt), loss, stalled);
     }
 
-    /// A silence ended that had looked bad: the peer was alive all the while.
+    /// A suspicious silence ended: the peer was alive all the time.
     pub(super) fn stall_recovered(&mut self, at: Time, lasted: Duration) {
         self.parts.stall_recovered(at, lasted);
     }
@@ -82,7 +82,7 @@ impl Vitals {
         self.parts.reported(at, unanswered);
     }
 
-    /// Brings what is published up to date; says whether it is worth publishing by itself.
+    /// Brings what is published up to date; returns whether that alone is worth publishing.
     /// `published` says that the peer is published anyway.
     pub(super) fn refresh(&mut self, now: Time, published: bool) -> bool {
         let score = self.parts.health(now, Trend::Steady).score;

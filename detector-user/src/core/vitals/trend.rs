@@ -1,19 +1,20 @@
-//! Where the score is going: it is compared with what it was some minutes ago.
+//! The trend of the score: it is compared with the score of some minutes ago.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::core::{Time, Trend};
 
-/// A score is noted this often.
+/// How often a score is noted.
 const NOTED_EVERY: Duration = Duration::from_secs(30);
 
-/// It is compared with the oldest that is no older than this, and no younger than the other.
+/// The score is compared with the oldest noted one that is no older than the first time, and at
+/// least as old as the second.
 const COMPARED: (Duration, Duration) = (Duration::from_secs(180), Duration::from_secs(60));
 
-/// So many points of difference are a trend.
+/// A difference of this many points begins a trend.
 const BEGINS: i64 = 10;
 
-/// So many are none any more: between the two, what was a trend is still one.
+/// A difference of fewer points than this ends it; in between, a trend continues.
 const ENDS: i64 = 5;
 
 /// Past scores.
@@ -24,7 +25,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Notes the score now; says where it is going.
+    /// Notes the present score; returns the trend.
     pub(super) fn trend(&mut self, now: Time, score: u32) -> Trend {
         let (oldest, youngest) = COMPARED;
         while self

@@ -1,4 +1,4 @@
-//! One thing that can be probed.
+//! One target of probes.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -8,29 +8,31 @@ use crate::core::{
     Settings, Time, evidence::silence::Way,
 };
 
-/// Answers that may be missing in a row, of a peer that is heard otherwise, before a target
-/// no longer counts.
+/// After this many missing answers in a row, while the peer is heard otherwise, a target no longer
+/// counts.
 const MAX_MISSES: u32 = 8;
 
-/// The most targets of one path, flows left out.
+/// The most targets of one path, not counting flows.
 const TARGETS_KEPT: usize = 48;
 
-/// The kernel or the daemon's privileges do not allow keepalives: `EPERM`, `EOPNOTSUPP`.
+/// These errors mean that the kernel or the daemon's privileges do not allow keepalives: `EPERM`,
+/// `EOPNOTSUPP`.
 const NOT_HERE: [u32; 2] = [1, 95];
 
 #[derive(Debug)]
 pub(in crate::core) struct Target {
     pub target: ProbeTarget,
     pub last_answer: Option<(Time, ProbeAnswer)>,
-    /// Answers missing in a row, while the peer was heard otherwise.
+    /// How many answers were missing in a row while the peer was heard otherwise.
     pub misses: u32,
     pub sent: u64,
     answered: u64,
-    /// Of a flow: its own retransmissions are unanswered.
+    /// For a flow: its own retransmissions are unanswered.
     pub is_troubled: bool,
-    /// Of a flow: it is stalled while its peer lives.
+    /// For a flow: it is stalled while its peer lives.
     pub is_stalled: bool,
-    /// Of a flow: its host was heard since, and on the flow nothing is answered.
+    /// For a flow: the host was heard since the flow got stuck, and nothing is answered on the
+    /// flow.
     pub is_contradicted: bool,
 }
 
@@ -73,9 +75,9 @@ impl Target {
         self.answered += 1;
     }
 
-    /// Whether a missing answer counts. TCP must acknowledge a keepalive (RFC 9293, 3.10.7.4),
-    /// but a firewall may drop it: it counts where one was answered on this path, or where the
-    /// flow's own retransmissions are unanswered, too.
+    /// Whether a missing answer counts. TCP must acknowledge a keepalive (RFC 9293, 3.10.7.4), but
+    /// a firewall may drop it: it counts if one was answered on this path, or if the flow's own
+    /// retransmissions are unanswered, too.
     pub(super) fn counts(&self, flows_answer: bool) -> bool {
         let is_known = match (self.target, self.last_answer) {
             (ProbeTarget::Flow { .. }, _) => flows_answer || self.is_troubled,
@@ -85,12 +87,12 @@ impl Target {
         is_known && self.may_answer() && !self.is_contradicted
     }
 
-    /// Whether it is not known to leave probes unanswered.
+    /// Whether the target may still answer: it has not left too many probes unanswered.
     pub(super) fn may_answer(&self) -> bool {
         self.misses < MAX_MISSES
     }
 
-    /// How much a probe of it disturbs.
+    /// How much a probe of this target disturbs the peer; 0 is least.
     pub(super) fn disturbance(&self) -> u8 {
         match (self.target, self.last_answer) {
             (ProbeTarget::Neighbour { .. }, _) => 0,
@@ -111,7 +113,7 @@ impl Target {
     }
 }
 
-/// By what way a probe of this target goes.
+/// The way by which a probe of this target goes.
 pub(in crate::core) fn way_of(target: ProbeTarget) -> Way {
     match target {
         ProbeTarget::Neighbour { .. } => Way::Link,
@@ -120,7 +122,7 @@ pub(in crate::core) fn way_of(target: ProbeTarget) -> Way {
     }
 }
 
-/// Whether it says that the flow is no longer there: `ENOENT`, `ENOTCONN`, `ESTALE`.
+/// Whether the event shows that the flow no longer exists: `ENOENT`, `ENOTCONN`, `ESTALE`.
 pub(in crate::core) fn means_gone(event: &ProbeEvent) -> bool {
     let ProbeOutcome::Failed { errno } = event.outcome else {
         return false;
@@ -128,13 +130,13 @@ pub(in crate::core) fn means_gone(event: &ProbeEvent) -> bool {
     way_of(event.target) == Way::Flow && [2, 107, 116].contains(&errno)
 }
 
-/// Whether this failure says that no keepalive can be sent at all.
+/// Whether this failure shows that no keepalive can be sent at all.
 pub(super) fn means_no_keepalives(target: ProbeTarget, errno: u32) -> bool {
     way_of(target) == Way::Flow && NOT_HERE.contains(&errno)
 }
 
-/// What can be probed of an address beside its flows. Connects come from the daemon's own
-/// network namespace and from those where the peer has flows.
+/// The targets of an address other than its flows. Connects come from the daemon's own network
+/// namespace and from those where the peer has flows.
 pub(in crate::core) fn targets(
     endpoints: &[Endpoint],
     namespaces: &BTreeSet<u32>,

@@ -1,4 +1,4 @@
-//! Probes while something seems unanswered: fast, on flows where there are any.
+//! Probes while something seems unanswered: at a high rate, on flows where there are any.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::core::{
     rule::{Link, SUSPECT_AFTER},
 };
 
-/// A neighbour is probed no more often than this, so that an answer is there whenever a
-/// decision is due.
+/// In doubt a neighbour is probed no more often than this, which is often enough for an answer to
+/// be there whenever a decision is due.
 const NEIGHBOUR_EVERY: Duration = Duration::from_millis(200);
 
 impl Path {
@@ -23,7 +23,7 @@ impl Path {
         self.probing.rhythm.soon(now);
     }
 
-    /// An answer that does not come is a reason to doubt.
+    /// A missing answer begins a doubt.
     pub(super) fn notice_missing_answer(&mut self, now: Time) {
         let Some(sent) = self.evidence.probes.waiting_since(&self.evidence.heard) else {
             return;
@@ -56,8 +56,8 @@ impl Path {
         targets
     }
 
-    /// Each connect that is known to answer in its turn; all of them while none is, and now
-    /// and then.
+    /// The connect whose turn it is, of those that are known to answer; all connects while none is
+    /// known to, and also from time to time.
     fn connects_in_doubt(&mut self, now: Time) -> Vec<ProbeTarget> {
         let is_first = self.probing.rhythm.take_all(now);
         match self.evidence.probes.next_connect() {
@@ -73,7 +73,7 @@ impl Path {
         neighbour.into_iter().collect()
     }
 
-    /// What the link says in the silence as of the last snapshot.
+    /// Whether the link answers in the silence that the last snapshot showed.
     fn link_now(&self, now: Time) -> Link {
         match self.doubt.silence {
             Some(silence) => self.link(now, &silence),

@@ -1,11 +1,11 @@
-//! When the path is probed, and by what.
+//! When the path is probed, and on which targets.
 //!
-//! While nothing stands unanswered, a path that has connections is probed at a low rate, and
-//! only when its host was not heard lately: a caller that waits for a reply sends nothing, so
-//! that no other evidence will ever come. In doubt it is probed fast: on its flows, where there
-//! are any, and by the neighbour within that budget; by a SYN only where no flow can be
-//! probed, or where the link leaves it open whether it is the flows or the host. When dead it
-//! is probed with growing intervals until it is back.
+//! While nothing stands unanswered, a path that has connections is probed at a low rate, and only
+//! when its host was not heard lately: a caller that waits for a reply sends nothing, so that no
+//! other evidence will ever come. In doubt it is probed at a high rate: on its flows, where there
+//! are any, and on the link within the budget for neighbour probes. It is probed by a SYN only if
+//! no flow can be probed, or if the link does not show whether the flows or the host are the
+//! trouble. When Dead it is probed at growing intervals until it is back.
 
 mod doubt;
 mod routine;
@@ -19,23 +19,23 @@ use crate::core::{
     schedule::{Rhythm, Urgency},
 };
 
-/// A peer behind a link that is down, or one that cannot be probed, is thought of again after
-/// this time.
+/// A peer behind a link that is down, or one that cannot be probed, is considered again after this
+/// time.
 const LATER: Duration = Duration::from_secs(1);
 
-/// Many that were refused at once are not to come back at once.
+/// Random variation, so that peers whose probes were refused together do not try again together.
 const LATER_JITTER_PERCENT: u32 = 50;
 
-/// SYNs at the idle rate are no closer together than this: a usual limit is one a second. Where
-/// SYNs go unanswered again and again while the host lives, a limit is at work, and what is left
-/// of it is the programs': the interval doubles, up to the second.
+/// The shortest and the longest interval between SYNs at the idle rate. A usual rate limit is one
+/// SYN per second. If SYNs repeatedly go unanswered while the host lives, there is a limit, and
+/// what it admits should be left to the programs: the interval doubles up to the longest.
 const CONNECT_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
-/// A witness that has no flow is probed by SYNs no closer together than this: a burst of three
-/// passes the usual limit.
+/// A witness without a flow is probed by SYNs no closer together than this: a usual rate limit lets
+/// a burst of three pass.
 const WITNESS_CONNECTS_EVERY: Duration = Duration::from_millis(250);
 
-/// For so long after a flow was reset the others are probed.
+/// For this time after a flow was reset the other flows are probed.
 const AFTER_RESET: Duration = Duration::from_secs(2);
 
 /// The state of a path's probes.
@@ -44,17 +44,17 @@ pub(in crate::core::path) struct Probing {
     rhythm: Rhythm,
     /// Since when something stands unanswered, before a snapshot confirms it.
     doubt_since: Option<Time>,
-    /// Whether the last snapshot showed segments that had arrived lately: before the next
-    /// probe the sockets are read.
+    /// Whether the last snapshot showed segments that had arrived lately: then the sockets are read
+    /// before the next probe.
     was_busy: bool,
     neighbour_at: Option<Time>,
     /// When a SYN was last sent beside a neighbour probe.
     connect_at: Option<Time>,
-    /// SYNs at the idle rate are this far apart.
+    /// The present interval between SYNs at the idle rate.
     connect_every: Duration,
-    /// When its host last reset a flow: it may know none of the others either.
+    /// When the host last reset a flow: it may not know the other flows either.
     reset_at: Option<Time>,
-    /// When its host was heard, as others were told.
+    /// When the host was last heard, as last passed on to isolation.
     pub told_witness: Option<Time>,
 }
 
@@ -84,7 +84,7 @@ impl Probing {
         self.rhythm.soon(now);
     }
 
-    /// The host answered, to a SYN or to something else.
+    /// The host answered a SYN (`to_connect`) or something else.
     pub(in crate::core::path) fn answered(&mut self, to_connect: bool) {
         let was_doubted = self.doubt_since.take().is_some();
         let (least, most) = CONNECT_EVERY;
@@ -99,24 +99,24 @@ impl Probing {
         self.rhythm.died(now);
     }
 
-    /// Everything that may answer is probed.
+    /// Makes all targets be probed now.
     pub(in crate::core::path) fn survey(&mut self, now: Time) {
         self.rhythm.survey_due = now;
         self.rhythm.soon(now);
     }
 
-    /// A host reset a flow that was probed.
+    /// The host reset a flow.
     pub(in crate::core::path) fn flow_reset(&mut self, at: Time) {
         self.reset_at = Some(at);
     }
 
-    /// The silence is measured anew: the path is probed anew.
+    /// The silence is measured anew, so the path is probed anew.
     pub(in crate::core::path) fn start_over(&mut self, now: Time) {
         self.doubt_since = Some(now);
         self.rhythm.soon(now);
     }
 
-    /// A snapshot came back: it ends a doubt, or begins one.
+    /// A snapshot came back: this ends a doubt, or begins one.
     pub(in crate::core::path) fn looked(&mut self, at: Time, is_silent: bool) {
         if !is_silent {
             self.doubt_since = None;
@@ -126,8 +126,8 @@ impl Probing {
         }
     }
 
-    /// Whether the last probe is no older than this, and those before it were not far apart,
-    /// so that an answer to one of them would have come.
+    /// Whether the last probe is no older than `than`, and those before it were not far apart, so
+    /// that one of them has had the time to be answered.
     pub(in crate::core::path) fn is_fresh(&self, at: Time, than: Duration) -> bool {
         self.rhythm.is_fresh(at, than)
     }
@@ -138,17 +138,17 @@ impl Probing {
 }
 
 impl Path {
-    /// Whether others are to bear witness that this host is not cut off.
+    /// Whether witnesses are needed to show that this node is not cut off.
     pub(in crate::core) fn needs_witnesses(&self) -> bool {
         self.verdict() == Verdict::Suspect || self.is_failing()
     }
 
-    /// Whether this peer may bear witness: it is believed to live, and can be probed.
+    /// Whether this peer can be a witness: it is believed to be alive, and can be probed.
     pub(in crate::core) fn can_witness(&self) -> bool {
         matches!(self.verdict(), Verdict::Alive | Verdict::Degraded) && self.can_ask()
     }
 
-    /// It is probed so that it bears witness.
+    /// Probes this peer as a witness.
     pub(in crate::core) fn call_as_witness(&mut self, now: Time, context: &mut Context<'_>) {
         let targets = self.evidence.probes.witnesses();
         let is_connect = |target: &ProbeTarget| target.is_connect();
@@ -160,7 +160,7 @@ impl Path {
         self.send(now, targets, Urgency::Urgent, context);
     }
 
-    /// Sends what is due; sets the time of the next probe.
+    /// Sends the probes that are due; sets the time of the next one.
     pub(in crate::core::path) fn probe_when_due(&mut self, now: Time, context: &mut Context<'_>) {
         if self.probing.rhythm.due > now {
             return;
@@ -199,7 +199,7 @@ impl Path {
                     self.evidence.probes.asked(probe, target);
                     self.sent(now, is_neighbour, context);
                 }
-                // The neighbour is only a witness: it is probed when there is room again.
+                // A neighbour probe is not essential: it is sent when the budget has room again.
                 None if is_neighbour => {}
                 None => self.refused(now),
             }
@@ -213,7 +213,7 @@ impl Path {
             context.isolation.witnesses.asked(self.addr, now);
         }
         self.probing.rhythm.sent(now);
-        // Whoever asked, for itself or as a witness: that no answer comes is to be noticed.
+        // A missing answer should be noticed, also if the peer was probed as a witness.
         let is_routine = self.doubt.silence.is_none() && !self.probing.in_doubt();
         if is_routine && !self.is_dead() {
             let missing = now + self.answer_is_missing_after(now);
@@ -221,7 +221,7 @@ impl Path {
         }
     }
 
-    /// A probe that could wait was not sent: what it was to find out is found out later.
+    /// The budget refused a probe: if no target is known to answer, all are probed again later.
     fn refused(&mut self, now: Time) {
         if !self.evidence.probes.is_answerable() {
             let rhythm = &mut self.probing.rhythm;
@@ -230,8 +230,8 @@ impl Path {
         }
     }
 
-    /// A host that reset a flow may have been started anew: the others are probed as well, so
-    /// that calls which wait on them end.
+    /// A host that reset a flow may have restarted: its other flows are probed as well, so that
+    /// calls which wait on them end.
     pub(in crate::core::path) fn probe_after_reset(
         &mut self,
         now: Time,
@@ -245,7 +245,7 @@ impl Path {
         self.send(now, unheard, Urgency::Urgent, context);
     }
 
-    /// The stalled flows are probed: whether segments without data pass on them.
+    /// Probes the stalled flows, to learn whether segments without data pass on them.
     pub(in crate::core::path) fn probe_stalled(&mut self, now: Time, context: &mut Context<'_>) {
         let stalled = self.evidence.probes.stalled_flows();
         self.send(now, stalled, Urgency::Routine, context);

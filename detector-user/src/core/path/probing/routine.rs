@@ -1,17 +1,17 @@
-//! Probes while nothing stands unanswered: at a low rate, by what disturbs least.
+//! Probes while nothing stands unanswered: at a low rate, on the target that disturbs least.
 
 use std::time::Duration;
 
 use super::is_neighbour;
 use crate::core::{ProbeTarget, Time, context::Around, evidence::Layer, path::Path};
 
-/// How long a snapshot may take to come back before the path is probed all the same.
+/// How long to wait for a snapshot before the path is probed anyway.
 const SNAPSHOT_RETURNS: Duration = Duration::from_millis(10);
 
-/// A peer whose last connection was so long ago is not probed at the idle rate any more.
+/// A peer whose last connection was this long ago is no longer probed at the idle rate.
 const CONNECTED_LATELY: Duration = Duration::from_secs(10);
 
-/// A peer with flows that are stuck is probed this often at least.
+/// A peer with stuck flows is probed at least this often.
 const BESIDE_STUCK: Duration = Duration::from_secs(1);
 
 impl Path {
@@ -52,8 +52,8 @@ impl Path {
         targets
     }
 
-    /// A card answers for the link alone: a host with connections none of which can be probed
-    /// is probed by a SYN now and then.
+    /// An answer from the card proves only the link. So a host that has connections, none of which
+    /// can be probed, is also probed by a SYN from time to time.
     fn connect_when_due(&mut self, now: Time) -> Option<ProbeTarget> {
         let last = self.probing.connect_at;
         let is_due = last.is_none_or(|last| now.since(last) >= self.probing.connect_every);
@@ -64,12 +64,12 @@ impl Path {
         self.evidence.probes.next_connect()
     }
 
-    /// When the next idle probe is due; `None` where there is none to send.
+    /// When the next idle probe is due; `None` if there is none to send.
     fn next_idle(&mut self, now: Time, around: Around<'_>) -> Option<Time> {
         let settings = around.settings;
         let interval = match (self.evidence.has_stuck_flow(), settings.idle_probe_interval) {
             (false, interval) => interval,
-            // Whether the host lives beside them must be known all the time.
+            // While flows are stuck it must be known all the time whether the host is alive.
             (true, Duration::ZERO) => BESIDE_STUCK,
             (true, interval) => interval.min(BESIDE_STUCK),
         };
@@ -91,7 +91,7 @@ impl Path {
         let interval = rhythm
             .jittered(interval, settings.idle_probe_jitter_percent)
             .max(least);
-        // An answer on the link says nothing of the host, but the next probe can wait.
+        // An answer on the link says nothing about the host, but the next neighbour probe can wait.
         let layer = match target {
             ProbeTarget::Neighbour { .. } => Layer::Link,
             _ => Layer::Host,
@@ -105,14 +105,15 @@ impl Path {
         )
     }
 
-    /// After a snapshot: whether the sockets are read before the next probe.
+    /// After a snapshot: notes whether the sockets should be read before the next probe.
     pub(in crate::core::path) fn notice_traffic(
         &mut self,
         at: Time,
         settings: &crate::core::Settings,
     ) {
         let interval = settings.idle_probe_interval;
-        // Beside a stuck flow not any segment will do: its host must have acknowledged something.
+        // While a flow is stuck, not just any segment counts: the host must have acknowledged
+        // something.
         let segment = match self.evidence.has_stuck_flow() {
             true => self.evidence.heard.on(Layer::Host),
             false => self.evidence.heard_on_flows(),
