@@ -1,3 +1,5 @@
+//! The configured erasure sets, and what they can still take.
+
 use super::outlets::Outlets;
 use crate::{
     config::Config,
@@ -5,7 +7,7 @@ use crate::{
     insight::{Pool, PoolOutlook, outlook},
 };
 
-/// The erasure sets, and which of their nodes is this one.
+/// The configured erasure sets, and this node's name in them.
 pub(super) struct Layout {
     node_name: Option<PeerName>,
     pools: Vec<Pool>,
@@ -19,7 +21,7 @@ impl Layout {
         }
     }
 
-    /// What the sets can take; `None` where none is configured.
+    /// The outlook of the sets: how many more failures they can take. `None` if none is configured.
     pub(super) fn outlook(&self, outlets: &Outlets) -> Option<Vec<PoolOutlook>> {
         let is_there = |node: &PeerName| {
             self.node_name.as_ref() == Some(node) || outlets.last(node).is_none_or(is_available)
@@ -28,7 +30,7 @@ impl Layout {
     }
 }
 
-/// Whether a node's drives count: also where the breaker is only observed.
+/// Whether a node's drives count as available, also in observe mode.
 fn is_available(state: &PeerState) -> bool {
     state.would_be_breaker != Breaker::Open && state.verdict != Verdict::Dead
 }

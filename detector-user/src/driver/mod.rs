@@ -11,10 +11,11 @@
 //!                                                         └─▶ Destroyer (free what is stuck)
 //! ```
 //!
-//! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, a change of
-//! the network namespaces, and [`Source::next`](crate::source::Source::next), which promises it. The loop never waits for anything else: what may
-//! block (dumps, lookups, slow clients) has a thread or task and a bounded queue of its own.
-//! So has a recording ([`Taped`] is the detector, with a copy of every input written down).
+//! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, a change of the
+//! network namespaces, and [`Source::next`](crate::source::Source::next), which promises it. The
+//! loop never waits for anything else: whatever may block (dumps, lookups, slow clients) has a
+//! thread or task and a bounded queue of its own. A recording has one, too ([`Taped`] is the
+//! detector, and writes down a copy of every input).
 
 mod layout;
 mod namespaces;
@@ -45,14 +46,14 @@ use crate::{
     },
 };
 
-/// Requests that wait for the loop before clients wait.
+/// The most requests that wait for the loop before clients have to wait.
 const REQUEST_QUEUE: usize = 256;
 
-/// Signals that are taken in before what follows from them is done.
+/// The most signals that are taken in before their effects are carried out.
 const SIGNALS_AT_ONCE: usize = 64;
 
-/// How often the source's counters are brought to the metrics, and a refused set of watched
-/// peers to the source again.
+/// How often the source's counters are copied to the metrics, and a set of watched peers that the
+/// source has refused is offered to it again.
 const CHORES_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the daemon until SIGTERM or SIGINT; `printer` is called with each published state,
@@ -60,8 +61,8 @@ const CHORES_EVERY: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// When something it needs cannot be had: the socket, the metrics address, a source. Nothing
-/// is left behind then, nor at the orderly end.
+/// If something it needs is not available: the socket, the metrics address, a source. It leaves
+/// nothing behind, neither then nor at the orderly end.
 pub async fn run(
     config: Config,
     printer: impl FnMut(&PeerState) + Send + 'static,
@@ -129,7 +130,7 @@ pub async fn run(
 struct Driver {
     detector: Taped,
     watched: Watched,
-    /// Whether it has changed, and nobody knows yet.
+    /// Whether `watched` has changed and the sources do not know it yet.
     watch_due: bool,
     /// Whether the source has refused `watched` as it is now.
     unwatched: bool,
@@ -193,7 +194,7 @@ impl Driver {
         metrics.set_protection(&self.protection.refused(), self.protection.sockets_tuned());
     }
 
-    /// Takes in what waits: the change of many peers is one change for those who watch them.
+    /// Takes in the waiting signals: a change of many peers is one change for the sources.
     fn signals(&mut self, first: Signal, more: &mut mpsc::Receiver<Signal>) {
         self.signal(first);
         for _ in 1..SIGNALS_AT_ONCE {
@@ -239,7 +240,7 @@ impl Driver {
                 self.tell_cascades();
             }
             Signal::SocketsDestroyed { peer, result, .. } => {
-                // One that is no longer watched has no series any more.
+                // A peer that is no longer watched has no series any more.
                 if self.watched.contains_key(peer) {
                     self.outlets.metrics.sockets_destroyed(peer, *result);
                 }
@@ -291,7 +292,7 @@ impl Driver {
         }
     }
 
-    /// Says how many of the reports are about peers that are not watched.
+    /// Returns how many of the reports are about peers that are not watched.
     fn reported(&mut self, reports: Vec<OperationReport>, dropped: u64) -> u32 {
         self.outlets.metrics.reports_dropped(dropped);
         let named = reports.iter().filter_map(|report| report.peer.as_ref());
@@ -304,7 +305,7 @@ impl Driver {
         u32::try_from(unknown).unwrap_or(u32::MAX)
     }
 
-    /// Tells of cascades that were detected just now.
+    /// Logs cascades that were detected just now.
     fn tell_cascades(&mut self) {
         for cascade in self.correlations.take_detected() {
             warn!(
@@ -330,7 +331,7 @@ impl Driver {
                 } => self.prober.send(probe, target, give_up_after),
                 Effect::Heard { peer, at } => self.outlets.heard(&peer, at),
                 Effect::Publish(state) => {
-                    // First: it is what frees programs that listen to nobody.
+                    // This comes first: it is what frees programs that do not read verdicts.
                     self.protection.publish(&state);
                     self.check_links(&state);
                     self.correlations.published(clock::now(), &state);

@@ -1,4 +1,4 @@
-//! Brings a change of the watched network namespaces to those who have to know.
+//! Passes a change of the watched network namespaces on to the source and the core.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,13 +17,13 @@ use crate::{
     source::{ActiveSource, Source as _, network::LocalAddresses},
 };
 
-/// The namespaces that the source looks at.
+/// The network namespaces that the source watches.
 pub(super) struct LookedAt {
     namespaces: Namespaces,
-    /// Those beside the daemon's own. Held open until the source has let go of them: before
-    /// that, their numbers must be no others'.
+    /// The namespaces other than the daemon's own. They are held open until the source no longer
+    /// uses them: until then their inode numbers must not be reused.
     others: Arc<Set>,
-    /// What is local in each of those, as far as it was asked.
+    /// Which addresses are local in each of them, as far as this was looked up.
     local: BTreeMap<u32, LocalAddresses>,
     /// Whether the source has refused a change.
     refused: bool,
@@ -39,17 +39,17 @@ impl LookedAt {
         }
     }
 
-    /// Waits until they have changed. Cancel-safe.
+    /// Waits until the namespaces have changed. Cancel-safe.
     pub(super) async fn changed(&mut self) {
         self.namespaces.changed().await;
     }
 
-    /// Has the source follow a change; what the core has to be told.
+    /// Makes the source follow a change; returns the signals for the core.
     fn follow(&mut self, source: &mut ActiveSource) -> Vec<Signal> {
         let now = self.namespaces.others();
         let ids: BTreeSet<u32> = now.keys().copied().collect();
         if let Err(error) = source.look_at(&ids) {
-            // Said once, not with each attempt.
+            // Logged once, not at each attempt.
             if !self.refused {
                 warn!(
                     error = format!("{error:#}"),
@@ -72,8 +72,8 @@ impl LookedAt {
         gone.chain(new).collect()
     }
 
-    /// Whether what is heard on the flow may be evidence: of a namespace that is looked at,
-    /// and from another host.
+    /// Whether what is heard on the flow may be evidence: its namespace is watched, and it comes
+    /// from another host.
     fn may_tell(&mut self, flow: &FlowId) -> bool {
         let netns = flow.netns;
         let is_own = netns == 0 || netns == self.namespaces.own();
@@ -91,8 +91,9 @@ impl LookedAt {
             .has(addr)
     }
 
-    /// A probe that goes to the namespace it is sent from has told nothing of the peer; says
-    /// whether anything is left to be told.
+    /// Removes what is no evidence from a probe's event: a probe to an address of the namespace
+    /// from which it was sent says nothing about the peer. Returns whether anything is left to
+    /// report.
     fn probe_may_tell(&mut self, event: &mut ProbeEvent) -> bool {
         let netns = match event.target {
             ProbeTarget::ConnectFrom { netns, .. } => netns,
@@ -116,16 +117,17 @@ impl Driver {
         }
     }
 
-    /// Tries again what the source has refused.
+    /// Retries a change that the source has refused.
     pub(super) fn retry_namespaces(&mut self) {
         if self.looked_at.refused {
             self.follow_namespaces();
         }
     }
 
-    /// What was under way when a namespace was let go is not to make its flows known again:
-    /// none would ever be seen to end. And what another namespace hears from itself is not the
-    /// peer's, whoever's address it is. Says whether anything is left to be told.
+    /// Removes what is no evidence from a signal. A signal that was under way when a namespace was
+    /// dropped must not make its flows known again: their end would never be seen. And what another
+    /// namespace hears from itself does not come from the peer, even if the peer has the same
+    /// address. Returns whether anything is left to report.
     pub(super) fn drop_what_is_no_evidence(&mut self, signal: &mut Signal) -> bool {
         let looked_at = &mut self.looked_at;
         match signal {

@@ -1,3 +1,5 @@
+//! Everywhere a published state goes: clients, metrics, the log.
+
 use std::collections::BTreeMap;
 
 use tracing::{debug, info};
@@ -29,7 +31,7 @@ impl Outlets {
         }
     }
 
-    /// A change: told to everyone.
+    /// Publishes a change everywhere.
     pub(super) fn publish(&mut self, state: PeerState) {
         let previous = self.last.insert(state.peer.clone(), state.clone());
         if previous.as_ref().map(|p| p.verdict) != Some(state.verdict) {
@@ -47,12 +49,12 @@ impl Outlets {
         self.board.publish(state);
     }
 
-    /// What was published last of the peer.
+    /// The state that was last published of the peer.
     pub(super) fn last(&self, peer: &PeerName) -> Option<&PeerState> {
         self.last.get(peer)
     }
 
-    /// Heard, and nothing else changed: for those who ask.
+    /// Notes that the peer was heard and nothing else changed, for those who ask later.
     pub(super) fn heard(&self, peer: &PeerName, at: Time) {
         self.metrics.heard(peer, at);
         self.board.heard(peer, at);

@@ -1,8 +1,10 @@
+//! The operating system's signals that stop the daemon.
+
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM or SIGINT: the daemon is to stop.
+/// SIGTERM or SIGINT: the daemon should stop.
 #[derive(Debug)]
 pub(super) struct Shutdown {
     terminate: Signal,

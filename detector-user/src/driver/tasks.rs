@@ -1,4 +1,4 @@
-//! What runs beside the loop: the servers, and whatever finds the peers.
+//! What runs besides the loop: the servers, and what finds the peers.
 
 use std::{thread, time::Duration};
 
@@ -29,16 +29,16 @@ use crate::{
     },
 };
 
-/// What the servers get to end; each cuts its open calls before.
+/// How long the servers have to end; each cuts its open calls before that.
 const SERVERS_END_WITHIN: Duration = Duration::from_millis(1500);
 
-/// The running servers, on a thread of their own: what clients do delays no verdict.
+/// The running servers, on a thread of their own, so that clients cannot delay a verdict.
 pub(super) struct Servers {
     ended: oneshot::Receiver<()>,
 }
 
 impl Servers {
-    /// Waits until they have ended, which they do once told to stop.
+    /// Waits until they have ended, which they do after they were notified to stop.
     pub(super) async fn finish(self) {
         // An error means that the thread has ended.
         if tokio::time::timeout(SERVERS_END_WITHIN, self.ended)
@@ -88,14 +88,14 @@ pub(super) fn serve(
         .spawn(move || {
             runtime.block_on(both);
             runtime.shutdown_background();
-            // The driver may wait no longer.
+            // The driver may have stopped waiting.
             let _ = ending.send(());
         })
         .context("cannot start the servers' thread")?;
     Ok((Outlets::new(board, metrics, printer), Servers { ended }))
 }
 
-/// Answers beside the loop: of thousands of sockets it takes milliseconds.
+/// Answers outside the loop: with thousands of sockets this takes milliseconds.
 pub(super) fn list_tuned(sockets: Option<TunedSockets>, reply: oneshot::Sender<Vec<Tuned>>) {
     tokio::task::spawn_blocking(move || {
         let list = sockets.map_or_else(Vec::new, |sockets| sockets.list());
@@ -104,7 +104,7 @@ pub(super) fn list_tuned(sockets: Option<TunedSockets>, reply: oneshot::Sender<V
     });
 }
 
-/// Has the kernel allow as many open files as probes may need, as far as it may.
+/// Raises the limit of open files to what probes may need, as far as the hard limit permits.
 pub(super) fn allow_open_files(bounds: Bounds) {
     let needed = bounds.open_files() as u64;
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
@@ -146,7 +146,8 @@ pub(super) fn find_peers(
     Ok(PeerFinder::Resolver(forward, names))
 }
 
-/// Starts what tells of links, routes and neighbours. Without it the daemon does with less.
+/// Starts the source of links, routes and neighbours. Without it the daemon runs with less
+/// evidence.
 pub(super) fn network(signals: mpsc::Sender<Signal>, bounds: Bounds) -> Option<NetworkSource> {
     NetworkSource::start(signals, bounds)
         .inspect_err(|error| {
@@ -166,7 +167,7 @@ pub(super) enum PeerFinder {
 }
 
 impl PeerFinder {
-    /// What has the configured names looked up; nothing, of peers that are discovered.
+    /// The handle for looking up configured names; it does nothing for discovered peers.
     pub(super) fn names(&self) -> Names {
         match self {
             Self::Resolver(_, names) => names.clone(),
@@ -188,7 +189,7 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Names this run of the daemon: no two runs on a machine start at the same nanosecond.
+/// An identifier of this run of the daemon: no two runs on a machine start at the same nanosecond.
 fn instance() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     format!("{}-{:x}", boot.trim(), clock::now().as_nanos())

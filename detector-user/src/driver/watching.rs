@@ -1,4 +1,4 @@
-//! Tells those who watch whom to watch.
+//! Tells the sources which peers to watch.
 
 use tracing::warn;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Driver {
-    /// Tells them of changed peers, of many at once.
+    /// Passes changed peers to the sources, many changes at once.
     pub(super) fn tell_who_watches(&mut self) {
         if std::mem::take(&mut self.watch_due) {
             self.watch();
@@ -39,14 +39,15 @@ impl Driver {
         }
     }
 
-    /// Is it the peer, or are we isolated? The kernel may be late to tell of a lost carrier.
+    /// Reads the links when a peer is Suspect: this node may be isolated, and the kernel may report
+    /// a lost carrier late.
     pub(super) fn check_links(&self, state: &PeerState) {
         if let (Verdict::Suspect, Some(network)) = (state.verdict, &self.network) {
             network.check_links();
         }
     }
 
-    /// Who has just died may be elsewhere by now.
+    /// Looks up the name of a peer that has just died: it may have another address by now.
     pub(super) fn look_up(&self, state: &PeerState) {
         let before = self.outlets.last(&state.peer).map(|last| last.verdict);
         if state.verdict == Verdict::Dead && before != Some(Verdict::Dead) {

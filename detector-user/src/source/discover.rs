@@ -1,4 +1,5 @@
-//! Peers from the connections that stand, for a first run that names none.
+//! Discovers peers from the established connections, for a first run whose configuration names
+//! none.
 
 use std::{
     cmp::Reverse,
@@ -17,14 +18,14 @@ use crate::{
     netlink::sock_diag::{SockDiag, SockDiagError},
 };
 
-/// How often new peers are looked for.
+/// How often the daemon looks for new peers.
 const DISCOVER_EVERY: Duration = Duration::from_secs(5);
 
-/// A thread that looks for new peers until it is dropped. A peer once found stays: its flows
-/// ending is no reason to forget it.
+/// A thread that looks for new peers until it is dropped. A peer that was found is kept, also when
+/// its flows end.
 #[derive(Debug)]
 pub struct Discoverer {
-    /// Held for its end, which ends the thread.
+    /// Dropping this ends the thread.
     _stop: SyncSender<()>,
 }
 
@@ -82,11 +83,11 @@ fn read_peers(
     Ok(discover(&sock_diag.read_all()?, &listening, limit))
 }
 
-/// The peers behind the established flows, those with most flows first; at most `limit`.
+/// The peers of the established flows, at most `limit`; peers with the most flows come first.
 ///
-/// A flow to one of our `listening` ports was accepted: nodes of a cluster listen on the
-/// same port, so its peer is the remote address with that port. Any other flow was dialled:
-/// its remote end is the endpoint. Flows within this host show nothing and are left out.
+/// A flow to one of our `listening` ports was accepted: nodes of a cluster listen on the same port,
+/// so its peer is the remote address with that port. Any other flow was dialled: its remote end is
+/// the endpoint. Flows within this host are left out.
 pub fn discover(
     flows: &[FlowReading],
     listening: &BTreeSet<u16>,
@@ -116,7 +117,7 @@ pub fn discover(
         .collect()
 }
 
-/// Spelled as a storage node would name it.
+/// The name that a storage node would use.
 fn name(endpoint: Endpoint) -> PeerName {
     let addr = SocketAddr::new(endpoint.addr, endpoint.port);
     PeerName::from_canonical(&format!("http://{addr}"))

@@ -1,5 +1,5 @@
-//! Where signals come from. A source turns what a kernel shows into [`Signal`]s on one
-//! bounded channel and decides nothing.
+//! Where signals come from. A source turns what the kernel reports into [`Signal`]s and decides
+//! nothing.
 
 pub mod discover;
 pub mod ebpf;
@@ -21,19 +21,19 @@ use std::{
 
 use crate::core::{Endpoint, PeerName, Signal};
 
-/// The peers a source is to watch: each name with its endpoints.
+/// The peers that a source should watch: each name with its endpoints.
 pub type Watched = BTreeMap<PeerName, Vec<Endpoint>>;
 
-/// One way to see what happens to the flows with watched peers.
+/// A source of events on flows with watched peers.
 pub trait Source {
     /// Replaces the set of watched endpoints. An error leaves the previous set in force.
     fn watch(&mut self, watched: &Watched) -> anyhow::Result<()>;
 
-    /// Whether finished handshakes with this peer are to be reported.
+    /// Sets whether finished handshakes with this address of a peer are reported.
     fn report_established(&mut self, peer: &PeerName, addr: IpAddr, on: bool)
     -> anyhow::Result<()>;
 
-    /// Replaces the set of network namespaces that are looked at beside the daemon's own, by
+    /// Replaces the set of network namespaces that are watched besides the daemon's own, by inode
     /// number. An error leaves some of the previous ones in force.
     fn look_at(&mut self, namespaces: &BTreeSet<u32>) -> anyhow::Result<()>;
 

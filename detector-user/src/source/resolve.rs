@@ -1,11 +1,11 @@
-//! Names into endpoints: peers' hosts are resolved at start and again at an interval.
+//! Resolves peers' names into endpoints: at the start, and again at an interval.
 //!
-//! One task a peer looks its host up and sends [`Signal::PeerConfigured`] when the set of
-//! addresses has changed. A name that stops resolving keeps its last known addresses: a
-//! dead name server must not blind the detector to a dead peer.
+//! One task for each peer looks up the host and sends [`Signal::PeerConfigured`] when the set of
+//! addresses has changed. A name that no longer resolves keeps its last known addresses: a dead
+//! name server must not hide a dead peer.
 //!
-//! A peer that died may come back under another address: whoever calls it dead has its name
-//! looked up at once ([`Names::look_up`]), and again after 1 s, 2 s, 4 s and so on.
+//! A peer that died may come back under another address: when it becomes Dead its name is looked up
+//! at once ([`Names::look_up`]), and again after 1 s, 2 s, 4 s and so on.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,17 +31,17 @@ use crate::{
 /// How long one lookup may take. glibc gives each name server 5 s (resolv.conf(5)).
 const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 
-/// The first wait of a peer that has no address yet, or was asked for: it doubles up to the
-/// interval. No name is looked up more often.
+/// The first wait between lookups of a peer that has no address yet, or whose lookup was requested:
+/// the wait doubles up to the interval. No name is looked up more often.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// How many lookups run at once: each holds a thread while `getaddrinfo` blocks.
+/// The most lookups at the same time: each holds a thread while `getaddrinfo` blocks.
 const CONCURRENT_LOOKUPS: usize = 16;
 
-/// How many signals wait for the driver before lookups wait for it.
+/// The most signals that wait for the driver before lookups have to wait.
 const QUEUE: usize = 64;
 
-/// Looks a host's addresses up.
+/// Looks up a host's addresses.
 pub trait Lookup: Send + Sync + 'static {
     fn lookup(&self, host: &str, port: u16)
     -> impl Future<Output = io::Result<Vec<IpAddr>>> + Send;
@@ -66,13 +66,13 @@ pub struct Resolver {
     _tasks: JoinSet<()>,
 }
 
-/// Has names looked up before their time. Clones do the same.
+/// A handle for looking up names before the interval ends. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Names(Arc<BTreeMap<PeerName, Arc<Notify>>>);
 
 impl Names {
-    /// Has this peer's name looked up now, and more often than usual until its addresses
-    /// change; no more than once a second. Never blocks.
+    /// Requests a lookup of this peer's name now, and then at intervals that begin short and grow.
+    /// No name is looked up more than once a second. Never blocks.
     pub fn look_up(&self, peer: &PeerName) {
         if let Some(asked) = self.0.get(peer) {
             asked.notify_one();
@@ -107,7 +107,7 @@ impl Resolver {
         }
     }
 
-    /// What has these names looked up before their time.
+    /// The handle for looking up these names before the interval ends.
     pub fn names(&self) -> Names {
         self.names.clone()
     }
@@ -124,7 +124,7 @@ impl Resolver {
 
 struct PeerTask<L> {
     peer: PeerSpec,
-    /// Somebody wants to know now.
+    /// Notified when a lookup is requested.
     asked: Arc<Notify>,
     interval: Duration,
     lookup: Arc<L>,
@@ -139,7 +139,7 @@ impl<L: Lookup> PeerTask<L> {
             self.send(&fixed).await;
             return;
         }
-        // Told before it is looked up, which may take its time.
+        // The peer is reported before the lookup, which may take long.
         let mut known = Vec::new();
         let mut open = self.send(&known).await;
         let mut failing = false;
@@ -156,7 +156,7 @@ impl<L: Lookup> PeerTask<L> {
                         wait = self.interval;
                     }
                 }
-                // Once an outage: every further failure says nothing new.
+                // Logged once for each outage: further failures show nothing new.
                 Err(error) if !std::mem::replace(&mut failing, true) => self.warn(&error, &known),
                 Err(_) => {}
             }
@@ -171,7 +171,7 @@ impl<L: Lookup> PeerTask<L> {
         FIRST_RETRY.min(self.interval)
     }
 
-    /// Waits so long, or until somebody asks.
+    /// Waits for this time, or until a lookup is requested; returns whether one was.
     async fn is_asked_within(&self, wait: Duration) -> bool {
         let asked = async {
             sleep(self.first_retry()).await;
@@ -216,8 +216,8 @@ impl<L: Lookup> PeerTask<L> {
     }
 }
 
-/// Addresses without v4-mapped forms, sorted, each once, bounded; those that can be no
-/// host's are left out.
+/// Addresses without v4-mapped forms, sorted, each once, bounded; addresses that cannot be a host's
+/// are left out.
 fn canonical(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
     let canonical: BTreeSet<IpAddr> = addresses
         .into_iter()

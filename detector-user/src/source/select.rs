@@ -1,4 +1,4 @@
-//! Which source is used: the operator's choice, or the best that works here.
+//! Selects the source: the operator's choice, or the best one that works here.
 
 use std::net::IpAddr;
 
@@ -55,7 +55,7 @@ impl ActiveSource {
         Ok(source)
     }
 
-    /// What it is.
+    /// The kind of this source.
     pub fn kind(&self) -> SourceKind {
         match self {
             Self::Ebpf(_) => SourceKind::Ebpf,

@@ -1,5 +1,4 @@
-//! Offsets of the socket's fields, and the tracepoints that there are, from the running kernel's
-//! BTF.
+//! Reads the offsets of socket fields, and which tracepoints exist, from the running kernel's BTF.
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
@@ -16,7 +15,7 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// How deep structs may be nested, and how long a chain of typedefs may be. Real ones need 5.
 const MAX_DEPTH: usize = 16;
-/// How many members are looked at for one field. Real structs have a few hundred.
+/// The most members that are searched for one field. Real structs have a few hundred.
 const MAX_MEMBERS: u32 = 100_000;
 
 /// Why BTF cannot be used.
@@ -56,11 +55,11 @@ pub enum FieldError {
     },
 }
 
-/// In place of a size: a bit field of four bits, the lower half of the byte that is found. The
-/// field after it has been the upper half since there are window scales.
+/// A special size: a bit field of four bits, the lower half of the byte at the offset. The next
+/// field has always been the upper half, ever since the kernel has had window scales.
 const LOW_HALF: usize = 0;
 
-/// A field that records need.
+/// A field that the programs read.
 struct Wanted {
     holder: &'static str,
     path: &'static str,
@@ -69,12 +68,14 @@ struct Wanted {
     slot: fn(&mut SocketOffsets) -> &mut u16,
 }
 
-/// What becomes of a record without the field.
+/// How important a field is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
-    /// Without it nobody can say what happened, or to which flow: the source does not start.
+    /// Without the field a record does not show what happened, or to which flow: the source does
+    /// not start.
     Essential,
-    /// It says less: the field is 0. Without those of its own no keepalive is sent.
+    /// Without the field a record shows less: its value is 0. Without the fields that keepalives
+    /// need no keepalive is sent.
     Detail,
 }
 
@@ -127,7 +128,7 @@ const WANTED: &[Wanted] = wanted! {
     Detail window_scales: "tcp_sock"."rx_opt.snd_wscale", LOW_HALF;
 };
 
-/// What BTF told.
+/// What was found in BTF.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelTypes {
     /// Offsets of the fields found; the others are absent.
@@ -141,7 +142,7 @@ pub struct KernelTypes {
 }
 
 impl KernelTypes {
-    /// Reads the running kernel's.
+    /// Reads BTF from this file.
     pub fn read(path: &Path) -> Result<Self, BtfError> {
         let bytes = fs::read(path).map_err(|source| BtfError::Unreadable {
             path: path.display().to_string(),
@@ -240,7 +241,7 @@ fn arguments(btf: &Section<'_>, name: &str) -> Option<usize> {
     }
 }
 
-/// The place, in bits, of a bit that not every kernel has.
+/// The position, in bits, of a bit field that not every kernel has.
 fn find_bit(btf: &Section<'_>, holder: &str, name: &str) -> Option<u16> {
     let mut budget = MAX_MEMBERS;
     let place = btf
@@ -283,7 +284,7 @@ fn locate(
     })
 }
 
-/// The struct or union that a member is, through typedefs and qualifiers.
+/// The struct or union that is a member's type, looking through typedefs and qualifiers.
 fn as_composite(btf: &Section<'_>, member: &Member) -> Option<Type> {
     peel(btf, member.of).filter(|found| matches!(found.kind, Kind::Struct | Kind::Union))
 }

@@ -1,4 +1,4 @@
-//! A record of the kernel side, as the event that the core knows. Pure.
+//! Turns a record of the kernel side into an event for the core. Pure.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -39,7 +39,7 @@ pub fn record(bytes: &[u8]) -> Result<FlowRecord, DecodeError> {
     FlowRecord::read_from_bytes(bytes).map_err(|_| DecodeError::Size { found: bytes.len() })
 }
 
-/// What a record means; `None` when it says nothing about the peer.
+/// The event that a record describes; `None` if it says nothing about the peer.
 pub fn event(record: &FlowRecord) -> Result<Option<FlowEvent>, DecodeError> {
     if record.flags & !KNOWN_FLAGS != 0 {
         return Err(DecodeError::Flags(record.flags));
@@ -56,7 +56,7 @@ pub fn event(record: &FlowRecord) -> Result<Option<FlowEvent>, DecodeError> {
         return Ok(None);
     }
     let at = Time::from_nanos(record.at_ns);
-    // An error is reported once the socket has been closed, too: its numbers are history.
+    // An error may be reported after the socket was closed: then its fields are out of date.
     let is_current = record.kind != record_kind::ERROR_REPORT;
     Ok(Some(FlowEvent {
         at,
@@ -98,7 +98,7 @@ fn reading(record: &FlowRecord, id: FlowId, at: Time) -> FlowReading {
         0 | 1 | 3 => TcpState::Established,
         _ => TcpState::Closing,
     };
-    // A connecting socket has heard nothing, and its stamps are not set.
+    // A connecting socket has received nothing, and its time stamps are not set.
     let heard_age = record.last_ack_age_ns.min(record.last_data_age_ns);
     let last_heard = (state != TcpState::SynSent).then(|| at - Duration::from_nanos(heard_age));
     FlowReading {
@@ -127,7 +127,7 @@ pub fn watch_key(endpoint: &Endpoint) -> WatchKey {
     WatchKey::of(endpoint.addr, endpoint.port)
 }
 
-/// The address that a record carries, as everything else knows it.
+/// The address in a record, in canonical form.
 fn plain(octets: [u8; 16]) -> IpAddr {
     Ipv6Addr::from(octets).to_canonical()
 }

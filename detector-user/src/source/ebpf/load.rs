@@ -1,6 +1,5 @@
-//! Loading the programs: what this kernel has goes into the global, and each tracepoint
-//! that exists gets its program. Nothing is pinned: when the process ends, programs and
-//! maps are gone.
+//! Loads the programs: the offsets of this kernel go into a global, and each tracepoint that exists
+//! gets its program. Nothing is pinned: when the process ends, programs and maps are gone.
 
 use std::{io, path::Path};
 
@@ -43,10 +42,10 @@ pub struct EbpfOptions {
     pub max_flows: u32,
     /// Size of the ring, in bytes; rounded up to a power of two from 64 KiB to 256 MiB.
     pub ring_bytes: u32,
-    /// Inode of the only network namespace to look at: `None` is the daemon's own, 0 all.
+    /// Inode of the only network namespace to watch; `None` means the daemon's own, 0 means all.
     pub netns: Option<u32>,
-    /// Whether other namespaces may be looked at as well, which
-    /// [`EbpfSource::look_at`](super::EbpfSource) then names.
+    /// Whether other namespaces may be watched as well; [`EbpfSource::look_at`](super::EbpfSource)
+    /// then sets them.
     pub other_namespaces: bool,
     /// Whether the programs write debug messages to the log.
     pub log: bool,
@@ -65,7 +64,7 @@ impl Default for EbpfOptions {
     }
 }
 
-/// Why the eBPF source cannot be had here.
+/// Why the eBPF source is not available here.
 #[derive(Debug, Error)]
 pub enum EbpfUnavailable {
     #[error(transparent)]
@@ -94,7 +93,7 @@ impl Loaded {
     /// Loads and attaches them.
     pub fn load(options: &EbpfOptions) -> Result<Self, EbpfUnavailable> {
         let object = OBJECT.ok_or(NotTaken::NoObject)?;
-        // Done first: the memory that reading the kernel's BTF takes serves what follows.
+        // This comes first: the memory that it uses is free again for what follows.
         let types = KernelTypes::read(Path::new(VMLINUX))?;
         let config = config(options, &types)?;
         let loader = object::loader(Part::Source);
@@ -115,7 +114,7 @@ impl Loaded {
     }
 }
 
-/// What this kernel has, for the programs.
+/// The programs' configuration for this kernel.
 fn config(options: &EbpfOptions, types: &KernelTypes) -> Result<Config, EbpfUnavailable> {
     if !types.is_sufficient {
         let missing: Vec<_> = types.missing().map(ToString::to_string).collect();
@@ -189,7 +188,7 @@ fn attach(ebpf: &mut Ebpf, tracepoint: &Tracepoint) -> Result<(), EbpfUnavailabl
     program
         .attach(name)
         .map_err(failed(format!("attach to tracepoint {tracepoint}")))?;
-    // What the verifier walked; it gives up at a million. Known from 5.16.
+    // How many instructions the verifier processed; it gives up at a million. Known since 5.16.
     let walked = program
         .info()
         .ok()

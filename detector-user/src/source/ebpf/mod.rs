@@ -7,9 +7,9 @@
 //!               watch ─────┘
 //! ```
 //!
-//! The ring is the doorbell, the map the state. A record that finds the ring full is counted
-//! by the kernel side; when the count has risen, the latest record of every flow is read
-//! from the map, so that a storm can cost intermediate steps but no flow.
+//! The ring only notifies; the map holds the state. The kernel side counts each record for which
+//! the ring is full. When that count has risen, the latest record of every flow is read from the
+//! map, so that a burst may lose intermediate events but no flow.
 
 mod btf;
 mod decode;
@@ -57,15 +57,14 @@ use crate::{
     core::{PeerName, Signal, Time},
 };
 
-/// How many records a batch holds at most.
+/// The most records in a batch.
 const MAX_BATCH: usize = 1024;
-/// How often the count of records that found the ring full is looked at while the ring is
-/// quiet.
+/// How often the count of records that found the ring full is read while the ring is quiet.
 const DROPS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The least time between two readings of the whole map.
+/// The shortest time between two readings of the whole map.
 const HEAL_SPACING: Duration = Duration::from_millis(100);
-/// How many times the map's size is read at most when it changes meanwhile.
+/// The most entries that are read if the map changes meanwhile, as a multiple of its size.
 const MAX_READINGS: usize = 4;
 
 type FlowKeyBytes = [u8; size_of::<FlowKey>()];
@@ -77,12 +76,12 @@ pub struct EbpfSource {
     flows: HashMap<MapData, FlowKeyBytes, FlowRecordBytes>,
     counters: PerCpuArray<MapData, u64>,
     watched: WatchSet<HashMap<MapData, KeyBytes, u32>>,
-    /// The namespaces that are looked at beside the daemon's own.
+    /// The namespaces that are watched besides the daemon's own.
     namespaces: HashMap<MapData, u32, u32>,
     drops_check: Interval,
-    /// Entries that the map of flows holds at most.
+    /// The most entries that the map of flows holds.
     max_flows: usize,
-    /// Ring drops already healed, and when.
+    /// The count of ring drops that are already healed, and when they were.
     healed_drops: u64,
     healed_at: Time,
     /// Records that could not be decoded.
@@ -142,8 +141,8 @@ impl EbpfSource {
         &self.attached
     }
 
-    /// Reads every flow's latest record from the map if the ring has been full since the
-    /// last time. Only with the ring drained, or older records would follow newer ones.
+    /// Reads every flow's latest record from the map if the ring has been full since the last time.
+    /// Call this only with the ring drained, or older records would follow newer ones.
     fn heal(&mut self, signals: &mut Vec<Signal>) -> anyhow::Result<()> {
         let drops = self.counter(counter::RING_DROPS)?;
         let now = clock::now();
@@ -165,8 +164,8 @@ impl EbpfSource {
         Ok(())
     }
 
-    /// Forgets flows that nothing watches any more: the kernel side, which looks at watched
-    /// flows only, would not see them close.
+    /// Removes flows that are no longer watched from the map: the kernel side handles only watched
+    /// flows, and would not see them close.
     fn forget_unwatched(&mut self) -> anyhow::Result<()> {
         for (key, bytes) in self.entries()? {
             let is_watched = decode::record(&bytes).is_ok_and(|record| {
@@ -180,7 +179,7 @@ impl EbpfSource {
         Ok(())
     }
 
-    /// Forgets the flows of namespaces that are no longer looked at.
+    /// Removes the flows of namespaces that are no longer watched from the map.
     fn forget_elsewhere(&mut self, gone: BTreeSet<u32>) -> anyhow::Result<()> {
         for key in self.entries()?.into_keys() {
             let is_gone = FlowKey::read_from_bytes(&key).is_ok_and(|key| gone.contains(&key.netns));
@@ -191,8 +190,8 @@ impl EbpfSource {
         Ok(())
     }
 
-    /// The map's entries. Programs go on changing it, and where the entry last read is gone
-    /// the kernel starts over: so entries may come twice, and the reading is bounded.
+    /// The map's entries. Programs change the map meanwhile, and if the entry that was read last is
+    /// gone the kernel starts over: so entries may come twice, and the reading is bounded.
     fn entries(&self) -> anyhow::Result<BTreeMap<FlowKeyBytes, FlowRecordBytes>> {
         let mut entries = BTreeMap::new();
         for entry in self.flows.iter().take(MAX_READINGS * self.max_flows) {
@@ -242,7 +241,8 @@ impl Source for EbpfSource {
             .keys()
             .collect::<Result<_, _>>()
             .context("cannot read the map of network namespaces")?;
-        // First: the kernel gives the number to another as soon as it is let go.
+        // Removals come first: the kernel may reuse an inode number as soon as the namespace is
+        // released.
         for gone in known.difference(namespaces) {
             self.namespaces
                 .remove(gone)
@@ -270,8 +270,8 @@ impl Source for EbpfSource {
 
     async fn next(&mut self) -> anyhow::Result<Vec<Signal>> {
         loop {
-            // Both branches only wait; what they wait for stays where it is until it is
-            // taken without awaiting. So a dropped future loses nothing.
+            // Both branches only wait. The records stay in the ring until they are taken without
+            // awaiting, so a dropped future loses nothing.
             let (mut signals, is_empty) = tokio::select! {
                 ready = self.ring.readable_mut() => {
                     let mut ready = ready.context("cannot wait for the ring")?;
@@ -284,7 +284,7 @@ impl Source for EbpfSource {
                 _ = self.drops_check.tick() => drain(self.ring.get_mut(), &mut self.malformed),
             };
             if is_empty && let Err(error) = self.heal(&mut signals) {
-                // Tried again with the next record or within a second.
+                // This is tried again with the next record or within a second.
                 warn!("cannot heal what the ring dropped: {error:#}");
             }
             if !signals.is_empty() {
@@ -322,7 +322,7 @@ impl fmt::Debug for EbpfSource {
     }
 }
 
-/// Takes up to a batch from the ring; whether that emptied it.
+/// Takes up to a batch from the ring; also returns whether that emptied the ring.
 fn drain(ring: &mut RingBuf<MapData>, malformed: &mut u64) -> (Vec<Signal>, bool) {
     let mut signals = Vec::new();
     for _ in 0..MAX_BATCH {
@@ -334,7 +334,7 @@ fn drain(ring: &mut RingBuf<MapData>, malformed: &mut u64) -> (Vec<Signal>, bool
     (signals, false)
 }
 
-/// Adds what a record says; one that cannot be decoded is counted.
+/// Adds a record's event; a record that cannot be decoded is counted.
 fn take_record(bytes: &[u8], signals: &mut Vec<Signal>, malformed: &mut u64) {
     match decode::record(bytes).and_then(|record| decode::event(&record)) {
         Ok(event) => signals.extend(event.map(Signal::Flow)),
@@ -345,7 +345,7 @@ fn take_record(bytes: &[u8], signals: &mut Vec<Signal>, malformed: &mut u64) {
     }
 }
 
-/// Whether an entry is a flow's last record: nobody else will remove it.
+/// Whether an entry is a flow's last record, which the kernel side will not remove.
 fn is_final(key: &FlowKeyBytes) -> bool {
     FlowKey::read_from_bytes(key).is_ok_and(|key| key.is_final != 0)
 }

@@ -1,9 +1,9 @@
-//! Where a flow stands, read from its socket: what a segment on it needs.
+//! Reads a flow's sequence numbers from its socket, which a segment on the flow needs.
 //!
-//! sock_diag gives no sequence numbers, and `TCP_REPAIR` takes the socket itself, and stops
-//! it. So a program of `detector-ebpf` looks the socket up, as for a segment of the peer's,
-//! and copies the numbers. It is attached nowhere and runs when it is called, on the calling
-//! thread and in that thread's network namespace.
+//! sock_diag gives no sequence numbers, and `TCP_REPAIR` needs the socket's descriptor and stops
+//! the socket. So a program of `detector-ebpf` looks up the socket, as the kernel does for a
+//! segment from the peer, and copies the numbers. The program is not attached to anything; it runs
+//! when it is called, on the calling thread and in that thread's network namespace.
 
 use std::{net::IpAddr, path::Path};
 
@@ -40,7 +40,7 @@ pub enum SequencesUnavailable {
 }
 
 impl SequencesUnavailable {
-    /// What a probe fails with because of it.
+    /// The error with which keepalive probes fail because of this.
     pub fn errno(&self) -> Errno {
         match self {
             Self::NotTaken(NotTaken::NotPermitted { .. } | NotTaken::MemoryLocked { .. }) => {
@@ -79,8 +79,8 @@ impl SequenceReader {
         Ok(Self { ebpf })
     }
 
-    /// Where the flow stands now; `None` when the calling thread's network namespace has no
-    /// such socket, or only a listening one or one bound to a link.
+    /// The flow's present sequence numbers; `None` if the calling thread's network namespace has no
+    /// such socket, or only a listening one or one that is bound to a link.
     pub fn read(&self, flow: &FlowId) -> Result<Option<Sequences>, Errno> {
         let asked = packet(flow).ok_or(Errno::EAFNOSUPPORT)?;
         let mut answered = [0; PACKET];
@@ -105,10 +105,10 @@ impl SequenceReader {
 
 const PACKET: usize = SEQUENCES_HEADER + size_of::<SequencesPacket>();
 
-/// The Ethernet type for experiments (IEEE 802): the kernel looks no further then.
+/// The Ethernet type for experiments (IEEE 802): the kernel does not parse the packet any further.
 const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
 
-/// `None` for a flow of mixed families, which does not exist.
+/// The packet for the program; `None` if the flow mixes address families, which does not occur.
 fn packet(flow: &FlowId) -> Option<[u8; PACKET]> {
     let query = query(flow)?;
     let content = SequencesPacket {
@@ -161,7 +161,7 @@ fn errno(error: ProgramError) -> Errno {
     }
 }
 
-/// The fields that a segment is made of; each of them is needed.
+/// The offsets of the fields from which a segment is made; all of them are needed.
 fn offsets() -> Result<SocketOffsets, SequencesUnavailable> {
     let types = KernelTypes::read(Path::new(VMLINUX))?;
     let at = types.offsets;

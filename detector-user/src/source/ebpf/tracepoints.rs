@@ -7,9 +7,9 @@ use std::fmt;
 pub struct Tracepoint {
     pub category: &'static str,
     pub name: &'static str,
-    /// Which kernels have it, as far as was looked.
+    /// Which kernels have it, as far as this was checked.
     pub kernels: &'static str,
-    /// What it is for, and what is lost without it.
+    /// What the tracepoint is for, and what is lost without it.
     pub meaning: &'static str,
 }
 
@@ -48,9 +48,9 @@ pub const ERROR_REPORT: Tracepoint = Tracepoint {
               flow closes",
 };
 
-/// Each of them, in the order in which they are attached.
+/// All tracepoints, in the order in which they are attached.
 pub const TRACEPOINTS: [Tracepoint; 4] =
     [CONG_STATE_SET, RETRANSMIT_SKB, SOCK_SET_STATE, ERROR_REPORT];
 
-/// `tcp_retransmit_skb` has its third argument, how the sending went, since 6.17.
+/// Since 6.17 `tcp_retransmit_skb` has a third argument: the result of the transmission.
 pub const RETRANSMIT_WITH_ERROR: usize = 3;

@@ -1,5 +1,4 @@
-//! The set of watched endpoints, and how a change of it reaches the kernel's map whole or
-//! not at all.
+//! The set of watched endpoints. A change reaches the kernel's map completely or not at all.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,7 +33,7 @@ pub enum WatchError {
     Map(#[from] MapError),
 }
 
-/// Where the keys go: the kernel's map, or a fake.
+/// The map of keys: the kernel's, or a fake for tests.
 pub trait Keys {
     /// Sets a key's flags, or removes it.
     fn put(&mut self, key: &KeyBytes, flags: Option<u32>) -> Result<(), MapError>;
@@ -49,14 +48,14 @@ impl Keys for HashMap<MapData, KeyBytes, u32> {
     }
 }
 
-/// What is watched, and what the map holds for it.
+/// What is watched, and the entries of the map for it.
 #[derive(Debug)]
 pub struct WatchSet<K> {
     keys: K,
-    /// How many the map holds.
+    /// The most keys that the map holds.
     most: usize,
     peers: Watched,
-    /// Peers may share an endpoint: the one that wants more gets it.
+    /// Peers may share an endpoint: its key gets all the flags that any of them needs.
     sharing: Sharing,
     reporting: BTreeSet<Path>,
     in_force: BTreeMap<KeyBytes, u32>,
@@ -67,7 +66,7 @@ type Path = (PeerName, IpAddr);
 
 type Sharing = BTreeMap<KeyBytes, BTreeSet<Path>>;
 
-/// A key with the flags that it is to have; with none, it is to go.
+/// A key with its new flags; `None` removes the key.
 type Change = (KeyBytes, Option<u32>);
 
 impl<K: Keys> WatchSet<K> {
@@ -82,7 +81,7 @@ impl<K: Keys> WatchSet<K> {
         }
     }
 
-    /// Watches these peers and no others. Whether anything is watched no more.
+    /// Watches these peers and no others. Returns whether anything is no longer watched.
     pub fn watch(&mut self, peers: &Watched) -> Result<bool, WatchError> {
         let sharing = sharing(peers);
         if sharing.len() > self.most {
@@ -107,8 +106,7 @@ impl<K: Keys> WatchSet<K> {
         Ok(is_removal)
     }
 
-    /// Whether handshakes with this address of a peer that succeed are reported. Touches no
-    /// other.
+    /// Sets whether successful handshakes with this address of a peer are reported.
     pub fn report_established(
         &mut self,
         peer: &PeerName,
@@ -152,7 +150,7 @@ impl<K: Keys> WatchSet<K> {
         }
     }
 
-    /// Makes these changes in the map; after an error it is as it was.
+    /// Makes these changes in the map; after an error the map is as before.
     fn apply(&mut self, mut changes: Vec<Change>) -> Result<(), WatchError> {
         changes.retain(|(key, flags)| self.in_force.get(key) != flags.as_ref());
         for (done, (key, flags)) in changes.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! Bytes of rtnetlink to what they say: pure, for the tests.
+//! Decodes rtnetlink messages. Pure, so that it can be tested.
 //!
-//! Of each message only the header and the few attributes that matter are read: an attribute
-//! that a newer kernel spells in a new way must not hide a lost carrier.
+//! Only the header and the few attributes that matter are read from each message: an attribute in a
+//! new format of a newer kernel must not hide a lost carrier.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -40,7 +40,7 @@ const ROUTE_HEADER: usize = 12;
 /// that matters (`jiffies_to_clock_t`).
 pub(super) const CLOCK_TICK: Duration = Duration::from_millis(10);
 
-/// A message that is not what the kernel is known to send.
+/// A message that the kernel is not known to send.
 #[derive(Debug, Error)]
 #[error("a message of rtnetlink is malformed: {0}")]
 pub struct Malformed(String);
@@ -57,8 +57,8 @@ pub(super) struct Message<'a> {
     pub(super) kind: u16,
     pub(super) flags: u16,
     pub(super) sequence: u32,
-    /// The netlink port of the process whose request led to it; 0 when the kernel acted by
-    /// itself.
+    /// The netlink port of the process whose request caused the message; 0 when the kernel acted on
+    /// its own.
     pub(super) port: u32,
     body: &'a [u8],
 }
@@ -77,8 +77,8 @@ impl Message<'_> {
     }
 }
 
-/// The messages of one datagram. A wrong length ends it with an error, for nothing behind it
-/// can be found.
+/// The messages of one datagram. A wrong length ends the iteration with an error, because the next
+/// message cannot be found.
 pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Result<Message<'_>, Malformed>> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
@@ -106,7 +106,7 @@ pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Result<Message<
     })
 }
 
-/// What changed, or what a dump says is there.
+/// A change, or an entry of a dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Link(Link),
@@ -125,18 +125,19 @@ pub(super) struct Link {
     pub(super) up: bool,
 }
 
-/// A neighbour entry as the kernel tells of it.
+/// A neighbour entry as the kernel reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Neighbour {
     pub(super) addr: IpAddr,
     pub(super) link: u32,
     pub(super) state: NeighbourState,
     pub(super) flags: NeighbourFlags,
-    /// Where the kernel sends to. It tells it of no entry that has failed (`neigh_fill_info`).
+    /// The hardware address to which the kernel sends. It is not reported for an entry that has
+    /// failed (`neigh_fill_info`).
     pub(super) hardware: Option<HardwareAddress>,
-    /// Ages of the last confirmation and of the last change; `None` where it is not told.
+    /// Ages of the last confirmation and of the last change; `None` if they are not reported.
     pub(super) ages: Option<Ages>,
-    /// A process asked for it.
+    /// A process requested the entry or its change.
     pub(super) by_request: bool,
 }
 
@@ -146,7 +147,7 @@ pub(super) struct Ages {
     pub(super) updated: Duration,
 }
 
-/// What a notification, or a part of a dump, says; `None` for what does not matter here.
+/// The change in a notification, or in a part of a dump; `None` if it does not matter here.
 pub(super) fn change(message: &Message<'_>) -> Result<Option<Change>, Malformed> {
     match message.kind {
         RTM_NEWLINK | RTM_DELLINK => link(message),
@@ -161,8 +162,8 @@ pub(super) fn change(message: &Message<'_>) -> Result<Option<Change>, Malformed>
 
 fn link(message: &Message<'_>) -> Result<Option<Change>, Malformed> {
     let header = LinkHeader::parse(message.body)?;
-    // A bridge tells of its ports under its own family, in the same group: a port that is
-    // taken out of a bridge comes as RTM_DELLINK (`br_ifinfo_notify`, net/bridge/br_netlink.c).
+    // A bridge reports its ports under its own family, in the same group: a port that is removed
+    // from a bridge is reported as RTM_DELLINK (`br_ifinfo_notify`, net/bridge/br_netlink.c).
     if header.interface_family != AddressFamily::Unspec {
         return Ok(None);
     }
@@ -258,8 +259,8 @@ fn range(addr: IpAddr, prefix_length: u8) -> (IpAddr, IpAddr) {
     }
 }
 
-/// What the kernel answered to the question for one route: the way, `None` for no way to
-/// another host, or an errno that says nothing about the route.
+/// The kernel's answer to a request for one route: the route, `None` if there is none to another
+/// host, or an errno that says nothing about the route.
 pub(super) fn route(message: &Message<'_>) -> Result<Result<Option<Route>, i32>, Malformed> {
     match message.end() {
         Some(errno) => Ok(no_route(errno)),
@@ -271,7 +272,7 @@ pub(super) fn route(message: &Message<'_>) -> Result<Result<Option<Route>, i32>,
     }
 }
 
-/// Whether the kernel answered that it keeps what is sent to the address.
+/// Whether the kernel answered that the address is local to this namespace.
 pub(super) fn is_local(message: &Message<'_>) -> Result<bool, Malformed> {
     if message.kind != RTM_NEWROUTE {
         return Ok(false);

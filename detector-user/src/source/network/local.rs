@@ -1,3 +1,5 @@
+//! Which addresses are local in another network namespace.
+
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use tracing::debug;
@@ -5,20 +7,20 @@ use tracing::debug;
 use super::{NetworkError, socket::Requests};
 use crate::{clock, core::Time, netns::Namespace};
 
-/// What was asked this long ago still holds: a storm of segments costs a hundred questions a
-/// second.
+/// An answer is valid for this time: a storm of segments then costs a hundred requests a second for
+/// each address.
 const FRESH: Duration = Duration::from_millis(10);
 
-/// The most addresses that are remembered: as many as peers may have, twice over.
+/// The most addresses that are remembered.
 const MAX_KNOWN: usize = 1 << 15;
 
-/// Which addresses are local in another network namespace: what is heard from them there was
-/// not sent by another host, whoever has the address elsewhere. The kernel's own lookup
-/// decides, for an address can be local without any link that has it.
+/// Which addresses are local in another network namespace: what is heard from them there was not
+/// sent by another host, even if a host elsewhere has the same address. The kernel's own lookup
+/// decides, because an address can be local although no link has it.
 #[derive(Debug)]
 pub struct LocalAddresses {
     namespace: Arc<Namespace>,
-    /// `None` after a failed request: what remains of it in the socket is thrown away with it.
+    /// `None` after a failed request: the rest of its answer is discarded together with the socket.
     requests: Option<Requests>,
     known: HashMap<IpAddr, (Time, bool)>,
 }
@@ -32,7 +34,8 @@ impl LocalAddresses {
         }
     }
 
-    /// Whether the address is local there now. One that the kernel does not tell of is not.
+    /// Whether the address is local there now. If the kernel does not answer, it counts as not
+    /// local.
     pub fn has(&mut self, addr: IpAddr) -> bool {
         let now = clock::now();
         match self.known.get(&addr) {

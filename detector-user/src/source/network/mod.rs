@@ -1,5 +1,5 @@
-//! Links, routes and neighbours, as the kernel's rtnetlink (`rtnetlink(7)`) tells of them.
-//! Anyone may read it.
+//! Links, routes and neighbours, as the kernel's rtnetlink (`rtnetlink(7)`) reports them. Reading
+//! it needs no privilege.
 //!
 //! ```text
 //!   multicast ──▶ Events ───┐                ┌─▶ Signal::Network
@@ -7,21 +7,21 @@
 //!   dumps, lookups ◀▶ Requests             └─▶ Pace (look again, when?)
 //! ```
 //!
-//! One thread hears what changes. A link or a neighbour is told at once. A route is asked
-//! for: what a table says is not what the kernel does with its rules, tables and next hops,
-//! so each watched address is looked up (`RTM_GETROUTE`) whenever something changed that its
-//! route may depend on, once for each burst of changes.
+//! One thread receives the changes. A change of a link or a neighbour is reported at once. A route
+//! is looked up: a table alone does not show what the kernel does with its rules, tables and next
+//! hops. So each watched address is looked up (`RTM_GETROUTE`) whenever something changed on which
+//! its route may depend, once for each burst of changes.
 //!
-//! What it cannot see: routes that differ by socket (marks, VRFs, source addresses, uids other
-//! than the daemon's); of several equal ways it names the one that the kernel names.
+//! The source cannot see routes that differ by socket (marks, VRFs, source addresses, uids other
+//! than the daemon's). Of several equal routes it reports the one that the kernel returns.
 //!
-//! The kernel tells of a lost carrier at once, unless it told of a change of any link of the
-//! machine less than a second ago: then it waits for that second to end (`linkwatch_nextevent`
-//! of net/core/link_watch.c; a veth or VLAN, and a bond and its ports, are exempt). A flapping
-//! port, or a host of containers, would so be told of too late.
-//! [`NetworkSource::check_links`] asks.
+//! The kernel reports a lost carrier at once, unless it reported a change of any link of the
+//! machine less than a second ago: then it waits for that second to end (`linkwatch_nextevent` of
+//! net/core/link_watch.c; a veth or VLAN, and a bond and its ports, are exempt). With a flapping
+//! port, or on a host with many containers, the report would come too late.
+//! [`NetworkSource::check_links`] reads the links without waiting for it.
 //!
-//! It sees one network namespace: that of the thread which started it.
+//! The source sees one network namespace: that of the thread which started it.
 
 mod decode;
 mod local;
@@ -102,24 +102,24 @@ pub struct NetworkCounters {
     pub malformed: u64,
 }
 
-/// Tells of links, routes and neighbours until it is dropped.
+/// Reports links, routes and neighbours until it is dropped.
 #[derive(Debug)]
 pub struct NetworkSource {
     shared: Arc<Shared>,
     /// A byte wakes the thread; the end of the stream ends it.
     wake: UnixStream,
-    /// The most addresses that are asked about.
+    /// The most addresses whose routes are looked up.
     most: usize,
 }
 
 impl NetworkSource {
-    /// Starts the thread, in the caller's network namespace. All it tells is a
-    /// [`Signal::Network`] on `signals`; nothing is told before [`Self::watch`] is called.
+    /// Starts the thread, in the caller's network namespace. It reports only [`Signal::Network`] on
+    /// `signals`, and nothing before [`Self::watch`] is called.
     pub fn start(signals: Sender<Signal>, bounds: Bounds) -> Result<Self, NetworkError> {
         Self::with_receive_buffer(signals, bounds, RECEIVE_BUFFER)
     }
 
-    /// As [`Self::start`], with room for this many bytes of changes that were not yet read.
+    /// Like [`Self::start`], with room for this many bytes of changes that were not read yet.
     pub fn with_receive_buffer(
         signals: Sender<Signal>,
         bounds: Bounds,
@@ -130,7 +130,7 @@ impl NetworkSource {
         for end in [&wake, &woken] {
             end.set_nonblocking(true).map_err(NetworkError::Thread)?;
         }
-        // Heard from before the links are read: nothing falls between.
+        // Opened before the links are read, so that no change is missed in between.
         let events = Events::open(bytes)?;
         let worker = Worker::new(events, Arc::clone(&shared), woken, signals)?;
         thread::Builder::new()
@@ -141,9 +141,9 @@ impl NetworkSource {
         Ok(Self { shared, wake, most })
     }
 
-    /// Replaces the addresses of interest. Never blocks. The route of each is told, and told
-    /// again when it changes; so are the links that those routes leave by, and the neighbours
-    /// that they lead to first: the address itself or its gateway.
+    /// Replaces the addresses of interest. Never blocks. The route of each address is reported, and
+    /// again whenever it changes. The same goes for the outgoing links of those routes, and for the
+    /// neighbour that each leads to first: the address itself or its gateway.
     pub fn watch(&self, addrs: BTreeSet<IpAddr>) {
         let mut addrs: BTreeSet<_> = addrs.iter().map(IpAddr::to_canonical).collect();
         if let Some(first) = addrs.iter().nth(self.most).copied() {
@@ -155,12 +155,14 @@ impl NetworkSource {
             addrs.split_off(&first);
         }
         self.shared.want(addrs);
-        // Full, or the thread has ended: either needs no other byte.
+        // An error means that the pipe is full or that the thread has ended: neither needs another
+        // byte.
         let _ = (&self.wake).write(&[0]);
     }
 
-    /// Reads the links that routes leave by, now: to be called when a peer falls silent, for
-    /// the kernel may be late to tell. Never blocks; calls that come together are one.
+    /// Makes the outgoing links of the routes be read now. Call this when a peer falls silent,
+    /// because the kernel may report a lost carrier late. Never blocks; calls at the same time
+    /// count as one.
     pub fn check_links(&self) {
         self.shared.check.store(true, Ordering::Release);
         let _ = (&self.wake).write(&[0]);
@@ -178,7 +180,7 @@ impl NetworkSource {
 #[derive(Debug, Default)]
 struct Shared {
     wanted: Mutex<Option<BTreeSet<IpAddr>>>,
-    /// Whether the links are to be read now.
+    /// Whether the links should be read now.
     check: AtomicBool,
     resyncs: AtomicU64,
     malformed: AtomicU64,
@@ -200,7 +202,7 @@ impl Shared {
         self.resyncs.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether it is the first.
+    /// Counts a malformed message; returns whether it is the first.
     fn count_malformed(&self) -> bool {
         self.malformed.fetch_add(1, Ordering::Relaxed) == 0
     }

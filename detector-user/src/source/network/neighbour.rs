@@ -1,14 +1,13 @@
-//! Which neighbour entries say something of the host.
+//! Which neighbour entries say something about the host.
 //!
-//! An entry turns REACHABLE in two ways (net/core/neighbour.c). One is an answer: an ARP
-//! reply, or a solicited neighbour advertisement (`neigh_update`). The other is progress of
-//! TCP: an ACK marks the socket (`sk_dst_confirm`), and what the socket *sends next* stamps
-//! the entry (`sock_confirm_neigh`), which a timer may turn from DELAY to REACHABLE up to
-//! 5 s after that (`neigh_timer_handler`). Both are packets from the neighbour, but the
-//! stamp of the second is that of our own transmission: a peer may be long dead when a
-//! socket that was idle sends again. An answer changes the entry in the moment in which it
-//! confirms it; only that is taken for a sign of life. TCP's own progress is seen at the
-//! sockets, with better times.
+//! An entry turns REACHABLE in two ways (net/core/neighbour.c). One is an answer: an ARP reply, or
+//! a solicited neighbour advertisement (`neigh_update`). The other is progress of TCP: an ACK marks
+//! the socket (`sk_dst_confirm`), and what the socket *sends next* stamps the entry
+//! (`sock_confirm_neigh`), which a timer may turn from DELAY to REACHABLE up to 5 s after that
+//! (`neigh_timer_handler`). Both are packets from the neighbour, but the stamp of the second is
+//! that of our own transmission: a peer may have been dead for long when a socket that was idle
+//! sends again. An answer changes the entry at the same moment at which it confirms it; only that
+//! is taken for a sign of life. TCP's own progress is seen on the sockets, with more precise times.
 
 use std::time::Duration;
 
@@ -17,12 +16,13 @@ use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState as Nud};
 use super::decode::{CLOCK_TICK, Neighbour};
 use crate::core::{NeighbourState, Time};
 
-/// An answer that is older says nothing of now.
+/// An answer that is older says nothing about the present.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// What the entry shows, and since when.
+/// The state that the entry shows as evidence, and since when.
 pub(super) fn evidence(entry: &Neighbour, received: Time) -> Option<(Time, NeighbourState)> {
-    // A process set it, a routing daemon learnt it elsewhere, or we answer for it ourselves.
+    // A process set the entry, a routing daemon learnt it elsewhere, or this host is a proxy for
+    // it.
     let set = NeighbourFlags::ExtLearned | NeighbourFlags::Proxy;
     if entry.by_request || entry.flags.intersects(set) {
         return None;

@@ -1,29 +1,33 @@
+//! When the routes are read again.
+
 use std::time::Duration;
 
 use crate::core::Time;
 
-/// Changes come in bursts: a route daemon, an interface that comes up.
+/// How long to wait after the last change of a burst, as from a routing daemon or an interface that
+/// comes up.
 const QUIET: Duration = Duration::from_millis(20);
-/// A burst that does not end is not waited for longer than this.
+/// The longest wait for a burst to end.
 const LATEST: Duration = Duration::from_millis(100);
-/// After a look that took a while, this many times as long passes before the next: however
-/// much changes, and however much is watched, looking takes a tenth of one CPU at most.
+/// After a reading the thread rests for this many times the reading's duration: however much
+/// changes, and however much is watched, reading takes at most a tenth of one CPU.
 const REST: u32 = 9;
-/// After a look that failed.
+/// The wait after a reading that failed.
 const RETRY: Duration = Duration::from_secs(1);
-/// What is told of no change: an ICMP redirect, a route that a cache learnt.
+/// How often everything is read without a change: the kernel does not report an ICMP redirect, or a
+/// route that a cache learnt.
 const STALE: Duration = Duration::from_secs(60);
 
-/// When to look at the routes again.
+/// When to read the routes again.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// The first and the last change that no look has followed.
+    /// The first and the last change since the last reading.
     changed: Option<(Time, Time)>,
-    /// A look is wanted without waiting for quiet.
+    /// Read without waiting for the burst to end.
     at_once: bool,
-    /// No look before this.
+    /// No reading before this.
     rested: Time,
-    /// A look at everything at this time, even if nothing changes.
+    /// Everything is read at this time, even if nothing changes.
     stale: Time,
 }
 
@@ -34,13 +38,13 @@ impl Pace {
         self.changed = Some((first, now));
     }
 
-    /// Something is wanted now, so far as rest permits.
+    /// A reading is needed now, as far as the rest permits.
     pub(super) fn at_once(&mut self, now: Time) {
         self.changed(now);
         self.at_once = true;
     }
 
-    /// When to look.
+    /// When to read.
     pub(super) fn due(&self) -> Time {
         let wanted = match self.changed {
             None => self.stale,
@@ -50,18 +54,18 @@ impl Pace {
         wanted.min(self.stale).max(self.rested)
     }
 
-    /// Whether everything is to be looked at, for the last look is long ago.
+    /// Whether everything should be read, because the last full reading was long ago.
     pub(super) fn is_stale(&self, now: Time) -> bool {
         self.stale <= now
     }
 
-    /// A look begins: it sees what has changed until now.
+    /// A reading begins: it sees everything that has changed until now.
     pub(super) fn begin(&mut self) {
         self.changed = None;
         self.at_once = false;
     }
 
-    /// A look has ended.
+    /// A reading has ended.
     pub(super) fn end(&mut self, begun: Time, ended: Time, everything: bool) {
         self.rested = ended + ended.since(begun) * REST;
         if everything {
@@ -69,7 +73,7 @@ impl Pace {
         }
     }
 
-    /// A look has failed and is to be taken again.
+    /// A reading has failed and must be repeated.
     pub(super) fn failed(&mut self, now: Time) {
         self.at_once(now);
         self.rested = now + RETRY;

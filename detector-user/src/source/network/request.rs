@@ -1,4 +1,4 @@
-//! What the kernel is asked.
+//! The requests to the kernel.
 
 use std::net::IpAddr;
 
@@ -45,7 +45,7 @@ pub(super) fn neighbour((addr, link): (IpAddr, u32), sequence: u32) -> Vec<u8> {
     bytes(RouteNetlinkMessage::GetNeighbour(request), 0, sequence)
 }
 
-/// How the kernel would send to this address, by its rules and policies.
+/// The route that the kernel would use to this address, by its rules and policies.
 pub(super) fn route(addr: IpAddr, sequence: u32) -> Vec<u8> {
     let mut request = RouteMessage::default();
     let (family, length, addr) = match addr {

@@ -1,5 +1,5 @@
-//! The two netlink sockets: one hears what changes, one asks. What overruns the first must
-//! not cost an answer on the second.
+//! The two netlink sockets: one receives changes, the other sends requests. An overrun of the first
+//! must not lose an answer on the second.
 
 use std::{io, net::IpAddr};
 
@@ -31,14 +31,14 @@ const BUFFER: usize = 64 * 1024;
 /// the thread.
 const RECEIVE_TIMEOUT_SECONDS: i64 = 1;
 
-/// Routes or links that are asked for with one system call. All answers wait in the socket at once:
-/// they must fit in the smallest default receive buffer (208 KiB), at below 5 KiB each.
+/// The most routes or links that are requested with one system call. All answers wait in the socket
+/// together, each below 5 KiB: they must fit in the smallest default receive buffer (208 KiB).
 pub(super) const BATCH: usize = 32;
 
-/// How often a dump that the kernel calls inconsistent is taken again.
+/// How often a dump is tried if the kernel marks it as inconsistent.
 const ATTEMPTS: u32 = 3;
 
-/// The groups without which nothing works, and their names.
+/// The multicast groups that the source needs, and their names.
 const GROUPS: [(u32, &str); 8] = [
     (RTNLGRP_LINK, "links"),
     (RTNLGRP_NEIGH, "neighbours"),
@@ -50,19 +50,19 @@ const GROUPS: [(u32, &str); 8] = [
     (RTNLGRP_IPV6_RULE, "IPv6 rules"),
 ];
 
-/// Hears what changes.
+/// The socket that receives changes.
 #[derive(Debug)]
 pub(super) struct Events {
     pub(super) socket: Socket,
     buffer: Box<[u8]>,
 }
 
-/// What a look at the socket gave.
+/// The result of one read from the socket.
 #[derive(Debug)]
 pub(super) enum Heard<'a> {
     Datagram(&'a [u8]),
     Nothing,
-    /// Something was lost.
+    /// Changes were lost.
     Overrun,
 }
 
@@ -81,8 +81,8 @@ impl Events {
                 .add_membership(group)
                 .map_err(|source| NetworkError::Join { what, source })?;
         }
-        // 5.3+. Routes by nexthop objects may change with them and nothing else be told
-        // (net.ipv4.nexthop_compat_mode = 0).
+        // 5.3+. Routes that use nexthop objects may change with these objects, without another
+        // notification (net.ipv4.nexthop_compat_mode = 0).
         let _before_5_3 = socket.add_membership(RTNLGRP_NEXTHOP);
         Ok(Self {
             socket: connected(socket)?,
@@ -103,7 +103,7 @@ impl Events {
     }
 }
 
-/// Asks.
+/// The socket for requests.
 #[derive(Debug)]
 pub(super) struct Requests {
     socket: Socket,
@@ -125,8 +125,8 @@ impl Requests {
         })
     }
 
-    /// All links. After an error of any request its rest may still lie in the socket: drop
-    /// this.
+    /// All links. After an error of any request, the rest of its answer may still be in the socket:
+    /// drop the socket then.
     pub(super) fn links(&mut self, each: impl FnMut(&Message<'_>)) -> Result<(), NetworkError> {
         self.dump("links", request::links, each)
     }
@@ -139,7 +139,7 @@ impl Requests {
         self.dump("neighbours", request::neighbours, each)
     }
 
-    /// Whether the address is local, as [`decode::is_local`] says it.
+    /// Whether the address is local; see [`decode::is_local`].
     pub(super) fn is_local(&mut self, addr: IpAddr) -> Result<bool, NetworkError> {
         let mut is_local = false;
         self.batch(&[addr], request::route, |_, message| {
@@ -163,7 +163,7 @@ impl Requests {
         Ok(found)
     }
 
-    /// Hands over each part; where the dump has to be taken again, some come twice.
+    /// Passes on each part of a dump; if the dump must be repeated, some parts come twice.
     fn dump(
         &mut self,
         what: &'static str,
@@ -180,7 +180,7 @@ impl Requests {
         Err(NetworkError::Interrupted { what })
     }
 
-    /// To the end of a dump; whether it was consistent.
+    /// Reads to the end of a dump; returns whether it was consistent.
     fn dumped(
         &mut self,
         what: &'static str,
@@ -207,7 +207,7 @@ impl Requests {
         }
     }
 
-    /// The ways to these addresses, [`BATCH`] at most, as [`decode::route`] says them.
+    /// The routes to these addresses, at most [`BATCH`]; see [`decode::route`].
     pub(super) fn routes(
         &mut self,
         addrs: &[IpAddr],
@@ -219,8 +219,8 @@ impl Requests {
         })
     }
 
-    /// These links, [`BATCH`] at most. Asked for one, the kernel looks at its carrier now
-    /// (`rtnl_getlink` of net/core/rtnetlink.c).
+    /// These links, at most [`BATCH`]. For a request of a single link, the kernel reads the carrier
+    /// now (`rtnl_getlink` of net/core/rtnetlink.c).
     pub(super) fn these_links(
         &mut self,
         links: &[u32],
@@ -232,7 +232,7 @@ impl Requests {
         })
     }
 
-    /// Asks for several things with one system call, and hands over the answer for each.
+    /// Sends several requests with one system call, and passes on the answer to each.
     fn batch<T: Copy>(
         &mut self,
         questions: &[T],
@@ -275,7 +275,7 @@ fn open() -> Result<Socket, NetworkError> {
     Ok(socket)
 }
 
-/// Connected to the kernel (port 0), it takes messages from nobody else.
+/// Connects the socket to the kernel (port 0), so that it takes messages from no other sender.
 fn connected(socket: Socket) -> Result<Socket, NetworkError> {
     socket
         .connect(&SocketAddr::new(0, 0))

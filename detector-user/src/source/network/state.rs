@@ -1,4 +1,4 @@
-//! What is known of the network and what of it was told: pure.
+//! What is known of the network, and what the core knows of it. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,40 +12,41 @@ use crate::core::{HardwareAddress, NeighbourState, NetworkEvent, Route, Time};
 /// If a change covers more watched addresses than this, all are looked up.
 const FEW: usize = 64;
 
-/// Told to the core: when it happened, and what.
+/// A report to the core: when something happened, and what.
 pub(super) type Told = (Time, NetworkEvent);
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// All links of this host, for a route may move to any of them: name and whether it is up.
+    /// All links of this host, because a route may move to any of them: the name, and whether the
+    /// link is up.
     links: BTreeMap<u32, (String, bool)>,
-    /// Links as they were told. One that was told once stays told.
+    /// Links as last reported to the core. A link that was reported once is reported from then on.
     told_links: BTreeMap<u32, (String, bool)>,
     watched: BTreeSet<IpAddr>,
-    /// Routes as they were told.
+    /// Routes as last reported to the core.
     routes: BTreeMap<IpAddr, Option<Route>>,
-    /// Addresses whose routes are to be looked up.
+    /// Addresses whose routes should be looked up.
     due: BTreeSet<IpAddr>,
-    /// All of them are.
+    /// Whether the routes of all watched addresses should be looked up.
     all_due: bool,
-    /// Whose neighbour entries matter: the watched addresses that are on a link, and the
+    /// The neighbours whose entries matter: the watched addresses that are on a link, and the
     /// gateways of the others.
     next_hops: BTreeSet<(u32, IpAddr)>,
-    /// Neighbours as they were told.
+    /// Neighbours as last reported to the core.
     neighbours: BTreeMap<(u32, IpAddr), Hop>,
 }
 
-/// A neighbour as it was told.
+/// A neighbour as last reported to the core.
 #[derive(Debug, Default)]
 struct Hop {
-    /// The last answer or failure; `None` where neither was seen.
+    /// The last answer or failure; `None` if neither was seen.
     shown: Option<NeighbourState>,
-    /// The last hardware address: a failure does not end it.
+    /// The last hardware address; it is kept after a failure.
     hardware: Option<HardwareAddress>,
 }
 
 impl State {
-    /// Replaces the addresses of interest; whether any is new.
+    /// Replaces the addresses of interest; returns whether any is new.
     pub(super) fn watch(&mut self, addrs: BTreeSet<IpAddr>) -> bool {
         let new: Vec<_> = addrs.difference(&self.watched).copied().collect();
         self.watched = addrs;
@@ -57,8 +58,9 @@ impl State {
         !new.is_empty()
     }
 
-    /// A link is there, or has changed; whether that may change routes. (Those of a new link
-    /// come with messages of their own; those of one that goes down may not.)
+    /// A link exists or has changed; returns whether that may change routes. (New routes of a new
+    /// link are reported by separate messages; routes that a link loses when it goes down may not
+    /// be.)
     pub(super) fn link(&mut self, at: Time, link: Link, tell: &mut Vec<Told>) -> bool {
         let known = self.links.get(&link.index);
         let name = match (link.name, known) {
@@ -74,7 +76,7 @@ impl State {
         turned
     }
 
-    /// A link is gone; whether that may change routes.
+    /// A link is gone; returns whether that may change routes.
     pub(super) fn link_gone(&mut self, at: Time, index: u32, tell: &mut Vec<Told>) -> bool {
         let known = self.links.remove(&index).is_some();
         if let Some((name, true)) = self.told_links.remove(&index) {
@@ -88,7 +90,7 @@ impl State {
         known
     }
 
-    /// These are all the links.
+    /// Takes in the complete list of links.
     pub(super) fn all_links(&mut self, at: Time, links: Vec<Link>, tell: &mut Vec<Told>) {
         let there: BTreeSet<u32> = links.iter().map(|link| link.index).collect();
         let known = self.links.keys().chain(self.told_links.keys());
@@ -101,8 +103,8 @@ impl State {
         }
     }
 
-    /// Routes to these addresses may have changed; whether that matters. Cheap, for a routing
-    /// daemon may change thousands at a time.
+    /// Routes to these addresses may have changed; returns whether that matters. This is cheap,
+    /// because a routing daemon may change thousands at a time.
     pub(super) fn routes_changed(&mut self, first: IpAddr, last: IpAddr) -> bool {
         if self.all_due {
             return true;
@@ -117,18 +119,18 @@ impl State {
         matters
     }
 
-    /// Any route may have changed; whether that matters.
+    /// Any route may have changed; returns whether that matters.
     pub(super) fn all_routes_changed(&mut self) -> bool {
         self.all_due = !self.watched.is_empty();
         self.all_due
     }
 
-    /// The links that were told: those that routes leave by, or left by.
+    /// The links that were reported: those by which routes leave, or once left.
     pub(super) fn told_links(&self, most: usize) -> Vec<u32> {
         self.told_links.keys().copied().take(most).collect()
     }
 
-    /// How many routes are to be looked up.
+    /// How many routes should be looked up.
     pub(super) fn due(&self) -> usize {
         match self.all_due {
             true => self.watched.len(),
@@ -136,7 +138,7 @@ impl State {
         }
     }
 
-    /// Takes some of the addresses whose routes are to be looked up.
+    /// Takes some of the addresses whose routes should be looked up.
     pub(super) fn take_due(&mut self, most: usize) -> Vec<IpAddr> {
         if std::mem::take(&mut self.all_due) {
             self.due.clone_from(&self.watched);
@@ -148,13 +150,13 @@ impl State {
         taken
     }
 
-    /// The kernel could not be asked about these.
+    /// The lookup of these addresses failed: they remain due.
     pub(super) fn still_due(&mut self, addrs: &[IpAddr]) {
         let watched = addrs.iter().filter(|addr| self.watched.contains(addr));
         self.due.extend(watched);
     }
 
-    /// The kernel's answer for one address. A link that is new to the core is told first.
+    /// The kernel's answer for one address. A link that is new to the core is reported first.
     pub(super) fn route(
         &mut self,
         at: Time,
@@ -172,7 +174,7 @@ impl State {
         tell.push((at, NetworkEvent::Route { addr, route }));
     }
 
-    /// To be called after a round of lookups: whether there are new neighbours to ask about.
+    /// Call this after a round of lookups; returns whether there are new neighbours to look up.
     pub(super) fn find_next_hops(&mut self) -> bool {
         let found: BTreeSet<_> = self
             .routes
@@ -213,14 +215,14 @@ impl State {
         tell.push((at, event));
     }
 
-    /// Whether the kernel sends to another card than it was told to, or to one for the first
-    /// time. Whoever set the entry, this is where the packets go.
+    /// Whether the kernel sends to another card than was last reported, or to one for the first
+    /// time. This is where the packets go, no matter what set the entry.
     fn is_elsewhere(&self, entry: &Neighbour) -> bool {
         let told = self.neighbours.get(&(entry.link, entry.addr));
         entry.hardware.is_some() && entry.hardware != told.and_then(|hop| hop.hardware)
     }
 
-    /// A neighbour entry as a dump shows it: told if it is not what was told last.
+    /// Takes in a neighbour entry of a dump: it is reported if it differs from the last report.
     pub(super) fn neighbour_there(
         &mut self,
         received: Time,
@@ -236,7 +238,7 @@ impl State {
 
     fn tell_link(&mut self, at: Time, index: u32, tell: &mut Vec<Told>) {
         let Some(link) = self.links.get(&index) else {
-            // Its own message is still to come.
+            // The link's own message will follow.
             return;
         };
         if self.told_links.get(&index) == Some(link) {
@@ -252,14 +254,14 @@ impl State {
         tell.push((at, event));
     }
 
-    /// Whether a route leaves by it.
+    /// Whether a route leaves by this link.
     fn is_used(&self, index: u32) -> bool {
         let mut routes = self.routes.values().flatten();
         routes.any(|route| route.link == index)
     }
 }
 
-/// When the entry took on its state or its address.
+/// When the entry last changed its state or its address.
 fn changed_at(entry: &Neighbour, received: Time) -> Time {
     entry.ages.map_or(received, |ages| received - ages.updated)
 }

@@ -1,3 +1,5 @@
+//! One look at links and routes, for `detector doctor`.
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -10,20 +12,20 @@ use super::{
 };
 use crate::core::Route;
 
-/// What the source would start from, for `detector doctor`.
+/// What the source would see at its start, for `detector doctor`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
     /// How many links there are.
     pub links: usize,
-    /// The links that the routes leave by, and whether they are up.
+    /// The outgoing links of the routes, and whether each is up.
     pub used: BTreeMap<String, bool>,
-    /// Addresses that no route leads to: this host's own among them.
+    /// How many addresses have no route; this host's own are among them.
     pub without_route: usize,
 }
 
-/// Looks once, in the caller's network namespace.
+/// Reads links and routes once, in the caller's network namespace.
 pub fn survey(addrs: &BTreeSet<IpAddr>) -> Result<Survey, NetworkError> {
-    // Only to see that it can be had.
+    // Only to check that it can be opened.
     Events::open(BATCH)?;
     let mut requests = Requests::open()?;
     let mut links = BTreeMap::new();

@@ -1,18 +1,20 @@
+//! The kernel's neighbour table, read one entry at a time.
+
 use std::net::IpAddr;
 
 use super::{decode::Change, socket::Requests};
 use crate::core::HardwareAddress;
 
-/// The kernel's neighbour table, of the network namespace of the thread that first asks.
+/// The kernel's neighbour table, in the network namespace of the thread that first uses it.
 #[derive(Debug, Default)]
 pub(in crate::source) struct NeighbourTable {
-    /// `None` after a failed request: what remains of it in the socket is thrown away with it.
+    /// `None` after a failed request: the rest of its answer is discarded together with the socket.
     requests: Option<Requests>,
 }
 
 impl NeighbourTable {
-    /// The card that the kernel sends to for this address; `None` where it knows none, or
-    /// cannot be asked.
+    /// The card to which the kernel sends for this address; `None` if it knows none, or if the
+    /// request fails.
     pub(in crate::source) fn hardware(
         &mut self,
         addr: IpAddr,

@@ -1,4 +1,4 @@
-//! The thread: hears, asks, tells.
+//! The thread of the network source: receives changes, sends requests, reports to the core.
 
 use std::{
     io::{self, Read as _},
@@ -25,41 +25,42 @@ use crate::{
     core::{Signal, Time},
 };
 
-/// Datagrams that are taken before anything else has its turn.
+/// The most datagrams that are taken before anything else is done.
 const MOST_AT_ONCE: usize = 256;
 
-/// Between two checks of the links: a thousand peers may fall silent one after the other.
+/// The shortest time between two checks of the links: a thousand peers may fall silent one after
+/// the other.
 const CHECKS_APART: Duration = Duration::from_millis(10);
 
-/// Between two looks at a socket that only gives errors.
+/// The wait after an error of the socket.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
 pub(super) struct Worker {
     events: Events,
-    /// `None` after a failed request: what remains of it in the socket is thrown away with it.
+    /// `None` after a failed request: the rest of its answer is discarded together with the socket.
     requests: Option<Requests>,
     shared: Arc<Shared>,
     wake: UnixStream,
     signals: Sender<Signal>,
     state: State,
     pace: Pace,
-    /// Whether the links and neighbours are to be read again, for changes were lost.
+    /// Whether the links and neighbours must be read again, because changes were lost.
     resync: bool,
-    /// Whether the socket was found empty since. Until then the kernel drops all that comes
-    /// and says nothing of it (`NETLINK_S_CONGESTED`, net/netlink/af_netlink.c): what is
-    /// read before that may be overtaken unseen.
+    /// Whether the socket was found empty since changes were lost. Until then the kernel drops all
+    /// further changes without notice (`NETLINK_S_CONGESTED`, net/netlink/af_netlink.c): what is
+    /// read before that may be out of date.
     drained: bool,
-    /// Whether there are next hops whose neighbour entries were not read.
+    /// Whether there are next hops whose neighbour entries were not read yet.
     new_next_hops: bool,
-    /// When the links are to be checked, and when they were.
+    /// When the links should be checked, and when they last were.
     check: Option<Time>,
     checked: Time,
     tell: Vec<Told>,
-    /// What went wrong last: said once, not each time.
+    /// The last error, so that it is logged once and not each time.
     failure: Option<String>,
 }
 
-/// Nobody takes the signals any more, or nobody wants them.
+/// The loop takes no more signals, or the source was dropped.
 struct Ended;
 
 impl Worker {
@@ -91,7 +92,7 @@ impl Worker {
     }
 
     pub(super) fn run(mut self) {
-        // Everything was just read: there is nothing to do until there is something to watch.
+        // Everything was just read: there is nothing to do until addresses are watched.
         let now = clock::now();
         self.pace.end(now, now, true);
         while self.turn().is_ok() {}
@@ -111,22 +112,22 @@ impl Worker {
         Ok(())
     }
 
-    /// Until there is something to hear, to do, or it is time.
+    /// Waits until a change or a wake-up arrives, or something is due.
     fn wait(&self) {
         let due = self.pace.due();
         let left = self.check.map_or(due, |at| at.min(due)).since(clock::now());
-        // Rounded up: a look must not be waited for in circles.
+        // Rounded up, or the thread would wake early and spin.
         let millis = left.as_nanos().div_ceil(1_000_000).min(60_000);
         let timeout = PollTimeout::try_from(millis as i32).unwrap_or(PollTimeout::ZERO);
         let mut fds = [
             PollFd::new(self.events.socket.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
         ];
-        // An error shows again in what is done next; EINTR is none.
+        // An error appears again in what is done next; EINTR is harmless.
         let _ = poll(&mut fds, timeout);
     }
 
-    /// What the owner wants.
+    /// Handles a wake-up by the owner.
     fn woken(&mut self) -> Result<(), Ended> {
         loop {
             match self.wake.read(&mut [0; 64]) {
@@ -148,7 +149,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Takes in what changed, and tells of links and neighbours at once.
+    /// Takes in changes, and reports links and neighbours at once.
     fn hear(&mut self) -> Result<(), Ended> {
         for _ in 0..MOST_AT_ONCE {
             let heard = self.events.receive();
@@ -186,7 +187,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Asks for the links that matter, one by one.
+    /// Reads the links that matter, each with a request of its own.
     fn check_links(&mut self) -> Result<(), Ended> {
         self.check = None;
         let links = self.state.told_links(BATCH);
@@ -211,7 +212,7 @@ impl Worker {
         self.tell()
     }
 
-    /// Changes were lost: everything is to be read again.
+    /// Changes were lost: everything must be read again.
     fn lost(&mut self, now: Time) {
         if !self.resync {
             self.shared.resync();
@@ -252,7 +253,7 @@ impl Worker {
             self.resync = false;
             self.new_next_hops = true;
         }
-        // What becomes due meanwhile is for the next look.
+        // What becomes due meanwhile is left to the next reading.
         let mut left = self.state.due();
         while left > 0 {
             let batch = self.state.take_due(left.min(BATCH));
@@ -262,7 +263,7 @@ impl Worker {
             left -= batch.len();
             self.read_routes(&batch)?;
             self.tell()?;
-            // A link's carrier does not wait for a thousand routes.
+            // A lost carrier must not wait for a thousand routes.
             self.hear()?;
         }
         self.new_next_hops |= self.state.find_next_hops();
@@ -294,7 +295,7 @@ impl Worker {
         self.ask(|requests| {
             requests.neighbours(|message| match decode::change(message) {
                 Ok(Some(Change::Neighbour(mut entry))) => {
-                    // Of a dump, everything bears the port that asked for it.
+                    // All messages of a dump carry the port of the process that requested the dump.
                     entry.by_request = false;
                     entries.push((clock::now(), entry));
                 }
@@ -316,7 +317,7 @@ impl Worker {
         for (addr, answer) in answers {
             match answer {
                 Ok(route) => self.state.route(now, addr, route, &mut self.tell),
-                // What was told before stands until everything is looked at again.
+                // The last report stays valid until everything is read again.
                 Err(errno) => debug!(%addr, errno, "the kernel does not tell the route"),
             }
         }
@@ -342,7 +343,8 @@ impl Worker {
     fn tell(&mut self) -> Result<(), Ended> {
         for (at, event) in self.tell.drain(..) {
             debug!(?event, at = at.as_nanos(), "network");
-            // A loop that is late holds this thread back; what is lost by that is read again.
+            // If the loop is late, this thread waits; changes that are lost meanwhile cause a new
+            // reading.
             self.signals
                 .blocking_send(Signal::Network { at, event })
                 .map_err(|_| Ended)?;
@@ -362,7 +364,7 @@ impl Worker {
     }
 }
 
-/// Why a look did not come to its end.
+/// Why a reading did not finish.
 enum Stop {
     Ended,
     Failed(NetworkError),
@@ -380,7 +382,7 @@ impl From<NetworkError> for Stop {
     }
 }
 
-/// Whether routes are to be looked at again.
+/// Takes in a change; returns whether routes must be looked up again.
 fn take_in(state: &mut State, now: Time, change: Change, tell: &mut Vec<Told>) -> bool {
     match change {
         Change::Link(link) => state.link(now, link, tell) && state.all_routes_changed(),

@@ -1,9 +1,9 @@
 //! TCP connects that are taken back as soon as they are answered.
 //!
-//! The handshake is never finished: with `TCP_QUICKACK` off, the kernel delays the ACK of
-//! the SYN-ACK (`tcp_rcv_synsent_state_process` in net/ipv4/tcp_input.c, up to 200 ms), and
-//! closing with a linger time of zero sends a RST in its place. The peer's program is not
-//! even told of the connection, and no side keeps anything in `TIME_WAIT`.
+//! The handshake is never finished: with `TCP_QUICKACK` off, the kernel delays the ACK of the
+//! SYN-ACK (`tcp_rcv_synsent_state_process` in net/ipv4/tcp_input.c, up to 200 ms), and closing
+//! with a linger time of zero sends a RST in its place. The peer's program never sees the
+//! connection, and neither side keeps anything in `TIME_WAIT`.
 
 use std::{
     io,
@@ -29,8 +29,8 @@ use crate::{
     netns::Namespaces,
 };
 
-/// A SYN is sent again after one second (`TCP_TIMEOUT_INIT` in include/net/tcp.h), which the
-/// sources would take for evidence about the peer. No connect lives to see it.
+/// The kernel sends a SYN again after one second (`TCP_TIMEOUT_INIT` in include/net/tcp.h), which
+/// the sources would take for evidence about the peer. So each connect is closed before that.
 const CLOSED_AFTER: Duration = Duration::from_millis(900);
 
 /// The connects that wait for an answer.
@@ -49,7 +49,7 @@ struct Connecting {
 }
 
 impl Connects {
-    /// Up to `most` at a time, and no more than this process may open.
+    /// Allows up to `most` connects at a time, and no more than the process may open.
     pub(super) fn new(namespaces: Namespaces, most: usize) -> Self {
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         Self {
@@ -59,8 +59,8 @@ impl Connects {
         }
     }
 
-    /// Sends the SYN, from another network namespace than the thread's where one is named. An
-    /// error says that it was not sent.
+    /// Sends the SYN, from another network namespace than the thread's where one is named. An error
+    /// means that it was not sent.
     pub(super) fn send(
         &mut self,
         epoll: &Epoll,
@@ -96,7 +96,7 @@ impl Connects {
                     },
                 );
             }
-            // Answered before connect() returned, as only this host itself can.
+            // Answered before connect() returned: only this host itself can do that.
             Ok(()) => {
                 report.sent(sent_at, order);
                 let answer = ProbeAnswer::SynAck;
@@ -115,12 +115,12 @@ impl Connects {
 
     fn open_in(&self, netns: u32, addr: IpAddr) -> io::Result<Socket> {
         let others = self.namespaces.others();
-        // It has gone since the probe was asked for.
+        // The namespace has disappeared since the probe was requested.
         let gone = || io::Error::from(Errno::ENETUNREACH);
         others.get(&netns).ok_or_else(gone)?.within(|| open(addr))?
     }
 
-    /// The connect of this token has come to its end.
+    /// The connect with this token has ended.
     pub(super) fn ready(&mut self, token: u64, flags: EpollFlags, at: Time, report: &mut Report) {
         let Some(connecting) = self.waiting.answer(token, at) else {
             return;
@@ -147,7 +147,7 @@ impl Connects {
         }
     }
 
-    /// Closes what was not answered in time.
+    /// Closes the connects that were not answered in time.
     pub(super) fn give_up(&mut self, now: Time) {
         while self.waiting.pop_expired(now).is_some() {}
     }
@@ -157,7 +157,7 @@ impl Connects {
     }
 }
 
-/// A socket that leaves nothing behind.
+/// A socket that leaves nothing behind when it is closed.
 fn open(addr: IpAddr) -> io::Result<Socket> {
     let domain = match addr {
         IpAddr::V4(_) => Domain::IPV4,
@@ -166,7 +166,7 @@ fn open(addr: IpAddr) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_linger(Some(Duration::ZERO))?;
     socket.set_tcp_quickack(false)?;
-    // Who said it, should the network refuse the connect: see `refusal`.
+    // Makes the kernel report who sent an ICMP error: see `refusal`.
     match addr {
         IpAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
         IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,

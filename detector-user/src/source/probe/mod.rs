@@ -1,8 +1,8 @@
-//! The daemon's own questions: is this host there? A [`Prober`] carries out
+//! The daemon's own probes: is this host alive? A [`Prober`] carries out
 //! [`Effect::Probe`](crate::core::Effect::Probe) and answers with [`Signal::Probe`].
 //!
-//! One thread does it all, woken by the answers themselves, so that a probe's times do not
-//! depend on how busy the loop is:
+//! One thread sends and receives all of them. The answers themselves wake it, so that a probe's
+//! times do not depend on how busy the loop is:
 //!
 //! ```text
 //!   send() → queue → worker ─┬─ connect     a TCP connect, taken back before it is finished
@@ -10,10 +10,11 @@
 //!                            └─ neighbour   an ARP request or a neighbour solicitation
 //! ```
 //!
-//! Everything is asked from the network namespace of the thread that called
-//! [`Prober::start`], but for [`ProbeTarget::ConnectFrom`] and [`ProbeTarget::Flow`]: their
-//! sockets are made in the namespace that they name, and keep that alive while they wait. What is not answered in time is forgotten, and what this host or a
-//! router says by itself ("no route", "unreachable") is never taken for an answer.
+//! Probes are sent from the network namespace of the thread that called [`Prober::start`], except
+//! [`ProbeTarget::ConnectFrom`] and [`ProbeTarget::Flow`]: their sockets are made in the namespace
+//! that they name, and keep it alive while they wait. A probe that is not answered in time is
+//! forgotten. An error from this host or from a router ("no route", "unreachable") is never taken
+//! for an answer.
 
 mod connect;
 mod keepalive;
@@ -67,7 +68,7 @@ pub enum ProbeError {
     Thread(#[source] io::Error),
 }
 
-/// Sends probes on a thread of its own. Dropping it ends the thread, with every probe that
+/// Sends probes on a thread of its own. Dropping the prober ends the thread and every probe that
 /// still waits.
 #[derive(Debug)]
 pub struct Prober {
@@ -75,7 +76,7 @@ pub struct Prober {
     signals: Sender<Signal>,
 }
 
-/// One probe that is to be sent.
+/// One probe that should be sent.
 #[derive(Clone, Copy, Debug)]
 struct Order {
     probe: ProbeId,
@@ -83,15 +84,15 @@ struct Order {
     give_up_after: Duration,
 }
 
-/// What the thread and its owner share.
+/// The state that the thread and its owner share.
 #[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
     /// Written when something is queued; it is never read, each write is an edge.
     wake: EventFd,
     malformed: AtomicU64,
-    /// Probes that may wait for the thread, and that may wait for an answer, each kind by
-    /// itself. One too many fails with `EAGAIN`.
+    /// The most probes that may wait for the thread, and the most of each kind that may wait for an
+    /// answer. One more fails with `EAGAIN`.
     most: usize,
 }
 
@@ -131,7 +132,7 @@ impl Prober {
         Ok(Self { shared, signals })
     }
 
-    /// Sends a probe and reports what becomes of it. Never blocks: one too many fails.
+    /// Sends a probe and reports what becomes of it. Never blocks: a probe beyond the limit fails.
     pub fn send(&self, probe: ProbeId, target: ProbeTarget, give_up_after: Duration) {
         let order = Order {
             probe,
@@ -167,7 +168,7 @@ impl Prober {
             },
         });
         if self.signals.try_send(failed).is_err() {
-            // Without `Sent` it is no evidence: losing the word costs nothing but a count.
+            // A probe without `Sent` is no evidence: losing this signal costs only a count.
             let most = self.shared.most;
             warn!(target = %order.target, "{most} probes wait to be sent; this one is not");
         }
@@ -196,7 +197,7 @@ impl Shared {
         self.lock().stopped
     }
 
-    /// What has been queued since the last time.
+    /// The probes that were queued since the last call.
     fn take(&self) -> Vec<Order> {
         mem::take(&mut self.lock().orders)
     }
@@ -206,7 +207,7 @@ impl Shared {
     }
 }
 
-/// What the kernel said; `EIO` for an error that is not its own.
+/// The kernel's error number; `EIO` for an error that does not come from the kernel.
 fn errno_of(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

@@ -1,11 +1,11 @@
-//! Who refused a connect: the peer, or something on the way that speaks for it?
+//! Who refused a connect: the peer, or something on the way that answers for it?
 //!
-//! A RST makes `ECONNREFUSED`, and so does an ICMP "port unreachable", which any router or
-//! this host's own packet filter can send for a dead peer (`icmp_err_convert` in
-//! net/ipv4/icmp.c). With `IP_RECVERR`, an ICMP error that ends a handshake is queued with
-//! the address of its sender (`tcp_v4_err` in net/ipv4/tcp_ipv4.c, since 5.8), so the two can
-//! be told apart; and an "unreachable" that the peer itself sent, as its packet filter does,
-//! shows that it lives. A RST that a router forges cannot be told from the peer's.
+//! A RST makes `ECONNREFUSED`, and so does an ICMP "port unreachable", which any router or this
+//! host's own packet filter can send for a dead peer (`icmp_err_convert` in net/ipv4/icmp.c). With
+//! `IP_RECVERR`, an ICMP error that ends a handshake is queued with the address of its sender
+//! (`tcp_v4_err` in net/ipv4/tcp_ipv4.c, since 5.8), so the two can be distinguished. An
+//! "unreachable" that the peer itself sent, as its packet filter does, shows that it lives. A RST
+//! that a router forges cannot be distinguished from the peer's.
 
 use std::{
     io::IoSliceMut,
@@ -23,10 +23,10 @@ use socket2::Socket;
 
 use crate::core::ProbeAnswer;
 
-/// What is looked at of a socket's error queue: one error ends a handshake.
+/// The most errors that are read from a socket's error queue: one error ends a handshake.
 const MAX_ERRORS: usize = 4;
 
-/// Room for the packet that an error is about: nothing of it is used.
+/// Room for the packet that caused an error; its content is not used.
 const PACKET: usize = 64;
 
 /// An ICMP error about a connect.
@@ -36,8 +36,8 @@ struct Unreachable {
     errno: i32,
 }
 
-/// Whether a connect that ended with `errno` was answered by the peer. Reading the queue
-/// resets the socket's error (`sock_dequeue_err_skb`): it must have been taken before.
+/// Whether a connect that ended with `errno` was answered by the peer. Reading the queue resets the
+/// socket's error (`sock_dequeue_err_skb`): that must have been read before.
 pub(super) fn answer(socket: &Socket, peer: IpAddr, errno: Option<Errno>) -> Option<ProbeAnswer> {
     judge(&queued(socket), peer, errno)
 }
@@ -47,7 +47,7 @@ fn judge(queued: &[Unreachable], peer: IpAddr, errno: Option<Errno>) -> Option<P
         return Some(ProbeAnswer::Unreachable);
     }
     let errno = errno.filter(|errno| matches!(errno, Errno::ECONNREFUSED | Errno::ECONNRESET))?;
-    // Nobody but the peer is known to have said it: a RST.
+    // No ICMP error explains the refusal: it was a RST.
     let is_explained = queued.iter().any(|error| error.errno == errno as i32);
     (!is_explained).then_some(ProbeAnswer::Reset)
 }

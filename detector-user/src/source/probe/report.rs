@@ -1,3 +1,5 @@
+//! Reports the results of probes to the loop.
+
 use std::collections::VecDeque;
 
 use nix::errno::Errno;
@@ -9,8 +11,8 @@ use crate::{
     core::{ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time},
 };
 
-/// Tells the loop what became of the probes. When the loop does not keep up, the word waits
-/// here and not the thread, which has deadlines to keep.
+/// Reports to the loop what became of the probes. When the loop does not keep up, the reports wait
+/// here, and not the thread, which has deadlines to keep.
 #[derive(Debug)]
 pub(super) struct Report {
     signals: Sender<Signal>,
@@ -55,7 +57,7 @@ impl Report {
         self.flush();
     }
 
-    /// Hands over what waits, as far as the loop takes it.
+    /// Hands over the waiting reports, as far as the loop has room.
     pub(super) fn flush(&mut self) {
         while let Some(signal) = self.backlog.pop_front() {
             match self.signals.try_send(signal) {
@@ -74,7 +76,7 @@ impl Report {
         self.backlog.len()
     }
 
-    /// Nobody listens any more.
+    /// Whether the loop has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.signals.is_closed()
     }

@@ -1,8 +1,10 @@
+//! The probes that wait for an answer, with their deadlines.
+
 use std::collections::{BTreeSet, HashMap};
 
 use crate::core::Time;
 
-/// What waits for an answer until a deadline. Bounded by its users, which look at
+/// Entries that wait for an answer until a deadline. The users bound it: they check
 /// [`len`](Self::len) first.
 #[derive(Debug)]
 pub(super) struct Waiting<T> {
@@ -28,7 +30,7 @@ impl<T> Waiting<T> {
         self.entries.is_empty()
     }
 
-    /// The token that [`insert`](Self::insert) will use next. Tokens rise and do not recur.
+    /// The token that [`insert`](Self::insert) will use next. Tokens rise and are never reused.
     pub(super) fn next_token(&self) -> u64 {
         self.next
     }
@@ -41,12 +43,12 @@ impl<T> Waiting<T> {
         token
     }
 
-    /// What waits under the token.
+    /// The waiting entry with this token.
     pub(super) fn get_mut(&mut self, token: u64) -> Option<&mut T> {
         self.entries.get_mut(&token).map(|(_, entry)| entry)
     }
 
-    /// Ends the wait at `at`; `None` when it is not known or its deadline has passed.
+    /// Ends the wait at `at`; `None` if the token is not known or its deadline has passed.
     pub(super) fn answer(&mut self, token: u64, at: Time) -> Option<T> {
         let (deadline, entry) = self.entries.remove(&token)?;
         self.deadlines.remove(&(deadline, token));

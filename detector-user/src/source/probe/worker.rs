@@ -1,3 +1,5 @@
+//! The thread that sends probes and receives their answers.
+
 use std::{sync::Arc, time::Duration};
 
 use nix::{
@@ -20,16 +22,16 @@ use crate::{
     netns::Namespaces,
 };
 
-/// What woke the thread: the queue, one of the two sockets for neighbours, or, below them,
-/// the keepalive or the connect of that token.
+/// The epoll tokens: what woke the thread is the queue, one of the two sockets for neighbours, or,
+/// with any smaller token, a keepalive or a connect.
 pub(super) const WAKE: u64 = u64::MAX;
 pub(super) const ARP: u64 = u64::MAX - 1;
 pub(super) const NDP: u64 = u64::MAX - 2;
 
-/// What is taken from the kernel at a time.
+/// The most events that are taken from the kernel at a time.
 const EVENTS: usize = 256;
 
-/// How soon to offer again what the loop had no room for.
+/// How soon reports for which the loop had no room are offered again.
 const OFFER_AGAIN: Duration = Duration::from_millis(1);
 
 /// The thread: waits for answers, orders and deadlines, and for nothing else.
@@ -76,7 +78,7 @@ impl Worker {
                 self.ready(event.data(), event.events(), at);
             }
             self.report.flush();
-            // What is not taken fills the queue, and from there on fails.
+            // Orders that are not taken stay in the queue; when it is full, further ones fail.
             if self.report.behind() < self.shared.most {
                 for order in self.shared.take() {
                     self.send(&order);
@@ -124,7 +126,7 @@ impl Worker {
         }
     }
 
-    /// Until the next deadline, rounded up: one that has not passed would wake in vain.
+    /// The time until the next deadline, rounded up: waking before it would be useless.
     fn timeout(&self) -> EpollTimeout {
         let now = clock::now();
         let deadlines = [

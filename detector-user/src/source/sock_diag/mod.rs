@@ -1,7 +1,7 @@
 //! Signals from the kernel's socket dump, which anyone may read.
 //!
-//! [`Reader`] answers the core's demands for one peer's sockets; [`SockDiagSource`] polls the
-//! dump, for machines where eBPF is not to be had.
+//! [`Reader`] answers the core's requests for one peer's sockets; [`SockDiagSource`] polls the
+//! dump, for machines without eBPF.
 
 mod poll;
 mod reader;
@@ -20,9 +20,9 @@ use crate::{
     netlink::sock_diag::Reading,
 };
 
-/// One signal for each address of each peer, also for those with no flow. Before them, one for each namespace
-/// that could not be read: flows that are merely unseen are not gone, and what was unanswered
-/// on them is not to count as if they were.
+/// One signal for each address of each peer, also for addresses without a flow. Before them comes
+/// one for each namespace that could not be read: its flows are only unseen and not gone, and what
+/// was unanswered on them must not count as if they were gone.
 fn signals(
     reading: Reading,
     unread: &[u32],

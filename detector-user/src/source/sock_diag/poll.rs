@@ -1,3 +1,5 @@
+//! The source that polls the socket table, for machines without eBPF.
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -22,12 +24,12 @@ use crate::{
     source::{Source, SourceCounters, Watched},
 };
 
-/// Changes of the watched peers that may wait for a dump to end.
+/// The most changes of the watched peers that may wait for a dump to end.
 const MAX_CHANGES: usize = 64;
 
-/// The source for machines without eBPF: reads all sockets of the watched peers again and
-/// again, on a thread of its own, and yields one [`Signal::SocketsRead`] for each peer and
-/// poll. A poll whose signals were not yet taken holds the next one back.
+/// The source for machines without eBPF: reads all sockets of the watched peers again and again, on
+/// a thread of its own, and yields one [`Signal::SocketsRead`] for each peer and poll. The next
+/// poll waits until the signals of the last one were taken.
 #[derive(Debug)]
 pub struct SockDiagSource {
     changes: SyncSender<BTreeMap<PeerName, Vec<IpAddr>>>,
@@ -82,7 +84,7 @@ impl Source for SockDiagSource {
             .context("the sock_diag thread does not take the new set of peers")
     }
 
-    /// A poll shows the flow as established in any case.
+    /// Nothing to do: each poll shows which flows are established.
     fn report_established(
         &mut self,
         _peer: &PeerName,
@@ -92,7 +94,7 @@ impl Source for SockDiagSource {
         Ok(())
     }
 
-    /// Each poll reads those that are watched then.
+    /// Nothing to do: each poll reads the namespaces that are watched at that time.
     fn look_at(&mut self, _namespaces: &BTreeSet<u32>) -> anyhow::Result<()> {
         Ok(())
     }
@@ -119,7 +121,7 @@ struct Poller {
     changed: Receiver<BTreeMap<PeerName, Vec<IpAddr>>>,
     batches: mpsc::Sender<Vec<Signal>>,
     counters: Arc<Counters>,
-    /// Whether the last poll failed: said once, not with each poll.
+    /// Whether the last poll failed, so that a failure is logged once and not at each poll.
     failing: bool,
 }
 

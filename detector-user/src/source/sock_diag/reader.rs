@@ -1,3 +1,5 @@
+//! The thread that reads a peer's sockets when the core requests them.
+
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, thread};
 
 use tokio::sync::mpsc::Sender;
@@ -11,7 +13,7 @@ use crate::{
     pending::Pending,
 };
 
-/// A thread that reads the sockets of the peers it is asked for.
+/// A thread that reads the sockets of peers on request.
 ///
 /// All peers that wait when a dump begins are answered from that one dump, so a thousand
 /// peers that stall together cost no more than one. Stops when dropped.
@@ -45,8 +47,9 @@ impl Reader {
         Ok(Self { pending, signals })
     }
 
-    /// Asks for the sockets with this address of a peer. Never blocks. Requests for a peer that
-    /// still waits join it; one too many is answered as unreadable at once.
+    /// Requests the sockets with this address of a peer. Never blocks. A request for a peer that
+    /// still waits joins the earlier one; a request beyond the limit is answered as unreadable at
+    /// once.
     pub fn request(&self, peer: PeerName, addr: IpAddr) {
         let join = |waiting: &mut Vec<IpAddr>, new: Vec<IpAddr>| {
             waiting.extend(new);
@@ -77,7 +80,7 @@ struct Worker {
     everywhere: Everywhere,
     pending: Arc<Pending<PeerName, Vec<IpAddr>>>,
     signals: Sender<Signal>,
-    /// Why the last dump failed.
+    /// Why the last dump failed, so that the same failure is logged once.
     failure: Option<String>,
 }
 
@@ -100,7 +103,7 @@ impl Worker {
                 signals(reading, &unread, peers)
             }
             Err(error) => {
-                // Peers are asked for ten times a second: a kernel without tcp_diag would
+                // Sockets are requested up to ten times a second: a kernel without tcp_diag would
                 // fill the log.
                 let failure = error.to_string();
                 if self.failure.as_ref() != Some(&failure) {

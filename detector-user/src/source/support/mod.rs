@@ -1,5 +1,5 @@
-//! What this kernel and these privileges allow, as typed answers: `detector doctor` prints
-//! them, and a source that cannot start says the same.
+//! What this kernel and these privileges allow, as typed answers: `detector doctor` prints them,
+//! and a source that cannot start reports the same.
 
 mod privileges;
 
@@ -22,7 +22,7 @@ use crate::{
     object::{OBJECT, counts_locked_memory},
 };
 
-/// Looks at everything, and tries to load the programs. `peers` are the addresses that the
+/// Runs all checks, and tries to load the programs. `peers` are the addresses that the
 /// configuration names.
 pub fn checks(peers: &BTreeSet<IpAddr>) -> Vec<Check> {
     let mut checks = vec![kernel(), object()];
@@ -77,7 +77,7 @@ fn object() -> Check {
     }
 }
 
-/// The kernel's description of its own types, what was found in it, and the tracepoints.
+/// Checks the kernel's description of its own types, the fields in it, and the tracepoints.
 fn btf() -> Vec<Check> {
     let name = format!("BTF {VMLINUX}");
     let meaning = "tells which tracepoints there are, and where a socket keeps its addresses, \

@@ -1,4 +1,4 @@
-//! What this process may do, from what /proc says of it.
+//! What this process may do, read from /proc.
 
 use crate::check::{Check, Status};
 
@@ -32,9 +32,9 @@ const CAPABILITIES: [Capability; 3] = [
                   cgroups and drive neighbour discovery; verdicts do not need it",
     },
 ];
-/// Stands for all of the above on kernels that do not split it.
+/// Includes all of the above on kernels that do not split it.
 pub(super) const CAP_SYS_ADMIN: u32 = 21;
-/// Lets a process lift its own limits.
+/// Lets a process raise its own limits.
 pub(super) const CAP_SYS_RESOURCE: u32 = 24;
 
 /// `CapEff` of a `/proc/PID/status`; 0 where there is none.
@@ -70,7 +70,7 @@ pub(super) fn locked_memory(limits: &str, effective: u64) -> Check {
                    LimitMEMLOCK=infinity in the unit, or `ulimit -l unlimited`";
     match soft_limit(limits, "Max locked memory") {
         Some("unlimited") => Check::new(name, Status::Ok, "unlimited", meaning),
-        // aya lifts it where a map is refused.
+        // aya raises the limit if a map is refused.
         Some(bytes) if effective & (1 << CAP_SYS_RESOURCE) != 0 => Check::new(
             name,
             Status::Ok,

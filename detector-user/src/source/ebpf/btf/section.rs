@@ -1,11 +1,11 @@
 //! A BTF section, read in place (Documentation/bpf/btf.rst).
 //!
-//! A kernel's section describes 150,000 types and six structs are wanted of them, so nothing
-//! is copied but where each type starts: reading it costs half a megabyte, for a moment.
+//! A kernel's section describes 150,000 types, and only six structs are needed. So only the offset
+//! of each type is stored: reading a section takes half a megabyte for a moment.
 
 use super::BtfError;
 
-/// `BTF_MAGIC` in include/uapi/linux/btf.h, which has all of what follows.
+/// `BTF_MAGIC` in include/uapi/linux/btf.h, which defines all of the following, too.
 pub const MAGIC: u16 = 0xeb9f;
 /// The most that is read; a distribution's kernel has about 6 MiB.
 const MAX_BYTES: usize = 64 << 20;
@@ -14,7 +14,7 @@ const TYPE_BYTES: usize = 12;
 /// `struct btf_member`.
 const MEMBER_BYTES: usize = 12;
 
-/// The kinds that matter here.
+/// The kinds of types that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Int,
@@ -39,9 +39,9 @@ pub struct Type {
     name: u32,
     /// Number of members, or of a function's arguments.
     pub count: usize,
-    /// Whether members say their width in bits.
+    /// Whether members contain their width in bits.
     has_widths: bool,
-    /// Where what follows the type's head starts.
+    /// Where the data after the type's header starts.
     body: usize,
 }
 

@@ -1,18 +1,18 @@
-//! How often one flow is asked.
+//! How often one flow may be probed.
 
 use std::{collections::HashMap, time::Duration};
 
 use super::segment::Kind;
 use crate::core::{FlowId, Time};
 
-/// From this long after the last one on, the next keepalive on a flow carries nothing: longer
-/// than Linux's 500 ms, by what a network may delay one of the two.
+/// A keepalive that is sent at least this long after the last one on the flow carries no data. This
+/// is longer than Linux's 500 ms by what a network may delay one of the two.
 pub const PLAIN_SPACING: Duration = Duration::from_millis(600);
 
-/// What is asked on one flow sooner than this after the last one fails with `EAGAIN`.
+/// A probe sooner than this after the last one on the same flow fails with `EAGAIN`.
 pub const LEAST_SPACING: Duration = Duration::from_millis(2);
 
-/// When each flow was last asked.
+/// When each flow was last probed.
 #[derive(Debug)]
 pub(super) struct History {
     most: usize,
@@ -20,7 +20,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Of `most` flows, those that were asked lately.
+    /// Remembers at most `most` flows, those that were probed lately.
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
@@ -28,7 +28,7 @@ impl History {
         }
     }
 
-    /// What may be asked on the flow now; `None` where it is too soon.
+    /// The kind of keepalive that may be sent on the flow now; `None` if it is too soon.
     pub(super) fn next(&self, flow: FlowId, now: Time) -> Option<Kind> {
         let Some(&last) = self.asked.get(&flow) else {
             return Some(Kind::Plain);

@@ -6,58 +6,57 @@
 //! ```
 //!
 //! The segment is the one that the kernel's own keepalive sends (RFC 9293, section 3.8.4): it
-//! begins one byte before what the peer has acknowledged. A kernel that knows the flow
-//! acknowledges it, whatever its programs do and however full their buffers are; one that
-//! restarted answers with a reset, which our kernel takes as well: calls that wait on the flow
-//! end. Firewalls pass it, limits of new connections do not count it, and the peer's program
-//! never sees it.
+//! begins one byte before what the peer has acknowledged. A kernel that knows the flow acknowledges
+//! it, whatever its programs do and however full their buffers are. A peer that restarted answers
+//! with a reset, which our kernel takes as well: calls that wait on the flow end. Firewalls let the
+//! segment pass, limits on new connections do not count it, and the peer's program never sees it.
 //!
 //! # Two kinds
 //!
-//! A *plain* one carries nothing. It lies before the peer's window, so that its kernel
+//! A *plain* keepalive carries no data. It lies before the peer's window, so that its kernel
 //! discards it unread and only acknowledges. Linux does so once in 500 ms for each socket
-//! (`tcp_invalid_ratelimit`; `tcp_oow_rate_limited` in net/ipv4/tcp_input.c), and drops the
-//! others in silence. So what is asked again within [`PLAIN_SPACING`] carries *one octet*,
-//! which the peer has had already and drops again (RFC 1122, section 4.2.3.6): that is
-//! acknowledged each time, with a D-SACK (RFC 2883) where the flow has SACK. A D-SACK says to
-//! our kernel that something was sent twice for nothing: one that answers no retransmission is
-//! not believed, but on a flow with losses it may undo a reduction of the congestion window
-//! (of 100 octets a second at 2 % loss, two did). So octets are for a flow that is doubted
-//! already.
+//! (`tcp_invalid_ratelimit`; `tcp_oow_rate_limited` in net/ipv4/tcp_input.c), and drops the others
+//! silently. So a keepalive within [`PLAIN_SPACING`] of the last one carries *one octet*, which the
+//! peer already has and drops again (RFC 1122, section 4.2.3.6): that is acknowledged each time,
+//! with a D-SACK (RFC 2883) where the flow has SACK. A D-SACK tells our kernel that something was
+//! sent twice for nothing. Our kernel ignores a D-SACK that answers no retransmission, but on a
+//! flow with losses it may undo a reduction of the congestion window (of 100 octets a second at 2 %
+//! loss, two did). So octets are only for a flow that is already in doubt.
 //!
-//! Our kernel's own window probes are like plain ones, and used up what the peer answers: so
-//! where the window is shut an octet is sent as well.
+//! Our kernel's own window probes look like plain keepalives, and use up the peer's limit of
+//! answers: so an octet is also sent where the window is closed.
 //!
-//! All else in the segment repeats what our kernel told the peer last (acknowledgement, window),
-//! so that a peer that reads it learns nothing new.
+//! Everything else in the segment repeats what our kernel last sent to the peer (acknowledgement,
+//! window), so that a peer that reads it learns nothing new.
 //!
 //! # What counts as an answer
 //!
-//! A segment of this flow without data, SYN and FIN, that arrives while the question waits,
-//! begins at or after what we await, and acknowledges all that was acknowledged when we asked:
+//! A segment of this flow without data, SYN and FIN, that arrives while the probe waits, begins at
+//! or after the next byte that we expect, and acknowledges at least what was acknowledged when we
+//! sent the probe:
 //!
-//! - it acknowledges more: data that was under way reached the peer; or
+//! - it acknowledges more: data that was in flight has reached the peer; or
 //! - it names our octet in a D-SACK; or
-//! - its window is the one that we knew: a kernel sends such a segment only because it received
-//!   one of ours.
+//! - its window is the one that we knew: a kernel sends such a segment only in response to one of
+//!   ours.
 //!
-//! What a peer that hears nothing of us sends by itself does not count: data; its keepalives
-//! and window probes, which begin *before* what we await; its retransmissions. One thing looks
-//! like an answer and may be none: an acknowledgement that changes only the window, which a
-//! kernel also sends when its program reads. When the first answer is such a one, the question
-//! is asked once more, with an octet, and that has to be answered. What remains: an
-//! acknowledgement that left the peer before our question reached it counts, so an answer may
-//! be older than the question by one way across the network and a delayed ACK (40 to 200 ms).
-//! A middle box that keeps connections for the peer, or resets them for it, answers for it.
+//! What a peer that receives nothing from us sends on its own does not count: data; its keepalives
+//! and window probes, which begin *before* the next byte that we expect; its retransmissions. One
+//! kind of segment looks like an answer and may be none: an acknowledgement that changes only the
+//! window, which a kernel also sends when its program reads. If the first answer is of this kind,
+//! the probe is sent once more, with an octet, and that must be answered. One inaccuracy remains:
+//! an acknowledgement that left the peer before our probe reached it counts, so an answer may be
+//! older than the probe by one way across the network and a delayed ACK (40 to 200 ms). A middlebox
+//! that keeps connections for the peer, or resets them for it, answers in its place.
 //!
-//! A forged answer has to hit numbers of which the forger knows nothing: `snd_una` exactly or
-//! within two windows after it, and the same with `rcv_nxt`. A reset has to hit exactly.
+//! A forged answer must match numbers that the forger does not know: `snd_una` exactly or within
+//! two windows after it, and the same with `rcv_nxt`. A reset must match exactly.
 //!
-//! # What is not asked
+//! # Flows that cannot be probed
 //!
 //! Flows that are not established yet, listening sockets, and those whose segments are signed
-//! (TCP-MD5, TCP-AO): peers drop what is unsigned. Flows bound to a link by name, or in a VRF,
-//! are not found. Where the kernel spreads flows over several routes by their ports
+//! (TCP-MD5, TCP-AO): peers drop unsigned segments. Flows bound to a link by name, or in a VRF, are
+//! not found. Where the kernel spreads flows over several routes by their ports
 //! (`fib_multipath_hash_policy` 1), a raw segment may leave by another route than its flow's.
 
 mod history;
@@ -94,7 +93,7 @@ use crate::{
     source::ebpf::{SequenceReader, SequencesUnavailable},
 };
 
-/// Tokens of raw sockets have this bit, those of connects have not.
+/// Tokens of raw sockets have this bit, and those of connects do not.
 pub(super) const TOKEN: u64 = 1 << 62;
 
 /// `include/net/tcp_states.h`
@@ -104,7 +103,7 @@ const TCP_TIME_WAIT: u8 = 6;
 const TCP_CLOSE: u8 = 7;
 const TCP_LISTEN: u8 = 10;
 
-/// The keepalive segments that wait for an answer, one a flow at most.
+/// The keepalive probes that wait for an answer, at most one for each flow.
 #[derive(Debug)]
 pub(super) struct Keepalives {
     reader: Result<SequenceReader, Errno>,
@@ -126,9 +125,9 @@ struct Asked {
 }
 
 impl Keepalives {
-    /// Loads the program that reads flows, which takes some milliseconds. Where it cannot be
-    /// had, no flow can be asked. Up to `most` wait at a time, and no more than this process
-    /// may open.
+    /// Loads the program that reads flows, which takes some milliseconds. Without it no flow can be
+    /// probed. Up to `most` probes wait at a time, and no more than this process may open sockets
+    /// for.
     pub(super) fn new(namespaces: Namespaces, most: usize) -> Self {
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         Self {
@@ -137,12 +136,13 @@ impl Keepalives {
             waiting: Waiting::new(),
             by_flow: HashMap::new(),
             history: History::new(most),
-            // Beside those of connects, which take half.
+            // In addition to the sockets of connects, which take half.
             max: usize::try_from(files / 8).map_or(most, |max| max.min(most)),
         }
     }
 
-    /// Asks on the flow, from its own network namespace. An error says that it was not asked.
+    /// Sends a keepalive on the flow, from its own network namespace. An error means that nothing
+    /// was sent.
     pub(super) fn send(
         &mut self,
         epoll: &Epoll,
@@ -178,7 +178,8 @@ impl Keepalives {
         Ok(())
     }
 
-    /// Asks on a flow where an answer is waited for already: one answer will do for both.
+    /// Sends a keepalive on a flow where one waits for its answer already: one answer will do for
+    /// both.
     fn send_again(
         &mut self,
         token: u64,
@@ -207,13 +208,13 @@ impl Keepalives {
             return ask();
         }
         let others = self.namespaces.others();
-        // It has gone since the probe was asked for.
+        // The namespace has disappeared since the probe was requested.
         let namespace = others.get(&flow.netns).ok_or(Errno::ENETUNREACH)?;
         let asked = namespace.within(ask);
         asked.map_err(|error| super::errno_of(&error))?
     }
 
-    /// Something came for the question of this token.
+    /// Segments arrived on the socket of this token.
     pub(super) fn ready(&mut self, token: u64, at: Time, report: &mut Report) {
         let token = token & !TOKEN;
         let Some(asked) = self.waiting.get_mut(token) else {
@@ -229,7 +230,7 @@ impl Keepalives {
         }
     }
 
-    /// Closes what was not answered in time.
+    /// Closes the sockets of probes that were not answered in time.
     pub(super) fn give_up(&mut self, now: Time) {
         while let Some((_, asked)) = self.waiting.pop_expired(now) {
             self.by_flow.remove(&asked.flow);
@@ -242,7 +243,8 @@ impl Keepalives {
 }
 
 impl Asked {
-    /// Whether what came answers the question. What leaves it open is asked about, once.
+    /// Whether the segments that arrived answer the probe. If they leave that open, another
+    /// keepalive is sent, once.
     fn hear(&mut self) -> Option<ProbeAnswer> {
         let question = self.question;
         for heard in self.socket.receive(|segment| question.hear(segment)) {
@@ -268,7 +270,7 @@ impl Asked {
     }
 }
 
-/// In the flow's network namespace: reads where it stands, and sends the segment.
+/// Reads the flow's sequence numbers and sends the segment; called in the flow's network namespace.
 fn ask(
     reader: &SequenceReader,
     flow: FlowId,
@@ -288,9 +290,9 @@ fn ask(
     Ok((socket, question))
 }
 
-/// Whether the socket is the one that is meant, and can be asked about.
+/// Whether this is the right socket, in a state in which it can be probed.
 fn check(sequences: &Sequences, cookie: u64) -> Result<(), Errno> {
-    // The same addresses and ports, used again.
+    // A new connection reuses the same addresses and ports.
     if cookie != 0 && sequences.cookie != cookie {
         return Err(Errno::ESTALE);
     }

@@ -1,5 +1,5 @@
-//! `detector doctor`'s proof that flows can be asked here: one of its own is, while data goes
-//! over it.
+//! `detector doctor`'s proof that flows can be probed on this machine: it probes one of its own
+//! while data flows over it.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -29,10 +29,10 @@ use crate::{
 const WITHIN_MS: u16 = 1000;
 const READ_WITHIN: Duration = Duration::from_secs(1);
 
-/// One is plain, which the kernel answers once in a while only; the others carry an octet.
+/// The first is plain, which the kernel answers only at a limited rate; the others carry an octet.
 const QUESTIONS: u8 = 50;
 
-/// Why it is not proven that flows can be asked.
+/// Why it is not proven that flows can be probed.
 #[derive(Debug, Error)]
 pub enum KeepaliveProofError {
     #[error("cannot connect to myself over 127.0.0.1 to try it: {0}; is lo up?")]
@@ -47,8 +47,8 @@ pub enum KeepaliveProofError {
     Harmed,
 }
 
-/// Asks on a loopback connection of its own and sends a byte both ways after each question.
-/// How long the slowest answer took.
+/// Probes a loopback connection of its own, and sends a byte both ways after each probe. Returns
+/// how long the slowest answer took.
 pub fn prove() -> Result<Duration, KeepaliveProofError> {
     let reader = SequenceReader::load()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -70,7 +70,7 @@ pub fn prove() -> Result<Duration, KeepaliveProofError> {
     Ok(slowest)
 }
 
-/// Asks once, and waits for the answer.
+/// Sends one probe, and waits for the answer.
 fn answer(
     reader: &SequenceReader,
     stream: &TcpStream,

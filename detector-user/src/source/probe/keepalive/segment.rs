@@ -1,4 +1,4 @@
-//! The segment that asks, and what is an answer to it.
+//! The keepalive segment, and which segments answer it.
 
 use std::net::IpAddr;
 
@@ -19,43 +19,45 @@ const END: u8 = 0;
 const NOP: u8 = 1;
 const SACK: u8 = 5;
 
-/// What a segment may differ by from what was known when it was asked for, beside two windows.
+/// By how much more than two windows a segment's numbers may differ from those at the time of the
+/// probe.
 const SLACK: u32 = 1 << 16;
 
 /// What a keepalive segment carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Nothing: it is before the peer's window, whose kernel discards it and acknowledges.
+    /// No data: the segment lies before the peer's window, and the peer's kernel discards and
+    /// acknowledges it.
     Plain,
-    /// One octet that the peer has long since had: acknowledged as often as it comes, and with
-    /// a D-SACK where the connection has SACK.
+    /// One octet that the peer already has: it is acknowledged each time, with a D-SACK where the
+    /// connection has SACK.
     Octet,
 }
 
-/// A question on a flow, as of one moment.
+/// A probe on a flow, with the flow's numbers at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Question {
     flow: FlowId,
     sequences: Sequences,
     kind: Kind,
-    /// The peer's window as last heard.
+    /// The peer's window as last received.
     window: u32,
 }
 
-/// What a segment from the peer says about a question.
+/// What a segment from the peer means for a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// It is none of this flow's, or what the peer sends by itself.
+    /// It does not belong to this flow, or the peer sent it on its own.
     Nothing,
-    /// It acknowledges the question, or data that was under way with it.
+    /// It acknowledges the probe, or data that was in flight with it.
     Ack,
-    /// It does, or it tells of this window by itself.
+    /// It acknowledges the probe, or only reports this new window.
     PerhapsAck { window: u32 },
     /// The peer's kernel knows no such flow.
     Reset,
 }
 
-/// Whether segments can be made for the flow: those that are signed (TCP-MD5, TCP-AO) have
+/// Whether segments can be made for the flow: flows with signed segments (TCP-MD5, TCP-AO) have
 /// longer headers.
 pub(super) fn can_speak(sequences: &Sequences) -> bool {
     [HEADER, HEADER + TIMESTAMPS].contains(&usize::from(sequences.header_len))
@@ -72,12 +74,12 @@ impl Question {
         }
     }
 
-    /// The question once more, soon after.
+    /// The same probe, sent again soon after.
     pub(super) fn with_octet(self) -> Self {
         self.again(self.window)
     }
 
-    /// The question once more, after `window` was heard.
+    /// The same probe, sent again after `window` was received.
     pub(super) fn again(self, window: u32) -> Self {
         Self {
             kind: Kind::Octet,
@@ -91,8 +93,8 @@ impl Question {
         self.sequences.snd_una.wrapping_sub(1)
     }
 
-    /// The bytes of the segment. It repeats what the kernel told the peer last, so that a
-    /// kernel that reads it learns nothing new: the same acknowledgement with the same window.
+    /// The bytes of the segment. It repeats what our kernel last sent to the peer, the same
+    /// acknowledgement with the same window, so that the peer's kernel learns nothing new.
     pub(super) fn segment(&self) -> Vec<u8> {
         let at = &self.sequences;
         let has_timestamps = usize::from(at.header_len) == HEADER + TIMESTAMPS;
@@ -120,8 +122,9 @@ impl Question {
         segment
     }
 
-    /// Ours: neither before one that the peer has seen, or it would drop the segment as a late
-    /// one (PAWS, RFC 7323, section 5), nor after the next of the kernel's, or it would drop that.
+    /// The segment's timestamp. It must not be older than one that the peer has seen, or the peer
+    /// drops the segment as a late one (PAWS, RFC 7323, section 5); nor newer than our kernel's
+    /// next one, or the peer drops that.
     fn timestamp(&self) -> u32 {
         let unit = if self.sequences.usec_ts == 0 {
             1_000_000
@@ -131,7 +134,7 @@ impl Question {
         ((self.sequences.sent_ns / unit) as u32).wrapping_add(self.sequences.tsoffset)
     }
 
-    /// What a segment of the peer's host, from its TCP header on, says about the question.
+    /// What a segment from the peer's host, given from its TCP header on, means for the probe.
     pub(super) fn hear(&self, segment: &[u8]) -> Heard {
         let Some(header) = Header::parse(segment) else {
             return Heard::Nothing;
@@ -141,7 +144,8 @@ impl Question {
             return Heard::Nothing;
         }
         if header.flags & RST != 0 {
-            // It takes its number from ours (RFC 9293, section 3.10.7.1).
+            // A reset takes its sequence number from our acknowledgement (RFC 9293, section
+            // 3.10.7.1).
             return match header.seq == self.sequences.rcv_wup {
                 true => Heard::Reset,
                 false => Heard::Nothing,
@@ -155,7 +159,7 @@ impl Question {
 
     fn acknowledged(&self, header: &Header<'_>) -> Heard {
         let at = &self.sequences;
-        // A keepalive or window probe of the peer's own begins before what we await.
+        // A keepalive or window probe of the peer begins before the next byte that we expect.
         let ahead = header.seq.wrapping_sub(at.rcv_nxt);
         let acked = header.ack.wrapping_sub(at.snd_una);
         let bound = |window: u32| window.saturating_mul(2).saturating_add(SLACK);
@@ -169,14 +173,14 @@ impl Question {
         }
     }
 
-    /// Whether the segment says that our octet came twice (RFC 2883).
+    /// Whether the segment reports that our octet came twice (RFC 2883).
     fn is_repeated_by(&self, header: &Header<'_>) -> bool {
         let block = (self.seq(), self.sequences.snd_una);
         self.kind == Kind::Octet && first_sack(header.options) == Some(block)
     }
 }
 
-/// What counts of a TCP header.
+/// The parts of a TCP header that matter here.
 struct Header<'a> {
     from: u16,
     to: u16,
@@ -185,7 +189,7 @@ struct Header<'a> {
     flags: u8,
     window: u16,
     options: &'a [u8],
-    /// Whether nothing follows it.
+    /// Whether no data follows the header.
     is_pure: bool,
 }
 

@@ -1,8 +1,8 @@
-//! The raw socket of one question: it sends the segment, and hears that flow's answers alone.
+//! The raw socket of one probe: it sends the segment, and receives answers on that flow only.
 //!
-//! The kernel gives a raw socket a copy of each segment from the host that it is connected to.
-//! The filter takes of them only those of the flow that carry no data, so that a busy flow
-//! wakes nobody; the socket is open while the question waits.
+//! The kernel gives a raw socket a copy of each segment from the host that it is connected to. The
+//! filter takes only segments of the flow without data, so that a busy flow does not wake the
+//! thread. The socket is open while the probe waits.
 
 use std::{
     io,
@@ -22,10 +22,10 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use crate::{core::FlowId, source::probe::errno_of};
 
-/// Two headers with all their options: what is longer carries data.
+/// Two headers with all their options: a longer packet carries data.
 const PACKET: usize = 128;
 
-/// Segments that are taken at a time; more of them wake again.
+/// The most segments that are taken at a time; if there are more, the thread wakes again.
 const AT_A_TIME: usize = 32;
 
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(super) struct RawSocket {
 }
 
 impl RawSocket {
-    /// Opens one for this flow in the calling thread's network namespace, routed by `mark` as
+    /// Opens a socket for this flow in the calling thread's network namespace, routed by `mark` as
     /// the flow itself is. Needs CAP_NET_RAW, and for a mark CAP_NET_ADMIN.
     pub(super) fn open(flow: &FlowId, mark: u32) -> Result<Self, Errno> {
         let open = || -> io::Result<Self> {
@@ -58,7 +58,7 @@ impl RawSocket {
         &self.socket
     }
 
-    /// Forgets what came before the question, and asks.
+    /// Discards what came before the probe, and sends the probe.
     pub(super) fn ask(&self, segment: &[u8]) -> Result<(), Errno> {
         self.receive(|_| ());
         self.send(segment)
@@ -68,13 +68,14 @@ impl RawSocket {
         send(self.socket.as_raw_fd(), segment, MsgFlags::MSG_DONTWAIT).map(drop)
     }
 
-    /// What `hear` makes of each of the segments that wait, from its TCP header on. Errors are
-    /// the network's word ("unreachable"), and no answer.
+    /// Applies `hear` to each waiting segment, from its TCP header on. Errors come from the network
+    /// ("unreachable"), and are no answer.
     pub(super) fn receive<T>(&self, hear: impl Fn(&[u8]) -> T) -> Vec<T> {
         let mut packet = [0; PACKET];
         let mut heard = Vec::new();
         for _ in 0..AT_A_TIME {
-            // Of a longer packet, which the filter does not let pass, the length would say so.
+            // MSG_TRUNC gives the true length of a longer packet, which the filter does not let
+            // pass anyway.
             match recv(self.socket.as_raw_fd(), &mut packet, MsgFlags::MSG_TRUNC) {
                 Ok(length) => heard.extend(packet.get(..length).map(|all| hear(self.tcp(all)))),
                 Err(Errno::EAGAIN) => break,
@@ -84,7 +85,7 @@ impl RawSocket {
         heard
     }
 
-    /// Without the IP header, which only IPv4's raw sockets give.
+    /// The packet without its IP header, which only IPv4 raw sockets deliver.
     fn tcp<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
         let length = match (self.is_v4, packet.first()) {
             (true, Some(first)) => usize::from(first & 15) * 4,

@@ -47,7 +47,8 @@ pub(super) fn request(
     frame
 }
 
-/// Who sent it and from which card, by its own word; `None` for what is no ARP for IPv4 over Ethernet.
+/// The sender's address and card, as the frame itself states them; `None` if it is no ARP for IPv4
+/// over Ethernet.
 pub(super) fn sender(frame: &[u8]) -> Result<Option<(Ipv4Addr, HardwareAddress)>, Malformed> {
     let Some((header, _padding)) = frame.split_at_checked(FRAME) else {
         return Err(Malformed::Short(frame.len()));
@@ -61,7 +62,7 @@ pub(super) fn sender(frame: &[u8]) -> Result<Option<(Ipv4Addr, HardwareAddress)>
     }
     let sender = Ipv4Addr::new(header[28], header[29], header[30], header[31]);
     if sender.is_unspecified() {
-        // A host that looks whether an address is free (RFC 5227) has none of its own yet.
+        // A host that checks whether an address is free (RFC 5227) has no address of its own yet.
         return Ok(None);
     }
     if sender.is_multicast() || sender.is_broadcast() {

@@ -1,8 +1,8 @@
-//! The cards that neighbours are known to have: whom a question goes to.
+//! The cards that neighbours are known to have: a probe goes to that card.
 //!
-//! A question to one card disturbs nobody else, and is not answered by those who would
-//! answer for others. So all are asked only where no card is known, or the known one left a
-//! question unanswered: the address may have moved.
+//! A request to one card disturbs no other host, and is not answered by hosts that would answer for
+//! others. So a request goes to all cards only if no card is known, or if the known one left a
+//! request unanswered: the address may have moved.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -11,10 +11,10 @@ use crate::{core::HardwareAddress, source::network::NeighbourTable};
 /// An address on a link.
 pub(super) type Key = (IpAddr, u32);
 
-/// What was learnt from answers, and else what the kernel knows.
+/// What was learnt from answers, or else what the kernel knows.
 #[derive(Debug)]
 pub(super) struct Cards {
-    /// The most that are kept.
+    /// The most cards that are kept.
     most: usize,
     known: HashMap<Key, Card>,
     kernel: NeighbourTable,
@@ -23,7 +23,7 @@ pub(super) struct Cards {
 #[derive(Clone, Copy, Debug)]
 struct Card {
     hardware: HardwareAddress,
-    /// Its last question was unanswered, or answered by another card.
+    /// The last request to it was unanswered, or answered by another card.
     is_doubted: bool,
 }
 
@@ -36,7 +36,7 @@ impl Cards {
         }
     }
 
-    /// The card that is to be asked; `None` for all of them.
+    /// The card to which a request should go; `None` for all cards.
     pub(super) fn whom(&mut self, (addr, link): Key) -> Option<HardwareAddress> {
         let known = self.known.get(&(addr, link));
         if let Some(card) = known {
@@ -47,7 +47,7 @@ impl Cards {
         Some(hardware)
     }
 
-    /// A question to this card, or to all, was answered by that one.
+    /// A request to the card `asked`, or to all, was answered by the card `by`.
     pub(super) fn answered(
         &mut self,
         key: Key,
@@ -55,13 +55,13 @@ impl Cards {
         by: HardwareAddress,
     ) {
         match asked {
-            // Whoever spoke up, the card that was asked did not.
+            // Another card answered; the one that was asked did not.
             Some(card) if card != by => self.unanswered(key, asked),
             _ => self.learn(key, by),
         }
     }
 
-    /// A question to this card, or to all, was not answered in time.
+    /// A request to this card, or to all, was not answered in time.
     pub(super) fn unanswered(&mut self, key: Key, asked: Option<HardwareAddress>) {
         if let Some(card) = self.known.get_mut(&key)
             && Some(card.hardware) == asked

@@ -1,4 +1,4 @@
-//! The links of this namespace: which are up, and who we are on them.
+//! The links of this namespace: which are up, and our addresses on them.
 
 use std::{
     collections::HashMap,
@@ -19,16 +19,16 @@ use tracing::debug;
 use super::{super::errno_of, ndp};
 use crate::core::Time;
 
-/// The links are read again no sooner than this.
+/// The shortest time between two readings of the links.
 const READ_EVERY: Duration = Duration::from_secs(1);
 
-/// Any port would do.
+/// The port is not used; any would do.
 const DISCARD: u16 = 9;
 
-/// Changes that are looked at before a probe: they need only be seen, not read.
+/// The most notifications that are taken before a probe: only their presence matters.
 const CHANGES: usize = 64;
 
-/// A link that neighbours can be asked on.
+/// A link on which neighbours can be probed.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     /// For sending: it names the link.
@@ -39,8 +39,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Our address in the target's subnet, or else any of this link: the target answers to
-    /// either, and the longest prefix is what it would have heard from us before.
+    /// Our address in the target's subnet, or else any on this link: the target answers to either,
+    /// and normal traffic would use the one with the longest prefix.
     pub(super) fn source_for(&self, target: Ipv4Addr) -> Option<Ipv4Addr> {
         let is_near = |&&(addr, mask): &&(Ipv4Addr, Ipv4Addr)| addr & mask == target & mask;
         let near = self.v4.iter().filter(is_near).max_by_key(|(_, mask)| *mask);
@@ -60,8 +60,8 @@ impl Link {
     }
 }
 
-/// The address that the kernel would ask from: it knows which are usable (not tentative, not
-/// a duplicate). It says so of a socket that is connected to the group, which sends nothing.
+/// The source address that the kernel would use: it knows which are usable (not tentative, not a
+/// duplicate). Connecting a UDP socket to the group shows it, and sends nothing.
 pub(super) fn source_for_v6(target: Ipv6Addr, link: u32) -> Result<Ipv6Addr, Errno> {
     let choose = || {
         let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
@@ -84,8 +84,8 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// The link, if neighbours can be asked on it now: `ENODEV` when there is none,
-    /// `ENETDOWN` when it is down or has no carrier, `EOPNOTSUPP` when it is no Ethernet.
+    /// The link, if neighbours can be probed on it now: `ENODEV` when there is none, `ENETDOWN`
+    /// when it is down or has no carrier, `EOPNOTSUPP` when it is no Ethernet.
     pub(super) fn usable(&mut self, index: u32, now: Time) -> Result<&Link, Errno> {
         let has_changed = self.changes.as_ref().is_none_or(Changes::any);
         self.is_stale |= has_changed || !self.by_index.contains_key(&index);
@@ -154,8 +154,8 @@ fn collect(interfaces: impl Iterator<Item = InterfaceAddress>) -> HashMap<u32, L
     by_index
 }
 
-/// Told when a link or an IPv4 address changes. (The kernel is asked for the IPv6 source each
-/// time.)
+/// Receives a notification when a link or an IPv4 address changes. (The IPv6 source is looked up in
+/// the kernel each time.)
 #[derive(Debug)]
 struct Changes(Socket);
 
@@ -171,15 +171,15 @@ impl Changes {
         open().map(Self).map_err(|error| errno_of(&error))
     }
 
-    /// Whether anything changed since the last time. Anything but silence is a change, an
-    /// overrun above all.
+    /// Whether anything changed since the last call. Anything received is a change, and so is an
+    /// overrun.
     fn any(&self) -> bool {
         let silent = |_: &usize| {
             let mut nothing = [0_u8; 1];
             let received = self.0.recv(&mut &mut nothing[..], MSG_DONTWAIT);
             matches!(received, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
         };
-        // Some may be left for the next time: it is stale until then anyway.
+        // Some notifications may be left for the next call: the links are stale until then anyway.
         (0..CHANGES).position(|i| silent(&i)) != Some(0)
     }
 }

@@ -1,12 +1,12 @@
-//! Neighbour probes: ARP (RFC 826) and neighbour discovery (RFC 4861), asked and heard by
-//! this process itself. The kernel would only ask when it has something to send, and tells
-//! of answers late or not at all.
+//! Neighbour probes: ARP (RFC 826) and neighbour discovery (RFC 4861), sent and received by this
+//! process itself. The kernel sends requests only when it has something to send, and reports
+//! answers late or not at all.
 //!
-//! A request goes to the card that the neighbour is known to have, as the kernel's later ones
-//! do (RFC 1122, 2.3.2.1; RFC 4861, 7.2.2), and to all on the link only where no card is
-//! known or that one did not answer. Any frame that the asked address sent by itself (its own
-//! requests too) is an answer: it shows a card that answers for it. A proxy's answer (proxy
-//! ARP) differs from the neighbour's own in the hardware address alone, which is told.
+//! A request goes to the card that the neighbour is known to have, as the kernel's later ones do
+//! (RFC 1122, 2.3.2.1; RFC 4861, 7.2.2), and to all on the link only where no card is known or that
+//! one did not answer. Any frame that the probed address sends, including its own requests, is an
+//! answer: it shows a card that answers for the address. A proxy's answer (proxy ARP) differs from
+//! the neighbour's own only in the hardware address, which is reported.
 
 mod access;
 mod arp;
@@ -34,13 +34,13 @@ use crate::{
     core::{HardwareAddress, ProbeAnswer, ProbeId, ProbeTarget, Time},
 };
 
-/// Sockets that were not used for so long are closed.
+/// Sockets that were not used for this long are closed.
 const CLOSED_AFTER: Duration = Duration::from_secs(60);
 
 /// Frames taken at a time, so that a flood of them cannot keep the thread from its deadlines.
 const FRAMES: usize = 64;
 
-/// A packet that is not what its own words say.
+/// Why a packet is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 enum Malformed {
     #[error("{0} bytes are too few")]
@@ -57,7 +57,7 @@ enum Malformed {
     Address(IpAddr),
 }
 
-/// What is asked of a link's neighbours.
+/// The neighbour probes of all links.
 #[derive(Debug)]
 pub(super) struct Neighbours {
     shared: Arc<Shared>,
@@ -75,7 +75,7 @@ struct Asked {
     probe: ProbeId,
     target: ProbeTarget,
     key: Key,
-    /// The card that was asked; `None` for all.
+    /// The card to which the request went; `None` for all.
     card: Option<HardwareAddress>,
 }
 
@@ -92,7 +92,7 @@ impl Neighbours {
         }
     }
 
-    /// Asks. An error says that nothing was sent.
+    /// Sends a request. An error means that nothing was sent.
     pub(super) fn send(
         &mut self,
         epoll: &Epoll,
@@ -146,7 +146,7 @@ impl Neighbours {
         }
     }
 
-    /// Takes in what has come on the socket of this token.
+    /// Takes in the frames that have arrived on the socket of this token.
     pub(super) fn receive(&mut self, token: u64, at: Time, report: &mut Report) {
         for _ in 0..FRAMES {
             let received = match token {
@@ -165,7 +165,7 @@ impl Neighbours {
         }
     }
 
-    /// A card answers for this address: whoever asked for it is answered.
+    /// A card answers for this address: every probe that waits for the address is answered.
     fn heard(&mut self, heard: Heard, at: Time, report: &mut Report) {
         let key = (heard.addr, heard.link);
         for token in self.by_address.remove(&key).unwrap_or_default() {
@@ -178,7 +178,7 @@ impl Neighbours {
         }
     }
 
-    /// Forgets what was not answered in time, and closes what is no longer used.
+    /// Forgets probes that were not answered in time, and closes sockets that are no longer used.
     pub(super) fn give_up(&mut self, now: Time) {
         while let Some((token, asked)) = self.waiting.pop_expired(now) {
             self.cards.unanswered(asked.key, asked.card);

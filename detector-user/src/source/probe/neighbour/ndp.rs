@@ -1,8 +1,8 @@
 //! Neighbour discovery for IPv6 (RFC 4861), the frame with its Ethernet and IPv6 headers.
 //!
-//! Whole frames, as for ARP: a raw socket of ICMPv6 would leave the choice of the card that
-//! is asked to the kernel, and does not say which card a message came from. One that answers
-//! a unicast question need not name its card (section 7.2.4), and Linux does not
+//! Whole frames are sent, as for ARP: with a raw ICMPv6 socket the kernel would choose the card
+//! that is asked, and the socket does not report the card from which a message came. A host that
+//! answers a unicast solicitation need not name its card (section 7.2.4), and Linux does not
 //! (`ndisc_recv_ns` of net/ipv6/ndisc.c).
 
 use std::net::Ipv6Addr;
@@ -10,13 +10,13 @@ use std::net::Ipv6Addr;
 use super::Malformed;
 use crate::core::HardwareAddress;
 
-/// The types of ICMPv6 that are asked and listened for.
+/// The ICMPv6 types that are sent and received.
 pub(super) const SOLICITATION: u8 = 135;
 pub(super) const ADVERTISEMENT: u8 = 136;
 /// ICMPv6 as the next header of IPv6.
 pub(super) const ICMPV6: u8 = 58;
 
-/// What a neighbour sends and no router may forward (section 7.1).
+/// The hop limit of neighbour discovery; a forwarded message has a lower one (section 7.1).
 const HOP_LIMIT: u8 = 255;
 
 /// Destination, source and type, and the type of IPv6.
@@ -33,11 +33,11 @@ const TARGET_LINK_LAYER: u8 = 2;
 const LINK_LAYER_UNITS: u8 = 1;
 const FRAME: usize = MESSAGE + HEADER + 8;
 
-/// Whose life it shows, and the card it came from.
+/// The address that a message shows to be alive, and its card.
 pub(super) type Sender = (Ipv6Addr, HardwareAddress);
 
-/// "Who has `target`?", with the asker's hardware address, so that it can be answered at
-/// once: to the card that is known to have it, or to the group of those that may.
+/// "Who has `target`?", with the asker's hardware address, so that it can be answered at once. It
+/// goes to the card that is known to have the address, or to the group of those that may have it.
 pub(super) fn solicitation(
     mac: [u8; 6],
     source: Ipv6Addr,
@@ -103,8 +103,8 @@ fn sum(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> u16 {
     total as u16
 }
 
-/// Whose life it shows, the address that is advertised or the one that asks, and the card
-/// that it names, else the one that it came from. `None` for other frames.
+/// The address that a frame shows to be alive (the one that is advertised, or the one that asks),
+/// and the card that it names, or else the one from which it came. `None` for other frames.
 pub(super) fn sender(frame: &[u8]) -> Result<Option<Sender>, Malformed> {
     let is_icmp = frame.get(12..ETHERNET) == Some(&ETHERTYPE)
         && frame.get(NEXT_HEADER).copied() == Some(ICMPV6);
@@ -115,11 +115,12 @@ pub(super) fn sender(frame: &[u8]) -> Result<Option<Sender>, Malformed> {
     let Some((head, message)) = frame.split_first_chunk::<MESSAGE>() else {
         return Err(Malformed::Short(frame.len()));
     };
-    // Anyone can send the rest from afar; this no router lets through.
+    // The other fields could be sent from another network; a hop limit of 255 could not pass a
+    // router.
     if head[NEXT_HEADER + 1] != HOP_LIMIT {
         return Err(Malformed::HopLimit(head[NEXT_HEADER + 1]));
     }
-    // What is behind it is the card's padding.
+    // Anything after that is padding.
     let length = usize::from(u16::from_be_bytes([head[18], head[19]]));
     let message = message.get(..length).ok_or(Malformed::Short(frame.len()))?;
     let (source, destination) = (address(&head[22..38]), address(&head[38..54]));
@@ -145,7 +146,7 @@ fn read(
     }
     let (addr, option) = match header[0] {
         ADVERTISEMENT => (address(&header[8..]), TARGET_LINK_LAYER),
-        // A host that looks whether an address is free (RFC 4862) has none of its own yet.
+        // A host that checks whether an address is free (RFC 4862) has no address of its own yet.
         _ if source.is_unspecified() => return Ok(None),
         _ => (source, SOURCE_LINK_LAYER),
     };
@@ -173,7 +174,7 @@ fn link_layer(mut options: &[u8], wanted: u8) -> Result<Option<HardwareAddress>,
     Ok(None)
 }
 
-/// `UNSPECIFIED` for what has not the length of an address.
+/// The address in these bytes; `UNSPECIFIED` if they have another length.
 fn address(bytes: &[u8]) -> Ipv6Addr {
     <[u8; 16]>::try_from(bytes).map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from)
 }

@@ -1,10 +1,10 @@
-//! The two packet sockets, opened at the first use.
+//! The two packet sockets for ARP and NDP, opened at the first use.
 //!
-//! One hears ARP and one hears neighbour discovery on every link of the namespace: bound to no
-//! link, they are not promiscuous and take frames of their protocol only, and these say by
-//! which link they came. Outgoing frames are not given to a socket of one protocol
-//! (`dev_queue_xmit_nit` in net/core/dev.c serves `ETH_P_ALL` alone). Of IPv6, a filter in the
-//! kernel takes the two messages that count, before anything is copied. Both sockets need
+//! One receives ARP and one receives neighbour discovery on every link of the namespace: they are
+//! not bound to a link, are not promiscuous, take only frames of their protocol, and report the
+//! link of each frame. Outgoing frames are not given to a socket of one protocol
+//! (`dev_queue_xmit_nit` in net/core/dev.c serves `ETH_P_ALL` alone). For IPv6 a filter in the
+//! kernel takes only the two message types that count, before anything is copied. Both sockets need
 //! CAP_NET_RAW.
 
 use std::{io, net::IpAddr, os::fd::AsRawFd as _};
@@ -28,10 +28,10 @@ use crate::{
     source::probe::{errno_of, worker},
 };
 
-/// As long as a frame is on most links; the rest of a longer one is cut off.
+/// Room for a frame of most links; the rest of a longer one is cut off.
 const FRAME: usize = 2048;
 
-/// Who lives.
+/// A neighbour that was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Heard {
     pub(super) addr: IpAddr,
@@ -40,10 +40,10 @@ pub(super) struct Heard {
     pub(super) hardware: HardwareAddress,
 }
 
-/// `None` for a frame that does not say.
+/// `None` for a frame that shows no neighbour.
 type Received = Result<Option<Heard>, Malformed>;
 
-/// What a frame of one protocol says.
+/// Reads the sender from a frame of one protocol.
 type Read = fn(&[u8]) -> Result<Option<(IpAddr, HardwareAddress)>, Malformed>;
 
 #[derive(Debug, Default)]
@@ -120,8 +120,8 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Sends by the link of `address`. Its protocol is not given: the kernel takes it from
-    /// the frame (`packet_parse_headers` in net/packet/af_packet.c, since 5.1).
+    /// Sends through the link of `address`. The protocol is not given: the kernel takes it from the
+    /// frame (`packet_parse_headers` in net/packet/af_packet.c, since 5.1).
     pub(super) fn send(&self, frame: &[u8], address: &LinkAddr) -> Result<(), Errno> {
         let socket = self.socket.as_raw_fd();
         sendto(socket, frame, address, MsgFlags::MSG_DONTWAIT).map(drop)
@@ -147,8 +147,8 @@ pub(super) fn open_arp() -> Result<Socket, Errno> {
     open(ETH_P_ARP).map_err(|error| errno_of(&error))
 }
 
-/// A packet socket for the two messages of neighbour discovery. What comes before the filter
-/// is there is read like the rest, and says nothing.
+/// A packet socket for the two messages of neighbour discovery. Frames that arrive before the
+/// filter is attached are read like the rest, and ignored.
 pub(super) fn open_ndp() -> Result<Socket, Errno> {
     let socket = open(ETH_P_IPV6).and_then(|socket| {
         socket.attach_filter(&ndp_only())?;
