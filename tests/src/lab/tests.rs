@@ -4,6 +4,7 @@ use std::{
     io::{self, ErrorKind, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     panic,
+    process::Stdio,
     time::Duration,
 };
 
@@ -148,7 +149,16 @@ async fn two_labs_do_not_meet_and_nothing_is_left() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let first = Lab::new(2)?;
         let second = Lab::new(2)?;
-        let mut sleeper = first.host(1).command("sleep").arg("600").spawn()?;
+        let mut echo = first
+            .host(1)
+            .command("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let (mut stdin, stdout) = (echo.stdin.take(), echo.stdout.take());
+        stdin.as_mut().context("no stdin")?.write_all(b"!")?;
+        // The process has entered the namespace once it answers.
+        stdout.context("no stdout")?.read_exact(&mut [0])?;
         let names = first.namespaces().to_vec();
         assert_eq!(names.len(), 3);
         first.cut(&[2], Cut::PortDown)?;
@@ -158,7 +168,8 @@ async fn two_labs_do_not_meet_and_nothing_is_left() -> anyhow::Result<()> {
             let path = format!("{}/{name}", command::NETNS);
             assert!(!std::path::Path::new(&path).exists(), "{path} is left");
         }
-        assert!(!sleeper.wait()?.success(), "the process in it was killed");
+        drop(stdin);
+        assert!(!echo.wait()?.success(), "the process in it was killed");
         assert_eq!(Wire::new(&second, 1, 2, false)?.arriving(3)?, 3);
         Ok(())
     })
