@@ -108,7 +108,7 @@ async fn we_are_cut_off_with_a_host_that_answers_arp_for_a_peer() -> anyhow::Res
     testbed::run(LIMIT, async {
         let scene = CutOff::new().await?;
         let address = scene.lab.host(3).v4();
-        let _stands_in = scene.lab.host(4).stands_in_for(address)?;
+        let stands_in = scene.lab.host(4).stands_in_for(address)?;
         let begun = clock::now_ns();
         let ports = ports(&scene.lab, &CutOff::PEERS)?;
         scene.lab.cut(&[2, 3], Cut::SilentDrop)?;
@@ -118,8 +118,12 @@ async fn we_are_cut_off_with_a_host_that_answers_arp_for_a_peer() -> anyhow::Res
         let isolated = |state: &PeerState| state.isolated;
         let h2 = scene.lab.host(2).url();
         scene.daemon.await_since(begun, &h2, SOON, isolated).await?;
+        drop(stands_in);
         scene.lab.heal(&[2, 3])?;
         scene.lab.cut_router(None)?;
+        // The kernel may have taken the other card for the peer's in the meantime.
+        let h1 = scene.lab.host(1);
+        h1.exec("ip", &["neigh", "flush", "dev", "eth0"])?;
         scene.all_alive().await?;
         scene.daemon.stop().await
     })
