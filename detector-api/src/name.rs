@@ -1,23 +1,16 @@
 //! A peer's name, however a program spells it.
 //!
 //! Storage nodes key one peer in several ways: by its grid host, by the URL of one of its
-//! disks, with a suffix for each bulk connection. The daemon names it one way. Here the many
-//! become that one, by the rules of the URL standard that the daemon's own parser follows
-//! (the daemon's tests compare the two), without a URL library and, as a rule, without
-//! allocating.
+//! disks, with a suffix for each bulk connection. The daemon names it one way. This is the one
+//! parser of such names: clients, the daemon's configuration and its requests all use it. Hosts
+//! and ports are read by the `url` crate, as the URL standard says.
 
-mod host;
-mod text;
+use std::{fmt, net::IpAddr};
 
-use std::{
-    borrow::Cow,
-    fmt::{self, Write as _},
-};
+use url::{Host, Url};
 
-use self::{host::Host, text::Text};
-
-/// The longest canonical name: `https://`, a host of 253 characters, `:65535`.
-const MAX_NAME: usize = 8 + host::MAX + 6;
+/// The longest host name that DNS can carry (RFC 1035, 2.3.4), in its textual form.
+const MAX_HOST_LEN: usize = 253;
 
 /// Why a text does not name a peer.
 ///
@@ -25,14 +18,13 @@ const MAX_NAME: usize = 8 + host::MAX + 6;
 /// use detector_api::{NameError, PeerName};
 ///
 /// let refused = |text| PeerName::parse(text).unwrap_err();
-/// assert_eq!(refused("node4"), NameError::NoPort);
 /// assert_eq!(refused("http://user@node4:9000"), NameError::UserInfo);
 /// assert_eq!(
-///     refused("node4:0").to_string(),
-///     "a peer's port is a number from 1 to 65535; write it as http://node4:9000"
+///     refused("node4").to_string(),
+///     "\"node4\" has no port; write node4:9000, or give a scheme to mean its default port"
 /// );
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
     /// There is no text.
@@ -41,9 +33,12 @@ pub enum NameError {
     /// A character that no name has.
     #[error("{0:?} is not allowed in a peer's name; write it as http://node4:9000")]
     Character(char),
+    /// Something that a shell or MinIO would expand.
+    #[error("{0:?} is a pattern; patterns are not expanded, write each peer out")]
+    Pattern(String),
     /// A scheme that peers do not speak.
-    #[error("a peer is http:// or https://; write it as http://node4:9000")]
-    Scheme,
+    #[error("scheme {0:?} is not known; a peer is http:// or https://")]
+    Scheme(String),
     /// A user or a password before the host.
     #[error("a peer's name carries no user or password; write it as http://node4:9000")]
     UserInfo,
@@ -51,20 +46,22 @@ pub enum NameError {
     #[error("a peer's name carries no query or fragment; write it as http://node4:9000")]
     Query,
     /// A bare host, which leaves open where it listens.
-    #[error("a peer's name has a port or a scheme; write it as http://node4:9000")]
-    NoPort,
-    /// A port that is none.
-    #[error("a peer's port is a number from 1 to 65535; write it as http://node4:9000")]
-    Port,
-    /// A host that is none.
-    #[error("a peer's host is a name or an address; write it as http://node4:9000")]
-    Host,
-    /// A host name that is not in ASCII.
-    #[error("a host name outside ASCII is written in its xn-- form")]
-    NotAscii,
+    #[error("{0:?} has no port; write {0}:9000, or give a scheme to mean its default port")]
+    NoPort(String),
+    /// A port on which nothing listens.
+    #[error("port 0 is no peer's port")]
+    PortZero,
     /// A host name that no resolver takes.
-    #[error("a host name has at most 253 characters")]
+    #[error("the host is longer than {MAX_HOST_LEN} characters")]
     HostTooLong,
+    /// A host or a port that is none.
+    #[error("{text:?} is not a peer's name ({cause}); write it as http://node4:9000")]
+    Malformed {
+        /// What was to be read.
+        text: String,
+        /// What the URL standard has against it.
+        cause: String,
+    },
 }
 
 /// A peer's name in the one form that the daemon uses: scheme, host in lower case and port,
@@ -89,29 +86,63 @@ pub enum NameError {
 /// # Ok::<(), detector_api::NameError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerName<'a>(Cow<'a, str>);
+pub struct PeerName {
+    text: String,
+    host: Host,
+    port: u16,
+}
 
-impl<'a> PeerName<'a> {
+impl PeerName {
     /// Reads any spelling: a path is dropped, and so is a suffix behind a NUL; the scheme's
-    /// default port is written out; a bare `node4:9000` means http. Allocates only where the
-    /// name is not spelled canonically up to there.
+    /// default port is written out; a bare `node4:9000` means http.
     ///
     /// ```
     /// use detector_api::{NameError, PeerName};
     ///
     /// let name = PeerName::parse("http://10.0.0.4:9000/data/rustfs1")?;
     /// assert_eq!(name.as_str(), "http://10.0.0.4:9000");
-    /// assert_eq!(PeerName::parse("ftp://node4:21"), Err(NameError::Scheme));
+    /// assert_eq!(PeerName::parse("ftp://node4:21"), Err(NameError::Scheme("ftp".into())));
     /// # Ok::<(), NameError>(())
     /// ```
-    pub fn parse(text: &'a str) -> Result<Self, NameError> {
+    pub fn parse(text: &str) -> Result<Self, NameError> {
         let text = without_suffix(text).trim();
-        let name = canonical(text)?;
-        // What is spelled canonically is borrowed.
-        Ok(Self(match text.get(..name.len()) {
-            Some(start) if start == name.as_str() => Cow::Borrowed(start),
-            _ => Cow::Owned(name.as_str().to_owned()),
-        }))
+        refuse_characters(text)?;
+        let url = Url::parse(&absolute(text)?).map_err(|cause| malformed(text, cause))?;
+        Self::from_url(&url, text)
+    }
+
+    fn from_url(url: &Url, text: &str) -> Result<Self, NameError> {
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(NameError::Query);
+        }
+        let no_host = || malformed(text, url::ParseError::EmptyHost);
+        let host = url.host().ok_or_else(no_host)?.to_owned();
+        if matches!(&host, Host::Domain(domain) if domain.len() > MAX_HOST_LEN) {
+            return Err(NameError::HostTooLong);
+        }
+        match url.port_or_known_default() {
+            None => Err(malformed(text, url::ParseError::InvalidPort)),
+            Some(0) => Err(NameError::PortZero),
+            Some(port) => Ok(Self::new(url.scheme(), host, port)),
+        }
+    }
+
+    fn new(scheme: &str, host: Host, port: u16) -> Self {
+        Self {
+            text: format!("{scheme}://{host}:{port}"),
+            host,
+            port,
+        }
+    }
+
+    /// The same endpoint by one of its host's addresses.
+    pub(crate) fn at(&self, address: IpAddr) -> Self {
+        let scheme = self.text.split(':').next().unwrap_or_default();
+        let host = match address {
+            IpAddr::V4(ip) => Host::Ipv4(ip),
+            IpAddr::V6(ip) => Host::Ipv6(ip),
+        };
+        Self::new(scheme, host, self.port)
     }
 
     /// The name as text.
@@ -122,40 +153,70 @@ impl<'a> PeerName<'a> {
     /// # Ok::<(), detector_api::NameError>(())
     /// ```
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
-    /// The same name, free of what it was read from.
+    /// The host as a resolver takes it: an IPv6 address stands without brackets.
     ///
     /// ```
     /// # use detector_api::PeerName;
-    /// let key: PeerName<'static> = {
-    ///     let url = String::from("http://node4:9000/data");
-    ///     PeerName::parse(&url)?.into_owned()
-    /// };
-    /// assert_eq!(key.as_str(), "http://node4:9000");
+    /// assert_eq!(PeerName::parse("http://Node4:9000")?.host(), "node4");
+    /// assert_eq!(PeerName::parse("http://[fd00::4]:9000")?.host(), "fd00::4");
     /// # Ok::<(), detector_api::NameError>(())
     /// ```
-    pub fn into_owned(self) -> PeerName<'static> {
-        PeerName(Cow::Owned(self.0.into_owned()))
+    pub fn host(&self) -> String {
+        match &self.host {
+            Host::Domain(domain) => domain.clone(),
+            Host::Ipv4(ip) => ip.to_string(),
+            Host::Ipv6(ip) => ip.to_string(),
+        }
+    }
+
+    /// The port, never 0.
+    ///
+    /// ```
+    /// # use detector_api::PeerName;
+    /// assert_eq!(PeerName::parse("https://node4")?.port(), 443);
+    /// # Ok::<(), detector_api::NameError>(())
+    /// ```
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The host's address where the name gives it; an IPv4 address that is written as IPv6 is
+    /// an IPv4 address.
+    ///
+    /// ```
+    /// # use detector_api::PeerName;
+    /// let address = PeerName::parse("http://[::ffff:10.0.0.4]:9000")?.address();
+    /// assert_eq!(address, "10.0.0.4".parse().ok());
+    /// assert_eq!(PeerName::parse("http://node4:9000")?.address(), None);
+    /// # Ok::<(), detector_api::NameError>(())
+    /// ```
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.host {
+            Host::Domain(_) => None,
+            Host::Ipv4(ip) => Some(IpAddr::V4(ip)),
+            Host::Ipv6(ip) => Some(IpAddr::V6(ip).to_canonical()),
+        }
     }
 }
 
-impl fmt::Display for PeerName<'_> {
+impl fmt::Display for PeerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.pad(&self.text)
     }
 }
 
-impl AsRef<str> for PeerName<'_> {
+impl AsRef<str> for PeerName {
     fn as_ref(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
-impl From<PeerName<'_>> for String {
-    fn from(name: PeerName<'_>) -> Self {
-        name.0.into_owned()
+impl From<PeerName> for String {
+    fn from(name: PeerName) -> Self {
+        name.text
     }
 }
 
@@ -181,73 +242,56 @@ fn without_suffix(text: &str) -> &str {
     text.split('\0').next().unwrap_or(text)
 }
 
-fn canonical(text: &str) -> Result<Text<MAX_NAME>, NameError> {
-    refuse_characters(text)?;
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    // The URL standard takes any number of slashes for two.
-    let rest = if scheme.is_empty() {
-        rest
-    } else {
-        rest.trim_start_matches('/')
-    };
-    let authority = rest.split('/').next().unwrap_or(rest);
-    let (host, port) = split_authority(authority);
-    let (scheme, default_port) = match scheme {
-        "" if port.is_none_or(str::is_empty) => return Err(NameError::NoPort),
-        "" => ("http", 80),
-        _ if scheme.eq_ignore_ascii_case("http") => ("http", 80),
-        _ if scheme.eq_ignore_ascii_case("https") => ("https", 443),
-        _ => return Err(NameError::Scheme),
-    };
-    if authority.contains('@') {
-        return Err(NameError::UserInfo);
-    }
-    let port = match port {
-        None | Some("") => default_port,
-        Some(digits) => parse_port(digits)?,
-    };
-    let host = Host::parse(host)?;
-    let mut name = Text::new();
-    write!(name, "{scheme}://{host}:{port}").map_err(|_| NameError::HostTooLong)?;
-    Ok(name)
-}
-
-/// What a URL library would silently strip, or read as something else, is refused.
+/// What the URL standard would silently strip, or read as something else, is refused.
 fn refuse_characters(text: &str) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
     }
-    let refused =
-        |c: &char| matches!(c, '{' | '}' | '*' | '\\') || c.is_whitespace() || c.is_control();
+    if text.contains(['{', '}', '*']) {
+        return Err(NameError::Pattern(text.to_owned()));
+    }
+    let refused = |c: &char| c.is_whitespace() || c.is_control() || *c == '\\';
     match text.chars().find(refused) {
         Some(c) => Err(NameError::Character(c)),
-        None if text.contains(['?', '#']) => Err(NameError::Query),
         None => Ok(()),
     }
 }
 
-/// Host and port: the first colon outside brackets parts them.
-fn split_authority(authority: &str) -> (&str, Option<&str>) {
-    let mut in_brackets = false;
-    for (index, byte) in authority.bytes().enumerate() {
-        match byte {
-            b'[' => in_brackets = true,
-            b']' => in_brackets = false,
-            b':' if !in_brackets => return (&authority[..index], Some(&authority[index + 1..])),
-            _ => {}
-        }
+/// The text with a scheme that peers have.
+fn absolute(text: &str) -> Result<String, NameError> {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    // The URL standard takes any number of slashes for two.
+    let rest = match scheme {
+        "" => rest,
+        _ => rest.trim_start_matches('/'),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    if authority.contains('@') {
+        return Err(NameError::UserInfo);
     }
-    (authority, None)
+    match scheme.to_ascii_lowercase().as_str() {
+        "" if !has_port(authority) => Err(NameError::NoPort(authority.to_owned())),
+        "" => Ok(format!("http://{rest}")),
+        "http" | "https" => Ok(text.to_owned()),
+        _ => Err(NameError::Scheme(scheme.to_owned())),
+    }
 }
 
-fn parse_port(digits: &str) -> Result<u16, NameError> {
-    // `parse` would take a sign.
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(NameError::Port);
-    }
-    match digits.parse() {
-        Ok(0) | Err(_) => Err(NameError::Port),
-        Ok(port) => Ok(port),
+/// Whether a port is written out, which [`Url`] does not tell for a default port.
+fn has_port(authority: &str) -> bool {
+    let after_host = match authority.rsplit_once(']') {
+        Some((_, after)) => after,
+        None => authority,
+    };
+    after_host
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| !port.is_empty())
+}
+
+fn malformed(text: &str, cause: url::ParseError) -> NameError {
+    NameError::Malformed {
+        text: text.to_owned(),
+        cause: cause.to_string(),
     }
 }
 

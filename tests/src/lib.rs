@@ -30,7 +30,6 @@ pub mod store;
 pub mod testbed;
 pub mod trio;
 mod watcher;
-pub mod words;
 
 pub use self::{
     cgroup::{Cgroup, Joined},

@@ -7,9 +7,7 @@ use detector_api::{
     PeerWatch, Report,
     v1::{Operation, Outcome, Verdict},
 };
-use detector_tests::{
-    Cut, Daemon, DaemonOptions, Log, Observed, Scene, SceneOptions, testbed, words,
-};
+use detector_tests::{Cut, Daemon, DaemonOptions, Log, Observed, Scene, SceneOptions, testbed};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -86,11 +84,7 @@ fn told(seen: &[Observed]) -> Vec<(u64, String, String)> {
             .is_none_or(|(generation, ..)| *generation < state.generation)
         {
             let (verdict, reason) = (state.verdict(), state.reason());
-            told.push((
-                state.generation,
-                words::verdict(verdict),
-                words::reason(reason),
-            ));
+            told.push((state.generation, verdict.to_string(), reason.to_string()));
         }
     }
     told

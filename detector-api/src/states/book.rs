@@ -211,10 +211,7 @@ fn forget_lost(before: Vec<Arc<Slot>>, table: &Table) {
 
 /// A peer's name with each of its addresses in its host's place.
 fn aliases(name: &str, addresses: &[String]) -> Vec<String> {
-    let Some((scheme, rest)) = name.split_once("://") else {
-        return Vec::new();
-    };
-    let Some((_, port)) = rest.rsplit_once(':') else {
+    let Ok(name) = PeerName::parse(name) else {
         return Vec::new();
     };
     let hosts = addresses.iter().filter_map(|text| text.parse().ok());
@@ -224,14 +221,6 @@ fn aliases(name: &str, addresses: &[String]) -> Vec<String> {
             IpAddr::V6(_) => [Some(address), None],
         })
         .flatten()
-        .filter_map(|address| alias(scheme, address, port))
+        .map(|address| name.at(address).into())
         .collect()
-}
-
-fn alias(scheme: &str, address: IpAddr, port: &str) -> Option<String> {
-    let text = match address {
-        IpAddr::V4(v4) => format!("{scheme}://{v4}:{port}"),
-        IpAddr::V6(v6) => format!("{scheme}://[{v6}]:{port}"),
-    };
-    PeerName::parse(&text).ok().map(String::from)
 }

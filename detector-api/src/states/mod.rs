@@ -100,9 +100,10 @@ impl PeerStates {
     /// its addresses, as in `http://10.0.0.4:9000`. A peer that nobody watches, and what is
     /// no peer's name, is unknown.
     ///
-    /// Takes no lock and, where the name is spelled canonically up to its path, some tens of
-    /// nanoseconds at most; a caller that asks again and again keeps a [`Peer`]. What lies
-    /// behind the authority is not looked at.
+    /// Takes no lock and, where the peer is watched and its name is spelled canonically up to
+    /// its path, some tens of nanoseconds at most. Any other name is parsed, which takes up to
+    /// a microsecond; a caller that asks again and again keeps a [`Peer`]. What lies behind the
+    /// authority is not looked at.
     ///
     /// An Open or HalfOpen breaker is never believed beyond its time to live: not on a thread
     /// outside the runtime, and not while the runtime is too busy to end it.

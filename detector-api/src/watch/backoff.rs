@@ -1,9 +1,6 @@
 //! How long to wait between attempts.
 
-use std::{
-    hash::{BuildHasher as _, RandomState},
-    time::Duration,
-};
+use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
@@ -13,17 +10,11 @@ const LONGEST: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
-    random: RandomState,
-    taken: u64,
 }
 
 impl Backoff {
     pub(super) fn new() -> Self {
-        Self {
-            next: FIRST,
-            random: RandomState::new(),
-            taken: 0,
-        }
+        Self { next: FIRST }
     }
 
     pub(super) fn reset(&mut self) {
@@ -33,10 +24,7 @@ impl Backoff {
     pub(super) fn next(&mut self) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(LONGEST);
-        self.taken = self.taken.wrapping_add(1);
-        // Sixteen bits of chance are plenty.
-        let chance = (self.random.hash_one(self.taken) & 0xffff) as u32;
-        whole / 2 + whole / 2 * chance / 0xffff
+        whole.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
 

@@ -5,7 +5,10 @@ use std::{collections::HashMap, net::IpAddr};
 use jiff::Timestamp;
 
 use super::{args::Output, json, text};
-use crate::core::{Breaker, PeerName, PeerState, Time, Verdict};
+use crate::{
+    core::{Breaker, PeerName, PeerState, Time, Verdict},
+    serve::grpc,
+};
 
 /// The line for a state that is published at `now`; `wall` gives the wall-clock time.
 pub fn line(
@@ -14,9 +17,9 @@ pub fn line(
     wall: impl Fn(Time) -> Option<Timestamp>,
     output: Output,
 ) -> String {
-    let state = json::PeerState::published(state, now, &wall);
+    let state = grpc::peer_state_at(state, now, |at| wall(at).map(Into::into));
     match output {
-        Output::Json => json::line(&state),
+        Output::Json => json::message(&state),
         Output::Text => text::change(wall(now), &state),
     }
 }

@@ -57,13 +57,13 @@ pub async fn answer<T>(
 pub async fn peers(global: &Global) -> Result<Exit, Failure> {
     let mut client = connect(&socket(global)?).await?;
     let answer = answer(client.list_peers(ListPeersRequest {})).await?;
-    let states: Vec<json::PeerState> = answer.peers.into_iter().map(Into::into).collect();
+    let states = answer.peers;
     match global.output {
         Output::Text if states.is_empty() => {
             print("no peers are watched; name them with --peer or in the configuration\n")?;
         }
         Output::Text => print(&text::peers(&states))?,
-        Output::Json => print(&states.iter().map(json::line).collect::<String>())?,
+        Output::Json => print(&json::messages(&states))?,
     }
     Ok(Exit::Done)
 }
@@ -78,11 +78,11 @@ pub async fn explain(global: &Global, peer: &str) -> Result<Exit, Failure> {
             code: Code::NotFound,
             ..
         }) => return Err(Failure::NoSuchPeer(peer)),
-        answer => json::Explanation::from(answer?),
+        answer => answer?,
     };
     match global.output {
         Output::Text => print(&text::explanation(&answer))?,
-        Output::Json => print(&json::line(&answer))?,
+        Output::Json => print(&json::message(&answer))?,
     }
     Ok(Exit::Done)
 }

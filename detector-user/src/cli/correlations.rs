@@ -1,7 +1,6 @@
 //! What follows from the node's own reports: `detector locks`, `cascades`, `quorum`.
 
 use detector_api::v1::{GetQuorumOutlookRequest, ListCascadesRequest, ListLocksRequest};
-use serde::Serialize;
 
 use super::{
     args::{Global, Output},
@@ -14,11 +13,11 @@ use super::{
 pub async fn locks(global: &Global) -> Result<Exit, Failure> {
     let mut client = connect(&socket(global)?).await?;
     let answer = answer(client.list_locks(ListLocksRequest {})).await?;
-    let locks: Vec<json::Lock> = answer.locks.into_iter().map(Into::into).collect();
+    let locks = answer.locks;
     match global.output {
         Output::Text if locks.is_empty() => print("no locks were reported in ten minutes\n")?,
         Output::Text => print(&text::locks(&locks, answer.beyond_bound))?,
-        Output::Json => print(&lines(&locks))?,
+        Output::Json => print(&json::messages(&locks))?,
     }
     Ok(Exit::Done)
 }
@@ -27,11 +26,11 @@ pub async fn locks(global: &Global) -> Result<Exit, Failure> {
 pub async fn cascades(global: &Global) -> Result<Exit, Failure> {
     let mut client = connect(&socket(global)?).await?;
     let answer = answer(client.list_cascades(ListCascadesRequest {})).await?;
-    let cascades: Vec<json::Cascade> = answer.cascades.into_iter().map(Into::into).collect();
+    let cascades = answer.cascades;
     match global.output {
         Output::Text if cascades.is_empty() => print("no cascades within the hour\n")?,
         Output::Text => print(&text::cascades(&cascades))?,
-        Output::Json => print(&lines(&cascades))?,
+        Output::Json => print(&json::messages(&cascades))?,
     }
     Ok(Exit::Done)
 }
@@ -40,15 +39,10 @@ pub async fn cascades(global: &Global) -> Result<Exit, Failure> {
 pub async fn quorum(global: &Global) -> Result<Exit, Failure> {
     let mut client = connect(&socket(global)?).await?;
     let answer = answer(client.get_quorum_outlook(GetQuorumOutlookRequest {})).await?;
-    let pools: Vec<json::PoolOutlook> = answer.pools.into_iter().map(Into::into).collect();
+    let pools = answer.pools;
     match global.output {
         Output::Text => print(&text::outlook(&pools))?,
-        Output::Json => print(&lines(&pools))?,
+        Output::Json => print(&json::messages(&pools))?,
     }
     Ok(Exit::Done)
-}
-
-/// One object a line.
-fn lines<T: Serialize>(values: &[T]) -> String {
-    values.iter().map(json::line).collect()
 }

@@ -2,11 +2,11 @@
 
 use std::{error::Error as _, io, time::Duration};
 
-use detector_api::ConnectError;
+use detector_api::{ConnectError, NameError};
 use thiserror::Error;
 use tonic::Code;
 
-use crate::config::{ConfigErrors, PeerNameError};
+use crate::config::ConfigErrors;
 
 /// The documented exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Failure {
     #[error("{0}")]
     Config(ConfigErrors),
     #[error("not a peer's name: {0}")]
-    PeerName(#[from] PeerNameError),
+    PeerName(#[from] NameError),
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("the daemon went away: {0}; try again, or see its log")]
@@ -120,7 +120,7 @@ mod tests {
         let cause = io_error(io::ErrorKind::NotFound);
         for (failure, code) in [
             (Failure::Config(config), 2),
-            (Failure::PeerName(PeerNameError::Empty), 2),
+            (Failure::PeerName(NameError::Empty), 2),
             (ConnectError::NotRunning { path, cause }.into(), 3),
             (tonic::Status::unavailable("gone").into(), 3),
             (Failure::NoSuchPeer("http://a:1".into()), 4),

@@ -119,12 +119,13 @@ fn explain(
             known: replay.peers().map(ToString::to_string).collect(),
         });
     };
-    let state = json::PeerState::published(&explained.state, now, |at| header.wall(at));
-    let mut explained = json::Explanation::from(grpc::explanation(&explained, now));
+    let wall = |at| header.wall(at).map(Into::into);
+    let state = grpc::peer_state_at(&explained.state, now, wall);
+    let mut explained = grpc::explanation(&explained, now);
     explained.peer = Some(state);
     match output {
         Output::Text => print(&text::explanation(&explained))?,
-        Output::Json => print(&json::line(&explained))?,
+        Output::Json => print(&json::message(&explained))?,
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use detector_api::v1::ListTunedSocketsRequest;
+use detector_api::v1::{ListTunedSocketsRequest, ListTunedSocketsResponse};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::interval,
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{self, ConfigError, ConfigErrors, PEER_FLAG, Place, Target},
     core::Signal,
-    effect::protect::{Protection, Tuned, TunedSockets},
+    effect::protect::{Protection, TunedSockets},
     serve::grpc,
     source::{
         Watched,
@@ -82,14 +82,14 @@ async fn list(global: &Global) -> Result<Exit, Failure> {
     let mut client = client::connect(&client::socket(global)?).await?;
     let request = ListTunedSocketsRequest {};
     let answer = client::answer(client.list_tuned_sockets(request)).await?;
-    let sockets: Vec<json::TunedSocket> = answer.sockets.into_iter().map(Into::into).collect();
+    let sockets = answer.sockets;
     match global.output {
         Output::Text if sockets.is_empty() => print(
             "the daemon has tuned no connection that is open; tune_sockets and --protect name \
              the services whose new connections with peers it tunes\n",
         )?,
         Output::Text => print(&text::tuned(&sockets))?,
-        Output::Json => print(&sockets.iter().map(json::line).collect::<String>())?,
+        Output::Json => print(&json::messages(&sockets))?,
     }
     Ok(Exit::Done)
 }
@@ -137,10 +137,13 @@ impl Tuner {
             );
             self.missed = missed;
         }
-        let lines = sockets.iter().map(shown).map(|socket| match self.output {
-            Output::Json => json::line(&socket),
-            Output::Text => text::just_tuned(&socket),
-        });
+        let lines = sockets
+            .iter()
+            .map(grpc::tuned_socket)
+            .map(|socket| match self.output {
+                Output::Json => json::message(&socket),
+                Output::Text => text::just_tuned(&socket),
+            });
         let lines: String = lines.collect();
         if !lines.is_empty() {
             print(&lines)?;
@@ -153,16 +156,12 @@ impl Tuner {
         // What was tuned before the question is told before the answer.
         self.look()?;
         let list = self.protection.tuned().as_ref().map(TunedSockets::list);
-        let sockets: Vec<_> = list.iter().flatten().map(shown).collect();
+        let sockets: Vec<_> = list.iter().flatten().map(grpc::tuned_socket).collect();
         print(&match self.output {
-            Output::Json => json::line(&json::TunedSockets { sockets }),
+            Output::Json => json::message(&ListTunedSocketsResponse { sockets }),
             Output::Text if sockets.is_empty() => "no open connection is tuned\n".to_owned(),
             Output::Text => text::tuned(&sockets),
         })?;
         Ok(())
     }
-}
-
-fn shown(socket: &Tuned) -> json::TunedSocket {
-    grpc::tuned_socket(socket).into()
 }

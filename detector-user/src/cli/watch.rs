@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use detector_api::v1::{
-    WatchPeersRequest, WatchPeersResponse,
+    PeerState, WatchPeersRequest, WatchPeersResponse,
     watch_peers_response::{Event, Removed, Snapshot},
 };
 use jiff::Timestamp;
@@ -109,7 +109,7 @@ impl Seen {
             Some(Event::Changed(state)) => {
                 self.revision = self.revision.max(state.revision);
                 self.peers.insert(state.peer.clone(), state.revision);
-                show(&state.into(), output)
+                show(&state, output)
             }
             Some(Event::Removed(removed)) => {
                 self.revision = self.revision.max(removed.revision);
@@ -131,7 +131,7 @@ impl Seen {
             let known = same && before.get(&state.peer) == Some(&state.revision);
             self.peers.insert(state.peer.clone(), state.revision);
             if !known {
-                out += &show(&state.into(), output);
+                out += &show(&state, output);
             }
         }
         for peer in before.into_keys() {
@@ -145,18 +145,17 @@ impl Seen {
 
     fn removed(&mut self, removed: Removed, output: Output) -> String {
         self.peers.remove(&removed.peer);
-        let removed = json::Removed::from(removed);
         match output {
             Output::Text => text::removed(now(), &removed),
-            Output::Json => json::line(&removed),
+            Output::Json => json::removed(&removed),
         }
     }
 }
 
-fn show(state: &json::PeerState, output: Output) -> String {
+fn show(state: &PeerState, output: Output) -> String {
     match output {
-        Output::Text => text::change(state.changed_at, state),
-        Output::Json => json::line(state),
+        Output::Text => text::change(text::moment(state.changed_at), state),
+        Output::Json => json::message(state),
     }
 }
 
@@ -172,8 +171,6 @@ fn notice(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use detector_api::v1::PeerState;
-
     use super::*;
 
     fn state(peer: &str, revision: u64) -> PeerState {

@@ -27,7 +27,7 @@ use std::{
 pub use self::{
     error::{ConfigError, ConfigErrors, Place},
     load::{DEFAULT_FILE, Flag, Loaded, NAMESPACE_FLAG, Origin, PEER_FLAG, PROTECT_FLAG, load},
-    name::{PeerNameError, parse_peer_name},
+    name::parse_peer_name,
     pool::MAX_POOLS,
     target::{MAX_TARGETS, Target},
 };

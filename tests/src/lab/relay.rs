@@ -100,7 +100,8 @@ type Late = Reverse<(u64, u64, usize, Vec<u8>)>;
 
 fn carry(ends: &[SyncDevice; 2], lateness: Lateness, stopped: &AtomicBool) -> io::Result<()> {
     let mut late: BinaryHeap<Late> = BinaryHeap::new();
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    // The same times in every run.
+    let mut random = fastrand::Rng::with_seed(1);
     let mut number = 0;
     while !stopped.load(Ordering::Relaxed) {
         wait(ends, late.peek().map(|Reverse((due, ..))| *due))?;
@@ -111,7 +112,7 @@ fn carry(ends: &[SyncDevice; 2], lateness: Lateness, stopped: &AtomicBool) -> io
                 };
                 if late.len() < MAX_FRAMES {
                     number += 1;
-                    let by_chance = lateness.jitter.mul_f64(random.fraction());
+                    let by_chance = lateness.jitter.mul_f64(random.f64());
                     let late_by = (lateness.delay + by_chance).as_nanos() as u64;
                     let due = clock::now_ns() + late_by;
                     late.push(Reverse((due, number, 1 - from, frame)));
@@ -164,33 +165,5 @@ pub(super) fn receive(end: &SyncDevice) -> io::Result<Option<Vec<u8>>> {
         // EIO: the device is down (tun_do_read of drivers/net/tun.c).
         Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EIO as i32) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-/// xorshift64*: the same times in every run, which is all that is asked of it.
-struct Random(u64);
-
-impl Random {
-    /// From 0 up to, and without, 1.
-    fn fraction(&mut self) -> f64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let bits = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11;
-        bits as f64 / (1_u64 << 53) as f64
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fractions_fill_their_range() {
-        let mut random = Random(1);
-        let all: Vec<f64> = (0..10_000).map(|_| random.fraction()).collect();
-        assert!(all.iter().all(|f| (0.0..1.0).contains(f)));
-        let mean = all.iter().sum::<f64>() / all.len() as f64;
-        assert!((0.48..0.52).contains(&mean), "{mean}");
     }
 }

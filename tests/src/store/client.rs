@@ -36,15 +36,8 @@ impl Content {
     fn piece(self, number: u64) -> Option<Bytes> {
         let begin = number * PIECE;
         let length = self.size.checked_sub(begin).filter(|n| *n > 0)?.min(PIECE);
-        let mut word = (self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1;
-        let mut piece = Vec::with_capacity(length as usize + 8);
-        while (piece.len() as u64) < length {
-            word ^= word << 13;
-            word ^= word >> 7;
-            word ^= word << 17;
-            piece.extend_from_slice(&word.to_le_bytes());
-        }
-        piece.truncate(length as usize);
+        let mut piece = vec![0; length as usize];
+        fastrand::Rng::with_seed(self.seed ^ number << 32).fill(&mut piece);
         Some(piece.into())
     }
 

@@ -112,17 +112,10 @@ type Sum = (u64, u32);
 
 fn write(mut stream: &TcpStream, seed: u64) -> anyhow::Result<Sum> {
     let until = clock::now_ns() + STREAM.as_nanos() as u64;
-    let (mut state, mut sent) = (seed | 1, 0);
-    let mut sum = crc32fast::Hasher::new();
+    let (mut random, mut sent) = (fastrand::Rng::with_seed(seed), 0);
+    let (mut chunk, mut sum) = (vec![0; 16 << 10], crc32fast::Hasher::new());
     while clock::now_ns() < until {
-        let mut chunk = Vec::with_capacity(16 << 10);
-        // Marsaglia's xorshift.
-        for _ in 0..chunk.capacity() / 8 {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            chunk.extend(state.to_ne_bytes());
-        }
+        random.fill(&mut chunk);
         stream.write_all(&chunk).context("cannot write")?;
         sum.update(&chunk);
         sent += chunk.len() as u64;

@@ -1,149 +1,111 @@
-use std::collections::BTreeSet;
+use std::time::Duration;
 
-use detector_api::v1;
-use prost::Message as _;
+use prost_reflect::MessageDescriptor;
+use serde_json::json;
 
 use super::*;
+use crate::core;
 
-/// The field names of a message, from the protocol itself.
-fn proto_fields(message: &str) -> BTreeSet<String> {
-    let set = prost_types::FileDescriptorSet::decode(v1::FILE_DESCRIPTOR_SET).unwrap();
-    let mut messages: Vec<_> = set
-        .file
-        .into_iter()
-        .filter(|file| file.package() == "detector.v1")
-        .flat_map(|file| file.message_type)
-        .collect();
-    let nested: Vec<_> = messages
-        .iter()
-        .flat_map(|m| m.nested_type.clone())
-        .collect();
-    messages.extend(nested);
-    let found = messages.into_iter().find(|m| m.name() == message).unwrap();
-    found.field.iter().map(|f| f.name().to_owned()).collect()
+fn parsed(line: &str) -> serde_json::Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
-fn json_fields(value: &impl Serialize) -> BTreeSet<String> {
-    match serde_json::to_value(value).unwrap() {
-        serde_json::Value::Object(object) => object.keys().cloned().collect(),
-        other => panic!("{other}"),
-    }
+fn duration(millis: u64) -> Option<prost_types::Duration> {
+    Duration::from_millis(millis).try_into().ok()
 }
 
-fn explanation() -> Explanation {
-    v1::ExplainPeerResponse {
-        peer: Some(v1::PeerState {
-            paths: vec![v1::PathState::default()],
-            ..Default::default()
-        }),
-        silence: Some(v1::Silence::default()),
-        flows: vec![v1::Flow::default()],
-        events: vec![v1::Event::default()],
-        summary: String::new(),
-        probes: vec![v1::Probe::default()],
-        routes: vec![v1::Route::default()],
-        destroyed: Some(v1::Destroyed::default()),
-        as_of: Some(prost_types::Timestamp::default()),
-        clauses: vec![v1::Clause::default()],
-    }
-    .into()
+/// The messages of the protocol, nested ones too.
+fn all_messages() -> impl Iterator<Item = MessageDescriptor> {
+    let ours = |message: &MessageDescriptor| message.package_name() == "detector.v1";
+    POOL.all_messages().filter(ours)
 }
 
 #[test]
-fn fields_are_named_as_in_the_protocol() {
-    let explanation = explanation();
-    assert_eq!(
-        json_fields(&explanation),
-        proto_fields("ExplainPeerResponse")
-    );
-    assert_eq!(json_fields(&explanation.peer), proto_fields("PeerState"));
-    let peer = explanation.peer.as_ref().unwrap();
-    assert_eq!(json_fields(&peer.paths[0]), proto_fields("PathState"));
-    assert_eq!(json_fields(&explanation.clauses[0]), proto_fields("Clause"));
-    assert_eq!(json_fields(&explanation.silence), proto_fields("Silence"));
-    assert_eq!(json_fields(&explanation.flows[0]), proto_fields("Flow"));
-    assert_eq!(json_fields(&explanation.events[0]), proto_fields("Event"));
-    assert_eq!(json_fields(&explanation.probes[0]), proto_fields("Probe"));
-    assert_eq!(json_fields(&explanation.routes[0]), proto_fields("Route"));
-    let health = Health::from(v1::Health::default());
-    assert_eq!(json_fields(&health), proto_fields("Health"));
-    let lock = Lock::from(v1::Lock::default());
-    assert_eq!(json_fields(&lock), proto_fields("Lock"));
-    let cascade = Cascade::from(v1::Cascade::default());
-    assert_eq!(json_fields(&cascade), proto_fields("Cascade"));
-    let pool = PoolOutlook::from(v1::PoolOutlook::default());
-    assert_eq!(json_fields(&pool), proto_fields("PoolOutlook"));
-    let set = SetOutlook::from(v1::SetOutlook::default());
-    assert_eq!(json_fields(&set), proto_fields("SetOutlook"));
-    let destroyed = explanation.destroyed.unwrap();
-    assert_eq!(json_fields(&destroyed), proto_fields("Destroyed"));
-    let tuned = TunedSocket::from(v1::TunedSocket::default());
-    assert_eq!(json_fields(&tuned), proto_fields("TunedSocket"));
-    let sockets = TunedSockets {
-        sockets: vec![tuned],
-    };
-    let expected = proto_fields("ListTunedSocketsResponse");
-    assert_eq!(json_fields(&sockets), expected);
-    let removed = Removed::from(v1::watch_peers_response::Removed::default());
-    let mut expected = proto_fields("Removed");
-    expected.insert("removed".to_owned());
-    assert_eq!(json_fields(&removed), expected);
+fn every_field_of_every_message_can_be_written() {
+    let mut fields = 0;
+    for message in all_messages() {
+        let mut full = DynamicMessage::new(message.clone());
+        for field in message.fields() {
+            assert!(!field.is_map(), "{}", field.full_name());
+            // A list without values would hide what is in it.
+            let value = match field.is_list() {
+                true => Value::List(vec![Value::default_value(&field.kind())]),
+                false => Value::default_value(&field.kind()),
+            };
+            full.set_field(&field, value);
+        }
+        let json = parsed(&line(&Object(full)));
+        assert_eq!(json.get("error"), None, "{}", message.full_name());
+        for field in message.fields() {
+            // Of a oneof, the last that was set is there.
+            let there = field.containing_oneof().is_some() || !json[field.name()].is_null();
+            assert!(there, "{}", field.full_name());
+            fields += 1;
+        }
+    }
+    assert!(fields > 100, "{fields}");
 }
 
 #[test]
 fn the_protocol_s_words_are_the_core_s() {
-    let state = |verdict: &core::Verdict, breaker: &core::Breaker, reason: &core::Reason| {
-        let name = |prefix, word: &str| format!("{prefix}_{}", word.to_uppercase());
-        PeerState::from(v1::PeerState {
-            verdict: v1::Verdict::from_str_name(&name("VERDICT", verdict.as_str()))
-                .unwrap()
-                .into(),
-            breaker: v1::Breaker::from_str_name(&name("BREAKER", breaker.as_str()))
-                .unwrap()
-                .into(),
-            reason: v1::Reason::from_str_name(&name("REASON", reason.as_str()))
-                .unwrap()
-                .into(),
-            breaker_reason: v1::Reason::from_str_name(&name("REASON", reason.as_str()))
-                .unwrap()
-                .into(),
-            ..Default::default()
-        })
+    let number = |prefix: &str, word: &str, of: &str| {
+        let kind = POOL.get_enum_by_name(of).unwrap();
+        let name = format!("{prefix}_{}", word.to_uppercase());
+        let value = kind.get_value_by_name(&name);
+        let number = value.unwrap_or_else(|| panic!("no {name}")).number();
+        assert_eq!(super::word(&kind, number), word);
+        number
     };
     for verdict in core::Verdict::ALL {
-        for breaker in core::Breaker::ALL {
-            for reason in core::Reason::ALL {
-                let state = state(verdict, breaker, reason);
-                assert_eq!(state.verdict, verdict.as_str());
-                assert_eq!(state.breaker, breaker.as_str());
-                assert_eq!(state.reason, reason.as_str());
-                assert_eq!(state.breaker_reason, reason.as_str());
-            }
-        }
+        let number = number("VERDICT", verdict.as_str(), "detector.v1.Verdict");
+        let here = v1::Verdict::try_from(number).unwrap();
+        assert_eq!(here.to_string(), verdict.as_str());
     }
+    for breaker in core::Breaker::ALL {
+        let number = number("BREAKER", breaker.as_str(), "detector.v1.Breaker");
+        let here = v1::Breaker::try_from(number).unwrap();
+        assert_eq!(here.to_string(), breaker.as_str());
+    }
+    for reason in core::Reason::ALL {
+        let number = number("REASON", reason.as_str(), "detector.v1.Reason");
+        let here = v1::Reason::try_from(number).unwrap();
+        assert_eq!(here.to_string(), reason.as_str());
+    }
+    // One more each: what is unspecified.
+    let values = |of: &str| POOL.get_enum_by_name(of).unwrap().values().len();
+    assert_eq!(values("detector.v1.Verdict"), core::Verdict::ALL.len() + 1);
+    assert_eq!(values("detector.v1.Breaker"), core::Breaker::ALL.len() + 1);
+    assert_eq!(values("detector.v1.Reason"), core::Reason::ALL.len() + 1);
+}
+
+#[test]
+fn a_word_of_a_newer_daemon_is_unspecified() {
+    let state = v1::PeerState {
+        verdict: 99,
+        ..Default::default()
+    };
+    assert_eq!(parsed(&message(&state))["verdict"], "unspecified");
 }
 
 #[test]
 fn a_flow_s_stall_a_path_and_a_clause_keep_what_was_told() {
-    let stalled_for = Some(Duration::from_millis(2_400));
-    let age = Some(Duration::from_millis(312));
-    let told = |duration: Option<Duration>| duration.map(|d| d.try_into().unwrap());
-    let explanation = Explanation::from(v1::ExplainPeerResponse {
+    let explanation = v1::ExplainPeerResponse {
         peer: Some(v1::PeerState {
             stalled_flows: 1,
-            oldest_stall: told(stalled_for),
+            oldest_stall: duration(2_400),
             contested: true,
             paths: vec![v1::PathState {
                 address: "10.0.0.4".to_owned(),
                 verdict: v1::Verdict::Dead.into(),
                 reason: v1::Reason::HostUnanswered.into(),
                 breaker: v1::Breaker::Open.into(),
-                last_heard_age: told(age),
+                last_heard_age: duration(312),
             }],
             ..Default::default()
         }),
         flows: vec![v1::Flow {
-            stalled_for: told(stalled_for),
+            cookie: u64::MAX,
+            stalled_for: duration(2_400),
             ..Default::default()
         }],
         clauses: vec![v1::Clause {
@@ -154,19 +116,20 @@ fn a_flow_s_stall_a_path_and_a_clause_keep_what_was_told() {
             address: "10.0.0.4".to_owned(),
         }],
         ..Default::default()
-    });
-    let json = serde_json::to_value(&explanation).unwrap();
+    };
+    let json = parsed(&message(&explanation));
     let peer = &json["peer"];
     assert_eq!(peer["stalled_flows"], 1);
     assert_eq!(peer["oldest_stall"], "2.400s");
     assert_eq!(peer["contested"], true);
-    let path = serde_json::json!({
+    let path = json!({
         "address": "10.0.0.4", "verdict": "dead", "reason": "host_unanswered",
         "breaker": "open", "last_heard_age": "0.312s",
     });
     assert_eq!(peer["paths"][0], path);
     assert_eq!(json["flows"][0]["stalled_for"], "2.400s");
-    let clause = serde_json::json!({
+    assert_eq!(json["flows"][0]["cookie"], u64::MAX);
+    let clause = json!({
         "name": "silent_long_enough", "measured": "312 ms", "needed": "at least 250 ms",
         "holds": true, "address": "10.0.0.4",
     });
@@ -175,7 +138,7 @@ fn a_flow_s_stall_a_path_and_a_clause_keep_what_was_told() {
 
 #[test]
 fn times_and_durations_are_written_as_protobuf_writes_them() {
-    let state = PeerState::from(v1::PeerState {
+    let state = v1::PeerState {
         peer: "http://node4:9000".to_owned(),
         verdict: v1::Verdict::Dead.into(),
         breaker: v1::Breaker::HalfOpen.into(),
@@ -183,11 +146,11 @@ fn times_and_durations_are_written_as_protobuf_writes_them() {
             seconds: 1_700_000_000,
             nanos: 123_000_000,
         }),
-        silence: Some(Duration::from_millis(253).try_into().unwrap()),
+        silence: duration(253),
         ..Default::default()
-    });
+    };
     assert_eq!(
-        line(&state),
+        message(&state),
         concat!(
             r#"{"peer":"http://node4:9000","verdict":"dead","breaker":"half_open","#,
             r#""reason":"unspecified","generation":0,"revision":0,"mode":"unspecified","#,
@@ -205,9 +168,20 @@ fn times_and_durations_are_written_as_protobuf_writes_them() {
         (1_000, "0.000001s"),
         (1, "0.000000001s"),
     ] {
-        let mut event = explanation().events.remove(0);
-        event.age = Some(Duration::from_nanos(nanos));
-        let json = serde_json::to_value(&event).unwrap();
-        assert_eq!(json["age"], text);
+        let event = v1::Event {
+            age: Duration::from_nanos(nanos).try_into().ok(),
+            ..Default::default()
+        };
+        assert_eq!(parsed(&message(&event))["age"], text);
     }
+}
+
+#[test]
+fn a_peer_that_is_gone_is_marked() {
+    let gone = Removed {
+        peer: "http://node4:9000".to_owned(),
+        revision: 7,
+    };
+    let expected = json!({ "peer": "http://node4:9000", "revision": 7, "removed": true });
+    assert_eq!(parsed(&removed(&gone)), expected);
 }

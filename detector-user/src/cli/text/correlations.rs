@@ -2,15 +2,16 @@
 
 use std::fmt::Write as _;
 
-use super::{Table, duration, given, optional, time};
-use crate::cli::json::{Cascade, Health, Lock, PeerState, PoolOutlook};
+use detector_api::v1::{Cascade, Health, Lock, LockHealth, PeerState, PoolOutlook, Trend};
+
+use super::{Table, duration, given, moment, optional, time};
 
 /// The locks, those that do worst first.
 pub fn locks(locks: &[Lock], beyond_bound: u64) -> String {
     let mut sorted: Vec<_> = locks.iter().collect();
-    let rank = |lock: &Lock| match lock.health.as_str() {
-        "unhealthy" => 0,
-        "degraded" => 1,
+    let rank = |lock: &Lock| match lock.health() {
+        LockHealth::Unhealthy => 0,
+        LockHealth::Degraded => 1,
         _ => 2,
     };
     sorted.sort_by_key(|lock| rank(lock));
@@ -27,7 +28,7 @@ pub fn locks(locks: &[Lock], beyond_bound: u64) -> String {
         let ago = |age| optional(age, |age| format!("{} ago", duration(age)));
         table.row([
             lock.lock.clone(),
-            lock.health.clone(),
+            lock.health().to_string(),
             lock.attempts.to_string(),
             lock.timeouts.to_string(),
             lock.consecutive_timeouts.to_string(),
@@ -53,7 +54,7 @@ pub fn cascades(cascades: &[Cascade]) -> String {
         let _ = writeln!(
             out,
             "{}  {}  {}{recurring}\n  {}",
-            optional(cascade.detected_at, time),
+            optional(moment(cascade.detected_at), time),
             cascade.pattern,
             given(&cascade.component),
             cascade.summary,
@@ -95,8 +96,8 @@ pub fn outlook(pools: &[PoolOutlook]) -> String {
 
 /// A score, and its trend where there is one.
 pub fn score(health: &Health) -> String {
-    match health.trend.as_str() {
-        "steady" => health.score.to_string(),
+    match health.trend() {
+        Trend::Steady => health.score.to_string(),
         trend => format!("{} {trend}", health.score),
     }
 }
@@ -111,7 +112,7 @@ pub fn vitals(peer: &PeerState) -> Vec<(&'static str, String)> {
             health.rtt_penalty,
             health.stall_penalty,
             health.timeout_penalty,
-            health.trend,
+            health.trend(),
         );
         ("health", parts)
     });

@@ -2,14 +2,17 @@
 
 use std::fmt::Write as _;
 
-use super::{
-    Table, addresses, breaker_by, breaker_reason, correlations::vitals, duration, given, notes,
-    optional, rule, time, verdict,
+use detector_api::v1::{
+    Destroyed, Event, ExplainPeerResponse, Flow, PeerState, Probe, Route, Silence,
 };
-use crate::cli::json::{Destroyed, Event, Explanation, Flow, PeerState, Probe, Route, Silence};
+
+use super::{
+    Table, addresses, breaker_by, breaker_reason, correlations::vitals, duration, given, moment,
+    notes, optional, rule, time, verdict,
+};
 
 /// The evidence behind a verdict: the sentence, the facts, the rule, and what it rests on.
-pub fn explanation(explanation: &Explanation) -> String {
+pub fn explanation(explanation: &ExplainPeerResponse) -> String {
     let mut sections: Vec<String> = Vec::new();
     if let Some(peer) = &explanation.peer {
         sections.push(format!("{}\n", explanation.summary));
@@ -27,7 +30,7 @@ pub fn explanation(explanation: &Explanation) -> String {
     sections.join("\n")
 }
 
-fn known(peer: &PeerState, explanation: &Explanation) -> String {
+fn known(peer: &PeerState, explanation: &ExplainPeerResponse) -> String {
     let facts = facts(peer).into_iter().chain(vitals(peer));
     let facts = facts.chain(numbers(explanation));
     let facts = facts.chain(troubles(peer, explanation.flows.len()));
@@ -42,22 +45,21 @@ fn known(peer: &PeerState, explanation: &Explanation) -> String {
 fn troubles(peer: &PeerState, flows: usize) -> Vec<(&'static str, String)> {
     let stalled = notes::stalled(peer, Some(flows)).map(|text| ("stalled", text));
     let contested = notes::contested(peer).map(|text| ("contested", text));
-    let advice = notes::advice(&peer.reason).map(|text| ("advice", text.to_owned()));
+    let advice = notes::advice(peer.reason()).map(|text| ("advice", text.to_owned()));
     stalled.into_iter().chain(contested).chain(advice).collect()
 }
 
 fn facts(peer: &PeerState) -> Vec<(&'static str, String)> {
     let PeerState {
-        reason,
-        mode,
         generation,
         revision,
         ..
     } = peer;
+    let (reason, mode) = (peer.reason(), peer.mode());
     let breaker = breaker_by(peer, breaker_reason(peer));
     vec![
         ("verdict", format!("{} ({reason})", verdict(peer))),
-        ("since", optional(peer.changed_at, time)),
+        ("since", optional(moment(peer.changed_at), time)),
         ("breaker", format!("{breaker}, mode {mode}")),
         ("generation", format!("{generation}, revision {revision}")),
         ("addresses", addresses(peer)),
@@ -72,7 +74,7 @@ fn heard(peer: &PeerState) -> String {
     }
 }
 
-fn numbers(explanation: &Explanation) -> Vec<(&'static str, String)> {
+fn numbers(explanation: &ExplainPeerResponse) -> Vec<(&'static str, String)> {
     let silence = explanation.silence.as_ref().map(silence);
     let destroyed = explanation.destroyed.as_ref().map(destroyed);
     silence.into_iter().flatten().chain(destroyed).collect()

@@ -11,6 +11,9 @@ mod tests;
 
 use std::time::Duration;
 
+use detector_api::v1::{
+    Breaker, PathState, PeerState, Reason, TunedSocket, watch_peers_response::Removed,
+};
 use jiff::Timestamp;
 
 pub use self::{
@@ -18,7 +21,6 @@ pub use self::{
     explanation::explanation,
     table::Table,
 };
-use super::json::{PathState, PeerState, Removed, TunedSocket};
 
 /// All peers as a table, each of several addresses below its peer, and then what else is to be
 /// said of them.
@@ -39,8 +41,8 @@ pub fn peers(states: &[PeerState]) -> String {
             state.peer.clone(),
             verdict(state),
             breaker(state),
-            state.reason.clone(),
-            optional(state.changed_at, time),
+            state.reason().to_string(),
+            optional(moment(state.changed_at), time),
             optional(state.last_heard_age, duration),
             optional(state.health.as_ref(), correlations::score),
             optional(state.srtt, duration),
@@ -58,9 +60,9 @@ fn path_row(path: &PathState) -> [String; 9] {
     let nothing = || "-".to_owned();
     [
         format!("  {}", path.address),
-        path.verdict.clone(),
-        path.breaker.clone(),
-        path.reason.clone(),
+        path.verdict().to_string(),
+        path.breaker().to_string(),
+        path.reason().to_string(),
         nothing(),
         optional(path.last_heard_age, duration),
         nothing(),
@@ -97,7 +99,7 @@ pub fn change(at: Option<Timestamp>, state: &PeerState) -> String {
         state.peer,
         verdict(state),
         breaker(state),
-        state.reason,
+        state.reason(),
     )
 }
 
@@ -115,7 +117,7 @@ pub fn tuned(sockets: &[TunedSocket]) -> String {
             socket.local.clone(),
             socket.remote.clone(),
             given(&socket.options.join(",")),
-            optional(socket.tuned_at, time),
+            optional(moment(socket.tuned_at), time),
             socket.cookie.to_string(),
         ]);
     }
@@ -130,7 +132,7 @@ pub fn just_tuned(socket: &TunedSocket) -> String {
     };
     format!(
         "{} {:<24} {} -> {}  {options}\n",
-        optional(socket.tuned_at, time),
+        optional(moment(socket.tuned_at), time),
         given(&socket.peer),
         socket.local,
         socket.remote,
@@ -147,36 +149,38 @@ fn addresses(peer: &PeerState) -> String {
 /// The verdict, and whether this node itself is isolated.
 fn verdict(state: &PeerState) -> String {
     match state.isolated {
-        true => format!("{} (isolated)", state.verdict),
-        false => state.verdict.clone(),
+        true => format!("{} (isolated)", state.verdict()),
+        false => state.verdict().to_string(),
     }
 }
 
 /// The breaker, with its reason where the verdict's is another one and somebody will ask.
 fn breaker(state: &PeerState) -> String {
-    let closed = state.breaker == "closed" && state.would_be_breaker != "open";
-    let by_hand = ["maintenance", "forced_open", "forced_closed"].contains(&&*state.breaker_reason);
+    let closed = state.breaker() == Breaker::Closed && state.would_be_breaker() != Breaker::Open;
+    let by_hand = matches!(
+        state.breaker_reason(),
+        Reason::Maintenance | Reason::ForcedOpen | Reason::ForcedClosed
+    );
     let differs = state.breaker_reason != state.reason;
     let asked = differs && (!closed || by_hand);
     breaker_by(state, breaker_reason(state).filter(|_| asked))
 }
 
 /// `None` from an older daemon.
-fn breaker_reason(state: &PeerState) -> Option<&str> {
-    let reason = Some(&*state.breaker_reason);
-    reason.filter(|reason| !reason.is_empty() && *reason != "unspecified")
+fn breaker_reason(state: &PeerState) -> Option<Reason> {
+    Some(state.breaker_reason()).filter(|reason| *reason != Reason::Unspecified)
 }
 
 /// The breaker; in observe mode, also what it would have been; and why.
-fn breaker_by(state: &PeerState, reason: Option<&str>) -> String {
-    let would_be = &state.would_be_breaker;
-    let differs = state.breaker != *would_be && would_be != "unspecified";
+fn breaker_by(state: &PeerState, reason: Option<Reason>) -> String {
+    let (breaker, would_be) = (state.breaker(), state.would_be_breaker());
+    let differs = breaker != would_be && would_be != Breaker::Unspecified;
     let would_be = differs.then(|| format!("would be {would_be}"));
-    let reason = reason.map(str::to_owned);
+    let reason = reason.map(|reason| reason.to_string());
     let notes: Vec<_> = would_be.into_iter().chain(reason).collect();
     match notes.is_empty() {
-        true => state.breaker.clone(),
-        false => format!("{} ({})", state.breaker, notes.join(": ")),
+        true => breaker.to_string(),
+        false => format!("{breaker} ({})", notes.join(": ")),
     }
 }
 
@@ -189,13 +193,19 @@ pub fn optional<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map_or("-".to_owned(), show)
 }
 
+/// The protocol's time; `None` for one that no calendar has.
+pub fn moment(at: Option<prost_types::Timestamp>) -> Option<Timestamp> {
+    at.and_then(|at| Timestamp::new(at.seconds, at.nanos).ok())
+}
+
 /// To the millisecond, in UTC.
 pub fn time(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-/// Three digits or so: what a person compares.
-pub fn duration(duration: Duration) -> String {
+/// Three digits or so: what a person compares. None is negative.
+pub fn duration(duration: impl TryInto<Duration>) -> String {
+    let duration = duration.try_into().unwrap_or_default();
     let seconds = duration.as_secs();
     match duration {
         d if d < Duration::from_millis(1) => format!("{}us", d.as_micros()),

@@ -1,19 +1,15 @@
 //! What is wrong with a peer beside its verdict, in plain words, and what to do about it.
 
+use detector_api::v1::{PathState, PeerState, Reason};
+
 use super::duration;
-use crate::cli::json::{PathState, PeerState};
 
 /// In a few words each, for the end of a line.
 pub(super) fn marks(peer: &PeerState) -> Vec<String> {
     let contested = peer.contested.then(|| "address contested".to_owned());
     let paths = odd_paths(peer).map(|path| {
-        let PathState {
-            address,
-            verdict,
-            reason,
-            ..
-        } = path;
-        format!("{address} {verdict} ({reason})")
+        let (verdict, reason) = (path.verdict(), path.reason());
+        format!("{} {verdict} ({reason})", path.address)
     });
     let stalled = stalled(peer, None);
     stalled.into_iter().chain(contested).chain(paths).collect()
@@ -60,32 +56,32 @@ pub(super) fn contested(peer: &PeerState) -> Option<String> {
 }
 
 /// What to do about a verdict, by its reason; nothing where the reason says it all.
-pub(super) fn advice(reason: &str) -> Option<&'static str> {
+pub(super) fn advice(reason: Reason) -> Option<&'static str> {
     Some(match reason {
-        "host_unanswered" => {
+        Reason::HostUnanswered => {
             "the network card (or one in its place) answers and the host does not: see the host's \
              console for a hung kernel, then its firewall (a policy of DROP) and its VLAN."
         }
-        "sends_unanswered" => {
+        Reason::SendsUnanswered => {
             "segments arrive from the peer, and nothing sent to it is acknowledged: the way to it \
              is broken in one direction. Look at the peer's inbound firewall, at routes that \
              differ by direction, and at the counters of the switch ports on the way."
         }
-        "flows_stalled" => {
+        Reason::FlowsStalled => {
             "the host answers, and these connections do not get through: look for a firewall, NAT \
              or load balancer that has forgotten them, or for one bad link of several (bonding, \
              ECMP). Connections that are made anew may work."
         }
-        "large_segments_lost" => {
+        Reason::LargeSegmentsLost => {
             "small segments pass and large ones are lost: compare the MTU of every link and switch \
              on the way (`tracepath -n ADDRESS`), let ICMP \"fragmentation needed\" through, or \
              set `sysctl net.ipv4.tcp_mtu_probing=1` until it is mended."
         }
-        "path_dead" => {
+        Reason::PathDead => {
             "the peer is reached by another of its addresses: look at the link, the switch and the \
              route of the one that is dead."
         }
-        "zero_window" => {
+        Reason::ZeroWindow => {
             "its kernel answers and its program does not read: look at the program (stopped, out \
              of memory, blocked on a disk), not at the network."
         }

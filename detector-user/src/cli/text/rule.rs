@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use detector_api::v1::{Clause, PathState};
+
 use super::{Table, duration, optional};
-use crate::cli::json::{Clause, PathState};
 
 /// The clauses, by address: what a person reads is the rule itself. Nothing where there are
 /// none: an older daemon tells none.
@@ -59,9 +60,9 @@ pub(super) fn paths(paths: &[PathState]) -> String {
     for path in paths {
         table.row([
             path.address.clone(),
-            path.verdict.clone(),
-            path.breaker.clone(),
-            path.reason.clone(),
+            path.verdict().to_string(),
+            path.breaker().to_string(),
+            path.reason().to_string(),
             optional(path.last_heard_age, duration),
         ]);
     }

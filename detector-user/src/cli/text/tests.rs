@@ -1,66 +1,75 @@
 mod gray;
 
-use super::*;
-use crate::cli::json::{
-    Clause, Destroyed, Event, Explanation, Flow, Health, Probe, Route, Silence,
+use detector_api::v1::{
+    Clause, Destroyed, Event, ExplainPeerResponse, Flow, Health, Mode, Probe, Route, Silence,
+    Trend, Verdict,
 };
+
+use super::*;
+
+fn millis(millis: u64) -> prost_types::Duration {
+    Duration::from_millis(millis).try_into().unwrap()
+}
+
+fn micros(micros: u64) -> prost_types::Duration {
+    Duration::from_micros(micros).try_into().unwrap()
+}
 
 fn state() -> PeerState {
     PeerState {
         peer: "http://node4:9000".to_owned(),
-        verdict: "dead".to_owned(),
-        breaker: "open".to_owned(),
-        reason: "rto_unanswered".to_owned(),
+        verdict: Verdict::Dead.into(),
+        breaker: Breaker::Open.into(),
+        reason: Reason::RtoUnanswered.into(),
         generation: 3,
         revision: 9,
-        mode: "enforce".to_owned(),
-        would_be_breaker: "open".to_owned(),
+        mode: Mode::Enforce.into(),
+        would_be_breaker: Breaker::Open.into(),
         addresses: vec!["10.0.0.4".to_owned()],
-        changed_at: Some(Timestamp::new(1_700_000_000, 123_456_789).unwrap()),
-        silence: Some(Duration::from_millis(253)),
+        changed_at: Some(prost_types::Timestamp {
+            seconds: 1_700_000_000,
+            nanos: 123_456_789,
+        }),
+        silence: Some(millis(253)),
         isolated: false,
-        last_heard_age: Some(Duration::from_millis(254)),
-        srtt: Some(Duration::from_micros(180)),
-        rtt_variance: Some(Duration::from_micros(40)),
+        last_heard_age: Some(millis(254)),
+        srtt: Some(micros(180)),
+        rtt_variance: Some(micros(40)),
         health: Some(Health {
             score: 82,
-            trend: "worsening".to_owned(),
+            trend: Trend::Worsening.into(),
             loss_penalty: 3,
             rtt_penalty: 4,
             stall_penalty: 5,
             timeout_penalty: 6,
         }),
-        breaker_reason: "rto_unanswered".to_owned(),
+        breaker_reason: Reason::RtoUnanswered.into(),
         stalled_flows: 0,
         oldest_stall: None,
         contested: false,
-        paths: vec![path("10.0.0.4", "dead", "rto_unanswered")],
+        paths: vec![path("10.0.0.4", Verdict::Dead, Reason::RtoUnanswered)],
     }
 }
 
-fn path(address: &str, verdict: &str, reason: &str) -> PathState {
+fn path(address: &str, verdict: Verdict, reason: Reason) -> PathState {
+    let breaker = match verdict {
+        Verdict::Dead => Breaker::Open,
+        _ => Breaker::Closed,
+    };
     PathState {
         address: address.to_owned(),
-        verdict: verdict.to_owned(),
-        reason: reason.to_owned(),
-        breaker: if verdict == "dead" { "open" } else { "closed" }.to_owned(),
-        last_heard_age: Some(Duration::from_millis(254)),
+        verdict: verdict.into(),
+        reason: reason.into(),
+        breaker: breaker.into(),
+        last_heard_age: Some(millis(254)),
     }
 }
 
 /// Of `state`, with nothing behind it.
-fn bare(state: PeerState) -> Explanation {
-    Explanation {
+fn bare(state: PeerState) -> ExplainPeerResponse {
+    ExplainPeerResponse {
         peer: Some(state),
-        silence: None,
-        flows: Vec::new(),
-        events: Vec::new(),
-        summary: String::new(),
-        probes: Vec::new(),
-        routes: Vec::new(),
-        destroyed: None,
-        as_of: None,
-        clauses: Vec::new(),
+        ..Default::default()
     }
 }
 
@@ -92,12 +101,12 @@ fn health_is_shown_with_its_parts() {
 fn a_change_is_one_line() {
     let dead = state();
     assert_eq!(
-        change(dead.changed_at, &dead),
+        change(moment(dead.changed_at), &dead),
         "2023-11-14T22:13:20.123Z http://node4:9000        dead     open       \
          rto_unanswered       heard 254ms ago\n"
     );
     let observed = PeerState {
-        breaker: "closed".to_owned(),
+        breaker: Breaker::Closed.into(),
         last_heard_age: None,
         ..state()
     };
@@ -105,7 +114,7 @@ fn a_change_is_one_line() {
     assert!(line.contains("closed (would be open)"), "{line}");
     assert!(line.ends_with("never heard from\n"), "{line}");
     let held = PeerState {
-        verdict: "suspect".to_owned(),
+        verdict: Verdict::Suspect.into(),
         isolated: true,
         ..state()
     };
@@ -116,11 +125,11 @@ fn a_change_is_one_line() {
 
 #[test]
 fn an_explanation_shows_numbers_flows_and_events() {
-    let explained = Explanation {
+    let explained = ExplainPeerResponse {
         peer: Some(state()),
         silence: Some(Silence {
-            duration: Some(Duration::from_millis(253)),
-            detection_time: Some(Duration::from_millis(250)),
+            duration: Some(millis(253)),
+            detection_time: Some(millis(250)),
             unanswered_transmissions: 3,
             required_transmissions: 2,
             loss_estimate: 0.0125,
@@ -135,15 +144,15 @@ fn an_explanation_shows_numbers_flows_and_events() {
             backoff: 1,
             unacked_bytes: 4096,
             send_window_bytes: 65535,
-            last_heard_age: Some(Duration::from_millis(253)),
-            srtt: Some(Duration::from_micros(80)),
-            rto: Some(Duration::from_millis(408)),
+            last_heard_age: Some(millis(253)),
+            srtt: Some(micros(80)),
+            rto: Some(millis(408)),
             demand: true,
             tuned: vec!["rto_min".to_owned(), "keepalive".to_owned()],
             stalled_for: None,
         }],
         events: vec![Event {
-            age: Some(Duration::from_millis(40)),
+            age: Some(millis(40)),
             kind: "rto".to_owned(),
             source: "ebpf".to_owned(),
             flow: "10.0.0.1:40000 -> 10.0.0.4:9000".to_owned(),
@@ -157,7 +166,7 @@ fn an_explanation_shows_numbers_flows_and_events() {
                 sent: 9,
                 answered: 4,
                 unanswered: 5,
-                last_answer_age: Some(Duration::from_secs(3)),
+                last_answer_age: Some(millis(3000)),
                 last_answer: "neighbour".to_owned(),
             },
             Probe {
@@ -230,7 +239,7 @@ AGE   EVENT  SOURCE  FLOW
 40ms  rto    ebpf    10.0.0.1:40000 -> 10.0.0.4:9000
 ";
     assert_eq!(text, expected, "{text}");
-    let nothing = Explanation {
+    let nothing = ExplainPeerResponse {
         flows: Vec::new(),
         events: Vec::new(),
         probes: Vec::new(),
@@ -249,7 +258,10 @@ fn a_tuned_connection_is_shown_with_what_the_kernel_took() {
         remote: "10.0.0.2:9000".to_owned(),
         cookie: 77,
         options: vec!["rto_min".to_owned(), "keepalive".to_owned()],
-        tuned_at: Some(Timestamp::new(1_700_000_000, 123_456_789).unwrap()),
+        tuned_at: Some(prost_types::Timestamp {
+            seconds: 1_700_000_000,
+            nanos: 123_456_789,
+        }),
     };
     assert_eq!(
         tuned(std::slice::from_ref(&socket)),

@@ -1,6 +1,10 @@
 //! The core's words to the protocol's.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use detector_api::v1;
 use tonic::Status;
@@ -23,6 +27,16 @@ use crate::{
 pub(super) const STATE_TTL: Duration = Duration::from_secs(3);
 
 pub(super) fn peer_state(state: &PeerState) -> v1::PeerState {
+    peer_state_at(state, clock::now(), |at| Some(clock::wall(at)))
+}
+
+/// What is published at `now`; `wall` gives the wall-clock time.
+pub fn peer_state_at(
+    state: &PeerState,
+    now: Time,
+    wall: impl Fn(Time) -> Option<SystemTime>,
+) -> v1::PeerState {
+    let path = |path| path_state(path, now);
     v1::PeerState {
         peer: state.peer.to_string(),
         verdict: verdict(state.verdict).into(),
@@ -33,14 +47,10 @@ pub(super) fn peer_state(state: &PeerState) -> v1::PeerState {
         mode: mode(state.mode).into(),
         would_be_breaker: breaker(state.would_be_breaker).into(),
         addresses: state.addresses.iter().map(IpAddr::to_string).collect(),
-        changed_at: Some(clock::wall(state.changed_at).into()),
-        silence: state
-            .last_heard
-            .map(|heard| duration(state.changed_at.since(heard))),
+        changed_at: wall(state.changed_at).map(Into::into),
+        silence: age(state.last_heard, state.changed_at),
         isolated: state.isolated,
-        last_heard_age: state
-            .last_heard
-            .map(|heard| duration(clock::now().since(heard))),
+        last_heard_age: age(state.last_heard, now),
         srtt: state.srtt.map(duration),
         rtt_variance: state.rtt_variance.map(duration),
         health: state.health.as_ref().map(health),
@@ -48,20 +58,22 @@ pub(super) fn peer_state(state: &PeerState) -> v1::PeerState {
         stalled_flows: state.stalled_flows,
         oldest_stall: state.oldest_stall.map(duration),
         contested: state.contested,
-        paths: state.paths.iter().map(path_state).collect(),
+        paths: state.paths.iter().map(path).collect(),
     }
 }
 
-fn path_state(path: &PathState) -> v1::PathState {
+fn path_state(path: &PathState, now: Time) -> v1::PathState {
     v1::PathState {
         address: path.address.to_string(),
         verdict: verdict(path.verdict).into(),
         reason: reason(path.reason).into(),
         breaker: breaker(path.breaker).into(),
-        last_heard_age: path
-            .last_heard
-            .map(|heard| duration(clock::now().since(heard))),
+        last_heard_age: age(path.last_heard, now),
     }
+}
+
+fn age(heard: Option<Time>, now: Time) -> Option<prost_types::Duration> {
+    heard.map(|heard| duration(now.since(heard)))
 }
 
 fn health(health: &Health) -> v1::Health {

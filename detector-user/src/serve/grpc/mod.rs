@@ -27,7 +27,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::{Builder, Error as ReflectionError};
 use tower::limit::GlobalConcurrencyLimitLayer;
 
-pub use self::convert::{explanation, tuned_socket};
+pub use self::convert::{explanation, peer_state_at, tuned_socket};
 use self::{clients::accepted, health::HealthService, service::Service, stream::Streams};
 use super::{BoundSocket, Request};
 use crate::effect::board::Board;

@@ -209,9 +209,7 @@ fn peer_name(name: &str) -> Result<PeerName, Status> {
             "peer: name one, as in http://node4:9000",
         ));
     }
-    // Behind a NUL stands which of a peer's connections is meant.
-    let spelled = name.split('\0').next().unwrap_or(name);
-    Ok(parse_peer_name(spelled).map_or_else(|_| PeerName::from_canonical(name), |peer| peer.name))
+    Ok(parse_peer_name(name).map_or_else(|_| PeerName::from_canonical(name), |peer| peer.name))
 }
 
 fn not_watched(peer: &PeerName) -> Status {

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use detector_api::v1::{Breaker, PeerState, Verdict};
-use detector_tests::{Cut, Traffic, baseline::Method, clock, words};
+use detector_tests::{Cut, Traffic, baseline::Method, clock};
 use serde::Serialize;
 use tokio::time::sleep;
 
@@ -137,7 +137,7 @@ async fn cut(
     Ok(Measured {
         kind: kind.as_str(),
         suspect_ms: suspect.map(|(at_ns, _)| since_cut(at_ns)),
-        reason: open.as_ref().map(|(_, s)| words::reason(s.reason())),
+        reason: open.as_ref().map(|(_, s)| s.reason().to_string()),
         open_ms: open.map(|(at_ns, _)| since_cut(at_ns)),
         needed,
         closed_ms: None,
@@ -199,7 +199,7 @@ async fn record_latency(
     told_ns: u64,
     state: &PeerState,
 ) -> Option<f64> {
-    let reason = words::reason(state.reason());
+    let reason = state.reason().to_string();
     let (_, kinds) = HEARD.iter().find(|(r, _)| *r == reason)?;
     let records = records(site, since_ns, kinds).await;
     let at_ns = records

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use detector_api::v1::{PeerState, Verdict};
-use detector_tests::{Cut, DaemonOptions, Scene, SceneOptions, Traffic, clock, peer::Kind, words};
+use detector_tests::{Cut, DaemonOptions, Scene, SceneOptions, Traffic, clock, peer::Kind};
 use tokio::time::interval;
 
 /// RustFS's settings notice at 20 to 25 s after the cut; 30 s is their RPC time-out.
@@ -55,9 +55,9 @@ pub async fn play(options: DaemonOptions) -> anyhow::Result<()> {
     ))?;
     say(format!(
         "  {} and breaker {} after {opened:.0?}: {}.",
-        words::verdict(open.state.verdict()),
-        words::breaker(open.state.breaker()),
-        words::reason(open.state.reason()),
+        open.state.verdict(),
+        open.state.breaker(),
+        open.state.reason(),
     ))?;
     let explained = scene.daemon.explain(&peer.url()).await?;
     say(format!("The evidence: {}", explained.summary))?;
@@ -76,7 +76,7 @@ pub async fn play(options: DaemonOptions) -> anyhow::Result<()> {
     let (closed, recovered) = scene.closed_after(heal, 2, SOON).await?;
     say(format!(
         "Breaker closed {recovered:.0?} after the return: {}.",
-        words::reason(closed.state.reason())
+        closed.state.reason()
     ))?;
     client.ok_since(heal.at_ns, CLIENT_NOTICES_WITHIN).await?;
     say("Calls to h2 succeed again.".to_owned())?;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use detector_tests::{DaemonOptions, Observed, Scene, SceneOptions, Traffic, clock, words};
+use detector_tests::{DaemonOptions, Observed, Scene, SceneOptions, Traffic, clock};
 use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
 
 use crate::command::{Command, HELP};
@@ -182,8 +182,8 @@ fn line(change: &Observed, begun_ns: u64) -> String {
         "{:>9.3} s  {}  {:<7}  {:<9}  {}",
         clock::between(begun_ns, change.at_ns).as_secs_f64(),
         state.peer,
-        words::verdict(state.verdict()),
-        words::breaker(state.breaker()),
-        words::reason(state.reason()),
+        state.verdict(),
+        state.breaker(),
+        state.reason(),
     )
 }

@@ -4,42 +4,31 @@ use super::*;
 
 fn degraded() -> PeerState {
     PeerState {
-        verdict: "degraded".to_owned(),
-        reason: "flows_stalled".to_owned(),
-        breaker: "closed".to_owned(),
-        would_be_breaker: "closed".to_owned(),
-        breaker_reason: "packet_received".to_owned(),
+        verdict: Verdict::Degraded.into(),
+        reason: Reason::FlowsStalled.into(),
+        breaker: Breaker::Closed.into(),
+        would_be_breaker: Breaker::Closed.into(),
+        breaker_reason: Reason::PacketReceived.into(),
         stalled_flows: 1,
-        oldest_stall: Some(Duration::from_millis(2_400)),
+        oldest_stall: Some(millis(2_400)),
         paths: Vec::new(),
         ..state()
     }
 }
 
-fn flow(cookie: u64, stalled_for: Option<Duration>) -> Flow {
+fn flow(cookie: u64, stalled_for: Option<prost_types::Duration>) -> Flow {
     Flow {
-        local: "10.0.0.1:40000".to_owned(),
-        remote: "10.0.0.4:9000".to_owned(),
-        netns: 1,
         cookie,
-        state: "established".to_owned(),
-        rto_count: 0,
-        backoff: 0,
-        unacked_bytes: 0,
-        send_window_bytes: 0,
-        last_heard_age: None,
-        srtt: None,
-        rto: None,
         demand: true,
-        tuned: Vec::new(),
         stalled_for,
+        ..Default::default()
     }
 }
 
 #[test]
 fn a_stall_is_told_with_the_number_of_flows_and_what_to_do() {
-    let stall = Some(Duration::from_millis(2_400));
-    let explained = Explanation {
+    let stall = Some(millis(2_400));
+    let explained = ExplainPeerResponse {
         flows: vec![flow(1, stall), flow(2, None), flow(3, None)],
         ..bare(degraded())
     };
@@ -71,7 +60,7 @@ fn a_stall_is_told_with_the_number_of_flows_and_what_to_do() {
 
 #[test]
 fn the_rule_is_printed_clause_by_clause_for_each_address() {
-    let explained = Explanation {
+    let explained = ExplainPeerResponse {
         clauses: vec![
             clause(
                 "10.0.0.4",
@@ -105,10 +94,10 @@ fd00::4 is dead when every clause holds; 0 of 1 do:
 
 #[test]
 fn each_of_several_addresses_has_a_line() {
-    let alive = path("10.0.0.4", "alive", "packet_received");
-    let dead = path("fd00::4", "dead", "host_unanswered");
+    let alive = path("10.0.0.4", Verdict::Alive, Reason::PacketReceived);
+    let dead = path("fd00::4", Verdict::Dead, Reason::HostUnanswered);
     let state = PeerState {
-        reason: "path_dead".to_owned(),
+        reason: Reason::PathDead.into(),
         addresses: vec!["10.0.0.4".to_owned(), "fd00::4".to_owned()],
         stalled_flows: 0,
         paths: vec![alive.clone(), dead],
@@ -147,7 +136,7 @@ fn a_contested_address_is_told_in_plain_words() {
     let contested = PeerState {
         contested: true,
         stalled_flows: 0,
-        reason: "packet_received".to_owned(),
+        reason: Reason::PacketReceived.into(),
         ..degraded()
     };
     let text = explanation(&bare(contested.clone()));
@@ -169,33 +158,34 @@ fn a_contested_address_is_told_in_plain_words() {
 
 #[test]
 fn the_breaker_s_own_reason_is_told_where_it_is_another_one() {
-    let with = |breaker: &str, would_be: &str, breaker_reason: &str| PeerState {
-        breaker: breaker.to_owned(),
-        would_be_breaker: would_be.to_owned(),
-        breaker_reason: breaker_reason.to_owned(),
+    use Breaker::{Closed, Open};
+    let with = |breaker: Breaker, would_be: Breaker, breaker_reason: Reason| PeerState {
+        breaker: breaker.into(),
+        would_be_breaker: would_be.into(),
+        breaker_reason: breaker_reason.into(),
         ..degraded()
     };
     for (state, shown) in [
-        (with("closed", "closed", "packet_received"), "closed"),
+        (with(Closed, Closed, Reason::PacketReceived), "closed"),
         (
-            with("open", "open", "failures_reported"),
+            with(Open, Open, Reason::FailuresReported),
             "open (failures_reported)",
         ),
-        (with("open", "open", "flows_stalled"), "open"),
+        (with(Open, Open, Reason::FlowsStalled), "open"),
         (
-            with("closed", "open", "failures_reported"),
+            with(Closed, Open, Reason::FailuresReported),
             "closed (would be open: failures_reported)",
         ),
         (
-            with("closed", "closed", "forced_closed"),
+            with(Closed, Closed, Reason::ForcedClosed),
             "closed (forced_closed)",
         ),
         // An older daemon tells none.
-        (with("open", "open", "unspecified"), "open"),
+        (with(Open, Open, Reason::Unspecified), "open"),
     ] {
         assert_eq!(breaker(&state), shown);
     }
-    let open = with("open", "open", "forced_open");
+    let open = with(Open, Open, Reason::ForcedOpen);
     let text = explanation(&bare(open));
     assert!(
         text.contains("breaker       open (forced_open), mode enforce\n"),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use detector_api::v1::{Breaker, PeerState, Verdict};
-use detector_tests::{METRICS, baseline::Method, clock, get, words};
+use detector_tests::{METRICS, baseline::Method, clock, get};
 use nix::unistd::Pid;
 use serde::Serialize;
 use tokio::time::sleep;
@@ -93,7 +93,7 @@ fn our_alarms(site: &Site, since_ns: u64, until_ns: u64) -> (u32, Vec<String>) {
     let states = by_peer.values().flatten();
     let reasons: BTreeSet<String> = states
         .filter(|state| is_dead(state))
-        .map(|state| words::reason(state.reason()))
+        .map(|state| state.reason().to_string())
         .collect();
     let counts = by_peer
         .values()

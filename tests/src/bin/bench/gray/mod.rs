@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
 use detector_api::v1::{PeerState, Reason, Verdict};
-use detector_tests::{baseline::Method, clock, words};
+use detector_tests::{baseline::Method, clock};
 use serde::Serialize;
 use tokio::time::sleep;
 
@@ -125,7 +125,7 @@ async fn observe(
         told: said_in_order(fault, site, &states),
         wrong: verdict_wrong.or(standing.wrong()?),
         verdict_ms: told.as_ref().map(|(at_ns, _)| since(*at_ns)),
-        reason: told.map(|(_, state)| words::reason(fault.view(site, &state).1)),
+        reason: told.map(|(_, state)| fault.view(site, &state).1.to_string()),
         returned_ms: returned.map(returned_ms),
         arp_in_a_second: standing.arp_in_a_second(),
         harmed: programs.harmed(expected.blocked, begun),
@@ -188,7 +188,7 @@ fn said_in_order(fault: Fault, site: &Site, states: &[PeerState]) -> Vec<String>
 }
 
 fn said(verdict: Verdict, reason: Reason) -> String {
-    format!("{} ({})", words::verdict(verdict), words::reason(reason))
+    format!("{verdict} ({reason})")
 }
 
 fn progress(fault: Fault, number: u32, faults: u32, seen: &Seen) -> String {

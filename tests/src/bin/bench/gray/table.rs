@@ -187,10 +187,8 @@ fn timed(row: &str, what: &str, limit_ms: f64, summary: Option<Summary>) -> Opti
 /// What the verdict must be, in words.
 fn asked(fault: Fault, expected: &Expected) -> String {
     let reasons: Vec<String> = match expected.reasons {
-        [one] => vec![detector_tests::words::reason(*one)],
-        [one, other] => [one, other]
-            .map(|r| detector_tests::words::reason(*r))
-            .into(),
+        [one] => vec![one.to_string()],
+        [one, other] => [one, other].map(|r| r.to_string()).into(),
         _ => Vec::new(),
     };
     let whose = if fault.is_path() {
@@ -207,7 +205,7 @@ fn asked(fault: Fault, expected: &Expected) -> String {
 }
 
 fn word(verdict: Believed) -> String {
-    detector_tests::words::verdict(verdict)
+    verdict.to_string()
 }
 
 #[cfg(test)]
