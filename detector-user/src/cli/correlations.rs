@@ -1,4 +1,5 @@
-//! What follows from the node's own reports: `detector locks`, `cascades`, `quorum`.
+//! Commands that show what follows from the node's own reports: `detector locks`, `cascades`,
+//! `quorum`.
 
 use detector_api::v1::{GetQuorumOutlookRequest, ListCascadesRequest, ListLocksRequest};
 use serde::Serialize;
@@ -48,7 +49,7 @@ pub async fn quorum(global: &Global) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// One object a line.
+/// The values as JSON, one object on each line.
 fn lines<T: Serialize>(values: &[T]) -> String {
     values.iter().map(json::line).collect()
 }

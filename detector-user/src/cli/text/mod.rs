@@ -1,4 +1,4 @@
-//! What `--output text` prints: aligned tables and one-line changes, for people.
+//! The text output (`--output text`): aligned tables and one-line changes.
 
 mod correlations;
 mod explanation;
@@ -20,8 +20,8 @@ pub use self::{
 };
 use super::json::{PathState, PeerState, Removed, TunedSocket};
 
-/// All peers as a table, each of several addresses below its peer, and then what else is to be
-/// said of them.
+/// All peers as a table. A peer with several addresses has a row for each below its own. Notes
+/// follow the table.
 pub fn peers(states: &[PeerState]) -> String {
     let mut table = Table::new([
         "PEER",
@@ -69,7 +69,7 @@ fn path_row(path: &PathState) -> [String; 9] {
     ]
 }
 
-/// Stalls and contested addresses, which have no column of their own: they are rare.
+/// Notes on stalls and contested addresses, which are rare and so have no column.
 fn below(states: &[PeerState]) -> String {
     let note = |state: &PeerState| {
         let stalled = notes::stalled(state, None);
@@ -83,7 +83,7 @@ fn below(states: &[PeerState]) -> String {
     }
 }
 
-/// One change on a line.
+/// One change as one line.
 pub fn change(at: Option<Timestamp>, state: &PeerState) -> String {
     let heard = state
         .last_heard_age
@@ -101,7 +101,7 @@ pub fn change(at: Option<Timestamp>, state: &PeerState) -> String {
     )
 }
 
-/// A peer that is no longer watched.
+/// The line for a peer that is no longer watched.
 pub fn removed(at: Timestamp, removed: &Removed) -> String {
     format!("{} {:<24} no longer watched\n", time(at), removed.peer)
 }
@@ -122,7 +122,7 @@ pub fn tuned(sockets: &[TunedSocket]) -> String {
     table.render()
 }
 
-/// A connection as it is tuned, on a line.
+/// A newly tuned connection as one line.
 pub fn just_tuned(socket: &TunedSocket) -> String {
     let options = match &socket.options[..] {
         [] => "nothing: the kernel took no option".to_owned(),
@@ -144,7 +144,7 @@ fn addresses(peer: &PeerState) -> String {
     }
 }
 
-/// The verdict, and whether this node itself is isolated.
+/// The verdict, with a note if this node itself is isolated.
 fn verdict(state: &PeerState) -> String {
     match state.isolated {
         true => format!("{} (isolated)", state.verdict),
@@ -152,7 +152,8 @@ fn verdict(state: &PeerState) -> String {
     }
 }
 
-/// The breaker, with its reason where the verdict's is another one and somebody will ask.
+/// The breaker, with its reason if that differs from the verdict's and the breaker is not simply
+/// closed.
 fn breaker(state: &PeerState) -> String {
     let closed = state.breaker == "closed" && state.would_be_breaker != "open";
     let by_hand = ["maintenance", "forced_open", "forced_closed"].contains(&&*state.breaker_reason);
@@ -161,13 +162,13 @@ fn breaker(state: &PeerState) -> String {
     breaker_by(state, breaker_reason(state).filter(|_| asked))
 }
 
-/// `None` from an older daemon.
+/// `None` if an older daemon sent no reason.
 fn breaker_reason(state: &PeerState) -> Option<&str> {
     let reason = Some(&*state.breaker_reason);
     reason.filter(|reason| !reason.is_empty() && *reason != "unspecified")
 }
 
-/// The breaker; in observe mode, also what it would have been; and why.
+/// The breaker, what it would have been in observe mode, and the reason.
 fn breaker_by(state: &PeerState, reason: Option<&str>) -> String {
     let would_be = &state.would_be_breaker;
     let differs = state.breaker != *would_be && would_be != "unspecified";
@@ -184,17 +185,17 @@ fn given(text: &str) -> String {
     if text.is_empty() { "-" } else { text }.to_owned()
 }
 
-/// What is there, or a dash.
+/// The value as text, or a dash if there is none.
 pub fn optional<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map_or("-".to_owned(), show)
 }
 
-/// To the millisecond, in UTC.
+/// In UTC, to the millisecond.
 pub fn time(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-/// Three digits or so: what a person compares.
+/// About three significant digits, which is enough to compare values.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match duration {

@@ -1,3 +1,5 @@
+//! The text output, compared with the expected text.
+
 mod gray;
 
 use super::*;
@@ -48,7 +50,7 @@ fn path(address: &str, verdict: &str, reason: &str) -> PathState {
     }
 }
 
-/// Of `state`, with nothing behind it.
+/// An explanation of `state` without any evidence.
 fn bare(state: PeerState) -> Explanation {
     Explanation {
         peer: Some(state),
