@@ -1,4 +1,4 @@
-//! How long to wait between attempts.
+//! The pause between two attempts.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -8,8 +8,8 @@ use std::{
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Doubles from 100 ms to 5 s; of each, a random part between a half and the whole is waited,
-/// so that the programs of a node do not all come back at once.
+/// Doubles from 100 ms to 5 s. Between half of that and all of it is waited, at random, so that the
+/// programs of a node do not all reconnect at once.
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
@@ -34,7 +34,7 @@ impl Backoff {
         let whole = self.next;
         self.next = (whole * 2).min(LONGEST);
         self.taken = self.taken.wrapping_add(1);
-        // Sixteen bits of chance are plenty.
+        // Sixteen random bits are enough.
         let chance = (self.random.hash_one(self.taken) & 0xffff) as u32;
         whole / 2 + whole / 2 * chance / 0xffff
     }
