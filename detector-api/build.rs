@@ -1,4 +1,4 @@
-//! Generates the protocol's code without protoc.
+//! Generates the protocol's code without needing protoc.
 
 use std::path::PathBuf;
 

@@ -1,8 +1,8 @@
-//! What one look at a peer's state costs, next to what a program would write without this
-//! crate: `cargo bench -p detector-api`.
+//! Measures the cost of reading a peer's state, and compares it with code that a program would
+//! write without this crate: `cargo bench -p detector-api`.
 //!
-//! Each case is timed in rounds far shorter than another program's turn on the processor, of
-//! which the median counts.
+//! Each case runs in rounds that are far shorter than a scheduler time slice; the result is the
+//! median round.
 
 use std::{
     collections::HashMap,
@@ -14,11 +14,11 @@ use std::{
 use detector_api::{PeerStates, PeerWatch, State, testing::FakeDaemon};
 use tokio::{runtime::Runtime, time::Instant};
 
-/// What a large cluster has.
+/// The number of peers in a large cluster.
 const PEERS: usize = 64;
 const ROUNDS: usize = 2001;
 const GETS: u32 = 1000;
-/// What a local read may cost.
+/// The target for one local read.
 const TARGET_NS: f64 = 20.0;
 
 fn main() {
@@ -45,7 +45,7 @@ fn name(peer: usize) -> String {
     format!("http://node{peer}:9000")
 }
 
-/// Node 1 is down, the others are alive.
+/// Watches peers of which node 1 is down and the others are alive.
 async fn watching() -> (FakeDaemon, PeerWatch) {
     let daemon = FakeDaemon::start().await;
     daemon.set_ttl(Some(Duration::from_secs(60)));
@@ -124,7 +124,7 @@ fn unchanged(states: &PeerStates) -> Arc<HashMap<String, State>> {
     )
 }
 
-/// The median round's time for one call.
+/// The time for one call in the median round.
 fn of<T>(call: impl Fn() -> T) -> f64 {
     let mut rounds: Vec<f64> = (0..ROUNDS)
         .map(|_| {

@@ -1,7 +1,7 @@
-//! Whether one call to a peer may be made: at once, as a trial, or not.
+//! Decides whether one call to a peer may be made: at once, as a trial, or not at all.
 //!
-//! A breaker that is HalfOpen admits a bounded number of calls, over all programs of the node:
-//! the daemon leases them. Where it cannot be asked, a call is made as if there were no
+//! A HalfOpen breaker admits a bounded number of calls over all programs of the node, so the daemon
+//! leases them as trials. If the daemon does not answer, the call is made as if there were no
 //! detector.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -17,15 +17,14 @@ use crate::{
     },
 };
 
-/// How long the daemon may take to lease a trial: a local call takes a fraction of a
-/// millisecond.
+/// How long the daemon may take to lease a trial; a local call takes a fraction of a millisecond.
 pub(crate) const ACQUIRE_LIMIT: Duration = Duration::from_millis(50);
-/// How long it may take to take one back.
+/// How long the daemon may take to accept a trial's outcome.
 const FINISH_LIMIT: Duration = Duration::from_secs(1);
-/// For how long nobody asks again after all trials were found leased.
+/// For how long the daemon is not asked again after it said that all trials are leased.
 const TAKEN_FOR: Duration = Duration::from_millis(20);
 
-/// Why a call is not to be made now.
+/// Why a call must not be made now.
 ///
 /// ```
 /// use detector_api::Refused;
@@ -39,7 +38,7 @@ pub enum Refused {
     /// The breaker is Open.
     #[error(transparent)]
     Down(#[from] PeerDown),
-    /// The breaker is HalfOpen, and other calls are trying the peer already.
+    /// The breaker is HalfOpen, and other calls hold all trials.
     #[error("{peer} may be back: others are trying it")]
     TrialsTaken {
         /// The peer's name.
@@ -48,7 +47,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// The peer that is not to be called.
+    /// The peer that must not be called.
     ///
     /// ```
     /// # use detector_api::Refused;
@@ -63,10 +62,10 @@ impl Refused {
     }
 }
 
-/// Leave to make one call. What came of it is told with [`succeeded`](Self::succeeded) or
-/// [`failed`](Self::failed): of a trial, this decides whether the breaker closes or opens
-/// again; of any other call, it changes nothing. One that is dropped has nothing to tell: a
-/// trial's lease then ends by itself (after 5 s, as the daemon has it).
+/// Permission to make one call. Report the call's outcome with [`succeeded`](Self::succeeded) or
+/// [`failed`](Self::failed). The outcome of a trial decides whether the breaker closes or opens
+/// again; the outcome of any other call changes nothing. If an admission is dropped, no outcome is
+/// reported, and the lease of a trial expires (after 5 s with the daemon's defaults).
 ///
 /// ```
 /// use detector_api::{Peer, Refused};
@@ -104,7 +103,7 @@ struct Trial {
 impl Admission {
     const FREE: Self = Self { trial: None };
 
-    /// Whether the call tries a peer whose breaker is HalfOpen.
+    /// Whether the call is a trial of a peer whose breaker is HalfOpen.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -118,7 +117,7 @@ impl Admission {
         self.trial.is_some()
     }
 
-    /// The peer answered. Does not wait for the daemon.
+    /// Reports that the peer answered. Does not wait for the daemon.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -131,7 +130,7 @@ impl Admission {
         self.finish(TrialOutcome::Succeeded);
     }
 
-    /// The peer did not answer. Does not wait for the daemon.
+    /// Reports that the peer did not answer. Does not wait for the daemon.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -155,7 +154,7 @@ impl Admission {
         };
         let mut client = trial.client;
         trial.peer.slot().source().spawn(async move {
-            // Where it fails, the lease ends by itself.
+            // If this fails, the lease expires by itself.
             let _ = timeout(FINISH_LIMIT, client.finish_trial(request)).await;
         });
     }
@@ -170,12 +169,14 @@ impl fmt::Debug for Admission {
 }
 
 impl Peer {
-    /// Leave to make one call to the peer: at once where its breaker is Closed, never where
-    /// it is Open, and as one of a bounded number of trials where it is HalfOpen. Only then is
-    /// the daemon asked, for 50 ms at most; where it does not answer, the call may be made.
+    /// Asks for permission to make one call to the peer. It is granted at once if the breaker is
+    /// Closed, and refused if it is Open. If the breaker is HalfOpen, the daemon is asked for one
+    /// of a bounded number of trials, for at most 50 ms; if the daemon does not answer, the call
+    /// may be made.
     ///
-    /// A trial of which nothing is told, as when its caller leaves or this is cancelled while the
-    /// daemon is asked, counts as one until the daemon ends its lease, after 5 s.
+    /// A trial without a reported outcome, for example because its caller went away or because this
+    /// future was dropped while the daemon was asked, stays leased until the lease expires after 5
+    /// s.
     ///
     /// ```
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -207,7 +208,7 @@ impl Peer {
         }
     }
 
-    /// What can be said without the daemon.
+    /// The decision, if it does not need the daemon.
     fn free(&self) -> Result<Option<Admission>, Refused> {
         let state = self.state();
         match state.breaker {
@@ -217,14 +218,14 @@ impl Peer {
         }
     }
 
-    /// One asks at a time: when many calls wait for a peer that comes back, all but the first
-    /// few learn from these that the trials are taken.
+    /// Only one caller asks at a time. If many calls wait for a peer that comes back, all but the
+    /// first few learn from these that the trials are taken.
     async fn try_it(&self, deadline: Instant) -> Result<Admission, Refused> {
         let Ok(mut taken) = timeout_at(deadline, self.slot().trials.lock()).await else {
-            // Whoever asks gets no answer either.
+            // Another caller's request is still waiting, so this one would get no answer either.
             return Ok(Admission::FREE);
         };
-        // It may have changed during the wait.
+        // The state may have changed during the wait.
         if let Some(admission) = self.free()? {
             return Ok(admission);
         }
@@ -254,10 +255,10 @@ impl Peer {
         }
     }
 
-    /// The daemon says that the breaker is HalfOpen no more; the news is on its way.
+    /// The daemon says that the breaker is no longer HalfOpen, so a new state is on its way.
     async fn look_again(&self, deadline: Instant) -> Result<Admission, Refused> {
         let moved_on = self.until(|state| state.breaker != Breaker::HalfOpen);
-        // Whether it comes in time or not, what is known then counts.
+        // Whether or not the state arrives in time, the latest one decides.
         let _ = timeout_at(deadline, moved_on).await;
         Ok(self.free()?.unwrap_or(Admission::FREE))
     }
@@ -269,12 +270,12 @@ impl Peer {
     }
 }
 
-/// What the daemon says to one who asks for a trial.
+/// The daemon's answer to a request for a trial.
 enum Answer {
     Trial(u64),
     Taken,
     NotHalfOpen,
-    /// Nothing that counts.
+    /// No usable answer.
     None,
 }
 

@@ -2,14 +2,13 @@
 //!
 //! For each request the layer
 //! - refuses at once while the breaker is Open: no dial, no queue;
-//! - asks for one of the bounded number of trials while it is HalfOpen, and tells the daemon how
-//!   the trial went. A half-open state that lets everybody through is no breaker: all who waited
-//!   would call at once;
-//! - ends what is in flight when the breaker opens: the request, and the response's body too, so
-//!   that a stream cut midway ends with an error and not with a silence.
+//! - asks for one of the bounded number of trials while the breaker is HalfOpen, and reports the
+//!   trial's outcome to the daemon. Without this bound, all waiting callers would call at once;
+//! - ends what is in flight when the breaker opens. This covers the request and also the response's
+//!   body, so that a stream that is cut midway ends with an error, and does not just fall silent.
 //!
-//! Each of these is a [`Status`] with the code `UNAVAILABLE`, which programs that judge by the
-//! code treat as a failure of the network, with its cause in it: see [`PeerDown::from_status`].
+//! Each of these errors is a [`Status`] with the code `UNAVAILABLE`, which programs that look at
+//! the code treat as a network failure. The cause is in the status: see [`PeerDown::from_status`].
 //!
 //! ```
 //! # use detector_api::Peer;
@@ -27,18 +26,19 @@
 //! ```
 //!
 //! # Which connection
-//! A channel that outlives its peer's absence keeps the old connection, which may retransmit at
-//! long intervals by then. So let a [`ConnectionCache`](crate::ConnectionCache) hold the channel and
-//! take [`Connection::service`](crate::Connection::service) from it, or put
-//! [`Renewing`](crate::Renewing) around the channel: both dial anew. Or let the connections
+//! A channel that is kept while its peer is away still has its old connection, which may by then
+//! retransmit only at long intervals. So keep the channel in a
+//! [`ConnectionCache`](crate::ConnectionCache) and take
+//! [`Connection::service`](crate::Connection::service) from it, or put
+//! [`Renewing`](crate::Renewing) around the channel: both dial again. Or let the connections
 //! themselves end, with [`Settings::connector_to`](crate::Settings::connector_to).
 //!
 //! # The least change
-//! That connector alone, without the layer, already ends what is in flight and refuses to dial:
-//! one line where a program connects. What was in flight then ends as it does when the kernel
-//! destroys its socket: `UNKNOWN`, "transport error", and no [`PeerDown`] to be found, for HTTP/2
-//! hands on the text of an error only. What is dialled ends with `UNAVAILABLE` and the `PeerDown`.
-//! What this lacks is the trials: a peer whose breaker is HalfOpen is called by everybody.
+//! That connector alone, without the layer, already ends what is in flight and refuses to dial; it
+//! is one line where a program connects. A call in flight then ends as if the kernel had destroyed
+//! its socket: with `UNKNOWN`, "transport error", and without a [`PeerDown`], because HTTP/2 passes
+//! on only the text of an error. A dial ends with `UNAVAILABLE` and the `PeerDown`. The connector
+//! does not use trials: every caller calls a peer whose breaker is HalfOpen.
 
 use std::{
     error::Error,
@@ -58,7 +58,7 @@ use crate::{
     guard::{self, Guard, Interrupted, Origin},
 };
 
-/// Makes a [`PeerChannel`] of a channel.
+/// Turns a channel into a [`PeerChannel`].
 ///
 /// ```
 /// # use detector_api::{Peer, PeerLayer};
@@ -78,7 +78,7 @@ pub struct PeerLayer {
 }
 
 impl PeerLayer {
-    /// For channels to `peer`.
+    /// A layer for channels to `peer`.
     ///
     /// ```
     /// # use detector_api::{Peer, PeerLayer};
@@ -101,11 +101,11 @@ impl<S> Layer<S> for PeerLayer {
     }
 }
 
-/// A channel whose requests end when their peer goes down; generated clients take it as they take
-/// a `Channel`. See [`PeerLayer`] and the [module's text](crate::channel).
+/// A channel whose requests end when their peer goes down. Generated clients accept it in place of
+/// a `Channel`. See [`PeerLayer`] and the [module's documentation](crate::channel).
 ///
-/// It is always ready: the channel's own readiness is awaited as a part of the request, where it
-/// can be ended.
+/// It is always ready: the channel's own readiness is awaited as part of the request, where the
+/// wait can be ended.
 ///
 /// ```
 /// use detector_api::{Peer, PeerChannel, PeerLayer, v1::detector_client::DetectorClient};
@@ -180,7 +180,7 @@ fn guarded(body: Body, guard: Guard) -> Body {
     Body::new(GuardedBody::new(body, guard).map_err(status))
 }
 
-/// The status that a call ends with; an error that came from the channel is left as it is.
+/// The status with which a call ends. An error from the channel itself is passed on unchanged.
 fn status(error: Interrupted<Status>) -> Status {
     let (message, source): (_, Arc<dyn Error + Send + Sync>) = match error {
         Interrupted::Failed(status) => return status,
@@ -193,7 +193,7 @@ fn status(error: Interrupted<Status>) -> Status {
 }
 
 impl PeerDown {
-    /// The `PeerDown` that a call ended with, if it is what it ended with.
+    /// The `PeerDown` that ended the call, if that is why it ended.
     ///
     /// ```
     /// use detector_api::PeerDown;

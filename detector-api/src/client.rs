@@ -1,4 +1,4 @@
-//! The way to the daemon: a gRPC channel over its Unix socket.
+//! The connection to the daemon: a gRPC channel over its Unix socket.
 
 use std::{
     error::Error,
@@ -14,12 +14,11 @@ use tower::service_fn;
 
 use crate::v1::detector_client::DetectorClient;
 
-/// How long the first connect may take: a local socket answers at once, or its listener
-/// is stuck.
+/// How long the first connect may take. A local socket answers at once unless its listener hangs.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
-/// Why the daemon cannot be reached. None of these says anything about a peer: a caller
-/// goes on as if there were no detector.
+/// Why the daemon cannot be reached. None of these errors says anything about a peer: the caller
+/// should continue as if there were no detector.
 ///
 /// ```
 /// use detector_api::{ConnectError, connect};
@@ -42,7 +41,7 @@ pub enum ConnectError {
     NotRunning {
         /// The socket.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         cause: io::Error,
     },
     /// The caller may not use the socket.
@@ -54,24 +53,24 @@ pub enum ConnectError {
     PermissionDenied {
         /// The socket.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         cause: io::Error,
     },
-    /// Anything else, a listener that does not answer among it.
+    /// Any other failure, for example a listener that does not answer.
     #[error("cannot connect to the detector daemon at {}", path.display())]
     Failed {
         /// The socket.
         path: PathBuf,
-        /// What the transport says.
+        /// The transport's error.
         source: transport::Error,
     },
 }
 
-/// Connects to the daemon that listens at `path`, as a rule [`DEFAULT_SOCKET`].
+/// Connects to the daemon that listens at `path`, usually [`DEFAULT_SOCKET`].
 ///
-/// The channel reconnects by itself: a call made while the daemon is away fails with
-/// `UNAVAILABLE`, and calls made after its return succeed. Calls have no deadline of their
-/// own; give each one (`tonic::Request::set_timeout`, `tokio::time::timeout`).
+/// The channel reconnects by itself: a call that is made while the daemon is away fails with
+/// `UNAVAILABLE`, and calls after its return succeed. Calls have no deadline of their own; set one
+/// for each call (`tonic::Request::set_timeout`, `tokio::time::timeout`).
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -95,7 +94,7 @@ pub async fn connect(path: impl AsRef<Path>) -> Result<DetectorClient<Channel>, 
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         })
     };
-    // The authority is only a header: the connector dials the path, whatever it says.
+    // The authority is only a header: the connector dials the path in any case.
     Endpoint::from_static("http://localhost")
         .connect_timeout(CONNECT_LIMIT)
         .connect_with_connector(dial)
@@ -126,7 +125,7 @@ impl ConnectError {
     }
 }
 
-/// The errno at the bottom of a chain of errors.
+/// The errno at the end of a chain of errors.
 fn os_error(error: &(dyn Error + 'static)) -> Option<i32> {
     std::iter::successors(Some(error), |&error| error.source())
         .find_map(|error| error.downcast_ref::<io::Error>())

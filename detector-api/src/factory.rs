@@ -7,21 +7,20 @@
 //! | HTTP/2 PING | 5 s, answer within 20 s | **none** | a connection that waits for an answer |
 //! | `TCP_USER_TIMEOUT` | none | 30 s | a transfer that nobody acknowledges |
 //!
-//! All of these are what is left when there is no detector: while it runs, the breaker opens long
-//! before any of them. None is tuned to be fast, for what is fast and knows only its own
-//! connection calls busy peers dead.
+//! All of these matter only without a detector: while it runs, the breaker opens long before any of
+//! them expires. None is short, because a short time-out that only knows its own connection
+//! declares busy peers dead.
 //!
 //! # Why bulk connections have no PING
-//! A PING is sent on the connection it is to judge, behind the data that is queued there already,
-//! and so is its answer. On a connection that carries bulk data a full send buffer keeps the
-//! answer back for as long as it takes to drain: 20 seconds were seen, from a peer in full health.
-//! Stores that pinged their data connections cut downloads short
-//! (rustfs/rustfs 4284), and with longer time-outs still took busy peers for dead ones
-//! (rustfs/rustfs 6621). TCP's own acknowledgements do not queue behind the data: `TCP_USER_TIMEOUT`
-//! asks for those, and so does the detector.
+//! A PING travels on the connection that it checks, behind the data that is already queued there,
+//! and so does its answer. On a connection with bulk data, a full send buffer delays the answer
+//! until the buffer drains; 20 seconds were measured, from a healthy peer. Stores that sent PINGs
+//! on their data connections cut downloads short (rustfs/rustfs 4284), and even with longer
+//! time-outs declared busy peers dead (rustfs/rustfs 6621). TCP's own acknowledgements do not queue
+//! behind the data. `TCP_USER_TIMEOUT` is based on them, and so is the detector.
 //!
-//! On a control connection the messages are small and the answer is not kept back, so that a PING says
-//! what it seems to say; keep bulk data off it.
+//! On a control connection the messages are small and the answer is not delayed, so a PING is
+//! reliable. Keep bulk data off control connections.
 //!
 //! # What can be set where
 //! | | tonic | hyper-util | reqwest |
@@ -41,8 +40,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 
 use crate::{GuardedConnector, Peer};
 
-/// What a connection is for, which decides how it is set up. See the
-/// [module's text](crate::factory).
+/// The purpose of a connection, which decides how it is set up. See the [module's
+/// documentation](crate::factory).
 ///
 /// ```
 /// use detector_api::Profile;
@@ -52,7 +51,7 @@ use crate::{GuardedConnector, Peer};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Profile {
-    /// Small messages whose answer somebody waits for: calls, locks, metadata.
+    /// Small messages whose answers are waited for: calls, locks, metadata.
     Control,
     /// Object data.
     Bulk,
@@ -73,23 +72,23 @@ pub enum Profile {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How long a dial may take.
+    /// The time limit of a dial.
     pub connect_timeout: Duration,
     /// How long a connection is idle before the first keepalive probe.
     pub keepalive_idle: Duration,
-    /// Between one keepalive probe and the next.
+    /// The time between two keepalive probes.
     pub keepalive_interval: Duration,
-    /// How many of them may go unanswered.
+    /// How many unanswered keepalive probes fail the connection.
     pub keepalive_retries: u32,
-    /// HTTP/2's own PING; `None` sends none.
+    /// HTTP/2's PING; `None` sends none.
     pub ping: Option<Ping>,
-    /// `TCP_USER_TIMEOUT`: how long data may be unacknowledged; `None` leaves it to the kernel,
-    /// which as a rule takes a quarter of an hour. Linux only.
+    /// `TCP_USER_TIMEOUT`: how long data may stay unacknowledged. `None` leaves it to the kernel,
+    /// which usually gives up after a quarter of an hour. Linux only.
     pub user_timeout: Option<Duration>,
 }
 
-/// HTTP/2's own question whether the other end is there. It is asked of idle connections too:
-/// a call that waits for its answer looks just the same.
+/// HTTP/2's PING, which checks whether the other end is there. It is also sent on idle connections,
+/// because a call that waits for its answer looks the same.
 ///
 /// ```
 /// use detector_api::Profile;
@@ -99,9 +98,9 @@ pub struct Settings {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ping {
-    /// How long nothing is heard before it is asked.
+    /// How long nothing is received before a PING is sent.
     pub interval: Duration,
-    /// How long the answer may take.
+    /// How long its answer may take.
     pub timeout: Duration,
 }
 
@@ -137,9 +136,10 @@ impl Ping {
 }
 
 impl Settings {
-    /// Applies them to tonic's endpoint, all but `TCP_USER_TIMEOUT`, which it has no setter for.
+    /// Applies these settings to tonic's endpoint, except for `TCP_USER_TIMEOUT`, for which the
+    /// endpoint has no setter.
     ///
-    /// For that, too, connect through [`connector`](Self::connector):
+    /// To set that as well, connect through [`connector`](Self::connector):
     ///
     /// ```
     /// # #[cfg(feature = "channel")] {
@@ -177,8 +177,8 @@ impl Settings {
         }
     }
 
-    /// A connector for hyper's clients, and for tonic's `connect_with_connector`, with all of them
-    /// but the PING, which is not the connector's.
+    /// A connector for hyper's clients, and for tonic's `connect_with_connector`. It applies all
+    /// settings except for the PING, which a connector cannot set.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -192,7 +192,7 @@ impl Settings {
     /// ```
     pub fn connector(&self) -> HttpConnector {
         let mut connector = HttpConnector::new();
-        // What speaks TLS on top of it decides that itself.
+        // A TLS layer on top of it decides that itself.
         connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(self.connect_timeout));
@@ -204,8 +204,7 @@ impl Settings {
         connector
     }
 
-    /// The same for connections to one peer that end when it goes down: see
-    /// [`GuardedConnector`].
+    /// The same connector, but its connections end when `peer` goes down: see [`GuardedConnector`].
     ///
     /// ```
     /// # #[cfg(feature = "channel")] {
@@ -226,7 +225,7 @@ impl Settings {
         GuardedConnector::new(self.connector(), peer)
     }
 
-    /// Applies them to a client of reqwest's, for HTTP/1.1: the PING is not sent.
+    /// Applies these settings to a reqwest client for HTTP/1.1, without the PING.
     ///
     /// ```
     /// use detector_api::Profile;

@@ -1,17 +1,18 @@
 //! HTTP requests, uploads and downloads that end when their peer goes down: a tower layer around
-//! hyper's client, or reqwest's.
+//! hyper's client or reqwest's.
 //!
-//! It does for shards what [`channel`](crate::channel) does for gRPC: refuses at once while the breaker
-//! is Open, tries while it is HalfOpen, and ends what is in flight when it opens. That is
-//! - a request that waits for its answer,
-//! - an upload that nobody reads any more: the request is dropped, its connection and the body
-//!   that was being sent with it,
+//! It does for HTTP what [`channel`](crate::channel) does for gRPC: it refuses requests at once
+//! while the breaker is Open, uses trials while it is HalfOpen, and ends what is in flight when it
+//! opens. That includes
+//! - a request that waits for its answer;
+//! - an upload whose peer no longer reads: the request is dropped, with its connection and the body
+//!   that was being sent;
 //! - a download that stalls: the body ends with an error, and its connection is closed.
 //!
-//! What has arrived is handed on first, so that a body whose end is here already is whole.
+//! Data that has arrived is passed on first, so a body that has arrived completely is complete.
 //!
-//! Connections that lie in a pool are not in flight, and nothing tells the pool that they are
-//! dead. So give each peer a pool of its own, and let it go with its peer: in a
+//! Idle connections in a pool are not in flight, and the pool does not learn that they are dead. So
+//! give each peer a pool of its own that is dropped when the peer goes down: in a
 //! [`ConnectionCache`](crate::ConnectionCache) (take [`Connection::http`](crate::Connection::http)
 //! from it), or in a [`Renewing`](crate::Renewing):
 //!
@@ -61,7 +62,7 @@ use crate::{
     guard::{self, Origin},
 };
 
-/// Makes a [`PeerHttp`] of an HTTP client. See the [module's text](crate::http).
+/// Turns an HTTP client into a [`PeerHttp`]. See the [module's documentation](crate::http).
 ///
 /// ```
 /// use bytes::Bytes;
@@ -81,7 +82,7 @@ pub struct HttpLayer {
 }
 
 impl HttpLayer {
-    /// For requests to `peer`.
+    /// A layer for requests to `peer`.
     ///
     /// ```
     /// # use detector_api::{HttpLayer, Peer};
@@ -104,10 +105,10 @@ impl<S> Layer<S> for HttpLayer {
     }
 }
 
-/// An HTTP client whose requests end when their peer goes down. See the
-/// [module's text](crate::http).
+/// An HTTP client whose requests end when their peer goes down. See the [module's
+/// documentation](crate::http).
 ///
-/// All its requests are taken to be to that one peer, whatever their URL.
+/// All its requests are assumed to go to that one peer, whatever their URL.
 ///
 /// ```
 /// use bytes::Bytes;

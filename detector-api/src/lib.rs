@@ -1,8 +1,8 @@
-//! What a storage node links to learn which of its peers are dead, within half a second of a
-//! power cut, from the kernel's own evidence.
+//! A client library for storage nodes: it tells a node which of its peers are dead, within half a
+//! second of a power cut, from the kernel's own evidence.
 //!
-//! The detector's daemon runs beside the node and speaks over a Unix socket. This crate listens
-//! to it and answers the one question that every remote call has: *is it worth trying?*
+//! The detector's daemon runs next to the node and serves a Unix socket. This crate follows it and
+//! answers the one question that every remote call has: *is it worth trying?*
 //!
 //! ```
 //! use std::time::Duration;
@@ -49,36 +49,36 @@
 //! # });
 //! ```
 //!
-//! # What is here
+//! # Overview
 //!
-//! - [`PeerWatch`] follows the daemon, for as long as it lives; [`PeerStates`] are what it
-//!   knows: [`get`](PeerStates::get) takes no lock. [`Peer`] is one peer, to be asked and
-//!   awaited. A [`State`] is a verdict and a breaker, each with its reason; [`Details`] tell of
-//!   stalled connections, [`Path`] of a single address.
+//! - [`PeerWatch`] follows the daemon. [`PeerStates`] holds the states of the peers;
+//!   [`get`](PeerStates::get) takes no lock. [`Peer`] is one peer, to be queried and awaited. A
+//!   [`State`] is a verdict and a breaker, each with its reason; [`Details`] describe stalled
+//!   connections, [`Path`] a single address.
 //! - [`Peer::admit`] lets a bounded number of calls try a peer that may be back.
-//! - [`Reporter`] tells the daemon how the program's own operations went.
-//! - [`PeerName`] makes one name of the many spellings of a peer.
-//! - With the feature `connections`: `ConnectionCache` dials once for all who ask, refuses to
-//!   dial a peer that is down, and drops its connections and ends what is run on them when it goes
-//!   down.
+//! - [`Reporter`] reports the outcomes of the program's own operations to the daemon.
+//! - [`PeerName`] turns the many spellings of a peer into one name.
+//! - With the feature `connections`: `ConnectionCache` dials once for all callers, and refuses to
+//!   dial a peer that is down. When a peer goes down, it drops the peer's connections and ends the
+//!   calls on them.
 //! - With `channel`: `PeerLayer` does that for each request of a tonic `Channel`, and for the
-//!   streams that answer it; the module `channel` says how.
-//! - With `hyper` or `reqwest`: `HttpLayer` does it for HTTP, uploads and downloads too; see the
-//!   module `http`.
+//!   streams that answer it; see the module `channel`.
+//! - With `hyper` or `reqwest`: `HttpLayer` does it for HTTP, including uploads and downloads; see
+//!   the module `http`.
 //! - With any of the last three: `GuardedConnector` makes connections that end with their peer, and
 //!   `Profile` sets up connections for control traffic and for bulk data.
-//! - With `policy`: `policy::Caller` makes calls within the deadlines of their kind, tries again
-//!   what may be repeated, reports how they went, and asks many peers at once.
-//! - [`v1`] is the protocol `detector.v1` itself; [`connect`] is the way to the daemon for those
-//!   who want to speak it.
+//! - With `policy`: `policy::Caller` makes calls with the deadlines of their kind, retries those
+//!   that may be repeated, reports their outcomes, and calls many peers at once.
+//! - [`v1`] is the protocol `detector.v1` itself; [`connect`] connects to the daemon for programs
+//!   that use it directly.
 //!
 //! # It fails open
 //!
-//! Without a daemon, with one that died, is stopped, hangs, or speaks another version, every
-//! peer is [`Unknown`](v1::Verdict::Unknown), every breaker [`Closed`](v1::Breaker::Closed) and
-//! every call admitted: the program does what it would do without this crate. What was told is
-//! believed for the time to live that the daemon names (3 s) and not a moment longer, on any
-//! thread: see [`PeerWatch`].
+//! If there is no daemon, or if it died, is stopped, hangs, or speaks another version of the
+//! protocol, every peer is [`Unknown`](v1::Verdict::Unknown), every breaker
+//! [`Closed`](v1::Breaker::Closed) and every call admitted: the program behaves as it would without
+//! this crate. A state is valid for the time to live that the daemon sets (3 s), and no longer, on
+//! any thread: see [`PeerWatch`].
 
 mod admission;
 #[cfg(feature = "channel")]
@@ -132,10 +132,10 @@ pub use self::{
     renewing::Renewing,
 };
 
-/// The protocol `detector.v1`: messages and client; with the feature `server`, its server.
+/// The protocol `detector.v1`: messages and client; with the feature `server`, also the server.
 ///
-/// For what the crate does not do for its user, as asking why a peer is believed dead. The fields
-/// of the messages are explained in `proto/detector/v1/detector.proto`.
+/// It is for what this crate does not wrap, such as asking why a peer is believed to be dead. The
+/// fields of the messages are explained in `proto/detector/v1/detector.proto`.
 ///
 /// ```
 /// use detector_api::v1::{Breaker, ListPeersRequest};
@@ -164,7 +164,7 @@ pub mod v1 {
         include_bytes!(concat!(env!("OUT_DIR"), "/detector.v1.bin"));
 }
 
-/// Where the daemon listens unless told otherwise.
+/// The default path of the daemon's socket.
 pub const DEFAULT_SOCKET: &str = "/run/detector/detector.sock";
 
 /// The version of the protocol that this crate speaks.

@@ -1,4 +1,4 @@
-//! A client that is made anew after its peer was down.
+//! A client that is replaced after its peer was down.
 
 use std::{
     fmt,
@@ -10,15 +10,14 @@ use tower::{Service, ServiceExt, util::Oneshot};
 
 use crate::{Guard, Peer};
 
-/// A client, or a pool of connections, of one peer that is replaced once the peer was down.
+/// A client, or a pool of connections, to one peer. It is replaced after the peer was down.
 ///
-/// A pool does not know that its connections are dead: nothing told it. It gives them out again,
-/// and what is sent on them waits for retransmissions that have backed off by then. So the first
-/// who asks after the peer's breaker has opened gets a client that is new, and has no connections.
-/// (A [`ConnectionCache`](crate::ConnectionCache) does the same for many peers, and lets go of the
-/// connections at once.)
+/// A pool does not know that its connections are dead. It reuses them, and requests on them wait
+/// for retransmissions, which have backed off by then. So after the peer's breaker has opened, the
+/// next use gets a new client without connections. (A [`ConnectionCache`](crate::ConnectionCache)
+/// does the same for many peers, and drops the connections at once.)
 ///
-/// It is a service where its client is one, so that the layers of this crate go around it.
+/// It is a tower service if its client is one, so the layers of this crate can wrap it.
 ///
 /// ```
 /// use detector_api::{Peer, PeerLayer, Renewing, v1::detector_client::DetectorClient};
@@ -45,7 +44,7 @@ struct Shared<S> {
 }
 
 impl<S: Clone> Renewing<S> {
-    /// Makes a client of `peer`'s with `make`, and another after each time that the peer was down.
+    /// Makes a client for `peer` with `make`, and a new one after each time the peer was down.
     ///
     /// ```
     /// # use detector_api::{Peer, Renewing};
@@ -60,7 +59,7 @@ impl<S: Clone> Renewing<S> {
         }
     }
 
-    /// The client as it is now, with what ends the calls on it.
+    /// The current client, with the guard that ends the calls on it.
     ///
     /// ```
     /// # use detector_api::{Peer, Renewing};

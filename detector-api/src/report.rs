@@ -1,9 +1,9 @@
-//! What the program tells the daemon of its own operations, never at the expense of one.
+//! Reports the program's own operations to the daemon, without ever delaying them.
 //!
-//! A [`Reporter`] puts each report into a bounded queue; one task sends them in batches. Where
-//! the daemon is away or slow, the oldest reports are dropped and their number is told with
-//! the next batch. A batch is sent once: reports that may or may not have arrived are not
-//! repeated, since two time-outs must not look like four.
+//! A [`Reporter`] puts each report into a bounded queue, and one task sends them in batches. If the
+//! daemon is away or slow, the oldest reports are dropped, and their number is sent with the next
+//! batch. A batch is sent once: reports that may or may not have arrived are not repeated, because
+//! two time-outs must not look like four.
 
 mod queue;
 
@@ -28,15 +28,16 @@ use crate::{
     v1::{Operation, OperationReport, Outcome},
 };
 
-/// How many reports may wait to be sent.
+/// The most reports that wait to be sent.
 pub(crate) const QUEUE: usize = 4096;
 
-/// A lock's name is told up to this length.
+/// The longest part of a lock's name that is sent, in bytes.
 const MAX_LOCK: usize = 512;
-/// What is no peer's name is told up to this length.
+/// The longest part of an invalid peer name that is sent, in bytes.
 const MAX_PEER: usize = 256;
 
-/// How one operation went. Borrows its texts: a report that finds no room costs no copy.
+/// The outcome of one operation. It borrows its texts, so a report that is dropped for lack of room
+/// costs no copy.
 ///
 /// ```
 /// use std::time::Duration;
@@ -55,22 +56,23 @@ const MAX_PEER: usize = 256;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report<'a> {
-    /// What kind of operation it was.
+    /// The kind of operation.
     pub operation: Operation,
     /// How it ended.
     pub outcome: Outcome,
-    /// The peer it was asked of, in any spelling; empty for one that involved several.
+    /// The peer that was called, in any spelling; empty for an operation on several peers.
     pub peer: &'a str,
-    /// The lock it was about, or under which it read; empty for none. Told up to 512 bytes.
+    /// The lock that it was about, or under which it read; empty for none. Up to 512 bytes are
+    /// sent.
     pub lock: &'a str,
     /// How long it took.
     pub duration: Duration,
-    /// How often it was tried again before it ended so.
+    /// How often it was retried.
     pub retries: u32,
 }
 
 impl Report<'_> {
-    /// A report about no peer and no lock, never tried again.
+    /// A report without a peer, a lock or retries.
     ///
     /// ```
     /// use std::time::Duration;
@@ -111,14 +113,14 @@ impl Report<'_> {
     }
 }
 
-/// A text up to a length in bytes, never through a character.
+/// The beginning of a text, at most `length` bytes, cut between characters.
 fn cut(text: &str, length: usize) -> &str {
     &text[..text.floor_char_boundary(length)]
 }
 
-/// Takes reports without ever making its caller wait. Cheap to clone.
+/// Accepts reports without ever making its caller wait. Cheap to clone.
 ///
-/// Got from [`PeerWatch::reporter`](crate::PeerWatch::reporter).
+/// Use [`PeerWatch::reporter`](crate::PeerWatch::reporter) to get one.
 ///
 /// ```
 /// use std::time::Duration;
@@ -139,7 +141,7 @@ pub struct Reporter {
 #[derive(Clone, Debug)]
 struct Way {
     entries: mpsc::Sender<Entry>,
-    /// Reports that were dropped and not yet told of.
+    /// The number of dropped reports that was not sent yet.
     dropped: Arc<AtomicU64>,
 }
 
@@ -151,7 +153,7 @@ struct Entry {
 }
 
 impl Reporter {
-    /// Takes every report and tells nobody.
+    /// A reporter that accepts reports and discards them.
     ///
     /// ```
     /// use detector_api::Reporter;
@@ -162,7 +164,7 @@ impl Reporter {
         Self { way: None }
     }
 
-    /// Whether there is a watch that would send reports.
+    /// Whether there is a watch that sends the reports.
     ///
     /// ```
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -176,7 +178,8 @@ impl Reporter {
             .is_some_and(|way| !way.entries.is_closed())
     }
 
-    /// Reports an operation that has just ended. Never waits; of too many, some are dropped.
+    /// Reports an operation that has just ended. Never waits; if there are too many reports, some
+    /// are dropped.
     ///
     /// ```
     /// use std::time::Duration;
@@ -202,7 +205,7 @@ impl Reporter {
     }
 }
 
-/// A reporter, and the queue that sends what it takes to the source's daemon.
+/// A reporter, and the queue that sends its reports to the source's daemon.
 pub(crate) fn queue(source: Arc<Source>) -> (Reporter, Queue) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));

@@ -1,8 +1,8 @@
-//! Numbers that an operator sets by environment variables.
+//! Numbers that an operator sets with environment variables.
 
 use std::{env, ops::RangeInclusive};
 
-/// An environment variable that cannot be made sense of.
+/// An environment variable with an invalid value.
 ///
 /// ```
 /// use detector_api::Profile;
@@ -24,24 +24,24 @@ use std::{env, ops::RangeInclusive};
 pub struct VariableError {
     /// The variable's name.
     pub name: &'static str,
-    /// What it is set to.
+    /// Its value.
     pub value: String,
-    /// What it counts.
+    /// The unit of the number.
     pub unit: &'static str,
-    /// The least that it may be.
+    /// The smallest valid value.
     pub min: u64,
-    /// The most that it may be.
+    /// The largest valid value.
     pub max: u64,
-    /// What holds while it is not set.
+    /// The value that applies while it is not set.
     pub default: u64,
 }
 
-/// What the process's environment says.
+/// Reads a variable from the process's environment.
 pub(crate) fn from_env(name: &'static str) -> Option<String> {
     env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// The number that a variable is set to, or its default while it is not set.
+/// The number to which a variable is set, or its default if it is not set.
 pub(crate) fn number(
     (name, unit): (&'static str, &'static str),
     value: Option<String>,

@@ -1,4 +1,4 @@
-//! Where a service's cgroup is: the cgroup v2 tree, a unit's place in it, and its processes.
+//! Finds the cgroup of a service: the cgroup v2 tree, a unit's place in it, and its processes.
 
 use std::{
     collections::VecDeque,
@@ -15,15 +15,15 @@ use crate::config::Target;
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 
-/// The most directories that are looked at for a unit, and how deep.
+/// The most directories that are searched for a unit, and the depth of the search.
 const MAX_DIRECTORIES: usize = 16_384;
 const MAX_DEPTH: usize = 12;
-/// The most processes of one cgroup that are told.
+/// The most processes that are returned for one cgroup.
 const MAX_PROCESSES: usize = 1024;
 /// Where systemd keeps the machine's own units.
 const SYSTEM_SLICE: &str = "system.slice";
 
-/// What `systemctl` gets, in looks at it.
+/// How often `systemctl` is checked for its end before it is killed.
 const SYSTEMCTL_LOOKS: u32 = 50;
 const SYSTEMCTL_LOOK: Duration = Duration::from_millis(10);
 
@@ -34,8 +34,8 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Where it is mounted: /sys/fs/cgroup, or beside version 1 at /sys/fs/cgroup/unified.
-    /// `None` where it is not.
+    /// Finds where the tree is mounted: at /sys/fs/cgroup, or next to version 1 at
+    /// /sys/fs/cgroup/unified. `None` if it is not mounted.
     pub fn find() -> io::Result<Option<Self>> {
         let mountinfo = fs::read(MOUNTINFO)?;
         Ok(mount_of(&String::from_utf8_lossy(&mountinfo)).map(Self::at))
@@ -52,7 +52,7 @@ impl Tree {
         &self.mount
     }
 
-    /// The target's directory, if it is there now.
+    /// The target's directory, if it exists now.
     pub fn locate(&self, target: &Target) -> Option<PathBuf> {
         match target {
             Target::Path(path) => Some(self.path(path)).filter(|path| path.is_dir()),
@@ -60,8 +60,8 @@ impl Tree {
         }
     }
 
-    /// A path below the mount as it is, any other from the tree's root: so are the paths that
-    /// /proc/PID/cgroup and `systemctl show` give.
+    /// A path below the mount point stays as it is. Any other is taken from the tree's root, like
+    /// the paths in /proc/PID/cgroup and in the output of `systemctl show`.
     pub fn path(&self, path: &str) -> PathBuf {
         if Path::new(path).starts_with(&self.mount) {
             return PathBuf::from(path);
@@ -69,8 +69,8 @@ impl Tree {
         self.mount.join(path.trim_start_matches('/'))
     }
 
-    /// A unit's directory bears its name, wherever its slice is. Where users' managers have
-    /// units of the same name, the machine's own is meant, as systemd says it.
+    /// The directory of a unit has the unit's name, whatever its slice. If users' managers have
+    /// units of the same name, the machine's own is meant, and systemd tells which that is.
     fn unit(&self, unit: &str) -> Option<PathBuf> {
         let mut found = self.directories_named(unit);
         if found.len() > 1 {
@@ -87,16 +87,16 @@ impl Tree {
         found.pop_front()
     }
 
-    /// The processes in this cgroup and those below it: a container's are often in one of its
-    /// own below its unit's.
+    /// The processes in this cgroup and those below it: a container's processes are often in a
+    /// cgroup below its unit's.
     pub fn processes(&self, directory: &Path) -> Vec<u32> {
         let mut processes = Vec::new();
         let mut queue = VecDeque::from([(directory.to_owned(), 0)]);
         let mut seen = 0;
         while let Some((directory, depth)) = queue.pop_front() {
-            // One that has gone since has none.
+            // A cgroup that has gone has no processes.
             let ids = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-            // 0 is one that this process's pid namespace has no id for.
+            // 0 stands for a process without an id in this process's pid namespace.
             let ids = ids.lines().filter_map(|id| id.parse::<u32>().ok());
             processes.extend(ids.filter(|id| *id != 0));
             if processes.len() >= MAX_PROCESSES {
@@ -114,7 +114,7 @@ impl Tree {
         processes
     }
 
-    /// The nearest to the root first.
+    /// All directories with this name, those nearest to the root first.
     fn directories_named(&self, name: &str) -> VecDeque<PathBuf> {
         let mut found = VecDeque::new();
         let mut queue = VecDeque::from([(self.mount.clone(), 0)]);
@@ -140,15 +140,15 @@ impl Tree {
     }
 }
 
-/// The directories in this one; none in one that has gone since.
+/// The directories in this one; none if it has gone.
 fn directories(directory: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    // Links are not followed: a tree of cgroups has none.
+    // Links are not followed; a cgroup tree has none.
     let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
     entries.filter(is_directory).map(|entry| entry.path())
 }
 
-/// What systemd says where the unit's cgroup is, from the tree's root.
+/// The path of the unit's cgroup from the tree's root, as systemd reports it.
 fn control_group(unit: &str) -> Option<String> {
     let mut child = Command::new("systemctl")
         .args(["show", "--property=ControlGroup", "--value", "--", unit])
@@ -157,7 +157,7 @@ fn control_group(unit: &str) -> Option<String> {
         .stderr(Stdio::null())
         .spawn()
         .ok()?;
-    // A manager that does not answer must not hold up the other targets.
+    // A manager that does not answer must not delay the other targets.
     for _ in 0..SYSTEMCTL_LOOKS {
         match child.try_wait() {
             Ok(None) => thread::sleep(SYSTEMCTL_LOOK),
@@ -172,8 +172,8 @@ fn control_group(unit: &str) -> Option<String> {
     (output.status.success() && !path.is_empty()).then(|| path.to_owned())
 }
 
-/// The mount point of the cgroup v2 tree in a `/proc/PID/mountinfo` (proc_pid_mountinfo(5)):
-/// one of the whole tree if there is one.
+/// The mount point of the cgroup v2 tree in a `/proc/PID/mountinfo` (proc_pid_mountinfo(5)). A
+/// mount of the whole tree is preferred.
 fn mount_of(mountinfo: &str) -> Option<PathBuf> {
     let mut part = None;
     for line in mountinfo.lines() {
@@ -196,7 +196,7 @@ fn mount_of(mountinfo: &str) -> Option<PathBuf> {
     part
 }
 
-/// Undoes the `\040` of a path with a space.
+/// Decodes octal escapes, such as the `\040` of a space.
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -216,7 +216,7 @@ fn unescape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Version 1 with the unified tree beside it.
+    /// Version 1 with the unified tree next to it.
     const HYBRID: &str = "\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
 35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
@@ -227,7 +227,7 @@ mod tests {
 25 30 0:23 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw
 29 25 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate
 ";
-    /// A container that sees its own part, and the host's tree where it was mounted for it.
+    /// A container that sees its own part of the tree; the host's tree is also mounted in it.
     const CONTAINER: &str = "\
 700 699 0:26 /kubepods/pod1 /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw
 812 690 0:26 / /host\\040sys/cgroup rw,nosuid shared:3 - cgroup2 cgroup2 rw
@@ -256,7 +256,7 @@ mod tests {
         for path in ["/sys/fs/cgroup/a.slice/b", "/a.slice/b", "a.slice/b"] {
             assert_eq!(tree.path(path), wanted, "{path}");
         }
-        // Not below it, though the text begins alike.
+        // This path is not below the mount point, although the text begins alike.
         assert_eq!(
             tree.path("/sys/fs/cgroups/x"),
             Path::new("/sys/fs/cgroup/sys/fs/cgroups/x")
@@ -287,12 +287,12 @@ mod tests {
         let storage = root.path().join("storage.slice/rustfs.service");
         fs::create_dir_all(&storage).unwrap();
         assert_eq!(tree.locate(&target("rustfs.service")), Some(storage));
-        // Of several, the machine's own, however deep.
+        // If there are several, the machine's own unit wins, however deep it is.
         let system = root.path().join("system.slice/a.slice/rustfs.service");
         fs::create_dir_all(&system).unwrap();
         fs::create_dir_all(root.path().join("user.slice/rustfs.service")).unwrap();
         assert_eq!(tree.locate(&target("rustfs.service")), Some(system));
-        // A file is no cgroup.
+        // A file is not a cgroup.
         fs::write(root.path().join("file.service"), "").unwrap();
         assert_eq!(tree.locate(&target("file.service")), None);
         assert_eq!(tree.locate(&target("/file.service")), None);

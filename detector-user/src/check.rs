@@ -1,13 +1,13 @@
-//! What was looked at on this machine, and what it means: an answer of `detector doctor`.
+//! One check of this machine, with its result and meaning: a line of `detector doctor`.
 
-/// How well something that the daemon wants is served here.
+/// How well this machine supports something that the daemon needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// As wanted.
+    /// Fully supported.
     Ok,
-    /// Works, with less evidence or more cost.
+    /// It works, but with less evidence or at higher cost.
     Degraded,
-    /// Not to be had; what depends on it is off.
+    /// Not available; what depends on it is off.
     Missing,
 }
 
@@ -22,15 +22,15 @@ impl Status {
     }
 }
 
-/// One thing looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What was looked at, as in `tracepoint tcp:tcp_retransmit_skb`.
+    /// What was checked, as in `tracepoint tcp:tcp_retransmit_skb`.
     pub name: String,
     pub status: Status,
     /// What was found.
     pub found: String,
-    /// What it means for the operator, and what to do where something can be done.
+    /// What it means for the operator, and what to do if something can be done.
     pub meaning: String,
 }
 

@@ -1,4 +1,4 @@
-//! The one place where time is read.
+//! Reads the clocks; time is read nowhere else.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,14 +7,14 @@ use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use crate::core::Time;
 
-/// Now, on `CLOCK_MONOTONIC`.
+/// The current time of `CLOCK_MONOTONIC`.
 pub fn now() -> Time {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
         .expect("every Linux kernel has CLOCK_MONOTONIC (clock_gettime(2))");
     Time::from_nanos(Duration::from(now).as_nanos() as u64)
 }
 
-/// The wall-clock time of a monotonic moment, as of now.
+/// The wall-clock time of a monotonic moment, by the current difference of the two clocks.
 pub fn wall(at: Time) -> SystemTime {
     #[expect(
         clippy::disallowed_methods,
@@ -24,12 +24,12 @@ pub fn wall(at: Time) -> SystemTime {
     wall - now().since(at)
 }
 
-/// As [`wall`], for people to read.
+/// Like [`wall`], in a form for people to read.
 pub fn timestamp(at: Time) -> Option<Timestamp> {
     Timestamp::try_from(wall(at)).ok()
 }
 
-/// The length of a jiffy: the resolution of the coarse clock, which the kernel defines as
+/// The length of a jiffy. It is the resolution of the coarse clock, which the kernel defines as
 /// `NSEC_PER_SEC / HZ` (`KTIME_LOW_RES`).
 pub fn jiffy() -> Duration {
     clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::from_millis(4), Duration::from)

@@ -1,6 +1,6 @@
-//! A thread that looks once a second at what comes and goes without telling: cgroups, network
-//! namespaces. One of its own, for the tree of cgroups, systemd and the kernel's locks may all
-//! be slow.
+//! A thread that once a second checks things that change without a notification: cgroups and
+//! network namespaces. It is a separate thread because the cgroup tree, systemd and the kernel's
+//! locks may all be slow.
 
 use std::{
     io,
@@ -9,15 +9,15 @@ use std::{
     time::Duration,
 };
 
-/// How often it looks.
+/// How often it checks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Follows something.
+/// Something that is checked regularly.
 pub trait Look: Send {
     fn look(&mut self);
 }
 
-/// The thread that looks. Dropping it drops what it looks after.
+/// The checking thread. Dropping this ends the thread and drops what it follows.
 #[derive(Debug)]
 pub struct Keeper {
     stop: Option<Sender<()>>,
@@ -25,7 +25,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Looks once before it returns, then goes on looking.
+    /// Checks once before it returns, then regularly.
     pub fn start(name: &str, mut followers: Vec<Box<dyn Look>>) -> io::Result<Self> {
         for follower in &mut followers {
             follower.look();
@@ -51,7 +51,7 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // One that panicked has dropped what it held as well.
+            // A thread that panicked has dropped its followers, too.
             let _ended = thread.join();
         }
     }

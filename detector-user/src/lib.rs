@@ -1,9 +1,9 @@
 //! The detector daemon and its command line.
 //!
-//! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The
-//! driver is the one loop that joins them. Imports run one way too:
-//! `main → cli → driver → { source, effect, serve, record } → { netlink, object, pending } →
-//! netns → { cgroup, keeper } → config → insight → { core, the ABI, detector-api }`.
+//! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The driver is
+//! the one loop that joins them. Imports run one way too: `main → cli → driver → { source, effect,
+//! serve, record } → { netlink, object, pending } → netns → { cgroup, keeper } → config → insight →
+//! { core, the ABI, detector-api }`.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The binary `detector`; everything is in the library.
+//! The binary `detector`; all of its code is in the library.
 
 #![forbid(unsafe_code)]
 

@@ -1,28 +1,28 @@
-//! The eBPF object: one file with every program. The source and what protects services each
-//! load it for themselves, with the programs and maps that are theirs.
+//! The eBPF object: one file with all programs. The source and the protection of services each load
+//! it separately, with their own programs and maps.
 
 use std::{error, io};
 
 use aya::{EbpfError, EbpfLoader, maps::MapError, programs::ProgramError, util::KernelVersion};
 use thiserror::Error;
 
-/// The programs, where `cargo xtask build-ebpf` had made them when this was built.
+/// The object, if `cargo xtask build-ebpf` had been run before this was built.
 pub const OBJECT: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/object.rs"));
 
-/// How much of the verifier's log an error carries.
+/// How many bytes of the verifier's log an error contains.
 const LOG_END_BYTES: usize = 2048;
 
-/// A map, who uses it, and the least that the kernel makes of it.
+/// A map, its users, and the smallest size that the kernel accepts.
 struct Share {
     map: &'static str,
     parts: &'static [Part],
     least: u32,
 }
 
-/// The smallest ring; made a whole page where a page is larger.
+/// The smallest ring; it becomes a whole page where pages are larger.
 const LEAST_RING: u32 = 4096;
 
-/// The maps that are worth sharing out: those left unmentioned are small.
+/// The large maps, which are shrunk where they are not used. All others are small.
 const SHARES: [Share; 5] = [
     Share {
         map: "WATCHED",
@@ -54,21 +54,21 @@ const SHARES: [Share; 5] = [
 /// Programs that are loaded together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The tracepoints' programs.
+    /// The programs of the tracepoints.
     Source,
     /// The connect programs.
     Refuse,
     /// The sockops program.
     Tune,
-    /// The program that says where a flow stands.
+    /// The program that reads the current sequence numbers of a flow.
     Keepalive,
 }
 
-/// A loader for one part: maps of the others, which the object has all the same, take next to
-/// nothing.
+/// A loader for one part. The object also contains the maps of the other parts; these are made as
+/// small as possible.
 pub fn loader<'a>(part: Part) -> EbpfLoader<'a> {
     let mut loader = EbpfLoader::new();
-    // Reads all of the kernel's BTF for relocations that the programs do not have.
+    // Otherwise aya reads all of the kernel's BTF for relocations, and the programs have none.
     loader.btf(None);
     for share in SHARES {
         if !share.parts.contains(&part) {
@@ -78,7 +78,7 @@ pub fn loader<'a>(part: Part) -> EbpfLoader<'a> {
     loader
 }
 
-/// Why the kernel did not take a part of the object.
+/// Why the kernel did not accept a part of the object.
 #[derive(Debug, Error)]
 pub enum NotTaken {
     #[error(
@@ -111,12 +111,12 @@ pub enum NotTaken {
     },
 }
 
-/// The capabilities that a part takes, as an error names them.
+/// The capabilities that a part needs, for error messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs(pub &'static str);
 
 impl Needs {
-    /// Tells a lack of privilege, and its cause, from other failures.
+    /// Distinguishes a lack of privilege, and its cause, from other failures.
     pub fn not_taken(self, what: impl Into<String>, error: impl Into<EbpfError>) -> NotTaken {
         let (Self(needs), what) = (self, what.into());
         let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
@@ -150,7 +150,7 @@ impl Needs {
         }
     }
 
-    /// The same of a program, with the end of the verifier's log where that refused it.
+    /// The same for a program. If the verifier refused it, the error contains the end of its log.
     pub fn not_loaded(self, program: &'static str, error: ProgramError) -> NotTaken {
         match error {
             ProgramError::LoadError {
@@ -171,7 +171,7 @@ pub fn counts_locked_memory() -> bool {
     KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(5, 11, 0))
 }
 
-/// The end of a log, from a line's start where it can.
+/// The end of a log, from the start of a line if possible.
 pub fn end_of(log: &str) -> String {
     let trimmed = log.trim_end();
     if trimmed.len() <= LOG_END_BYTES {

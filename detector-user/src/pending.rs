@@ -1,5 +1,5 @@
-//! Requests that wait for a thread: one a peer at most, so that a slow thread is asked for
-//! what is wanted now and the queue is bounded.
+//! Requests that wait for a thread. There is at most one for each key, so that a slow thread works
+//! on what is wanted now, and the queue is bounded.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ pub struct Pending<K, T> {
 #[derive(Debug)]
 struct Queue<K, T> {
     requests: BTreeMap<K, T>,
-    /// Whose request was taken last by [`Pending::take_first`], until it is called off.
+    /// The key of the request that [`Pending::take_first`] returned last, until it is cancelled.
     under_way: Option<K>,
     stopped: bool,
 }
@@ -42,8 +42,8 @@ impl<K: Ord + Clone, T> Pending<K, T> {
         self.most
     }
 
-    /// Adds a request, or has `merge` put it into the one that waits for the same peer. Never
-    /// blocks. Gives the request back when there is no room for it.
+    /// Adds a request, or calls `merge` to join it with the one that waits for the same key. Never
+    /// blocks. Returns the request if there is no room for it.
     pub fn put(&self, key: &K, request: T, merge: impl FnOnce(&mut T, T)) -> Option<T> {
         let mut queue = self.lock();
         let is_full = queue.requests.len() >= self.most;
@@ -59,13 +59,13 @@ impl<K: Ord + Clone, T> Pending<K, T> {
         None
     }
 
-    /// All that waits, as soon as there is any; `None` when it is time to stop.
+    /// Waits for requests and returns all of them; `None` when it is time to stop.
     pub fn take_all(&self) -> Option<BTreeMap<K, T>> {
         let mut queue = self.wait();
         (!queue.stopped).then(|| std::mem::take(&mut queue.requests))
     }
 
-    /// The first that waits, as soon as there is one; `None` when it is time to stop.
+    /// Waits for a request and returns the first; `None` when it is time to stop.
     pub fn take_first(&self) -> Option<T> {
         let mut queue = self.wait();
         if queue.stopped {
@@ -76,26 +76,26 @@ impl<K: Ord + Clone, T> Pending<K, T> {
         Some(request)
     }
 
-    /// The peer's request is not wanted any more. Gives back the one that waits; the one that
-    /// was taken last is [called off](Self::is_called_off).
+    /// Cancels the request for this key. Returns it if it still waits. If it was taken last, it
+    /// [counts as cancelled](Self::is_called_off).
     pub fn call_off(&self, key: &K) -> Option<T> {
         let mut queue = self.lock();
         queue.under_way.take_if(|under_way| under_way == key);
         queue.requests.remove(key)
     }
 
-    /// Whether the request that was taken last is not wanted any more.
+    /// Whether the request that was taken last is no longer wanted.
     pub fn is_called_off(&self) -> bool {
         self.lock().under_way.is_none()
     }
 
-    /// It is time to stop: whoever waits is woken.
+    /// Tells the waiting thread to stop, and wakes it.
     pub fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_one();
     }
 
-    /// Whether it is.
+    /// Whether it is time to stop.
     pub fn is_stopped(&self) -> bool {
         self.lock().stopped
     }
@@ -108,7 +108,7 @@ impl<K: Ord + Clone, T> Pending<K, T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<K, T>> {
-        // A queue is whole after each statement under the lock.
+        // The queue is consistent after each statement under the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,10 +1,12 @@
+//! Admission of calls, with a fake daemon that leases trials.
+
 use super::*;
 use crate::{PeerStates, PeerWatch, testing::FakeDaemon};
 
 const NODE4: &str = "http://node4:9000";
 const LONG: Duration = Duration::from_secs(20);
 
-/// A daemon that says HalfOpen of node4, a watch that has heard it, and the peer.
+/// A daemon that reports HalfOpen for node4, a watch that has received this, and the peer.
 async fn half_open() -> (FakeDaemon, PeerWatch, Peer) {
     let daemon = FakeDaemon::start().await;
     daemon.set_ttl(Some(LONG));
@@ -101,7 +103,7 @@ async fn an_abandoned_trial_tells_nothing() {
     let (daemon, _watch, peer) = half_open().await;
     daemon.allow_trials(2);
     drop(peer.admit().await.unwrap());
-    // Told after it, and so told last.
+    // This outcome is sent after it, so it arrives last.
     peer.admit().await.unwrap().succeeded();
     let finished = timeout(LONG, daemon.finished_trials(1)).await.unwrap();
     assert_eq!(finished.len(), 1);
@@ -114,14 +116,14 @@ async fn a_daemon_that_does_not_answer_is_given_up_and_admits_everyone() {
     let watch = PeerWatch::start(daemon.socket());
     let peer = half_open_of(&watch).await;
     daemon.pause();
-    // From here on the clock goes on only while nothing is left to do but to wait.
+    // From here on the clock only advances while all tasks wait.
     tokio::time::pause();
     let begun = Instant::now();
     let (first, second) = tokio::join!(peer.admit(), peer.admit());
     let waited = begun.elapsed();
     assert!(!first.unwrap().is_trial());
     assert!(!second.unwrap().is_trial());
-    // The timer counts whole milliseconds.
+    // The timer has a resolution of a millisecond.
     let limit = Duration::from_millis(50)..=Duration::from_millis(51);
     assert!(limit.contains(&waited), "together: {waited:?}");
     assert_eq!(peer.state().breaker, Breaker::HalfOpen, "still believed");
@@ -203,7 +205,7 @@ async fn news_that_overtake_the_question_count() {
     for (breaker, admitted) in [(Breaker::Open, false), (Breaker::Closed, true)] {
         let (daemon, _watch, peer) = half_open().await;
         daemon.answer_trials_with(Some(Code::FailedPrecondition));
-        // The daemon has moved on before it is asked, or while it is.
+        // The daemon's state has changed before the request, or during it.
         daemon.publish(FakeDaemon::state(
             NODE4,
             crate::v1::Verdict::Unknown,

@@ -1,4 +1,4 @@
-//! gRPC over real sockets, to servers that answer and to one that never does.
+//! gRPC over real sockets, with servers that answer and one that never does.
 
 use std::net::SocketAddr;
 
@@ -30,7 +30,7 @@ fn layered(states: &PeerStates, server: SocketAddr) -> PeerChannel<Channel> {
     PeerLayer::new(states.peer(PEER)).layer(endpoint(server).connect_lazy())
 }
 
-/// A server that answers `Check` at once, and `Watch` with one message and then a wait.
+/// A server that answers `Check` at once, and `Watch` with one message and then nothing more.
 async fn health_server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -42,7 +42,7 @@ async fn health_server() -> SocketAddr {
 
 #[track_caller]
 fn assert_is_down(status: &Status) {
-    // What programs that know nothing of the detector judge by.
+    // Programs that do not know the detector look at the code.
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     let down = PeerDown::from_status(status).expect("the cause is in it");
     assert_eq!((down.peer.as_str(), down.reason), (PEER, REASON));
@@ -138,7 +138,7 @@ async fn an_upload_that_nobody_reads_ends_and_lets_go_of_its_source() {
             sent.send_modify(|sent| *sent += 1);
         }
     });
-    // The stream's window is 64 KiB, and nobody opens it further.
+    // The stream's window is 64 KiB, and nobody enlarges it.
     count.wait_for(|&sent| sent >= 4).await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
     assert_is_down(&within(upload).await.unwrap().unwrap_err());
@@ -166,7 +166,7 @@ async fn the_detectors_end_lets_calls_through() {
     client.check(HealthCheckRequest::default()).await.unwrap();
 }
 
-/// A channel with nothing of the detector's but its connector.
+/// A channel with the detector's connector and nothing else of this crate.
 fn bare(states: &PeerStates, server: SocketAddr) -> Channel {
     let control = Profile::Control.settings();
     let connector = control.connector_to(states.peer(PEER));
@@ -186,7 +186,7 @@ async fn the_connector_alone_ends_what_is_in_flight_and_what_is_dialled() {
     });
     accepted.recv().await.unwrap();
     testing::set(&states, PEER, Breaker::Open);
-    // What programs that know nothing of the detector take for a failure of the network.
+    // Programs that do not know the detector treat this as a network failure.
     let ended = within(call).await.unwrap().unwrap_err();
     assert_eq!(
         (ended.code(), ended.message()),
@@ -216,7 +216,7 @@ async fn a_cached_channel_is_closed_when_the_breaker_opens_and_dialled_anew_afte
     let request = HealthCheckRequest::default();
     let mut after = HealthClient::new(after);
     within(after.check(request.clone())).await.unwrap();
-    // Whoever still has the old one learns that it is none any more.
+    // Whoever still holds the old channel gets an error.
     let mut before = HealthClient::new(before);
     let refused = within(before.check(request)).await;
     assert_is_down(&refused.unwrap_err());

@@ -1,4 +1,4 @@
-//! The cache itself: who asks, and what he gets.
+//! The cache of connections.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{Guard, Peer, PeerStates};
 
-/// Bounds of a [`ConnectionCache`].
+/// The bounds of a [`ConnectionCache`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,12 +27,12 @@ use crate::{Guard, Peer, PeerStates};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How many connections, and dials under way, are kept at most: 1,024. One more drops the
-    /// connection that was asked for the longest ago; calls on that go on. When all are
-    /// dials, one more is refused with [`ConnectionError::Full`].
+    /// The most connections and running dials that are kept; 1,024 by default. One more connection
+    /// replaces the one that was requested the longest ago; calls on that one continue. If all
+    /// entries are dials, one more is refused with [`ConnectionError::Full`].
     pub connections: usize,
-    /// A connection that is not asked for is dropped after this time, or up to half as much more:
-    /// ten minutes.
+    /// A connection that is not requested for this time is dropped, up to half of the time later;
+    /// ten minutes by default.
     pub idle: Duration,
 }
 
@@ -45,19 +45,20 @@ impl Default for Limits {
     }
 }
 
-/// Connections by key, several keys to a peer.
+/// Connections by key; a peer may have several keys.
 ///
-/// A key is whatever the caller names its connection by, and begins with the peer in any spelling;
-/// what follows a NUL is the caller's own. So these are three connections of one peer:
-/// `http://node4:9000`, `http://node4:9000\0bulk\00`, `http://node4:9000/data/rustfs1`.
+/// A key is any name that the caller gives a connection. It begins with the peer's name in any
+/// spelling; the part after a NUL is up to the caller. So these three keys name three connections
+/// of one peer: `http://node4:9000`, `http://node4:9000\0bulk\00`,
+/// `http://node4:9000/data/rustfs1`.
 ///
-/// - **Closed**: the first to ask for a key dials, all who ask meanwhile get what he gets.
-/// - **Open**: nothing is dialled. The peer's connections are dropped, whatever their key, dials
-///   under way end, and so does all that is [`run`](Connection::run) on a connection.
-/// - **HalfOpen**: a dial takes one of the bounded number of trials, and tells how it went.
+/// - **Closed**: the first caller of a key dials, and all others wait for the result of this dial.
+/// - **Open**: nothing is dialled. The peer's connections are dropped, whatever their key. Running
+///   dials end, and so does everything that is [`run`](Connection::run) on a connection.
+/// - **HalfOpen**: a dial needs one of the bounded number of trials, and reports its outcome.
 ///
-/// Nobody is ever told that a peer is back: a dial that succeeds tells. Without a daemon every
-/// peer is Closed for ever and this is a plain cache.
+/// A peer's return need not be reported: a dial that succeeds shows it. Without a daemon, every
+/// peer is Closed for ever, and this is a plain cache.
 ///
 /// Clones share their connections.
 ///
@@ -88,17 +89,17 @@ pub(super) struct Shared<C> {
     entries: Mutex<Entries<C>>,
 }
 
-/// How often, at most, unused connections are looked for.
+/// The shortest interval between two searches for unused connections.
 const MIN_TICK: Duration = Duration::from_millis(100);
 
-/// What is there for a key.
+/// What the cache has for a key.
 enum Found<C> {
     Ready(Connection<C>),
     Dialling(watch::Receiver<Outcome<C>>),
 }
 
 impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
-    /// An empty cache with the default [`Limits`].
+    /// Creates an empty cache with the default [`Limits`].
     ///
     /// ```
     /// # use detector_api::{ConnectionCache, PeerStates};
@@ -109,7 +110,7 @@ impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
         Self::with_limits(states, Limits::default())
     }
 
-    /// An empty cache with bounds of one's own.
+    /// Creates an empty cache with the given limits.
     ///
     /// ```
     /// # use detector_api::{ConnectionCache, Limits, PeerStates};
@@ -128,18 +129,19 @@ impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
         }
     }
 
-    /// The connection that `key` names, dialled by `dial` if there is none.
+    /// Returns the connection that `key` names, and calls `dial` if there is none.
     ///
-    /// However many ask at once, one dials, and all get its connection or its error. The dial goes
-    /// on when the caller that began it leaves, as long as one is left who waits. It has no limit
-    /// of time but its own: give it a connect time-out ([`Profile`](crate::Profile) does).
+    /// If several callers ask at once, one of them dials, and all get its connection or its error.
+    /// The dial continues when the caller that began it goes away, as long as another caller waits.
+    /// It has no time limit of its own, so give it a connect time-out ([`Profile`](crate::Profile)
+    /// does).
     ///
     /// # Errors
-    /// At once, when the peer's breaker is Open, or opens while this waits; see
+    /// Fails at once if the peer's breaker is Open, or opens during the wait; see
     /// [`ConnectionError`].
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     ///
     /// ```
     /// use detector_api::{ConnectionCache, ConnectionError, PeerStates};
@@ -169,17 +171,17 @@ impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
         self.get(key, dial, Reaches::Peer).await
     }
 
-    /// The client that `key` names, made by `make` if there is none: a pool, or a lazy channel,
-    /// which dials when it is used.
+    /// Returns the client that `key` names, and calls `make` if there is none. Use it for a pool,
+    /// or for a lazy channel, which dials when it is used.
     ///
-    /// As [`get_or_connect`](Self::get_or_connect), but for trials: what is made here has reached
-    /// nobody, and while the breaker is HalfOpen each request that is made on it is a trial.
+    /// This is like [`get_or_connect`](Self::get_or_connect), except for trials: making a client
+    /// contacts no peer. While the breaker is HalfOpen, each request on the client is a trial.
     ///
     /// # Errors
-    /// At once, when the peer's breaker is Open, or when `make` fails; see [`ConnectionError`].
+    /// Fails at once if the peer's breaker is Open, or if `make` fails; see [`ConnectionError`].
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     ///
     /// ```
     /// use detector_api::{ConnectionCache, PeerStates};
@@ -227,7 +229,7 @@ impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
         };
         let told = outcome.wait_for(Option::is_some).await;
         let result = told.ok().and_then(|result| result.clone());
-        // A dial tells of itself, whatever becomes of it, before it lets go of the sender.
+        // Whatever happens to a dial, it sends its result before it drops the sender.
         result.unwrap_or_else(|| Err(ConnectionError::abandoned(key)))
     }
 
@@ -242,10 +244,10 @@ impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
         F: Future<Output = Result<C, E>> + Send + 'static,
         E: Into<BoxedError> + 'static,
     {
-        // Dropped after the lock, whichever way this ends.
+        // Dropped after the lock, on every path.
         let lost;
         let mut entries = self.shared.entries();
-        // Before its watcher has come to it, perhaps.
+        // The peer's watcher may not have removed these yet.
         lost = entries.remove_lost(peer.name());
         match entries.get(peer.name(), key) {
             Some(Entry::Ready { connection, used }) => {
@@ -294,12 +296,13 @@ impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
 }
 
 impl<C> ConnectionCache<C> {
-    /// Drops every connection of the peer that `key` belongs to, under whatever key, and says how
-    /// many they were. The next to ask dials.
+    /// Drops all connections of the peer to which `key` belongs, whatever their keys, and returns
+    /// their number. The next caller dials.
     ///
-    /// What is in flight on them goes on, for they may well be sound: one connection's failure is
-    /// no ground to cut a download on another. The breaker's opening is, and needs no call of this.
-    /// A peer's name and its address are two names here, of which this evicts the one.
+    /// Calls in flight on these connections continue, because the connections may well work: one
+    /// connection's failure is no reason to cut a download on another. When the breaker opens,
+    /// calls in flight end without a call of this function. A peer's name and its address are two
+    /// different names here, and this evicts only the given one.
     ///
     /// ```
     /// # use detector_api::{ConnectionCache, PeerStates};
@@ -319,7 +322,7 @@ impl<C> ConnectionCache<C> {
         removed.connections()
     }
 
-    /// Whether there is a connection under `key`. Its peer may be gone all the same.
+    /// Whether there is a connection for `key`. Its peer may be gone nevertheless.
     ///
     /// ```
     /// # use detector_api::{ConnectionCache, PeerStates};
@@ -331,7 +334,7 @@ impl<C> ConnectionCache<C> {
         self.shared.entries().has_ready(peer.name(), key)
     }
 
-    /// Drops every connection and says how many they were; what is in flight on them goes on.
+    /// Drops all connections and returns their number. Calls in flight on them continue.
     ///
     /// ```
     /// # use detector_api::{ConnectionCache, PeerStates};
@@ -359,7 +362,7 @@ impl<C> Shared<C> {
     }
 }
 
-/// Drops a peer's connections when its breaker opens, and those that nobody asks for.
+/// Drops a peer's connections when its breaker opens, and those that were not requested for long.
 async fn watch_peer<C>(shared: Weak<Shared<C>>, guard: Guard, idle: Duration) {
     let peer = guard.peer().clone();
     let mut openings = guard.openings();
@@ -373,7 +376,7 @@ async fn watch_peer<C>(shared: Weak<Shared<C>>, guard: Guard, idle: Duration) {
             return;
         };
         let now = Instant::now();
-        // The lock is released before they are dropped.
+        // The lock is released before the connections are dropped.
         let removed = match opened {
             true => shared.entries().remove_lost(peer.name()),
             false => shared.entries().remove_idle(peer.name(), now, idle),

@@ -1,7 +1,7 @@
-//! One dial for all who want the connection.
+//! One dial for all callers that want the connection.
 //!
-//! It is a task of its own, so that nobody's leaving strands the others; when nobody is left who
-//! waits for it, it is given up.
+//! The dial is a task of its own, so that a caller that goes away does not affect the others. When
+//! no caller waits any more, the dial is abandoned.
 
 use std::{
     error::Error,
@@ -19,21 +19,21 @@ use crate::{Guard, Refused};
 
 pub(super) type BoxedError = Box<dyn Error + Send + Sync>;
 
-/// What a dial comes to.
+/// What a dial results in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reaches {
-    /// A connection: while the breaker is HalfOpen, it is a trial.
+    /// A connection. While the breaker is HalfOpen, the dial is a trial.
     Peer,
-    /// A client that will dial when it is used.
+    /// A client that dials later, when it is used.
     Nobody,
 }
 
-/// A dial under way, and where its outcome goes.
+/// A running dial, and the receiver of its outcome.
 pub(super) struct Dial<C> {
     pub(super) shared: Weak<Shared<C>>,
     pub(super) key: String,
     pub(super) number: u64,
-    /// Ends the dial when the breaker opens, and later what the connection is used for.
+    /// Ends the dial when the breaker opens, and later the calls on the connection.
     pub(super) guard: Guard,
     pub(super) reaches: Reaches,
     pub(super) outcome: watch::Sender<Outcome<C>>,
@@ -52,7 +52,7 @@ impl<C: Clone + Send + Sync + 'static> Dial<C> {
         let result = loop {
             tokio::select! {
                 result = &mut work => break result,
-                // Someone may have come since the last one left.
+                // A new caller may have come after the last one left.
                 () = self.outcome.closed() => if self.give_up() {
                     return;
                 },
@@ -66,15 +66,15 @@ impl<C: Clone + Send + Sync + 'static> Dial<C> {
         self.tell(result);
     }
 
-    /// Whether nobody waits any more.
+    /// Whether no caller waits any more.
     fn give_up(&mut self) -> bool {
         let Some(shared) = self.shared.upgrade() else {
-            // Without the cache nobody can come any more.
+            // Without the cache, no new caller can come.
             self.told = true;
             return true;
         };
         let mut entries = shared.entries();
-        // Who waits subscribes under the same lock.
+        // Callers subscribe under the same lock.
         let is_left = self.outcome.receiver_count() == 0;
         if is_left {
             entries.end_dial(self.guard.peer().name(), &self.key, self.number, None);
@@ -85,7 +85,7 @@ impl<C: Clone + Send + Sync + 'static> Dial<C> {
 }
 
 impl<C> Dial<C> {
-    /// Tells all who wait, and keeps the connection if there is one.
+    /// Sends the result to all waiting callers, and stores the connection if there is one.
     fn tell(&mut self, result: Result<Connection<C>, ConnectionError>)
     where
         C: Clone,
@@ -100,8 +100,8 @@ impl<C> Dial<C> {
             return;
         };
         let mut entries = shared.entries();
-        // Asked under the lock: the peer's watcher takes it after an opening, so that one of the
-        // two sees the other.
+        // The guard is checked under the lock. The peer's watcher takes the lock after the breaker
+        // opened, so one of the two sees the other.
         let ready = connection
             .filter(|connection| connection.guard().opened().is_none())
             .map(|connection| Entry::Ready {
@@ -112,7 +112,7 @@ impl<C> Dial<C> {
     }
 }
 
-/// A dial that panics, or whose runtime stops, is told of as a failed one.
+/// If a dial panics, or its runtime stops, its callers get an error.
 impl<C> Drop for Dial<C> {
     fn drop(&mut self) {
         if !self.told {
@@ -187,7 +187,7 @@ mod tests {
         }
     }
 
-    /// Between the moment that the last one left and the dial's learning of it.
+    /// After the last caller left, and before the dial notices that.
     #[tokio::test]
     async fn a_dial_goes_on_for_one_who_came_after_the_last_had_left() {
         let states = testing::states();
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(cache.shared().entries().len(), 0);
     }
 
-    /// Its peer's watcher has looked already, and looks no more.
+    /// The peer's watcher has already searched, and does not search again.
     #[tokio::test]
     async fn what_was_dialled_before_an_opening_is_not_kept() {
         let states = testing::states();

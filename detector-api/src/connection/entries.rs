@@ -1,4 +1,5 @@
-//! What the cache holds: plain bookkeeping under one lock, which is never held across a wait.
+//! The contents of the cache: plain bookkeeping under one lock, which is never held across an
+//! await.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -6,20 +7,20 @@ use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use super::{Connection, ConnectionError};
 
-/// How a dial went; `None` while it goes.
+/// The result of a dial; `None` while it runs.
 pub(super) type Outcome<C> = Option<Result<Connection<C>, ConnectionError>>;
 
 /// The connections of all peers.
 pub(super) struct Entries<C> {
     peers: HashMap<String, PeerEntry<C>>,
     len: usize,
-    /// Numbers the dials, so that a late one does not take a newer one's place.
+    /// Numbers the dials, so that a late dial does not replace a newer one.
     dials: u64,
 }
 
 struct PeerEntry<C> {
     keys: HashMap<String, Entry<C>>,
-    /// Drops the connections when the breaker opens; gone with the last of them.
+    /// Drops the connections when the breaker opens. It ends with the last of the connections.
     _watcher: Watcher,
 }
 
@@ -53,7 +54,7 @@ impl<C> Entry<C> {
     }
 
     fn is_lost(&self) -> bool {
-        // A dial under way ends by itself.
+        // A running dial ends by itself.
         matches!(self, Self::Ready { connection, .. } if connection.guard().opened().is_some())
     }
 
@@ -84,7 +85,7 @@ impl<C> Entries<C> {
         entry.is_some_and(|entry| entry.is_ready() && !entry.is_lost())
     }
 
-    /// Notes a new dial and gives its number.
+    /// Records a new dial and returns its number.
     pub(super) fn begin_dial(
         &mut self,
         peer: &str,
@@ -108,7 +109,7 @@ impl<C> Entries<C> {
         dial
     }
 
-    /// Puts what was dialled in the place of the dial, unless that was given up.
+    /// Replaces the dial by its result, unless the dial was abandoned.
     pub(super) fn end_dial(&mut self, peer: &str, key: &str, dial: u64, ready: Option<Entry<C>>) {
         let Some(place) = self.get(peer, key).filter(|entry| entry.is_dial(dial)) else {
             return;
@@ -130,17 +131,17 @@ impl<C> Entries<C> {
         Removed(peers.into_values().flat_map(|peer| peer.keys).collect())
     }
 
-    /// Removes the peer's connections from before its breaker opened.
+    /// Removes the peer's connections that are older than the last opening of its breaker.
     pub(super) fn remove_lost(&mut self, peer: &str) -> Removed<C> {
         self.remove_where(peer, |_, entry| entry.is_lost())
     }
 
-    /// Removes the peer's connections that nobody has asked for since `limit`.
+    /// Removes the peer's connections that were not requested for `limit`.
     pub(super) fn remove_idle(&mut self, peer: &str, now: Instant, limit: Duration) -> Removed<C> {
         self.remove_where(peer, |_, entry| entry.is_idle(now, limit))
     }
 
-    /// Removes the connection that was asked for the longest ago; dials are left alone.
+    /// Removes the connection that was requested the longest ago; dials stay.
     pub(super) fn remove_oldest(&mut self) -> Option<Removed<C>> {
         let ready = self.peers.iter().flat_map(|(peer, entry)| {
             let keys = entry.keys.iter();
@@ -171,12 +172,13 @@ impl<C> Entries<C> {
     }
 }
 
-/// What was removed: to be dropped once the lock is released, for what `C` does then is its own.
+/// The removed entries. They must be dropped after the lock is released, because dropping a `C` may
+/// run any code.
 #[must_use]
 pub(super) struct Removed<C>(Vec<(String, Entry<C>)>);
 
 impl<C> Removed<C> {
-    /// How many connections they were; dials do not count.
+    /// The number of connections among them, without dials.
     pub(super) fn connections(&self) -> usize {
         self.0.iter().filter(|(_, entry)| entry.is_ready()).count()
     }

@@ -4,8 +4,8 @@ use std::{error::Error, io, sync::Arc};
 
 use crate::{PeerDown, Refused};
 
-/// Why [`get_or_connect`](crate::ConnectionCache::get_or_connect) gave no connection. One failed
-/// dial is told to all who waited for it, so this clones.
+/// Why [`get_or_connect`](crate::ConnectionCache::get_or_connect) returned no connection. All
+/// callers that waited for one failed dial get its error, so errors can be cloned.
 ///
 /// ```
 /// use detector_api::ConnectionError;
@@ -24,35 +24,34 @@ pub enum ConnectionError {
     /// The breaker is Open: nothing was dialled, or the dial was ended.
     #[error("not connected to {key}: the peer is down; ask another")]
     Down {
-        /// What was asked for.
+        /// The requested key.
         key: String,
-        /// Why and since when.
+        /// Why and since when the peer is down.
         #[source]
         down: PeerDown,
     },
-    /// The breaker is HalfOpen and all its trials are taken: others are finding out whether the
-    /// peer is back.
+    /// The breaker is HalfOpen and all its trials are leased: other calls are trying the peer.
     #[error("not connected to {key}: the peer is being tried by other calls; try again soon")]
     Refused {
-        /// What was asked for.
+        /// The requested key.
         key: String,
-        /// Which peer it is.
+        /// The peer.
         #[source]
         refused: Refused,
     },
     /// The dial failed.
     #[error("cannot connect to {key}")]
     Dial {
-        /// What was asked for.
+        /// The requested key.
         key: String,
-        /// What the dial failed with.
+        /// The dial's error.
         #[source]
         cause: Arc<dyn Error + Send + Sync>,
     },
-    /// As many dials as the cache may hold connections are under way.
+    /// The number of running dials has reached the limit of the cache.
     #[error("not connected to {key}: {limit} other dials are under way, which is all that may be")]
     Full {
-        /// What was asked for.
+        /// The requested key.
         key: String,
         /// [`Limits::connections`](crate::Limits::connections).
         limit: usize,
@@ -68,7 +67,7 @@ impl ConnectionError {
         }
     }
 
-    /// Why the peer is down, where that is the cause.
+    /// Why the peer is down, if that is the cause.
     ///
     /// ```
     /// use detector_api::{ConnectionError, PeerDown, v1::Reason};
@@ -89,7 +88,7 @@ impl ConnectionError {
         }
     }
 
-    /// The dial's own error, where it is an `E`.
+    /// The dial's own error, if it is of the type `E`.
     ///
     /// ```
     /// use std::{io, sync::Arc};

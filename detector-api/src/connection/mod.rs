@@ -1,4 +1,5 @@
-//! Connections to peers, dialled once, given to all, and dropped when their peer goes down.
+//! Connections to peers: dialled once, shared by all callers, and dropped when their peer goes
+//! down.
 
 mod cache;
 mod dial;
@@ -17,14 +18,15 @@ pub use self::{
 };
 use crate::{Guard, Peer, PeerDown};
 
-/// A connection from a [`ConnectionCache`]: a clone of what was dialled, and the means to end
-/// what waits on it.
+/// A connection from a [`ConnectionCache`]: a clone of what was dialled, with the means to end the
+/// calls on it.
 ///
-/// It derefs to what was dialled. But a call made that way waits for as long as it waits: make
-/// calls through [`run`](Self::run), or through [`service`](Self::service) for gRPC.
+/// It derefs to what was dialled. But calls that are made that way do not end when the peer goes
+/// down: make calls through [`run`](Self::run), or through [`service`](Self::service) for gRPC.
 ///
-/// A connection does not outlive its peer's going down: once the breaker has opened, whatever is
-/// run on it ends at once, also after the peer's return. Ask the cache for another then.
+/// A connection is of no use after its peer went down. After the breaker has opened, everything
+/// that is run on it ends at once, even when the peer is back. Then ask the cache for another
+/// connection.
 ///
 /// ```
 /// use detector_api::{ConnectionCache, PeerStates};
@@ -50,12 +52,12 @@ impl<C> Connection<C> {
         Self { client, guard }
     }
 
-    /// Waits for `call` until the peer's breaker opens. Then `call` is dropped, and what it waited
-    /// for with it.
+    /// Runs `call` until it completes or the peer's breaker opens. In the latter case, `call` is
+    /// dropped.
     ///
-    /// While the breaker is HalfOpen this asks for no trial, since it cannot tell a good outcome
-    /// from a bad one: [`Peer::admit`] does, and what [`service`](Self::service) returns does it
-    /// for each request.
+    /// While the breaker is HalfOpen, this does not ask for a trial, because it cannot distinguish
+    /// a good outcome from a bad one. [`Peer::admit`] does ask, and so does the result of
+    /// [`service`](Self::service) for each request.
     ///
     /// ```
     /// use detector_api::{Connection, PeerDown};
@@ -72,7 +74,7 @@ impl<C> Connection<C> {
         self.guard.run(call).await
     }
 
-    /// Whom it leads to.
+    /// The peer of this connection.
     ///
     /// ```
     /// # use detector_api::Connection;
@@ -84,7 +86,7 @@ impl<C> Connection<C> {
         self.guard.peer()
     }
 
-    /// What ends the calls on it, for work that [`run`](Self::run) does not fit.
+    /// The guard that ends calls on this connection, for work that does not fit [`run`](Self::run).
     ///
     /// ```
     /// # use detector_api::Connection;
@@ -99,8 +101,8 @@ impl<C> Connection<C> {
 
 #[cfg(feature = "channel")]
 impl<C: Clone> Connection<C> {
-    /// The channel as a service whose requests, and the streams that answer them, end when the
-    /// peer goes down; for generated clients. See [`channel`](crate::channel).
+    /// The channel as a service for generated clients. Its requests, and the streams that answer
+    /// them, end when the peer goes down. See [`channel`](crate::channel).
     ///
     /// ```
     /// use detector_api::{ConnectionCache, PeerStates, v1::detector_client::DetectorClient};

@@ -1,4 +1,4 @@
-//! One dial for all, aliases, bounds, and what an opening does to each.
+//! The cache: one dial for all callers, aliases, bounds, and the effects when a breaker opens.
 
 use std::{
     convert::Infallible,
@@ -31,7 +31,7 @@ const KEYS: [&str; 3] = [
 
 type Made = Result<Arc<u32>, Infallible>;
 
-/// Something to be cached whose end can be seen.
+/// Makes a value for the cache whose drop can be observed.
 fn makes(made: u32) -> impl FnOnce() -> std::future::Ready<Made> + Send + 'static {
     move || ready(Ok(Arc::new(made)))
 }
@@ -49,7 +49,7 @@ async fn cache_with_all_keys() -> (PeerStates, ConnectionCache<Arc<u32>>) {
     (states, cache)
 }
 
-/// Runs the tasks that can run.
+/// Runs all tasks that are ready.
 async fn settle() {
     for _ in 0..16 {
         tokio::task::yield_now().await;
@@ -201,7 +201,7 @@ async fn each_key_has_a_connection_and_all_are_evicted_together() {
     assert!(KEYS.iter().all(|key| !cache.has_cached_connection(key)));
     assert!(cache.has_cached_connection("http://node3:9000"));
     assert!(other.is_ok());
-    // What is in flight on a connection that was evicted by hand goes on.
+    // A call in flight continues on a connection that was evicted explicitly.
     assert_eq!(connection.run(async { 4 }).await, Ok(4));
     assert_eq!(cache.clear_all_connections(), 1);
 }

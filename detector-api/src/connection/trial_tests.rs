@@ -1,5 +1,5 @@
-//! A breaker that is HalfOpen, by a daemon in the process: how many are let through, and what the
-//! daemon hears of it. And a daemon that goes.
+//! A HalfOpen breaker with a fake daemon in this process: how many dials are let through, and which
+//! outcomes the daemon receives. Also a daemon that goes away.
 
 use std::{
     convert::Infallible,
@@ -41,7 +41,7 @@ async fn world(breaker: Breaker, trials: usize) -> World {
     }
 }
 
-/// The outcomes of trials, once there are so many.
+/// The outcomes of trials, when there are at least this many.
 async fn finished(world: &World, at_least: usize) -> Vec<FinishTrialRequest> {
     let finished = world.daemon.finished_trials(at_least);
     tokio::time::timeout(LIMIT, finished).await.expect("untold")
@@ -51,7 +51,7 @@ fn makes(made: u32) -> impl FnOnce() -> std::future::Ready<Result<Arc<u32>, Infa
     move || ready(Ok(Arc::new(made)))
 }
 
-/// What reached nobody shows nothing, and takes nobody's trial.
+/// Making a client contacts no peer, so it shows nothing and needs no trial.
 #[tokio::test]
 async fn a_client_that_is_made_is_no_trial() {
     let world = world(Breaker::HalfOpen, 1).await;
@@ -85,7 +85,7 @@ async fn half_open_dials_as_many_as_there_are_trials() {
             tokio::time::timeout(LIMIT, dial).await
         });
     }
-    // Two hang, as dials do; the others are told at once.
+    // Two dials hang, and the others are refused at once.
     for _ in 0..8 {
         let refused = dials.join_next().await.unwrap().unwrap();
         let error = refused.expect("told at once").unwrap_err();
@@ -94,7 +94,7 @@ async fn half_open_dials_as_many_as_there_are_trials() {
             "{error:?}"
         );
     }
-    // What is still under way ends when the breaker opens again.
+    // The running dials end when the breaker opens again.
     let open = FakeDaemon::state(PEER, Verdict::Dead, Breaker::Open);
     world.daemon.publish(open);
     for _ in 0..2 {
@@ -114,7 +114,7 @@ async fn a_dial_tells_how_its_trial_went() {
     world.cache.get_or_connect(PEER, makes(1)).await.unwrap();
     let told = finished(&world, 2).await;
     assert_eq!(told[1].outcome(), TrialOutcome::Succeeded);
-    // A connection that is there needs no trial.
+    // An existing connection needs no trial.
     world.cache.get_or_connect(PEER, makes(2)).await.unwrap();
     assert_eq!(world.daemon.trials_asked(), 2);
 }

@@ -1,4 +1,4 @@
-//! What an operator may set by environment variables.
+//! The settings that an operator can change with environment variables.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ const TCP_KEEPALIVE: &str = "RUSTFS_TCP_KEEPALIVE_SECS";
 const PING_INTERVAL: &str = "RUSTFS_HTTP2_KEEPALIVE_INTERVAL_SECS";
 const PING_TIMEOUT: &str = "RUSTFS_HTTP2_KEEPALIVE_TIMEOUT_SECS";
 
-/// The largest number of seconds that makes sense: an hour. It lies within what the kernel takes
-/// for a keepalive, too.
+/// The largest number of seconds that makes sense: an hour. The kernel accepts this for keepalives,
+/// too.
 const MAX_SECS: u64 = 3600;
 
 impl Profile {
-    /// The settings with what the environment says in the place of the defaults:
+    /// The settings, with the defaults replaced by these environment variables:
     /// - `RUSTFS_TCP_KEEPALIVE_SECS`: how long a connection is idle before the first keepalive
-    ///   probe, of both profiles;
+    ///   probe, in both profiles;
     /// - `RUSTFS_HTTP2_KEEPALIVE_INTERVAL_SECS` and `RUSTFS_HTTP2_KEEPALIVE_TIMEOUT_SECS`: the PING
-    ///   of control connections. 0 as the interval sends none. Bulk connections have none, whatever
-    ///   these say: see the [module's text](crate::factory).
+    ///   of control connections. An interval of 0 turns it off. Bulk connections never have a PING:
+    ///   see the [module's documentation](crate::factory).
     ///
     /// # Errors
-    /// The first variable whose value is not a whole number of seconds within bounds. Nothing is
-    /// guessed: a program that goes on says so, and uses [`settings`](Self::settings).
+    /// The first variable whose value is not a whole number of seconds within its bounds. A program
+    /// that continues should report the error and use [`settings`](Self::settings).
     ///
     /// ```
     /// use detector_api::Profile;
@@ -38,7 +38,7 @@ impl Profile {
         self.settings_from(from_env)
     }
 
-    /// The same with `get` in the place of the environment.
+    /// The same, with `get` in place of the environment.
     ///
     /// ```
     /// use detector_api::Profile;

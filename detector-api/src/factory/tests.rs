@@ -1,3 +1,5 @@
+//! Settings from the environment, and their effect on a real socket.
+
 use super::*;
 use crate::VariableError;
 
@@ -38,7 +40,7 @@ fn what_makes_no_sense_is_refused() {
     assert!(zero.is_err(), "no answer is that fast");
 }
 
-/// What the kernel was asked for, on a real socket.
+/// Checks the options of a real socket.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_connector_sets_what_it_says() {

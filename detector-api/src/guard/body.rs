@@ -17,11 +17,12 @@ use crate::PeerDown;
 pub(super) type Ended = Pin<Box<dyn Future<Output = PeerDown> + Send + Sync>>;
 
 pin_project! {
-    /// A request's or a response's body under a [`Guard`]: a stall ends when the peer goes down.
+    /// The body of a request or a response under a [`Guard`]: a wait for data ends when the peer
+    /// goes down.
     ///
-    /// What has arrived is handed on; the error comes in place of the waiting, once, and nothing
-    /// after it. The body within is dropped at that moment, which with HTTP/1.1 closes its
-    /// connection: a pool never gives it out again.
+    /// Data that has arrived is still passed on. The error replaces the wait; it comes once, and
+    /// nothing comes after it. At that moment the inner body is dropped. With HTTP/1.1 this closes
+    /// its connection, so a pool never reuses it.
     ///
     /// ```
     /// use detector_api::{Guard, GuardedBody, Peer};
@@ -45,7 +46,7 @@ pin_project! {
 }
 
 impl<B> GuardedBody<B> {
-    /// Ends `body` when what `guard` watches goes down.
+    /// Ends `body` when the peer of `guard` goes down.
     ///
     /// ```
     /// # use detector_api::{Guard, GuardedBody, Peer};
@@ -116,7 +117,7 @@ mod tests {
 
     const PEER: &str = "http://node4:9000";
 
-    /// A body that gives what it is told to, once, and then waits.
+    /// A body that yields one frame or error, and then nothing more.
     struct Stalling<E> {
         next: Option<Result<Frame<&'static [u8]>, E>>,
         _held: Arc<()>,

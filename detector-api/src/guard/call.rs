@@ -7,7 +7,7 @@ use tower::{Service, ServiceExt};
 use super::Guard;
 use crate::{Peer, PeerDown, Refused};
 
-/// Why a request to a peer, or a body of one, did not come to its end.
+/// Why a request to a peer, or its body, did not complete.
 ///
 /// ```
 /// use std::io;
@@ -26,23 +26,25 @@ use crate::{Peer, PeerDown, Refused};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Interrupted<E: Error + 'static> {
-    /// The peer is down: the request was not made, or what was in flight was ended.
+    /// The peer is down: the request was not made, or was ended in flight.
     #[error("ended because the peer is down")]
     Down(#[source] PeerDown),
-    /// The peer may be back and all its trials are taken: ask another, or this one again soon.
+    /// The peer may be back, but all its trials are leased: call another peer, or this one again
+    /// soon.
     #[error("not made: the peer is being tried by other calls")]
     Refused(#[source] Refused),
-    /// What would have come without a detector, too.
+    /// An error that would have occurred without a detector, too.
     #[error(transparent)]
     Failed(E),
 }
 
-/// Since when a service's requests are watched.
+/// From which moment on a service's requests are guarded.
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
-    /// Each from its own beginning.
+    /// Each request from its own beginning.
     Request(Peer),
-    /// All from the beginning of their connection: it carries none once its peer was down.
+    /// All requests from the beginning of their connection: it carries none after its peer was
+    /// down.
     #[cfg(feature = "connections")]
     Connection(Guard),
 }
@@ -57,10 +59,10 @@ impl Origin {
     }
 }
 
-/// Makes one request. The response comes with the guard that its body is to have.
+/// Makes one request. The response is returned with the guard for its body.
 ///
-/// The readiness of `service` is awaited in here, too: a connection that hangs makes its callers
-/// wait there, and tower would have them wait unguarded.
+/// The readiness of `service` is awaited in here: callers of a connection that hangs wait there,
+/// and tower would let them wait without a guard.
 pub(crate) async fn call<S, R>(
     origin: Origin,
     service: S,
@@ -89,8 +91,8 @@ where
 }
 
 impl<E: Error + 'static> Interrupted<E> {
-    /// What `error` comes of: when the peer is down, its connections are destroyed, too, and a call
-    /// may hear of that first.
+    /// The cause of `error`. When the peer goes down, its connections are destroyed as well, and a
+    /// call may notice that first.
     pub(crate) fn told_by(guard: &Guard, error: E) -> Self {
         guard.opened().map_or(Self::Failed(error), Self::Down)
     }

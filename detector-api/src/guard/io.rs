@@ -18,13 +18,13 @@ use tower::{Service, ServiceExt};
 use super::{Guard, body::Ended};
 use crate::{Peer, PeerDown};
 
-/// Makes connections to one peer that end when it goes down, as they do when the kernel destroys
-/// them: with `ConnectionAborted`, and at once.
+/// Makes connections to one peer that end when the peer goes down, in the same way as when the
+/// kernel destroys them: at once, with `ConnectionAborted`.
 ///
-/// To end the call is not enough when its connection is blocked in a write: hyper drops neither
-/// the connection nor the body that it was sending before the write is done, and the program that
-/// feeds that body hangs until TCP gives up. Nor does a pool learn otherwise that the connections
-/// in it are dead. It goes around any connector of hyper's or tonic's;
+/// Ending the call is not enough if its connection is blocked in a write. Hyper drops neither the
+/// connection nor the body that it sends before the write is done, so the code that feeds the body
+/// hangs until TCP gives up. A pool does not learn either that its connections are dead. This
+/// connector can wrap any connector of hyper's or tonic's;
 /// [`Settings::connector_to`](crate::Settings::connector_to) makes one.
 ///
 /// ```
@@ -45,7 +45,7 @@ pub struct GuardedConnector<C> {
 }
 
 impl<C> GuardedConnector<C> {
-    /// All that `connector` connects is taken to lead to `peer`.
+    /// Wraps `connector`. All its connections are assumed to lead to `peer`.
     ///
     /// ```
     /// # use detector_api::{GuardedConnector, Peer};
@@ -90,9 +90,9 @@ where
 }
 
 pin_project! {
-    /// A connection of a [`GuardedConnector`]'s. Once its peer is down every wait for it ends with
-    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), caused by a [`PeerDown`]. Both of
-    /// its directions are to be polled by one task, as hyper does: the end wakes the last waiter.
+    /// A connection of a [`GuardedConnector`]. After its peer went down, every wait on it ends with
+    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), caused by a [`PeerDown`]. One task
+    /// must poll both directions, as hyper does: the end wakes only the last waiter.
     ///
     /// ```
     /// use detector_api::GuardedIo;
@@ -109,15 +109,15 @@ pin_project! {
     }
 }
 
-/// Whether the peer is down yet. The two directions of a connection are polled by one task, so
-/// that one waiter wakes both.
+/// Whether the peer is down yet. One task polls both directions of a connection, so one waker is
+/// enough.
 enum Watched {
     Up(Ended),
     Down(PeerDown),
 }
 
 impl Watched {
-    /// `done`, or the end in place of a wait.
+    /// Returns `done` if it is ready; otherwise waits for the end.
     fn or_ended<R>(
         &mut self,
         cx: &mut Context<'_>,
@@ -213,7 +213,7 @@ mod tests {
 
     const PEER: &str = "http://node4:9000";
 
-    /// A connection of which nothing comes and into which nothing goes, or all of it does.
+    /// A connection on which every operation waits, or every operation completes.
     struct Fake {
         stalls: bool,
     }
@@ -271,7 +271,7 @@ mod tests {
         }
     }
 
-    /// What each way to use a connection comes to.
+    /// The result of every operation on a connection.
     fn all(io: &mut GuardedIo<Fake>) -> [Poll<io::Result<()>>; 5] {
         let mut io = Pin::new(io);
         let cx = &mut Context::from_waker(std::task::Waker::noop());

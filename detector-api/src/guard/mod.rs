@@ -1,10 +1,9 @@
-//! Ends what waits for a peer at the moment that the peer goes down.
+//! Ends waits for a peer at the moment when the peer goes down.
 //!
-//! Nothing else does. A call that waits for an answer has nothing in flight that a time-out of
-//! TCP could fall for, and dropping a channel from a cache frees nobody who holds a clone of it:
-//! such a call was seen to wait for 25 seconds. So the waiting itself is what must end, and
-//! [`Guard`] is what it is raced against: the connections, the tower services and the bodies of
-//! this crate all hold one.
+//! No other mechanism does this. A call that waits for an answer has no data in flight, so no TCP
+//! time-out ends it; and dropping a channel from a cache does not affect callers that hold a clone
+//! of it. Such a call was seen to wait for 25 seconds. So the wait itself must end. [`Guard`] is
+//! raced against it; the connections, tower services and bodies of this crate all hold one.
 
 #[cfg(any(feature = "channel", feature = "hyper"))]
 mod body;
@@ -29,10 +28,11 @@ pub use self::{
 };
 use crate::{Peer, PeerDown, Refused};
 
-/// One peer's breaker, watched from the moment that this was made.
+/// Watches one peer's breaker from the moment of its creation.
 ///
-/// What is run under a guard ends when the breaker opens. A guard stays *ended* after that, even
-/// when the peer is back: what was begun before is lost. Make a new one for what is begun anew.
+/// Work that is run under a guard ends when the breaker opens. After that, the guard stays *ended*
+/// even when the peer is back, because everything that was begun before is lost. Make a new guard
+/// for new work.
 ///
 /// ```
 /// use detector_api::{Guard, Peer};
@@ -48,12 +48,12 @@ use crate::{Peer, PeerDown, Refused};
 #[derive(Clone)]
 pub struct Guard {
     peer: Peer,
-    /// Has changed once the breaker has opened since this guard was made.
+    /// Marked as changed when the breaker opens after this guard was made.
     openings: watch::Receiver<Option<PeerDown>>,
 }
 
 impl Guard {
-    /// Watches `peer` from now on.
+    /// Creates a guard that watches `peer` from now on.
     ///
     /// ```
     /// # use detector_api::{Guard, Peer};
@@ -67,7 +67,7 @@ impl Guard {
         }
     }
 
-    /// Whom it watches.
+    /// The peer that it watches.
     ///
     /// ```
     /// # use detector_api::{Guard, Peer};
@@ -78,7 +78,7 @@ impl Guard {
         &self.peer
     }
 
-    /// Why what is under this guard is lost: the breaker is Open, or has been since the guard was
+    /// Why work under this guard is lost: the breaker is Open, or was Open since the guard was
     /// made.
     ///
     /// ```
@@ -90,8 +90,8 @@ impl Guard {
         self.peer.down().or_else(|| self.opened())
     }
 
-    /// Runs `work` until it is done or the peer is down, whichever is first. `work` is dropped
-    /// when it is ended, and not begun when the peer is down already.
+    /// Runs `work` until it completes or the peer goes down. If the peer goes down, `work` is
+    /// dropped; if the peer is already down, `work` is not started.
     ///
     /// ```
     /// use detector_api::{Guard, Peer, PeerDown};
@@ -109,7 +109,7 @@ impl Guard {
         if let Some(down) = self.down() {
             return Err(down);
         }
-        // What is done by the time that the peer goes down is done.
+        // If the work completes at the moment when the peer goes down, its output is returned.
         tokio::select! {
             biased;
             output = work => Ok(output),
@@ -117,15 +117,15 @@ impl Guard {
         }
     }
 
-    /// Changes each time that the breaker opens.
+    /// Changes each time the breaker opens.
     #[cfg(feature = "connections")]
     pub(crate) fn openings(&self) -> watch::Receiver<Option<PeerDown>> {
         self.openings.clone()
     }
 
-    /// The opening since this guard was made.
+    /// Why the breaker opened since this guard was made; `None` if it did not.
     pub(crate) fn opened(&self) -> Option<PeerDown> {
-        // The sender is the peer's own and lives as long as the peer.
+        // The sender belongs to the peer, and lives as long as it.
         let opened = self.openings.has_changed().unwrap_or(false);
         opened.then(|| self.openings.borrow().clone()).flatten()
     }
@@ -134,7 +134,7 @@ impl Guard {
     pub(crate) async fn ended(mut self) -> PeerDown {
         loop {
             if self.openings.changed().await.is_err() {
-                // Not while `peer` is held.
+                // This cannot happen while `peer` is held.
                 std::future::pending::<()>().await;
             }
             if let Some(down) = self.openings.borrow_and_update().clone() {
@@ -154,8 +154,8 @@ impl fmt::Debug for Guard {
 }
 
 impl PeerDown {
-    /// The `PeerDown` that an error was caused by, however deep it lies: in a tonic `Status`, in
-    /// an error of hyper's or reqwest's, in one of this crate's own.
+    /// The `PeerDown` that caused an error, at any depth of its chain: in a tonic `Status`, in an
+    /// error of hyper's or reqwest's, or in one of this crate's errors.
     ///
     /// ```
     /// use detector_api::{PeerDown, v1::Reason};
@@ -172,8 +172,8 @@ impl PeerDown {
         std::iter::successors(Some(error), |&error| error.source()).find_map(Self::find_in)
     }
 
-    /// In one link of the chain. An error that wraps another as its own self, or as something that
-    /// it does not name as its source, is looked into.
+    /// Searches one link of the chain. This includes errors that a wrapper contains without naming
+    /// them as its source.
     fn find_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         if let Some(Refused::Down(down)) = error.downcast_ref() {
             return Some(down);

@@ -1,4 +1,4 @@
-//! What tests of this crate do to a peer without a daemon.
+//! Helpers for tests of this crate: changes to a peer without a daemon.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use crate::{
     v1::{Breaker, PeerState, Reason, Verdict},
 };
 
-/// Why a peer is down in tests.
+/// The reason with which peers are down in tests.
 pub(crate) const REASON: Reason = Reason::ProbeUnanswered;
 
 const TTL: Duration = Duration::from_secs(3600);
 
-/// Long after what is to happen would have, and before TCP gives up.
+/// Longer than any expected event takes, and shorter than TCP's time-outs.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What is to happen, and a failure in place of a test that hangs.
+/// Awaits `what`, and fails instead of hanging.
 pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
     timeout(LIMIT, what).await.expect("it never happened")
 }
 
-/// States that a test may [`set`].
+/// States that a test can change with [`set`].
 pub(crate) fn states() -> PeerStates {
     let states = PeerStates::watched_on(Handle::current(), Duration::ZERO);
     states.replace(&[], TTL);
     states
 }
 
-/// What the daemon would have told.
+/// Sets a peer's state, as a message of the daemon would.
 pub(crate) fn set(states: &PeerStates, peer: &str, breaker: Breaker) {
     let verdict = match breaker {
         Breaker::Open => Verdict::Dead,
@@ -46,13 +46,13 @@ pub(crate) fn set(states: &PeerStates, peer: &str, breaker: Breaker) {
     states.change(&told, TTL).unwrap();
 }
 
-/// The daemon is gone.
+/// Acts as if the daemon were gone.
 pub(crate) fn forget(states: &PeerStates) {
     states.end();
 }
 
-/// A server that accepts, keeps what it accepted, and never reads nor answers; each connection is
-/// told of.
+/// A server that accepts connections and keeps them open, but never reads or answers; it reports
+/// each connection.
 #[cfg(any(feature = "channel", feature = "hyper"))]
 pub(crate) async fn silent_server() -> (std::net::SocketAddr, tokio::sync::mpsc::Receiver<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! The same for reqwest, whose requests and responses are types of its own.
+//! The same for reqwest, which has its own types of requests and responses.
 
 mod loan;
 
@@ -13,9 +13,9 @@ impl<S> PeerHttp<S>
 where
     S: Service<Request, Response = Response, Error = Error> + Clone,
 {
-    /// Sends a request of reqwest's. The response is reqwest's own too: a read of its body that
-    /// stalls ends with an error when the peer goes down, in which
-    /// [`PeerDown::find`](crate::PeerDown::find) finds why.
+    /// Sends a reqwest request. The response is reqwest's own type. If the peer goes down, a read
+    /// of its body that waits ends with an error, and [`PeerDown::find`](crate::PeerDown::find)
+    /// finds the cause in that error.
     ///
     /// ```
     /// use detector_api::{PeerHttp, PeerDown};
@@ -47,11 +47,11 @@ where
     /// # }
     /// ```
     ///
-    /// When the peer goes down, or the caller leaves, the request's body is dropped at once, so
-    /// that whoever feeds it learns of it. The connection itself may live on, when it is blocked in
+    /// When the peer goes down, or the caller goes away, the request's body is dropped at once, so
+    /// that the code that feeds it notices. The connection itself may remain while it is blocked in
     /// a write, until the daemon destroys it or its `TCP_USER_TIMEOUT`
-    /// ([`Settings::reqwest`](crate::Settings::reqwest)) is over: reqwest lets nobody put a
-    /// [`GuardedConnector`](crate::GuardedConnector) around it. To keep it from being used again,
+    /// ([`Settings::reqwest`](crate::Settings::reqwest)) expires: reqwest does not accept a
+    /// [`GuardedConnector`](crate::GuardedConnector). To keep the connection from being reused,
     /// hold the client in a [`ConnectionCache`](crate::ConnectionCache), one for each peer:
     ///
     /// ```
@@ -72,17 +72,18 @@ where
     /// ```
     ///
     /// # Errors
-    /// As reqwest's `execute`, and at once when the peer is down.
+    /// The errors of reqwest's `execute`; fails at once if the peer is down.
     pub async fn execute(&self, mut request: Request) -> Result<Response, Interrupted<Error>> {
         let (origin, client) = (self.origin.clone(), self.inner.clone());
         let loan = Loan::of(&mut request);
         let (response, guard) = guard::call(origin, client, |_| request).await?;
-        // Answered before its end, perhaps: the rest is between the client and the server.
+        // The server may answer before the body's end; then the rest is up to the client and the
+        // server.
         loan.leave();
         let url = response.url().clone();
         let response: http::Response<reqwest::Body> = response.into();
         let (mut parts, body) = response.into_parts();
-        // Where reqwest looks for the URL on the way back.
+        // Reqwest expects the URL here when the response is converted back.
         if let Ok(with_url) = http::Response::builder().url(url).body(()) {
             parts.extensions.extend(with_url.into_parts().0.extensions);
         }

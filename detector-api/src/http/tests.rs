@@ -1,4 +1,4 @@
-//! HTTP/1.1 over real sockets, as shards are read and written.
+//! HTTP/1.1 over real sockets, used as for reading and writing shards.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -56,7 +56,7 @@ fn assert_is_down(error: &(dyn Error + 'static)) {
     assert_eq!((down.peer.as_str(), down.reason), (PEER, REASON));
 }
 
-/// Accepts one connection, reads the request and sends half of what it promised.
+/// Accepts one connection, reads the request, and sends half of the promised response.
 async fn half_a_shard(listener: TcpListener) -> TcpStream {
     let (mut connection, _) = listener.accept().await.unwrap();
     read_head(&mut connection).await;
@@ -115,13 +115,13 @@ async fn a_download_that_stalls_gives_what_came_and_then_ends_and_closes() {
     testing::set(&states, PEER, Breaker::Open);
     let (end, mut body) = within(rest).await.unwrap();
     assert_is_down(&end.unwrap().unwrap_err());
-    // Although the body is still held.
+    // The connection is closed although the body is still held.
     let read = within(connection.read(&mut [0; 8])).await;
     assert_eq!(read.unwrap(), 0, "closed");
     assert!(body.frame().await.is_none());
 }
 
-/// Feeds an upload for as long as it is taken, and tells when nobody takes any more of it.
+/// Feeds an upload while it is read, and reports when it stalls.
 async fn feed(source: mpsc::Sender<Result<Frame<Bytes>, Infallible>>, stalled: Sender<()>) {
     let mut stalled = Some(stalled);
     loop {
@@ -129,7 +129,7 @@ async fn feed(source: mpsc::Sender<Result<Frame<Bytes>, Infallible>>, stalled: S
         tokio::select! {
             biased;
             sent = source.send(Ok(chunk)) => if sent.is_err() { return },
-            // Both ends' buffers hold a few megabytes, and nobody empties them.
+            // The buffers of both ends hold a few megabytes, and nobody empties them.
             () = tokio::time::sleep(STALL), if stalled.is_some() => {
                 let _ = stalled.take().unwrap().send(());
             }
@@ -155,11 +155,11 @@ async fn an_upload_that_nobody_reads_ends_and_lets_go_of_its_source() {
     within(writer).await.expect("the source is let go of");
 }
 
-/// How long a source is not asked for more before its upload has stalled. Shorter would only make the
-/// test end an upload that has not.
+/// How long the source must wait until its upload counts as stalled. If this were too short, the
+/// test would end an upload that has not stalled.
 const STALL: Duration = Duration::from_millis(100);
 
-/// Answers each request, and tells of each connection.
+/// Answers each request, and reports each connection.
 async fn answering_server() -> (std::net::SocketAddr, mpsc::Receiver<()>) {
     let (listener, address) = listener().await;
     let (tell, accepted) = mpsc::channel(16);

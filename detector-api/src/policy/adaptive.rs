@@ -1,15 +1,15 @@
-//! Deadlines, fixed or from what the kernel measures.
+//! Deadlines: fixed, or computed from the round-trip time that the kernel measures.
 
 use std::time::Duration;
 
 use crate::Details;
 
-/// How long one attempt may take.
+/// The time limit of one attempt.
 ///
-/// An adaptive deadline is `service + round_trips × (SRTT + 4 × RTTVAR)`, kept within its
-/// bounds. The bracket is TCP's own retransmission time-out (RFC 6298, 2.3): what the kernel
-/// itself would wait for an answer from this peer. `service` is what the peer's program may
-/// take, which no round-trip time tells.
+/// An adaptive deadline is `service + round_trips × (SRTT + 4 × RTTVAR)`, kept within its bounds.
+/// The bracket is TCP's own retransmission time-out (RFC 6298, 2.3), which is how long the kernel
+/// itself would wait for an answer from this peer. `service` is the time that the peer's program
+/// may take, which no round-trip time shows.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,21 +32,21 @@ use crate::Details;
 pub enum Deadline {
     /// Always the same.
     Fixed(Duration),
-    /// By the round-trip time, as above.
+    /// Computed from the round-trip time, as above.
     Adaptive {
-        /// What the peer's program may take.
+        /// The time that the peer's program may take.
         service: Duration,
-        /// How often the call goes back and forth, a connect included.
+        /// The number of round trips of the call, including a connect.
         round_trips: u32,
-        /// The shortest that it can be.
+        /// The lower bound.
         at_least: Duration,
-        /// The longest that it can be. Also what holds while nothing is measured.
+        /// The upper bound, and the deadline while no round-trip time is known.
         at_most: Duration,
     },
 }
 
 impl Deadline {
-    /// The deadline towards a peer of which so much is known.
+    /// The deadline for a peer with these details.
     ///
     /// ```
     /// use std::time::Duration;
@@ -71,14 +71,14 @@ impl Deadline {
                 let timeout = srtt.saturating_add(variance.saturating_mul(4));
                 service
                     .saturating_add(timeout.saturating_mul(round_trips))
-                    // Not `clamp`, which panics on bounds that are the wrong way round.
+                    // `clamp` would panic if the bounds were in the wrong order.
                     .max(at_least)
                     .min(at_most)
             }
         }
     }
 
-    /// The longest it can be.
+    /// The longest that the deadline can be.
     ///
     /// ```
     /// use std::time::Duration;

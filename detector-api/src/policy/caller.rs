@@ -1,4 +1,4 @@
-//! Makes calls by their policies.
+//! Makes calls according to their policies.
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -10,14 +10,14 @@ use crate::{
     v1::{Operation, Outcome},
 };
 
-/// Makes calls within their deadlines, ends them when their peer dies, tries again what may
-/// be repeated, and tells the daemon how they went without ever waiting for it.
+/// Makes calls with their deadlines, ends them when their peer dies, retries those that may be
+/// repeated, and reports their outcomes to the daemon without ever waiting for it.
 ///
-/// With [`PeerStates::unwatched`] and [`Reporter::disabled`] the deadlines and the retries
-/// are what remains: a program that runs without a detector keeps this one path.
+/// With [`PeerStates::unwatched`] and [`Reporter::disabled`], only the deadlines and the retries
+/// remain, so a program that runs without a detector can use the same code.
 ///
-/// A caller does not lease trials: that is its connections' part. Where calls go through
-/// neither of this crate's connections, ask [`Peer::admit`] first.
+/// A caller does not lease trials: that is up to the connections. If calls do not go through this
+/// crate's connections, call [`Peer::admit`] first.
 ///
 /// ```
 /// use detector_api::{
@@ -65,7 +65,7 @@ impl Caller {
         }
     }
 
-    /// The policies it calls by.
+    /// The policies of this caller.
     ///
     /// ```
     /// use detector_api::{PeerStates, Reporter, policy::{Caller, Policies}};
@@ -78,7 +78,7 @@ impl Caller {
         &self.policies
     }
 
-    /// A call to one peer, in any spelling of its name.
+    /// Starts a call to one peer, in any spelling of its name.
     ///
     /// ```
     /// use std::io;
@@ -103,8 +103,8 @@ impl Caller {
         }
     }
 
-    /// An operation that involves several peers, such as acquiring a lock on a quorum of
-    /// them: no one peer's death ends it, and its failure is held against none.
+    /// Starts an operation that involves several peers, such as acquiring a lock on a quorum of
+    /// them. No single peer's death ends it, and its failure counts against no peer.
     ///
     /// ```
     /// use detector_api::{PeerStates, Reporter, policy::{Caller, Policies}, v1::Operation};
@@ -131,7 +131,7 @@ impl Caller {
     }
 }
 
-/// A call about to be made: [`Caller::to`], [`Caller::whole`].
+/// A call that can be made: see [`Caller::to`] and [`Caller::whole`].
 ///
 /// ```
 /// use detector_api::policy::{Call, CallError};
@@ -147,12 +147,12 @@ pub struct Call<'a> {
     caller: &'a Caller,
     peer: Option<Peer>,
     operation: Operation,
-    /// Empty for none.
+    /// Empty if there is none.
     lock: &'a str,
 }
 
 impl<'a> Call<'a> {
-    /// Names the lock that it is about, for the daemon's lock health.
+    /// Names the lock that the call is about, for the daemon's lock health.
     ///
     /// ```
     /// use detector_api::{policy::{Call, Caller}, v1::Operation};
@@ -166,7 +166,7 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// Makes one attempt: for what must not be done twice.
+    /// Makes one attempt. Use this for calls that must not be repeated.
     ///
     /// ```
     /// use detector_api::policy::{Call, CallError};
@@ -178,7 +178,7 @@ impl<'a> Call<'a> {
     /// ```
     ///
     /// # Errors
-    /// The peer is down or went down, the deadline passed, or the attempt failed.
+    /// The peer is or went down, the deadline passed, or the attempt failed.
     pub async fn once<T, E: CallFailure>(
         self,
         attempt: impl Future<Output = Result<T, E>>,
@@ -186,8 +186,8 @@ impl<'a> Call<'a> {
         self.attempt(attempt, 0).await
     }
 
-    /// Makes attempts until one succeeds, the peer answers with an error, or the policy's
-    /// retries are used up: only for what may be done twice.
+    /// Makes attempts until one succeeds, the peer answers with an error, or the policy's retries
+    /// are used up. Use this only for calls that may be repeated.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -211,7 +211,7 @@ impl<'a> Call<'a> {
     /// ```
     ///
     /// # Errors
-    /// As [`Self::once`], of the last attempt.
+    /// The errors of [`Self::once`], from the last attempt.
     pub async fn repeated<T, E: CallFailure, F: Future<Output = Result<T, E>>>(
         self,
         mut attempt: impl FnMut() -> F,
@@ -253,7 +253,7 @@ impl<'a> Call<'a> {
             .of(&details);
         let begun = Instant::now();
         let ended = match self.until_down(timeout(limit, attempt)).await {
-            // The breaker's own doing: no news to the daemon.
+            // The breaker itself ended the call: that is no news to the daemon.
             Err(down) => return Err(CallError::Down(down)),
             Ok(Err(_)) => Err(CallError::TimedOut { limit }),
             Ok(Ok(Err(error))) if error.is_of_breaker() => return Err(CallError::Failed(error)),
@@ -264,7 +264,7 @@ impl<'a> Call<'a> {
         ended
     }
 
-    /// The future's output, unless the peer goes down before.
+    /// The future's output, unless the peer goes down first.
     async fn until_down<T>(&self, future: impl Future<Output = T>) -> Result<T, PeerDown> {
         let Some(peer) = &self.peer else {
             return Ok(future.await);
@@ -296,7 +296,7 @@ fn outcome<T, E: CallFailure>(ended: &Result<T, CallError<E>>) -> Outcome {
     }
 }
 
-/// Why a call gave no answer.
+/// Why a call returned no answer.
 ///
 /// ```
 /// use std::{io, time::Duration};
@@ -312,20 +312,20 @@ fn outcome<T, E: CallFailure>(ended: &Result<T, CallError<E>>) -> Outcome {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallError<E> {
-    /// It was not made, or was ended, because the peer is down.
+    /// The call was not made, or was ended, because the peer is down.
     Down(PeerDown),
-    /// Its deadline passed.
+    /// The deadline passed.
     TimedOut {
-        /// How long the last attempt was given.
+        /// The time limit of the last attempt.
         limit: Duration,
     },
-    /// It failed by itself.
+    /// The call failed by itself.
     Failed(E),
 }
 
 impl<E: CallFailure> CallError<E> {
-    /// Whether another attempt may fare better. A peer that answered has said what it has to
-    /// say; one that is down is not asked.
+    /// Whether another attempt may succeed. A peer that answered would answer the same again, and a
+    /// peer that is down is not called.
     fn may_pass(&self) -> bool {
         match self {
             Self::Down(_) => false,

@@ -1,4 +1,4 @@
-//! The policies' variables, under the names of RustFS's deployment checklist.
+//! The environment variables of the policies, with the names in RustFS's deployment checklist.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use crate::variable::{VariableError, from_env, number};
 /// The longest deadline that can be set.
 const MOST_SECONDS: u64 = 3600;
 
-/// The most attempts after the first that can be set.
+/// The most retries that can be set.
 const MOST_RETRIES: u64 = 100;
 
 impl Policies {
-    /// The defaults, changed by those of these variables that are set:
+    /// The defaults, with the values of those of these variables that are set:
     ///
     /// | variable | what it sets | default |
     /// |---|---|---|
@@ -21,8 +21,8 @@ impl Policies {
     /// | `RUSTFS_LOCK_RETRY_MAX_ATTEMPTS` | lock: attempts after the first | 3 |
     /// | `RUSTFS_LOCK_RETRY_BASE_DELAY_MS` | lock: the first pause | 100 |
     ///
-    /// The failure threshold and the recovery time-out are the daemon's
-    /// (`failure_threshold`, `recovery_timeout` in its configuration): a breaker has one home.
+    /// The failure threshold and the recovery time-out belong to the daemon's configuration
+    /// (`failure_threshold`, `recovery_timeout`), because the breaker is in the daemon.
     ///
     /// ```
     /// # fn main() -> Result<(), detector_api::VariableError> {
@@ -37,7 +37,7 @@ impl Policies {
         Self::from_variables(from_env)
     }
 
-    /// The same from any source of variables.
+    /// The same, with any source of variables.
     ///
     /// ```
     /// use std::time::Duration;
@@ -51,7 +51,7 @@ impl Policies {
     /// ```
     ///
     /// # Errors
-    /// As [`Self::from_env`].
+    /// The errors of [`Self::from_env`].
     pub fn from_variables(
         variable: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, VariableError> {
@@ -77,7 +77,7 @@ impl Policies {
             3,
         )?;
         policies.lock.retry = Retry {
-            // Within its bounds, it fits.
+            // The value fits, because it is within its bounds.
             retries: u32::try_from(retries).unwrap_or(u32::MAX),
             base_delay: Duration::from_millis(base),
         };

@@ -1,4 +1,4 @@
-//! What a failure says of the peer.
+//! What an error says about the peer.
 
 use std::{error::Error, io};
 
@@ -6,9 +6,10 @@ use tonic::{Code, Status};
 
 use crate::{PeerDown, Refused, v1::Outcome};
 
-/// An error of a call, as far as it tells how the peer does.
+/// An error of a call, as far as it shows the state of the peer.
 ///
-/// What decides is whether the peer *answered*: a "no" is the answer of a living host.
+/// What matters is whether the peer *answered*: an answer that refuses a request still comes from a
+/// living host.
 ///
 /// ```
 /// use detector_api::{policy::CallFailure, v1::Outcome};
@@ -33,15 +34,15 @@ pub trait CallFailure {
     /// [`Outcome::Refused`] when the peer answered.
     fn outcome(&self) -> Outcome;
 
-    /// Whether it is the breaker's own doing, as connections of this crate tell it: the call was
-    /// not made, or was ended. It is no news to the daemon, and is not reported.
+    /// Whether the breaker caused the error, as connections of this crate report it: the call was
+    /// not made, or was ended. This is no news to the daemon, and is not reported.
     fn is_of_breaker(&self) -> bool {
         false
     }
 }
 
-/// As RustFS's `is_network_like_status` reads it: `Unavailable`, or `Unknown` from the
-/// transport. A time-out of tonic's own is `Cancelled` or `DeadlineExceeded`.
+/// Like RustFS's `is_network_like_status`: `Unavailable`, or `Unknown` from the transport. Tonic's
+/// own time-out is `Cancelled` or `DeadlineExceeded`.
 impl CallFailure for Status {
     fn outcome(&self) -> Outcome {
         match self.code() {
@@ -75,7 +76,7 @@ fn transport_words(message: &str) -> bool {
     .any(|words| message.contains(words))
 }
 
-/// A refused or reset connection is a host's answer; all else is not.
+/// A refused connection is an answer of the host; all other errors are not.
 impl CallFailure for io::Error {
     fn outcome(&self) -> Outcome {
         match self.kind() {
@@ -85,7 +86,7 @@ impl CallFailure for io::Error {
         }
     }
 
-    /// A `GuardedIo` that ended says so.
+    /// The error of a `GuardedIo` that ended contains the `PeerDown`.
     fn is_of_breaker(&self) -> bool {
         self.get_ref().is_some_and(|cause| cause.is::<PeerDown>())
     }

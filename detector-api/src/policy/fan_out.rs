@@ -1,11 +1,12 @@
-//! Asks many peers at once and takes what comes in time: the console's answer.
+//! Calls many peers at once and collects the answers that arrive in time, for example for a
+//! console.
 
 use futures_util::future::join_all;
 
 use super::{CallError, CallFailure, Caller};
 use crate::v1::Operation;
 
-/// What came of asking one peer: [`Caller::fan_out`].
+/// The result of calling one peer: see [`Caller::fan_out`].
 ///
 /// ```
 /// use detector_api::policy::Answer;
@@ -24,15 +25,15 @@ use crate::v1::Operation;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer<T, E> {
-    /// The peer as it was named in the question.
+    /// The peer, as the caller named it.
     pub peer: String,
-    /// What it answered, or why it did not.
+    /// The peer's answer, or why there is none.
     pub result: Result<T, CallError<E>>,
 }
 
 impl<T, E> Answer<T, E> {
-    /// Whether the peer was known to be down, or went down while it was asked: an "offline"
-    /// entry rather than a failure.
+    /// Whether the peer was known to be down, or went down during the call: then it is "offline",
+    /// which is no failure of the call.
     ///
     /// ```
     /// use std::time::Duration;
@@ -49,9 +50,9 @@ impl<T, E> Answer<T, E> {
 }
 
 impl Caller {
-    /// Asks all peers at once, each by the operation's policy, and returns an answer for
-    /// each, in their order. Nobody waits for the slowest longer than the operation's
-    /// deadline, and peers that are down are not asked.
+    /// Calls all peers at once, each with the operation's policy, and returns the answers in the
+    /// same order. The slowest peer delays the result by at most the operation's deadline, and
+    /// peers that are down are not called.
     ///
     /// ```
     /// use detector_api::{PeerStates, Reporter, policy::{Caller, Policies}, v1::Operation};
@@ -87,7 +88,7 @@ impl Caller {
         join_all(peers.into_iter().map(|peer| {
             let peer = peer.into();
             async move {
-                // Lazily: a peer that is down is not asked.
+                // The call is made lazily: a peer that is down is not called.
                 let asked = async { ask(peer.clone()).await };
                 let result = self.to(&peer, operation).once(asked).await;
                 Answer { peer, result }

@@ -1,8 +1,7 @@
-//! How long each kind of call may take, whether it is tried again, and the one place where
-//! calls are made by those rules.
+//! The deadline and the retries of each kind of call, and the code that makes calls by these rules.
 //!
-//! [`Policies`] holds a [`CallPolicy`] for each kind of operation, with RustFS's defaults and
-//! the names of its environment variables; [`Caller`] makes calls by them.
+//! [`Policies`] holds a [`CallPolicy`] for each kind of operation, with RustFS's defaults and the
+//! names of its environment variables; [`Caller`] makes calls with them.
 
 mod adaptive;
 mod caller;
@@ -37,14 +36,14 @@ use crate::v1::Operation;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallPolicy {
-    /// How long one attempt may take.
+    /// The time limit of one attempt.
     pub deadline: Deadline,
-    /// How often a call that may be repeated is tried again.
+    /// How a call that may be repeated is retried.
     pub retry: Retry,
 }
 
 impl CallPolicy {
-    /// One attempt that may take so long.
+    /// One attempt with this time limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -85,22 +84,22 @@ impl CallPolicy {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policies {
-    /// Of small messages between nodes.
+    /// Small messages between nodes.
     pub control: CallPolicy,
-    /// Of object data, uploads among it.
+    /// Object data, including uploads.
     pub bulk: CallPolicy,
-    /// Of the question how a disk is.
+    /// Queries of a disk's state.
     pub disk_state: CallPolicy,
-    /// Of reads of users and their rights.
+    /// Reads of users and their rights.
     pub iam_read: CallPolicy,
-    /// Of what the console shows, from each peer.
+    /// What the console shows of each peer.
     pub console: CallPolicy,
-    /// Of taking a lock.
+    /// Acquiring a lock.
     pub lock: CallPolicy,
 }
 
-/// What ends a transfer is the peer's death, which its connection hears of; this only keeps
-/// one that nothing ends from staying for ever.
+/// A transfer ends with its peer's death, which its connection notices. This limit only keeps a
+/// transfer that nothing ends from running for ever.
 const TRANSFER_LIMIT: Duration = Duration::from_secs(3600);
 
 impl Default for Policies {
@@ -123,7 +122,7 @@ impl Default for Policies {
 }
 
 impl Policies {
-    /// The policy for an operation; control's for one that is not specified.
+    /// The policy for an operation; `control` if the operation is not specified.
     ///
     /// ```
     /// use detector_api::{policy::Policies, v1::Operation};

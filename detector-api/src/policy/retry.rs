@@ -1,14 +1,14 @@
-//! When to try again.
+//! When a call is retried.
 
 use std::time::Duration;
 
-/// The longest pause between two attempts, however many there were.
+/// The longest pause between two attempts.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
-/// How often, and after what pause, a call that may be repeated is tried again.
+/// How often a call that may be repeated is retried, and after which pauses.
 ///
-/// The n-th pause is `base_delay × 2ⁿ⁻¹`, up to 10 s, a quarter more or less at random, so
-/// that those who were all cut off together do not all come back together.
+/// The n-th pause is `base_delay × 2ⁿ⁻¹`, at most 10 s, plus or minus up to a quarter at random. So
+/// programs that were cut off together do not all retry at the same moment.
 ///
 /// ```
 /// use std::time::Duration;
@@ -20,7 +20,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// Attempts after the first.
+    /// The number of attempts after the first.
     pub retries: u32,
     /// The first pause.
     pub base_delay: Duration,
@@ -39,8 +39,8 @@ impl Retry {
         base_delay: Duration::ZERO,
     };
 
-    /// The pause before the `n`-th attempt after the first, n from 1, longer or shorter by
-    /// `jitter` quarters (−1 to 1); `None` when there is no such attempt.
+    /// The pause before the `n`-th retry (n counts from 1), changed by `jitter` quarters (−1 to 1);
+    /// `None` if there is no such retry.
     ///
     /// ```
     /// use std::time::Duration;

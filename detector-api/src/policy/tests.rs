@@ -1,3 +1,5 @@
+//! Calls by their policies: deadlines, retries, reports and fan-out.
+
 use std::{cell::Cell, time::Duration};
 
 use tokio::time::{Instant, timeout};
@@ -13,14 +15,14 @@ use crate::{
 const NODE4: &str = "http://node4:9000";
 const SOON: Duration = Duration::from_secs(10);
 
-/// Of a paused clock: beyond every deadline.
+/// With a paused clock: longer than every deadline.
 const AGES: Duration = Duration::from_secs(100_000);
 
 async fn within<T>(call: impl Future<Output = T>) -> T {
     timeout(AGES, call).await.expect("it has no end")
 }
 
-/// States that are told by hand, for ages.
+/// States that are set without a daemon and stay valid.
 fn told_by_hand(state: PeerState) -> PeerStates {
     let states = PeerStates::watched_on(tokio::runtime::Handle::current(), Duration::ZERO);
     states.replace(&[state], AGES);
@@ -44,7 +46,7 @@ async fn watched(daemon: &FakeDaemon) -> (PeerWatch, Caller) {
     (watch, caller)
 }
 
-/// What the daemon was told, once it was told so much.
+/// The reports that the daemon received, when there are at least this many.
 async fn told(daemon: &FakeDaemon, count: usize) -> Vec<OperationReport> {
     let mut reports = daemon.reports();
     let all = |requests: &Vec<crate::v1::ReportRequest>| -> Vec<OperationReport> {

@@ -1,4 +1,4 @@
-//! Sends what the reporters took.
+//! Sends the reports in batches.
 
 use std::{
     collections::VecDeque,
@@ -23,15 +23,15 @@ use crate::{
     v1::{ReportRequest, detector_client::DetectorClient},
 };
 
-/// How long reports are gathered.
+/// How long reports are collected for a batch.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// The most reports of one batch.
 pub(super) const BATCH: usize = 1024;
-/// The most bytes of one: the daemon takes no request beyond 64 KiB.
+/// The most bytes of one batch: the daemon accepts requests of up to 64 KiB.
 const BATCH_BYTES: usize = 48 * 1024;
-/// How long the daemon may take for one.
+/// How long the daemon may take for one batch.
 const LIMIT: Duration = Duration::from_secs(1);
-/// How long nothing is sent to a daemon that does not know what reports are.
+/// How long nothing is sent to a daemon that does not support reports.
 const PAUSE: Duration = Duration::from_secs(60);
 /// How long the last batches may take together.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub(crate) struct Queue {
     waiting: VecDeque<Entry>,
     dropped: Arc<AtomicU64>,
     source: Arc<Source>,
-    /// Until when nothing is sent.
+    /// Nothing is sent before this time.
     paused: Instant,
 }
 
@@ -63,11 +63,11 @@ impl Queue {
         }
     }
 
-    /// Sends until `stopped` completes, and then what lies ready, if that can be done at once.
+    /// Sends until `stopped` completes, and then what is queued, if that is quickly possible.
     pub(crate) async fn run(&mut self, stopped: impl Future<Output = ()>) {
         let mut stopped = pin!(stopped);
         loop {
-            // A batch that is on its way is not given up.
+            // A batch that is being sent is not abandoned.
             tokio::select! {
                 biased;
                 () = &mut stopped => break,
@@ -77,7 +77,7 @@ impl Queue {
                 self.send(client).await;
             }
         }
-        // What cannot be sent by then is lost with the watch.
+        // What cannot be sent by then is lost.
         let _ = timeout(FLUSH, self.flush()).await;
     }
 
@@ -92,8 +92,8 @@ impl Queue {
         }
     }
 
-    /// Takes in what comes until there is something to send and someone to send it to, and
-    /// either a batch is full or its time is over. Cancel-safe.
+    /// Collects reports until there is at least one and the daemon is reachable, and until either a
+    /// batch is full or its time is over. Cancel-safe.
     async fn gather(&mut self) {
         if self.waiting.is_empty() {
             self.next().await;
@@ -107,7 +107,7 @@ impl Queue {
         self.until_someone_listens().await;
     }
 
-    /// Meanwhile the newest reports take the place of the oldest.
+    /// Waits for the daemon. Meanwhile the newest reports replace the oldest.
     async fn until_someone_listens(&mut self) {
         let mut clients = self.source.clients();
         while self.client().is_none() {
@@ -122,7 +122,7 @@ impl Queue {
     async fn next(&mut self) {
         match self.entries.recv().await {
             Some(entry) => self.keep(entry),
-            // No reporter is left.
+            // There is no reporter any more.
             None => std::future::pending().await,
         }
     }
@@ -158,7 +158,7 @@ impl Queue {
         }
     }
 
-    /// The oldest reports, as many as one request may carry.
+    /// The oldest reports, as many as fit in one request.
     fn batch(&mut self) -> Vec<crate::v1::OperationReport> {
         let now = Instant::now();
         let mut reports = Vec::new();
@@ -167,7 +167,7 @@ impl Queue {
             && let Some(mut entry) = self.waiting.pop_front()
         {
             entry.report.age = now.duration_since(entry.ended).try_into().ok();
-            // With the length in front of it.
+            // Includes the length before it.
             bytes += entry.report.encoded_len() + 4;
             if bytes > BATCH_BYTES && !reports.is_empty() {
                 self.waiting.push_front(entry);

@@ -1,3 +1,5 @@
+//! Reports to a fake daemon: batches, drops, and the end of a watch.
+
 use tokio::time::timeout;
 use tonic::Code;
 
@@ -12,7 +14,7 @@ async fn watching(daemon: &FakeDaemon) -> PeerWatch {
     watch
 }
 
-/// A report that can be told from others.
+/// A report that can be recognised by its number.
 fn numbered(number: usize) -> Report<'static> {
     Report {
         retries: u32::try_from(number).unwrap(),
@@ -33,7 +35,7 @@ fn dropped(batches: &[ReportRequest]) -> u64 {
     batches.iter().map(|batch| batch.dropped).sum()
 }
 
-/// The batches, once they are as wanted.
+/// The batches, when they meet the condition.
 async fn batches(
     daemon: &FakeDaemon,
     are: impl Fn(&[ReportRequest]) -> bool,
@@ -78,7 +80,7 @@ async fn what_is_reported_arrives_as_it_was() {
     assert_eq!(report.lock, "config/iam/format.json");
     assert_eq!(report.duration.unwrap().seconds, 10);
     assert_eq!(report.retries, 2);
-    // It was gathered for that long.
+    // It was collected for that long.
     let age = Duration::try_from(report.age.unwrap()).unwrap();
     assert!(age >= Duration::from_millis(100), "{age:?}");
 }
@@ -91,7 +93,7 @@ async fn batches_are_bounded_and_lose_nothing() {
     let lock = "l".repeat(400);
     for number in 0..COUNT {
         watch.reporter().report(Report {
-            // Half of them long, so that bytes bound some batches.
+            // Half of the reports are long, so that bytes bound some batches.
             lock: if number < COUNT / 2 { "" } else { &lock },
             ..numbered(number)
         });
@@ -117,7 +119,7 @@ async fn while_the_daemon_is_away_the_newest_are_kept_and_the_rest_counted() {
     let reporter = watch.reporter();
     for number in 0..COUNT {
         reporter.report(numbered(number));
-        // The queue's turn to take it in.
+        // The queue gets a turn to take the reports in.
         tokio::task::yield_now().await;
     }
     let daemon = stopped.restart().await;
@@ -142,7 +144,7 @@ async fn a_report_that_finds_no_room_is_counted_and_its_caller_goes_on() {
         }
         done.send(())
     });
-    // The runtime has one thread, and this holds it: nobody takes anything in.
+    // This occupies the runtime's only thread, so the queue takes nothing in.
     ended
         .recv_timeout(LONG)
         .expect("a report made its caller wait");
@@ -197,11 +199,11 @@ async fn a_shutdown_waits_two_seconds_at_most_for_a_daemon_that_does_not_answer(
     daemon.set_ttl(Some(LONG));
     let watch = watching(&daemon).await;
     daemon.pause();
-    // The clock goes on only while nothing is left to do but to wait.
+    // The clock only advances while all tasks wait.
     tokio::time::pause();
     watch.reporter().report(numbered(0));
     tokio::time::sleep(Duration::from_millis(200)).await;
-    // One batch is on its way, and more lie ready.
+    // One batch is being sent, and more are queued.
     for number in 1..3 * queue::BATCH {
         watch.reporter().report(numbered(number));
     }

@@ -1,9 +1,9 @@
-//! What the daemon told, and the slots that show it.
+//! The latest states from the daemon, and the slots that show them.
 //!
-//! Readers see a [`Table`] that never changes: a new one takes its place when peers or their
-//! addresses come or go, while a mere change of state is written into the slots. Every name
-//! that leads to a peer (its own, and one for each of its addresses) has a slot of its own, so
-//! that a handle got by an address follows that address from peer to peer.
+//! Readers see a [`Table`] that never changes. It is replaced when peers or their addresses come or
+//! go; a change of state is written into the slots. Every name that leads to a peer (its own name,
+//! and one for each of its addresses) has its own slot, so that a handle by address follows the
+//! address from peer to peer.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,21 +14,21 @@ use std::{
 use super::{Details, Path, Slot, Source, State, slot::Told, table::Table};
 use crate::{PeerName, v1};
 
-/// The most names of peers that are not watched for which slots are kept. A handle beyond
-/// that stays unwatched for ever.
+/// The most names of unwatched peers for which slots are kept. A handle beyond that stays unwatched
+/// for ever.
 pub(crate) const MAX_UNWATCHED: usize = 4096;
 
-/// The most addresses by which one peer is found.
+/// The most addresses by which one peer can be found.
 pub(crate) const MAX_ADDRESSES: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Book {
     source: Arc<Source>,
-    /// By the name that the daemon gives.
+    /// By the daemon's name for the peer.
     peers: BTreeMap<Arc<str>, Watched>,
-    /// Every slot that the table or a handle has.
+    /// All slots in the table or in a handle.
     slots: HashMap<Box<str>, Arc<Slot>>,
-    /// How many of them are in the table.
+    /// The number of slots in the table.
     tabled: usize,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Book {
 struct Watched {
     told: Told,
     addresses: Vec<String>,
-    /// Under all its names.
+    /// The slots of all its names.
     slots: Vec<Arc<Slot>>,
 }
 
@@ -76,7 +76,7 @@ impl Book {
         }
     }
 
-    /// These are the peers, and no others.
+    /// Replaces all peers by these.
     pub(crate) fn replace(&mut self, states: &[v1::PeerState]) -> Table {
         let slots: Vec<_> = self.shown().cloned().collect();
         self.peers = states
@@ -90,7 +90,7 @@ impl Book {
         self.retabulate(slots)
     }
 
-    /// A peer's new state; a table where its names changed.
+    /// Sets a peer's new state; returns a table if its names changed.
     pub(crate) fn change(&mut self, state: &v1::PeerState) -> Option<Table> {
         let name: Arc<str> = match self.peers.get_key_value(state.peer.as_str()) {
             Some((name, _)) => Arc::clone(name),
@@ -110,21 +110,21 @@ impl Book {
         Some(self.retabulate(slots))
     }
 
-    /// The peer is no longer watched.
+    /// Removes a peer that is no longer watched.
     pub(crate) fn remove(&mut self, name: &str) -> Option<Table> {
         let slots: Vec<_> = self.shown().cloned().collect();
         self.peers.remove(name)?;
         Some(self.retabulate(slots))
     }
 
-    /// Nothing of what was told holds any more.
+    /// Marks all states as no longer valid.
     pub(crate) fn forget(&mut self) {
         for slot in self.shown() {
             slot.forget();
         }
     }
 
-    /// The slot of a canonical name, to be kept; `None` when too many are.
+    /// The slot of a canonical name, for a handle; `None` if there are too many.
     pub(crate) fn slot(&mut self, name: &str) -> Option<Arc<Slot>> {
         if let Some(slot) = self.slots.get(name) {
             return Some(Arc::clone(slot));
@@ -140,7 +140,7 @@ impl Book {
         Some(slot)
     }
 
-    /// The slots of the peers under their own names, in the order of these.
+    /// The slots of the peers under their own names, sorted by name.
     pub(crate) fn peers(&self) -> Vec<Arc<Slot>> {
         let own = |name: &Arc<str>| self.slots.get(&**name).cloned();
         self.peers.keys().filter_map(own).collect()
@@ -161,7 +161,8 @@ impl Book {
         table
     }
 
-    /// Gives each peer the slots of all its names, its own before anyone's address.
+    /// Gives each peer the slots of all its names. A peer's own name takes precedence over another
+    /// peer's address.
     fn tabulate(&mut self) -> Table {
         let Self {
             source,
@@ -194,13 +195,13 @@ impl Book {
         table
     }
 
-    /// Drops the slots that nobody else has.
+    /// Drops the slots that have no other holder.
     fn prune(&mut self) {
         self.slots.retain(|_, slot| Arc::strong_count(slot) > 1);
     }
 }
 
-/// Slots that no name leads to any more know nothing.
+/// Resets the slots to which no name leads any more.
 fn forget_lost(before: Vec<Arc<Slot>>, table: &Table) {
     for slot in before {
         if !table.contains_key(slot.name()) {
@@ -209,7 +210,7 @@ fn forget_lost(before: Vec<Arc<Slot>>, table: &Table) {
     }
 }
 
-/// A peer's name with each of its addresses in its host's place.
+/// The peer's name with its host replaced by each of its addresses.
 fn aliases(name: &str, addresses: &[String]) -> Vec<String> {
     let Ok(name) = PeerName::parse(name) else {
         return Vec::new();

@@ -1,9 +1,9 @@
-//! What this process knows of its peers: read by every call, without a lock.
+//! The states of peers in this process: every call reads them, without a lock.
 //!
-//! [`PeerStates`] finds a peer by any of its names; [`Peer`] is one found once and then asked
-//! as often as one likes. Both are fed by a [`PeerWatch`](crate::PeerWatch). Without one, or
-//! while the daemon is away, every peer is Unknown and every breaker Closed: callers do what
-//! they would do without a detector.
+//! [`PeerStates`] finds a peer by any of its names; [`Peer`] is a peer that is looked up once and
+//! then queried any number of times. A [`PeerWatch`](crate::PeerWatch) feeds both. Without one, or
+//! while the daemon is away, every peer is Unknown and every breaker Closed, so callers behave as
+//! they would without a detector.
 
 mod book;
 mod peer;
@@ -37,7 +37,7 @@ use self::{
 };
 use crate::{PeerName, name::without_path, v1};
 
-/// The states of all peers. Cheap to clone; all clones show the same.
+/// The states of all peers. Cheap to clone; all clones share the same states.
 ///
 /// ```
 /// use detector_api::{PeerStates, v1::Breaker};
@@ -63,13 +63,13 @@ struct Shared {
     book: Mutex<Book>,
 }
 
-/// What was told has been given up.
+/// The states are no longer valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stale;
 
 impl PeerStates {
-    /// States that no daemon tells of: all unknown, all to be called, for ever. What a
-    /// program uses when its operator has not asked for the detector.
+    /// States without a daemon: every peer stays Unknown, and every breaker Closed. For programs
+    /// whose operator does not use the detector.
     ///
     /// ```
     /// use detector_api::{PeerStates, State};
@@ -96,17 +96,17 @@ impl PeerStates {
         }
     }
 
-    /// What is believed of a peer now, by any of its names (see [`PeerName`]) or by one of
-    /// its addresses, as in `http://10.0.0.4:9000`. A peer that nobody watches, and what is
-    /// no peer's name, is unknown.
+    /// The current state of a peer, by any of its names (see [`PeerName`]) or by one of its
+    /// addresses, as in `http://10.0.0.4:9000`. A peer that is not watched is Unknown, and so is a
+    /// text that is no peer's name.
     ///
-    /// Takes no lock and, where the peer is watched and its name is spelled canonically up to
-    /// its path, some tens of nanoseconds at most. Any other name is parsed, which takes up to
-    /// a microsecond; a caller that asks again and again keeps a [`Peer`]. What lies behind the
-    /// authority is not looked at.
+    /// It takes no lock, and at most some tens of nanoseconds if the peer is watched and its name is
+    /// spelled canonically up to its path. Any other name is parsed, which takes up to a
+    /// microsecond; a caller that asks often should keep a [`Peer`]. Everything after the authority
+    /// is ignored.
     ///
-    /// An Open or HalfOpen breaker is never believed beyond its time to live: not on a thread
-    /// outside the runtime, and not while the runtime is too busy to end it.
+    /// An Open or HalfOpen breaker is never valid beyond its time to live, neither on a thread
+    /// outside the runtime nor while the runtime is too busy to end it.
     ///
     /// ```
     /// use detector_api::{PeerStates, v1::{Breaker, Verdict}};
@@ -134,11 +134,12 @@ impl PeerStates {
             .unwrap_or_else(|| State::default().to_word())
     }
 
-    /// A peer by any of its names, watched or not: one that comes to be watched later is
-    /// shown from then on. An address leads to whichever peer has it at the time.
+    /// A peer by any of its names, whether it is watched or not. If it is watched later, the handle
+    /// shows its state from then on. A handle by address leads to the peer that has the address at
+    /// the time.
     ///
-    /// Handles of up to 4,096 names that are not watched are kept track of; further ones, and
-    /// one by what is no peer's name, stay unknown.
+    /// Up to 4,096 names of unwatched peers are tracked. Handles beyond that stay Unknown, and so
+    /// do handles by a text that is no peer's name.
     ///
     /// ```
     /// use detector_api::PeerStates;
@@ -149,7 +150,7 @@ impl PeerStates {
     /// ```
     pub fn peer(&self, peer: &str) -> Peer {
         if let Some(slot) = self.shared.table.look(|table| table.get(peer).cloned()) {
-            // Found under the name as it is: kept through the book, which hands slots out.
+            // The table has the name as it is, but the book hands out the slots.
             if let Some(slot) = self.book().slot(slot.name()) {
                 return Peer::new(slot);
             }
@@ -163,7 +164,7 @@ impl PeerStates {
         }
     }
 
-    /// The peers that the daemon watches, as it last told, in the order of their names.
+    /// The peers that the daemon watches, according to its last message, sorted by name.
     ///
     /// ```
     /// use detector_api::PeerStates;
@@ -174,7 +175,7 @@ impl PeerStates {
         self.book().peers().into_iter().map(Peer::new).collect()
     }
 
-    /// Whether a live daemon tells of the peers now. If not, all of them are unknown.
+    /// Whether the states come from a live daemon now. If not, all peers are Unknown.
     ///
     /// ```
     /// use detector_api::PeerStates;
@@ -185,8 +186,8 @@ impl PeerStates {
         self.shared.source.holds()
     }
 
-    /// Completes when a live daemon tells of the peers, at once if one does now; for
-    /// [`unwatched`](Self::unwatched) states, never.
+    /// Completes when the states come from a live daemon, at once if they do now; never for
+    /// [`unwatched`](Self::unwatched) states.
     ///
     /// ```no_run
     /// # async fn example(states: detector_api::PeerStates) {
@@ -202,7 +203,7 @@ impl PeerStates {
         self.until_fresh_is(true).await;
     }
 
-    /// Completes when no live daemon tells of the peers any more.
+    /// Completes when the states do not come from a live daemon.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -226,32 +227,33 @@ impl PeerStates {
         &self.shared.source
     }
 
-    /// These are the peers, and no others; believed for `ttl`.
+    /// Replaces all peers by these; they are valid for `ttl`.
     pub(crate) fn replace(&self, states: &[v1::PeerState], ttl: Duration) {
         let mut book = self.book();
         if !self.shared.source.holds() {
-            // Who was told nothing in the meantime is told of what opens now.
+            // The states were not valid in the meantime, so a breaker that opens now counts as an
+            // opening.
             book.forget();
         }
-        // First: what is shown before it may be believed would be taken for nothing known.
+        // This comes first: a state that is shown before it is valid would read as Unknown.
         self.shared.source.renew(ttl);
         let table = book.replace(states);
         self.shared.table.replace(table);
         self.shared.source.announce();
     }
 
-    /// A peer's new state. Fails where what was told before is no longer believed: then only
-    /// a snapshot makes it whole again.
+    /// Sets a peer's new state. Fails if the earlier states are no longer valid: then only a
+    /// snapshot restores them all.
     pub(crate) fn change(&self, state: &v1::PeerState, ttl: Duration) -> Result<(), Stale> {
         self.update(ttl, |book| book.change(state))
     }
 
-    /// The peer is no longer watched.
+    /// Removes a peer that is no longer watched.
     pub(crate) fn remove(&self, peer: &str, ttl: Duration) -> Result<(), Stale> {
         self.update(ttl, |book| book.remove(peer))
     }
 
-    /// All that was told still holds.
+    /// Extends the validity of all states.
     pub(crate) fn confirm(&self, ttl: Duration) -> Result<(), Stale> {
         self.update(ttl, |_| None)
     }
@@ -262,7 +264,8 @@ impl PeerStates {
         write: impl FnOnce(&mut Book) -> Option<Table>,
     ) -> Result<(), Stale> {
         let mut book = self.book();
-        // What came too late makes nothing true again, though nobody may have ended it yet.
+        // A message that comes too late does not make old states valid again, even if they have not
+        // been reset yet.
         if !self.shared.source.holds() {
             return Err(Stale);
         }
@@ -273,7 +276,7 @@ impl PeerStates {
         Ok(())
     }
 
-    /// Nothing that was told is believed any more, if its time is over.
+    /// Resets all states if their time to live is over; returns whether it was.
     pub(crate) fn expire(&self) -> bool {
         let mut book = self.book();
         if self.shared.source.holds() {
@@ -284,7 +287,7 @@ impl PeerStates {
         true
     }
 
-    /// Nothing that was told is believed any more.
+    /// Resets all states.
     pub(crate) fn end(&self) {
         let mut book = self.book();
         self.shared.source.end();

@@ -1,11 +1,11 @@
-//! One peer, as a caller holds it.
+//! A handle of one peer.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
 use super::{Details, Path, Slot, Source, State};
 use crate::v1::{Breaker, Reason};
 
-/// One peer, found once and then asked as often as one likes. Cheap to clone.
+/// One peer that is looked up once and then queried any number of times. Cheap to clone.
 ///
 /// ```
 /// use detector_api::{Peer, PeerDown};
@@ -35,7 +35,7 @@ impl Peer {
         Self { slot }
     }
 
-    /// A peer that no daemon tells of: unknown, and to be called, for ever.
+    /// A peer without a daemon: it stays Unknown, and its breaker Closed.
     ///
     /// ```
     /// use detector_api::{Peer, State};
@@ -47,7 +47,7 @@ impl Peer {
         Self::new(Arc::new(Slot::new(name, Source::none())))
     }
 
-    /// The name it was asked for by, made canonical: scheme, host and port, as in
+    /// The canonical form of the name by which it was looked up: scheme, host and port, as in
     /// `http://node4:9000`.
     ///
     /// ```
@@ -60,8 +60,8 @@ impl Peer {
         self.slot.name()
     }
 
-    /// The name by which the daemon watches it, which is another one for a peer that was asked
-    /// for by an address; `None` while it is not watched.
+    /// The daemon's name for the peer, which differs from [`name`](Self::name) if the peer was
+    /// looked up by an address; `None` while it is not watched.
     ///
     /// ```
     /// use detector_api::PeerStates;
@@ -73,9 +73,9 @@ impl Peer {
         self.slot.told().watched_as
     }
 
-    /// What is believed of it now: a few nanoseconds. As with
-    /// [`PeerStates::get`](super::PeerStates::get), an Open or HalfOpen breaker is never
-    /// believed beyond its time to live.
+    /// The current state; reading it takes a few nanoseconds. As with
+    /// [`PeerStates::get`](super::PeerStates::get), an Open or HalfOpen breaker is never valid
+    /// beyond its time to live.
     ///
     /// ```
     /// use detector_api::{Peer, v1::Breaker};
@@ -86,7 +86,7 @@ impl Peer {
         self.slot.state()
     }
 
-    /// What else was told of it.
+    /// Further information about the peer.
     ///
     /// ```
     /// use detector_api::Peer;
@@ -97,8 +97,9 @@ impl Peer {
         self.slot.told().details
     }
 
-    /// Each of its addresses by itself, as the daemon last told; the state is their sum. A
-    /// program that dials addresses of its own choice leaves those out whose breaker is Open.
+    /// The state of each of its addresses, as in the daemon's last message; the peer's state
+    /// summarises them. A program that chooses addresses itself should skip those whose breaker is
+    /// Open.
     ///
     /// ```
     /// use std::net::IpAddr;
@@ -123,7 +124,7 @@ impl Peer {
         self.slot.told().paths
     }
 
-    /// Why not to call it; `None` unless the breaker is Open.
+    /// Why the peer should not be called; `None` unless its breaker is Open.
     ///
     /// ```
     /// use detector_api::Peer;
@@ -135,7 +136,7 @@ impl Peer {
         (state.breaker == Breaker::Open).then(|| self.as_down(state))
     }
 
-    /// Completes when the breaker is Open, at once if it is so now. Cancel-safe.
+    /// Completes when the breaker is Open; at once if it is Open now. Cancel-safe.
     ///
     /// ```no_run
     /// # async fn example(peer: detector_api::Peer) {
@@ -148,8 +149,8 @@ impl Peer {
         self.as_down(state)
     }
 
-    /// Completes with the first state, now or later, of which `is` holds. A state that comes
-    /// and goes before it is read may be missed. Cancel-safe.
+    /// Completes with the first state, now or later, for which `is` returns true. A state that is
+    /// replaced before it is read may be missed. Cancel-safe.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -164,7 +165,7 @@ impl Peer {
         self.slot.until(is).await
     }
 
-    /// Changes each time that the breaker opens, however briefly.
+    /// Changes each time the breaker opens, however briefly.
     #[cfg(any(feature = "connections", feature = "channel", feature = "hyper"))]
     pub(crate) fn openings(&self) -> tokio::sync::watch::Receiver<Option<PeerDown>> {
         self.slot.openings()
@@ -207,10 +208,10 @@ impl fmt::Debug for Peer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{peer} is down: {reason}")]
 pub struct PeerDown {
-    /// The name that it was asked for by.
+    /// The name by which the peer was looked up.
     pub peer: String,
-    /// What the breaker rests on.
+    /// The reason of the breaker.
     pub reason: Reason,
-    /// Since when, by the wall clock.
+    /// Since when, as wall-clock time.
     pub since: Option<SystemTime>,
 }

@@ -1,4 +1,4 @@
-//! Where one peer's state is kept.
+//! Stores one peer's state.
 
 use std::{
     net::IpAddr,
@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{PeerDown, Source, State, book::MAX_ADDRESSES};
 use crate::v1::{self, Breaker, Reason, Verdict};
 
-/// What is told of a peer beside its [`State`].
+/// What is known about a peer besides its [`State`].
 ///
 /// ```
 /// use detector_api::{Details, PeerStates};
@@ -26,38 +26,39 @@ use crate::v1::{self, Breaker, Reason, Verdict};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Details {
-    /// Since when the state is what it is; `None` while nothing is known.
+    /// Since when the state is unchanged; `None` while nothing is known.
     pub since: Option<SystemTime>,
     /// The kernel's smoothed round-trip time to the peer.
     pub srtt: Option<Duration>,
-    /// Its mean deviation.
+    /// The mean deviation of the round-trip time.
     pub rtt_variance: Option<Duration>,
-    /// Connections of this node with it whose own retransmissions go unanswered while it lives.
+    /// The number of this node's connections with the peer whose own retransmissions go unanswered
+    /// while the peer is alive.
     pub stalled_flows: u32,
-    /// For how long the oldest of them had been stalled when this was told.
+    /// How long the oldest of them had been stalled when the state was published.
     pub oldest_stall: Option<Duration>,
-    /// Another network card answers ARP or NDP for one of its addresses: for the operator to see
-    /// to.
+    /// Whether another network card answers ARP or NDP for one of its addresses. The operator
+    /// should look into it.
     pub contested: bool,
 }
 
-/// What is believed of the way to one address of a peer.
+/// The state of one address of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Path {
     /// The address.
     pub address: IpAddr,
-    /// What the daemon believes of it.
+    /// The daemon's verdict on it.
     pub verdict: Verdict,
-    /// What the verdict rests on.
+    /// The reason of the verdict.
     pub reason: Reason,
-    /// Whether to dial it.
+    /// Whether to dial the address.
     pub breaker: Breaker,
 }
 
 impl Path {
-    /// What a newer daemon may tell and this crate does not know counts as nothing known;
-    /// `None` where the address is none.
+    /// Converts the daemon's message. A value that only a newer daemon knows counts as unknown.
+    /// `None` if the address is invalid.
     fn from_told(told: &v1::PathState) -> Option<Self> {
         let state = State::from_told(&v1::PeerState {
             verdict: told.verdict,
@@ -93,29 +94,30 @@ impl Details {
     }
 }
 
-/// What is told of a peer: all of it, at one time.
+/// Everything that is known about a peer, from one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
     pub(crate) state: State,
     pub(crate) details: Details,
     pub(crate) paths: Arc<[Path]>,
-    /// The name by which the daemon watches it.
+    /// The daemon's name for the peer.
     pub(crate) watched_as: Option<Arc<str>>,
 }
 
-/// One peer's state under one of its names: read without a lock, and awaited.
+/// The state of one peer under one of its names. It is read without a lock, and can be awaited.
 #[derive(Debug)]
 pub(crate) struct Slot {
     name: Box<str>,
     source: Arc<Source>,
     word: AtomicU64,
     told: Mutex<Told>,
-    /// The same word, for those who wait for it to change.
+    /// The same word, for those who wait for a change.
     changes: watch::Sender<u64>,
-    /// The last time that the breaker opened. Told apart from `changes`, so that a breaker which
-    /// opens and is HalfOpen before anyone looks is not missed: what was in flight is lost.
+    /// The last opening of the breaker. It is separate from `changes`, so that a breaker that opens
+    /// and becomes HalfOpen before anyone reads the state is not missed: what was in flight is
+    /// lost.
     pub(super) openings: watch::Sender<Option<PeerDown>>,
-    /// Taken by the one who asks for a trial; when the last one was refused.
+    /// Locked by the caller that asks for a trial. Holds the time of the last refusal.
     pub(crate) trials: tokio::sync::Mutex<Option<Instant>>,
 }
 
@@ -146,16 +148,16 @@ impl Slot {
         State::from_word(self.word())
     }
 
-    /// The state as a word, which stays in a register where a state would be copied through
+    /// The state as a word. A word stays in a register, while a state would be copied through
     /// memory field by field.
     #[inline]
     pub(crate) fn word(&self) -> u64 {
         self.believed(self.word.load(Ordering::Acquire))
     }
 
-    /// The word, if it may still be believed. The timer that ends states may be late when
-    /// the runtime is busy, so the clock is asked as well, but only where it matters: for a
-    /// peer that is not simply to be called.
+    /// The word if it is still valid, else that of the default state. The timer that resets states
+    /// may be late when the runtime is busy, so the clock is checked as well, but only where it
+    /// matters: for peers that are not in a plain callable state.
     #[inline]
     fn believed(&self, word: u64) -> u64 {
         let state = State::from_word(word);
@@ -195,18 +197,18 @@ impl Slot {
         }
     }
 
-    /// Changes each time that the breaker opens.
+    /// Changes each time the breaker opens.
     #[cfg(any(feature = "connections", feature = "channel", feature = "hyper"))]
     pub(crate) fn openings(&self) -> watch::Receiver<Option<PeerDown>> {
         self.openings.subscribe()
     }
 
-    /// Goes back to knowing nothing.
+    /// Resets it: nothing is known.
     pub(crate) fn forget(&self) {
         self.set(Told::default());
     }
 
-    /// The first state, now or later, of which `is` holds.
+    /// The first state, now or later, for which `is` returns true.
     pub(crate) async fn until(&self, is: impl Fn(State) -> bool) -> State {
         let mut changes = self.changes.subscribe();
         loop {
@@ -215,7 +217,7 @@ impl Slot {
                 return state;
             }
             if changes.changed().await.is_err() {
-                // The sender is this slot's own: it outlives the wait.
+                // The sender belongs to this slot, which outlives the wait.
                 std::future::pending::<()>().await;
             }
         }
@@ -226,9 +228,9 @@ impl Slot {
     }
 }
 
-/// Whether what is in flight is lost in going from one to the other. HalfOpen after Closed means
-/// that the Open between them was not seen; after nothing known, it says nothing of what was begun
-/// meanwhile.
+/// Whether calls in flight are lost when the state goes from `before` to `after`. If the breaker is
+/// HalfOpen after Closed, the Open state between them was missed. After an unknown state, HalfOpen
+/// says nothing about calls that were begun meanwhile.
 fn opens(before: &Told, after: Breaker) -> bool {
     let is_known = before.watched_as.is_some();
     let before = before.state.breaker;
@@ -243,7 +245,7 @@ fn opens(before: &Told, after: Breaker) -> bool {
 mod tests {
     use super::*;
 
-    /// The first of them may come after nothing known.
+    /// Counts the openings; before the first state nothing is known.
     fn openings_in(breakers: &[Breaker]) -> u32 {
         let slot = Slot::new("http://node4:9000", Source::none());
         let mut seen = slot.openings.subscribe();

@@ -1,4 +1,4 @@
-//! Where states come from: how long they may be believed, and the way to the daemon.
+//! The source of states: how long they are valid, and the connection to the daemon.
 
 use std::{
     sync::{
@@ -13,19 +13,19 @@ use tonic::transport::Channel;
 
 use crate::v1::detector_client::DetectorClient;
 
-/// A source that never tells anything.
+/// A source without a daemon.
 static NONE: LazyLock<Arc<Source>> = LazyLock::new(|| Arc::new(Source::new(None, Duration::ZERO)));
 
 /// The one daemon that feeds a set of states.
 #[derive(Debug)]
 pub(crate) struct Source {
     origin: Instant,
-    /// Until when what was told holds, in ns since `origin`.
+    /// Until when the states are valid, in ns since `origin`.
     until: AtomicU64,
     fresh: watch::Sender<bool>,
-    /// Present while the daemon is believed.
+    /// Present while the daemon's states are valid.
     client: watch::Sender<Option<DetectorClient<Channel>>>,
-    /// Where calls are made that nobody waits for.
+    /// Runs calls for which nobody waits.
     runtime: Option<Handle>,
     acquire_limit: Duration,
 }
@@ -46,30 +46,30 @@ impl Source {
         Arc::clone(&NONE)
     }
 
-    /// Whether what was told still holds.
+    /// Whether the states are still valid.
     pub(crate) fn holds(&self) -> bool {
         self.until() > Instant::now()
     }
 
-    /// When what was told ceases to hold.
+    /// When the states cease to be valid.
     pub(crate) fn until(&self) -> Instant {
         self.origin + Duration::from_nanos(self.until.load(Ordering::Acquire))
     }
 
-    /// Lets what was told hold for `ttl` from now.
+    /// Makes the states valid for `ttl` from now.
     pub(crate) fn renew(&self, ttl: Duration) {
         let until = (Instant::now() + ttl).duration_since(self.origin);
         let nanos = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
         self.until.store(nanos, Ordering::Release);
     }
 
-    /// Lets those know who wait for states: they are there now.
+    /// Wakes those who wait for valid states.
     pub(crate) fn announce(&self) {
         self.fresh
             .send_if_modified(|fresh| !std::mem::replace(fresh, true));
     }
 
-    /// Nothing that was told holds any more.
+    /// Makes all states invalid.
     pub(crate) fn end(&self) {
         self.until.store(0, Ordering::Release);
         self.set_client(None);
@@ -77,22 +77,22 @@ impl Source {
             .send_if_modified(|fresh| std::mem::replace(fresh, false));
     }
 
-    /// Whether what was told has not been given up, though it may be due to be.
+    /// Whether the states have not been reset, although their time to live may be over.
     pub(crate) fn is_told(&self) -> bool {
         *self.fresh.borrow()
     }
 
-    /// Turns true when a live daemon tells of the peers, false when it no longer does.
+    /// Becomes true when the states come from a live daemon, and false when they no longer do.
     pub(crate) fn fresh(&self) -> watch::Receiver<bool> {
         self.fresh.subscribe()
     }
 
-    /// The way to the daemon; `None` while none is believed.
+    /// The connection to the daemon; `None` while it is away.
     pub(crate) fn client(&self) -> Option<DetectorClient<Channel>> {
         self.client.borrow().clone()
     }
 
-    /// Marked whenever the way opens or closes.
+    /// Marked as changed when the connection opens or closes.
     pub(crate) fn clients(&self) -> watch::Receiver<Option<DetectorClient<Channel>>> {
         self.client.subscribe()
     }
@@ -106,7 +106,7 @@ impl Source {
         self.client.send_replace(client);
     }
 
-    /// Runs what nobody waits for.
+    /// Runs a task for which nobody waits.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(runtime) = &self.runtime {
             runtime.spawn(task);

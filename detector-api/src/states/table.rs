@@ -1,4 +1,4 @@
-//! Where a name is looked up: by every call, so as cheaply as can be.
+//! Looks names up. Every call does this, so it must be cheap.
 
 use std::{cell::RefCell, collections::HashMap, ptr, sync::Arc};
 
@@ -7,20 +7,20 @@ use foldhash::fast::RandomState;
 
 use super::Slot;
 
-/// Every name that leads to a watched peer.
+/// All names that lead to a watched peer.
 pub(super) type Table = HashMap<Box<str>, Arc<Slot>, RandomState>;
 
-/// The table as it is now: replaced whole, never changed.
+/// The current table. It is replaced as a whole, never changed.
 #[derive(Default)]
 pub(super) struct SharedTable(Arc<ArcSwap<Table>>);
 
-/// A thread's own hold on a table.
+/// A thread's own reference to a table.
 type Last = Cache<Arc<ArcSwap<Table>>, Arc<Table>>;
 
 thread_local! {
-    /// The table that this thread looked into last. As long as nobody replaced it, to look
-    /// again takes a plain read, where to take hold of the shared one takes two locked
-    /// instructions. A thread that looks no more keeps the memory of one old table.
+    /// The table that this thread used last. While it is not replaced, another lookup takes a plain
+    /// read, whereas loading the shared table takes two locked instructions. A thread that does no
+    /// more lookups keeps the memory of one old table.
     static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
 }
 
@@ -29,7 +29,7 @@ impl SharedTable {
         self.0.store(Arc::new(table));
     }
 
-    /// What the table holds, as `get` finds it there.
+    /// Calls `get` with the current table.
     #[inline]
     pub(super) fn look<T>(&self, get: impl Fn(&Table) -> T) -> T {
         let looked = LAST.try_with(|last| {
@@ -42,7 +42,7 @@ impl SharedTable {
             let cache = last.insert(Cache::new(Arc::clone(&self.0)));
             Some(get(cache.load()))
         });
-        // Not while the thread ends, nor within the end of an old table.
+        // The cache is not available while the thread ends, or while an old table is dropped.
         match looked {
             Ok(Some(found)) => found,
             Ok(None) | Err(_) => get(&self.0.load()),

@@ -1,3 +1,5 @@
+//! States: how they are found, how long they are valid, and what they wake.
+
 mod gray;
 
 use std::{pin::pin, task::Context, time::Duration};
@@ -47,7 +49,7 @@ fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// As RustFS asks for a shard.
+/// A URL with which RustFS requests a shard.
 #[tokio::test]
 async fn a_url_with_a_query_leads_to_its_peer_either_way() {
     let url =
@@ -70,13 +72,13 @@ async fn a_word_that_comes_too_late_makes_nothing_true_again() {
     assert_eq!(states.change(&open(NODE5), TTL), Err(Stale));
     assert_eq!(peer.state(), State::default());
 
-    // A call that begins here is ended when all is told anew.
+    // A call that begins here ends when all states are replaced.
     let guard = crate::Guard::new(&peer);
     states.replace(&[open(NODE4)], TTL);
     assert!(guard.opened().is_some());
 }
 
-/// A thread keeps hold of the table that it looked into last.
+/// A thread keeps a reference to the table that it used last.
 #[tokio::test]
 async fn a_look_is_into_the_newest_table_of_its_own_states() {
     let (one, other) = (states(), states());
@@ -154,7 +156,7 @@ async fn a_name_wins_over_anothers_address() {
     states.replace(&[named, node4], TTL);
     assert!(is_open(&states, NODE4));
     assert!(!is_open(&states, "http://10.0.0.4:9000"));
-    // Once nobody is named so, the address leads to the one who has it.
+    // When no peer has this name any more, the address leads to the peer that has it.
     states.remove("http://10.0.0.4:9000", TTL).unwrap();
     assert!(is_open(&states, "http://10.0.0.4:9000"));
 }
@@ -162,7 +164,7 @@ async fn a_name_wins_over_anothers_address() {
 #[tokio::test]
 async fn a_name_wins_over_an_address_whoever_comes_first() {
     let states = states();
-    // Ordered before the peer whose name is this one's address.
+    // This one sorts before the peer whose name is its address.
     let first = told("http://10.0.0.3:9000", Breaker::Open, &["10.0.0.4"]);
     states.replace(&[first, closed("http://10.0.0.4:9000")], TTL);
     assert!(is_open(&states, "http://10.0.0.3:9000"));
@@ -265,10 +267,10 @@ async fn handles_of_strangers_are_bounded() {
     states.replace(&[open(NODE4), open(&name(7))], TTL);
     assert!(held[7].down().is_some());
     assert_eq!(beyond.state(), State::default(), "beyond the bound");
-    // A watched peer is found whatever the strangers.
+    // A watched peer is found however many unwatched handles there are.
     assert!(states.peer(NODE4).down().is_some());
     drop(held);
-    // What nobody holds makes room for as many others.
+    // Names without a handle make room for as many others.
     let name = |n: usize| format!("http://newcomer{n}:9000");
     let held: Vec<_> = (1..book::MAX_UNWATCHED)
         .map(|n| states.peer(&name(n)))
@@ -289,7 +291,7 @@ async fn what_was_told_ends_with_its_time_to_live() {
     tokio::time::advance(TTL - Duration::from_millis(1)).await;
     assert!(is_open(&states, NODE4), "renewed");
     assert!(!states.expire(), "too early");
-    // No timer has run: the clock alone ends it.
+    // No timer has run: the clock alone ends the validity.
     tokio::time::advance(Duration::from_millis(1)).await;
     assert!(!states.is_fresh());
     assert_eq!(states.get(NODE4), State::default());
@@ -359,7 +361,7 @@ async fn what_was_given_up_comes_back_as_a_whole_only() {
 async fn a_thread_outside_the_runtime_believes_no_longer() {
     let states = states();
     states.replace(&[open(NODE4)], Duration::from_millis(20));
-    // The runtime's only thread stands still meanwhile: no timer of its can run.
+    // Meanwhile the runtime's only thread is blocked, so its timers cannot run.
     let seen = std::thread::spawn({
         let states = states.clone();
         move || {

@@ -1,4 +1,4 @@
-//! The protocol's words as text: those of the daemon's own log, command line and metric labels.
+//! The protocol's words as text, the same as in the daemon's log, command line and metric labels.
 
 use std::fmt;
 

@@ -1,8 +1,8 @@
-//! A peer's state in one machine word, so that it is read and written whole.
+//! A peer's state in one machine word, so that it is read and written as a whole.
 
 use crate::v1::{self, Breaker, Reason, Verdict};
 
-/// What is believed of a peer now.
+/// The current state of a peer.
 ///
 /// ```
 /// use detector_api::{State, v1::{Breaker, Verdict}};
@@ -13,7 +13,7 @@ use crate::v1::{self, Breaker, Reason, Verdict};
 /// assert_eq!(state.breaker, Breaker::Closed);
 /// ```
 ///
-/// Its text is for logs: the verdict and the breaker, each with its reason.
+/// Its text form is for logs: the verdict and the breaker, each with its reason.
 ///
 /// ```
 /// use detector_api::{State, v1::{Reason, Verdict}};
@@ -28,16 +28,16 @@ use crate::v1::{self, Breaker, Reason, Verdict};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    /// What the daemon believes of the peer.
+    /// The daemon's verdict on the peer.
     pub verdict: Verdict,
-    /// Whether to call it. Only `Open` and `HalfOpen` ever ask for anything but a plain call.
+    /// Whether to call the peer. Only `Open` and `HalfOpen` need anything but a plain call.
     pub breaker: Breaker,
-    /// What the verdict rests on.
+    /// The reason of the verdict.
     pub reason: Reason,
-    /// What the breaker rests on: another reason than the verdict's where reports, trials or an
-    /// administrator have moved it.
+    /// The reason of the breaker. It differs from the verdict's if reports, trials or an
+    /// administrator moved the breaker.
     pub breaker_reason: Reason,
-    /// The health score, 0 to 100, where the daemon has one.
+    /// The health score, 0 to 100, if the daemon has one.
     pub health: Option<u8>,
     /// Rises with each change of the verdict, modulo 2³².
     pub generation: u32,
@@ -57,7 +57,7 @@ impl Default for State {
 }
 
 impl State {
-    /// What a newer daemon may tell and this crate does not know counts as nothing known.
+    /// Converts the daemon's message. A value that only a newer daemon knows counts as unknown.
     pub(crate) fn from_told(told: &v1::PeerState) -> Self {
         let reason = known(told.reason()).unwrap_or(Reason::NoEvidence);
         Self {
@@ -70,10 +70,11 @@ impl State {
                 breaker => breaker,
             },
             reason,
-            // A daemon that tells one reason means both by it.
+            // If a daemon sends only one reason, it applies to both.
             breaker_reason: known(told.breaker_reason()).unwrap_or(reason),
             health: told.health.map(|health| health.score.min(100) as u8),
-            // The word has room for its lower half: enough to tell one verdict from the next.
+            // The word has room for the lower half, which is enough to distinguish successive
+            // verdicts.
             generation: told.generation as u32,
         }
     }
@@ -83,10 +84,10 @@ fn known(reason: Reason) -> Option<Reason> {
     (reason != Reason::Unspecified).then_some(reason)
 }
 
-/// The word of "no health score".
+/// Stands for "no health score" in the word.
 const NO_HEALTH: u8 = u8::MAX;
 
-// Four bits each for the verdict and the breaker, a byte for each reason and the health.
+// The verdict and the breaker take four bits each, the two reasons and the health a byte each.
 impl State {
     pub(crate) fn to_word(self) -> u64 {
         let half = |value: i32, place: u32| (value as u64 & 0xf) << place;

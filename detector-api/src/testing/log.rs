@@ -1,4 +1,4 @@
-//! What a fake daemon has told.
+//! The events that a fake daemon has published.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ pub(super) struct Log {
 struct Contents {
     revision: u64,
     peers: BTreeMap<String, PeerState>,
-    /// The event of revision n at n − 1.
+    /// The event of revision n is at index n − 1.
     events: Vec<Event>,
 }
 
@@ -77,7 +77,7 @@ impl Log {
         self.contents().peers.get(peer).cloned()
     }
 
-    /// The event after a revision, if it has happened.
+    /// The event after a revision, if there is one.
     pub(super) fn after(&self, revision: u64) -> Option<Event> {
         let index = usize::try_from(revision).ok()?;
         self.contents().events.get(index).cloned()

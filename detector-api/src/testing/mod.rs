@@ -1,4 +1,5 @@
-//! A daemon for tests: in the process, over a real Unix socket, saying what the test wants.
+//! A fake daemon for tests. It runs in the test's process behind a real Unix socket, and publishes
+//! what the test wants.
 
 mod log;
 mod service;
@@ -28,36 +29,36 @@ use crate::{
     v1::{self, Breaker, PeerState, Reason, Verdict, detector_server::DetectorServer},
 };
 
-/// Tells one run of a fake from another.
+/// Distinguishes the runs of fakes.
 static RUNS: AtomicU64 = AtomicU64::new(0);
 
-/// The socket's name in its directory.
+/// The name of the socket in its directory.
 const SOCKET: &str = "detector.sock";
 
-/// How long it may take to lease a trial: tests share their machine with others.
+/// How long leasing a trial may take: tests share their machine with others.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
 
-/// A daemon that says what a test wants, over a socket in a directory of its own. It ends
-/// when it is dropped.
+/// A daemon that publishes what a test wants, over a socket in its own directory. It ends when it
+/// is dropped.
 #[derive(Debug)]
 pub struct FakeDaemon {
     socket: PathBuf,
     shared: Arc<Shared>,
     server: Option<JoinHandle<()>>,
-    /// Its own, so that its end closes every connection.
+    /// It has its own runtime, so that its end closes every connection.
     runtime: Option<Runtime>,
     directory: Arc<tempfile::TempDir>,
 }
 
-/// What the fake says of itself.
+/// What the fake says about itself.
 #[derive(Clone, Debug)]
 struct Words {
     protocol: u32,
     ttl: Option<Duration>,
     heartbeat: Duration,
-    /// How `Report` answers.
+    /// The answer to `Report`.
     report: Code,
-    /// How `AcquireTrial` answers, where it is not by the number of trials.
+    /// The answer to `AcquireTrial`; `None` means that it depends on the number of trials.
     acquire: Option<Code>,
 }
 
@@ -78,7 +79,7 @@ struct Shared {
     finished: watch::Sender<usize>,
     reports: watch::Sender<Vec<v1::ReportRequest>>,
     watches: watch::Sender<Vec<v1::WatchPeersRequest>>,
-    /// Whether it is as if stopped.
+    /// Whether the fake acts as if stopped.
     paused: watch::Sender<bool>,
     stopping: watch::Sender<bool>,
     /// Counts how often all streams were ended.
@@ -86,8 +87,8 @@ struct Shared {
 }
 
 impl FakeDaemon {
-    /// One that watches nobody yet, speaks this crate's protocol, and lets what it tells be
-    /// believed for 3 s.
+    /// Starts a daemon that watches no peers yet, speaks this crate's protocol, and announces a
+    /// time to live of 3 s.
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         Self::start_in(Arc::new(directory))
@@ -132,22 +133,23 @@ impl FakeDaemon {
         }
     }
 
-    /// Where it listens.
+    /// The path of its socket.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// A watch of it, as [`PeerWatch::start`] makes it, that waits longer for its leases.
+    /// A watch of this daemon, like that of [`PeerWatch::start`], but with a longer time limit for
+    /// leases.
     pub fn watch(&self) -> PeerWatch {
         PeerWatch::start_with(&self.socket, ACQUIRE_LIMIT)
     }
 
-    /// Names this run of it.
+    /// Identifies this run of the daemon.
     pub fn instance(&self) -> &str {
         self.shared.log.instance()
     }
 
-    /// A state to be published.
+    /// A state to publish.
     pub fn state(peer: &str, verdict: Verdict, breaker: Breaker) -> PeerState {
         PeerState {
             peer: peer.to_owned(),
@@ -160,27 +162,27 @@ impl FakeDaemon {
         }
     }
 
-    /// Tells every watcher of a peer's new state; its revision is given here.
+    /// Publishes a peer's new state; this sets its revision.
     pub fn publish(&self, state: PeerState) {
         self.shared.log.publish(state);
     }
 
-    /// The peer is Dead and its breaker Open.
+    /// Publishes the peer as Dead, with its breaker Open.
     pub fn open(&self, peer: &str) {
         self.publish(Self::state(peer, Verdict::Dead, Breaker::Open));
     }
 
-    /// The peer may be back: its breaker is HalfOpen.
+    /// Publishes that the peer may be back: its breaker is HalfOpen.
     pub fn half_open(&self, peer: &str) {
         self.publish(Self::state(peer, Verdict::Unknown, Breaker::HalfOpen));
     }
 
-    /// The peer is Alive and its breaker Closed.
+    /// Publishes the peer as Alive, with its breaker Closed.
     pub fn close(&self, peer: &str) {
         self.publish(Self::state(peer, Verdict::Alive, Breaker::Closed));
     }
 
-    /// The peer is no longer watched.
+    /// Publishes that the peer is no longer watched.
     pub fn remove(&self, peer: &str) {
         self.shared.log.remove(peer);
     }
@@ -190,42 +192,42 @@ impl FakeDaemon {
         self.shared.log.revision()
     }
 
-    /// The protocol it claims to speak.
+    /// Sets the protocol version that it claims to speak.
     pub fn set_protocol(&self, protocol: u32) {
         self.words().protocol = protocol;
     }
 
-    /// How long what it tells may be believed; `None` tells no time.
+    /// Sets the time to live of its states; `None` sends none.
     pub fn set_ttl(&self, ttl: Option<Duration>) {
         self.words().ttl = ttl;
     }
 
-    /// How often it says that nothing has changed.
+    /// Sets the interval of heartbeats.
     pub fn set_heartbeat(&self, heartbeat: Duration) {
         self.words().heartbeat = heartbeat;
     }
 
-    /// How it answers reports; they are kept in any case.
+    /// Sets the answer to reports; the reports are recorded in any case.
     pub fn answer_reports_with(&self, code: Code) {
         self.words().report = code;
     }
 
-    /// How it answers whoever asks for a trial; `None` leases those that are free.
+    /// Sets the answer to requests for a trial; `None` leases free trials.
     pub fn answer_trials_with(&self, code: Option<Code>) {
         self.words().acquire = code;
     }
 
-    /// So many trials are free.
+    /// Sets the number of free trials.
     pub fn allow_trials(&self, free: usize) {
         self.trials().free = free;
     }
 
-    /// How often a trial was asked for.
+    /// How often a trial was requested.
     pub fn trials_asked(&self) -> usize {
         self.trials().asked
     }
 
-    /// The outcomes of trials, once there are so many.
+    /// The outcomes of trials, when there are at least this many.
     pub async fn finished_trials(&self, at_least: usize) -> Vec<v1::FinishTrialRequest> {
         let mut finished = self.shared.finished.subscribe();
         // The sender lives in this fake.
@@ -233,43 +235,44 @@ impl FakeDaemon {
         self.trials().finished.clone()
     }
 
-    /// The batches of reports that came, to be awaited.
+    /// The batches of reports that arrived, to be awaited.
     pub fn reports(&self) -> watch::Receiver<Vec<v1::ReportRequest>> {
         self.shared.reports.subscribe()
     }
 
-    /// The requests to watch that came, to be awaited.
+    /// The watch requests that arrived, to be awaited.
     pub fn watches(&self) -> watch::Receiver<Vec<v1::WatchPeersRequest>> {
         self.shared.watches.subscribe()
     }
 
-    /// Ends every stream, and goes on.
+    /// Ends all streams; the daemon continues.
     pub fn end_streams(&self) {
         self.shared.streams.send_modify(|ended| *ended += 1);
     }
 
-    /// As SIGSTOP does: it neither accepts, answers nor speaks, and its connections stay.
+    /// Acts as after SIGSTOP: it neither accepts, answers nor sends, and its connections stay open.
     pub fn pause(&self) {
         self.shared.paused.send_replace(true);
     }
 
-    /// As SIGCONT does.
+    /// Acts as after SIGCONT.
     pub fn resume(&self) {
         self.shared.paused.send_replace(false);
     }
 
-    /// Ends as the daemon does on SIGTERM: the socket goes first, then every stream is told.
+    /// Ends as the daemon does on SIGTERM: it removes the socket first, then ends every stream with
+    /// an error.
     pub async fn stop(mut self) -> Stopped {
         let _ = std::fs::remove_file(&self.socket);
         self.shared.stopping.send_replace(true);
         if let Some(server) = self.server.take() {
-            // Whoever holds on to a connection is cut off.
+            // Clients that keep their connection are cut off.
             let _ = timeout(Duration::from_secs(1), server).await;
         }
         self.end()
     }
 
-    /// Ends as by SIGKILL: every connection closes, the socket's file stays.
+    /// Ends as after SIGKILL: every connection closes, and the socket's file remains.
     pub async fn kill(mut self) -> Stopped {
         self.end()
     }
@@ -298,19 +301,19 @@ impl Drop for FakeDaemon {
     }
 }
 
-/// A daemon that has ended, and may be started anew on the same socket.
+/// A daemon that has ended and can be restarted on the same socket.
 #[derive(Debug)]
 pub struct Stopped {
     directory: Arc<tempfile::TempDir>,
 }
 
 impl Stopped {
-    /// Where it listened.
+    /// The path of its socket.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join(SOCKET)
     }
 
-    /// Another run, which watches nobody yet.
+    /// Starts another run, which watches no peers yet.
     pub async fn restart(self) -> FakeDaemon {
         let _ = std::fs::remove_file(self.socket());
         FakeDaemon::start_in(self.directory)
@@ -322,10 +325,10 @@ impl Shared {
         lock(&self.words)
     }
 
-    /// While it is as if stopped, nothing passes here.
+    /// Waits while the fake acts as if stopped.
     async fn running(&self) {
         let mut paused = self.paused.subscribe();
-        // The sender is `self`'s own.
+        // The sender belongs to `self`.
         let _ = paused.wait_for(|&paused| !paused).await;
     }
 }
@@ -347,7 +350,7 @@ async fn serve(listener: UnixListener, shared: Arc<Shared>) {
     let graceful = async move {
         let _ = stopping.wait_for(|&stopping| stopping).await;
     };
-    // Tests see what comes of an error.
+    // Tests see the effects of an error.
     let _ = Server::builder()
         .add_service(DetectorServer::new(Service { shared }))
         .serve_with_incoming_shutdown(incoming, graceful)

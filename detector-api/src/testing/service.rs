@@ -1,4 +1,4 @@
-//! The fake daemon's calls.
+//! The calls of the fake daemon's service.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -112,7 +112,7 @@ impl Detector for Service {
     async fn report(&self, request: Request<v1::ReportRequest>) -> Answer<v1::ReportResponse> {
         self.shared.running().await;
         let request = request.into_inner();
-        // Before the test can see that it came, and change its mind.
+        // This is read before the test can see the report and change the answer.
         let code = self.shared.words().report;
         self.shared.reports.send_modify(|all| all.push(request));
         match code {
@@ -161,7 +161,7 @@ impl Service {
     }
 }
 
-/// Tells a watcher what it asked for, then every change, and that nothing has changed.
+/// Sends a watcher what it asked for, then every change, and heartbeats.
 async fn tell(shared: &Shared, request: v1::WatchPeersRequest, sender: &mpsc::Sender<Watched>) {
     let mut newest = shared.log.newest();
     let known = request.last_revision <= *newest.borrow();
@@ -188,7 +188,7 @@ async fn tell(shared: &Shared, request: v1::WatchPeersRequest, sender: &mpsc::Se
         shared.running().await;
         newest.borrow_and_update();
         let event = match shared.log.after(seen) {
-            // A stream that resumes is greeted before anything else.
+            // A stream that resumes gets a greeting before anything else.
             Some(event) if due > Instant::now() => {
                 seen += 1;
                 event
@@ -207,7 +207,7 @@ async fn tell(shared: &Shared, request: v1::WatchPeersRequest, sender: &mpsc::Se
             return;
         }
         if shared.log.after(seen).is_none() {
-            // A change or the time for the next heartbeat; which, shows the log.
+            // Either there is a change, or a heartbeat is due; the log shows which.
             let _ = timeout_at(due, newest.changed()).await;
         }
     }

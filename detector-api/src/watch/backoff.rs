@@ -1,12 +1,12 @@
-//! How long to wait between attempts.
+//! The pause between two attempts.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Doubles from 100 ms to 5 s; of each, a random part between a half and the whole is waited,
-/// so that the programs of a node do not all come back at once.
+/// Doubles from 100 ms to 5 s. Between half of that and all of it is waited, at random, so that the
+/// programs of a node do not all reconnect at once.
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,

@@ -1,4 +1,4 @@
-//! What to do with each message of the daemon. No I/O.
+//! Handles each message of the daemon. No I/O.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,10 +11,10 @@ use crate::{
     },
 };
 
-/// No daemon's word is believed for longer, whatever time to live it names.
+/// The longest time to live that is accepted.
 const LONGEST_TTL: Duration = Duration::from_secs(60);
 
-/// Why a stream is of no use any more.
+/// Why a stream cannot be used any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FeedError {
     #[error("it speaks protocol {theirs}, not {PROTOCOL}")]
@@ -25,7 +25,7 @@ pub(super) enum FeedError {
     Gap,
 }
 
-/// Where this side stands in what the daemon tells.
+/// The position in the daemon's messages.
 #[derive(Debug)]
 struct Place {
     instance: Arc<str>,
@@ -37,7 +37,7 @@ struct Place {
 pub(super) struct Feed<'a> {
     states: &'a PeerStates,
     place: Option<Place>,
-    /// As the stream's last greeting named it; `None` before there was one.
+    /// The time to live from the stream's last greeting; `None` before the first.
     ttl: Option<Duration>,
 }
 
@@ -50,8 +50,8 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// A new stream begins with this request. It asks for what was missed while what was
-    /// told still stands, for everything otherwise.
+    /// The request that begins a new stream. It asks for the missed changes if the states have not
+    /// been reset, and otherwise for everything.
     pub(super) fn begin(&mut self) -> WatchPeersRequest {
         self.ttl = None;
         if !self.states.source().is_told() {
@@ -66,7 +66,7 @@ impl<'a> Feed<'a> {
             .unwrap_or_default()
     }
 
-    /// Takes one message. After an error the next stream starts with everything.
+    /// Handles one message. After an error the next stream starts with a full snapshot.
     pub(super) fn take(&mut self, message: WatchPeersResponse) -> Result<(), FeedError> {
         let taken = self.event(message.event);
         if let Err(error) = taken {
@@ -78,7 +78,7 @@ impl<'a> Feed<'a> {
         taken
     }
 
-    /// Whom is spoken with.
+    /// Which daemon is connected.
     pub(super) fn status(&self) -> WatchStatus {
         match &self.place {
             Some(place) => WatchStatus::Live {
@@ -109,7 +109,7 @@ impl<'a> Feed<'a> {
                 let done = self.states.remove(&removed.peer, ttl);
                 done.map_err(|_| FeedError::Gap)
             }
-            // What a newer daemon tells beside this is still a sign of life.
+            // An event that only a newer daemon knows is still a sign of life.
             None => {
                 let ttl = self.ttl.ok_or(FeedError::WrongProtocol { theirs: 0 })?;
                 self.states.confirm(ttl).map_err(|_| FeedError::Gap)
@@ -128,7 +128,7 @@ impl<'a> Feed<'a> {
         Ok(())
     }
 
-    /// Notes who speaks and for how long it may be believed.
+    /// Records the daemon's identity and the time to live of its states.
     fn greeted(
         &mut self,
         theirs: u32,
@@ -146,7 +146,7 @@ impl<'a> Feed<'a> {
         Ok(ttl)
     }
 
-    /// A change comes, which says nothing of its protocol: the greeting before it did.
+    /// Handles a change. It does not name the protocol, but the greeting before it did.
     fn advance(&mut self, revision: u64) -> Result<Duration, FeedError> {
         let ttl = self.ttl.ok_or(FeedError::WrongProtocol { theirs: 0 })?;
         let place = self.place.as_mut().ok_or(FeedError::Gap)?;

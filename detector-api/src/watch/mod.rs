@@ -1,4 +1,4 @@
-//! The watch: one task that keeps [`PeerStates`] as the daemon tells them.
+//! The watch: a task that keeps [`PeerStates`] up to date with the daemon's messages.
 //!
 //! ```text
 //!            connect, WatchPeers(instance, last revision)
@@ -37,11 +37,11 @@ use crate::{
     report::{self, Reporter},
 };
 
-/// Keeps the states of this node's peers as the daemon tells them, for as long as it lives.
+/// Keeps the states of this node's peers up to date with the daemon's messages.
 ///
-/// It never fails. While there is no daemon, or one that is stopped, hangs or speaks another
-/// version of the protocol, every peer is unknown and every breaker Closed: the program does
-/// what it did without a detector. [`status`](Self::status) says why.
+/// It never fails. If there is no daemon, or if it is stopped, hangs or speaks another version of
+/// the protocol, every peer is Unknown and every breaker Closed: the program behaves as it would
+/// without a detector. [`status`](Self::status) says why.
 ///
 /// | the daemon | the states |
 /// |---|---|
@@ -51,7 +51,7 @@ use crate::{
 /// | speaks another protocol | unknown at once |
 /// | says what this version does not know | that part counts as unknown |
 ///
-/// A daemon's end says nothing about a peer, so it changes nothing by itself: one that is
+/// The daemon's end says nothing about a peer, so it changes nothing by itself. A daemon that is
 /// restarted for an upgrade is back within the time to live, and breakers stay as they were.
 ///
 /// ```
@@ -85,7 +85,7 @@ pub struct PeerWatch {
 }
 
 impl PeerWatch {
-    /// Starts to watch, in a task of the current runtime, the daemon that listens at `socket`.
+    /// Starts a task on the current runtime that watches the daemon at `socket`.
     ///
     /// ```no_run
     /// # async fn example() {
@@ -97,12 +97,12 @@ impl PeerWatch {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with time and I/O enabled.
+    /// Panics outside a tokio runtime with time and I/O enabled.
     pub fn start(socket: impl AsRef<Path>) -> Self {
         Self::start_with(socket.as_ref(), ACQUIRE_LIMIT)
     }
 
-    /// The same with another limit to how long the daemon may take to lease a trial.
+    /// The same with another time limit for leasing a trial.
     pub(crate) fn start_with(socket: &Path, acquire_limit: Duration) -> Self {
         let runtime = Handle::current();
         let states = PeerStates::watched_on(runtime.clone(), acquire_limit);
@@ -127,7 +127,7 @@ impl PeerWatch {
         }
     }
 
-    /// The states that this watch keeps.
+    /// The states that this watch maintains.
     ///
     /// ```
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -140,7 +140,7 @@ impl PeerWatch {
         self.states.clone()
     }
 
-    /// Tells this watch's daemon how the program's own operations went.
+    /// The reporter, which reports the program's own operations to the daemon.
     ///
     /// ```
     /// use std::time::Duration;
@@ -158,7 +158,7 @@ impl PeerWatch {
         self.reporter.clone()
     }
 
-    /// How it goes with the daemon.
+    /// The status of the connection to the daemon.
     ///
     /// ```
     /// use detector_api::{PeerWatch, WatchStatus};
@@ -188,8 +188,8 @@ impl PeerWatch {
         self.status.clone()
     }
 
-    /// Waits until the daemon has told of every peer, for `within` at most; whether it has.
-    /// A program need not wait: until then every peer is unknown.
+    /// Waits until the daemon has sent the states of all peers, but at most for `within`; returns
+    /// whether it has. A program need not wait: until then every peer is Unknown.
     ///
     /// ```
     /// use std::time::Duration;
@@ -205,9 +205,9 @@ impl PeerWatch {
         timeout(within, live).await.is_ok_and(|live| live.is_ok())
     }
 
-    /// Ends the watch, once the reports that lie ready have been sent, for which the daemon has
-    /// two seconds at most. Every peer is unknown from then on. Dropping the watch ends it as
-    /// well, without the reports.
+    /// Ends the watch after the queued reports have been sent, which may take at most two seconds.
+    /// From then on every peer is Unknown. Dropping the watch also ends it, but does not send the
+    /// reports.
     ///
     /// ```
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -218,7 +218,7 @@ impl PeerWatch {
     pub async fn shutdown(mut self) {
         drop(self.stop.take());
         if let Some(task) = self.task.take() {
-            // An error is the runtime's own end.
+            // An error means that the runtime has ended.
             let _ = task.await;
         }
     }
@@ -232,14 +232,14 @@ impl Drop for PeerWatch {
     }
 }
 
-/// What the task works on.
+/// The data of the task.
 struct Watching {
     socket: PathBuf,
     states: Ending,
     status: watch::Sender<WatchStatus>,
 }
 
-/// States that are unknown once their watch is over, however it ends.
+/// Resets the states when their watch ends, however it ends.
 struct Ending(PeerStates);
 
 impl Drop for Ending {
@@ -254,7 +254,7 @@ async fn watch_until(
     mut reports: report::Queue,
 ) {
     let states = &watching.states.0;
-    // Nothing is ever sent: the sender's end is the signal.
+    // Nothing is ever sent: dropping the sender is the signal.
     let stopped = async { drop(stopped.await) };
     tokio::select! {
         () = session::run(&watching.socket, states, &watching.status) => {}
@@ -263,7 +263,7 @@ async fn watch_until(
     }
 }
 
-/// Forgets the states whenever their time to live ends, and wakes who waits for them.
+/// Resets the states whenever their time to live ends, and wakes those who wait for that.
 async fn expire(states: &PeerStates) {
     loop {
         states.until_fresh().await;

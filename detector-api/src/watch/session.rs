@@ -1,4 +1,4 @@
-//! The watch's connection: made, read until it ends, made again.
+//! The watch's connection: opens it, reads it until it ends, and opens it again.
 
 use std::{convert::Infallible, error::Error, path::Path, sync::Arc, time::Duration};
 
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{ConnectError, PeerStates, connect, v1::WatchPeersResponse};
 
-/// How long a daemon may take to say its first word. One that was stopped answers the attempt
-/// that waits for it as soon as it goes on, so this is long.
+/// How long a daemon may take to send its first message. A daemon that was stopped answers the
+/// waiting attempt as soon as it continues, so this is long.
 const FIRST_WORD: Duration = Duration::from_secs(10);
 
 /// Why a session ended.
@@ -36,7 +36,7 @@ enum SessionError {
     Feed(#[from] FeedError),
 }
 
-/// Never ends.
+/// Runs sessions one after the other; never ends.
 pub(super) async fn run(socket: &Path, states: &PeerStates, status: &watch::Sender<WatchStatus>) {
     let mut feed = Feed::new(states);
     let mut backoff = Backoff::new();
@@ -106,7 +106,7 @@ fn status_of(error: &SessionError, before: &WatchStatus) -> WatchStatus {
     }
 }
 
-/// The error with all that caused it.
+/// The error's text with all its causes.
 fn told_whole(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))

@@ -1,8 +1,8 @@
-//! How it goes with the daemon, for people.
+//! The status of the connection to the daemon, for people.
 
 use std::{fmt, sync::Arc, time::Instant};
 
-/// How it goes with the daemon.
+/// The status of the connection to the daemon.
 ///
 /// ```
 /// use detector_api::{PROTOCOL, WatchStatus};
@@ -19,28 +19,28 @@ use std::{fmt, sync::Arc, time::Instant};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchStatus {
-    /// The first attempt is under way.
+    /// The first attempt is in progress.
     Connecting,
-    /// It tells.
+    /// The daemon sends states.
     #[non_exhaustive]
     Live {
-        /// Names this run of the daemon.
+        /// Identifies this run of the daemon.
         instance: Arc<str>,
         /// The daemon's own version.
         version: Arc<str>,
     },
-    /// It speaks another protocol; nothing that it tells is believed.
+    /// It speaks another version of the protocol; its states are ignored.
     WrongProtocol {
-        /// 0 where it names none.
+        /// The daemon's version; 0 if it sends none.
         theirs: u32,
     },
-    /// It is not there, or no longer tells. What it told is believed until its time to live
-    /// ends ([`PeerStates::is_fresh`](crate::PeerStates::is_fresh)).
+    /// There is no daemon, or it no longer sends states. The last states stay valid until their
+    /// time to live ends ([`PeerStates::is_fresh`](crate::PeerStates::is_fresh)).
     #[non_exhaustive]
     Away {
-        /// When it was first missed.
+        /// When the daemon was first missed.
         since: Instant,
-        /// What came of the last attempt.
+        /// The error of the last attempt.
         error: Arc<str>,
     },
 }

@@ -1,4 +1,4 @@
-//! The watch with a daemon, over a real socket.
+//! The watch with a fake daemon, over a real socket.
 
 use std::path::Path;
 
@@ -43,7 +43,7 @@ fn is_live(status: &WatchStatus) -> bool {
     matches!(status, WatchStatus::Live { .. })
 }
 
-/// The requests to watch, once there are so many.
+/// The watch requests, when there are at least this many.
 async fn watches(daemon: &FakeDaemon, count: usize) -> Vec<WatchPeersRequest> {
     let mut watches = daemon.watches();
     within(watches.wait_for(|all| all.len() >= count))
@@ -91,7 +91,7 @@ async fn it_waits_for_a_daemon_that_is_not_there_yet() {
     assert!(away.contains("no detector daemon answers at"), "{away}");
     assert_eq!(watch.states().get(NODE4), State::default());
     drop(watch);
-    // The same socket, later.
+    // The same socket at a later time.
     let socket = stopped.socket().to_owned();
     let watch = PeerWatch::start(&socket);
     status(&watch, is_away).await;
@@ -135,7 +135,7 @@ async fn it_resumes_by_revision() {
     daemon.close(NODE4);
     until_breaker(&watch, NODE4, Breaker::Closed).await;
     daemon.end_streams();
-    // Missed, or not: both ends must show.
+    // The watch may or may not see each of these; both final states must be visible.
     daemon.close(NODE5);
     daemon.open(NODE4);
     until_breaker(&watch, NODE5, Breaker::Closed).await;
@@ -158,7 +158,7 @@ async fn it_waits_longer_after_each_attempt_that_fails() {
     let begun = Instant::now();
     let _watch = PeerWatch::start(daemon.socket());
     watches(&daemon, 5).await;
-    // Half of 100, 200, 400 and 800 ms at least.
+    // At least half of 100, 200, 400 and 800 ms.
     let waited = begun.elapsed();
     assert!(waited >= Duration::from_millis(750), "{waited:?}");
 }
@@ -173,7 +173,7 @@ async fn it_comes_back_soon_after_each_session_that_was_live() {
         status(&watch, is_away).await;
         status(&watch, is_live).await;
     }
-    // 100 ms each at most; 18 s at least if they grew.
+    // At most 100 ms each; if the pauses grew, it would be at least 18 s.
     let waited = begun.elapsed();
     assert!(waited < LONG / 2, "{waited:?}");
 }
@@ -203,7 +203,7 @@ async fn a_daemon_that_is_stopped_is_believed_for_its_time_to_live_only() {
     until_breaker(&watch, NODE4, Breaker::Closed).await;
     let away = status(&watch, is_away).await.to_string();
     assert!(away.contains("fallen silent"), "{away}");
-    // While it stands still, changes are made that nobody is told of.
+    // While it is stopped, there are changes that no watcher sees.
     daemon.close(NODE4);
     daemon.open(NODE5);
     daemon.resume();
@@ -221,8 +221,8 @@ async fn a_silent_peer_is_believed_for_as_long_as_the_daemon_speaks() {
     let watch = watching(daemon.socket()).await;
     let peer = watch.states().peer(NODE4);
     let mut closed = std::pin::pin!(peer.until(|state| state.breaker != Breaker::Open));
-    // The daemon's clock goes on; this side's goes only as far as the test lets it, so that no
-    // machine is too busy to pass a word on in time.
+    // The daemon's clock runs, but this side's clock only advances with the test. So even on a busy
+    // machine, no message is late.
     tokio::time::pause();
     for _ in 0..8 {
         tokio::time::advance(LONG / 2).await;
@@ -234,8 +234,8 @@ async fn a_silent_peer_is_believed_for_as_long_as_the_daemon_speaks() {
     }
 }
 
-/// Completes when the daemon has spoken at this very time of the paused clock, which the polling
-/// keeps from going on by itself.
+/// Completes when a message of the daemon was received at the current time of the paused clock. The
+/// polling keeps that clock from advancing by itself.
 async fn heard(watch: &PeerWatch, ttl: Duration) {
     const MS: Duration = Duration::from_millis(1);
     for _ in 0..LONG.as_millis() {
@@ -259,7 +259,7 @@ async fn another_protocol_is_not_believed() {
         assert_eq!(wrong, WatchStatus::WrongProtocol { theirs });
         assert_eq!(watch.states().get(NODE4), State::default());
         assert!(!watch.states().is_fresh());
-        // Once the right one is installed, it is.
+        // After the right version is installed, its states are used.
         daemon.set_protocol(PROTOCOL);
         until_breaker(&watch, NODE4, Breaker::Open).await;
         status(&watch, is_live).await;
@@ -270,7 +270,7 @@ async fn another_protocol_is_not_believed() {
 async fn a_protocol_that_changes_midway_ends_what_was_believed() {
     let daemon = FakeDaemon::start().await;
     daemon.set_heartbeat(Duration::from_millis(10));
-    // Not the time that is over ends it.
+    // The change of protocol ends the validity, not the time to live.
     daemon.set_ttl(Some(3 * LONG));
     daemon.open(NODE4);
     let watch = watching(daemon.socket()).await;
@@ -315,7 +315,7 @@ async fn a_listener_that_never_says_a_word_is_given_up() {
     let watch = PeerWatch::start(&socket);
     let (mut connection, _) = within(listener.accept()).await.unwrap();
     within(connection.read_u8()).await.unwrap();
-    // Connected: nothing is left to do but to wait.
+    // It is connected; all tasks wait now.
     tokio::time::pause();
     let away = status(&watch, is_away).await.to_string();
     assert!(away.contains("does not answer"), "{away}");

@@ -24,14 +24,14 @@ pub fn line(
     }
 }
 
-/// What is worth a line.
+/// The parts of a state whose change is printed.
 #[derive(Debug, PartialEq)]
 struct Shown {
     verdict: Verdict,
     breakers: [Breaker; 2],
     isolated: bool,
     contested: bool,
-    /// How many or for how long changes with every socket snapshot.
+    /// Only whether flows are stalled: their number and age change with every socket snapshot.
     stalled: bool,
     paths: Vec<(IpAddr, Verdict, Breaker)>,
 }
@@ -50,8 +50,8 @@ impl Shown {
     }
 }
 
-/// Tells changes of the verdict (also of a single address), the breaker, isolation, stalls and
-/// contested addresses from everything else that is published.
+/// Finds the states to print: those whose verdict (also that of a single address), breaker,
+/// isolation, stalls or contested addresses changed.
 #[derive(Debug)]
 pub struct Changes {
     printed: HashMap<PeerName, Shown>,
@@ -69,7 +69,7 @@ impl Changes {
     pub fn is_one(&mut self, state: &PeerState) -> bool {
         let shown = Shown::of(state);
         if self.printed.len() >= self.limit && !self.printed.contains_key(&state.peer) {
-            // Discovered peers come and go: forgetting costs a repeated line at worst.
+            // Discovered peers come and go. Forgetting them all costs at most a repeated line.
             self.printed.clear();
         }
         let same = self.printed.get(&state.peer) == Some(&shown);

@@ -1,4 +1,4 @@
-//! Commands that ask a running daemon.
+//! Commands that query a running daemon.
 
 use std::{
     future::Future,
@@ -16,13 +16,13 @@ use super::{
 };
 use crate::config::{self, Config, parse_peer_name};
 
-/// The daemon answers from memory: longer than this means that it is stuck.
+/// The daemon answers from memory, so an answer that takes longer means that it hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// Room for every flow of the peer with the most flows that the bounds admit.
+/// Enough for all flows of the largest peer that the bounds permit.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
-/// The daemon's socket: the flag's, the configuration file's, or the default.
+/// The daemon's socket: from the flag, else from the configuration file, else the default.
 pub fn socket(global: &Global) -> Result<PathBuf, Failure> {
     if let Some(socket) = &global.socket {
         return Ok(PathBuf::from(socket));
@@ -30,8 +30,8 @@ pub fn socket(global: &Global) -> Result<PathBuf, Failure> {
     match config::load(global.config.as_deref(), &[]) {
         Ok(loaded) => Ok(loaded.config.socket),
         Err(errors) if global.config.is_some() => Err(Failure::Config(errors)),
-        // A file that was not named must not stand in the way of a question; if its daemon
-        // listens elsewhere, the error of the connect says where it was looked for.
+        // A broken file that the user did not name must not prevent a query. If the daemon listens
+        // elsewhere, the connect error shows which path was tried.
         Err(_) => Ok(Config::default().socket),
     }
 }
@@ -41,7 +41,7 @@ pub async fn connect(socket: &Path) -> Result<DetectorClient<Channel>, Failure> 
     Ok(client.max_decoding_message_size(MAX_ANSWER_BYTES))
 }
 
-/// An answer, in good time.
+/// Waits for an answer, but no longer than [`ANSWER_LIMIT`].
 pub async fn answer<T>(
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, Failure> {

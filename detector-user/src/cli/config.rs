@@ -29,7 +29,7 @@ pub fn config(global: &Global, command: &ConfigCommand) -> Result<Exit, Failure>
     }
 }
 
-/// The configuration that the file and the flags give together.
+/// The configuration that results from the file and the flags.
 pub fn load(global: &Global, overrides: &Overrides) -> Result<Loaded, ConfigErrors> {
     let flags = overrides.flags(global.socket.as_deref());
     config::load(global.config.as_deref(), &flags)
@@ -50,7 +50,7 @@ fn check(global: &Global, overrides: &Overrides) -> Result<Exit, Failure> {
     }
 }
 
-/// One error as JSON; what its place does not have is null.
+/// One error as JSON. Parts of its place that do not exist are null.
 fn error_line(error: &ConfigError) -> String {
     let ConfigError {
         place,
@@ -80,7 +80,7 @@ fn subject(loaded: &Loaded) -> String {
     }
 }
 
-/// The configuration as TOML that gives the same configuration when read.
+/// The configuration as TOML; reading it gives the same configuration again.
 fn toml(loaded: &Loaded) -> String {
     let lines: Vec<(String, String)> = KEYS
         .iter()

@@ -1,4 +1,5 @@
-//! What follows from the node's own reports: `detector locks`, `cascades`, `quorum`.
+//! Commands that show what follows from the node's own reports: `detector locks`, `cascades`,
+//! `quorum`.
 
 use detector_api::v1::{GetQuorumOutlookRequest, ListCascadesRequest, ListLocksRequest};
 

@@ -1,4 +1,4 @@
-//! `detector doctor`: what this kernel and these privileges allow.
+//! `detector doctor`: checks what this kernel and these privileges permit.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// What all names of peers get to resolve: a diagnosis must not hang where DNS does.
+/// The time limit for resolving the names of all peers: a diagnosis must not hang where DNS does.
 const LOOKUPS: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
@@ -51,7 +51,7 @@ impl<'a> From<&'a Check> for CheckLine<'a> {
 }
 
 pub fn doctor(global: &Global) -> Result<Exit, Failure> {
-    // What is wrong with a file is for `detector config check` to say.
+    // Errors of the configuration file are not reported here: `detector config check` does that.
     let config = config::load(global.config.as_deref(), &[]).map(|loaded| loaded.config);
     let config = config.unwrap_or_default();
     let mut checks = support::checks(&block_on(peers(config.peers))?);
@@ -70,7 +70,7 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
     Ok(verdict(&checks))
 }
 
-/// The addresses of the peers that the file names, so far as they can be had.
+/// The addresses of the peers in the configuration file, as far as their names resolve.
 async fn peers(peers: Vec<PeerSpec>) -> Result<BTreeSet<IpAddr>, Failure> {
     let deadline = Instant::now() + LOOKUPS;
     let mut addrs = BTreeSet::new();
@@ -87,8 +87,7 @@ async fn peers(peers: Vec<PeerSpec>) -> Result<BTreeSet<IpAddr>, Failure> {
     Ok(addrs)
 }
 
-/// Whether the sockets of a namespace that the file names can be had; nothing where it names
-/// none.
+/// Checks whether the sockets of a network namespace in the configuration file can be read.
 fn network_namespace(target: &Target) -> Check {
     let check = |status, found: String, meaning: &str| {
         Check::new(
@@ -98,7 +97,7 @@ fn network_namespace(target: &Target) -> Check {
             meaning,
         )
     };
-    // Without the tree it may still be a file.
+    // Without a cgroup tree, the target may still be a file.
     let tree = Tree::find().ok().flatten();
     let read = || -> Result<Vec<String>, anyhow::Error> {
         let mut read = Vec::new();
@@ -130,7 +129,7 @@ fn network_namespace(target: &Target) -> Check {
     }
 }
 
-/// Verdicts do without it: what is stuck stays stuck then.
+/// Verdicts do not need it, but without it blocked calls stay blocked.
 fn destroy_sockets(proof: &Result<(), ProofError>) -> Check {
     let name = "destroy sockets";
     let without = "blocked calls to a dead peer return only when their own time-outs end them";

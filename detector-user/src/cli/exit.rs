@@ -1,4 +1,4 @@
-//! How a command ends: exit codes, and errors that say what to do.
+//! How a command ends: the exit code, and an error message that says what to do.
 
 use std::{error::Error as _, io, time::Duration};
 
@@ -55,7 +55,7 @@ fn listed(peers: &[String]) -> String {
 impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
-            // `detector peers | head -1` is no failure.
+            // `detector peers | head -1` is not a failure.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Config(_) | Self::PeerName(_) => Exit::BadUsage,
             Self::Connect(_) | Self::Lost(_) | Self::Timeout { .. } => Exit::NotReachable,
@@ -64,7 +64,7 @@ impl Failure {
         }
     }
 
-    /// What a person is told; empty when there is nothing to tell.
+    /// The message for the user; empty if there is none.
     pub fn message(&self) -> String {
         match self {
             _ if self.exit() == Exit::Done => String::new(),
@@ -94,8 +94,8 @@ impl Failure {
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
         let message = status.message().to_owned();
-        // A status with a cause was made here, of a connection that broke; the daemon's own
-        // come without.
+        // A status with a source error was made on this side, because the connection broke. The
+        // daemon's own statuses have no source.
         match status.code() {
             Code::Unavailable => Self::Lost(message),
             _ if status.source().is_some() => Self::Lost(message),

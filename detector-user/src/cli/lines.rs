@@ -1,5 +1,5 @@
-//! Lines to stdout that never hold the daemon up: a reader that is slow or gone costs lines,
-//! not verdicts.
+//! Prints lines to stdout without ever blocking the daemon: if the reader is slow or gone, lines
+//! are lost, but no verdict is late.
 
 use std::{
     io::Write,
@@ -11,18 +11,18 @@ use std::{
 use anyhow::Context as _;
 use tracing::{info, warn};
 
-/// How many lines wait for a slow reader.
+/// How many lines can wait for a slow reader.
 const QUEUE: usize = 1024;
 
 /// A bounded queue of lines, written by a thread of its own.
 #[derive(Debug)]
 pub struct Lines {
-    /// Gone once the output is closed.
+    /// `None` after the output was closed.
     queue: Option<SyncSender<String>>,
     lost: u64,
 }
 
-/// Tells when every line is written.
+/// Reports when every line is written.
 #[derive(Debug)]
 pub struct Written(Receiver<()>);
 
@@ -34,7 +34,7 @@ impl Lines {
             .name("stdout".to_owned())
             .spawn(move || {
                 write_all(out, lines);
-                // The queue is closed by now. Nobody may be left to hear it.
+                // The queue is closed by now. It is no error if nobody waits for this.
                 let _ = finish.send(());
             })
             .context("cannot start the thread that prints")?;
@@ -42,8 +42,8 @@ impl Lines {
         Ok((Self { queue, lost: 0 }, Written(written)))
     }
 
-    /// Queues a line; drops it, counted, when the reader is too slow, and for good when
-    /// there is none.
+    /// Queues a line. Drops and counts it if the reader is too slow; drops every line once the
+    /// output is closed.
     pub fn send(&mut self, line: String) {
         let Some(queue) = &self.queue else { return };
         match queue.try_send(line) {
@@ -65,14 +65,14 @@ impl Lines {
 }
 
 impl Written {
-    /// Waits until the lines of a dropped [`Lines`] are written, `limit` at most.
+    /// Waits until the lines of a dropped [`Lines`] are written, but no longer than `limit`.
     pub fn wait(self, limit: Duration) {
-        // Too late or never: either way the program ends now.
+        // Whether it timed out or not, the program ends now.
         let _ = self.0.recv_timeout(limit);
     }
 }
 
-/// Writes each line and flushes it, until there are no more or the output is closed.
+/// Writes and flushes each line, until the queue ends or the output is closed.
 fn write_all(mut out: impl Write, lines: Receiver<String>) {
     for line in lines {
         if out
@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// Closed, as a pipe whose reader has gone; says when it was tried.
+    /// A closed output, like a pipe without a reader; reports each attempt to write.
     struct Closed(Sender<()>);
 
     impl Write for Closed {
@@ -121,7 +121,7 @@ mod tests {
         }
     }
 
-    /// Takes nothing until it is let go.
+    /// An output that blocks until it is released.
     struct Stuck(Receiver<()>);
 
     impl Write for Stuck {
@@ -164,7 +164,7 @@ mod tests {
         for _ in 0..QUEUE + 10 {
             lines.send("x\n".to_owned());
         }
-        // The writer holds one line at most, the queue its length.
+        // The writer holds at most one line, and the queue holds its capacity.
         assert!((9..=10).contains(&lines.lost), "{}", lines.lost);
         drop(release);
     }

@@ -1,5 +1,4 @@
-//! The command line: parses it, runs the command, says what went wrong and exits with the
-//! documented code.
+//! The command line: parses it, runs the command, prints errors and exits with the documented code.
 
 mod args;
 mod changes;
@@ -31,7 +30,7 @@ use self::{
     exit::{Exit, Failure},
 };
 
-/// How long a runtime may take to end: lookups in progress block a thread each, and the
+/// How long a runtime may take to shut down: each lookup in progress blocks a thread, and the
 /// system's resolver cannot be interrupted.
 const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(200);
 
@@ -41,7 +40,7 @@ pub fn main() -> ExitCode {
     let exit = match command(&cli) {
         Ok(exit) => exit,
         Err(failure) => {
-            // A closed stderr leaves nobody to tell.
+            // If stderr is closed, the message cannot be delivered.
             let _ = io::stderr().write_all(failure.message().as_bytes());
             failure.exit()
         }
@@ -72,7 +71,7 @@ fn command(cli: &Cli) -> Result<Exit, Failure> {
     }
 }
 
-/// Runs a client command: one thread is enough for one question.
+/// Runs a client command; a single thread is enough for one request.
 fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -83,7 +82,7 @@ fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, F
     result
 }
 
-/// Prints to stdout, flushed.
+/// Prints to stdout and flushes it.
 fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;

@@ -1,4 +1,4 @@
-//! `detector replay`: a recording, through the core again.
+//! `detector replay`: runs a recording through the core again.
 
 use std::{
     fs::File,
@@ -24,7 +24,7 @@ use crate::{
 type Input = Reader<Box<dyn BufRead>>;
 
 pub fn replay(global: &Global, args: &ReplayArgs) -> Result<Exit, Failure> {
-    // What is wrong with the question is known before anything is read.
+    // Errors in the arguments are found before anything is read.
     let peer = args.explain.as_deref().map(parse_peer_name).transpose()?;
     let mut input = open(&args.file)?;
     let recorded = input.header().settings.clone();
@@ -39,7 +39,7 @@ pub fn replay(global: &Global, args: &ReplayArgs) -> Result<Exit, Failure> {
         None => changes(global.output, args, &mut input, &mut replay)?,
     }
     let summary = summary(args, &input, &replay, &settings);
-    // A closed stderr leaves nobody to tell.
+    // If stderr is closed, the summary cannot be delivered.
     let _ = io::stderr().write_all(summary.as_bytes());
     Ok(Exit::Done)
 }
@@ -88,7 +88,7 @@ fn changes(
     Ok(())
 }
 
-/// Prints the evidence as it was at the moment that was asked for.
+/// Prints the evidence at the requested moment.
 fn explain(
     output: Output,
     args: &ReplayArgs,
@@ -130,7 +130,7 @@ fn explain(
     Ok(())
 }
 
-/// The recorded settings, with what the flags change.
+/// The recorded settings with the changes of the flags.
 fn settings(recorded: &Settings, args: &ReplayArgs) -> Result<Settings, Failure> {
     let mut config = of(recorded);
     let mut errors = Vec::new();
@@ -140,7 +140,7 @@ fn settings(recorded: &Settings, args: &ReplayArgs) -> Result<Settings, Failure>
             Some(key) => key.set(&mut changed, &value(text)),
             None => Err(unknown(key)),
         };
-        // Nothing but the core's settings can make a difference to a recording.
+        // Only the core's settings make a difference to a recording.
         let outside = Config {
             core: config.core.clone(),
             ..changed.clone()
@@ -164,7 +164,7 @@ fn of(settings: &Settings) -> Config {
     }
 }
 
-/// Each flag that is given, with its key and value.
+/// Each flag that is set, with its key and value.
 fn given(args: &ReplayArgs) -> Vec<(&'static str, &str, &str)> {
     let named = [
         ("--mode", "mode", &args.mode),
@@ -201,7 +201,7 @@ fn error(flag: &'static str, key: &str, message: String) -> ConfigError {
     }
 }
 
-/// What was replayed, for people.
+/// A summary of the replay for the user.
 fn summary(args: &ReplayArgs, input: &Input, replay: &Replay, settings: &Settings) -> String {
     let Header {
         detector,
@@ -238,7 +238,7 @@ fn summary(args: &ReplayArgs, input: &Input, replay: &Replay, settings: &Setting
     text + &ending(args, input)
 }
 
-/// Each setting that is another than the recorded one.
+/// The settings that differ from the recorded ones.
 fn differences(recorded: &Settings, settings: &Settings) -> Vec<String> {
     let (recorded, settings) = (of(recorded), of(settings));
     let pairs = keys::KEYS.iter().map(|key| {
@@ -257,7 +257,7 @@ fn ending(args: &ReplayArgs, input: &Input) -> String {
         (None, Some(line)) => format!(
             "warning: line {line} is cut off, as when the daemon or its machine is killed: what came after is not known\n"
         ),
-        // Not read to its end.
+        // The recording was not read to its end.
         (None, None) if args.at.is_some() => String::new(),
         (None, None) => "warning: the recording breaks off without an end, as when the daemon or its machine is killed\n".to_owned(),
     }

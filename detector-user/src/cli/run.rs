@@ -1,4 +1,4 @@
-//! `detector run`: the daemon, in the foreground, printing verdicts as they change.
+//! `detector run`: the daemon in the foreground, printing verdicts as they change.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -24,7 +24,7 @@ use crate::{
     record::{Header, Recorder},
 };
 
-/// How long the last lines may take to be read.
+/// How long the reader of stdout has to read the last lines.
 const LAST_LINES: Duration = Duration::from_millis(200);
 
 pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
@@ -67,8 +67,8 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
             lines.send(line(state, clock::now(), clock::timestamp, output));
         }
     };
-    // The daemon waits far more than it works: of several threads each would wake another for
-    // every timer and answer, which costs more than all that is done then.
+    // The daemon waits far more than it works. With several threads, every timer and answer would
+    // wake another thread, which costs more than the work itself.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -88,7 +88,7 @@ pub(super) fn start_log(filter: &str) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        // It would report a closed stderr to stderr, and panic.
+        // Otherwise it would report a closed stderr to stderr, and panic.
         .log_internal_errors(false)
         .try_init()
         .map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))

@@ -1,5 +1,6 @@
-//! `detector tune`: tunes a service's new connections with peers for as long as it runs, prints
-//! each, and at SIGUSR1 those that are open. `detector tune --list` prints those of the daemon.
+//! `detector tune`: tunes a service's new connections with peers while it runs, and prints each; on
+//! SIGUSR1 it prints the open ones. `detector tune --list` prints the connections that the daemon
+//! has tuned.
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use crate::{
     },
 };
 
-/// How often the ring is looked at. A person reads what comes of it.
+/// How often the ring is read. A person reads the output, so this is often enough.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub async fn tune(global: &Global, args: &TuneArgs) -> Result<Exit, Failure> {
@@ -77,7 +78,7 @@ pub async fn tune(global: &Global, args: &TuneArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// What the daemon has tuned.
+/// Prints the connections that the daemon has tuned.
 async fn list(global: &Global) -> Result<Exit, Failure> {
     let mut client = client::connect(&client::socket(global)?).await?;
     let request = ListTunedSocketsRequest {};
@@ -151,9 +152,10 @@ impl Tuner {
         Ok(())
     }
 
-    /// Those that are open now: in JSON as one object, so that they are not taken for new ones.
+    /// Prints the connections that are open now. In JSON they are one object, so that they are not
+    /// mistaken for new ones.
     fn list(&mut self) -> Result<(), Failure> {
-        // What was tuned before the question is told before the answer.
+        // Connections that were tuned before the request are printed before the answer.
         self.look()?;
         let list = self.protection.tuned().as_ref().map(TunedSockets::list);
         let sockets: Vec<_> = list.iter().flatten().map(grpc::tuned_socket).collect();

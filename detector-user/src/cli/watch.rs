@@ -1,4 +1,4 @@
-//! `detector watch`: the peers, then every change, across restarts of the daemon.
+//! `detector watch`: prints the peers, then every change, across restarts of the daemon.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::clock;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
-/// Watches until Ctrl-C. The first connect must succeed; later ones are tried again.
+/// Watches until Ctrl-C. The first connect must succeed; later ones are retried.
 pub async fn watch(global: &Global) -> Result<Exit, Failure> {
     let socket = client::socket(global)?;
     tokio::select! {
@@ -56,17 +56,17 @@ async fn follow(socket: &Path, output: Output) -> Result<Exit, Failure> {
     }
 }
 
-/// What a daemon that comes back, or a reader that catches up, will mend.
+/// Whether a retry can help: the daemon may come back, or this reader may catch up.
 fn is_passing(failure: &Failure) -> bool {
     match failure {
         Failure::Connect(_) | Failure::Lost(_) | Failure::Timeout { .. } => true,
-        // This program read too slowly: it may catch up.
+        // This program read too slowly; it may catch up.
         Failure::Refused { code, .. } => *code == Code::ResourceExhausted,
         _ => false,
     }
 }
 
-/// One stream, to its end.
+/// Prints one stream until it ends.
 async fn stream(socket: &Path, output: Output, seen: &mut Seen) -> Result<(), Failure> {
     let mut client = client::connect(socket).await?;
     let request = seen.request();
@@ -82,7 +82,7 @@ async fn stream(socket: &Path, output: Output, seen: &mut Seen) -> Result<(), Fa
 struct Seen {
     instance: String,
     revision: u64,
-    /// Each printed peer, with the revision it was printed at.
+    /// Each printed peer, with the revision at which it was printed.
     peers: BTreeMap<String, u64>,
 }
 
@@ -102,7 +102,7 @@ impl Seen {
         }
     }
 
-    /// What to print of a response.
+    /// The text to print for a response.
     fn take(&mut self, response: WatchPeersResponse, output: Output) -> String {
         match response.event {
             Some(Event::Snapshot(snapshot)) => self.snapshot(snapshot, output),
@@ -115,12 +115,12 @@ impl Seen {
                 self.revision = self.revision.max(removed.revision);
                 self.removed(removed, output)
             }
-            // A sign of life, or an event of a newer daemon: nothing to print.
+            // A heartbeat, or an event that only a newer daemon knows: nothing to print.
             Some(Event::Current(_)) | None => String::new(),
         }
     }
 
-    /// Prints what differs from what was printed; everything, from another instance.
+    /// Prints the difference to what was printed before, or everything if the daemon was restarted.
     fn snapshot(&mut self, snapshot: Snapshot, output: Output) -> String {
         let same = self.instance == snapshot.instance;
         self.instance = snapshot.instance;
@@ -163,7 +163,7 @@ fn now() -> Timestamp {
     Timestamp::try_from(clock::wall(clock::now())).unwrap_or_default()
 }
 
-/// Notices are not worth failing for.
+/// A failure to print a notice is not worth failing for.
 fn notice(text: &str) {
     use std::io::Write as _;
     let _ = std::io::stderr().write_all(text.as_bytes());
@@ -201,7 +201,7 @@ mod tests {
         }
     }
 
-    /// The printed peers with their revisions; a removed one with a minus.
+    /// The printed peers with their revisions; removed ones have a minus sign.
     fn printed(seen: &mut Seen, response: WatchPeersResponse) -> Vec<String> {
         let out = seen.take(response, Output::Json);
         let line = |line: &str| {

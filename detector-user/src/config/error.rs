@@ -1,13 +1,13 @@
-//! Errors of a configuration: all of them, each with its place.
+//! Errors of a configuration. All of them are reported together, each with its place.
 
 use std::{fmt, path::PathBuf};
 
 use thiserror::Error;
 
-/// Where something was set.
+/// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In a file; line and column count from 1.
+    /// In a file; line and column are counted from 1.
     File {
         path: PathBuf,
         line: usize,
@@ -17,7 +17,7 @@ pub enum Place {
     WholeFile { path: PathBuf },
     /// On the command line.
     Flag { flag: &'static str },
-    /// Nowhere in particular: the settings taken together.
+    /// At no single place: the combination of settings is wrong.
     Together,
 }
 
@@ -32,11 +32,11 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing that is wrong.
+/// One error.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct ConfigError {
     pub place: Place,
-    /// The key it is about, where there is one.
+    /// The key that is wrong, if there is one.
     pub key: Option<String>,
     pub message: String,
 }
@@ -51,7 +51,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Everything that is wrong with a configuration, in the order of its places; never empty.
+/// All errors of a configuration, in the order of their places; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 

@@ -1,4 +1,4 @@
-//! The TOML file: what it sets, and where.
+//! Reads the TOML file: what it sets, and where.
 
 use std::{collections::BTreeSet, net::IpAddr, ops::Range, path::Path};
 
@@ -24,7 +24,7 @@ pub struct Setting {
     pub place: Place,
 }
 
-/// What the file says, and what is wrong with how it says it.
+/// The contents of the file, and its errors.
 #[derive(Debug, Default)]
 pub struct Contents {
     pub settings: Vec<Setting>,
@@ -55,7 +55,7 @@ pub fn read(path: &Path, text: &str) -> Contents {
 pub(super) struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
-    /// Lines with a syntax error: what the parser made of them is not judged further.
+    /// Lines with a syntax error. What the parser made of them is not checked further.
     broken_lines: BTreeSet<usize>,
     pub(super) contents: Contents,
 }
@@ -268,7 +268,7 @@ pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
         .unwrap_or_default()
 }
 
-/// Line and column of a byte, both from 1; columns count characters.
+/// The line and column of a byte, both counted from 1; columns count characters.
 fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let start = before.rfind('\n').map_or(0, |newline| newline + 1);

@@ -1,4 +1,4 @@
-//! The table of keys: for each, its name, what it means, how it is read and how it is shown.
+//! The table of keys: the name of each, its meaning, and how it is read and shown.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -11,13 +11,13 @@ use super::{
 };
 use crate::core::{MAX_NAMESPACES, MAX_PEERS, Mode};
 
-/// A value as the file or a flag gives it.
+/// A value from the file or a flag.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Text(String),
     Integer(i64),
     Boolean(bool),
-    /// Strings in brackets.
+    /// A list of strings.
     List(Vec<String>),
 }
 
@@ -31,7 +31,7 @@ impl Value {
         }
     }
 
-    /// The value as TOML writes it.
+    /// The value in TOML syntax.
     pub fn to_toml(&self) -> String {
         match self {
             Self::Text(text) => toml::Value::String(text.clone()).to_string(),
@@ -44,7 +44,7 @@ impl Value {
         }
     }
 
-    /// The value as a person reads it: text without quotes.
+    /// The value for people: text without quotes.
     pub fn to_plain(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
@@ -59,14 +59,14 @@ impl Value {
 #[derive(Debug)]
 pub struct Key {
     pub name: &'static str,
-    /// What it means, for `--help` and the sample file.
+    /// The meaning, for `--help` and the sample file.
     pub help: &'static str,
     set: fn(&mut Config, &Value) -> Result<(), String>,
     get: fn(&Config) -> Value,
 }
 
 impl Key {
-    /// Sets the key; an error says what is wrong with the value and changes nothing.
+    /// Sets the key. An error says what is wrong with the value; then nothing changes.
     pub fn set(&self, config: &mut Config, value: &Value) -> Result<(), String> {
         (self.set)(config, value)
     }
@@ -76,7 +76,7 @@ impl Key {
     }
 }
 
-/// The key of this name.
+/// The key with this name.
 pub fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
@@ -96,14 +96,14 @@ const TRIAL_LEASE: RangeInclusive<Duration> = Duration::from_millis(100)..=Durat
 const POLL_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 const RESOLVE_INTERVAL: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(86_400);
-/// The kernel's least is two jiffies, its most TCP_RTO_MIN (`bpf_sol_tcp_setsockopt`).
+/// The kernel's limits are two jiffies and TCP_RTO_MIN (`bpf_sol_tcp_setsockopt`).
 const RTO_MIN: RangeInclusive<Duration> = Duration::from_millis(2)..=Duration::from_millis(200);
-/// TCP takes whole seconds, up to MAX_TCP_KEEPIDLE.
+/// TCP takes whole seconds, at most MAX_TCP_KEEPIDLE.
 const KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
 const USER_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(3600);
 
-/// Every key but `[[peer]]` and `[[pool]]`, in the order in which they are shown.
+/// All keys except `[[peer]]` and `[[pool]]`, in the order in which they are shown.
 pub static KEYS: &[Key] = &[
     Key {
         name: "mode",
@@ -374,7 +374,7 @@ fn shown_or_off(duration: Option<Duration>) -> Value {
     duration.map_or(Value::Text("off".to_owned()), shown)
 }
 
-/// Zero is off.
+/// Zero is shown as "off".
 fn shown_or_zero(duration: Duration) -> Value {
     shown_or_off((duration != Duration::ZERO).then_some(duration))
 }

@@ -1,4 +1,4 @@
-//! Joins the file and the flags; flags win, peers are the union.
+//! Merges the file and the flags: flags override the file, and peers are the union of both.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,13 +16,13 @@ use super::{
 };
 use crate::core::{MAX_ADDRESSES, PeerName};
 
-/// The file that is read when none is named, if it is there.
+/// The file that is read by default, if it exists.
 pub const DEFAULT_FILE: &str = "/etc/detector/detector.toml";
 
 /// The flag that names a peer.
 pub const PEER_FLAG: &str = "--peer";
 
-/// The flag that protects a service in every way.
+/// The flag that turns on every protection of a service.
 pub const PROTECT_FLAG: &str = "--protect";
 
 /// The flag that names a network namespace.
@@ -30,22 +30,22 @@ pub const NAMESPACE_FLAG: &str = "--network-namespace";
 
 const PROTECTED: Place = Place::Flag { flag: PROTECT_FLAG };
 
-/// The keys that it adds to.
+/// The keys to which `--protect` adds its service.
 const PROTECT_KEYS: [&str; 2] = ["refuse_connects", "tune_sockets"];
 
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
-/// What a flag sets.
+/// A flag and its value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Flag {
     /// `--peer URL`.
     Peer(String),
-    /// `--protect UNIT|CGROUP`: its connects are refused, its sockets tuned, and those with
-    /// a dead peer destroyed.
+    /// `--protect UNIT|CGROUP`: connects to dead peers are refused, connections are tuned, and
+    /// those with a dead peer are destroyed.
     Protect(String),
-    /// `--network-namespace PATH|UNIT|CGROUP`: watched beside the file's.
+    /// `--network-namespace PATH|UNIT|CGROUP`: watched in addition to those of the file.
     Namespace(String),
-    /// A flag that stands for a key of the file.
+    /// A flag that sets a key of the file.
     Key {
         flag: &'static str,
         key: &'static str,
@@ -78,7 +78,7 @@ impl Loaded {
     }
 }
 
-/// Reads `file`, or [`DEFAULT_FILE`] if it is there, and joins it with the flags.
+/// Reads `file`, or [`DEFAULT_FILE`] if that exists, and merges it with the flags.
 pub fn load(file: Option<&Path>, flags: &[Flag]) -> Result<Loaded, ConfigErrors> {
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
     match read_bounded(path) {
@@ -86,7 +86,7 @@ pub fn load(file: Option<&Path>, flags: &[Flag]) -> Result<Loaded, ConfigErrors>
         Err(e) if file.is_none() && e.kind() == io::ErrorKind::NotFound => join(None, flags),
         Err(e) => {
             let mut errors = vec![unreadable(path, &e)];
-            // What is wrong with the flags is worth knowing in the same run.
+            // Errors in the flags are reported in the same run.
             if let Err(ConfigErrors(more)) = join(None, flags) {
                 errors.extend(more);
             }
@@ -117,7 +117,7 @@ fn read_bounded(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Joins a file's text with the flags. Pure.
+/// Merges a file's text with the flags. Pure.
 pub(super) fn join(file: Option<(&Path, &str)>, flags: &[Flag]) -> Result<Loaded, ConfigErrors> {
     let Contents {
         settings,
@@ -150,7 +150,7 @@ pub(super) fn join(file: Option<(&Path, &str)>, flags: &[Flag]) -> Result<Loaded
 
 struct Joiner {
     config: Config,
-    /// Where each peer stands in the configuration's list.
+    /// The position of each peer in the configuration's list.
     index: HashMap<PeerName, usize>,
     places: BTreeMap<&'static str, Place>,
     errors: Vec<ConfigError>,
@@ -203,7 +203,7 @@ impl Joiner {
         self.places.insert("destroy_sockets", PROTECTED);
     }
 
-    /// Adds to what the file names; says whether it could.
+    /// Adds to the targets of the file; returns whether that succeeded.
     fn add_target(&mut self, flag: &'static str, name: &str, target: &str) -> bool {
         let Some(key) = keys::find(name) else {
             return false;
@@ -228,8 +228,8 @@ impl Joiner {
         });
     }
 
-    /// A host with several disks is named several times in RustFS's own list: each name is
-    /// kept once, with the addresses of all its mentions.
+    /// RustFS's own list names a host with several disks several times. Each name is kept once,
+    /// with the addresses of all its entries.
     fn add_peer(&mut self, spec: PeerSpec) {
         let peers = &mut self.config.peers;
         let index = *self.index.entry(spec.name.clone()).or_insert(peers.len());
@@ -243,7 +243,7 @@ impl Joiner {
         known.addresses.truncate(MAX_ADDRESSES);
     }
 
-    /// Once every peer is known: a pool's nodes are among them.
+    /// Called when all peers are known, because the nodes of a pool are peers.
     fn add_pools(&mut self, pools: Vec<PlacedPool>) {
         for placed in pools {
             let errors = placed.errors(&self.config).into_iter();
@@ -269,7 +269,7 @@ impl Joiner {
         }
     }
 
-    /// A peer's sockets cannot be destroyed before it is dead.
+    /// A peer's sockets cannot be destroyed before the peer is dead.
     fn check_destroy_delay(&mut self) {
         let core = &self.config.core;
         if !core.destroy_sockets || core.destroy_delay >= core.detection_time {
@@ -301,7 +301,7 @@ impl Joiner {
                 places: self.places,
             });
         }
-        // The file's errors in the order of its lines, then the flags'.
+        // The errors of the file come first, in the order of its lines, then those of the flags.
         self.errors.sort_by_key(|error| match error.place {
             Place::WholeFile { .. } => (0, 0, 0),
             Place::File { line, column, .. } => (1, line, column),

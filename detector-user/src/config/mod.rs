@@ -1,9 +1,8 @@
-//! What an operator sets: a TOML file, flags, or both.
+//! The operator's configuration: a TOML file, flags, or both.
 //!
-//! [`Config`] is the whole of it, with its defaults. [`keys`] is the table of keys: the
-//! file, the flags and `config show` are all read and written through it, so a key is
-//! defined once. [`load()`] joins file and flags and reports every error together, each with
-//! its place.
+//! [`Config`] is the whole configuration, with its defaults. [`keys`] is the table of keys: the
+//! file, the flags and `config show` all use it, so that a key is defined once. [`load()`] merges
+//! file and flags, and reports all errors together, each with its place.
 
 mod error;
 mod file;
@@ -36,48 +35,49 @@ use crate::{
     insight::Pool,
 };
 
-/// Everything an operator may set. Settings of the verdict, with their defaults, are the
-/// core's; the rest is here.
+/// The whole configuration. The core defines the settings of the verdict and their defaults;
+/// everything else is here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Settings of the verdict; the mode is one of them.
+    /// The settings of the verdict, including the mode.
     pub core: Settings,
     pub source: SourceChoice,
-    /// Where the gRPC API is served.
+    /// The path of the Unix socket of the gRPC API.
     pub socket: PathBuf,
-    /// The group that may use the socket; `None` leaves it to the daemon's own.
+    /// The group that may use the socket; `None` means the daemon's own group.
     pub socket_group: Option<String>,
-    /// Where metrics are served; `None` serves none.
+    /// The address of the metrics; `None` turns them off.
     pub metrics: Option<SocketAddr>,
-    /// The watched peers, in the order given; each name once. With none, peers are
+    /// The watched peers in the order given, each name once. If there are none, peers are
     /// discovered, and only observed.
     pub peers: Vec<PeerSpec>,
-    /// This node's own name, so that its drives are known to be there.
+    /// This node's own name. The quorum outlook counts its drives as available.
     pub node_name: Option<PeerName>,
-    /// The erasure sets, for the quorum outlook; without any there is none.
+    /// The erasure sets for the quorum outlook; without any, there is no outlook.
     pub pools: Vec<Pool>,
     /// How often the `sock_diag` source reads the sockets.
     pub poll_interval: Duration,
-    /// How often names are resolved anew.
+    /// How often names are resolved again.
     pub resolve_interval: Duration,
     /// The most flows that the kernel's map holds.
     pub max_flows: u32,
-    /// The size of the kernel's ring buffer: a power of two, a multiple of the page size.
+    /// The size of the kernel's ring buffer, in bytes: a power of two, and a multiple of the page
+    /// size.
     pub ring_bytes: u32,
-    /// The most peers that are discovered; 0 discovers none.
+    /// The most peers that are discovered; 0 turns discovery off.
     pub discover_limit: usize,
-    /// What is logged: a level, or `target=level` pairs.
+    /// The log filter: a level, or `target=level` pairs.
     pub log: String,
-    /// Whether the eBPF programs log, for debugging.
+    /// Whether the eBPF programs write to the log, for debugging.
     pub ebpf_log: bool,
-    /// The network namespaces that are watched beside the daemon's own: by file, or those of a
-    /// service's processes.
+    /// The network namespaces that are watched besides the daemon's own: named by file, or those of
+    /// a service's processes.
     pub network_namespaces: Vec<Target>,
     /// The services whose connects to dead peers are refused.
     pub refuse_connects: Vec<Target>,
     /// The services whose connections with peers are tuned.
     pub tune_sockets: Vec<Target>,
-    /// What is set on them.
+    /// The socket options that are set on these connections.
     pub tune: Tuning,
 }
 
@@ -107,22 +107,23 @@ impl Default for Config {
     }
 }
 
-/// What is set on the connections of a service that is tuned; of each, `None` leaves it as it
-/// is.
+/// The socket options that are set on the connections of a tuned service; `None` leaves an option
+/// unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuning {
-    /// The least retransmission time-out. How long our own ACKs are held back follows it, so
-    /// that two tuned ends never take each other's delayed ACK for a loss.
+    /// The minimum retransmission time-out. The delay of the node's own ACKs follows it, so that
+    /// two tuned ends never mistake each other's delayed ACK for a loss.
     pub rto_min: Option<Duration>,
-    /// How long a connection is idle before it is probed; without it, nothing of keepalive
-    /// is set.
+    /// How long a connection is idle before its first keepalive probe; `None` leaves all keepalive
+    /// options unchanged.
     pub keepalive_idle: Option<Duration>,
-    /// How long between two such probes.
+    /// The time between two keepalive probes.
     pub keepalive_interval: Duration,
-    /// How many of them go unanswered before the connection fails.
+    /// How many unanswered keepalive probes fail the connection.
     pub keepalive_count: u32,
-    /// How long data may stay unacknowledged, or the peer's window shut, before the
-    /// connection fails. It fails with a peer that is merely stopped as well: off by default.
+    /// How long data may stay unacknowledged, or the peer's window closed, before the connection
+    /// fails. This also fails connections with a peer that is only stopped, so it is off by
+    /// default.
     pub user_timeout: Option<Duration>,
 }
 
@@ -138,10 +139,10 @@ impl Default for Tuning {
     }
 }
 
-/// Where signals are to come from.
+/// Which source of signals the operator wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceChoice {
-    /// eBPF where it can be had, otherwise `sock_diag`.
+    /// eBPF where it is available, otherwise `sock_diag`.
     Auto,
     Ebpf,
     SockDiag,
@@ -164,9 +165,9 @@ impl SourceChoice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSpec {
     pub name: PeerName,
-    /// The host to resolve; an IPv6 literal stands without brackets.
+    /// The host to resolve; an IPv6 literal has no brackets here.
     pub host: String,
     pub port: u16,
-    /// Fixed addresses: when there are any, the host is not resolved.
+    /// Fixed addresses. If there are any, the host is not resolved.
     pub addresses: Vec<IpAddr>,
 }

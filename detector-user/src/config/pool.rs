@@ -1,4 +1,4 @@
-//! `[[pool]]`: the layout of the erasure sets, for the quorum outlook.
+//! Reads `[[pool]]`: the layout of the erasure sets, for the quorum outlook.
 
 use std::{collections::BTreeSet, ops::RangeInclusive};
 
@@ -18,16 +18,16 @@ pub(super) const POOL: &str = "pool";
 
 const KEYS: [&str; 5] = ["name", "nodes", "drives_per_node", "data", "parity"];
 
-/// The most pools, nodes of a pool, and drives of a node.
+/// The limits on the number of pools, the nodes of a pool, and the drives of a node.
 pub const MAX_POOLS: usize = 64;
 const MAX_NODES: usize = 4096;
 const DRIVES: RangeInclusive<u32> = 1..=1024;
 
-/// MinIO and RustFS take sets of 2 to 16 drives; no erasure code in use takes more than 256.
+/// MinIO and RustFS have sets of 2 to 16 drives; no erasure code in use has more than 256.
 const DATA: RangeInclusive<u32> = 1..=255;
 const PARITY: RangeInclusive<u32> = 0..=255;
 
-/// A pool and where each of its nodes, and its size, is written.
+/// A pool, with the places where its size and each of its nodes are written.
 #[derive(Debug)]
 pub struct PlacedPool {
     pub pool: Pool,
@@ -161,15 +161,15 @@ impl Reader<'_> {
                 }
             }
         });
-        // All of them, so that every error is told.
+        // All of them are read, so that every error is reported.
         let nodes: Vec<_> = nodes.collect();
         nodes.into_iter().collect()
     }
 }
 
 impl PlacedPool {
-    /// What is wrong with it beside the rest of the configuration: a place, a key and a message
-    /// for each.
+    /// The contradictions between the pool and the rest of the configuration, each as a place, a
+    /// key and a message.
     pub(super) fn errors(&self, config: &Config) -> Vec<(Place, &'static str, String)> {
         let Pool { data, parity, .. } = self.pool;
         let (size, disks) = (self.pool.set_size(), self.pool.disks());

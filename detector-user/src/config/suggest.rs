@@ -1,6 +1,6 @@
-//! "Did you mean": the nearest of a few known words.
+//! "Did you mean" hints: the nearest of a few known words.
 
-/// The word that `text` most likely was meant to be, if any is near enough to say so.
+/// The word that `text` was most likely meant to be, if one is close enough.
 pub fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let text = text.to_lowercase().replace('-', "_");
     words

@@ -1,15 +1,15 @@
-//! A service, named by its systemd unit or its cgroup: what is protected, or whose network
-//! namespace is watched. Of the latter, a path may be the namespace's own file.
+//! A service, named by its systemd unit or its cgroup, that is protected or whose network namespace
+//! is watched. For the latter, a path may also be the namespace's own file.
 
 use std::fmt;
 
-/// The most targets that a key takes: each is looked at once a second.
+/// The most targets of one key: each is checked once a second.
 pub const MAX_TARGETS: usize = 64;
 
-/// What a cgroup's path may have (PATH_MAX).
+/// The longest path (PATH_MAX).
 const MAX_PATH: usize = 4096;
 
-/// The kinds of unit that have a cgroup (systemd.unit(5)).
+/// The kinds of units that have a cgroup (systemd.unit(5)).
 const SUFFIXES: [&str; 4] = [".service", ".scope", ".slice", ".socket"];
 
 /// A service.
@@ -17,13 +17,13 @@ const SUFFIXES: [&str; 4] = [".service", ".scope", ".slice", ".socket"];
 pub enum Target {
     /// A systemd unit, as in `rustfs.service`.
     Unit(String),
-    /// A cgroup's path: absolute, or from the root of the cgroup v2 tree; or a network
-    /// namespace's file.
+    /// The path of a cgroup, either absolute or from the root of the cgroup v2 tree; or the file of
+    /// a network namespace.
     Path(String),
 }
 
 impl Target {
-    /// Reads one; a name with no slash and a unit's suffix is a unit.
+    /// Parses a target. A name without a slash and with a unit's suffix is a unit.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.is_empty() {
@@ -46,7 +46,7 @@ impl Target {
         Ok(Self::Path(text.to_owned()))
     }
 
-    /// As it was written.
+    /// The text from which it was parsed.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Unit(text) | Self::Path(text) => text,

@@ -1,3 +1,5 @@
+//! Whole configurations: values, errors with their places, and the sample file.
+
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use super::{
@@ -168,7 +170,8 @@ fn destroy_delay_is_not_less_than_detection_time() {
         file(both).unwrap_err(),
         [format!("d.toml:2:17: destroy_delay: {complaint}")]
     );
-    // Where the destroy delay is not set, what is too long for its default is pointed at.
+    // If the destroy delay is not set, the error points at the value that is too long for its
+    // default.
     let errors = with_flags("", &[flag("--detection-time", "detection_time", "2s")]).unwrap_err();
     assert!(
         errors[0].starts_with(
@@ -380,7 +383,7 @@ fn what_a_key_shows_it_also_reads() {
     }
 }
 
-/// The sample with every `# key = value` line made live; its prose starts with `##`.
+/// The sample with every `# key = value` line active; its prose starts with `##`.
 fn uncommented_sample() -> String {
     let sample = include_str!("../../../deploy/detector.toml");
     let live = |line: &str| match line.strip_prefix("# ") {

@@ -1,11 +1,11 @@
-//! Reads one value of each type that keys have; an error says what was expected.
+//! Reads one value of each type that keys have. An error says what was expected.
 
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use super::{Target, keys::Value, parse_peer_name, suggest::nearest};
 use crate::core::PeerName;
 
-/// What `sockaddr_un.sun_path` holds beside its closing zero (unix(7)).
+/// The capacity of `sockaddr_un.sun_path` without its closing zero (unix(7)).
 const MAX_SOCKET_LEN: usize = 107;
 const RING_BYTES: RangeInclusive<u32> = 1 << 16..=1 << 30;
 
@@ -36,7 +36,7 @@ pub(super) fn number(value: &Value, range: RangeInclusive<u32>) -> Result<u32, S
     }
 }
 
-/// Spelled alike in the file and on the command line.
+/// "on" or "off", in the file and on the command line.
 pub(super) fn on_off(value: &Value) -> Result<bool, String> {
     word(value, &[true, false], |on| if *on { "on" } else { "off" })
 }
@@ -66,7 +66,7 @@ pub(super) fn duration(value: &Value, range: RangeInclusive<Duration>) -> Result
     ))
 }
 
-/// A duration, or `None` for "off" and for 0.
+/// A duration; `None` for "off" and for 0.
 pub(super) fn duration_or_off(
     value: &Value,
     range: RangeInclusive<Duration>,
@@ -90,7 +90,7 @@ pub(super) fn whole_seconds(duration: Duration) -> Result<(), String> {
     }
 }
 
-/// Systemd units and cgroups (and other paths), each once.
+/// Systemd units, cgroups and other paths; duplicates are removed.
 pub(super) fn targets(value: &Value, most: usize) -> Result<Vec<Target>, String> {
     let Value::List(items) = value else {
         return Err(format!(
@@ -118,7 +118,7 @@ pub(super) fn word<T: Copy>(
 ) -> Result<T, String> {
     let words: Vec<&str> = all.iter().map(as_str).collect();
     let text = text(value, words[0])?;
-    // `sock_diag` is how the API and the metrics spell it.
+    // The API and the metrics write `sock_diag`, so underscores are accepted.
     let spelled = text.replace('_', "-");
     if let Some(found) = all.iter().find(|word| as_str(word) == spelled) {
         return Ok(*found);
@@ -154,7 +154,7 @@ pub(super) fn group(value: &Value) -> Result<Option<String>, String> {
     }
 }
 
-/// A node's name, or none for an empty text.
+/// A node's name; `None` for an empty text.
 pub(super) fn node(value: &Value) -> Result<Option<PeerName>, String> {
     match text(value, "http://node1:9000")? {
         "" => Ok(None),
@@ -173,7 +173,7 @@ pub(super) fn metrics(value: &Value) -> Result<Option<SocketAddr>, String> {
     }
 }
 
-/// Stricter than the filter's own parser, which takes a misspelled level for a target.
+/// This is stricter than the filter's own parser, which takes a misspelled level for a target.
 pub(super) fn log(value: &Value) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let log = text(value, "info")?;
@@ -197,7 +197,7 @@ pub(super) fn log(value: &Value) -> Result<String, String> {
 pub(super) fn ring_bytes(value: &Value) -> Result<u32, String> {
     let bytes = number(value, RING_BYTES)?;
     if bytes.is_power_of_two() {
-        // Hence also a multiple of every page size up to 64 KiB, the lower bound.
+        // It is also a multiple of every page size up to 64 KiB, the lower bound.
         return Ok(bytes);
     }
     Err(format!(

@@ -1,4 +1,4 @@
-//! What effects do.
+//! Carries out the effects that the core asks for.
 
 pub mod board;
 pub mod destroy;

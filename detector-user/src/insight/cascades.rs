@@ -1,9 +1,9 @@
-//! Initial failures, and what followed from them.
+//! Detects cascades: initial failures and the failures that follow from them.
 //!
-//! An initial failure opens an incident for each pattern that begins with it. Two failures of
-//! the kinds that follow, within the pattern's window, make the incident a cascade: detected
-//! once, however many follow. The same failure of the same component, again and again, is one
-//! initial failure until it has stayed away for the window.
+//! An initial failure opens an incident for each pattern that begins with it. Two failures of the
+//! kinds that follow, within the pattern's window, make the incident a cascade. It is detected
+//! once, however many failures follow. If the same failure of the same component repeats, it stays
+//! one initial failure until it has been absent for the window.
 
 mod totals;
 
@@ -17,42 +17,42 @@ use super::{
 };
 use crate::core::Time;
 
-/// Failures that must follow.
+/// The number of following failures that make a cascade.
 const FOLLOWING: u32 = 2;
 
-/// Failures are remembered for this long, should an initial failure be told after them.
+/// How long failures are remembered, in case the initial failure is reported after them.
 const EVENT_LIFE: Duration = Duration::from_secs(300);
 
 /// The most failures that are remembered.
 const EVENTS_KEPT: usize = 1024;
 
-/// The most initial failures that are followed at a time; the oldest make way.
+/// The most incidents that are kept at a time; the oldest are dropped first.
 const INCIDENTS_KEPT: usize = 256;
 
-/// Reports may come late by this much.
+/// How late a report may arrive.
 const LATE: Duration = Duration::from_secs(60);
 
 /// The most cascades that are listed.
 const CASCADES_KEPT: usize = 64;
 
-/// Cascades are listed, and count as recurring, for this long.
+/// How long cascades are listed and count towards recurrence.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// So many within the hour are recurring.
+/// The number of cascades within the hour that makes a pattern recurring.
 const RECURRING: usize = 3;
 
-/// An initial failure and what followed from it.
+/// An initial failure and the failures that followed from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cascade {
     pub pattern: &'static Pattern,
     /// What failed first: the peer, or the lock.
     pub component: Box<str>,
-    /// Whether the kernel's own verdict is the initial failure.
+    /// Whether the initial failure is the kernel's verdict.
     pub kernel_verdict: bool,
     pub followed: u32,
     pub began_at: Time,
     pub detected_at: Time,
-    /// Whether it is the third of its pattern within the hour, or one after that.
+    /// Whether it is the third or a later one of its pattern within the hour.
     pub recurring: bool,
 }
 
@@ -83,13 +83,13 @@ impl Cascade {
     }
 }
 
-/// Something failed.
+/// A failure of a component.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub at: Time,
     pub kind: FailureKind,
     pub component: Box<str>,
-    /// Whether it may be an initial failure; one that is known to go on is none.
+    /// Whether it may be an initial failure. A failure that is known to continue may not.
     pub begins: bool,
     pub kernel_verdict: bool,
 }
@@ -103,14 +103,14 @@ struct Incident {
     /// When the initial failure was last seen.
     last: Time,
     followed: u32,
-    /// The number of its cascade, once it is one.
+    /// The number of its cascade, if it has become one.
     cascade: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Recurrence {
     detected: u64,
-    /// The last detections, as many as make it recurring.
+    /// The times of the last detections, at most as many as make it recurring.
     times: VecDeque<Time>,
 }
 
@@ -120,7 +120,7 @@ pub(super) struct Cascades {
     incidents: VecDeque<Incident>,
     cascades: VecDeque<(u64, Cascade)>,
     next_cascade: u64,
-    /// Detected, and not taken yet: numbers.
+    /// The numbers of cascades that were detected but not taken yet.
     fresh: Vec<u64>,
     recurrences: [Recurrence; PATTERNS.len()],
     totals: Totals,
@@ -174,7 +174,7 @@ impl Cascades {
             .map(move |(pattern, seen)| (pattern, seen.detected, seen.is_recurring(now)))
     }
 
-    /// An initial failure: a new one, or one that goes on.
+    /// Handles an initial failure: either a new one, or one that continues.
     fn begin(&mut self, now: Time, pattern: &'static Pattern, failure: &Failure) {
         let same = |incident: &Incident| {
             let goes_on = failure.at <= incident.last + pattern.window
@@ -197,7 +197,7 @@ impl Cascades {
         incident.last = incident.last.max(failure.at);
         incident.kernel_verdict |= failure.kernel_verdict;
         if known.is_none() || failure.at < incident.began_at {
-            // Told after what it led to.
+            // The initial failure was reported after the failures that followed from it.
             incident.began_at = incident.began_at.min(failure.at);
             let events = self.events.iter();
             let followed = events.filter(|(at, kind)| incident.is_followed_by(*at, *kind));
@@ -207,7 +207,7 @@ impl Cascades {
         self.settle(now, index);
     }
 
-    /// The incident has changed: it may be a cascade now, or its cascade has grown.
+    /// Called after the incident has changed: it may be a cascade now, or its cascade has grown.
     fn settle(&mut self, now: Time, index: usize) {
         let incident = &mut self.incidents[index];
         if incident.followed < FOLLOWING {

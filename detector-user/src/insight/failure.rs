@@ -1,9 +1,9 @@
-//! Which reports tell of a failure that takes part in a cascade.
+//! Which reports describe a failure that can be part of a cascade.
 
 use super::FailureKind;
 use crate::core::{Operation, OperationReport, Outcome, PeerName};
 
-/// The failure that a report is in a cascade, if it is one: its kind, and what failed.
+/// The failure that a report describes, if it can be part of a cascade: its kind, and what failed.
 pub(super) fn failure(report: &OperationReport) -> Option<(FailureKind, &str)> {
     let peer = report.peer.as_ref().map_or("", PeerName::as_str);
     let lock = report.lock.as_deref();
@@ -15,7 +15,7 @@ pub(super) fn failure(report: &OperationReport) -> Option<(FailureKind, &str)> {
         (Outcome::TimedOut, Operation::Lock) => FailureKind::LockTimeout,
         (Outcome::TimedOut, Operation::DiskState) => FailureKind::DiskStateTimeout,
         (Outcome::TimedOut, Operation::IamRead) => FailureKind::IamTimeout,
-        // That a peer was late by itself may be a slow disk.
+        // A late peer alone is no such failure: its disk may be slow.
         (Outcome::TimedOut | Outcome::Unreachable, _) => return None,
     };
     let component = match kind {

@@ -1,4 +1,4 @@
-//! How each lock does, by the reports about it.
+//! The health of each lock, from the reports about it.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -8,23 +8,23 @@ use crate::core::{Operation, OperationReport, Outcome, Time};
 /// The most locks that are kept.
 const KEPT: usize = 256;
 
-/// A lock that nothing was reported of for this long is forgotten.
+/// A lock without reports for this long is forgotten.
 const LIFE: Duration = Duration::from_secs(600);
 
-/// Time-outs in a row that make a lock Unhealthy.
+/// This many consecutive time-outs make a lock Unhealthy.
 const CONSECUTIVE: u32 = 3;
 
-/// Of at least so many attempts, half timed out: Unhealthy too.
+/// With at least this many attempts, a lock is also Unhealthy if half of them timed out.
 const SHARE_OF: u32 = 10;
 
-/// The share is that of the last attempts, this many at most and at least half as many: what
-/// was long ago must not drown what is now.
+/// The share of time-outs covers at most this many recent attempts, and at least half as many: old
+/// attempts must not hide the present.
 const SHARE_KEPT: u32 = 100;
 
-/// After a time-out a lock is Degraded for this long.
+/// How long a lock stays Degraded after a time-out.
 const DEGRADED: Duration = Duration::from_secs(30);
 
-/// One lock, as it does.
+/// The state of one lock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LockLine {
     pub lock: Arc<str>,
@@ -41,7 +41,7 @@ struct Stats {
     attempts: u64,
     timeouts: u64,
     consecutive_timeouts: u32,
-    /// The attempts and time-outs that the share is taken of.
+    /// The recent attempts and time-outs, from which the share is computed.
     recent: (u32, u32),
     last_timeout: Option<Time>,
     last_success: Option<Time>,

@@ -1,17 +1,18 @@
-//! What follows from the node's own reports and from the verdicts, and decides none.
+//! Derives further information from the node's own reports and from the verdicts. It decides no
+//! verdict.
 //!
 //! ```text
-//! reports, published states ─▶ Correlations ─▶ lines, metrics, cascades to be told
+//! reports, published states ─▶ Correlations ─▶ lines, metrics, cascades to publish
 //!
-//! locks      how each lock does
-//! failure    which reports tell of a failure that takes part in a cascade
+//! locks      the health of each lock
+//! failure    which reports describe a failure that can be part of a cascade
 //! patterns   which failures follow from which
-//! cascades   initial failures, and what followed from them
-//! quorum     what the erasure sets can take, given the nodes that are there
+//! cascades   initial failures, and the failures that followed from them
+//! quorum     how many losses the erasure sets tolerate, given the available nodes
 //! ```
 //!
-//! Pure as the core is: no clock, no I/O. It sees of the core what everybody sees, its reports
-//! and its published states, and the core knows nothing of it.
+//! Like the core, it is pure: no clock, no I/O. It sees only the core's public side, reports and
+//! published states, and the core does not know about it.
 
 mod cascades;
 mod failure;
@@ -38,18 +39,18 @@ use self::{
 };
 use crate::core::{OperationReport, PeerName, PeerState, Time, Verdict};
 
-/// What is known of locks and cascades.
+/// What is known about locks and cascades.
 #[derive(Debug, Default)]
 pub struct Correlations {
     locks: Locks,
     cascades: Cascades,
-    /// The peers that are Dead (`true`) or whose breaker is open on reports: that they cannot
-    /// be reached is no news.
+    /// The peers that are Dead (`true`), or whose breaker is open because of reports (`false`). A
+    /// report that such a peer cannot be reached is no new failure.
     down: BTreeMap<PeerName, bool>,
 }
 
 impl Correlations {
-    /// Takes in what the node's own programs say of their operations.
+    /// Takes in the reports of the node's own programs about their operations.
     pub fn reported(&mut self, now: Time, reports: &[OperationReport]) {
         for report in reports {
             self.locks.reported(now, report);
@@ -57,7 +58,7 @@ impl Correlations {
         }
     }
 
-    /// Takes in what was published about a peer.
+    /// Takes in a published state of a peer.
     pub fn published(&mut self, now: Time, state: &PeerState) {
         let is_dead = state.verdict == Verdict::Dead;
         let Some(since) = state.down_since else {
@@ -93,7 +94,7 @@ impl Correlations {
         );
     }
 
-    /// A peer was found Dead, by the kernel's evidence, or its breaker opened on reports; it
+    /// A peer was found Dead by the kernel's evidence, or its breaker opened because of reports. It
     /// has been silent, or failing, since `since`.
     fn peer_down(&mut self, now: Time, peer: &PeerName, since: Time, dead: bool) {
         let is_news = self.down.insert(peer.clone(), dead).is_none();
@@ -113,12 +114,12 @@ impl Correlations {
         self.down.remove(peer);
     }
 
-    /// Each lock as it does at `now`.
+    /// The state of each lock at `now`.
     pub fn locks(&self, now: Time) -> Vec<LockLine> {
         self.locks.lines(now)
     }
 
-    /// Reports about locks beyond the number that is kept.
+    /// How many reports were about locks beyond the number that is kept.
     pub fn locks_beyond_bound(&self) -> u64 {
         self.locks.beyond_bound()
     }
@@ -128,23 +129,23 @@ impl Correlations {
         self.cascades.list(now)
     }
 
-    /// Cascades that were detected since this was last asked for.
+    /// The cascades that were detected since the last call.
     pub fn take_detected(&mut self) -> Vec<Cascade> {
         self.cascades.take_detected()
     }
 
-    /// How many failures there were, by kind and component, of the components that failed
-    /// within the hour.
+    /// The number of failures by kind and component, for the components that failed within the last
+    /// hour.
     pub fn failure_totals(&self) -> impl Iterator<Item = EventTotal<'_>> {
         self.cascades.totals()
     }
 
-    /// How often each pattern was detected, and whether it recurs.
+    /// How often each pattern was detected, and whether it is recurring.
     pub fn pattern_totals(&self, now: Time) -> impl Iterator<Item = (&'static Pattern, u64, bool)> {
         self.cascades.pattern_totals(now)
     }
 
-    /// The component's name; of a lock that is not kept, a word for all of them.
+    /// The component's name; locks beyond the number that is kept share the name "other".
     fn bounded(&self, report: &OperationReport, component: &str) -> Box<str> {
         match &report.lock {
             Some(lock) if **lock == *component && !self.locks.is_kept(lock) => "other".into(),

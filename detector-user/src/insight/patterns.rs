@@ -1,10 +1,10 @@
-//! Which failures follow from which: the three chains of RustFS's own analysis.
+//! Which failures follow from which: the three chains that RustFS's own analysis defines.
 
 use std::time::Duration;
 
 use super::FailureKind;
 
-/// An initial failure, and what follows from it within the window.
+/// An initial failure, and the failures that follow from it within the window.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pattern {
     pub name: &'static str,
@@ -13,7 +13,7 @@ pub struct Pattern {
     pub window: Duration,
 }
 
-/// Every pattern.
+/// All patterns.
 pub static PATTERNS: [Pattern; 3] = [
     Pattern {
         name: "peer_unreachable_locks_iam",

@@ -1,27 +1,27 @@
-//! What the erasure sets can take, given the nodes that are there. An outlook, never a
-//! decision: it knows of lost nodes, not of lost drives.
+//! How many losses the erasure sets tolerate, given the available nodes. This is an outlook, never
+//! a decision: it knows about lost nodes, but not about lost drives.
 
 use std::collections::BTreeMap;
 
 use crate::core::PeerName;
 
-/// Nodes whose drives are cut into erasure sets of equal size.
+/// Nodes whose drives form erasure sets of equal size.
 ///
-/// The drives are taken in this order: the first drive of every node, in the order given, then
-/// the second of every node, and so on; each `data + parity` of them in a row are a set. So a
-/// set's drives are spread over the nodes as evenly as can be, as MinIO and RustFS lay out a
-/// pool that is named by one pattern of nodes and one of drives.
+/// The drives are taken in this order: the first drive of every node, in the given order of nodes,
+/// then the second drive of every node, and so on. Each run of `data + parity` drives is a set. So
+/// the drives of a set are spread over the nodes as evenly as possible. MinIO and RustFS lay out a
+/// pool in the same way if it is named by one pattern of nodes and one of drives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     pub name: String,
-    /// At least one, each once.
+    /// At least one; no node occurs twice.
     pub nodes: Vec<PeerName>,
     pub drives_per_node: u32,
     pub data: u32,
     pub parity: u32,
 }
 
-/// What a pool can take.
+/// How many losses a pool tolerates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolOutlook {
     pub pool: String,
@@ -32,7 +32,7 @@ pub struct PoolOutlook {
     pub sets: Vec<SetOutlook>,
 }
 
-/// What one erasure set can take.
+/// How many losses one erasure set tolerates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetOutlook {
     pub set: u32,
@@ -40,9 +40,9 @@ pub struct SetOutlook {
     pub disks_available: u32,
     pub read_quorum: u32,
     pub write_quorum: u32,
-    /// How many more nodes may be lost, whichever they are, and it can still be read.
+    /// How many more nodes, whichever they are, may be lost while the set stays readable.
     pub more_losses_until_unreadable: u32,
-    /// The same, and it can still be written.
+    /// How many more nodes, whichever they are, may be lost while the set stays writable.
     pub more_losses_until_unwritable: u32,
 }
 
@@ -57,7 +57,7 @@ impl SetOutlook {
 }
 
 impl Pool {
-    /// Drives in a set.
+    /// The number of drives in a set.
     pub fn set_size(&self) -> u32 {
         self.data.saturating_add(self.parity)
     }
@@ -72,18 +72,18 @@ impl Pool {
         self.disks() / self.set_size().max(1)
     }
 
-    /// An object is read from any `data` of its set's drives.
+    /// An object can be read from any `data` drives of its set.
     fn read_quorum(&self) -> u32 {
         self.data
     }
 
-    /// One more where as many could be written on the other side of a partition.
+    /// One more than `data` if both sides of a partition could otherwise write.
     fn write_quorum(&self) -> u32 {
         self.data + u32::from(self.data == self.parity)
     }
 }
 
-/// What each pool can take, when these nodes are available.
+/// The outlook of each pool, given which nodes are available.
 pub fn outlook(pools: &[Pool], is_available: impl Fn(&PeerName) -> bool) -> Vec<PoolOutlook> {
     pools
         .iter()
@@ -129,7 +129,7 @@ fn set_outlook(pool: &Pool, set: u32, available: &[bool]) -> SetOutlook {
     }
 }
 
-/// How many nodes may be lost, those with the most drives first, until fewer than `quorum`
+/// How many nodes may be lost, the ones with the most drives first, before fewer than `quorum`
 /// drives are left.
 fn more_losses(drives: &[u32], quorum: u32) -> u32 {
     let mut left: u32 = drives.iter().sum();
@@ -162,7 +162,7 @@ mod tests {
         }
     }
 
-    /// The outlook when these nodes are lost.
+    /// The outlook after these nodes are lost.
     fn without(pool: &Pool, lost: &[usize]) -> PoolOutlook {
         let lost: Vec<_> = lost.iter().map(|n| node(*n)).collect();
         outlook(std::slice::from_ref(pool), |node| !lost.contains(node)).remove(0)
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!((set.read_quorum, set.write_quorum), (10, 10));
     }
 
-    /// Six nodes of two drives in sets of four: nodes 1–4; 5, 6, 1, 2; 3–6.
+    /// Six nodes with two drives each, in sets of four: nodes 1–4; 5, 6, 1, 2; 3–6.
     #[test]
     fn a_set_s_drives_are_interleaved_over_the_nodes() {
         let pool = pool(6, 2, 3, 1);
@@ -232,7 +232,7 @@ mod tests {
         );
     }
 
-    /// Three nodes of four drives, one set of twelve: a node has four of them.
+    /// Three nodes with four drives each, in one set of twelve: each node holds four of them.
     #[test]
     fn a_node_with_many_drives_of_a_set_takes_all_of_them_with_it() {
         let pool = pool(3, 4, 7, 5);
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(losses(&without(&pool, &[2])), [(8, 0, 0)]);
     }
 
-    /// Five nodes of two drives in one set of ten.
+    /// Five nodes with two drives each, in one set of ten.
     #[test]
     fn the_worst_losses_are_counted_one_by_one() {
         let pool = pool(5, 2, 5, 5);

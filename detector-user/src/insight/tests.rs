@@ -1,4 +1,4 @@
-//! What published states and reports come to together.
+//! What follows from published states and reports together.
 
 use super::*;
 use crate::core::{
@@ -8,7 +8,7 @@ use crate::core::{
 
 const PEER: &str = "http://node4:9000";
 
-/// Dead, as published: silent since 10 ms.
+/// A published state: Dead, and silent since 10 ms.
 fn dead() -> PeerState {
     PeerState {
         verdict: Verdict::Dead,
@@ -17,7 +17,7 @@ fn dead() -> PeerState {
     }
 }
 
-/// Its breaker is open on reports: its calls have failed since 10 ms.
+/// A published state: the breaker is open because of reports; calls have failed since 10 ms.
 fn fenced() -> PeerState {
     PeerState {
         by_reports: true,
@@ -40,7 +40,7 @@ fn unreachable(millis: u64) -> OperationReport {
     }
 }
 
-/// What is known once the peer is published so, and two reads have timed out after it.
+/// The correlations after the peer was published with this state and two reads then timed out.
 fn followed(state: &PeerState) -> (Correlations, Vec<Cascade>) {
     let mut all = Correlations::default();
     all.published(ms(260), state);
@@ -49,7 +49,7 @@ fn followed(state: &PeerState) -> (Correlations, Vec<Cascade>) {
     (all, detected)
 }
 
-/// The kernel's verdict is the initial failure of what the node reports next.
+/// The kernel's verdict is the initial failure for what the node reports next.
 #[test]
 fn a_death_and_what_follows_from_it_is_a_cascade() {
     let (mut all, detected) = followed(&dead());
@@ -79,7 +79,7 @@ fn failures(all: &Correlations) -> u64 {
     all.failure_totals().map(|total| total.failures).sum()
 }
 
-/// A state is published for many reasons; the death in it is told once.
+/// A state is published for many reasons, but the death in it counts once.
 #[test]
 fn a_death_counts_once_until_the_peer_is_back() {
     let mut all = Correlations::default();
@@ -95,7 +95,7 @@ fn a_death_counts_once_until_the_peer_is_back() {
     assert_eq!(failures(&all), 3);
 }
 
-/// First by reports, then by the kernel's evidence: one root, and it is the kernel's.
+/// Reports come first, then the kernel's evidence: there is one root cause, and it is the kernel's.
 #[test]
 fn the_kernel_s_verdict_confirms_what_reports_began() {
     let mut all = Correlations::default();
@@ -107,7 +107,7 @@ fn the_kernel_s_verdict_confirms_what_reports_began() {
     assert!(detected[0].kernel_verdict);
 }
 
-/// That calls to a dead peer fail long after is no news, and no new root.
+/// Calls to a dead peer that fail long after its death are no news and no new root cause.
 #[test]
 fn a_dead_peer_s_failing_calls_begin_nothing() {
     let late = 400_000;

@@ -1,20 +1,20 @@
-//! The words of the API, the log and the metric labels that say what follows from reports.
+//! The words for locks and failures in the API, the log and the metric labels.
 
 use crate::core::vocabulary;
 
 vocabulary! {
-    /// How a lock does.
+    /// The health of a lock.
     LockHealth {
         Healthy = "healthy",
-        /// Timed out lately.
+        /// It timed out recently.
         Degraded = "degraded",
-        /// Times out again and again.
+        /// It times out repeatedly.
         Unhealthy = "unhealthy",
     }
 }
 
 vocabulary! {
-    /// A kind of failure that takes part in a cascade.
+    /// A kind of failure that can be part of a cascade.
     FailureKind {
         PeerUnreachable = "peer_unreachable",
         LockTimeout = "lock_timeout",

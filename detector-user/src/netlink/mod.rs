@@ -1,5 +1,5 @@
-//! Netlink as the kernel speaks it: what a source reads with and an effect acts with. Neither
-//! imports the other, so what both need is here, and imports nothing but the core, the clock
-//! and the network namespaces.
+//! The kernel's netlink interface: sources read with it, and effects act with it. Neither imports
+//! the other, so what both need is here. It imports only the core, the clock and the network
+//! namespaces.
 
 pub mod sock_diag;

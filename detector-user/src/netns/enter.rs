@@ -1,4 +1,4 @@
-//! One network namespace, and how to do something in it.
+//! One network namespace, and how to run code in it.
 
 use std::{
     fs::{self, File},
@@ -11,7 +11,7 @@ use std::{
 use nix::sched::{CloneFlags, setns};
 use thiserror::Error;
 
-/// What a thread needs that only opens a socket or reads a dump.
+/// Enough for a thread that only opens a socket or reads a dump.
 const STACK_BYTES: usize = 256 << 10;
 
 /// Why a network namespace cannot be watched.
@@ -32,7 +32,7 @@ pub enum NamespaceError {
 }
 
 impl NamespaceError {
-    /// The same of the file that a person knows it by.
+    /// The same error, with the path by which the operator knows the file.
     pub(super) fn at(self, path: &Path) -> Self {
         let path = path.to_owned();
         match self {
@@ -50,8 +50,8 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Opens the one that this file stands for (`/run/netns/NAME`, `/proc/PID/ns/net`), and
-    /// sees that it can be entered.
+    /// Opens the namespace that this file stands for (`/run/netns/NAME`, `/proc/PID/ns/net`), and
+    /// checks that it can be entered.
     pub fn open(path: &Path) -> Result<Self, NamespaceError> {
         let look = |source| NamespaceError::Look {
             path: path.to_owned(),
@@ -66,7 +66,8 @@ impl Namespace {
         let namespace = Self { file, id };
         match namespace.within(|| ()) {
             Ok(()) => Ok(namespace),
-            // Neither a namespace's file nor, with CLONE_NEWNET, another kind's.
+            // It is neither a namespace's file nor, because of CLONE_NEWNET, that of another kind
+            // of namespace.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(not_one()),
             Err(source) => Err(NamespaceError::Enter {
                 path: path.to_owned(),
@@ -75,13 +76,13 @@ impl Namespace {
         }
     }
 
-    /// The inode of its file, which is what the kernel's `ns.inum` is.
+    /// The inode of its file, which equals the kernel's `ns.inum`.
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// Calls `work` on a thread that is in the namespace: a socket made there belongs to it,
-    /// wherever it is used afterwards.
+    /// Calls `work` on a thread in the namespace. A socket that is created there belongs to the
+    /// namespace, wherever it is used afterwards.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         let enter = || -> io::Result<T> {
             setns(&self.file, CloneFlags::CLONE_NEWNET)?;
@@ -98,7 +99,7 @@ impl Namespace {
     }
 }
 
-/// Of the calling thread's network namespace, its [`Namespace::id`].
+/// The [`Namespace::id`] of the calling thread's network namespace.
 pub fn own() -> io::Result<u32> {
     let inode = fs::metadata("/proc/thread-self/ns/net")?.ino();
     u32::try_from(inode).map_err(io::Error::other)

@@ -1,4 +1,4 @@
-//! Where the namespaces are that an operator names.
+//! Finds the namespaces that an operator names.
 
 use std::{
     collections::BTreeMap,
@@ -14,8 +14,8 @@ use crate::{cgroup::Tree, config::Target};
 /// Namespaces by number, each with a file that stands for it now.
 pub(super) type Found = BTreeMap<u32, PathBuf>;
 
-/// Those of a target: the one of a file, or those of a service's processes. None while it is
-/// not there. Nothing is held open.
+/// The namespaces of a target: the one of a file, or those of a service's processes. Empty while
+/// the target does not exist. Nothing is held open.
 pub(super) fn find(tree: Option<&Tree>, target: &Target) -> Result<Found, NamespaceError> {
     if let Target::Path(path) = target
         && let Some(id) = of_file(Path::new(path))?
@@ -31,10 +31,11 @@ pub(super) fn find(tree: Option<&Tree>, target: &Target) -> Result<Found, Namesp
     of_processes(&tree.processes(&cgroup))
 }
 
-/// Of a service's processes, the namespaces of those in the daemon's own user namespace. Any
-/// process can make itself a user namespace and in it networks, with whatever addresses: what
-/// is heard there says nothing. Into a network of somebody else's user namespace nobody gets
-/// without privilege (setns(2)), so a process shows whose its network is.
+/// The namespaces of a service's processes, as far as they belong to the daemon's own user
+/// namespace. Any process can create a user namespace with networks in it that have arbitrary
+/// addresses, so what is heard there proves nothing. Without privilege no process can enter a
+/// network of another user namespace (setns(2)), so the process's user namespace shows to which one
+/// its network belongs.
 fn of_processes(processes: &[u32]) -> Result<Found, NamespaceError> {
     let own = Own::read()?;
     let mut found = Found::new();
@@ -44,7 +45,7 @@ fn of_processes(processes: &[u32]) -> Result<Found, NamespaceError> {
             Ok(Some((id, path))) => {
                 found.entry(id).or_insert(path);
             }
-            // It has ended since.
+            // The process has ended in the meantime.
             Ok(None) => {}
             Err(error) => refused = Some(error),
         }
@@ -55,7 +56,7 @@ fn of_processes(processes: &[u32]) -> Result<Found, NamespaceError> {
     }
 }
 
-/// The namespaces of this process.
+/// The namespaces of the daemon itself.
 struct Own {
     network: Option<u32>,
     user: Option<u32>,
@@ -71,7 +72,7 @@ impl Own {
 }
 
 fn of_process(process: u32, own: &Own) -> Result<Option<(u32, PathBuf)>, NamespaceError> {
-    // What is held open stands for this process and no later one of its number.
+    // The open directory stands for this process, and for no later one with the same number.
     let Ok(held) = File::open(format!("/proc/{process}")) else {
         return Ok(None);
     };
@@ -85,7 +86,7 @@ fn of_process(process: u32, own: &Own) -> Result<Option<(u32, PathBuf)>, Namespa
     let Some(id) = of("net").map_err(|error| error.at(&path))? else {
         return Ok(None);
     };
-    // Asked last: a process that leaves the user namespace never comes back to it.
+    // This is read last: a process that leaves its user namespace can never return to it.
     let user = of("user").map_err(|error| error.at(&path))?;
     match user == own.user || Some(id) == own.network {
         true => Ok(Some((id, path))),
@@ -94,10 +95,10 @@ fn of_process(process: u32, own: &Own) -> Result<Option<(u32, PathBuf)>, Namespa
     }
 }
 
-/// The number of the namespace that the file stands for; `None` where there is no such file.
+/// The number of the namespace that the file stands for; `None` if there is no such file.
 fn of_file(path: &Path) -> Result<Option<u32>, NamespaceError> {
     match fs::metadata(path) {
-        // A cgroup's path is one of a directory.
+        // The path of a cgroup is a directory.
         Ok(metadata) if metadata.is_file() => Ok(u32::try_from(metadata.ino()).ok()),
         Ok(_) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -135,7 +136,7 @@ mod tests {
         let cgroup = root.path().join("system.slice/a.service");
         fs::create_dir_all(&cgroup).unwrap();
         assert!(ids(Some(&tree), "a.service").is_empty());
-        // Beyond /proc/sys/kernel/pid_max, as if it had just ended.
+        // Above /proc/sys/kernel/pid_max, like a process that has just ended.
         let processes = format!("4194305\n{}\n", std::process::id());
         fs::write(cgroup.join("cgroup.procs"), processes).unwrap();
         for text in [
@@ -148,7 +149,7 @@ mod tests {
         }
     }
 
-    /// A process that makes itself namespaces, as anyone can.
+    /// The process creates namespaces for itself, as any process can.
     #[test]
     fn a_network_of_a_user_namespace_of_its_own_is_not_the_node_s() {
         let mut unshare = std::process::Command::new("unshare");

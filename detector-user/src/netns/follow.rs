@@ -1,4 +1,4 @@
-//! Which namespaces are watched now.
+//! Follows which namespaces are watched at the moment.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,10 +17,10 @@ use crate::{
     keeper::{Keeper, Look},
 };
 
-/// The watched namespaces by number, without the daemon's own. It holds them open.
+/// The watched namespaces by number, without the daemon's own. The set holds them open.
 pub type Set = BTreeMap<u32, Arc<Namespace>>;
 
-/// Tells which namespaces are watched. Clones tell the same.
+/// Reports which namespaces are watched. All clones report the same.
 #[derive(Clone, Debug)]
 pub struct Namespaces {
     own: u32,
@@ -28,12 +28,12 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// The calling thread's own and no other.
+    /// Only the calling thread's own namespace.
     pub fn only_own() -> io::Result<Self> {
         Self::fixed(Set::new())
     }
 
-    /// The calling thread's own and these, which do not change.
+    /// The calling thread's own namespace and these, which never change.
     pub fn fixed(set: Set) -> io::Result<Self> {
         let (_, watched) = watch::channel(Arc::new(set));
         Ok(Self {
@@ -42,34 +42,34 @@ impl Namespaces {
         })
     }
 
-    /// The daemon's own.
+    /// The number of the daemon's own namespace.
     pub fn own(&self) -> u32 {
         self.own
     }
 
-    /// The others, now. Not to be kept: it holds them open.
+    /// The other namespaces at this moment. Drop the result soon: it holds them open.
     pub fn others(&self) -> Arc<Set> {
         Arc::clone(&self.watched.borrow())
     }
 
-    /// Waits until the others have changed. Cancel-safe.
+    /// Waits until the other namespaces have changed. Cancel-safe.
     pub async fn changed(&mut self) {
         if self.watched.changed().await.is_err() {
-            // Nobody follows them any more.
+            // The follower has ended, so nothing will change.
             future::pending().await
         }
     }
 }
 
-/// A thread that follows the configured namespaces. Dropping it ends the thread.
+/// A thread that follows the configured namespaces. Dropping this ends the thread.
 #[derive(Debug)]
 pub struct Following {
     _keeper: Option<Keeper>,
 }
 
 impl Following {
-    /// Looks once before it returns, then each second: for one that is not there yet, one
-    /// that is gone, and one that a restarted service has anew. Blocks.
+    /// Looks once before it returns, then each second: for namespaces that do not exist yet, that
+    /// are gone, and that a restarted service has created anew. Blocks.
     pub fn start(targets: &[Target]) -> io::Result<(Self, Namespaces)> {
         if targets.is_empty() {
             let none = Self { _keeper: None };
@@ -86,14 +86,14 @@ impl Following {
     }
 }
 
-/// What is said of a target that names nothing yet.
+/// The message about a target that names nothing yet.
 const NOT_THERE: &str = "not there yet";
 
 #[derive(Debug)]
 struct Follower {
     own: u32,
     tree: Option<Tree>,
-    /// Each with what was last said of it.
+    /// Each target, with the last message that was logged about it.
     targets: Vec<(Target, String)>,
     sender: watch::Sender<Arc<Set>>,
 }
@@ -114,8 +114,8 @@ impl Follower {
         }
     }
 
-    /// The namespaces of one target, each opened unless it is in `before`; what there is to
-    /// say of it.
+    /// The namespaces of one target, and a message about it. Each namespace is opened unless it is
+    /// in `before`.
     fn of_target(&self, target: &Target, before: &Set) -> (Set, String) {
         let mut set = Set::new();
         let found = match find(self.tree.as_ref(), target) {
@@ -131,7 +131,7 @@ impl Follower {
                 said = "it is this process's own, which is watched in any case".to_owned();
                 continue;
             }
-            // While it is held its number is no other's.
+            // While it is held open, no other namespace can get its number.
             if let Some(known) = before.get(&id) {
                 set.insert(id, Arc::clone(known));
                 continue;
@@ -140,7 +140,7 @@ impl Follower {
                 Ok(namespace) if namespace.id() == id => {
                     set.insert(id, Arc::new(namespace));
                 }
-                // It stands for another one by now, which the next look judges.
+                // The file stands for another namespace by now; the next look handles it.
                 Ok(_) => {}
                 Err(error) => said = error.to_string(),
             }
@@ -149,13 +149,13 @@ impl Follower {
         (set, said)
     }
 
-    /// Those of all targets, as many as may be; says what is news about each.
+    /// The namespaces of all targets, up to the maximum. Logs each new message about a target.
     fn watched_now(&mut self, before: &Set) -> Set {
         let mut now = Set::new();
         for index in 0..self.targets.len() {
             let (target, said) = &self.targets[index];
             let (set, mut news) = self.of_target(target, before);
-            // Those that are watched stay.
+            // Namespaces that are already watched take precedence over new ones.
             let (known, new): (Set, Set) =
                 set.into_iter().partition(|(id, _)| before.contains_key(id));
             for (id, namespace) in known.into_iter().chain(new) {
@@ -220,7 +220,7 @@ mod tests {
 
     use super::*;
 
-    /// A thread that holds a network namespace of its own until it is dropped.
+    /// A thread with a network namespace of its own, until it is dropped.
     struct Container {
         target: Target,
         id: u32,

@@ -1,4 +1,4 @@
-//! Other network namespaces than the daemon's own, for nodes that run in containers.
+//! Network namespaces other than the daemon's own, for nodes that run in containers.
 //!
 //! ```text
 //!   network_namespaces ─ find ─▶ Follower, each second ─▶ Set ─┬─▶ netlink: looks, destroying
@@ -6,18 +6,19 @@
 //!                                                              └─▶ the programs' filter
 //! ```
 //!
-//! A [`Namespace`] is held open by the [`Set`] alone, and so are its number and its place in
-//! the filter: while it is held the kernel gives the number to no other. Whatever is opened in
-//! it (netlink sockets, probes) lives for one look or one probe. So when its container goes,
-//! the next look lets go of the last of it, and the kernel can take it down: unless the
-//! container's own connections still wait for ACKs, which hold it for as long as they do.
+//! Only the [`Set`] holds a [`Namespace`] open, and the namespace is in the programs' filter for
+//! just as long. While it is held open, the kernel gives its number to no other namespace. Whatever
+//! is opened in it (netlink sockets, probes) lives for one snapshot or one probe. So when its
+//! container ends, the next look releases it, and the kernel can remove it, unless connections of
+//! the container still wait for ACKs: these keep it until they end.
 //!
-//! A namespace that is gone, or cannot be read, takes its flows out of the evidence with all
-//! that they left unanswered ([`Signal::Namespace`](crate::core::Signal::Namespace)): a
-//! container that is stopped, or cut off just before, says nothing about its peers. What was
-//! heard there stays heard.
+//! When a namespace is gone or cannot be read, its flows are removed from the evidence, with all
+//! their unanswered demands ([`Signal::Namespace`](crate::core::Signal::Namespace)): a container
+//! that is stopped, or was cut off just before, says nothing about its peers. What was heard there
+//! still counts.
 //!
-//! An address means the same host in all of them: whoever names a namespace says so.
+//! An address means the same host in all of these namespaces: the operator who names a namespace
+//! states that.
 
 mod enter;
 mod find;
@@ -31,7 +32,7 @@ pub use self::{
 };
 use crate::{cgroup::Tree, config::Target};
 
-/// The namespaces of a target as they are now, the calling thread's own among them.
+/// The namespaces of a target at this moment, including the calling thread's own.
 pub fn open(tree: Option<&Tree>, target: &Target) -> Result<Set, NamespaceError> {
     let found = find::find(tree, target)?;
     let open = |path: PathBuf| {

@@ -1,14 +1,16 @@
+//! Why recordings end.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a recording ends where it does; its last line, where it has one.
+/// Why a recording ends. It is the last line of the file, unless the recording breaks off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Ending {
     /// The daemon stopped.
     Stopped,
-    /// The file had reached its limit.
+    /// The file reached its limit.
     Limit,
     /// The disk was slower than the signals.
     TooSlow,

@@ -1,4 +1,4 @@
-//! The lines of a recording. Moments are nanoseconds of `CLOCK_MONOTONIC`, durations
+//! The lines of a recording. Moments are nanoseconds of `CLOCK_MONOTONIC`; durations are
 //! nanoseconds.
 
 use std::{fs, mem::size_of};
@@ -12,16 +12,17 @@ use crate::{
     core::{FlowReading, OperationReport, PeerName, Settings, Signal, Time, TrialOutcome},
 };
 
-/// Rises with each change after which an older recording would be misread.
+/// The version of the format. It rises with each change that would make older recordings be
+/// misread.
 pub(super) const FORMAT: u32 = 1;
 
-/// The first line: what is needed to understand the others.
+/// The first line: what is needed to interpret the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
     /// The version of the format.
     pub detector_recording: u32,
-    /// The version of the detector that recorded.
+    /// The version of the detector that made the recording.
     pub detector: String,
     /// The kernel's release.
     pub kernel: String,
@@ -29,12 +30,12 @@ pub struct Header {
     #[serde(with = "rfc3339")]
     pub started_at: Timestamp,
     pub now: Time,
-    /// The settings that the core had.
+    /// The settings of the core.
     pub settings: Settings,
 }
 
 impl Header {
-    /// A recording by this detector, on this machine, that begins now.
+    /// The header of a recording that begins now, made by this detector on this machine.
     pub fn here(settings: &Settings) -> Self {
         let now = clock::now();
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -48,14 +49,14 @@ impl Header {
         }
     }
 
-    /// The wall-clock time of a recorded moment. The wall clock may have been set since the
-    /// recording began, and the monotonic one stands still while a machine is suspended.
+    /// The wall-clock time of a recorded moment. It is wrong if the wall clock was set after the
+    /// recording began, or if the machine was suspended: the monotonic clock stops then.
     pub fn wall(&self, at: Time) -> Option<Timestamp> {
         let after = self.started_at.checked_add(at.since(self.now)).ok()?;
         after.checked_sub(self.now.since(at)).ok()
     }
 
-    /// The recorded moment of a wall-clock time; the beginning for any before it.
+    /// The recorded moment of a wall-clock time. For any earlier time, it is the beginning.
     pub fn moment(&self, at: Timestamp) -> Time {
         let after = at.duration_since(self.started_at);
         self.now + after.try_into().unwrap_or_default()
@@ -66,13 +67,13 @@ impl Header {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// The time that the core was told; never earlier than in the line before.
+    /// The time that was passed to the core. It never goes back from one line to the next.
     pub now: Time,
     #[serde(rename = "in")]
     pub input: Input,
 }
 
-/// One call of the core, or the end.
+/// One call of the core, or the end of the recording.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[expect(
@@ -98,7 +99,7 @@ pub enum Input {
 }
 
 impl Entry {
-    /// About how much memory it takes.
+    /// Roughly the memory that it takes, in bytes.
     pub(super) fn weight(&self) -> usize {
         let more = match &self.input {
             Input::Signal(Signal::SocketsRead { flows, .. }) => {

@@ -1,16 +1,15 @@
-//! Recordings: everything that went into the core, to be run through it again.
+//! Recordings: all inputs of the core, so that they can be run through it again.
 //!
-//! The core is pure: the same inputs at the same times give the same verdicts. So a file of
-//! its inputs shows what happened on somebody else's machine, and what other settings would
-//! have made of it.
+//! The core is pure: the same inputs at the same times give the same verdicts. So a file of its
+//! inputs shows what happened on another machine, and what other settings would have changed.
 //!
 //! ```text
 //!   driver ─▶ Taped ─▶ Detector
 //!               └─ copy ─▶ Recorder ─bounded queue─▶ thread ─▶ FILE ─▶ Reader ─▶ Replay ─▶ Detector
 //! ```
 //!
-//! The file is JSON Lines: a [`Header`], then an [`Entry`] for each input, then an
-//! [`Ending`]. It is read strictly, for a recording that is misread is worse than none.
+//! The file is JSON Lines: a [`Header`], then an [`Entry`] for each input, then an [`Ending`]. It
+//! is read strictly, because a misread recording is worse than none.
 
 mod ending;
 mod format;

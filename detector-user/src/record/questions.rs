@@ -1,22 +1,23 @@
-//! The core names its probes itself. With other settings it asks at other moments, so that a
-//! recorded answer goes by another name.
+//! Assigns recorded answers to the replay's probes. The core chooses its probe ids itself. With
+//! other settings it probes at other moments, so the probe of a recorded answer has another id in
+//! the replay.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::core::{Bounds, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
 
-/// No detector comes to this one: nothing is known of such a question, but an answer to it
-/// shows a living host.
+/// An id that no detector ever reaches. The core knows no such probe, but an answer to it still
+/// shows that the host is alive.
 const NOBODY_S: ProbeId = ProbeId(u64::MAX);
 
-/// Which of the core's own questions a recorded one stands for.
+/// Which of the core's own probes each recorded probe stands for.
 #[derive(Debug)]
 pub(super) struct Questions {
-    /// The most questions of each kind that are remembered; the oldest are forgotten.
+    /// The most probes of each kind that are remembered; the oldest are dropped first.
     kept: usize,
-    /// Asked, and not taken for a recorded one yet; oldest first.
+    /// Probes of the core that do not stand for a recorded one yet; oldest first.
     asked: VecDeque<(Time, ProbeId, ProbeTarget)>,
-    /// By the recorded name.
+    /// The core's own ids, by the recorded ids.
     own: BTreeMap<ProbeId, ProbeId>,
 }
 
@@ -36,8 +37,8 @@ impl Questions {
         self.asked.push_back((now, probe, target));
     }
 
-    /// The event as that of the core's own question of the same target that was asked last
-    /// before it.
+    /// The event with the id of the core's own probe that it stands for: the last one before it to
+    /// the same target.
     pub(super) fn own(&mut self, event: ProbeEvent) -> ProbeEvent {
         let known = self.own.get(&event.probe).copied();
         let probe = known.unwrap_or_else(|| self.take(&event));

@@ -1,4 +1,4 @@
-//! Reads a recording, strictly: what this version does not know is an error with its line.
+//! Reads a recording strictly: anything that this version does not know is an error, with its line.
 
 use std::io::{self, BufRead, Read as _};
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::{Ending, Entry, Header, Input, format::FORMAT};
 use crate::core::Time;
 
-/// The longest line: a look at half a million sockets.
+/// The longest line: a socket snapshot with half a million sockets.
 const MAX_LINE_BYTES: u64 = 256 << 20;
 
 /// Why a recording cannot be read.
@@ -49,7 +49,7 @@ fn by(recorder: &Option<String>) -> String {
     }
 }
 
-/// Another version may have been the one that knew what this one does not.
+/// A note if another version recorded it: that one may know what this one does not.
 fn other(recorder: &str) -> String {
     let this = env!("CARGO_PKG_VERSION");
     match recorder == this {
@@ -58,14 +58,14 @@ fn other(recorder: &str) -> String {
     }
 }
 
-/// Gives the entries of a recording one by one.
+/// Yields the entries of a recording one by one.
 #[derive(Debug)]
 pub struct Reader<R> {
     lines: Lines<R>,
     header: Header,
     last: Time,
     ending: Option<Ending>,
-    /// The line that was cut off.
+    /// The number of the last line, if it was cut off.
     torn: Option<u64>,
 }
 
@@ -73,11 +73,11 @@ pub struct Reader<R> {
 struct Lines<R> {
     input: R,
     buffer: Vec<u8>,
-    /// The number of the one in the buffer, from 1.
+    /// The number of the line in the buffer, counted from 1.
     number: u64,
 }
 
-/// What every version of the header has.
+/// The fields that every version of the header has.
 #[derive(Deserialize)]
 struct AnyHeader {
     detector_recording: u32,
@@ -115,7 +115,7 @@ impl<R: BufRead> Reader<R> {
         &self.header
     }
 
-    /// The next input; `None` at the end, of which [`Self::ending`] then tells.
+    /// The next entry; `None` at the end, whose reason [`Self::ending`] then returns.
     pub fn read(&mut self) -> Result<Option<Entry>, ReadError> {
         if !self.lines.read()? {
             return Ok(None);
@@ -125,7 +125,7 @@ impl<R: BufRead> Reader<R> {
             return Err(ReadError::AfterEnd { line });
         }
         let entry: Entry = match self.lines.parse(&self.header.detector) {
-            // A daemon or a machine that died in the middle of a line leaves half of it.
+            // If the daemon or the machine dies in the middle of a line, half of the line remains.
             Err(_) if !self.lines.buffer.ends_with(b"\n") => {
                 self.torn = Some(line);
                 return Ok(None);
@@ -146,19 +146,19 @@ impl<R: BufRead> Reader<R> {
         Ok(Some(entry))
     }
 
-    /// Why the recording ended; `None` when it does not say, as after a power cut.
+    /// Why the recording ended; `None` if the file does not say, as after a power cut.
     pub fn ending(&self) -> Option<Ending> {
         self.ending
     }
 
-    /// The number of the last line, if it was cut off in its middle.
+    /// The number of the last line, if that was cut off.
     pub fn torn_line(&self) -> Option<u64> {
         self.torn
     }
 }
 
 impl<R: BufRead> Lines<R> {
-    /// Reads the next line; says whether there was one.
+    /// Reads the next line; returns whether there was one.
     fn read(&mut self) -> Result<bool, ReadError> {
         self.number += 1;
         let line = self.number;
@@ -183,7 +183,7 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// Without the place, which is within the line and not within the file.
+/// The message without its place: that would be the place in the line, not in the file.
 fn message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());

@@ -7,24 +7,25 @@ use crate::core::{
     Detector, Effect, Explanation, PeerName, PeerState, Settings, Signal, Time, Verdict,
 };
 
-/// The virtual clock's least step between two time-outs that the core asks for.
+/// The smallest step of the virtual clock between two time-outs that the core requests.
 const STEP: Duration = Duration::from_micros(1);
 
-/// Whose time-outs the core gets.
+/// Which time-outs the core gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timeouts {
-    /// The recorded ones, at their times: with the recorded settings, this gives exactly the
-    /// recorded verdicts.
+    /// The recorded ones, at their recorded times. With the recorded settings, this gives exactly
+    /// the recorded verdicts.
     Recorded,
-    /// Its own, each at the moment it asks for: what other settings need.
+    /// Its own, each at the moment that the core requests: other settings need this.
     Own,
 }
 
-/// A detector that is told what another one was told.
+/// A detector that gets the recorded inputs of another one.
 #[derive(Debug)]
 pub struct Replay {
     detector: Detector,
-    /// With time-outs of its own: what the recorded detector was, to know when it was late.
+    /// With the core's own time-outs: a second detector with the recorded settings, which shows
+    /// when the recorded loop was late.
     recorded: Option<Detector>,
     questions: Questions,
     timeouts: Timeouts,
@@ -33,21 +34,21 @@ pub struct Replay {
     summary: Summary,
 }
 
-/// What was replayed.
+/// Statistics of a replay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// From the beginning of the recording to its last line.
+    /// The time from the beginning of the recording to its last line.
     pub duration: Duration,
     pub signals: u64,
-    /// The recorded time-outs, whether they were used or not.
+    /// The number of recorded time-outs, whether they were used or not.
     pub timeouts: u64,
-    /// Trials that clients asked for or finished.
+    /// The number of requests for a trial and of finished trials.
     pub trials: u64,
-    /// Changes of a peer's verdict.
+    /// The number of changes of a peer's verdict.
     pub verdicts: u64,
-    /// Sockets of dead peers that were, or would have been, to be destroyed.
+    /// The number of sockets of dead peers that would have been destroyed.
     pub to_destroy: u64,
-    /// When the first of them were.
+    /// When the first of them would have been destroyed.
     pub first_to_destroy: Option<Time>,
 }
 
@@ -65,8 +66,8 @@ impl Replay {
         }
     }
 
-    /// Tells the detector what comes next; `publish` is called with what it publishes, and
-    /// when. What it would have done beside that is not done.
+    /// Feeds the next entry to the detector. `publish` is called with each published state and its
+    /// time. All other effects are not carried out.
     pub fn step(&mut self, entry: Entry, publish: &mut impl FnMut(Time, &PeerState)) {
         let Entry { now, input } = entry;
         self.run_until(now, publish);
@@ -91,8 +92,9 @@ impl Replay {
         self.drain(publish);
     }
 
-    /// Lets the time pass, with what the core wanted to do in it. While the recorded loop was
-    /// late, this one is as well: the machine may have stood still.
+    /// Advances the virtual time, and gives the core the time-outs that it requests until then.
+    /// While the recorded loop was late, the replay is late as well: the machine may have been
+    /// paused.
     pub fn run_until(&mut self, until: Time, publish: &mut impl FnMut(Time, &PeerState)) {
         if let Some(recorded) = &self.recorded {
             let late_from = recorded.poll_timeout().unwrap_or(until);
@@ -116,12 +118,12 @@ impl Replay {
         self.verdicts.keys()
     }
 
-    /// Why the peer's verdict is what it is now.
+    /// The evidence for the peer's current verdict.
     pub fn explain(&self, peer: &PeerName) -> Option<Explanation> {
         self.detector.explain(self.now, peer)
     }
 
-    /// The virtual time.
+    /// The current virtual time.
     pub fn now(&self) -> Time {
         self.now
     }
@@ -164,7 +166,7 @@ fn tell(detector: &mut Detector, now: Time, input: Input) {
     match input {
         Input::Signal(signal) => detector.handle_signal(now, signal),
         Input::Timeout => detector.handle_timeout(now),
-        // With other settings a trial may not be given, or not taken back.
+        // With other settings, a trial may be refused, or its end may be unknown.
         Input::AcquireTrial { peer } => {
             let _ = detector.acquire_trial(now, &peer);
         }

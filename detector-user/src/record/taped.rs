@@ -1,10 +1,12 @@
+//! The detector with an optional recording of its inputs.
+
 use super::{Entry, Input, Recorder};
 use crate::core::{
     Detector, Effect, Explanation, PeerName, Settings, Signal, Time, Trial, TrialError,
     TrialOutcome,
 };
 
-/// The detector, with every input written down where a recording is wanted.
+/// The detector. If there is a recorder, every input is recorded.
 #[derive(Debug)]
 pub struct Taped {
     detector: Detector,

@@ -1,4 +1,4 @@
-//! Recordings of a hand-made cut and of arbitrary inputs, written, read and replayed.
+//! Recordings of an artificial power cut and of arbitrary inputs are written, read and replayed.
 
 mod arbitrary;
 mod before;
@@ -19,12 +19,12 @@ use crate::core::{
 
 const NO_LIMIT: u64 = u64::MAX;
 const FLOWS: u16 = 4;
-/// When the power goes, and when it is back.
+/// When the power is cut, and when it is back.
 const CUT_MS: u64 = 1_000;
 const HEAL_MS: u64 = 4_000;
 const END_MS: u64 = 6_000;
 
-/// A moment of a machine that has been up for some days.
+/// A moment on a machine that has been up for some days.
 fn ms(millis: u64) -> Time {
     Time::from_nanos(987_654_321_000_000 + millis * 1_000_000)
 }
@@ -52,7 +52,7 @@ fn flow(n: u16) -> FlowId {
     }
 }
 
-/// The `n`th flow as the kernel would show it.
+/// The `n`th flow as the kernel would report it.
 fn reading(n: u16, millis: u64) -> FlowReading {
     let dead = is_cut(millis);
     let silent = if dead { millis - CUT_MS } else { 0 };
@@ -102,7 +102,7 @@ fn configured() -> Signal {
     }
 }
 
-/// What the kernel tells of the cut by itself.
+/// The events of the cut that the kernel sends unasked.
 fn kernel_events() -> BTreeMap<u64, Vec<Signal>> {
     let mut events: BTreeMap<u64, Vec<Signal>> = BTreeMap::new();
     let mut all = |after: u64, kind| {
@@ -119,9 +119,10 @@ fn kernel_events() -> BTreeMap<u64, Vec<Signal>> {
     events
 }
 
-/// A driver in virtual time, whose kernel lets a peer die and come back. Every time-out is
-/// handled `late` after it was due. A peer that clients try does not answer probes: only then
-/// is its breaker half open after the recovery time-out. Gives what was published.
+/// A driver in virtual time, with a simulated kernel whose peer dies and comes back. Every time-out
+/// is handled `late` after it was due. If clients try calls (`tries`), the peer does not answer
+/// probes: only then does its breaker become half open after the recovery time-out. Returns the
+/// published states.
 fn drive_a_cut(taped: &mut Taped, late: Duration, tries: bool) -> Vec<PeerState> {
     let mut events = kernel_events();
     let mut published = Vec::new();
@@ -133,12 +134,12 @@ fn drive_a_cut(taped: &mut Taped, late: Duration, tries: bool) -> Vec<PeerState>
         for signal in events.remove(&millis).unwrap_or_default() {
             taped.handle_signal(now, signal);
         }
-        // A client tries, and fails, as soon as it may.
+        // A client tries a call as soon as it may, and fails.
         if tries && let Ok(trial) = taped.acquire_trial(now, &peer()) {
             let failed = TrialOutcome::Failed;
             taped.finish_trial(now, &peer(), trial.id, failed).unwrap();
         }
-        // Answered in the next millisecond.
+        // Effects are answered in the next millisecond.
         let next = events.entry(millis + 1).or_default();
         while let Some(effect) = taped.poll_effect() {
             match effect {
@@ -150,10 +151,10 @@ fn drive_a_cut(taped: &mut Taped, late: Duration, tries: bool) -> Vec<PeerState>
     published
 }
 
-/// Flows cannot be probed here.
+/// The error of flows that cannot be probed.
 const EOPNOTSUPP: u32 = 95;
 
-/// What the kernel answers.
+/// The simulated kernel's answers to an effect.
 fn carried_out(effect: Effect, millis: u64, firewalled: bool) -> Vec<Signal> {
     let at = ms(millis);
     match effect {
@@ -196,7 +197,7 @@ fn is_cut(millis: u64) -> bool {
     (CUT_MS..HEAL_MS).contains(&millis)
 }
 
-/// Records the cut into a file, and gives what was published.
+/// Records the cut into a file, and returns the published states.
 fn record_a_cut(file: &Path, settings: &Settings, late: Duration, tries: bool) -> Vec<PeerState> {
     let recorder = Recorder::create(file, NO_LIMIT, &header(settings)).unwrap();
     let mut taped = Taped::new(settings.clone(), Some(recorder));
@@ -209,7 +210,7 @@ fn open(file: &Path) -> Reader<BufReader<File>> {
     Reader::new(BufReader::new(File::open(file).unwrap())).unwrap()
 }
 
-/// Replays all that can be read, and gives what is published, and when.
+/// Replays the whole recording, and returns what is published, and when.
 fn replay(
     file: &Path,
     timeouts: Timeouts,
@@ -234,7 +235,7 @@ const STORY: [Verdict; 5] = [
     Verdict::Alive,
 ];
 
-/// The verdicts, each once.
+/// The sequence of verdicts, without repetitions.
 fn story(published: &[PeerState]) -> Vec<Verdict> {
     let mut story: Vec<_> = published.iter().map(|state| state.verdict).collect();
     story.dedup();

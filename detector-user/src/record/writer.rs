@@ -1,5 +1,5 @@
-//! Writes a recording on a thread of its own. Whatever keeps it from writing everything ends
-//! it with a warning: a recording with a hole would show verdicts that nobody ever gave.
+//! Writes a recording on a separate thread. If it cannot write every entry, it ends the recording
+//! with a warning: a recording with a gap would show verdicts that never occurred.
 
 use std::{
     fs::OpenOptions,
@@ -22,16 +22,16 @@ use tracing::{info, warn};
 use super::{Ending, Entry, Header, Input};
 use crate::core::Time;
 
-/// What may wait for the disk, in memory.
+/// The most bytes of entries that may wait for the disk in memory.
 const QUEUE_BYTES: usize = 32 << 20;
 
-/// The file's room for its last line.
+/// Space that is reserved in the file for the last line.
 const END_ROOM: u64 = 128;
 
-/// How long the last lines may take to be written.
+/// How long writing the last lines may take.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
-/// Why no recording was begun.
+/// Why no recording was started.
 #[derive(Debug, Error)]
 pub enum CreateError {
     #[error("{0} is there already, and a recording overwrites nothing: name another file")]
@@ -42,10 +42,10 @@ pub enum CreateError {
     Begin { path: PathBuf, cause: io::Error },
 }
 
-/// Takes entries and never waits for the disk.
+/// Accepts entries without ever waiting for the disk.
 #[derive(Debug)]
 pub struct Recorder {
-    /// Gone once the recording has ended.
+    /// `None` after the recording has ended.
     queue: Option<Sender<Entry>>,
     queued_bytes: Arc<AtomicUsize>,
     queue_bytes: usize,
@@ -54,7 +54,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins a recording in a new file, which only its owner may read: it has addresses.
+    /// Starts a recording in a new file. Only its owner may read it, because it contains addresses.
     pub fn create(path: &Path, limit_bytes: u64, header: &Header) -> Result<Self, CreateError> {
         let create = |cause: io::Error| match cause.kind() {
             io::ErrorKind::AlreadyExists => CreateError::Exists(path.to_owned()),
@@ -98,7 +98,7 @@ impl Recorder {
             .name("record".to_owned())
             .spawn(move || {
                 output.run(&entries, &queued, &to);
-                // Nobody may be left to hear it.
+                // It is no error if nobody waits for this any more.
                 let _ = finish.send(());
             })?;
         Ok(Self {
@@ -110,12 +110,12 @@ impl Recorder {
         })
     }
 
-    /// Whether the recording has ended already.
+    /// Whether the recording has already ended.
     pub(super) fn is_over(&self) -> bool {
         self.queue.is_none()
     }
 
-    /// Queues an entry, or ends the recording when the queue is full.
+    /// Queues an entry, or ends the recording if the queue is full.
     pub(super) fn record(&mut self, entry: Entry) {
         let weight = entry.weight();
         let before = self.queued_bytes.fetch_add(weight, Ordering::Relaxed);
@@ -129,7 +129,7 @@ impl Recorder {
         self.end(entry.now, Ending::TooSlow);
     }
 
-    /// Ends the recording, and gives its last lines some time to be written.
+    /// Ends the recording, and waits a short time until its last lines are written.
     pub(super) fn finish(mut self, now: Time) {
         self.end(now, Ending::Stopped);
         if self.written.recv_timeout(LAST_LINES).is_err() {
@@ -146,7 +146,7 @@ impl Recorder {
     fn send(&mut self, entry: Entry) {
         let Some(queue) = &self.queue else { return };
         if queue.send(entry).is_err() {
-            // The thread has ended, and has said why.
+            // The thread has ended, and has logged the reason.
             self.queue = None;
         }
     }
@@ -156,12 +156,12 @@ struct Output<W: Write> {
     out: BufWriter<W>,
     written: u64,
     limit: u64,
-    /// Kept for its memory.
+    /// A buffer that is reused for each line.
     line: Vec<u8>,
 }
 
 impl<W: Write> Output<W> {
-    /// Writes each entry until the end, and what is there as soon as there is nothing more.
+    /// Writes each entry until the end, and flushes whenever the queue is empty.
     fn run(&mut self, entries: &Receiver<Entry>, queued: &AtomicUsize, path: &Path) {
         let recording = path.display();
         loop {
@@ -198,12 +198,13 @@ impl<W: Write> Output<W> {
         self.out.flush()
     }
 
-    /// Writes an entry; with no room for it, the ending in its stead, and then says `false`.
+    /// Writes an entry and returns whether the recording goes on. If the entry does not fit, it
+    /// writes the ending instead.
     fn entry(&mut self, entry: &Entry) -> io::Result<bool> {
         self.render(entry)?;
         let room = self.limit.saturating_sub(self.written);
         let fits = self.line.len() as u64 + END_ROOM <= room;
-        // The ending has its room.
+        // Space for the ending is reserved.
         let goes_on = fits || matches!(entry.input, Input::End(_));
         if !goes_on {
             let input = Input::End(Ending::Limit);

@@ -1,5 +1,5 @@
-//! Metrics over HTTP, to anybody who can reach the port: what one client does costs the others
-//! little, and the verdicts nothing.
+//! Metrics over HTTP, for anyone who can reach the port. A client can cost the other clients
+//! little, and it cannot delay verdicts.
 
 use std::{
     convert::Infallible,
@@ -32,30 +32,30 @@ use crate::{clock, core::Time};
 /// How long requests may take to end after the shutdown began; then they are cut.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// Connections that are served at a time; more wait in the listener's queue.
+/// The most connections that are served at a time; further ones wait in the listener's queue.
 const CONNECTIONS: usize = 64;
 
-/// A connection ends after this time, whatever its client does: each serves one request.
+/// The longest life of a connection, which serves one request.
 const CONNECTION_LASTS: Duration = Duration::from_secs(10);
 
-/// The headers of a request take no longer than this.
+/// The time within which the headers of a request must arrive.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// The headers of a request take no more memory than this.
+/// The most memory for the headers of a request.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
-/// An address that another program has is tried again after this time.
+/// The time until the next attempt if another program uses the address.
 const BIND_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// After a connection that could not be accepted, for want of open files as a rule, the next is
-/// accepted after this time.
+/// The pause after a connection could not be accepted, which usually means that too many files are
+/// open.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// A rendering is used again within this time.
+/// How long a rendering is reused.
 const RENDERING_LASTS: Duration = Duration::from_millis(200);
 
-/// Serves until `shutdown`, and returns within `SHUTDOWN_GRACE` of it. An address that cannot be
-/// had is tried again for ever.
+/// Serves until `shutdown`, then returns within `SHUTDOWN_GRACE`. If the address is not available,
+/// it retries for ever.
 pub async fn serve(address: SocketAddr, metrics: Metrics, shutdown: impl Future<Output = ()>) {
     let mut connections = JoinSet::new();
     tokio::select! {
@@ -63,7 +63,7 @@ pub async fn serve(address: SocketAddr, metrics: Metrics, shutdown: impl Future<
         never = accept_all(address, metrics, &mut connections) => match never {},
     }
     let ended = async { while connections.join_next().await.is_some() {} };
-    // What is left is cut as the set is dropped.
+    // The remaining connections are cut when the set is dropped.
     let _ = timeout(SHUTDOWN_GRACE, ended).await;
 }
 
@@ -94,7 +94,7 @@ async fn accept_all(
     }
 }
 
-/// Takes the address that metrics are served on, as soon as it can be had.
+/// Binds the address of the metrics as soon as that is possible.
 async fn listen(address: SocketAddr) -> TcpListener {
     let mut was_refused = false;
     loop {
@@ -131,7 +131,7 @@ async fn connection(stream: TcpStream, router: Router) {
         .max_buf_size(MAX_HEADER_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    // Errors are the client's: it went away, or sent no HTTP.
+    // Errors come from the client: it went away, or it did not send HTTP.
     let _ = timeout(CONNECTION_LASTS, served).await;
 }
 
@@ -154,7 +154,7 @@ async fn render(State(rendering): State<Rendering>) -> impl IntoResponse {
     ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], rendering.now())
 }
 
-/// The metrics as they were rendered last.
+/// The last rendering of the metrics.
 #[derive(Clone)]
 struct Rendering {
     metrics: Metrics,
@@ -189,7 +189,7 @@ mod tests {
         listener.local_addr().unwrap()
     }
 
-    /// Connects as soon as somebody listens.
+    /// Connects as soon as someone listens.
     async fn connect(address: SocketAddr) -> TcpStream {
         loop {
             match TcpStream::connect(address).await {
@@ -228,7 +228,7 @@ mod tests {
         assert!(fetch(address, "/healthz").await.ends_with("ok\n"));
         assert!(fetch(address, "/x").await.starts_with("HTTP/1.1 404"));
 
-        // A client that never asks does not hold the shutdown up.
+        // A client that never sends a request does not delay the shutdown.
         let _idle = connect(address).await;
         stop.send(()).unwrap();
         timeout(Duration::from_secs(15), server)
@@ -237,7 +237,7 @@ mod tests {
             .unwrap();
     }
 
-    /// Idle connections and half-sent headers are ended, and then the others are served.
+    /// Idle connections and half-sent headers are cut, and then other clients are served.
     #[tokio::test(start_paused = true)]
     async fn who_holds_every_connection_holds_them_for_seconds() {
         let address = free_address().await;
@@ -262,7 +262,7 @@ mod tests {
         let server = tokio::spawn(serve(address, metrics, std::future::pending()));
         let mut stream = connect(address).await;
         let endless = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(4 * MAX_HEADER_BYTES));
-        // The server may close before it has taken all.
+        // The server may close before it has read everything.
         let _ = stream.write_all(endless.as_bytes()).await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;

@@ -1,4 +1,4 @@
-//! What others see: gRPC on the Unix socket, metrics over HTTP. Serves, never decides.
+//! The daemon's servers: gRPC on the Unix socket, metrics over HTTP. They never decide anything.
 
 pub mod grpc;
 pub mod http;

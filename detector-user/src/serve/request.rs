@@ -1,3 +1,5 @@
+//! Requests from the servers to the driver.
+
 use tokio::sync::oneshot;
 
 use crate::{
@@ -6,7 +8,8 @@ use crate::{
     insight::{Cascade, LockLine, PoolOutlook},
 };
 
-/// What a client asks that only the core, or what it moves, can answer; sent to the driver.
+/// A client's request that only the core, or what the core drives, can answer. It is sent to the
+/// driver.
 #[derive(Debug)]
 pub enum Request {
     Explain {
@@ -27,11 +30,11 @@ pub enum Request {
     ListTuned {
         reply: oneshot::Sender<Vec<Tuned>>,
     },
-    /// What the node's own programs say of their operations; answered with how many of them
+    /// Reports of the node's own programs about their operations. The answer is how many of them
     /// are about peers that are not watched.
     Report {
         reports: Vec<OperationReport>,
-        /// How many the client had to drop.
+        /// How many reports the client had to drop.
         dropped: u64,
         reply: oneshot::Sender<u32>,
     },
@@ -41,13 +44,13 @@ pub enum Request {
     ListCascades {
         reply: oneshot::Sender<Vec<Cascade>>,
     },
-    /// `None` where no layout is configured.
+    /// The answer is `None` if no layout is configured.
     QuorumOutlook {
         reply: oneshot::Sender<Option<Vec<PoolOutlook>>>,
     },
 }
 
-/// Every lock that is kept, and how many reports there were about others.
+/// All locks that are kept, and the number of reports about other locks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Locks {
     pub lines: Vec<LockLine>,

@@ -1,4 +1,4 @@
-//! The daemon's Unix socket: who may have it, and that only one daemon does.
+//! The daemon's Unix socket: who may use it, and how only one daemon gets it.
 
 use std::{
     fs::{self, DirBuilder, File, Permissions, TryLockError},
@@ -28,18 +28,18 @@ use nix::{
 };
 use thiserror::Error;
 
-/// The owner and the group may speak to the daemon, nobody else.
+/// Only the owner and the group may talk to the daemon.
 const SOCKET_MODE: u32 = 0o660;
-/// Others may pass through the directory: the socket's own mode decides.
+/// Everyone may pass through the directory; the socket's own mode decides.
 const DIRECTORY_MODE: u32 = 0o755;
 const BACKLOG: i32 = 128;
 
-/// A start holds the directory for well under a millisecond.
+/// A starting daemon holds the lock on the directory for well under a millisecond.
 const LOCK_ATTEMPTS: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Why the socket cannot be had. Nothing was changed, except that a missing directory may
-/// have been made.
+/// Why the socket is not available. Nothing was changed, except that a missing directory may have
+/// been created.
 #[derive(Debug, Error)]
 pub enum BindError {
     #[error("another detector is running on {}; stop it, or choose another --socket", path.display())]
@@ -63,16 +63,16 @@ pub enum BindError {
     },
 }
 
-/// A socket that listens. Its file is removed when it is dropped.
+/// A listening socket. Dropping it removes its file.
 #[derive(Debug)]
 pub struct BoundSocket {
     pub(super) file: SocketFile,
     pub(super) listener: UnixListener,
 }
 
-/// Takes the socket at `path`: makes its directory where missing, replaces a file that a
-/// dead daemon left, refuses when a daemon answers there. Mode 0660, owned by `group` where
-/// one is given.
+/// Creates the socket at `path`: makes its directory if that is missing, and replaces a file that a
+/// dead daemon left; fails if a daemon answers there. The mode is 0660; the group is `group`, if
+/// given.
 pub fn bind(path: &Path, group: Option<&str>) -> Result<BoundSocket, BindError> {
     let address = UnixAddr::new(path).map_err(|errno| BindError::BadPath {
         path: path.to_owned(),
@@ -88,8 +88,8 @@ pub fn bind(path: &Path, group: Option<&str>) -> Result<BoundSocket, BindError> 
         .mode(DIRECTORY_MODE)
         .create(directory)
         .map_err(failed("create the directory", directory))?;
-    // Two starts at once would each take the other's new socket for a stale one. The lock
-    // is on the directory itself, so it leaves nothing behind.
+    // Without the lock, two daemons that start at once could each take the other's new socket for a
+    // stale one. The lock is on the directory itself, so no lock file remains.
     let _lock = lock(directory)?;
     clear(path, &address)?;
     let listener = listen_at(path, &address)?;
@@ -131,7 +131,7 @@ fn lock(directory: &Path) -> Result<File, BindError> {
     })
 }
 
-/// Removes a socket that nobody listens on.
+/// Removes a socket on which nobody listens.
 fn clear(path: &Path, address: &UnixAddr) -> Result<(), BindError> {
     let file_type = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
@@ -154,7 +154,7 @@ fn clear(path: &Path, address: &UnixAddr) -> Result<(), BindError> {
         Err(Errno::ECONNREFUSED) => {
             fs::remove_file(path).map_err(failed("remove the stale socket", path))
         }
-        // EAGAIN: it listens, and its queue is full.
+        // EAGAIN: someone listens, and the queue is full.
         Ok(()) | Err(Errno::EAGAIN) => Err(BindError::AlreadyRunning {
             path: path.to_owned(),
         }),
@@ -163,7 +163,7 @@ fn clear(path: &Path, address: &UnixAddr) -> Result<(), BindError> {
 }
 
 fn new_socket(path: &Path) -> Result<OwnedFd, BindError> {
-    // Non-blocking: a full queue must not stop the start, and tokio needs it so.
+    // Non-blocking, because a full queue must not block the start, and because tokio needs it.
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     socket(AddressFamily::Unix, SockType::Stream, flags, None)
         .map_err(|errno| failed("create a Unix socket for", path)(errno.into()))
@@ -172,8 +172,8 @@ fn new_socket(path: &Path) -> Result<OwnedFd, BindError> {
 fn listen_at(path: &Path, address: &UnixAddr) -> Result<UnixListener, BindError> {
     let socket = new_socket(path)?;
     let bound = (|| {
-        // The file gets the socket's own mode, less the umask: at no moment is it open to
-        // anyone who shall not have it (unix(7) leaves this out; unix_bind_bsd does it).
+        // The file gets the socket's own mode, less the umask, so it is never open to others, not
+        // even for a moment (unix(7) does not mention this; unix_bind_bsd does it).
         fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
         bind_address(std::os::fd::AsRawFd::as_raw_fd(&socket), address)?;
         listen(&socket, Backlog::new(BACKLOG)?)
@@ -182,18 +182,18 @@ fn listen_at(path: &Path, address: &UnixAddr) -> Result<UnixListener, BindError>
     Ok(UnixListener::from(socket))
 }
 
-/// The socket's file; removed when dropped, unless another took its place.
+/// The socket's file. Dropping this removes the file, unless another one has replaced it.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: Option<Identity>,
 }
 
-/// Device, inode and change time: inode numbers alone are used again.
+/// Device, inode and change time: inode numbers alone are reused.
 type Identity = (u64, u64, i64, i64);
 
 impl SocketFile {
-    /// Takes over a file just made, and opens it to the group.
+    /// Takes over a file that was just created, and gives the group access.
     fn adopt(path: &Path, group: Option<Gid>) -> Result<Self, BindError> {
         let mut file = Self {
             path: path.to_owned(),

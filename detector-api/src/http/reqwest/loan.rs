@@ -1,7 +1,7 @@
 //! A request's body that can be taken back.
 //!
-//! A connection that is blocked in a write neither asks for more of the body nor drops it, even
-//! when nobody waits for the answer any more; whoever feeds the body would hang.
+//! A connection that is blocked in a write neither reads more of the body nor drops it, even when
+//! nobody waits for the answer any more. The code that feeds the body would hang.
 
 use std::{
     error::Error,
@@ -22,7 +22,7 @@ pub(super) struct Loan(Option<Lent>);
 struct Lent(Arc<Mutex<Option<Body>>>);
 
 impl Loan {
-    /// Of the request's body, where it is a stream; other bodies are nobody's to feed.
+    /// Lends the request's body if it is a stream; no code feeds any other body.
     pub(super) fn of(request: &mut Request) -> Self {
         let is_stream = |body: &Body| body.as_bytes().is_none();
         let body = request.body_mut();
@@ -34,7 +34,7 @@ impl Loan {
         Self(Some(lent))
     }
 
-    /// Leaves it where it is.
+    /// Leaves the body with the connection.
     pub(super) fn leave(mut self) {
         self.0 = None;
     }
@@ -67,7 +67,7 @@ impl http_body::Body for Lent {
             Some(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
-            // Not the end, which would make what was sent look whole.
+            // This must not look like the end: the data sent so far would then look complete.
             None => Poll::Ready(Some(Err(
                 io::Error::from(io::ErrorKind::ConnectionAborted).into()
             ))),

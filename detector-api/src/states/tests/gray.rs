@@ -1,5 +1,4 @@
-//! Peers that are neither well nor dead, and breakers that are moved by another reason than the
-//! verdict's.
+//! Peers that are neither healthy nor dead, and breakers with another reason than the verdict's.
 
 use super::*;
 use crate::v1::PathState;

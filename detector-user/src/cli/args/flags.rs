@@ -1,10 +1,10 @@
-//! What the flags mean, in the configuration's terms.
+//! Translates the flags of the command line into keys and values of the configuration.
 
 use super::{Overrides, TuneArgs};
 use crate::config::{Flag, keys};
 
 impl TuneArgs {
-    /// What is set, in the configuration's terms.
+    /// The flags that are set, each with its key and value.
     pub fn flags(&self) -> Vec<Flag> {
         let texts = [
             ("--rto-min", "tune_rto_min", &self.rto_min),
@@ -36,7 +36,8 @@ impl TuneArgs {
 }
 
 impl Overrides {
-    /// What is set, in the configuration's terms. `socket` is the global flag's.
+    /// The flags that are set, each with its key and value. `socket` is the value of the global
+    /// flag.
     pub fn flags(&self, socket: Option<&str>) -> Vec<Flag> {
         let texts = [
             ("--socket or DETECTOR_SOCKET", "socket", socket),
@@ -87,7 +88,7 @@ impl Overrides {
             let value = keys::Value::Text(text?.to_owned());
             Some(Flag::Key { flag, key, value })
         });
-        // What is said of one key by its own flag wins over what --protect says of several.
+        // A key's own flag comes last and wins over --protect, which sets several keys.
         let added = peers.chain(protected).chain(namespaces);
         added.chain(texts).collect()
     }

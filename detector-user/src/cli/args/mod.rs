@@ -1,5 +1,5 @@
-//! What the command line takes. Defaults and meanings come from the configuration's table
-//! of keys, so that `--help` cannot disagree with it.
+//! The command line's arguments. Defaults and meanings come from the configuration's table of keys,
+//! so that `--help` cannot contradict it.
 
 mod flags;
 mod values;
@@ -166,7 +166,7 @@ pub struct ReplayArgs {
     pub at: Option<At>,
 }
 
-/// Flags that win over the file.
+/// Flags that override the configuration file.
 #[derive(Debug, Default, Args)]
 pub struct Overrides {
     /// A peer to watch, as in http://node4:9000; may be repeated, adds to the file's. With
@@ -207,7 +207,7 @@ pub struct Overrides {
     pub log: Option<String>,
 }
 
-/// What `detector tune` takes.
+/// The arguments of `detector tune`.
 #[derive(Debug, Args)]
 pub struct TuneArgs {
     /// The service, by systemd unit or cgroup, as in rustfs.service.
@@ -236,7 +236,7 @@ pub struct TuneArgs {
     pub log: Option<String>,
 }
 
-/// A key's meaning and default.
+/// A key's meaning and default, for `--help`.
 fn describe(key: &str) -> String {
     let Some(key) = keys::find(key) else {
         return String::new();

@@ -1,3 +1,5 @@
+//! Arguments are parsed, and each flag sets the right key.
+
 use std::time::Duration;
 
 use clap::{CommandFactory as _, error::ErrorKind};

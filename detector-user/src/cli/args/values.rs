@@ -1,10 +1,10 @@
-//! Values that flags take.
+//! Parses the values of flags.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// A moment of a recording.
+/// A moment of a recording, as `--at` names it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum At {
     After(Duration),
@@ -24,7 +24,7 @@ pub(super) fn at(text: &str) -> Result<At, String> {
         .map_err(|error| format!("neither +SECONDS nor a time as in 2026-01-31T12:00:00Z: {error}"))
 }
 
-/// The least that a recording is bounded to: room for its header.
+/// The smallest limit of a recording: room for its header.
 const MIN_RECORD_BYTES: u64 = 64 << 10;
 
 pub(super) fn bytes(text: &str) -> Result<u64, String> {

@@ -1,4 +1,4 @@
-//! What follows from reports, for people.
+//! Locks, cascades and the quorum outlook as text.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use detector_api::v1::{Cascade, Health, Lock, LockHealth, PeerState, PoolOutlook
 
 use super::{Table, duration, given, moment, optional, time};
 
-/// The locks, those that do worst first.
+/// The locks as a table, the least healthy ones first.
 pub fn locks(locks: &[Lock], beyond_bound: u64) -> String {
     let mut sorted: Vec<_> = locks.iter().collect();
     let rank = |lock: &Lock| match lock.health() {
@@ -46,7 +46,7 @@ pub fn locks(locks: &[Lock], beyond_bound: u64) -> String {
     out
 }
 
-/// The cascades, each with what it means.
+/// The cascades, each with its meaning.
 pub fn cascades(cascades: &[Cascade]) -> String {
     let mut out = String::new();
     for cascade in cascades {
@@ -63,7 +63,7 @@ pub fn cascades(cascades: &[Cascade]) -> String {
     out
 }
 
-/// What each set can take.
+/// How many losses each erasure set tolerates.
 pub fn outlook(pools: &[PoolOutlook]) -> String {
     let mut table = Table::new([
         "POOL",
@@ -94,7 +94,7 @@ pub fn outlook(pools: &[PoolOutlook]) -> String {
     table.render()
 }
 
-/// A score, and its trend where there is one.
+/// The health score, with its trend unless that is steady.
 pub fn score(health: &Health) -> String {
     match health.trend() {
         Trend::Steady => health.score.to_string(),
@@ -102,7 +102,7 @@ pub fn score(health: &Health) -> String {
     }
 }
 
-/// What the score is made of, and the round-trip time.
+/// The parts of the health score, and the round-trip time.
 pub fn vitals(peer: &PeerState) -> Vec<(&'static str, String)> {
     let health = peer.health.as_ref().map(|health| {
         let parts = format!(

@@ -1,4 +1,4 @@
-//! The evidence behind a verdict.
+//! The evidence behind a verdict as text.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,8 @@ use super::{
     notes, optional, rule, time, verdict,
 };
 
-/// The evidence behind a verdict: the sentence, the facts, the rule, and what it rests on.
+/// The evidence behind a verdict: the summary, the facts, the rule, and the flows, probes and
+/// events.
 pub fn explanation(explanation: &ExplainPeerResponse) -> String {
     let mut sections: Vec<String> = Vec::new();
     if let Some(peer) = &explanation.peer {
@@ -41,7 +42,7 @@ fn known(peer: &PeerState, explanation: &ExplainPeerResponse) -> String {
     out
 }
 
-/// What else is wrong, and what to do about it.
+/// Other problems of the peer, with advice.
 fn troubles(peer: &PeerState, flows: usize) -> Vec<(&'static str, String)> {
     let stalled = notes::stalled(peer, Some(flows)).map(|text| ("stalled", text));
     let contested = notes::contested(peer).map(|text| ("contested", text));
@@ -156,7 +157,7 @@ fn events(events: &[Event]) -> String {
     table.render()
 }
 
-/// Nothing where there are none: an older daemon has no probes.
+/// Empty if there are no probes: an older daemon sends none.
 fn probes(probes: &[Probe]) -> String {
     if probes.is_empty() {
         return String::new();

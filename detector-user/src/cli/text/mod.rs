@@ -1,4 +1,4 @@
-//! What `--output text` prints: aligned tables and one-line changes, for people.
+//! The text output (`--output text`): aligned tables and one-line changes.
 
 mod correlations;
 mod explanation;
@@ -22,8 +22,8 @@ pub use self::{
     table::Table,
 };
 
-/// All peers as a table, each of several addresses below its peer, and then what else is to be
-/// said of them.
+/// All peers as a table. A peer with several addresses has a row for each below its own. Notes
+/// follow the table.
 pub fn peers(states: &[PeerState]) -> String {
     let mut table = Table::new([
         "PEER",
@@ -71,7 +71,7 @@ fn path_row(path: &PathState) -> [String; 9] {
     ]
 }
 
-/// Stalls and contested addresses, which have no column of their own: they are rare.
+/// Notes on stalls and contested addresses, which are rare and so have no column.
 fn below(states: &[PeerState]) -> String {
     let note = |state: &PeerState| {
         let stalled = notes::stalled(state, None);
@@ -85,7 +85,7 @@ fn below(states: &[PeerState]) -> String {
     }
 }
 
-/// One change on a line.
+/// One change as one line.
 pub fn change(at: Option<Timestamp>, state: &PeerState) -> String {
     let heard = state
         .last_heard_age
@@ -103,7 +103,7 @@ pub fn change(at: Option<Timestamp>, state: &PeerState) -> String {
     )
 }
 
-/// A peer that is no longer watched.
+/// The line for a peer that is no longer watched.
 pub fn removed(at: Timestamp, removed: &Removed) -> String {
     format!("{} {:<24} no longer watched\n", time(at), removed.peer)
 }
@@ -124,7 +124,7 @@ pub fn tuned(sockets: &[TunedSocket]) -> String {
     table.render()
 }
 
-/// A connection as it is tuned, on a line.
+/// A newly tuned connection as one line.
 pub fn just_tuned(socket: &TunedSocket) -> String {
     let options = match &socket.options[..] {
         [] => "nothing: the kernel took no option".to_owned(),
@@ -146,7 +146,7 @@ fn addresses(peer: &PeerState) -> String {
     }
 }
 
-/// The verdict, and whether this node itself is isolated.
+/// The verdict, with a note if this node itself is isolated.
 fn verdict(state: &PeerState) -> String {
     match state.isolated {
         true => format!("{} (isolated)", state.verdict()),
@@ -154,7 +154,8 @@ fn verdict(state: &PeerState) -> String {
     }
 }
 
-/// The breaker, with its reason where the verdict's is another one and somebody will ask.
+/// The breaker, with its reason if that differs from the verdict's and the breaker is not simply
+/// closed.
 fn breaker(state: &PeerState) -> String {
     let closed = state.breaker() == Breaker::Closed && state.would_be_breaker() != Breaker::Open;
     let by_hand = matches!(
@@ -166,12 +167,12 @@ fn breaker(state: &PeerState) -> String {
     breaker_by(state, breaker_reason(state).filter(|_| asked))
 }
 
-/// `None` from an older daemon.
+/// `None` if an older daemon sent no reason.
 fn breaker_reason(state: &PeerState) -> Option<Reason> {
     Some(state.breaker_reason()).filter(|reason| *reason != Reason::Unspecified)
 }
 
-/// The breaker; in observe mode, also what it would have been; and why.
+/// The breaker, what it would have been in observe mode, and the reason.
 fn breaker_by(state: &PeerState, reason: Option<Reason>) -> String {
     let (breaker, would_be) = (state.breaker(), state.would_be_breaker());
     let differs = breaker != would_be && would_be != Breaker::Unspecified;
@@ -188,7 +189,7 @@ fn given(text: &str) -> String {
     if text.is_empty() { "-" } else { text }.to_owned()
 }
 
-/// What is there, or a dash.
+/// The value as text, or a dash if there is none.
 pub fn optional<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map_or("-".to_owned(), show)
 }
@@ -198,12 +199,12 @@ pub fn moment(at: Option<prost_types::Timestamp>) -> Option<Timestamp> {
     at.and_then(|at| Timestamp::new(at.seconds, at.nanos).ok())
 }
 
-/// To the millisecond, in UTC.
+/// In UTC, to the millisecond.
 pub fn time(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-/// Three digits or so: what a person compares. None is negative.
+/// About three significant digits, which is enough to compare values.
 pub fn duration(duration: impl TryInto<Duration>) -> String {
     let duration = duration.try_into().unwrap_or_default();
     let seconds = duration.as_secs();

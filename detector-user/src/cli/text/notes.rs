@@ -1,10 +1,10 @@
-//! What is wrong with a peer beside its verdict, in plain words, and what to do about it.
+//! Problems of a peer besides its verdict, and advice on them.
 
 use detector_api::v1::{PathState, PeerState, Reason};
 
 use super::duration;
 
-/// In a few words each, for the end of a line.
+/// Short notes for the end of a line.
 pub(super) fn marks(peer: &PeerState) -> Vec<String> {
     let contested = peer.contested.then(|| "address contested".to_owned());
     let paths = odd_paths(peer).map(|path| {
@@ -15,14 +15,14 @@ pub(super) fn marks(peer: &PeerState) -> Vec<String> {
     stalled.into_iter().chain(contested).chain(paths).collect()
 }
 
-/// Of several addresses, those that are not as the peer is as a whole.
+/// The addresses whose verdict differs from the peer's, if it has several addresses.
 fn odd_paths(peer: &PeerState) -> impl Iterator<Item = &PathState> {
     let several = peer.paths.len() > 1;
     let odd = move |path: &&PathState| several && path.verdict != peer.verdict;
     peer.paths.iter().filter(odd)
 }
 
-/// As in "1 of 3 flows stalled for 2.4s"; `None` where none is stalled.
+/// A note such as "1 of 3 flows stalled for 2.4s"; `None` if no flow is stalled.
 pub(super) fn stalled(peer: &PeerState, flows: Option<usize>) -> Option<String> {
     let stalled = peer.stalled_flows;
     let counted = match flows {
@@ -38,7 +38,7 @@ pub(super) fn stalled(peer: &PeerState, flows: Option<usize>) -> Option<String> 
     (stalled > 0).then(|| counted + &lasting)
 }
 
-/// What to do about a contested address; `None` where none is.
+/// Advice on a contested address; `None` if no address is contested.
 pub(super) fn contested(peer: &PeerState) -> Option<String> {
     let addresses = match &peer.addresses[..] {
         [] => "the peer's address".to_owned(),
@@ -55,7 +55,7 @@ pub(super) fn contested(peer: &PeerState) -> Option<String> {
     })
 }
 
-/// What to do about a verdict, by its reason; nothing where the reason says it all.
+/// Advice on a verdict, by its reason; `None` if the reason needs no more words.
 pub(super) fn advice(reason: Reason) -> Option<&'static str> {
     Some(match reason {
         Reason::HostUnanswered => {

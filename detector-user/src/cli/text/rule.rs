@@ -1,4 +1,4 @@
-//! The rule of the verdict, clause by clause, and each address by itself.
+//! The clauses of the verdict's rule, and the state of each address, as text.
 
 use std::fmt::Write as _;
 
@@ -6,8 +6,7 @@ use detector_api::v1::{Clause, PathState};
 
 use super::{Table, duration, optional};
 
-/// The clauses, by address: what a person reads is the rule itself. Nothing where there are
-/// none: an older daemon tells none.
+/// The clauses, grouped by address. Empty if there are none: an older daemon sends none.
 pub(super) fn clauses(clauses: &[Clause]) -> String {
     let mut addresses: Vec<&str> = Vec::new();
     for clause in clauses {
@@ -51,7 +50,7 @@ fn rule(address: &str, clauses: &[&Clause]) -> String {
     out + &table.render()
 }
 
-/// Nothing where there is one address or none: it is as the peer is.
+/// A row for each address. Empty for a peer with at most one address, whose state is the peer's.
 pub(super) fn paths(paths: &[PathState]) -> String {
     if paths.len() < 2 {
         return String::new();

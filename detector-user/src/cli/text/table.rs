@@ -1,8 +1,8 @@
-//! Aligned columns.
+//! Tables with aligned columns.
 
 use std::fmt::Write as _;
 
-/// Without a header by default.
+/// A table; the default one has no header.
 #[derive(Debug, Default)]
 pub struct Table {
     rows: Vec<Vec<String>>,

@@ -1,3 +1,5 @@
+//! The text output, compared with the expected text.
+
 mod gray;
 
 use detector_api::v1::{
@@ -65,7 +67,7 @@ fn path(address: &str, verdict: Verdict, reason: Reason) -> PathState {
     }
 }
 
-/// Of `state`, with nothing behind it.
+/// An explanation of `state` without any evidence.
 fn bare(state: PeerState) -> ExplainPeerResponse {
     ExplainPeerResponse {
         peer: Some(state),

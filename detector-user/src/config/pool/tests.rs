@@ -1,3 +1,5 @@
+//! Pools are read, and their errors have the right places.
+
 use std::path::Path;
 
 use super::*;
@@ -20,7 +22,7 @@ fn read(pools: &str) -> Result<Vec<Pool>, Vec<String>> {
         .map_err(|ConfigErrors(errors)| errors.iter().map(ToString::to_string).collect())
 }
 
-/// A pool of nodes 1 to 4 with these drives, data and parity.
+/// A pool of nodes 1 to 4 with these values for drives, data and parity.
 fn pool(drives: &str, data: &str, parity: &str) -> String {
     let nodes: Vec<_> = (1..=4)
         .map(|n| format!("\"http://node{n}:9000/data/rustfs{n}\""))

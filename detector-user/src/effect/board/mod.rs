@@ -1,8 +1,8 @@
-//! The board: where the driver publishes and everyone else reads.
+//! The board: the driver publishes states here, and everyone else reads them.
 //!
-//! It keeps the newest state of every peer and a bounded log of changes. A [`Watch`] is a
-//! place in that log, so a reader costs the driver nothing however slow it is: one that
-//! falls behind the log's end is told so and starts again from a snapshot.
+//! It keeps the newest state of every peer and a bounded log of changes. A [`Watch`] is a position
+//! in that log, so a slow reader costs the driver nothing. A reader that falls further behind than
+//! the log reaches gets an error and starts again from a snapshot.
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::core::{Bounds, PeerName, PeerState, Time};
 
-/// The published state of all peers. Cheap to clone; all clones are one board.
+/// The published state of all peers. It is cheap to clone, and all clones share one board.
 #[derive(Clone, Debug)]
 pub struct Board {
     shared: Arc<Shared>,
@@ -26,7 +26,7 @@ pub struct Board {
 #[derive(Debug)]
 struct Shared {
     instance: String,
-    /// The changes that a watcher may lag behind, and that a client may resume over.
+    /// How many changes a watcher may lag behind, and how far back a client may resume.
     log_capacity: usize,
     contents: Mutex<Contents>,
     /// The newest revision; wakes the watchers.
@@ -37,9 +37,9 @@ struct Shared {
 struct Contents {
     revision: u64,
     peers: BTreeMap<PeerName, Arc<PeerState>>,
-    /// Oldest first, revisions rising.
+    /// Oldest first, in rising order of revisions.
     log: VecDeque<Change>,
-    /// The newest revision that the log no longer has.
+    /// The newest revision that was dropped from the log.
     forgotten: u64,
 }
 
@@ -53,7 +53,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// The change's place among all changes.
+    /// The revision of this change; later changes have higher ones.
     pub fn revision(&self) -> u64 {
         match self {
             Self::Changed(state) => state.revision,
@@ -62,18 +62,18 @@ impl Change {
     }
 }
 
-/// Every peer's state at one revision.
+/// The states of all peers at one revision.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// Names this run of the daemon; revisions of different instances do not compare.
+    /// Identifies this run of the daemon; revisions of different instances cannot be compared.
     pub instance: String,
     pub revision: u64,
-    /// In the order of their names.
+    /// Sorted by name.
     pub peers: Vec<Arc<PeerState>>,
 }
 
 impl Board {
-    /// An empty board. `instance` is unique to this run of the daemon.
+    /// Creates an empty board. `instance` is unique to this run of the daemon.
     pub fn new(instance: impl Into<String>, bounds: Bounds) -> Self {
         Self::with_log_capacity(instance, bounds.changes())
     }
@@ -89,8 +89,8 @@ impl Board {
         }
     }
 
-    /// Publishes a peer's state. Revisions rise: one that does not is older than what is
-    /// here, and changes nothing.
+    /// Publishes a peer's state. Revisions rise: a state without a higher revision is outdated and
+    /// is ignored.
     pub fn publish(&self, state: PeerState) {
         let state = Arc::new(state);
         self.record(Change::Changed(Arc::clone(&state)), |peers| {
@@ -98,8 +98,8 @@ impl Board {
         });
     }
 
-    /// Notes that the peer was heard, and nothing else changed: whoever asks is told, no
-    /// watcher is.
+    /// Notes that the peer was heard while nothing else changed. Readers of the state see it, but
+    /// no watcher is notified.
     pub fn heard(&self, peer: &PeerName, at: Time) {
         let mut contents = self.contents();
         if let Some(state) = contents.peers.get_mut(peer)
@@ -142,12 +142,12 @@ impl Board {
         self.shared.newest.send_replace(revision);
     }
 
-    /// The name of this run.
+    /// Identifies this run of the daemon.
     pub fn instance(&self) -> &str {
         &self.shared.instance
     }
 
-    /// Every peer's state.
+    /// The states of all peers.
     pub fn snapshot(&self) -> Snapshot {
         let contents = self.contents();
         Snapshot {
@@ -157,19 +157,18 @@ impl Board {
         }
     }
 
-    /// One peer's state.
+    /// The state of one peer.
     pub fn get(&self, peer: &PeerName) -> Option<Arc<PeerState>> {
         self.contents().peers.get(peer).cloned()
     }
 
-    /// The newest revision, to be awaited by those who only want to know that something
-    /// changed.
+    /// The newest revision, for callers that only wait for any change.
     pub fn revisions(&self) -> watch::Receiver<u64> {
         self.shared.newest.subscribe()
     }
 
-    /// Everything after `last_revision` of `instance`, if it is this instance and the log
-    /// still has it; otherwise a snapshot and everything after that.
+    /// Watches all changes after `last_revision` of `instance`, if that is this instance and the
+    /// log still has them. Otherwise the watch begins with a snapshot.
     pub fn watch(&self, instance: &str, last_revision: u64) -> Watch {
         let contents = self.contents();
         let known = contents.forgotten..=contents.revision;
@@ -183,7 +182,8 @@ impl Board {
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
-        // Held for a few steps, never across an await; whole even if one of them panicked.
+        // The lock is held for a few steps and never across an await. The contents are consistent
+        // even if one of these steps panicked.
         self.shared
             .contents
             .lock()
@@ -191,46 +191,47 @@ impl Board {
     }
 }
 
-/// What a watch yields.
+/// An event of a [`Watch`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum WatchEvent {
-    /// Only ever the first.
+    /// Only the first event can be a snapshot.
     Snapshot(Snapshot),
     Change(Change),
 }
 
-/// The reader was too slow: the changes that come next are no longer kept.
+/// The reader was too slow: its next changes are no longer in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the watcher fell more than {capacity} changes behind; watch again from a snapshot")]
 pub struct Lagged {
     capacity: usize,
 }
 
-/// A place in the board's changes.
+/// A reader's position in the board's log.
 #[derive(Debug)]
 pub struct Watch {
     board: Board,
     newest: watch::Receiver<u64>,
-    /// The revision up to which everything was yielded; `None` before the snapshot.
+    /// Everything up to this revision was yielded; `None` before the snapshot.
     seen: Option<u64>,
 }
 
 impl Watch {
-    /// The revision up to which everything was yielded; `None` before the snapshot.
+    /// Everything up to this revision was yielded; `None` before the snapshot.
     pub fn seen(&self) -> Option<u64> {
         self.seen
     }
 
-    /// The next event, as soon as there is one. Cancel-safe.
+    /// Waits for the next event. Cancel-safe.
     pub async fn next(&mut self) -> Result<WatchEvent, Lagged> {
         loop {
-            // Marked as seen before looking, so that no change falls between the two.
+            // The revision is marked as seen before the log is read, so that no change between the
+            // two is missed.
             self.newest.borrow_and_update();
             if let Some(event) = self.take()? {
                 return Ok(event);
             }
             if self.newest.changed().await.is_err() {
-                // The board is held by `self`; its end cannot be waited for.
+                // `self` holds the board, so the sender cannot be dropped here.
                 std::future::pending::<()>().await;
             }
         }

@@ -1,3 +1,5 @@
+//! The board: snapshots, resumed watches, lagging readers.
+
 use std::{
     pin::pin,
     task::{Context, Poll, Waker},
@@ -6,7 +8,7 @@ use std::{
 use super::*;
 use crate::core::{Bounds, Reason, Verdict, testing::unknown};
 
-/// The future's value if it has one already.
+/// The future's value, if it is ready at once.
 fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
@@ -31,7 +33,7 @@ fn changed(name: &str, revision: u64) -> WatchEvent {
     WatchEvent::Change(Change::Changed(Arc::new(state(name, revision))))
 }
 
-/// What the watch yields now; `None` where it would wait.
+/// The watch's next event; `None` if it would wait.
 fn poll(watch: &mut Watch) -> Option<Result<WatchEvent, Lagged>> {
     now_or_never(watch.next())
 }

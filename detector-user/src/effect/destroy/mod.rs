@@ -1,5 +1,5 @@
-//! Destroys the sockets of a dead peer, and stalled ones of a living peer, so that whatever is
-//! blocked on them returns.
+//! Destroys the sockets of a dead peer, and stalled sockets of a living peer, so that calls blocked
+//! on them return.
 //!
 //! ```text
 //!   driver ─ request ─▶ one waiting request a peer ─▶ thread ─ SocketsDestroyed ─▶ driver
@@ -8,18 +8,19 @@
 //!                                               netlink::sock_diag
 //! ```
 //!
-//! This cannot be taken back, so the thread looks for itself before each batch, and asks
-//! whether it is still wanted. Should any socket with a dead peer's addresses have heard
-//! something since, all that are left are spared (`rule`); of stalled ones, each that goes on
-//! is. A peer is one host, so a socket of it in any watched network namespace speaks for
-//! those in the others; each is destroyed in its own. A namespace that cannot be read keeps its
-//! sockets, and no others.
+//! This cannot be undone. So before each batch the thread checks whether the request is still
+//! wanted, and takes a socket snapshot of its own. If any socket with a dead peer's addresses has
+//! heard something since the silence began, all remaining ones are spared (`rule`). Of stalled
+//! sockets, only those that make progress are spared. A peer is one host: a socket to it in any
+//! watched network namespace counts for those in the others. Each socket is destroyed in its own
+//! namespace. The sockets of a namespace that cannot be read are left alone; those of other
+//! namespaces are not affected.
 //!
-//! That look is one dump, and not a question for each socket just before it goes. The dump
-//! costs 0.3 ms more and then the same 1.3 µs a socket (6.18; to destroy one takes 13 to
-//! 50 µs), and it also shows the sockets that were not to be destroyed and gives each its
-//! exact name. A question would come 5 ms later at best, which is the resolution of the
-//! answer: the kernel dates what it heard by the jiffy.
+//! The snapshot is one dump of the socket table instead of a query for each socket just before its
+//! destruction. The dump costs 0.3 ms, and then the same 1.3 µs for each socket (on 6.18; to
+//! destroy one takes 13 to 50 µs). It also shows the peer's other sockets, and gives the exact name
+//! of each. A query for each socket would be at most 5 ms more recent, which is no better than the
+//! resolution of its answer: the kernel records the time of received segments in jiffies.
 
 mod proof;
 mod rule;
@@ -52,7 +53,7 @@ pub enum DestroyerError {
     Thread(#[source] io::Error),
 }
 
-/// A thread that destroys the sockets it is asked to. Stops when dropped, between two
+/// A thread that destroys sockets on request. When this is dropped, the thread stops between two
 /// batches.
 #[derive(Debug)]
 pub struct Destroyer {
@@ -61,8 +62,8 @@ pub struct Destroyer {
 }
 
 impl Destroyer {
-    /// Starts the thread, which reaches the sockets of the caller's network namespace and of
-    /// the watched ones. Requests are answered on `signals` with [`Signal::SocketsDestroyed`].
+    /// Starts the thread. It reaches the sockets of the caller's network namespace and of the
+    /// watched ones. Requests are answered on `signals` with [`Signal::SocketsDestroyed`].
     pub fn spawn(
         signals: Sender<Signal>,
         namespaces: Namespaces,
@@ -78,10 +79,10 @@ impl Destroyer {
         Ok(Self { pending, signals })
     }
 
-    /// Asks for sockets of a peer to be destroyed. Never blocks. A newer generation replaces
-    /// an older one that still waits and is then never answered; more stalled flows of the
-    /// same generation are answered with those that wait; one peer too many is answered as
-    /// failed at once.
+    /// Requests the destruction of sockets of a peer. Never blocks. A request of a newer generation
+    /// replaces a waiting older one, which is then never answered. Further stalled flows of the
+    /// same generation join the waiting request and share its answer. If too many peers are
+    /// waiting, the request is answered as failed at once.
     pub fn request(&self, request: Teardown) {
         let Some(refused) = put(&self.pending, request) else {
             return;
@@ -95,8 +96,8 @@ impl Destroyer {
         self.answer_now(&refused, Destroyed { failed, ..NONE });
     }
 
-    /// Calls off what was asked for of this peer. Never blocks. What waits is answered as
-    /// spared; what is under way ends within a batch, and then is answered.
+    /// Cancels what was requested for this peer. Never blocks. A waiting request is answered as
+    /// spared. A running one ends after its current batch and is then answered.
     pub fn call_off(&self, peer: PeerName, addr: IpAddr) {
         if let Some(waiting) = self.pending.call_off(&(peer, addr)) {
             let spared = count(waiting.sockets.len());
@@ -134,7 +135,7 @@ fn answer(request: &Teardown, result: Destroyed) -> Signal {
     }
 }
 
-/// Queues a request. Gives it back when there is no room for it.
+/// Queues a request, or returns it if there is no room.
 fn put(pending: &Pending<(PeerName, IpAddr), Teardown>, request: Teardown) -> Option<Teardown> {
     let key = (request.peer.clone(), request.addr);
     pending.put(&key, request, merge)

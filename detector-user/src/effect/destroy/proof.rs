@@ -1,4 +1,5 @@
-//! `detector doctor`'s proof that sockets can be destroyed here: one of its own is.
+//! The test that `detector doctor` runs to show that sockets can be destroyed here: it destroys one
+//! of its own.
 
 use std::{
     collections::BTreeSet,
@@ -12,10 +13,10 @@ use thiserror::Error;
 
 use crate::netlink::sock_diag::{DestroyError, SockDiag, SockDiagError, SocketKey};
 
-/// The kernel has done it before it answers; this only keeps a failure from blocking.
+/// The kernel destroys the socket before it answers. This limit only keeps a failure from blocking.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why it is not proven that sockets can be destroyed.
+/// Why the test did not show that sockets can be destroyed.
 #[derive(Debug, Error)]
 pub enum ProofError {
     #[error("cannot connect to myself over 127.0.0.1 to try it: {0}; is lo up?")]
@@ -30,7 +31,7 @@ pub enum ProofError {
     NoEffect(String),
 }
 
-/// Destroys one end of a loopback connection of its own and sees that a read from it returns
+/// Destroys one end of its own loopback connection, and checks that a read from it returns
 /// ECONNABORTED.
 pub fn prove() -> Result<(), ProofError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

@@ -1,18 +1,18 @@
-//! What may be destroyed: pure, for the tests.
+//! Decides what may be destroyed. Pure, so that it can be tested by itself.
 
 use std::time::Duration;
 
 use crate::core::{FlowId, HEARD_RESOLUTION, Time};
 
-/// `INET_DIAG_NOCOOKIE` in both words: the kernel would take any socket with these addresses.
+/// `INET_DIAG_NOCOOKIE` in both words: the kernel would accept any socket with these addresses.
 const NO_COOKIE: u64 = u64::MAX;
 
 /// Why a socket cannot be destroyed from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unfit {
-    /// Without its cookie it cannot be told from one that has its ports now.
+    /// Without its cookie, the socket cannot be distinguished from a newer one with the same ports.
     NoCookie,
-    /// The kernel destroys sockets only in the namespace that it is asked in.
+    /// The kernel only destroys sockets in the namespace of the request's own netlink socket.
     ForeignNamespace,
 }
 
@@ -25,7 +25,7 @@ impl Unfit {
     }
 }
 
-/// Whether the socket can be named exactly, in a namespace that `reaches` says is reached.
+/// Checks whether the socket can be named exactly, and is in a namespace that `reaches` accepts.
 pub(super) fn check(
     flow: &FlowId,
     cookie: u64,
@@ -34,22 +34,22 @@ pub(super) fn check(
     if cookie == 0 || cookie == NO_COOKIE {
         return Err(Unfit::NoCookie);
     }
-    // 0: the source could not tell. The cookie, unique in all namespaces (from 5.4 on,
-    // `sock_gen_cookie` of net/core/sock_diag.c), decides then.
+    // 0 means that the source does not know the namespace. Then the cookie decides: it is unique
+    // across all namespaces (from 5.4 on, `sock_gen_cookie` in net/core/sock_diag.c).
     if flow.netns != 0 && !reaches(flow.netns) {
         return Err(Unfit::ForeignNamespace);
     }
     Ok(())
 }
 
-/// The latest that a socket of the peer has heard after `silent_since`; `None` where each of
-/// them has been silent since. `resolution` is how far these times may lie from the truth.
+/// The latest time after `silent_since` at which a socket of the peer heard something; `None` if
+/// all of them have been silent since then. `resolution` is the largest error of these times.
 pub(super) fn heard_since(
     last_heard: impl IntoIterator<Item = Option<Time>>,
     silent_since: Time,
     resolution: Duration,
 ) -> Option<Time> {
-    // The moment itself was read with the core's resolution.
+    // `silent_since` itself has the core's resolution.
     let slack = HEARD_RESOLUTION.max(resolution);
     let latest = last_heard.into_iter().flatten().max()?;
     (latest > silent_since + slack).then_some(latest)
@@ -96,7 +96,7 @@ mod tests {
         let beyond = edge + Duration::from_nanos(1);
         assert_eq!(heard(edge, JIFFIES), None);
         assert_eq!(heard(beyond, JIFFIES), Some(beyond));
-        // At HZ 100 two jiffies are longer than the core reckons with.
+        // At HZ 100 two jiffies are longer than the resolution that the core assumes.
         let coarse = Duration::from_millis(21);
         assert_eq!(heard(beyond, coarse), None);
         assert_eq!(heard_since([after(22)], SILENT_SINCE, coarse), after(22));

@@ -1,4 +1,4 @@
-//! The worker against a table that is made up; the kernel's own is in the lab's tests.
+//! The worker on a fake socket table; tests with the kernel's own table are in the lab.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -26,16 +26,16 @@ const OTHER: u32 = 8;
 const FOREIGN: u32 = 9;
 const SILENT_SINCE: Time = Time::from_nanos(5_000_000_000);
 
-/// Sockets that can be destroyed, and what happens meanwhile.
+/// The sockets of the fake table, and events that happen during the work.
 #[derive(Default)]
 struct FakeTable {
     sockets: Vec<FlowReading>,
-    /// What the kernel says to the next requests; then it does what it is asked.
+    /// The kernel's answers to the next requests; after these, every request succeeds.
     answers: VecDeque<Result<(), DestroyError>>,
     looks: u32,
-    /// At this look and from then on, the socket with this cookie has heard something.
+    /// From this look on, the socket with this cookie has heard something.
     heard: Option<(u32, u64)>,
-    /// So many looks date everything too late.
+    /// During this many looks, all times are reported too late.
     late: u32,
     is_unreadable: bool,
     /// The sockets of the namespace OTHER cannot be read.
@@ -190,7 +190,7 @@ fn a_look_that_came_late_spares_nobody() {
     assert_eq!(told, result(0, 2, 0, 0));
 }
 
-/// A new connection: the peer is back, though none of the old ones has noticed.
+/// A new connection shows that the peer is back, although none of the old ones has noticed it yet.
 #[test]
 fn another_socket_of_the_peer_that_heard_spares_them_too() {
     let table = FakeTable {
@@ -232,7 +232,7 @@ fn what_is_gone_before_or_at_the_last_moment_is_told() {
         answers: [Err(DestroyError::Gone)].into(),
         ..FakeTable::default()
     };
-    // A cookie that the dump does not have is another connection's.
+    // The dump does not contain this cookie: the ports belong to another connection now.
     let (told, _) = carry_out(table, &request(&flows([1, 2, 3, 4, 5])));
     assert_eq!(told, result(2, 0, 3, 0));
 }
@@ -321,7 +321,7 @@ fn of_stalled(flows: &[FlowReading]) -> Teardown {
     }
 }
 
-/// Its peer lives: keepalives on this very socket, and other sockets, are heard.
+/// The peer is alive: keepalives on this very socket, and other sockets, are answered.
 #[test]
 fn a_stalled_flow_is_destroyed_though_its_peer_is_heard() {
     let heard = |n| FlowReading {
@@ -379,7 +379,7 @@ fn stalled_flows_of_one_peer_are_waited_for_together() {
 #[tokio::test]
 async fn what_waits_and_is_called_off_is_answered_as_spared() {
     let (signals, mut answers) = mpsc::channel(1);
-    // No thread takes what waits.
+    // There is no thread that takes the waiting request.
     let destroyer = Destroyer {
         pending: std::sync::Arc::new(Pending::new(Bounds::new(4))),
         signals,
@@ -416,7 +416,7 @@ fn the_newest_generation_wins() {
     assert_eq!(pending.take_first(), Some(of_peer("b", 1)));
 }
 
-/// Flow number `n` in another namespace.
+/// Flow number `n`, in another namespace.
 fn other(n: u64) -> FlowReading {
     FlowReading {
         id: FlowId {
@@ -449,7 +449,7 @@ fn one_that_heard_in_another_namespace_spares_them_too() {
     assert_eq!(told, result(0, 1, 0, 0));
 }
 
-/// It is not known what they heard, nor that they are gone.
+/// Nobody knows what the sockets there heard, nor whether they are gone.
 #[test]
 fn a_namespace_that_cannot_be_read_keeps_its_sockets_and_no_others() {
     let table = FakeTable {
@@ -467,7 +467,7 @@ async fn every_request_is_answered_until_the_thread_ends() {
     let (sender, mut signals) = mpsc::channel(8);
     let destroyer =
         Destroyer::spawn(sender, Namespaces::only_own().unwrap(), Bounds::new(4)).unwrap();
-    // Nothing has such a cookie: nothing is destroyed.
+    // No socket has this cookie, so nothing is destroyed.
     let mut request = request(&[FlowReading {
         cookie: u64::MAX - 1,
         ..flow(1)

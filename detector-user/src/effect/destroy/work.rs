@@ -1,3 +1,5 @@
+//! Carries out one request: takes a socket snapshot, destroys a batch, and repeats.
+
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
@@ -15,22 +17,22 @@ use crate::{
     netlink::sock_diag::{DestroyError, SockDiagError, Socket, Tables},
 };
 
-/// Sockets that are destroyed between two looks: about 5 ms of work.
+/// How many sockets are destroyed between two snapshots: about 5 ms of work.
 const BATCH: usize = 256;
 
-/// Looks that have to agree that the peer was heard. One that came late, because this thread
-/// had to wait for a processor, dates everything too late; never too early, so that one look
-/// which shows silence is enough.
+/// How many snapshots must agree that the peer was heard. If this thread had to wait for a
+/// processor during a snapshot, all its times are too late, but never too early. So one snapshot
+/// that shows silence is enough.
 pub(super) const LOOKS: u32 = 3;
 
-/// The kernel's sockets.
+/// The kernel's sockets, or fake ones.
 pub(super) trait Table {
-    /// Whether those of this network namespace are among them.
+    /// Whether the table contains the sockets of this network namespace.
     fn reaches(&self, netns: u32) -> bool;
-    /// How far what they say of when they heard may lie from the truth.
+    /// The largest error of the times at which sockets heard something.
     fn resolution(&self) -> Duration;
-    /// Those whose remote address is one of these. A namespace that cannot be read is not
-    /// reached from then on.
+    /// The sockets whose remote address is one of these. A namespace that cannot be read counts as
+    /// not reached from then on.
     fn sockets(&mut self, addrs: &BTreeSet<IpAddr>) -> Result<Vec<Socket>, SockDiagError>;
     fn destroy(&mut self, socket: &Socket) -> Result<(), DestroyError>;
 }
@@ -53,18 +55,18 @@ impl Table for Tables<'_> {
     }
 }
 
-/// Why a request ended as it did.
+/// Why the work on a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
-    /// The peer was silent to the last.
+    /// The peer was silent to the end.
     Silent,
     /// A socket of the peer has heard something.
     Heard,
-    /// Nobody wants it any more.
+    /// The request was cancelled.
     CalledOff,
-    /// The kernel destroys no sockets, or not for us.
+    /// The kernel cannot destroy sockets, or this process lacks the privilege.
     Refused,
-    /// The kernel did not answer as it should.
+    /// The kernel's answer was missing or wrong.
     NoAnswer,
 }
 
@@ -80,26 +82,27 @@ impl Ending {
     }
 }
 
-/// What is wanted of a request that is being carried out.
+/// Whether the running request is still wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
     GoOn,
-    /// Nothing more is to be destroyed, and what is left counts as spared.
+    /// Destroy nothing more; the remaining sockets count as spared.
     CallOff,
     /// Nobody waits for the answer.
     Stop,
 }
 
-/// Carries out one request after the other.
+/// Carries out requests, one at a time.
 #[derive(Default)]
 pub(super) struct Worker {
-    /// Whether the operator was told that the kernel refuses: once, not with each death.
+    /// Whether the operator was warned that the kernel refuses. The warning comes once, not with
+    /// each death.
     has_warned: bool,
 }
 
 impl Worker {
-    /// What became of the sockets; `None` when it was stopped half-way. What is wanted is
-    /// asked before each batch.
+    /// Returns what happened to the sockets; `None` if the work was stopped halfway. `wish` is
+    /// called before each batch.
     pub(super) fn carry_out(
         &mut self,
         table: &mut impl Table,
@@ -135,7 +138,7 @@ impl Worker {
         Some(result)
     }
 
-    /// Looks at all of the peer's sockets, then destroys some of those that are `left`.
+    /// Takes a snapshot of all of the peer's sockets, then destroys some of those that are `left`.
     fn batch(
         &mut self,
         table: &mut impl Table,
@@ -178,7 +181,7 @@ impl Worker {
             let Some((flow, cookie)) = left.pop() else {
                 break;
             };
-            // It is there, or it would not be left.
+            // The socket is in the snapshot, or it would not be left.
             let Some(socket) = there.get(&cookie) else {
                 continue;
             };
@@ -190,7 +193,8 @@ impl Worker {
         Ending::Silent
     }
 
-    /// Destroys one socket; anything but [`Ending::Silent`] speaks of all that are left, too.
+    /// Destroys one socket. A result other than [`Ending::Silent`] also applies to all remaining
+    /// sockets.
     fn destroy(
         &mut self,
         table: &mut impl Table,
@@ -221,7 +225,7 @@ impl Worker {
         result.failed += 1;
         match error {
             DestroyError::Unsupported | DestroyError::NotPermitted => Ending::Refused,
-            // It could take as long again for each of the others.
+            // Each of the others could take as long again.
             DestroyError::NoAnswer(_) => Ending::NoAnswer,
             DestroyError::Gone | DestroyError::Refused(_) => Ending::Silent,
         }
@@ -268,7 +272,7 @@ fn what(request: &Teardown) -> &'static str {
     }
 }
 
-/// All of the peer's sockets, and when it was heard, if that spares them.
+/// All of the peer's sockets, and the time at which the peer was heard if that spares them.
 fn look(
     table: &mut impl Table,
     request: &Teardown,

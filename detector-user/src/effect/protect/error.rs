@@ -1,3 +1,5 @@
+//! The errors of protecting services.
+
 use std::{io, path::PathBuf};
 
 use thiserror::Error;

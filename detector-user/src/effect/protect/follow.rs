@@ -1,7 +1,7 @@
-//! Keeps programs attached to services' cgroups: to one that is not there yet when it
-//! appears, and again when a restarted unit has a new one.
+//! Keeps programs attached to the cgroups of services: attaches them once a cgroup exists, and
+//! again when a restarted unit gets a new one.
 //!
-//! A [`Keeper`](crate::keeper::Keeper) looks.
+//! A [`Keeper`](crate::keeper::Keeper) calls it once a second.
 
 use std::{
     collections::BTreeMap,
@@ -18,16 +18,16 @@ use crate::{cgroup::Tree, config::Target, keeper::Look};
 
 /// Programs that can be attached to a cgroup.
 pub trait Attach: Send + 'static {
-    /// Holds the attachment: dropping it detaches.
+    /// The attachment; dropping it detaches the programs.
     type Link: Send;
 
-    /// What they do there, for the log.
+    /// What the programs do, for the log.
     const DOING: &'static str;
 
     fn attach(&mut self, cgroup: &File) -> Result<Self::Link, ProtectError>;
 }
 
-/// One kind of programs and where they belong.
+/// One kind of programs, with the cgroups where they belong.
 #[derive(Debug)]
 pub struct Follower<A: Attach> {
     tree: Tree,
@@ -37,7 +37,7 @@ pub struct Follower<A: Attach> {
 
 #[derive(Debug)]
 enum State<L> {
-    /// Not attached; what was last said about it.
+    /// Not attached. Holds the last message that was logged about it.
     Waiting(String),
     Attached {
         path: PathBuf,
@@ -46,7 +46,7 @@ enum State<L> {
     },
 }
 
-/// Device and inode of a cgroup's directory: one that is made again has another.
+/// The device and inode of a cgroup's directory. A cgroup that is created again gets new ones.
 type CgroupId = (u64, u64);
 
 impl<A: Attach> Follower<A> {
@@ -68,7 +68,7 @@ impl<A: Attach> Look for Follower<A> {
                     continue;
                 }
                 info!(%target, path = %path.display(), "the cgroup is gone");
-                // The kernel has let go of it: the link holds nothing.
+                // The kernel has detached the programs; dropping the link has no effect.
                 *state = State::Waiting(String::new());
             }
             let outcome = attach(&self.tree, &mut self.programs, target);
@@ -122,7 +122,7 @@ fn attach<A: Attach>(
     };
     let directory = match File::open(&path) {
         Ok(directory) => directory,
-        // It has gone since.
+        // The cgroup has gone in the meantime.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(open(error)),
     };
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
     use crate::keeper::Keeper;
 
-    /// Counts what is attached, by inode; refuses where it is told to.
+    /// Records the inodes of the cgroups to which it is attached; can be set to refuse.
     #[derive(Debug, Default)]
     struct Fake {
         attached: Arc<Mutex<Vec<u64>>>,
@@ -202,7 +202,8 @@ mod tests {
         follower.look();
         assert_eq!(attached(), [first]);
 
-        // Made anew before the next look; the old one is kept so that the inode differs.
+        // The cgroup is created anew before the next look. The old one is kept so that the inodes
+        // differ.
         fs::rename(&path, root.path().join("old")).unwrap();
         fs::create_dir(&path).unwrap();
         let second = inode(&path);

@@ -1,5 +1,5 @@
-//! Loads the programs that protect services. Nothing is pinned, and they are attached by
-//! links: when the process ends, however it ends, the kernel detaches and frees them.
+//! Loads the programs that protect services. Nothing is pinned, and the programs are attached by
+//! links: however the process ends, the kernel detaches and frees them.
 
 use std::{
     fs::{self, File},
@@ -26,20 +26,20 @@ use crate::object::{self, Needs, NotTaken, OBJECT, Part, chain};
 
 const NEEDS: Needs = Needs("CAP_BPF and CAP_NET_ADMIN");
 
-/// Names of the programs in the object.
+/// The names of the programs in the object.
 const CONNECT: [&str; 2] = ["refuse_connect4", "refuse_connect6"];
 const TUNE: &str = "tune_sockets";
 
 /// `PROC_PID_INIT_INO` in include/linux/proc_ns.h: the initial pid namespace.
 const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
-/// Bits of a minor device number as the kernel keeps it (MINORBITS, include/linux/kdev_t.h).
+/// The bits of a minor device number in the kernel's encoding (MINORBITS, include/linux/kdev_t.h).
 const MINOR_BITS: u32 = 20;
 
-/// Asked for with a link, for which the kernel takes no flags: a link's program runs beside
-/// others' whatever the mode (`cgroup_bpf_link_attach` in kernel/bpf/cgroup.c).
+/// The mode of attaching with a link. The kernel takes no flags here: whatever the mode, programs
+/// of others stay attached as well (`cgroup_bpf_link_attach` in kernel/bpf/cgroup.c).
 const BESIDE_OTHERS: CgroupAttachMode = CgroupAttachMode::Single;
 
-/// Whether the kernel has bpf_link for cgroups (`BPF_LINK_CREATE`, 5.7).
+/// Checks that the kernel has bpf_link for cgroups (`BPF_LINK_CREATE`, 5.7).
 pub fn check_links() -> Result<(), ProtectError> {
     let is_old = KernelVersion::current().is_ok_and(|now| now < KernelVersion::new(5, 7, 0));
     if is_old {
@@ -48,16 +48,16 @@ pub fn check_links() -> Result<(), ProtectError> {
     Ok(())
 }
 
-/// The connect programs, loaded.
+/// The loaded connect programs.
 #[derive(Debug)]
 pub struct RefusePrograms {
     ebpf: Ebpf,
-    /// Bits of `refuse_flag` that they were loaded with.
+    /// The bits of `refuse_flag` with which they were loaded.
     pub flags: u32,
 }
 
 impl RefusePrograms {
-    /// Loads them, with counters for this many peers, at this many addresses.
+    /// Loads them with room for this many peers' counters and this many addresses.
     pub fn load(peers: u32, addresses: u32) -> Result<Self, ProtectError> {
         check_links()?;
         let object = OBJECT.ok_or(NotTaken::NoObject)?;
@@ -112,14 +112,14 @@ fn connect_program<'a>(
         .try_into()
 }
 
-/// The sockops program, loaded.
+/// The loaded sockops program.
 #[derive(Debug)]
 pub struct TuneProgram {
     ebpf: Ebpf,
 }
 
 impl TuneProgram {
-    /// Loads it, with room for this many endpoints.
+    /// Loads it with room for this many endpoints.
     pub fn load(config: &TuneConfig, endpoints: u32) -> Result<Self, ProtectError> {
         check_links()?;
         let object = OBJECT.ok_or(NotTaken::NoObject)?;
@@ -173,9 +173,10 @@ where
         .map_err(|error: MapError| NEEDS.not_taken(format!("open map {name}"), error).into())
 }
 
-/// What this kernel has, and who this process is.
+/// The connect programs' configuration for this kernel and this process.
 fn refuse_config() -> RefuseConfig {
-    // Both are asked of the kernel, for versions with the same number differ:
+    // The kernel is probed for both, because kernels with the same version number differ. They
+    // came with
     // 6.1 (commit "bpf: expose bpf_{g,s}et_retval to more cgroup hooks") and
     // 6.10 (commit "bpf: Allow helper bpf_get_[ns_]current_pid_tgid() for all prog types").
     let has = |helper| match is_helper_supported(ProgramType::CgroupSockAddr, helper) {
@@ -207,7 +208,7 @@ fn refuse_config() -> RefuseConfig {
     config
 }
 
-/// Pure.
+/// The pure part of [`refuse_config`].
 fn refuse_config_of(
     has_retval: bool,
     has_namespaced_pid: bool,
@@ -231,7 +232,7 @@ fn refuse_config_of(
     }
 }
 
-/// A device as the kernel encodes it, which is not how stat(2) gives it.
+/// Converts a device number from stat(2)'s encoding to the kernel's own.
 fn kernel_device(device: u64) -> u64 {
     (major(device) << MINOR_BITS) | minor(device)
 }

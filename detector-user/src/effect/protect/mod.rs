@@ -1,4 +1,4 @@
-//! Protects services that nobody will change, by their cgroups.
+//! Protects services without changes to them, by BPF programs on their cgroups.
 //!
 //! ```text
 //! state ──▶ refuse ──▶ DEAD ──────▶ connect4, connect6: EHOSTUNREACH at once
@@ -6,9 +6,9 @@
 //!           follow ──▶ attaches both to the cgroups, as those come and go
 //! ```
 //!
-//! The programs decide by the address alone: a service may be in any network namespace, and
-//! whoever names it says that its addresses are these. Each kind is loaded only where some
-//! service asks for it. They go with the process, however it ends.
+//! The programs decide by the address alone. A service may be in any network namespace: the
+//! operator who names it states that the addresses mean the same hosts there. Each kind of program
+//! is loaded only if a service needs it. The programs vanish with the process, however it ends.
 
 mod error;
 mod follow;
@@ -38,7 +38,7 @@ use crate::{
     keeper::{Keeper, Look},
 };
 
-/// What protects services now. Dropping it ends the protection.
+/// The active protection. Dropping it ends the protection.
 #[derive(Debug, Default)]
 pub struct Protection {
     refuser: Option<Refuser<DeadMaps>>,
@@ -47,7 +47,8 @@ pub struct Protection {
 }
 
 impl Protection {
-    /// Loads what the configuration asks for, and attaches it where it can be. Blocks.
+    /// Loads the programs that the configuration asks for, and attaches them where possible.
+    /// Blocks.
     pub fn load(config: &Config) -> Result<Self, ProtectError> {
         let mut protection = Self::default();
         if config.refuse_connects.is_empty() && config.tune_sockets.is_empty() {
@@ -84,7 +85,7 @@ impl Protection {
         Ok(protection)
     }
 
-    /// Tunes only, and announces each socket, for [`Self::announced`]. Blocks.
+    /// Only tunes, and announces each socket for [`Self::announced`]. Blocks.
     pub fn tune(tuning: &Tuning, target: Target, bounds: Bounds) -> Result<Self, ProtectError> {
         let (tuner, follower) = tuner(tree()?, bounds, tuning, &[target], true)?;
         let keeper =
@@ -96,29 +97,29 @@ impl Protection {
         })
     }
 
-    /// A peer's state has changed: connects to it are refused while its breaker is Open.
+    /// Takes in a peer's new state: connects to it are refused while its breaker is Open.
     pub fn publish(&mut self, state: &PeerState) {
         if let Some(refuser) = &mut self.refuser {
             refuser.publish(state);
         }
     }
 
-    /// A peer is no longer watched.
+    /// The peer is no longer watched.
     pub fn retract(&mut self, peer: &PeerName) {
         if let Some(refuser) = &mut self.refuser {
             refuser.retract(peer);
         }
     }
 
-    /// Connections with these endpoints are tuned from now on.
+    /// Sets the peers: from now on connections with their endpoints are tuned.
     pub fn watch(&mut self, peers: &BTreeMap<PeerName, Vec<Endpoint>>) {
         if let Some(tuner) = &mut self.tuner {
             tuner.watch(peers);
         }
     }
 
-    /// Once a second: renews the refusals, which end by themselves three seconds later, and
-    /// tries again what the kernel did not take.
+    /// Must be called once a second. Renews the refusals, which otherwise expire after three
+    /// seconds, and retries what the kernel did not accept.
     pub fn chores(&mut self) {
         if let Some(refuser) = &mut self.refuser {
             refuser.chores();
@@ -128,26 +129,26 @@ impl Protection {
         }
     }
 
-    /// How many connects were refused, by peer, of the peers that ever were Open.
+    /// How many connects were refused, for each peer that was ever Open.
     pub fn refused(&self) -> Vec<(PeerName, u64)> {
         self.refuser
             .as_ref()
             .map_or_else(Vec::new, Refuser::refused)
     }
 
-    /// How many open sockets are tuned, up to the 4,096 that are remembered.
+    /// How many open sockets are tuned; at most 4,096 are remembered.
     pub fn sockets_tuned(&mut self) -> usize {
         self.tuner.as_mut().map_or(0, Tuner::count)
     }
 
-    /// The open sockets that are tuned, to be read where that may take its time; `None` when
-    /// none are to be.
+    /// The open sockets that are tuned, for reading on a thread where that may take some time;
+    /// `None` if tuning is off.
     pub fn tuned(&self) -> Option<TunedSockets> {
         self.tuner.as_ref().map(|tuner| tuner.tuned().clone())
     }
 
-    /// The sockets that were tuned since the last call, and how many were ever missed; of
-    /// [`Self::tune`].
+    /// After [`Self::tune`]: the sockets that were tuned since the last call, and the total number
+    /// of sockets that were missed.
     pub fn announced(&mut self) -> (Vec<Tuned>, u64) {
         self.tuner
             .as_mut()

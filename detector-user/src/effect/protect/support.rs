@@ -1,4 +1,4 @@
-//! What can be protected here, for `detector doctor`.
+//! Checks for `detector doctor` of what can be protected here.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,8 @@ use crate::{
     object::chain,
 };
 
-/// Looks at everything, loads the programs, and tunes a connection of its own.
+/// Checks everything: looks for the cgroup tree, loads the programs, and tunes a connection of its
+/// own.
 pub fn checks() -> Vec<Check> {
     vec![tree(), refuse(), tune()]
 }
@@ -136,7 +137,7 @@ fn tuned_options() -> anyhow::Result<Vec<&'static str>> {
     Ok(socket.options)
 }
 
-/// From the root of the v2 tree (cgroups(7): the line of hierarchy 0).
+/// This process's path in the v2 tree (cgroups(7): the line of hierarchy 0).
 fn own_cgroup() -> io::Result<String> {
     let text = fs::read_to_string("/proc/self/cgroup")?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::"));

@@ -1,4 +1,4 @@
-//! Which connections are tuned, with what, and which have been.
+//! Tunes connections: which ones, with which values, and which have been tuned.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,10 +23,10 @@ use crate::{
 type KeyBytes = [u8; size_of::<WatchKey>()];
 type SocketBytes = [u8; size_of::<TunedSocket>()];
 
-/// The most sockets that are taken from the ring at once.
+/// The most sockets that are taken from the ring in one call.
 const MAX_BATCH: usize = 1024;
 
-/// Which peer an endpoint is.
+/// The peer of each endpoint.
 #[derive(Debug, Default)]
 struct Names(BTreeMap<SocketAddr, PeerName>);
 
@@ -42,23 +42,23 @@ impl Names {
         Self(names)
     }
 
-    /// The service's port may be at either end.
+    /// The peer of a connection. The service's port may be at either end.
     fn peer(&self, local: SocketAddr, remote: SocketAddr) -> Option<&PeerName> {
         let dialled_us = SocketAddr::new(remote.ip(), local.port());
         self.0.get(&remote).or_else(|| self.0.get(&dialled_us))
     }
 }
 
-/// A tuned socket.
+/// A socket that was tuned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuned {
     pub at: Time,
     pub cookie: u64,
-    /// `None` when the endpoints of its peer have changed since.
+    /// `None` if its endpoint no longer belongs to a peer.
     pub peer: Option<PeerName>,
     pub local: SocketAddr,
     pub remote: SocketAddr,
-    /// What the kernel took, in the words of the configuration.
+    /// The options that the kernel accepted, in the words of the configuration.
     pub options: Vec<&'static str>,
 }
 
@@ -89,10 +89,10 @@ impl Tuned {
     }
 }
 
-/// The open sockets that are tuned, as the kernel remembers them; can be read on any thread.
+/// The open sockets that are tuned, as the kernel side remembers them; any thread may read them.
 ///
-/// A socket is forgotten as it closes. One that outlives the cgroup of its service, which no
-/// program sees close, is listed until others need its place.
+/// A socket is forgotten when it closes. If a socket outlives the cgroup of its service, no program
+/// sees it close; it stays listed until others need its place.
 #[derive(Clone)]
 pub struct TunedSockets {
     sockets: Arc<HashMap<MapData, u64, SocketBytes>>,
@@ -106,9 +106,10 @@ impl fmt::Debug for TunedSockets {
 }
 
 impl TunedSockets {
-    /// Oldest first. Reads each from the kernel: milliseconds when there are thousands.
+    /// The sockets, oldest first. It reads each from the kernel, which takes milliseconds for
+    /// thousands.
     pub fn list(&self) -> Vec<Tuned> {
-        // Where an entry goes while it is looked at, the kernel begins again.
+        // If an entry is deleted during the iteration, the kernel starts again from the beginning.
         let each_at_most_twice = 2 * MAX_TUNED as usize;
         let sockets = self.sockets.iter().take(each_at_most_twice);
         let by_cookie: BTreeMap<_, _> = sockets
@@ -125,18 +126,18 @@ impl TunedSockets {
     }
 }
 
-/// The maps of the sockops program.
+/// Keeps the maps of the sockops program up to date, and reads them.
 pub struct Tuner {
     watched: HashMap<MapData, KeyBytes, u32>,
-    /// How many it holds.
+    /// The capacity of the map `WATCHED`.
     most: usize,
     in_force: BTreeSet<KeyBytes>,
-    /// What is to be watched while the map refused a part of it.
+    /// The desired contents of the map, while it has refused a part of them.
     refused: Option<BTreeSet<KeyBytes>>,
     tuned: TunedSockets,
     counters: PerCpuArray<MapData, u64>,
     ring: RingBuf<MapData>,
-    /// How many there were when the counters last moved.
+    /// The counters, and the number of open tuned sockets when the counters last changed.
     counted: ([u64; 2], usize),
 }
 
@@ -149,7 +150,7 @@ impl fmt::Debug for Tuner {
 }
 
 impl Tuner {
-    /// Takes them from the loaded program, which has room for this many endpoints.
+    /// Takes the maps of the loaded program, which has room for this many endpoints.
     pub fn new(program: &mut TuneProgram, most: usize) -> Result<Self, ProtectError> {
         Ok(Self {
             watched: program.take_map("WATCHED")?,
@@ -166,7 +167,7 @@ impl Tuner {
         })
     }
 
-    /// Tunes new connections with these endpoints and no others.
+    /// From now on tunes new connections with these endpoints, and no others.
     pub fn watch(&mut self, peers: &BTreeMap<PeerName, Vec<Endpoint>>) {
         self.tuned.names = Arc::new(Names::of(peers));
         let mut desired: BTreeSet<_> = peers.values().flatten().map(key).collect();
@@ -177,15 +178,15 @@ impl Tuner {
         if let Err(error) = self.bring_to(desired)
             && !had_trouble
         {
-            // Said once, not with each attempt.
+            // This is logged once, not with each attempt.
             warn!(%error, "not all connections with peers are tuned; trying again");
         }
     }
 
-    /// Tries again what the map refused.
+    /// Retries what the map refused.
     pub fn chores(&mut self) {
         if let Some(desired) = self.refused.take() {
-            // Said when it was first refused.
+            // A failure was logged when it first occurred.
             let _again = self.bring_to(desired);
         }
     }
@@ -193,7 +194,7 @@ impl Tuner {
     fn bring_to(&mut self, desired: BTreeSet<KeyBytes>) -> Result<(), MapError> {
         let flags = &0;
         let mut outcome = Ok(());
-        // Removals first, so that a full map has room.
+        // Removals come first, so that a full map gets room.
         for key in self.in_force.clone().difference(&desired) {
             match self.watched.remove(key) {
                 Ok(()) | Err(MapError::KeyNotFound) => {
@@ -217,17 +218,17 @@ impl Tuner {
         outcome
     }
 
-    /// How many open sockets are tuned, up to what the map holds.
+    /// How many open sockets are tuned; the map's capacity is the maximum.
     pub fn count(&mut self) -> usize {
         let counters = [tune_counter::TUNED, tune_counter::CLOSED].map(|index| self.counter(index));
         if counters != self.counted.0 {
-            // Entries that make room for others are counted nowhere: they are looked at.
+            // Entries that make room for others are in no counter, so the map is read.
             self.counted = (counters, self.tuned.count());
         }
         self.counted.1
     }
 
-    /// How many sockets were not told because the ring was full.
+    /// How many sockets were not announced because the ring was full.
     pub fn untold(&self) -> u64 {
         self.counter(tune_counter::RING_DROPS)
     }
@@ -237,12 +238,12 @@ impl Tuner {
         each.map_or(0, |each| each.iter().sum())
     }
 
-    /// The tuned sockets that are open.
+    /// The open sockets that are tuned.
     pub fn tuned(&self) -> &TunedSockets {
         &self.tuned
     }
 
-    /// The sockets that were tuned since the last call, where the program announces them.
+    /// The sockets that were tuned since the last call, if the program announces them.
     pub fn drain(&mut self) -> Vec<Tuned> {
         let mut sockets = Vec::new();
         for _ in 0..MAX_BATCH {
@@ -253,8 +254,8 @@ impl Tuner {
     }
 }
 
-/// What the program is told. The kernel takes no time below two jiffies (`TCP_TIMEOUT_MIN` in
-/// include/net/tcp.h): what is asked for below is that.
+/// The program's configuration. The kernel accepts no time below two jiffies (`TCP_TIMEOUT_MIN` in
+/// include/net/tcp.h), so smaller values are raised to that.
 pub fn tune_config(tuning: &Tuning, announce: bool) -> TuneConfig {
     let least = 2 * clock::jiffy();
     let micros = |duration: Duration| u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
@@ -264,8 +265,8 @@ pub fn tune_config(tuning: &Tuning, announce: bool) -> TuneConfig {
         rto_min_us: tuning
             .rto_min
             .map_or(0, |rto_min| micros(rto_min.max(least))),
-        // From 6.7 the kernel holds ACKs back for less than its own RTO min by itself
-        // (`tcp_delack_max` in net/ipv4/tcp_output.c); before, for 40 ms and more.
+        // From 6.7 on, the kernel itself delays ACKs for less than its own RTO min
+        // (`tcp_delack_max` in net/ipv4/tcp_output.c); older kernels delay them for 40 ms and more.
         delayed_ack_max_us: tuning
             .rto_min
             .map_or(0, |rto_min| micros((rto_min / 2).max(least))),

@@ -1,3 +1,5 @@
+//! Cascades: their patterns, windows and bounds.
+
 use super::*;
 use crate::{
     core::{
@@ -49,7 +51,7 @@ impl World {
         self.all.peer_down(ms(millis), &node(peer), ms(since), true);
     }
 
-    /// Pattern and component of each, oldest first.
+    /// The pattern and component of each cascade, oldest first.
     fn cascades(&self) -> Vec<(&'static str, String)> {
         let list = self.all.cascades(ms(self.now)).into_iter().rev();
         list.map(|c| (c.pattern.name, c.component.to_string()))
@@ -124,7 +126,7 @@ fn one_following_failure_or_one_before_is_no_cascade() {
     assert_eq!(world.cascades().len(), 1);
 }
 
-/// Independent failures: no initial one among them.
+/// Independent failures, without an initial failure among them.
 #[test]
 fn failures_that_follow_from_nothing_are_no_cascade() {
     let mut world = World::default();
@@ -146,7 +148,7 @@ fn an_initial_failure_told_after_what_it_led_to_is_found() {
     assert_eq!(world.cascades().len(), 1);
 }
 
-/// A peer that stays unreachable, and a lock that times out without end, are one failure each.
+/// A peer that stays unreachable, or a lock that times out repeatedly, is one initial failure.
 #[test]
 fn what_goes_on_is_one_initial_failure() {
     let mut world = World::default();

@@ -1,16 +1,16 @@
-//! How many failures there were, by kind and component.
+//! Counts failures by kind and component.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{core::Time, insight::FailureKind};
 
-/// The most kinds and components that are counted one by one; the rest are counted together.
+/// The most pairs of kind and component that are counted separately; the rest share one count.
 const KEPT: usize = 512;
 
-/// What has not failed for this long is no longer counted.
+/// A component that has not failed for this long is forgotten.
 const LIFE: Duration = Duration::from_secs(3600);
 
-/// Those beyond the number that is kept.
+/// The name under which the components beyond [`KEPT`] are counted.
 const OTHER: &str = "other";
 
 /// How often one component failed in one way.

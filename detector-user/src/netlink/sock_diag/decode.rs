@@ -1,4 +1,5 @@
-//! Bytes of a socket dump to [`FlowReading`]s: pure, for the tests.
+//! Decodes the bytes of a socket dump into [`FlowReading`]s. Pure, so that it can be tested by
+//! itself.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -15,28 +16,28 @@ use crate::core::{FlowId, FlowReading, TcpState, Time};
 /// One socket of a dump.
 pub(super) type Response = netlink_packet_sock_diag::inet::InetResponse;
 
-/// How far an answer has come.
+/// Whether an answer is complete.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     More,
     Done,
-    /// What was asked for is done: the answer to a request that is no dump.
+    /// The kernel acknowledged a request that is not a dump.
     Acknowledged,
-    /// The kernel ended the dump, or answered the request, with this errno.
+    /// The kernel aborted the dump, or refused the request, with this errno.
     Refused(i32),
 }
 
 /// When and where a socket was read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadAt {
-    /// When the reply was received: never before the kernel looked.
+    /// When the reply was received: never before the kernel read the socket.
     pub(super) received: Time,
     /// The resolution of the kernel's ages.
     pub(super) jiffy: Duration,
     pub(super) netns: u32,
 }
 
-/// Hands over the sockets of one datagram. Messages of another dump are passed over.
+/// Passes on the sockets of one datagram. Messages of another dump are ignored.
 pub(super) fn datagram(
     mut bytes: &[u8],
     sequence: u32,
@@ -81,7 +82,7 @@ pub(super) fn datagram(
     Ok(Progress::More)
 }
 
-/// Netlink messages begin at multiples of 4.
+/// Netlink messages are aligned to 4 bytes.
 fn align(length: usize) -> usize {
     length.saturating_add(3) & !3
 }
@@ -90,7 +91,7 @@ pub(super) fn malformed(what: impl ToString) -> SockDiagError {
     SockDiagError::Malformed(what.to_string())
 }
 
-/// One socket as a flow; `None` for one that has no timers (no `INET_DIAG_INFO`).
+/// One socket as a flow; `None` for a socket without timers (no `INET_DIAG_INFO`).
 pub(super) fn reading(
     response: &Response,
     at: ReadAt,
@@ -106,7 +107,7 @@ pub(super) fn reading(
 
     let id = &response.header.socket_id;
     let unacked_segments = info.u32(info::UNACKED);
-    // The send queue counts from the first unacknowledged byte to the last written one.
+    // The send queue covers everything from the first unacknowledged byte to the last written one.
     let queued = response.header.send_queue;
     let in_flight = queued.saturating_sub(info.optional_u32(info::NOTSENT_BYTES).unwrap_or(0));
     Ok(Some(FlowReading {
@@ -145,7 +146,7 @@ fn tcp_state(state: u8) -> Option<TcpState> {
     }
 }
 
-/// The kernel gives the cookie as two native words, the low one first.
+/// The kernel gives the cookie as two words in native byte order, the low one first.
 fn cookie(id: &SocketId) -> u64 {
     let [a, b, c, d, e, f, g, h] = id.cookie;
     let low = u32::from_ne_bytes([a, b, c, d]);
@@ -153,8 +154,9 @@ fn cookie(id: &SocketId) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// Open where it is not known: before the handshake, and on kernels that do not report it
-/// (before 5.4). A window that is wrongly called closed would excuse a dead peer for ever.
+/// The window counts as open where it is unknown: before the handshake, and on kernels that do not
+/// report it (before 5.4). A window that is wrongly called closed would excuse a dead peer for
+/// ever.
 fn send_window(state: TcpState, info: TcpInfo<'_>) -> u32 {
     match state {
         TcpState::SynSent => u32::MAX,
@@ -164,9 +166,9 @@ fn send_window(state: TcpState, info: TcpInfo<'_>) -> u32 {
 
 /// When a segment last arrived: the younger of the last ACK and the last data.
 ///
-/// The kernel counts both in whole jiffies and rounds up to milliseconds, so an age may be
-/// overstated by one of each. It is understated here instead: a peer wrongly called silent
-/// is the worst error.
+/// The kernel counts both in whole jiffies and rounds up to milliseconds, so an age may be too
+/// large by one of each. Here it is made too small instead, because calling a live peer silent is
+/// the worst error.
 fn last_heard(state: TcpState, info: TcpInfo<'_>, at: ReadAt) -> Option<Time> {
     const ROUNDED_UP: Duration = Duration::from_millis(1);
     if state == TcpState::SynSent {
@@ -176,16 +178,16 @@ fn last_heard(state: TcpState, info: TcpInfo<'_>, at: ReadAt) -> Option<Time> {
         .u32(info::LAST_ACK_RECV)
         .min(info.u32(info::LAST_DATA_RECV));
     let age = Duration::from_millis(age.into()).saturating_sub(at.jiffy + ROUNDED_UP);
-    // A stamp that was never set reads as an age of about the uptime or beyond it.
+    // A time stamp that was never set has an age of about the uptime, or more.
     (age < at.received.since(Time::default())).then(|| at.received - age)
 }
 
-/// The bytes of `struct tcp_info` (include/uapi/linux/tcp.h). It only ever grows at its end:
-/// what every supported kernel has is checked once, the rest is optional.
+/// The bytes of `struct tcp_info` (include/uapi/linux/tcp.h). The struct only grows at its end: the
+/// part that every supported kernel has is checked once, and the rest is optional.
 #[derive(Clone, Copy)]
 struct TcpInfo<'a>(&'a [u8]);
 
-/// Offsets of the fields that are read.
+/// The offsets of the fields that are read.
 mod info {
     pub(super) const RETRANSMITS: usize = 2;
     pub(super) const PROBES: usize = 3;
@@ -198,7 +200,7 @@ mod info {
     pub(super) const RTT: usize = 68;
     pub(super) const RTT_VARIANCE: usize = 72;
     pub(super) const TOTAL_RETRANS: usize = 100;
-    /// The end of what has been there since Linux 2.6.
+    /// The end of the part that exists since Linux 2.6.
     pub(super) const REQUIRED: usize = 104;
     pub(super) const BYTES_ACKED: usize = 120;
     pub(super) const NOTSENT_BYTES: usize = 144;

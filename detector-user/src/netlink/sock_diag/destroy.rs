@@ -1,9 +1,9 @@
-//! Ending single sockets: `SOCK_DESTROY`, Linux 4.5 (`tcp_diag_destroy` of net/ipv4/tcp_diag.c).
+//! Destroys single sockets: `SOCK_DESTROY`, Linux 4.5 (`tcp_diag_destroy` in net/ipv4/tcp_diag.c).
 //!
-//! `tcp_abort` of net/ipv4/tcp.c ends the socket at once: whoever waits on it gets
-//! ECONNABORTED, a RST goes out where the state asks for one. Orphans, which no program waits
-//! for, end as well on 6.18; kernels without "tcp: fix forever orphan socket caused by
-//! tcp_abort" (2024) say so too, but leave them to their own timers.
+//! `tcp_abort` in net/ipv4/tcp.c ends the socket at once. Calls that wait on it get ECONNABORTED,
+//! and a RST is sent if the socket's state requires one. Orphaned sockets, which no program holds
+//! any more, end as well on 6.18. Kernels without "tcp: fix forever orphan socket caused by
+//! tcp_abort" (2024) also report success for them, but leave them to their own timers.
 
 use std::{collections::BTreeSet, io, net::IpAddr, time::Duration};
 
@@ -16,12 +16,12 @@ use thiserror::Error;
 use super::{Reading, SockDiag, SockDiagError, decode::Response};
 use crate::core::FlowReading;
 
-/// Names one socket, in the kernel's own words: the family and form of the addresses under
-/// which it is hashed, the interface it is bound to, and the cookie, which no other socket
-/// has had since boot.
+/// Identifies one socket in the kernel's own terms: the family and form of the addresses under
+/// which it is hashed, the interface to which it is bound, and the cookie, which is unique since
+/// boot.
 ///
-/// It only comes from a dump, so each of these is right: a v4-mapped socket is named as one,
-/// and one that is bound to a device is found (`inet_diag_find_one_icsk` compares it).
+/// It always comes from a dump, so all parts are exact: a v4-mapped socket is named as such, and a
+/// socket that is bound to a device is found (`inet_diag_find_one_icsk` compares the device).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketKey {
     pub(super) family: u8,
@@ -29,7 +29,7 @@ pub struct SocketKey {
 }
 
 impl SocketKey {
-    /// As the kernel would name the socket of such a flow.
+    /// The key that the kernel would use for the socket of such a flow.
     #[cfg(test)]
     pub(crate) fn of_flow(flow: &FlowReading) -> Self {
         let family = match flow.id.remote.ip() {
@@ -55,7 +55,7 @@ impl SocketKey {
     }
 }
 
-/// A socket that was looked at.
+/// A socket of a dump.
 #[derive(Clone, Debug)]
 pub struct Socket {
     pub key: SocketKey,
@@ -84,13 +84,13 @@ pub enum DestroyError {
 }
 
 impl SockDiag {
-    /// Inode of the network namespace whose sockets are seen.
+    /// The inode of the network namespace whose sockets are read.
     pub fn netns(&self) -> u32 {
         self.netns
     }
 
-    /// The sockets whose remote address is one of `addrs`, which are canonical, each with
-    /// what it takes to destroy it.
+    /// The sockets whose remote address is one of `addrs`, each with the key to destroy it. The
+    /// addresses must be canonical.
     pub fn sockets(&mut self, addrs: &BTreeSet<IpAddr>) -> Result<Reading<Socket>, SockDiagError> {
         self.read(Some(addrs), |reading, response| Socket {
             key: SocketKey::of(response),
@@ -98,7 +98,7 @@ impl SockDiag {
         })
     }
 
-    /// Destroys the socket. Waits only where a program is inside the kernel with it.
+    /// Destroys the socket. It only waits while a program is in a system call with the socket.
     pub fn destroy(&mut self, socket: &SocketKey) -> Result<(), DestroyError> {
         let mut link = self.take_link()?;
         let refused = link.destroy(socket)?;
@@ -113,8 +113,8 @@ impl SockDiag {
     }
 }
 
-/// How far a `last_heard` may lie from the truth: two jiffies (the stamp, and the age that is
-/// counted from it) and the millisecond that the kernel rounds up by.
+/// The largest error of `last_heard`: two jiffies (one for the time stamp, one for the age that is
+/// computed from it), and the millisecond by which the kernel rounds up.
 pub(super) fn resolution(jiffy: Duration) -> Duration {
     2 * jiffy + Duration::from_millis(1)
 }

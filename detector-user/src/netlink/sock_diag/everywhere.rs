@@ -1,7 +1,7 @@
-//! The socket tables of all watched network namespaces, read as one.
+//! Reads the socket tables of all watched network namespaces as one.
 //!
-//! A netlink socket shows the namespace that it was opened in, and keeps it alive: those of
-//! other namespaces are opened for one look and closed after it.
+//! A netlink socket shows the namespace in which it was opened, and keeps that namespace alive. So
+//! netlink sockets in other namespaces are opened for one snapshot and then closed.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -15,12 +15,12 @@ use crate::{core::FlowReading, netns::Namespaces};
 pub struct Everywhere {
     own: SockDiag,
     namespaces: Namespaces,
-    /// What was last said of a namespace that cannot be read.
+    /// The last message that was logged about namespaces that cannot be read.
     said: Option<String>,
 }
 
 impl Everywhere {
-    /// Opens the daemon's own, in the calling thread's network namespace.
+    /// Opens the table of the daemon's own namespace, which is that of the calling thread.
     pub fn open(namespaces: Namespaces) -> Result<Self, SockDiagError> {
         Ok(Self {
             own: SockDiag::open()?,
@@ -29,7 +29,7 @@ impl Everywhere {
         })
     }
 
-    /// The tables of the namespaces that are watched now. Not to be kept: they hold their
+    /// The tables of the namespaces that are watched now. Drop the result soon: it holds the
     /// namespaces open.
     pub fn tables(&mut self) -> Tables<'_> {
         let mut unreadable = Vec::new();
@@ -47,9 +47,9 @@ impl Everywhere {
         }
     }
 
-    /// The flows whose remote address is one of `addrs`, which are canonical, and the
-    /// namespaces whose flows are not among them because they cannot be read. An error where
-    /// none can.
+    /// The flows whose remote address is one of `addrs`, and the namespaces whose flows are missing
+    /// because they cannot be read. The addresses must be canonical. It is an error if no namespace
+    /// can be read.
     pub fn read_peers(
         &mut self,
         addrs: &BTreeSet<IpAddr>,
@@ -64,7 +64,7 @@ impl Everywhere {
         Ok((reading, unreadable.collect()))
     }
 
-    /// Once, not with each look.
+    /// Logs a failure once, not with each snapshot.
     fn say(&mut self, unreadable: &[(u32, SockDiagError)]) {
         let now = unreadable
             .first()
@@ -82,24 +82,24 @@ impl Everywhere {
     }
 }
 
-/// The socket tables of all watched namespaces, open.
+/// The open socket tables of all watched namespaces.
 #[derive(Debug)]
 pub struct Tables<'a> {
-    /// `None` once it could not be read.
+    /// `None` after it could not be read.
     own: Option<&'a mut SockDiag>,
     others: Vec<SockDiag>,
     unreadable: Vec<(u32, SockDiagError)>,
 }
 
 impl Tables<'_> {
-    /// Whether the sockets of this namespace can be had here.
+    /// Whether the sockets of this namespace can be read here.
     pub fn reaches(&self, netns: u32) -> bool {
         let own = self.own.as_deref().into_iter();
         own.chain(&self.others).any(|table| table.netns() == netns)
     }
 
-    /// What `read` finds in each of them together, as of when the first was read. One that
-    /// cannot be read is left out from then on; an error where none can.
+    /// Calls `read` on each table and joins the results; the time is that of the first. A table
+    /// that cannot be read is left out from then on. It is an error if none can be read.
     pub fn read<T>(
         &mut self,
         read: impl Fn(&mut SockDiag) -> Result<Reading<T>, SockDiagError>,
@@ -127,13 +127,13 @@ impl Tables<'_> {
         }
     }
 
-    /// The sockets whose remote address is one of `addrs`, which are canonical, each with
-    /// what it takes to destroy it.
+    /// The sockets whose remote address is one of `addrs`, each with the key to destroy it. The
+    /// addresses must be canonical.
     pub fn sockets(&mut self, addrs: &BTreeSet<IpAddr>) -> Result<Reading<Socket>, SockDiagError> {
         self.read(|table| table.sockets(addrs))
     }
 
-    /// Destroys the socket, in its own namespace.
+    /// Destroys the socket in its own namespace.
     pub fn destroy(&mut self, socket: &Socket) -> Result<(), DestroyError> {
         let netns = socket.reading.id.netns;
         let own = self.own.as_deref_mut().into_iter();
@@ -144,13 +144,14 @@ impl Tables<'_> {
         }
     }
 
-    /// How far a `last_heard` may lie from the truth.
+    /// The largest error of `last_heard`.
     pub fn resolution(&self) -> std::time::Duration {
         super::destroy::resolution(crate::clock::jiffy())
     }
 }
 
-/// Adds what one table has to what the others have; no more than one alone may have.
+/// Adds the flows of one table to those of the others. All of them together may be at most as many
+/// as one table may have.
 fn join<T>(all: &mut Option<Reading<T>>, found: Reading<T>) -> Result<(), SockDiagError> {
     let Some(all) = all else {
         *all = Some(found);

@@ -1,4 +1,4 @@
-//! The netlink socket: one dump or request at a time, which can neither hang nor grow.
+//! The netlink socket: one dump or request at a time, with bounds on time and memory.
 
 use std::{io, net::IpAddr};
 
@@ -19,17 +19,17 @@ use super::{
 };
 use crate::{clock, core::Time, netns};
 
-/// The kernel fills at most 32 KiB at a time (`netlink_dump` of net/netlink/af_netlink.c).
+/// The kernel fills at most 32 KiB at a time (`netlink_dump` in net/netlink/af_netlink.c).
 const RECEIVE_BUFFER: usize = 64 * 1024;
 
-/// The kernel answers from within the system call; this only keeps a broken one from
-/// stopping the thread.
+/// The kernel answers within the system call. This limit only keeps a broken kernel from blocking
+/// the thread.
 const RECEIVE_TIMEOUT_SECONDS: i64 = 1;
 
 #[derive(Debug)]
 pub(super) struct Link {
     socket: Socket,
-    /// Inode of the namespace whose sockets are dumped.
+    /// The inode of the namespace whose sockets are dumped.
     netns: u32,
     sequence: u32,
     buffer: Box<[u8]>,
@@ -37,11 +37,11 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn open() -> Result<Self, SockDiagError> {
-        // A thread's namespace is that of the socket it opens now.
+        // The socket belongs to the namespace that the thread is in now.
         let netns = netns::own().map_err(SockDiagError::Namespace)?;
         let mut socket = Socket::new(NETLINK_SOCK_DIAG).map_err(SockDiagError::Open)?;
         socket.bind_auto().map_err(SockDiagError::Open)?;
-        // Connected to the kernel (port 0), it takes messages from nobody else.
+        // It is connected to the kernel (port 0), so it takes messages from nobody else.
         socket
             .connect(&SocketAddr::new(0, 0))
             .map_err(SockDiagError::Open)?;
@@ -60,8 +60,8 @@ impl Link {
         self.netns
     }
 
-    /// Dumps the sockets of one family. After an error the rest of the dump may still lie in
-    /// the socket: drop the link.
+    /// Dumps the sockets of one family. After an error the rest of the dump may still be in the
+    /// socket, so drop the link.
     pub(super) fn dump(
         &mut self,
         family: u8,
@@ -95,8 +95,8 @@ impl Link {
         }
     }
 
-    /// Destroys one socket; the kernel's errno where it does not. After an error the answer
-    /// may still come: drop the link.
+    /// Destroys one socket; returns the kernel's errno if it refuses. After an error the answer may
+    /// still arrive, so drop the link.
     pub(super) fn destroy(&mut self, socket: &SocketKey) -> Result<Option<i32>, SockDiagError> {
         let sequence = self.next_sequence();
         self.send(&request::destroy(socket, sequence))?;

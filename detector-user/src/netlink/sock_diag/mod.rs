@@ -1,7 +1,7 @@
-//! The kernel's socket dump (`sock_diag(7)`), which anyone may read.
+//! The kernel's socket dump (`sock_diag(7)`), which needs no privilege to read.
 //!
-//! It shows one network namespace: that of the thread which opened the socket. [`Everywhere`]
-//! reads those of all watched namespaces as one.
+//! It shows one network namespace: that of the thread which opened the netlink socket.
+//! [`Everywhere`] reads those of all watched namespaces as one.
 
 mod decode;
 mod destroy;
@@ -31,15 +31,14 @@ use crate::{
     netns::Namespace,
 };
 
-/// The most sockets that one dump may hand over. More than this many connections with
-/// watched peers is beyond what the daemon is sized for.
+/// The most sockets of one dump. The daemon is not made for more connections with watched peers.
 const MAX_FLOWS: usize = 1 << 18;
 
-/// With more addresses than this the kernel's filter, which compares them one by one for
-/// each socket, costs more than copying the sockets that are not wanted.
+/// With more addresses than this, the kernel's filter costs more than copying the unwanted sockets:
+/// it compares the addresses one by one for each socket.
 const MAX_FILTERED_IN_KERNEL: usize = 16;
 
-/// How often a dump that the kernel calls inconsistent is taken again.
+/// How often a dump is tried if the kernel reports it as inconsistent.
 const ATTEMPTS: u32 = 3;
 
 /// Why the socket dump could not be read. Nothing of a failed dump is used.
@@ -82,18 +81,19 @@ pub enum SockDiagError {
 /// Reads the kernel's TCP sockets.
 #[derive(Debug)]
 pub struct SockDiag {
-    /// `None` after a failed dump: what remains of it in the socket is thrown away with it.
+    /// `None` after a failed dump: the rest of it, which is still in the socket, is discarded with
+    /// the link.
     link: Option<Link>,
     /// The resolution of the ages that the kernel reports.
     jiffy: Duration,
-    /// Inode of the namespace whose sockets are seen.
+    /// The inode of the namespace whose sockets are read.
     netns: u32,
-    /// That namespace, where it is not that of the thread which uses this.
+    /// That namespace, unless it is the using thread's own.
     namespace: Option<Arc<Namespace>>,
 }
 
 impl SockDiag {
-    /// Opens the socket, in the calling thread's network namespace.
+    /// Opens the socket in the calling thread's network namespace.
     pub fn open() -> Result<Self, SockDiagError> {
         Self::open_with(None)
     }
@@ -113,18 +113,17 @@ impl SockDiag {
         })
     }
 
-    /// All TCP flows that can carry evidence: every state but LISTEN, TIME_WAIT and
-    /// half-accepted.
+    /// All TCP flows that can be evidence: every state except LISTEN, TIME_WAIT and half-accepted.
     pub fn read_all(&mut self) -> Result<Vec<FlowReading>, SockDiagError> {
         Ok(self.read(None, |flow, _| flow)?.flows)
     }
 
-    /// The flows whose remote address is one of `addrs`, which are canonical.
+    /// The flows whose remote address is one of `addrs`. The addresses must be canonical.
     pub fn read_peers(&mut self, addrs: &BTreeSet<IpAddr>) -> Result<Reading, SockDiagError> {
         self.read(Some(addrs), |flow, _| flow)
     }
 
-    /// The ports that something here accepts connections on.
+    /// The ports on which programs here accept connections.
     pub fn listening_ports(&mut self) -> Result<BTreeSet<u16>, SockDiagError> {
         let mut ports = BTreeSet::new();
         self.dump(StateFlags::LISTEN, &[], |response, _| {
@@ -134,7 +133,7 @@ impl SockDiag {
         Ok(ports)
     }
 
-    /// What `make` makes of each flow and the kernel's own words for it.
+    /// Calls `make` with each flow and the kernel's message about it, and collects the results.
     fn read<T>(
         &mut self,
         wanted: Option<&BTreeSet<IpAddr>>,
@@ -181,7 +180,7 @@ impl SockDiag {
         Ok(Reading { at, flows })
     }
 
-    /// Dumps both families and returns when it began: nothing that came before is missing.
+    /// Dumps both families, and returns when the dump began: everything before that time is in it.
     fn dump(
         &mut self,
         states: StateFlags,
@@ -205,7 +204,7 @@ impl SockDiag {
         Ok(begun)
     }
 
-    /// Whoever takes it puts it back unless something went wrong.
+    /// The caller puts the link back, unless there was an error.
     fn take_link(&mut self) -> Result<Link, SockDiagError> {
         match self.link.take() {
             Some(link) => Ok(link),
@@ -224,7 +223,7 @@ fn open_link(namespace: Option<&Namespace>) -> Result<Link, SockDiagError> {
 /// One complete dump.
 #[derive(Debug)]
 pub struct Reading<T = FlowReading> {
-    /// When it began. Of the packets that came while it lasted, some may be missing.
+    /// When the dump began. Packets that arrived during the dump may be missing from it.
     pub at: Time,
     pub flows: Vec<T>,
 }

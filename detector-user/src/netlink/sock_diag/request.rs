@@ -1,5 +1,5 @@
-//! What the kernel is asked: the dump, with the filter it runs over each socket, and the end of
-//! one socket.
+//! Builds the requests to the kernel: a dump, with the filter that the kernel runs for each socket,
+//! and the destruction of one socket.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use netlink_packet_sock_diag::{
 
 use super::SocketKey;
 
-/// `INET_DIAG_REQ_BYTECODE` of `include/uapi/linux/inet_diag.h`.
+/// `INET_DIAG_REQ_BYTECODE` in `include/uapi/linux/inet_diag.h`.
 const REQ_BYTECODE: u16 = 1;
 /// `INET_DIAG_BC_JMP`: always takes the `no` branch.
 const BC_JMP: u8 = 1;
@@ -25,8 +25,8 @@ const OP_LEN: usize = 4;
 /// `struct inet_diag_hostcond` without its address.
 const HOSTCOND_LEN: usize = 8;
 
-/// The states in which a flow can show that its peer was heard, or owe it something.
-/// FIN_WAIT2 owes nothing, but the ACK that led to it was heard.
+/// The states in which a flow can show that its peer was heard, or can have an unanswered demand.
+/// FIN_WAIT2 has no demand, but the ACK that led to it was heard.
 pub(super) fn flow_states() -> StateFlags {
     StateFlags::ESTABLISHED
         | StateFlags::SYN_SENT
@@ -37,8 +37,8 @@ pub(super) fn flow_states() -> StateFlags {
         | StateFlags::CLOSING
 }
 
-/// A request for all TCP sockets of one family in `states`; with `only` not empty, those
-/// with one of these remote addresses.
+/// A request for all TCP sockets of one family in `states`. If `only` is not empty, it asks only
+/// for those with one of these remote addresses.
 pub(super) fn dump(family: u8, states: StateFlags, only: &[IpAddr], sequence: u32) -> Vec<u8> {
     let request = InetRequest {
         family,
@@ -53,7 +53,7 @@ pub(super) fn dump(family: u8, states: StateFlags, only: &[IpAddr], sequence: u3
     let message = SockDiagMessage::InetRequest(request);
     let (mut header, mut bytes) = message_of(message, NLM_F_DUMP, sequence);
     if !only.is_empty() {
-        // The codec knows no request attributes; this one follows the fixed part.
+        // The codec has no request attributes; this one comes after the fixed part.
         let filter = bytecode(only);
         bytes.extend(((OP_LEN + filter.len()) as u16).to_ne_bytes());
         bytes.extend(REQ_BYTECODE.to_ne_bytes());
@@ -64,14 +64,14 @@ pub(super) fn dump(family: u8, states: StateFlags, only: &[IpAddr], sequence: u3
     bytes
 }
 
-/// A request to destroy this socket and no other. The acknowledgement is asked for: without
-/// it a success would be silent.
+/// A request to destroy this socket and no other. It asks for an acknowledgement, because otherwise
+/// a success has no answer.
 pub(super) fn destroy(socket: &SocketKey, sequence: u32) -> Vec<u8> {
     let request = InetRequest {
         family: socket.family,
         protocol: IPPROTO_TCP,
         extensions: ExtensionFlags::empty(),
-        // Only dumps look at it.
+        // Only dumps use this field.
         states: StateFlags::all(),
         socket_id: socket.id.clone(),
     };
@@ -79,7 +79,7 @@ pub(super) fn destroy(socket: &SocketKey, sequence: u32) -> Vec<u8> {
     message_of(message, NLM_F_ACK, sequence).1
 }
 
-/// A whole request, and its header for changes.
+/// A whole request, and its header for later changes.
 fn message_of<M>(message: M, flags: u16, sequence: u32) -> (NetlinkHeader, Vec<u8>)
 where
     M: NetlinkSerializable + Into<NetlinkPayload<M>>,
@@ -94,13 +94,13 @@ where
     (message.header, bytes)
 }
 
-/// A program that accepts a socket whose remote address is one of `addrs`, in the form that
-/// `inet_diag_bc_audit` of net/ipv4/inet_diag.c takes: a condition that holds goes on to a
-/// jump to the end (accept), one that fails to the next condition; the last one that fails
-/// jumps 4 bytes beyond the end (reject). An IPv4 condition holds for v4-mapped sockets too.
+/// A filter program that accepts a socket whose remote address is one of `addrs`, in the form that
+/// `inet_diag_bc_audit` in net/ipv4/inet_diag.c accepts. If a condition holds, the next instruction
+/// is a jump to the end (accept). If it fails, the next condition follows; the last failing one
+/// jumps 4 bytes beyond the end (reject). An IPv4 condition also holds for v4-mapped sockets.
 fn bytecode(addrs: &[IpAddr]) -> Vec<u8> {
     let mut program = Vec::new();
-    // Backwards, because a jump needs the length of what follows it.
+    // The program is built backwards, because a jump needs the length of what comes after it.
     for addr in addrs.iter().rev() {
         let condition = condition_len(addr);
         let mut step = Vec::new();
@@ -124,8 +124,8 @@ fn condition_len(addr: &IpAddr) -> usize {
         }
 }
 
-/// Lengths here are below 64 for a condition and, with at most `MAX_FILTERED_IN_KERNEL`
-/// addresses, below 1024 for a jump: they fit.
+/// The lengths fit: they are below 64 for a condition, and below 1024 for a jump with at most
+/// `MAX_FILTERED_IN_KERNEL` addresses.
 fn push_op(program: &mut Vec<u8>, code: u8, yes: usize, no: usize) {
     program.push(code);
     program.push(yes as u8);

@@ -1,3 +1,5 @@
+//! Dumps that were captured from a kernel, and dumps of real connections over loopback.
+
 use std::{
     collections::BTreeSet,
     io::Write as _,
@@ -18,14 +20,14 @@ use crate::{
     core::{FlowReading, TcpState, Time},
 };
 
-/// A dump of both ends of a loopback connection, port 45678 listening, taken on Linux 6.18.
+/// A dump of both ends of a loopback connection to the listening port 45678, taken on Linux 6.18.
 const DUMP: &[u8] = include_bytes!("testdata/loopback.bin");
-/// A dump of a connect that nobody answered.
+/// A dump with a connect that was not answered.
 const SYN_SENT: &[u8] = include_bytes!("testdata/syn_sent.bin");
-/// The dump of a connection whose peer was cut 0.75 s before, 1,000 bytes in flight: the
-/// TLP and two time-outs went unanswered.
+/// A dump with a connection whose peer was cut off 0.75 s earlier, with 1,000 bytes in flight: the
+/// TLP and two RTOs were not answered.
 const CUT: &[u8] = include_bytes!("testdata/cut.bin");
-/// The sequence number they were asked with.
+/// The sequence number of their requests.
 const SEQUENCE: u32 = 1;
 
 const READ_AT: ReadAt = ReadAt {
@@ -43,8 +45,8 @@ fn readings(bytes: &[u8], at: ReadAt) -> Result<(Vec<FlowReading>, Progress), So
     Ok((flows, progress))
 }
 
-/// The offset of the first `INET_DIAG_INFO` payload: it follows the attribute's header,
-/// whose type is 2.
+/// The offset of the first `INET_DIAG_INFO` payload. It comes after the attribute's header, whose
+/// type is 2.
 fn info_offset(bytes: &[u8]) -> usize {
     // nlmsghdr (16) and inet_diag_msg (72) come first.
     let mut at = 88;
@@ -97,7 +99,7 @@ fn a_cut_flow_shows_what_stands_unanswered_and_since_when() {
     assert_eq!(flow.send_window_bytes, 65536);
     assert_eq!(flow.rto, Duration::from_millis(816));
     assert_eq!((flow.segments_sent, flow.segments_retransmitted), (6, 3));
-    // The kernel said 1060 ms.
+    // The kernel reported 1060 ms.
     let heard = READ_AT.received - Duration::from_millis(1055);
     assert_eq!(flow.last_heard, Some(heard));
 }
@@ -122,7 +124,7 @@ fn last_heard_is_the_younger_age_rounded_towards_now() {
     let at = info_offset(&bytes) + LAST_ACK_RECV;
     bytes[at..at + 4].copy_from_slice(&300u32.to_ne_bytes());
     let (flows, _) = readings(&bytes, READ_AT).unwrap();
-    // 300 ms less a jiffy and the millisecond that the kernel rounds up by.
+    // 300 ms minus a jiffy and the millisecond by which the kernel rounds up.
     let expected = READ_AT.received - Duration::from_millis(295);
     assert_eq!(flows[0].last_heard, Some(expected));
 
@@ -174,7 +176,7 @@ fn every_truncation_is_an_error_or_fewer_whole_messages() {
 
 #[test]
 fn a_short_tcp_info_is_malformed() {
-    // The attribute is the last of its message: cut both where the required part ends.
+    // The attribute is the last one of its message: both are cut at the end of the required part.
     let info = info_offset(SYN_SENT);
     let cut = |length: usize| {
         let mut bytes = SYN_SENT[..info + length].to_vec();
@@ -260,7 +262,7 @@ fn the_filter_is_laid_out_as_the_kernel_audits_it() {
     assert_eq!(&attribute[24..28], [8, 28, 32, 0], "fails: beyond the end");
 }
 
-/// A loopback connection, both ends.
+/// Both ends of a loopback connection.
 fn connection(addr: IpAddr) -> (TcpListener, TcpStream, TcpStream) {
     let listener = TcpListener::bind((addr, 0)).unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -302,7 +304,7 @@ fn a_real_connection_is_found_by_its_addresses() {
                 assert_eq!(flow.state, TcpState::Established);
                 assert_ne!(flow.cookie, 0);
                 assert_ne!(flow.id.netns, 0);
-                // Rounded late, so never before the connection was made.
+                // The time is rounded towards now, so it is never before the connection was made.
                 let heard = flow.last_heard.expect("the handshake was heard");
                 assert!(heard >= before && heard <= clock::now());
             }
@@ -313,7 +315,7 @@ fn a_real_connection_is_found_by_its_addresses() {
         assert_eq!(read_peer(&mut sock_diag, &[]), []);
         let both = read_peer(&mut sock_diag, &[elsewhere, addr]);
         find(&both, &client);
-        // Too many for the kernel's filter: filtered here.
+        // These are too many for the kernel's filter, so they are filtered here.
         let mut many: Vec<IpAddr> = (0..40)
             .map(|i| Ipv4Addr::new(192, 0, 2, i).into())
             .collect();
@@ -391,7 +393,7 @@ fn a_key_has_the_kernels_own_form_of_the_addresses() {
             })
             .expect("the connection is in the dump");
         assert_eq!(socket.key.family, family);
-        // The standard library shows the address in the form the socket has.
+        // The standard library shows the address in the form that the socket has.
         assert_eq!(socket.key.id.destination_address, remote.ip());
         assert_eq!(socket.key.id.source_address, local.ip());
         assert_ne!(socket.reading.cookie, 0);

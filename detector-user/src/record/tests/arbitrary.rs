@@ -1,11 +1,11 @@
-//! Any inputs at all, at any pace: the replay publishes the same.
+//! For arbitrary inputs at arbitrary times, the replay publishes the same states.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::core::{Operation, OperationReport, Outcome};
 
-/// Something that happens after some time.
+/// One input, after some time.
 #[derive(Clone, Debug)]
 enum Step {
     Configure,
@@ -118,7 +118,7 @@ proptest! {
         }
         taped.finish(ms(millis));
         let mut replayed = replay(&file, Timeouts::Recorded, |_| {});
-        // Published by the first input, before the steps began.
+        // This was published by the first input, before the steps began.
         replayed[0].0 = published[0].0;
         prop_assert_eq!(replayed, published);
     }

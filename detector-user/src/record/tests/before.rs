@@ -1,4 +1,4 @@
-//! Recordings of earlier versions are read.
+//! Recordings of earlier versions can be read.
 
 use std::io::Cursor;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::core::{NeighbourState, NetworkEvent};
 
-/// Before there were reports, recordings had neither their settings nor a round-trip variance.
+/// Before reports existed, recordings had neither their settings nor a round-trip variance.
 #[test]
 fn a_recording_of_before_there_were_reports_is_read() {
     let settings = serde_json::to_string(&Settings::default()).unwrap();
@@ -19,7 +19,7 @@ fn a_recording_of_before_there_were_reports_is_read() {
     assert_eq!(reader.header().settings, Settings::default());
 }
 
-/// What stood in a flow before bytes acknowledged and the segment size were read.
+/// A flow as it was recorded before acknowledged bytes and the segment size were read.
 const FLOW: &str = r#"{"now":987654321000009,"in":{"signal":{"flow":{"at":7,"source":"ebpf","flow":{"netns":4026531840,"local":"10.0.0.1:40000","remote":"10.0.0.4:9000"},"kind":{"rto":{"count":1}},"reading":{"id":{"netns":4026531840,"local":"10.0.0.1:40000","remote":"10.0.0.4:9000"},"cookie":1,"state":"established","rto_count":1,"backoff":1,"probes_out":0,"unacked_segments":2,"unacked_bytes":200,"send_window_bytes":65535,"last_heard":7,"srtt":200000,"rto":408000000,"segments_sent":2214,"segments_retransmitted":1}}}}}"#;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Files: new, private, bounded; and what a slow or full disk does.
+//! The recording's file: new, private, and bounded; what happens on a slow or full disk.
 
 use std::{
     fs,
@@ -73,7 +73,7 @@ impl Write for Shared {
     }
 }
 
-/// A disk that takes the header, and then nothing until it is let go.
+/// A disk that takes the header, and then blocks until it is released.
 struct Stuck {
     out: Shared,
     stuck: Receiver<()>,
@@ -132,7 +132,7 @@ fn a_disk_that_is_too_slow_ends_the_recording_and_leaves_no_hole() {
     assert_eq!(reader.read().unwrap(), None);
 }
 
-/// Full after so many bytes.
+/// A disk that is full after `room` bytes.
 struct Full {
     out: Shared,
     room: usize,

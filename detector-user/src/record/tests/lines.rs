@@ -35,7 +35,7 @@ pub(super) fn entry(input: Input) -> Entry {
     Entry { now, input }
 }
 
-/// A change here is another format: `FORMAT` is to rise, or older recordings to be read as well.
+/// If this test fails, the format has changed: raise `FORMAT`, or keep older recordings readable.
 #[test]
 fn the_format_is_what_it_was() {
     let at = Time::from_nanos(7);
@@ -274,17 +274,17 @@ fn a_last_line_that_was_cut_off_is_told_and_the_rest_is_read() {
         let mut reader = Reader::new(Cursor::new(&whole[..length])).unwrap();
         assert!(reader.read().unwrap().is_some());
         let last = reader.read().unwrap();
-        // The line is whole without its newline.
+        // Without only its newline, the line is still complete.
         assert_eq!(last.is_some(), length >= whole.len() - 1, "{length}");
         assert!(reader.read().unwrap().is_none());
         let torn = (length > second && last.is_none()).then_some(3);
         assert_eq!(reader.torn_line(), torn, "{length}");
         assert_eq!(reader.ending(), None);
     }
-    // As some file systems leave it after a power cut.
+    // Some file systems leave zeros after a power cut.
     let zeros = text(&[good]) + "\0\0\0\0";
     assert_eq!(read(&zeros).unwrap().len(), 1);
-    // In the middle of the file it is no accident.
+    // In the middle of the file, a damaged line is an error.
     let middle = text(&[&good[..10], good]);
     let error = read(&middle).unwrap_err();
     assert!(error.starts_with("line 2, column "), "{error}");

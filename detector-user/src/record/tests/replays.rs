@@ -1,3 +1,5 @@
+//! Replays of the recorded cut, with the recorded settings and with others.
+
 use super::*;
 use crate::core::{Mode, Reason};
 
@@ -29,7 +31,7 @@ fn a_replay_publishes_exactly_what_was_published() {
     }
 }
 
-/// The breaker is half open by a time-out, and open again by a client's failed trial.
+/// The breaker becomes half open by a time-out, and open again by a client's failed trial.
 #[test]
 fn time_outs_and_trials_are_replayed_as_well() {
     let dir = tempfile::tempdir().unwrap();
@@ -45,7 +47,7 @@ fn time_outs_and_trials_are_replayed_as_well() {
     assert_eq!(states(&replay(&file, Timeouts::Recorded, |_| {})), before);
 }
 
-/// It is late when the recorded one was, and only then.
+/// The replay is late exactly when the recorded loop was late.
 #[test]
 fn time_outs_of_its_own_come_when_the_recorded_ones_came() {
     for late in [Duration::ZERO, Duration::from_millis(7)] {
@@ -64,7 +66,7 @@ fn other_settings_give_other_verdicts() {
             settings.detection_time = Duration::from_millis(detection_time_ms);
         })
     };
-    // A longer detection time than this would need probes that were not sent to a dead peer.
+    // A longer detection time would need probes, and none were sent to the dead peer.
     let (soon, usual, late) = (death(&with(50)), death(&with(250)), death(&with(400)));
     assert!(soon.unwrap() < usual.unwrap(), "{soon:?} {usual:?}");
     assert!(late.unwrap() > ms(CUT_MS + 400), "{late:?}");

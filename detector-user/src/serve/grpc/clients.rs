@@ -1,4 +1,4 @@
-//! The connections of clients: bounded in number, and shared between the processes.
+//! The connections of clients: their number is bounded, and each process gets a share.
 
 use std::{
     collections::HashMap,
@@ -21,17 +21,17 @@ use tokio::{
 use tonic::transport::server::{Connected, UdsConnectInfo};
 use tracing::{debug, warn};
 
-/// Connections of all clients.
+/// The most connections of all clients.
 const CONNECTIONS: usize = 256;
 
-/// Connections of one process.
+/// The most connections of one process.
 const CONNECTIONS_OF_ONE: usize = 16;
 
-/// After a connection that could not be accepted, for want of open files as a rule, the next is
-/// accepted after this time.
+/// The pause after a connection could not be accepted, which usually means that too many files are
+/// open.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// How many connections each process has; 0 stands for a process of another pid namespace.
+/// How many connections each process has; 0 stands for processes of other pid namespaces.
 #[derive(Clone, Debug, Default)]
 struct Shares(Arc<Mutex<HashMap<pid_t, usize>>>);
 
@@ -40,7 +40,7 @@ impl Shares {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more connection of this process, if its share and the whole allow it.
+    /// Counts one more connection of this process, if its share and the total permit that.
     fn take(&self, pid: pid_t) -> Option<Share> {
         let mut counts = self.counts();
         if counts.values().sum::<usize>() >= CONNECTIONS {
@@ -58,7 +58,7 @@ impl Shares {
     }
 }
 
-/// One connection's part of its process's share, until dropped.
+/// One counted connection of a process; dropping it ends the count.
 #[derive(Debug)]
 struct Share {
     pid: pid_t,
@@ -84,7 +84,7 @@ pub(super) struct Connection {
     _share: Share,
 }
 
-/// Accepts for ever. Connections beyond a share are closed at once.
+/// Accepts connections for ever. Those beyond a share are closed at once.
 pub(super) fn accepted(listener: UnixListener) -> impl Stream<Item = io::Result<Connection>> {
     unfold((listener, Shares::default()), async |(listener, shares)| {
         loop {

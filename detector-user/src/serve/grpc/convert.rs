@@ -1,4 +1,4 @@
-//! The core's words to the protocol's.
+//! Converts the core's types to the protocol's.
 
 use std::{
     collections::HashMap,
@@ -22,8 +22,8 @@ use crate::{
     },
 };
 
-/// How long a client may believe what it was told after the last message of a stream, which
-/// speaks every second at least: two such messages may be late.
+/// How long a client may rely on the states after the last message of a stream. A stream sends at
+/// least one message each second, so two of them may be late.
 pub(super) const STATE_TTL: Duration = Duration::from_secs(3);
 
 pub(super) fn peer_state(state: &PeerState) -> v1::PeerState {
@@ -159,7 +159,7 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> v1::watch_peers_response::Snapsho
     }
 }
 
-/// All that was told up to `revision` still holds.
+/// The message that everything up to `revision` still holds.
 pub(super) fn current(revision: u64) -> v1::watch_peers_response::Current {
     v1::watch_peers_response::Current {
         revision,
@@ -236,7 +236,7 @@ fn flow(line: &FlowLine, now: Time) -> v1::Flow {
     }
 }
 
-/// Says of each flow which options it was given.
+/// Adds to each flow the options that it was tuned with.
 pub(super) fn mark_tuned(flows: &mut [v1::Flow], tuned: &[Tuned]) {
     let options: HashMap<u64, _> = tuned.iter().map(|t| (t.cookie, &t.options)).collect();
     for flow in flows {
@@ -246,7 +246,7 @@ pub(super) fn mark_tuned(flows: &mut [v1::Flow], tuned: &[Tuned]) {
     }
 }
 
-/// A connection that was tuned.
+/// A tuned connection.
 pub fn tuned_socket(socket: &Tuned) -> v1::TunedSocket {
     let peer = socket.peer.as_ref();
     v1::TunedSocket {
@@ -313,7 +313,7 @@ pub(super) fn trial(trial: &Trial) -> v1::AcquireTrialResponse {
     }
 }
 
-/// `None` for a value that says nothing, or one that this version does not know.
+/// `None` for the unspecified value, and for values that this version does not know.
 pub(super) fn trial_outcome(outcome: i32) -> Option<TrialOutcome> {
     match v1::TrialOutcome::try_from(outcome) {
         Ok(v1::TrialOutcome::Succeeded) => Some(TrialOutcome::Succeeded),
@@ -331,7 +331,7 @@ pub(super) fn trial_error(error: TrialError) -> Status {
     }
 }
 
-/// The protocol's duration; one beyond its range (292 billion years) is its longest.
+/// The protocol's duration. One beyond its range (292 billion years) becomes the longest possible.
 pub(super) fn duration(duration: Duration) -> prost_types::Duration {
     duration.try_into().unwrap_or(prost_types::Duration {
         seconds: i64::MAX,

@@ -1,4 +1,4 @@
-//! Locks, cascades and the quorum outlook, in the protocol's words.
+//! Converts locks, cascades and the quorum outlook to the protocol's types.
 
 use detector_api::v1;
 

@@ -1,4 +1,4 @@
-//! `grpc.health.v1`: each peer's name is a service, so that stock tools can ask for one.
+//! `grpc.health.v1`: each peer's name is a service, so that standard tools can check a peer.
 
 use detector_api::v1::detector_server::DetectorServer;
 use tokio::sync::watch;
@@ -71,8 +71,8 @@ fn response(status: ServingStatus) -> HealthCheckResponse {
     }
 }
 
-/// A service's status now and whenever it changes; only the newest matters. One that is not
-/// known may come to be, so the protocol has it watched all the same.
+/// Yields a service's status now and whenever it changes; only the newest status matters. An
+/// unknown service may be added later, so the protocol lets clients watch it.
 struct StatusChanges {
     board: Board,
     revisions: watch::Receiver<u64>,

@@ -1,5 +1,5 @@
-//! gRPC on the Unix socket: `detector.v1.Detector`, `grpc.health.v1.Health` and server
-//! reflection (v1 and v1alpha), so that stock tools work.
+//! gRPC on the Unix socket: `detector.v1.Detector`, `grpc.health.v1.Health` and server reflection
+//! (v1 and v1alpha), so that standard tools work.
 
 mod clients;
 mod convert;
@@ -32,21 +32,21 @@ use self::{clients::accepted, health::HealthService, service::Service, stream::S
 use super::{BoundSocket, Request};
 use crate::effect::board::Board;
 
-/// No request comes near this, but reports.
+/// The largest request, except for reports, which have a limit of their own.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
 /// The most calls that one connection may have open.
 const MAX_CALLS_PER_CONNECTION: u32 = 256;
 /// The most requests of one connection that are read and answered at a time; the others wait.
 const REQUESTS_PER_CONNECTION: usize = 4;
-/// The most requests of all connections that are read and answered at a time: what they may
-/// hold of memory while a client sends slowly.
+/// The most requests of all connections that are read and answered at a time. This bounds the
+/// memory that slowly sent requests use.
 const REQUESTS: usize = 64;
-/// A request must have been sent, and answered, within this time. Streams go on.
+/// The time within which a request must be sent and answered. It does not apply to streams.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// How long calls may take to end after the shutdown began; then they are cut.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// Why the gRPC server could not run on.
+/// Why the gRPC server stopped.
 #[derive(Debug, Error)]
 pub enum ServeError {
     #[error("cannot hand the socket to the runtime: {0}")]
@@ -57,8 +57,8 @@ pub enum ServeError {
     Server(#[from] tonic::transport::Error),
 }
 
-/// Serves until `shutdown`, then removes the socket's file, ends open streams, and returns
-/// within `SHUTDOWN_GRACE`. What only the core can answer goes to the driver as
+/// Serves until `shutdown`, then removes the socket's file, ends open streams, and returns within
+/// `SHUTDOWN_GRACE`. Requests that only the core can answer are sent to the driver through
 /// `requests`.
 pub async fn serve(
     bound: BoundSocket,
@@ -72,12 +72,12 @@ pub async fn serve(
     let routes = routes(board, requests, Streams::new(stopping.clone()))?;
     let signal = async move {
         shutdown.await;
-        // Before the listener closes: whoever starts next finds no stale file.
+        // This happens before the listener closes, so that the next daemon finds no stale file.
         drop(file);
         stop.send_replace(true);
     };
     let cut = async move {
-        // An error is an end of the server, which is awaited beside this.
+        // An error means that the server has ended, and that is awaited elsewhere.
         if stopping.wait_for(|stopping| *stopping).await.is_err() {
             std::future::pending::<()>().await;
         }

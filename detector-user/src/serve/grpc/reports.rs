@@ -1,4 +1,4 @@
-//! What clients report: checked whole before any of it counts.
+//! Converts the reports of clients. A whole request is checked before any of its reports counts.
 
 use std::time::Duration;
 
@@ -10,26 +10,26 @@ use crate::{
     core::{Operation, OperationReport, Outcome, PeerName, Time},
 };
 
-/// The most reports of one request.
+/// The most reports in one request.
 const MAX_REPORTS: usize = 1024;
 
 /// The longest name of a lock, in bytes.
 const MAX_LOCK_BYTES: usize = 512;
 
-/// No operation takes longer than this.
+/// The longest duration of an operation.
 const MAX_DURATION: Duration = Duration::from_secs(86_400);
 
-/// What is older than this is no news.
+/// The age beyond which a report is refused.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// A request of that many reports with the longest locks and names.
+/// The size of a request with that many reports and the longest locks and names.
 pub(super) const MAX_REQUEST_BYTES: usize = 2 << 20;
 
 /// The reports of a request that was received at `now`.
 ///
 /// # Errors
 ///
-/// `INVALID_ARGUMENT` names the first entry that is wrong and its field: then none counts.
+/// `INVALID_ARGUMENT` names the first wrong entry and its field; then none of the reports counts.
 pub(super) fn reports(
     reports: Vec<v1::OperationReport>,
     now: Time,
@@ -50,7 +50,7 @@ pub(super) fn reports(
         .collect()
 }
 
-/// What is wrong with one report.
+/// The error of one report.
 struct Wrong {
     field: &'static str,
     what: String,

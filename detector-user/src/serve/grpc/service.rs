@@ -1,3 +1,5 @@
+//! The service `detector.v1.Detector`.
+
 use std::time::Duration;
 
 use detector_api::v1::{self, detector_server::Detector};
@@ -17,10 +19,10 @@ use crate::{
     serve,
 };
 
-/// How long the driver may take to answer: it does so within one turn of its loop.
+/// How long the driver may take to answer; normally it answers within one turn of its loop.
 const DRIVER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// `detector.v1.Detector`: states from the board, the rest from the driver.
+/// `detector.v1.Detector`: the board answers queries of states, and the driver everything else.
 pub(super) struct Service {
     pub(super) board: Board,
     pub(super) requests: mpsc::Sender<serve::Request>,
@@ -182,7 +184,7 @@ impl Service {
         self.ask(|reply| serve::Request::ListTuned { reply }).await
     }
 
-    /// Has the driver answer.
+    /// Sends a request to the driver, and waits for its answer.
     async fn ask<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> serve::Request,
@@ -202,7 +204,8 @@ impl Service {
     }
 }
 
-/// A [`PeerName`] however the client spells it; what cannot be read is a name as it stands.
+/// The [`PeerName`] for any spelling that a client may use. A name that cannot be parsed is used as
+/// it is.
 fn peer_name(name: &str) -> Result<PeerName, Status> {
     if name.is_empty() {
         return Err(Status::invalid_argument(

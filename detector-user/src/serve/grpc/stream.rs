@@ -1,23 +1,25 @@
+//! Bounded server streams.
+
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-/// The most streams that are open at once, over all clients.
+/// The most streams of all clients that are open at once.
 const MAX_STREAMS: usize = 1024;
 
-/// Answers that may lie ready for a client that does not read.
+/// How many answers are buffered for a client that does not read.
 const READY: usize = 16;
 
-/// What a stream answers next, until it fails.
+/// Yields the answers of a stream, until one is an error.
 pub(super) trait Answers: Send + 'static {
     type Item: Send;
 
     fn next(&mut self) -> impl Future<Output = Result<Self::Item, Status>> + Send;
 }
 
-/// The open streams: bounded in number, and all ended when the daemon stops.
+/// The open streams: their number is bounded, and all end when the daemon stops.
 #[derive(Clone, Debug)]
 pub(super) struct Streams {
     stopping: watch::Receiver<bool>,
@@ -25,7 +27,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// Streams that end when `stopping` turns true.
+    /// Creates it; its streams end when `stopping` becomes true.
     pub(super) fn new(stopping: watch::Receiver<bool>) -> Self {
         Self {
             stopping,
@@ -33,7 +35,7 @@ impl Streams {
         }
     }
 
-    /// Opens one, until its answers, its client or the daemon ends.
+    /// Opens a stream. It ends with its answers, its client or the daemon.
     pub(super) fn open<A: Answers>(
         &self,
         mut answers: A,
@@ -47,7 +49,7 @@ impl Streams {
             let _permit = permit;
             tokio::select! {
                 () = stop(&mut stopping) => {
-                    // A client that does not read has no room for it, and will see the
+                    // The channel may be full if the client does not read; that client sees the
                     // connection close.
                     let _ = sender.try_send(Err(Status::unavailable("the daemon is stopping")));
                 }
@@ -60,7 +62,7 @@ impl Streams {
 }
 
 async fn stop(stopping: &mut watch::Receiver<bool>) {
-    // An error means that the server is gone, which is as good.
+    // An error means that the server is gone, which has the same meaning.
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 

@@ -1,4 +1,4 @@
-//! The server as its clients see it, over a Unix socket, with a driver that answers from a
+//! The server as its clients see it, over a Unix socket. The driver is a fake that answers from a
 //! table.
 
 mod layers;
@@ -69,7 +69,7 @@ fn alive(revision: u64) -> PeerState {
     state(PEER, Verdict::Alive, Breaker::Closed, revision)
 }
 
-/// A running server, its board, and a channel to it.
+/// A running server, its board, and a channel to the server.
 struct Rig {
     path: PathBuf,
     board: Board,
@@ -97,7 +97,7 @@ impl Rig {
         }));
         let socket = path.clone();
         let channel = Endpoint::from_static("http://detector")
-            // Small, so that a client that does not read is soon felt.
+            // The windows are small, so that it soon matters if a client does not read.
             .initial_stream_window_size(65_535)
             .initial_connection_window_size(65_535)
             .connect_with_connector(tower::service_fn(move |_| {
@@ -133,7 +133,7 @@ impl Rig {
     }
 }
 
-/// A driver that knows one peer, with trial 7 to give and take back.
+/// A fake driver that knows one peer, with trial 7.
 async fn answer(mut driver: mpsc::Receiver<Request>) {
     while let Some(request) = driver.recv().await {
         match request {
@@ -168,7 +168,7 @@ async fn answer(mut driver: mpsc::Receiver<Request>) {
     }
 }
 
-/// The explanation's one flow.
+/// The tuned socket of the explanation's only flow.
 fn tuned() -> Tuned {
     Tuned {
         at: clock::now(),
@@ -232,8 +232,8 @@ fn explanation() -> Explanation {
     }
 }
 
-/// Without the time of change, which is reckoned from two clocks and so varies by some ns,
-/// and the age of the last packet, which is that of the answer.
+/// Removes what varies: the time of change, which is computed from two clocks and so varies by some
+/// nanoseconds, and the age of the last packet, which is measured at the time of the answer.
 fn timeless(mut state: v1::PeerState) -> v1::PeerState {
     assert!(state.changed_at.take().unwrap().seconds > 1_600_000_000);
     assert!(age(&state) >= age_at_change(&state));
@@ -256,7 +256,7 @@ async fn a_packet_that_changed_nothing_is_told_to_those_who_ask() {
     let get = || v1::GetPeerRequest { peer: PEER.into() };
     let before = rig.client().get_peer(get()).await.unwrap().into_inner();
     let before = before.peer.unwrap();
-    // So far ahead that it is this very moment, however slow the test.
+    // This is so far in the future that the age is zero, however slow the test is.
     let ahead = clock::now() + Duration::from_secs(60);
     rig.board.heard(&PeerName::from_canonical(PEER), ahead);
     let after = rig.client().get_peer(get()).await.unwrap().into_inner();
@@ -427,7 +427,7 @@ async fn a_watch_gives_a_snapshot_then_changes_and_resumes() {
     assert!(matches!(event, WatchEvent::Snapshot(_)));
 }
 
-/// That nothing has changed since a revision.
+/// The event that nothing has changed since a revision.
 fn current(revision: u64) -> WatchEvent {
     WatchEvent::Current(v1::watch_peers_response::Current {
         revision,
@@ -451,7 +451,7 @@ async fn a_watch_is_told_who_speaks_and_for_how_long_it_holds() {
     assert_eq!(snapshot.protocol, detector_api::PROTOCOL);
     assert_eq!(snapshot.ttl.unwrap().seconds, 3);
     assert_eq!(snapshot.version, env!("CARGO_PKG_VERSION"));
-    // Nothing changes, and the stream speaks all the same.
+    // Nothing changes, but the stream still sends messages.
     for _ in 0..2 {
         let next = watch.message().await.unwrap().unwrap().event.unwrap();
         assert_eq!(next, current(1));
@@ -493,8 +493,8 @@ async fn a_watcher_that_does_not_read_is_ended() {
     const LAST: u64 = 20_000;
     let rig = Rig::start().await;
     let mut watch = rig.watch("this-run", 0).await;
-    // Far more than the log, the channel and the transport's windows hold together; the
-    // pauses give the server its turn to fill them.
+    // These are far more than the log, the channel and the transport's windows hold together. The
+    // pauses give the server time to fill them.
     for revision in 1..=LAST {
         rig.board.publish(alive(revision));
         if revision % 100 == 0 {
@@ -538,7 +538,7 @@ async fn health_has_a_service_for_each_peer() {
     rig.board
         .publish(state(PEER, Verdict::Unknown, Breaker::HalfOpen, 3));
     rig.board.publish(alive(4));
-    // The step through half_open may or may not be seen: it is no change.
+    // The step through half_open may or may not be seen; the health status does not change with it.
     assert_eq!(next().await, ServingStatus::Serving);
     rig.board.retract(peer(PEER), 5);
     assert_eq!(next().await, ServingStatus::ServiceUnknown);
@@ -587,7 +587,7 @@ async fn reflection_lists_the_services_and_their_messages() {
 async fn shutdown_ends_open_streams_and_removes_the_socket() {
     let rig = Rig::start().await;
     let mut watch = rig.watch("this-run", 0).await;
-    // One that is never read from, too.
+    // This stream is never read.
     let _unread = rig.watch("", 0).await;
     let greeting = watch.message().await.unwrap().unwrap().event.unwrap();
     assert_eq!(greeting, current(0));

@@ -1,4 +1,4 @@
-//! What a watch stream says: the board's changes, and in between that all still holds.
+//! The events of a watch stream: the board's changes, and heartbeats in between.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use tonic::Status;
 use super::{convert, stream::Answers};
 use crate::effect::board::{Lagged, Watch, WatchEvent};
 
-/// How long a stream says nothing while nothing changes.
+/// The longest time without an event while nothing changes.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// A watch that is never silent for long, so that its client can tell a quiet cluster from a
-/// daemon that is stopped.
+/// A watch that sends heartbeats, so that its client can distinguish a quiet cluster from a stopped
+/// daemon.
 pub(super) struct Watching {
     watch: Watch,
-    /// When to speak whether or not something has changed.
+    /// When the next event is due, whether or not something has changed.
     due: Instant,
 }
 
 impl Watching {
-    /// One that resumes is due at once: its client needs the protocol and the time to live
-    /// before any change, as a snapshot would give them.
+    /// The first event is due at once. A watch that resumes gets no snapshot, so its client needs
+    /// the protocol version and the time to live before any change.
     pub(super) fn new(watch: Watch) -> Self {
         Self {
             watch,

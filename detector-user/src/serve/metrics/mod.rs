@@ -1,6 +1,6 @@
-//! What Prometheus sees. Labels are peers and their addresses, locks and components of failures
-//! (all bounded, and removed when they are no longer kept), pools and sets, and words of the
-//! vocabulary.
+//! The metrics for Prometheus. Labels are peers and their addresses, locks and components of
+//! failures (all bounded, and removed when they are no longer kept), pools and sets, and words of
+//! the vocabulary.
 
 mod paths;
 mod peers;
@@ -21,27 +21,27 @@ use crate::{
     source::{SourceCounters, network::NetworkCounters},
 };
 
-/// All metrics, in a registry of their own. Cheap to clone; all clones are one.
+/// All metrics, in their own registry. Cheap to clone; all clones share the same metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     series: Arc<Series>,
 }
 
 impl Metrics {
-    /// Fails only if two metrics have one name, or one that Prometheus does not take.
+    /// Fails only if two metrics have the same name, or if Prometheus does not accept a name.
     pub fn new() -> Result<Self, prometheus::Error> {
         Ok(Self {
             series: Arc::new(Series::new()?),
         })
     }
 
-    /// Says what was built.
+    /// Sets the metric that identifies this build.
     pub fn set_build_info(&self, version: &str, ebpf: bool) {
         let ebpf = if ebpf { "true" } else { "false" };
         set(&self.series.build, &[version, ebpf], true);
     }
 
-    /// A peer's state was published; `previous` is what it replaces.
+    /// A peer's state was published; it replaces `previous`.
     pub fn state_published(&self, previous: Option<&PeerState>, state: &PeerState) {
         self.series.peers.show(state);
         if let Some(previous) = previous {
@@ -54,7 +54,7 @@ impl Metrics {
         self.series.peers.heard(peer, at);
     }
 
-    /// The peer is no longer watched: its series end.
+    /// The peer is no longer watched, so its series are removed.
     pub fn peer_retracted(&self, peer: &PeerName) {
         let Series { peers, effects, .. } = &*self.series;
         let name = peer.as_str();
@@ -66,7 +66,7 @@ impl Metrics {
         let _ = effects.connects_refused.remove_label_values(&[name]);
     }
 
-    /// Sockets of a peer that is watched were to be destroyed.
+    /// The teardown of sockets of a watched peer has ended with this result.
     pub fn sockets_destroyed(&self, peer: &PeerName, result: Destroyed) {
         for (result, sockets) in by_result(result) {
             self.series
@@ -77,7 +77,7 @@ impl Metrics {
         }
     }
 
-    /// A source saw something.
+    /// Counts a signal of a source.
     pub fn signal(&self, signal: &Signal) {
         let (source, kind) = match signal {
             Signal::Flow(event) => (event.source, event.kind.as_str()),
@@ -92,19 +92,19 @@ impl Metrics {
             Signal::SocketsDestroyed { .. } => (SourceKind::SockDiag, "sockets_destroyed"),
             Signal::Namespace { change, .. } => (SourceKind::SockDiag, change.as_str()),
             Signal::Reported { reports } => return self.reported(reports),
-            // Said by the operator, not seen.
+            // These come from the operator, not from a source.
             Signal::PeerConfigured { .. } | Signal::PeerRemoved { .. } => return,
         };
         let labels = [source.as_str(), kind];
         self.series.sources.signals.with_label_values(&labels).inc();
     }
 
-    /// How many packets of neighbours could not be understood since the start.
+    /// Sets the total number of malformed packets from neighbours since the start.
     pub fn set_malformed_answers(&self, total: u64) {
         advance(&self.series.sources.malformed_answers, total);
     }
 
-    /// What the source in use has counted since it started.
+    /// Sets the totals of the source in use since its start.
     pub fn set_counters(&self, source: SourceKind, counters: SourceCounters) {
         let series = &self.series;
         for kind in [SourceKind::Ebpf, SourceKind::SockDiag] {
@@ -121,8 +121,8 @@ impl Metrics {
         series.sources.flows_tracked.set(flows);
     }
 
-    /// What protects services has counted: refused connects by peer since the peer is
-    /// watched, and the tuned sockets that are open.
+    /// Sets the totals of the protection: refused connects by peer since the peer is watched, and
+    /// the number of open tuned sockets.
     pub fn set_protection(&self, refused: &[(PeerName, u64)], sockets_tuned: usize) {
         let series = &self.series;
         for (peer, total) in refused {
@@ -136,7 +136,7 @@ impl Metrics {
         series.effects.sockets_tuned.set(sockets);
     }
 
-    /// What the source of links, routes and neighbours has counted since it started.
+    /// Sets the totals of the source of links, routes and neighbours since its start.
     pub fn set_network_counters(&self, counters: NetworkCounters) {
         advance(&self.series.sources.netlink_resyncs, counters.resyncs);
         advance(&self.series.sources.netlink_malformed, counters.malformed);
@@ -167,7 +167,7 @@ fn set(gauges: &IntGaugeVec, labels: &[&str], is: bool) {
     gauges.with_label_values(labels).set(i64::from(is));
 }
 
-/// Brings a counter up to a total that is kept elsewhere.
+/// Raises a counter to a total that is kept elsewhere.
 fn advance(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }

@@ -1,4 +1,4 @@
-//! Each address of a peer by itself.
+//! The metrics of each address of a peer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct PathSeries {
     verdict: IntGaugeVec,
-    /// The addresses that have series, to be removed when their peer loses them.
+    /// The addresses that have series. A series is removed when the peer loses the address.
     kept: Mutex<BTreeMap<PeerName, BTreeSet<String>>>,
 }
 
@@ -33,7 +33,7 @@ impl PathSeries {
         })
     }
 
-    /// No more of them than a peer may have addresses.
+    /// Shows at most as many addresses as a peer may have.
     pub(super) fn show(&self, state: &PeerState) {
         let mut addresses = BTreeSet::new();
         for path in state.paths.iter().take(MAX_ADDRESSES) {
@@ -51,7 +51,7 @@ impl PathSeries {
         self.keep(peer, BTreeSet::new());
     }
 
-    /// Ends the series of all other addresses of the peer.
+    /// Removes the series of all other addresses of the peer.
     fn keep(&self, peer: &PeerName, addresses: BTreeSet<String>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let before = kept.remove(peer).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The series of each peer.
+//! The metrics of each peer.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +15,7 @@ use crate::{
     core::{Breaker, PeerName, PeerState, Reason, Time, Verdict},
 };
 
-/// Around the targets (0.28 s, 0.4 s, 0.6 s, 0.7 s), up to what time-outs take today.
+/// The buckets cover the targets (0.28 s, 0.4 s, 0.6 s, 0.7 s) and reach up to today's time-outs.
 const LATENCY_BUCKETS: [f64; 15] = [
     0.05, 0.1, 0.2, 0.25, 0.28, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 1.0, 2.0, 5.0, 30.0,
 ];
@@ -137,7 +137,7 @@ impl PeerSeries {
         })
     }
 
-    /// A peer's state as it is now.
+    /// Shows a peer's current state.
     pub(super) fn show(&self, state: &PeerState) {
         let peer = state.peer.as_str();
         for &verdict in Verdict::ALL {
@@ -176,7 +176,7 @@ impl PeerSeries {
                 let score = self.health_score.with_label_values(&labels);
                 score.set(health.score.into());
             }
-            // What is not known is not to be taken for what it last was.
+            // An unknown value must not be shown as the last known one.
             None => {
                 let _ = self.health_score.remove_label_values(&labels);
             }
@@ -205,7 +205,7 @@ impl PeerSeries {
         last_heard.set(since_1970.unwrap_or_default().as_secs_f64());
     }
 
-    /// Counts what changed from one state to the next.
+    /// Counts the changes from one state to the next.
     pub(super) fn count(&self, from: &PeerState, to: &PeerState) {
         self.transitions.count(from, to);
         let died = from.verdict != to.verdict && to.verdict == Verdict::Dead;
@@ -214,7 +214,7 @@ impl PeerSeries {
         }
     }
 
-    /// Ends the peer's series. Removing what is not there is no error that matters.
+    /// Removes the peer's series. It is no error if one does not exist.
     pub(super) fn remove(&self, peer: &PeerName) {
         let name = peer.as_str();
         for verdict in Verdict::ALL {
@@ -231,7 +231,7 @@ impl PeerSeries {
         self.transitions.remove(peer);
     }
 
-    /// Those that have no other label.
+    /// Removes the series whose only label is the peer.
     fn remove_plain(&self, name: &str) {
         for gauges in [
             &self.isolated,

@@ -1,6 +1,6 @@
-//! What the node reports, and what follows from it: under the names that RustFS's own documents
-//! give, where they give one. Labels are bounded where they come from, and removed when what they name
-//! is no longer kept.
+//! The metrics of the node's reports, and of what follows from them. They have the names that
+//! RustFS's own documents use, where those name one. Labels are bounded at their source, and
+//! removed when their object is no longer kept.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ use crate::{
     insight::{Correlations, FailureKind, LockHealth, PoolOutlook},
 };
 
-/// From what an answer from memory takes to the longest of the documents' deadlines.
+/// From the duration of an answer from memory to the longest deadline in RustFS's documents.
 const DURATION_BUCKETS: [f64; 14] = [
     0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0,
 ];
@@ -53,7 +53,7 @@ pub(super) struct ReportSeries {
 }
 
 impl Metrics {
-    /// The node's own programs told of their operations.
+    /// Counts the reports of the node's own programs.
     pub(super) fn reported(&self, reports: &[OperationReport]) {
         let series = &self.series.reports;
         for report in reports {
@@ -80,12 +80,12 @@ impl Metrics {
         }
     }
 
-    /// A client had to drop so many reports.
+    /// Adds to the number of reports that clients had to drop.
     pub fn reports_dropped(&self, reports: u64) {
         self.series.reports.dropped.inc_by(reports);
     }
 
-    /// Locks and cascades as they are now.
+    /// Shows the current state of locks and cascades.
     pub fn set_correlations(&self, correlations: &Correlations, now: Time) {
         let series = &self.series.reports;
         let mut locks = BTreeSet::new();
@@ -114,7 +114,8 @@ impl Metrics {
         series.set_cascades(correlations, now);
     }
 
-    /// What the erasure sets can take now. The layout does not change while the daemon runs.
+    /// Shows how many losses the erasure sets tolerate now. The layout does not change while the
+    /// daemon runs.
     pub fn set_outlook(&self, pools: &[PoolOutlook]) {
         let series = &self.series.reports;
         for pool in pools {
@@ -282,7 +283,7 @@ impl ReportSeries {
     }
 }
 
-/// A component that has no name of its own.
+/// The component, or "unknown" if it has no name.
 fn named(component: &str) -> &str {
     match component {
         "" => "unknown",
@@ -290,11 +291,11 @@ fn named(component: &str) -> &str {
     }
 }
 
-/// Replaces what is kept; `remove` is called with what is no longer.
+/// Replaces the set of kept labels; `remove` is called with each that is no longer in it.
 fn forget(kept: &Kept, now: BTreeSet<[String; 2]>, remove: impl Fn([&str; 2])) {
     let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
     for [first, second] in kept.difference(&now) {
-        // Removing what is not there is no error that matters.
+        // It is no error to remove a series that does not exist.
         remove([first, second]);
     }
     *kept = now;

@@ -1,4 +1,4 @@
-//! The series, and the registry that they are in.
+//! All series, and their registry.
 
 use prometheus::{
     GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
@@ -16,7 +16,7 @@ pub(super) struct Series {
     pub build: IntGaugeVec,
 }
 
-/// What was done about dead peers and stalled flows, and for protected services.
+/// The effects on dead peers, stalled flows and protected services.
 #[derive(Debug)]
 pub(super) struct EffectSeries {
     pub sockets_destroyed: IntCounterVec,
@@ -41,7 +41,7 @@ pub(super) struct SourceSeries {
 }
 
 impl Series {
-    /// Fails only if two metrics have one name, or one that Prometheus does not take.
+    /// Fails only if two metrics have the same name, or if Prometheus does not accept a name.
     pub(super) fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let r = &registry;
@@ -159,7 +159,7 @@ pub(super) fn gauges(
     register(registry, gauges)
 }
 
-/// Of values that are no whole numbers.
+/// Registers gauges of values that may be fractions.
 pub(super) fn measures(
     registry: &Registry,
     name: &str,

@@ -1,3 +1,5 @@
+//! The rendered metrics.
+
 mod layers;
 
 use std::time::Duration;
@@ -302,7 +304,8 @@ fn what_the_node_reports_is_rendered_under_the_documented_names() {
     ] {
         has(&text, line);
     }
-    // Ten minutes on nobody asks for the lock any more; an hour on, nothing of it is left.
+    // After ten minutes without attempts the lock is forgotten; after an hour, nothing of it is
+    // left.
     metrics.set_correlations(&correlations, ms(600_001));
     let text = metrics.render();
     assert!(!text.contains("rustfs_lock_health_status{"), "{text}");

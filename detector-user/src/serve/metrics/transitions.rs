@@ -1,4 +1,4 @@
-//! Changes of verdicts and breakers, counted by what they rest on.
+//! Counts the changes of verdicts and breakers, by their reasons.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use crate::core::{Breaker, PeerName, PeerState, Reason, Verdict};
 pub(super) struct TransitionSeries {
     verdicts: IntCounterVec,
     breakers: IntCounterVec,
-    /// Those that have a series, to be removed with their peer.
+    /// The transitions that have a series; the series are removed with their peer.
     kept: Mutex<BTreeMap<PeerName, BTreeSet<Transition>>>,
 }
 
@@ -44,7 +44,7 @@ impl TransitionSeries {
         })
     }
 
-    /// Counts what changed from one state to the next.
+    /// Counts the changes from one state to the next.
     pub(super) fn count(&self, from: &PeerState, to: &PeerState) {
         let verdict = Transition::Verdict(from.verdict, to.verdict, to.reason);
         let breaker = Transition::Breaker(from.breaker, to.breaker, to.breaker_reason);

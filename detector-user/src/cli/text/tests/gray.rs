@@ -1,4 +1,4 @@
-//! Peers that are neither well nor dead: part of what is sent to them is stuck.
+//! Peers that are neither healthy nor dead: some of what is sent to them is stuck.
 
 use super::*;
 
@@ -180,7 +180,7 @@ fn the_breaker_s_own_reason_is_told_where_it_is_another_one() {
             with(Closed, Closed, Reason::ForcedClosed),
             "closed (forced_closed)",
         ),
-        // An older daemon tells none.
+        // An older daemon sends no reason.
         (with(Open, Open, Reason::Unspecified), "open"),
     ] {
         assert_eq!(breaker(&state), shown);

@@ -1,6 +1,5 @@
-//! Which addresses are refused: those on which every peer is Dead with its breaker Open. Of a
-//! peer with several addresses those that are dead are refused, so that programs go on with
-//! the others.
+//! Decides which addresses are refused: those on which every peer is Dead with its breaker Open. If
+//! only some addresses of a peer are dead, only those are refused, and programs can use the others.
 
 #[cfg(test)]
 mod tests;
@@ -20,22 +19,22 @@ use crate::{
     core::{Breaker, Mode, PathState, PeerName, PeerState, Verdict},
 };
 
-/// How long the kernel side refuses without hearing from this one, which renews it every
-/// second: a daemon that hangs must not keep a service from a peer that is back.
+/// How long the kernel side refuses without a renewal; the daemon renews every second. A daemon
+/// that hangs must not keep a service from a peer that is back.
 const LEASE: Duration = Duration::from_secs(3);
 
-/// An address as the kernel side knows it.
+/// An address in the kernel side's format.
 pub type Address = [u8; 16];
 
-/// The kernel's side of it, or a fake.
+/// The maps of the kernel side, or a fake.
 pub trait Dead {
-    /// Refuses connects to the address, counted for this slot; with none, lets them pass.
+    /// Refuses connects to the address, and counts them in this slot. `None` lets them pass.
     fn put(&mut self, address: &Address, slot: Option<u32>) -> Result<(), MapError>;
 
-    /// Lets refusals stand for another while.
+    /// Renews the lease of all refusals.
     fn renew(&mut self) -> Result<(), MapError>;
 
-    /// How many were refused for the slot.
+    /// How many connects were counted in the slot.
     fn refused(&self, slot: u32) -> u64;
 }
 
@@ -74,32 +73,32 @@ impl Dead for DeadMaps {
     }
 }
 
-/// What is refused, and what the kernel holds for it.
+/// Decides what is refused, and keeps the kernel's maps up to date.
 #[derive(Debug)]
 pub struct Refuser<D> {
     dead: D,
     peers: BTreeMap<PeerName, Peer>,
-    /// Peers may share an address.
+    /// The peers of each address; several peers may share one.
     sharing: BTreeMap<Address, BTreeSet<PeerName>>,
     in_force: BTreeMap<Address, u32>,
-    /// Addresses that the kernel's map did not take as they should be.
+    /// Addresses whose last update the kernel's map did not accept.
     unsettled: BTreeSet<Address>,
     slots: Slots,
 }
 
 #[derive(Debug, Default)]
 struct Peer {
-    /// Those of its addresses that it has no use for.
+    /// The addresses of this peer to which connects are refused.
     refused: BTreeSet<Address>,
     addresses: BTreeSet<Address>,
     slot: Option<Slot>,
 }
 
-/// A peer's counter, from the moment it was first refused.
+/// A peer's counter, which it gets when it is first refused.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     index: u32,
-    /// What the peer that had it before left in it.
+    /// The counter's value when the peer got it: earlier counts belong to another peer.
     base: u64,
 }
 
@@ -107,12 +106,13 @@ struct Slot {
 struct Slots {
     free: Vec<u32>,
     next: u32,
-    /// One past the last.
+    /// The number of slots, which is one past the last index.
     end: u32,
 }
 
 impl Slots {
-    /// One that nobody has. Where there is none, one past the end: it counts nothing.
+    /// Returns a free slot. If there is none, it returns one past the end, where nothing is
+    /// counted.
     fn take(&mut self) -> u32 {
         if let Some(index) = self.free.pop() {
             return index;
@@ -132,7 +132,7 @@ impl Slots {
 }
 
 impl<D: Dead> Refuser<D> {
-    /// With counters for this many peers.
+    /// Creates it with this many counters of peers.
     pub fn new(dead: D, peers: u32) -> Self {
         Self {
             dead,
@@ -154,11 +154,11 @@ impl<D: Dead> Refuser<D> {
         }
     }
 
-    /// Refuses the peer's addresses or lets them pass, as its breaker says.
+    /// Refuses the peer's addresses, or lets them pass, according to its breaker.
     pub fn publish(&mut self, state: &PeerState) {
         let refused = refused(state);
         if !refused.is_empty() && self.in_force.is_empty() {
-            // The first chores may be to come.
+            // The first call of `chores` may be yet to come.
             self.renew();
         }
         let addresses = state.addresses.iter().copied().map(canonical).collect();
@@ -177,7 +177,7 @@ impl<D: Dead> Refuser<D> {
         self.settle(before.union(&addresses).copied().collect());
     }
 
-    /// Forgets the peer: its addresses pass.
+    /// Forgets the peer; its addresses are no longer refused on its account.
     pub fn retract(&mut self, name: &PeerName) {
         let Some(peer) = self.peers.remove(name) else {
             return;
@@ -189,15 +189,16 @@ impl<D: Dead> Refuser<D> {
         }
     }
 
-    /// Once a second: renews the lease, and tries again what the kernel's map did not take.
+    /// Must be called once a second. Renews the lease, and retries what the kernel's map did not
+    /// accept.
     pub fn chores(&mut self) {
         self.renew();
         let unsettled = std::mem::take(&mut self.unsettled);
-        // Said when it was first refused.
+        // A failure was logged when it first occurred.
         let _again = self.settle_quietly(unsettled);
     }
 
-    /// How many connects were refused, by peer, of those that ever were Open.
+    /// How many connects were refused, for each peer that was ever Open.
     pub fn refused(&self) -> Vec<(PeerName, u64)> {
         let of = |(name, peer): (&PeerName, &Peer)| {
             let Slot { index, base } = peer.slot?;
@@ -226,12 +227,12 @@ impl<D: Dead> Refuser<D> {
         if let Err(error) = self.settle_quietly(addresses)
             && !had_trouble
         {
-            // Said once, not with each attempt.
+            // This is logged once, not with each attempt.
             warn!(%error, "the map of refused addresses is not what it should be; trying again");
         }
     }
 
-    /// Brings the kernel's map to what it should be for these addresses.
+    /// Updates the kernel's map for these addresses.
     fn settle_quietly(&mut self, addresses: BTreeSet<Address>) -> Result<(), MapError> {
         let mut outcome = Ok(());
         for address in addresses {
@@ -258,8 +259,8 @@ impl<D: Dead> Refuser<D> {
         outcome
     }
 
-    /// The slot that counts for the address: that of the first of its peers, if all
-    /// refuse it.
+    /// The slot in which connects to the address are counted: that of its first peer, if all of its
+    /// peers refuse it.
     fn wanted(&self, address: &Address) -> Option<u32> {
         let mut peers = self
             .sharing
@@ -273,8 +274,8 @@ impl<D: Dead> Refuser<D> {
     }
 }
 
-/// The addresses of a peer that are refused. Programs that were not changed are not to suffer
-/// from what others report.
+/// The addresses of a peer that are refused. Reports alone refuse nothing: unmodified programs must
+/// not suffer from what other programs report.
 fn refused(state: &PeerState) -> BTreeSet<Address> {
     if state.breaker == Breaker::Open && !state.by_reports {
         return state.addresses.iter().copied().map(canonical).collect();

@@ -1,3 +1,5 @@
+//! Refusals: shared addresses, counters, and a kernel map that fails.
+
 use std::net::IpAddr;
 
 use super::*;
@@ -93,7 +95,7 @@ fn a_shared_address_is_refused_only_while_all_its_peers_are_open() {
     assert_eq!(refused(&refuser), ["10.0.0.1", "10.0.0.2"]);
     refuser.publish(&state(B, Breaker::HalfOpen, &["10.0.0.1", "10.0.0.2"]));
     assert_eq!(refused(&refuser), [""; 0]);
-    // The one that holds it open leaves.
+    // The peer that kept the address from being refused is removed.
     refuser.retract(&name(B));
     assert_eq!(refused(&refuser), ["10.0.0.1"]);
 }
@@ -114,7 +116,7 @@ fn connects_are_counted_by_peer_and_from_its_own_beginning() {
     let slot = *refuser.dead.map.values().next().unwrap();
     refuser.dead.counts.insert(slot, 7);
     assert_eq!(refuser.refused(), [(name(A), 7)]);
-    // Counted on while it is not Open, and not inherited.
+    // The count is kept while the breaker is not Open, and another peer does not inherit it.
     refuser.publish(&state(A, Breaker::Closed, &["10.0.0.1"]));
     assert_eq!(refuser.refused(), [(name(A), 7)]);
     refuser.retract(&name(A));
@@ -157,7 +159,8 @@ fn what_the_map_did_not_take_is_tried_again() {
     refuser.dead.is_broken = false;
     refuser.chores();
     assert_eq!(refused(&refuser), ["10.0.0.1"]);
-    // The other way too: what must pass must not stay refused.
+    // The same in the other direction: an address that must pass is refused for now, and released
+    // later.
     refuser.dead.is_broken = true;
     refuser.publish(&state(A, Breaker::Closed, &["10.0.0.1"]));
     assert_eq!(refused(&refuser), ["10.0.0.1"]);

@@ -1,4 +1,4 @@
-//! What is told of stalled flows, single addresses, and the clauses of the rule.
+//! The API for stalled flows, single addresses, and the clauses of the rule.
 
 use super::*;
 use crate::core::{ClauseLine, PathState, ProbeAnswer, ProbeLine, ProbeTarget};

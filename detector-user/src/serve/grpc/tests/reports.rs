@@ -1,4 +1,4 @@
-//! Reports in, and what is known by them out: with what follows from them behind.
+//! Reports are sent, and their consequences are read back; real correlations are behind the server.
 
 use super::*;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     serve::Locks,
 };
 
-/// A driver that watches one peer, with a pool of two nodes of which it is one.
+/// A fake driver that watches one peer, with a pool of two nodes, one of which is the peer.
 async fn drive(mut driver: mpsc::Receiver<Request>, has_pool: bool) {
     let mut correlations = Correlations::default();
     let now = clock::now;
@@ -109,7 +109,7 @@ async fn reports_are_taken_in_and_unknown_peers_counted() {
         .collect();
     let unreachable = v1::FailureKind::PeerUnreachable;
     let pattern = "peer_unreachable_locks_iam";
-    // Both of them failed first, newest first.
+    // Both of them are initial failures; the newest comes first.
     let expected = [
         (pattern, "http://node9:9000", unreachable),
         (pattern, PEER, unreachable),

@@ -1,4 +1,4 @@
-//! Stalled flows, contested addresses, single addresses and the two reasons.
+//! The metrics of stalled flows, contested addresses, single addresses and the two reasons.
 
 use super::*;
 use crate::core::PathState;
