@@ -2,8 +2,9 @@
 //!
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The
 //! driver is the one loop that joins them. Imports run one way too:
-//! `main → cli → driver → { source, effect, serve, record } → { netlink, object, pending } →
-//! netns → { cgroup, keeper } → config → insight → { core, the ABI, detector-api }`.
+//! `main → cli → driver → serve → { source, effect, record } → { netlink, object, pending } →
+//! netns → { cgroup, keeper } → config → insight → { core, the ABI, detector-api }`;
+//! `tests/floors.rs` checks them.
 
 #![forbid(unsafe_code)]
 

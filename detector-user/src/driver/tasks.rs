@@ -16,12 +16,9 @@ use crate::{
     clock,
     config::Config,
     core::{Bounds, Signal},
-    effect::{
-        board::Board,
-        protect::{Tuned, TunedSockets},
-    },
+    effect::protect::{Tuned, TunedSockets},
     object::OBJECT,
-    serve::{Metrics, Request, grpc, http},
+    serve::{Metrics, Request, board::Board, grpc, http},
     source::{
         discover::Discoverer,
         network::NetworkSource,

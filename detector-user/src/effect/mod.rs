@@ -1,5 +1,4 @@
 //! What effects do.
 
-pub mod board;
 pub mod destroy;
 pub mod protect;

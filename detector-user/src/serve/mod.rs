@@ -1,5 +1,7 @@
-//! What others see: gRPC on the Unix socket, metrics over HTTP. Serves, never decides.
+//! What others see: the board of published states, gRPC on the Unix socket, metrics over HTTP.
+//! Serves, never decides.
 
+pub mod board;
 pub mod grpc;
 pub mod http;
 mod metrics;
