@@ -3,8 +3,8 @@
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The
 //! driver is the one loop that joins them. Imports run one way too:
 //! `main → cli → driver → serve → { source, effect, record } → { netlink, object, pending } →
-//! netns → { cgroup, keeper } → config → insight → { core, the ABI, detector-api }`;
-//! `tests/floors.rs` checks them.
+//! netns → { cgroup, keeper } → worker → signals → config → { clock, insight } → { core, check,
+//! the ABI, detector-api }`; `tests/floors.rs` checks them.
 
 #![forbid(unsafe_code)]
 
@@ -24,4 +24,6 @@ pub mod object;
 pub mod pending;
 pub mod record;
 pub mod serve;
+pub mod signals;
 pub mod source;
+pub mod worker;

@@ -104,6 +104,11 @@ impl Metrics {
         advance(&self.series.sources.malformed_answers, total);
     }
 
+    /// How many signals found no room since the start.
+    pub fn set_dropped_signals(&self, total: u64) {
+        advance(&self.series.sources.signals_dropped, total);
+    }
+
     /// What the source in use has counted since it started.
     pub fn set_counters(&self, source: SourceKind, counters: SourceCounters) {
         let series = &self.series;
