@@ -1,6 +1,7 @@
 //! The hand that destroys sockets, against the kernel's own.
 
 mod calls;
+mod flow_map;
 mod kernel;
 mod which;
 
