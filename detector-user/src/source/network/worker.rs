@@ -1,15 +1,18 @@
 //! The thread of the network source: receives changes, sends requests, reports to the core.
 
-use std::{mem, net::IpAddr, os::fd::AsFd as _, sync::Arc, thread, time::Duration};
+mod reading;
+
+use std::{mem, os::fd::AsFd as _, sync::Arc, thread, time::Duration};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::{debug, warn};
 
+use self::reading::Stop;
 use super::{
     Counts, NetworkError, Wanted,
-    decode::{self, Change, Link, Malformed},
+    decode::{self, Change, Malformed},
     pace::Pace,
-    socket::{BATCH, Events, Heard, Requests},
+    socket::{Events, Heard, Requests},
     state::{State, Told},
 };
 use crate::{
@@ -170,31 +173,6 @@ impl Following {
         Ok(())
     }
 
-    /// Reads the links that matter, each with a request of its own.
-    fn check_links(&mut self) -> Result<(), Ended> {
-        self.check = None;
-        let links = self.state.told_links(BATCH);
-        let mut found = Vec::new();
-        let counts = Arc::clone(&self.counts);
-        let asked = self.ask(|requests| {
-            requests.these_links(&links, |message| match decode::change(message) {
-                Ok(change) => found.extend(change),
-                Err(error) => counts.malformed(&error),
-            })
-        });
-        if let Err(error) = asked {
-            self.say(&error);
-        }
-        let now = clock::now();
-        for change in found {
-            if take_in(&mut self.state, now, change, &mut self.tell) {
-                self.pace.changed(now);
-            }
-        }
-        self.checked = now;
-        self.tell()
-    }
-
     /// Changes were lost: everything must be read again.
     fn lost(&mut self, now: Time) {
         if !self.resync {
@@ -229,100 +207,6 @@ impl Following {
         Ok(())
     }
 
-    fn read(&mut self) -> Result<(), Stop> {
-        if self.resync {
-            self.read_links()?;
-            self.tell()?;
-            self.resync = false;
-            self.new_next_hops = true;
-        }
-        // What becomes due meanwhile is left to the next reading.
-        let mut left = self.state.due();
-        while left > 0 {
-            let batch = self.state.take_due(left.min(BATCH));
-            if batch.is_empty() {
-                break;
-            }
-            left -= batch.len();
-            self.read_routes(&batch)?;
-            self.tell()?;
-            // A lost carrier must not wait for a thousand routes.
-            self.hear()?;
-        }
-        self.new_next_hops |= self.state.find_next_hops();
-        if self.new_next_hops {
-            self.read_neighbours()?;
-            self.tell()?;
-            self.new_next_hops = false;
-        }
-        Ok(())
-    }
-
-    fn read_links(&mut self) -> Result<(), NetworkError> {
-        let mut links: Vec<Link> = Vec::new();
-        let counts = Arc::clone(&self.counts);
-        self.ask(|requests| {
-            requests.links(|message| match decode::change(message) {
-                Ok(Some(Change::Link(link))) => links.push(link),
-                Ok(_) => {}
-                Err(error) => counts.malformed(&error),
-            })
-        })?;
-        self.state.all_links(clock::now(), links, &mut self.tell);
-        Ok(())
-    }
-
-    fn read_neighbours(&mut self) -> Result<(), NetworkError> {
-        let mut entries = Vec::new();
-        let counts = Arc::clone(&self.counts);
-        self.ask(|requests| {
-            requests.neighbours(|message| match decode::change(message) {
-                Ok(Some(Change::Neighbour(mut entry))) => {
-                    // All messages of a dump carry the port of the process that requested the dump.
-                    entry.by_request = false;
-                    entries.push((clock::now(), entry));
-                }
-                Ok(_) => {}
-                Err(error) => counts.malformed(&error),
-            })
-        })?;
-        for (received, entry) in entries {
-            self.state.neighbour_there(received, &entry, &mut self.tell);
-        }
-        Ok(())
-    }
-
-    fn read_routes(&mut self, addrs: &[IpAddr]) -> Result<(), NetworkError> {
-        let mut answers = Vec::new();
-        let asked = self
-            .ask(|requests| requests.routes(addrs, |addr, answer| answers.push((addr, answer))));
-        let now = clock::now();
-        for (addr, answer) in answers {
-            match answer {
-                Ok(route) => self.state.route(now, addr, route, &mut self.tell),
-                // The last report stays valid until everything is read again.
-                Err(errno) => debug!(%addr, errno, "the kernel does not tell the route"),
-            }
-        }
-        if asked.is_err() {
-            self.state.still_due(addrs);
-        }
-        asked
-    }
-
-    fn ask(
-        &mut self,
-        question: impl FnOnce(&mut Requests) -> Result<(), NetworkError>,
-    ) -> Result<(), NetworkError> {
-        let mut requests = match self.requests.take() {
-            Some(requests) => requests,
-            None => Requests::open()?,
-        };
-        question(&mut requests)?;
-        self.requests = Some(requests);
-        Ok(())
-    }
-
     fn tell(&mut self) -> Result<(), Ended> {
         for (at, event) in self.tell.drain(..) {
             debug!(?event, at = at.as_nanos(), "network");
@@ -344,24 +228,6 @@ impl Following {
             );
             self.failure = Some(failure);
         }
-    }
-}
-
-/// Why a reading did not finish.
-enum Stop {
-    Ended,
-    Failed(NetworkError),
-}
-
-impl From<Ended> for Stop {
-    fn from(_: Ended) -> Self {
-        Self::Ended
-    }
-}
-
-impl From<NetworkError> for Stop {
-    fn from(error: NetworkError) -> Self {
-        Self::Failed(error)
     }
 }
 
