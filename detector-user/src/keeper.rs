@@ -2,12 +2,9 @@
 //! network namespaces. It is a separate thread because the cgroup tree, systemd and the kernel's
 //! locks may all be slow.
 
-use std::{
-    io,
-    sync::mpsc::{RecvTimeoutError, Sender, channel},
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{convert::Infallible, io, time::Duration};
+
+use crate::worker::{Inbox, Worker};
 
 /// How often it checks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -20,39 +17,23 @@ pub trait Look: Send {
 /// The checking thread. Dropping this ends the thread and drops what it follows.
 #[derive(Debug)]
 pub struct Keeper {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker<()>,
 }
 
 impl Keeper {
     /// Checks once before it returns, then regularly.
-    pub fn start(name: &str, mut followers: Vec<Box<dyn Look>>) -> io::Result<Self> {
+    pub fn start(name: &'static str, mut followers: Vec<Box<dyn Look>>) -> io::Result<Self> {
         for follower in &mut followers {
             follower.look();
         }
-        let (stop, stopped) = channel();
-        let thread = thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                    for follower in &mut followers {
-                        follower.look();
-                    }
+        let worker = Worker::optional(name, Inbox::new(()), move |inbox| {
+            while inbox.sleep(LOOK_EVERY) {
+                for follower in &mut followers {
+                    follower.look();
                 }
-            })?;
-        Ok(Self {
-            stop: Some(stop),
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has dropped its followers, too.
-            let _ended = thread.join();
-        }
+            }
+            Ok::<_, Infallible>(())
+        })?;
+        Ok(Self { _worker: worker })
     }
 }

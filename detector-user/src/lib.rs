@@ -23,4 +23,6 @@ pub mod object;
 pub mod pending;
 pub mod record;
 pub mod serve;
+pub mod signals;
 pub mod source;
+pub mod worker;

@@ -1,39 +1,25 @@
 //! Requests that wait for a thread. There is at most one for each key, so that a slow thread works
 //! on what is wanted now, and the queue is bounded.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-};
+use std::collections::BTreeMap;
 
 use crate::core::Bounds;
 
 /// The queue of one thread.
 #[derive(Debug)]
 pub struct Pending<K, T> {
-    queue: Mutex<Queue<K, T>>,
-    changed: Condvar,
-    most: usize,
-}
-
-#[derive(Debug)]
-struct Queue<K, T> {
     requests: BTreeMap<K, T>,
     /// The key of the request that [`Pending::take_first`] returned last, until it is cancelled.
     under_way: Option<K>,
-    stopped: bool,
+    most: usize,
 }
 
 impl<K: Ord + Clone, T> Pending<K, T> {
-    pub fn new(bounds: Bounds) -> Self {
+    pub const fn new(bounds: Bounds) -> Self {
         Self {
+            requests: BTreeMap::new(),
+            under_way: None,
             most: bounds.waiting(),
-            queue: Mutex::new(Queue {
-                requests: BTreeMap::new(),
-                under_way: None,
-                stopped: false,
-            }),
-            changed: Condvar::new(),
         }
     }
 
@@ -44,72 +30,38 @@ impl<K: Ord + Clone, T> Pending<K, T> {
 
     /// Adds a request, or calls `merge` to join it with the one that waits for the same key. Never
     /// blocks. Returns the request if there is no room for it.
-    pub fn put(&self, key: &K, request: T, merge: impl FnOnce(&mut T, T)) -> Option<T> {
-        let mut queue = self.lock();
-        let is_full = queue.requests.len() >= self.most;
-        match queue.requests.get_mut(key) {
+    pub fn put(&mut self, key: &K, request: T, merge: impl FnOnce(&mut T, T)) -> Option<T> {
+        let is_full = self.requests.len() >= self.most;
+        match self.requests.get_mut(key) {
             Some(waiting) => merge(waiting, request),
             None if is_full => return Some(request),
-            None => {
-                queue.requests.insert(key.clone(), request);
-                drop(queue);
-                self.changed.notify_one();
-            }
+            None => drop(self.requests.insert(key.clone(), request)),
         }
         None
     }
 
-    /// Waits for requests and returns all of them; `None` when it is time to stop.
-    pub fn take_all(&self) -> Option<BTreeMap<K, T>> {
-        let mut queue = self.wait();
-        (!queue.stopped).then(|| std::mem::take(&mut queue.requests))
+    /// All that waits; `None` if nothing does.
+    pub fn take_all(&mut self) -> Option<BTreeMap<K, T>> {
+        (!self.requests.is_empty()).then(|| std::mem::take(&mut self.requests))
     }
 
-    /// Waits for a request and returns the first; `None` when it is time to stop.
-    pub fn take_first(&self) -> Option<T> {
-        let mut queue = self.wait();
-        if queue.stopped {
-            return None;
-        }
-        let (key, request) = queue.requests.pop_first()?;
-        queue.under_way = Some(key);
+    /// The first that waits.
+    pub fn take_first(&mut self) -> Option<T> {
+        let (key, request) = self.requests.pop_first()?;
+        self.under_way = Some(key);
         Some(request)
     }
 
-    /// Cancels the request for this key. Returns it if it still waits. If it was taken last, it
-    /// [counts as cancelled](Self::is_called_off).
-    pub fn call_off(&self, key: &K) -> Option<T> {
-        let mut queue = self.lock();
-        queue.under_way.take_if(|under_way| under_way == key);
-        queue.requests.remove(key)
+    /// The peer's request is not wanted any more. Gives back the one that waits; the one that
+    /// was taken last is [called off](Self::is_called_off).
+    pub fn call_off(&mut self, key: &K) -> Option<T> {
+        self.under_way.take_if(|under_way| under_way == key);
+        self.requests.remove(key)
     }
 
-    /// Whether the request that was taken last is no longer wanted.
-    pub fn is_called_off(&self) -> bool {
-        self.lock().under_way.is_none()
-    }
-
-    /// Tells the waiting thread to stop, and wakes it.
-    pub fn stop(&self) {
-        self.lock().stopped = true;
-        self.changed.notify_one();
-    }
-
-    /// Whether it is time to stop.
-    pub fn is_stopped(&self) -> bool {
-        self.lock().stopped
-    }
-
-    fn wait(&self) -> MutexGuard<'_, Queue<K, T>> {
-        let queue = self.lock();
-        self.changed
-            .wait_while(queue, |queue| queue.requests.is_empty() && !queue.stopped)
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue<K, T>> {
-        // The queue is consistent after each statement under the lock.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether the request that was taken last is not wanted any more.
+    pub const fn is_called_off(&self) -> bool {
+        self.under_way.is_none()
     }
 }
 
@@ -126,7 +78,7 @@ mod tests {
 
     #[test]
     fn one_request_a_peer_waits() {
-        let pending = Pending::new(Bounds::new(2));
+        let mut pending = Pending::new(Bounds::new(2));
         for (n, request) in [(1, 10), (2, 20), (1, 11)] {
             assert_eq!(pending.put(&peer(n), request, REPLACE), None);
         }
@@ -134,17 +86,13 @@ mod tests {
         assert_eq!(pending.put(&peer(2), 5, add), None);
         assert_eq!(pending.take_first(), Some(11));
         assert_eq!(pending.take_all(), Some([(peer(2), 25)].into()));
-        assert!(!pending.is_stopped());
-        pending.put(&peer(1), 1, REPLACE);
-        pending.stop();
         assert_eq!(pending.take_first(), None);
         assert_eq!(pending.take_all(), None);
-        assert!(pending.is_stopped());
     }
 
     #[test]
     fn what_waits_and_what_is_under_way_can_be_called_off() {
-        let pending = Pending::new(Bounds::new(2));
+        let mut pending = Pending::new(Bounds::new(2));
         for n in [1, 2] {
             pending.put(&peer(n), n, |_, _| {});
         }
@@ -161,7 +109,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded_and_every_address_of_every_peer_fits() {
-        let pending = Pending::new(Bounds::new(5000));
+        let mut pending = Pending::new(Bounds::new(5000));
         assert!(pending.most() >= Bounds::new(5000).addresses());
         for n in 0..pending.most() {
             assert_eq!(pending.put(&peer(n), 1, REPLACE), None);

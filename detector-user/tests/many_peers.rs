@@ -18,8 +18,8 @@ use detector_user::{
         HardwareAddress, PeerName, PeerState, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome,
         ProbeTarget, Settings, Signal, SourceKind, TcpState, Teardown, Time, Verdict,
     },
-    effect::board::{Board, Change, WatchEvent},
     pending::Pending,
+    serve::board::{Board, Change, WatchEvent},
 };
 
 const PEERS: usize = 5_000;

@@ -7,13 +7,11 @@ use detector_user::{
     clock,
     core::{Bounds, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
     netns::Namespaces,
+    signals::{SignalSender, channel},
     source::probe::Prober,
 };
 use nix::net::if_::if_nametoindex;
-use tokio::{
-    sync::mpsc::{Receiver, Sender, channel},
-    time::timeout,
-};
+use tokio::{sync::mpsc::Receiver, time::timeout};
 
 use crate::Host;
 
@@ -36,7 +34,7 @@ pub struct Asker {
 }
 
 /// A prober where the calling thread is, and nowhere else.
-pub fn start(signals: Sender<Signal>) -> anyhow::Result<Prober> {
+pub fn start(signals: SignalSender) -> anyhow::Result<Prober> {
     Ok(Prober::start(
         signals,
         Namespaces::only_own()?,
@@ -52,7 +50,7 @@ impl Asker {
     /// With a prober that is started so, on the host's network.
     pub fn with(
         host: &Host,
-        start: impl FnOnce(Sender<Signal>) -> anyhow::Result<Prober> + Send,
+        start: impl FnOnce(SignalSender) -> anyhow::Result<Prober> + Send,
     ) -> anyhow::Result<Self> {
         let (sender, signals) = channel(SIGNALS);
         let (prober, link) = host.within(move || (start(sender), if_nametoindex("eth0")))?;

@@ -12,13 +12,14 @@ use anyhow::Context as _;
 use detector_tests::{Cut, Host, Lab, clock, testbed};
 use detector_user::{
     core::{Bounds, HardwareAddress, NeighbourState, NetworkEvent, Route, Signal},
+    signals,
     source::network::NetworkSource,
 };
 use nix::{
     ifaddrs::getifaddrs,
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendto, socket},
 };
-use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::mpsc::Receiver;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Time enough for what takes milliseconds, on a busy machine, and for the kernel to give up
@@ -30,14 +31,15 @@ const DISCARD: u16 = 9;
 
 /// The source on one host, and what it told.
 struct Listener {
-    source: NetworkSource,
+    // Dropped first: the source may wait for room.
     signals: Receiver<Signal>,
+    source: NetworkSource,
     told: Vec<NetworkEvent>,
 }
 
 impl Listener {
     fn on(host: &Host, queue: usize, receive_buffer: usize) -> anyhow::Result<Self> {
-        let (sender, signals) = mpsc::channel(queue);
+        let (sender, signals) = signals::channel(queue);
         let start =
             || NetworkSource::with_receive_buffer(sender, Bounds::new(1024), receive_buffer);
         Ok(Self {

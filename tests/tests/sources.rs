@@ -8,6 +8,7 @@ use detector_tests::{
 };
 use detector_user::{
     core::{Bounds, Endpoint, MAX_ADDRESSES, PeerName},
+    signals,
     source::{
         Source as _,
         ebpf::{EbpfOptions, EbpfSource},
@@ -68,10 +69,12 @@ async fn ebpf_without_tracefs() -> anyhow::Result<()> {
 async fn every_address_of_five_thousand_peers_can_be_watched() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let bounds = Bounds::new(5_000);
-        let mut source = EbpfSource::load(&EbpfOptions {
+        let options = EbpfOptions {
             max_watched: bounds.map_entries(),
             ..EbpfOptions::default()
-        })?;
+        };
+        let (sender, _signals) = signals::channel(1);
+        let mut source = EbpfSource::load(&options, sender)?;
         let endpoints = |peer: u32| {
             let addresses = MAX_ADDRESSES as u32;
             let hosts = (0..addresses).map(|n| Ipv4Addr::from_bits(peer * addresses + n));

@@ -1,85 +1,78 @@
 //! Prints lines to stdout without ever blocking the daemon: if the reader is slow or gone, lines
 //! are lost, but no verdict is late.
 
-use std::{
-    io::Write,
-    sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel},
-    thread,
-    time::Duration,
-};
+use std::{collections::VecDeque, convert::Infallible, io::Write, time::Duration};
 
 use anyhow::Context as _;
 use tracing::{info, warn};
 
+use crate::worker::{Inbox, Worker};
+
 /// How many lines can wait for a slow reader.
 const QUEUE: usize = 1024;
 
-/// A bounded queue of lines, written by a thread of its own.
+/// How long the last lines may take to be read.
+const LAST_LINES: Duration = Duration::from_millis(200);
+
+/// A bounded queue of lines, written by a thread of its own. Dropping it waits a little until the
+/// last of them are written.
 #[derive(Debug)]
 pub struct Lines {
-    /// `None` after the output was closed.
-    queue: Option<SyncSender<String>>,
+    /// Gone once the output is closed.
+    worker: Option<Worker<VecDeque<String>>>,
     lost: u64,
 }
 
-/// Reports when every line is written.
-#[derive(Debug)]
-pub struct Written(Receiver<()>);
-
 impl Lines {
-    pub fn to(out: impl Write + Send + 'static) -> anyhow::Result<(Self, Written)> {
-        let (queue, lines) = sync_channel(QUEUE);
-        let (finish, written) = channel();
-        thread::Builder::new()
-            .name("stdout".to_owned())
-            .spawn(move || {
-                write_all(out, lines);
-                // The queue is closed by now. It is no error if nobody waits for this.
-                let _ = finish.send(());
-            })
-            .context("cannot start the thread that prints")?;
-        let queue = Some(queue);
-        Ok((Self { queue, lost: 0 }, Written(written)))
+    pub fn to(mut out: impl Write + Send + 'static) -> anyhow::Result<Self> {
+        let worker = Worker::optional("stdout", Inbox::new(VecDeque::new()), move |lines| {
+            write_all(&mut out, lines);
+            Ok::<_, Infallible>(())
+        });
+        let worker = Some(worker.context("cannot start the thread that prints")?);
+        Ok(Self { worker, lost: 0 })
     }
 
     /// Queues a line. Drops and counts it if the reader is too slow; drops every line once the
     /// output is closed.
     pub fn send(&mut self, line: String) {
-        let Some(queue) = &self.queue else { return };
-        match queue.try_send(line) {
-            Ok(()) if self.lost > 0 => {
-                warn!(
-                    lines = self.lost,
-                    "stdout was not read in time: lines were dropped"
-                );
-                self.lost = 0;
-            }
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.lost += 1,
-            Err(TrySendError::Disconnected(_)) => {
-                info!("stdout is closed: changes are no longer printed");
-                self.queue = None;
-            }
+        let Some(worker) = &self.worker else { return };
+        if worker.inbox().has_ended() {
+            info!("stdout is closed: changes are no longer printed");
+            self.worker = None;
+        } else if !worker.inbox().put(|lines| queue(lines, line)) {
+            self.lost += 1;
+        } else if self.lost > 0 {
+            warn!(
+                lines = self.lost,
+                "stdout was not read in time: lines were dropped"
+            );
+            self.lost = 0;
         }
     }
 }
 
-impl Written {
-    /// Waits until the lines of a dropped [`Lines`] are written, but no longer than `limit`.
-    pub fn wait(self, limit: Duration) {
-        // Whether it timed out or not, the program ends now.
-        let _ = self.0.recv_timeout(limit);
+impl Drop for Lines {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            // Too late or never: either way the program ends now.
+            worker.finish(LAST_LINES);
+        }
     }
 }
 
-/// Writes and flushes each line, until the queue ends or the output is closed.
-fn write_all(mut out: impl Write, lines: Receiver<String>) {
-    for line in lines {
-        if out
-            .write_all(line.as_bytes())
-            .and_then(|()| out.flush())
-            .is_err()
-        {
+/// Adds a line if there is room for it.
+fn queue(lines: &mut VecDeque<String>, line: String) -> bool {
+    let has_room = lines.len() < QUEUE;
+    lines.extend(has_room.then_some(line));
+    has_room
+}
+
+/// Writes each line and flushes it, until there are no more or the output is closed.
+fn write_all(out: &mut impl Write, lines: &Inbox<VecDeque<String>>) {
+    while let Some(line) = lines.wait(VecDeque::pop_front) {
+        let written = out.write_all(line.as_bytes());
+        if written.and_then(|()| out.flush()).is_err() {
             return;
         }
     }
@@ -89,12 +82,13 @@ fn write_all(mut out: impl Write, lines: Receiver<String>) {
 mod tests {
     use std::{
         io,
-        sync::{Arc, Mutex, mpsc::Sender},
+        sync::{
+            Arc, Mutex,
+            mpsc::{Receiver, Sender, channel},
+        },
     };
 
     use super::*;
-
-    const LONG: Duration = Duration::from_secs(60);
 
     #[derive(Clone, Default)]
     struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -137,30 +131,32 @@ mod tests {
     #[test]
     fn lines_are_written_in_order() {
         let out = Shared::default();
-        let (mut lines, written) = Lines::to(out.clone()).unwrap();
+        let mut lines = Lines::to(out.clone()).unwrap();
         lines.send("a\n".to_owned());
         lines.send("b\n".to_owned());
-        drop(lines);
-        written.wait(LONG);
+        // Waits for longer than dropping it does.
+        assert!(lines.worker.take().unwrap().finish(Duration::from_secs(60)));
         assert_eq!(*out.0.lock().unwrap(), b"a\nb\n");
     }
 
     #[test]
     fn a_closed_output_harms_nobody() {
         let (tried, was_tried) = channel();
-        let (mut lines, written) = Lines::to(Closed(tried)).unwrap();
+        let mut lines = Lines::to(Closed(tried)).unwrap();
         lines.send("a\n".to_owned());
         was_tried.recv().unwrap();
-        written.wait(LONG);
+        while !lines.worker.as_ref().unwrap().inbox().has_ended() {
+            std::thread::yield_now();
+        }
         lines.send("b\n".to_owned());
-        assert!(lines.queue.is_none());
+        assert!(lines.worker.is_none());
         lines.send("c\n".to_owned());
     }
 
     #[test]
     fn a_stuck_output_costs_lines_and_never_blocks() {
         let (release, stuck) = channel();
-        let (mut lines, _written) = Lines::to(Stuck(stuck)).unwrap();
+        let mut lines = Lines::to(Stuck(stuck)).unwrap();
         for _ in 0..QUEUE + 10 {
             lines.send("x\n".to_owned());
         }

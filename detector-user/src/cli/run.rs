@@ -1,9 +1,6 @@
 //! `detector run`: the daemon in the foreground, printing verdicts as they change.
 
-use std::{
-    io::{self, IsTerminal as _},
-    time::Duration,
-};
+use std::io::{self, IsTerminal as _};
 
 use anyhow::Context as _;
 use tracing::{info, warn};
@@ -23,9 +20,6 @@ use crate::{
     driver,
     record::{Header, Recorder},
 };
-
-/// How long the reader of stdout has to read the last lines.
-const LAST_LINES: Duration = Duration::from_millis(200);
 
 pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let loaded = config::load(global, &args.overrides).map_err(Failure::Config)?;
@@ -59,7 +53,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
         }
         None => None,
     };
-    let (mut lines, written) = Lines::to(io::stdout())?;
+    let mut lines = Lines::to(io::stdout())?;
     let mut changes = Changes::new(config.core.max_peers);
     let output = global.output;
     let printer = move |state: &PeerState| {
@@ -75,7 +69,6 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
         .context("cannot start the async runtime")?;
     let result = runtime.block_on(driver::run(config, printer, recorder));
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
-    written.wait(LAST_LINES);
     result?;
     Ok(Exit::Done)
 }

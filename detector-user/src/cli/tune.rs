@@ -24,6 +24,7 @@ use crate::{
     core::Signal,
     effect::protect::{Protection, TunedSockets},
     serve::grpc,
+    signals,
     source::{
         Watched,
         resolve::{Resolver, SystemLookup},
@@ -59,11 +60,13 @@ pub async fn tune(global: &Global, args: &TuneArgs) -> Result<Exit, Failure> {
         printed: 0,
         missed: 0,
     };
-    let mut resolver = Resolver::start(config.peers, config.resolve_interval, SystemLookup);
+    let (sender, mut signals) = signals::channel(config.core.bounds().signals());
+    let every = config.resolve_interval;
+    let _resolver = Resolver::start(config.peers, every, SystemLookup, &sender);
     let mut look = interval(LOOK_EVERY);
     loop {
         tokio::select! {
-            Some(signal) = resolver.next() => tuner.signal(signal),
+            Some(signal) = signals.recv() => tuner.signal(signal),
             _ = look.tick() => tuner.look()?,
             Some(()) = asked.recv() => tuner.list()?,
             _ = stop.recv() => break,

@@ -5,41 +5,47 @@
 //!   sockets ─dump──▶ Reader ───────┤ Signal ▶ Detector ▶ ─┼─▶ Metrics ▶ HTTP
 //!   rtnetlink ─────▶ NetworkSource ┤                      │
 //!   names ─────────▶ Resolver ─────┤                Effect├─▶ printer ▶ stdout
-//!   clients ───────▶ Request ──────┤                      ├─▶ Protection ▶ cgroups
+//!   probes ────────▶ Prober ───────┤                      ├─▶ Protection ▶ cgroups
 //!   what it did ───▶ Destroyer ────┘                      ├─▶ Correlations (what follows)
 //!                                                         ├─▶ Reader (look again)
-//!                                                         └─▶ Destroyer (free what is stuck)
+//!   clients ───────▶ Request                              └─▶ Destroyer (free what is stuck)
 //! ```
 //!
-//! All of the loop's futures are cancel-safe: channel receives, a timer, a signal, a change of the
-//! network namespaces, and [`Source::next`](crate::source::Source::next), which promises it. The
-//! loop never waits for anything else: whatever may block (dumps, lookups, slow clients) has a
-//! thread or task and a bounded queue of its own. A recording has one, too ([`Taped`] is the
-//! detector, and writes down a copy of every input).
+//! Signals arrive through one bounded channel ([`signals`]). The loop waits for
+//! the next [`Event`] and for nothing else: whatever may block, or grows with the number of flows
+//! (socket snapshots, the map of flows, lookups, slow clients, a recording), has a
+//! [`Worker`](crate::worker::Worker) or a task of its own. ([`Taped`] is the detector, and writes
+//! down a copy of every input.)
 
+mod effects;
+mod events;
 mod layout;
 mod namespaces;
 mod outlets;
-mod signals;
+mod requests;
+mod shutdown;
 mod tasks;
 mod watching;
 
-use std::{future::pending, time::Duration};
-
 use anyhow::Context as _;
-use tokio::sync::{mpsc, watch};
-use tracing::{debug, info, warn};
+use tokio::sync::mpsc;
+use tracing::{debug, info};
 
-use self::{layout::Layout, namespaces::LookedAt, outlets::Outlets};
+use self::{
+    events::{Event, Events},
+    layout::Layout,
+    namespaces::LookedAt,
+    outlets::Outlets,
+};
 use crate::{
     clock,
     config::Config,
-    core::{Effect, OperationReport, PeerState, Signal},
+    core::{PeerState, Signal},
     effect::{destroy::Destroyer, protect::Protection},
     insight::Correlations,
     netns::Following,
     record::{Recorder, Taped},
-    serve::{Locks, Request},
+    signals::{self, SignalSender},
     source::{
         ActiveSource, Source as _, Watched, network::NetworkSource, probe::Prober, resolve::Names,
         sock_diag::Reader,
@@ -51,10 +57,6 @@ const REQUEST_QUEUE: usize = 256;
 
 /// The most signals that are taken in before their effects are carried out.
 const SIGNALS_AT_ONCE: usize = 64;
-
-/// How often the source's counters are copied to the metrics, and a set of watched peers that the
-/// source has refused is offered to it again.
-const CHORES_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the daemon until SIGTERM or SIGINT; `printer` is called with each published state,
 /// `recorder` gets what goes into the core.
@@ -68,34 +70,35 @@ pub async fn run(
     printer: impl FnMut(&PeerState) + Send + 'static,
     recorder: Option<Recorder>,
 ) -> anyhow::Result<()> {
-    let mut stop = signals::Shutdown::listen().context("cannot listen for SIGTERM")?;
+    let stop = shutdown::Shutdown::listen().context("cannot listen for SIGTERM")?;
     let bounds = config.core.bounds();
-    let (stopping, stopped) = watch::channel(false);
     let (requests, asked) = mpsc::channel(REQUEST_QUEUE);
-    let (signal_sender, signals) = mpsc::channel(bounds.signals());
+    let (signals, received) = signals::channel(bounds.signals());
 
-    let (outlets, servers) = tasks::serve(&config, Box::new(printer), requests, &stopped)?;
+    let (outlets, servers) = tasks::serve(&config, Box::new(printer), requests)?;
     let (following, namespaces) = Following::start(&config.network_namespaces)
         .context("cannot look for network namespaces (network_namespaces)")?;
-    let source = ActiveSource::open(&config, namespaces.clone())?;
-    let reader = Reader::spawn(signal_sender.clone(), namespaces.clone(), bounds)
+    let source = ActiveSource::open(&config, namespaces.clone(), signals.clone())?;
+    let reader = Reader::spawn(signals.clone(), namespaces.clone(), bounds)
         .context("cannot read the kernel's sockets")?;
     let protection = Protection::load(&config).context(
         "services are to be protected (refuse_connects, tune_sockets, --protect) and cannot be",
     )?;
-    let network = tasks::network(signal_sender.clone(), bounds);
-    let destroyer = Destroyer::spawn(signal_sender.clone(), namespaces.clone(), bounds)
+    let network = NetworkSource::start(signals.clone(), bounds)?;
+    let destroyer = Destroyer::spawn(signals.clone(), namespaces.clone(), bounds)
         .context("cannot destroy the kernel's sockets")?;
     tasks::allow_open_files(bounds);
-    let prober = Prober::start(signal_sender.clone(), namespaces.clone(), bounds)
+    let prober = Prober::start(signals.clone(), namespaces.clone(), bounds)
         .context("cannot probe the peers")?;
-    let finder = tasks::find_peers(&config, signal_sender)?;
+    let finder = tasks::find_peers(&config, &signals)?;
+    let events = Events::new((signals.clone(), received), asked, namespaces.clone(), stop);
 
     let mut driver = Driver {
         detector: Taped::new(config.core.clone(), recorder),
         watched: Watched::new(),
         watch_due: false,
         unwatched: false,
+        signals,
         source,
         network,
         reader,
@@ -115,15 +118,13 @@ pub async fn run(
         mode = config.core.mode.as_str(),
         "detector is running"
     );
-    let result = driver.run(signals, asked, &mut stop).await;
+    let result = driver.run(events).await;
     info!("stopping");
     driver.detector.finish(clock::now());
     drop(finder);
     drop(following);
     drop(driver);
-    // Only the servers hold the other end, and all of them may have ended already.
-    stopping.send_replace(true);
-    servers.finish().await;
+    servers.finish();
     result
 }
 
@@ -134,8 +135,9 @@ struct Driver {
     watch_due: bool,
     /// Whether the source has refused `watched` as it is now.
     unwatched: bool,
+    signals: SignalSender,
     source: ActiveSource,
-    network: Option<NetworkSource>,
+    network: NetworkSource,
     reader: Reader,
     protection: Protection,
     destroyer: Destroyer,
@@ -148,27 +150,16 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(
-        &mut self,
-        mut signals: mpsc::Receiver<Signal>,
-        mut requests: mpsc::Receiver<Request>,
-        stop: &mut signals::Shutdown,
-    ) -> anyhow::Result<()> {
-        let mut chores = tokio::time::interval(CHORES_EVERY);
+    async fn run(&mut self, mut events: Events) -> anyhow::Result<()> {
         loop {
-            let timeout = self.detector.poll_timeout();
-            tokio::select! {
-                batch = self.source.next() => {
-                    for signal in batch.context("the source has failed")? {
-                        self.signal(signal);
-                    }
-                }
-                Some(signal) = signals.recv() => self.signals(signal, &mut signals),
-                Some(request) = requests.recv() => self.request(request),
-                () = sleep_until(timeout) => self.detector.handle_timeout(clock::now()),
-                () = self.looked_at.changed() => self.follow_namespaces(),
-                _ = chores.tick() => self.chores(),
-                () = stop.recv() => return Ok(()),
+            match events.next(self.detector.poll_timeout()).await {
+                Event::Signal(signal) => self.signals(signal, &mut events),
+                Event::Request(request) => self.request(request),
+                Event::Timeout => self.detector.handle_timeout(clock::now()),
+                Event::Namespaces => self.follow_namespaces(),
+                Event::Chores => self.chores(),
+                Event::Failed(failure) => return Err(failure.into()),
+                Event::Stop => return Ok(()),
             }
             self.carry_out();
         }
@@ -182,10 +173,9 @@ impl Driver {
         self.protection.chores();
         let metrics = &self.outlets.metrics;
         metrics.set_counters(self.source.kind(), self.source.counters());
-        if let Some(network) = &self.network {
-            metrics.set_network_counters(network.counters());
-        }
+        metrics.set_network_counters(self.network.counters());
         metrics.set_malformed_answers(self.prober.malformed());
+        metrics.set_dropped_signals(self.signals.dropped());
         let now = clock::now();
         metrics.set_correlations(&self.correlations, now);
         if let Some(pools) = self.layout.outlook(&self.outlets) {
@@ -195,10 +185,12 @@ impl Driver {
     }
 
     /// Takes in the waiting signals: a change of many peers is one change for the sources.
-    fn signals(&mut self, first: Signal, more: &mut mpsc::Receiver<Signal>) {
+    fn signals(&mut self, first: Signal, events: &mut Events) {
         self.signal(first);
         for _ in 1..SIGNALS_AT_ONCE {
-            let Ok(signal) = more.try_recv() else { return };
+            let Some(signal) = events.waiting_signal() else {
+                return;
+            };
             self.signal(signal);
         }
     }
@@ -247,116 +239,5 @@ impl Driver {
             }
         }
         self.detector.handle_signal(clock::now(), signal);
-    }
-
-    fn request(&mut self, request: Request) {
-        let now = clock::now();
-        // A client that no longer waits for its answer is no error.
-        match request {
-            Request::Explain { peer, reply } => {
-                let _ = reply.send(self.detector.explain(now, &peer));
-            }
-            Request::AcquireTrial { peer, reply } => {
-                let _ = reply.send(self.detector.acquire_trial(now, &peer));
-            }
-            Request::FinishTrial {
-                peer,
-                trial,
-                outcome,
-                reply,
-            } => {
-                let finished = self.detector.finish_trial(now, &peer, trial, outcome);
-                self.carry_out();
-                let _ = reply.send(finished);
-            }
-            Request::ListTuned { reply } => tasks::list_tuned(self.protection.tuned(), reply),
-            Request::Report {
-                reports,
-                dropped,
-                reply,
-            } => {
-                let _ = reply.send(self.reported(reports, dropped));
-            }
-            Request::ListLocks { reply } => {
-                let _ = reply.send(Locks {
-                    lines: self.correlations.locks(now),
-                    beyond_bound: self.correlations.locks_beyond_bound(),
-                });
-            }
-            Request::ListCascades { reply } => {
-                let _ = reply.send(self.correlations.cascades(now));
-            }
-            Request::QuorumOutlook { reply } => {
-                let _ = reply.send(self.layout.outlook(&self.outlets));
-            }
-        }
-    }
-
-    /// Returns how many of the reports are about peers that are not watched.
-    fn reported(&mut self, reports: Vec<OperationReport>, dropped: u64) -> u32 {
-        self.outlets.metrics.reports_dropped(dropped);
-        let named = reports.iter().filter_map(|report| report.peer.as_ref());
-        let unknown = named
-            .filter(|peer| !self.watched.contains_key(*peer))
-            .count();
-        if !reports.is_empty() {
-            self.signal(Signal::Reported { reports });
-        }
-        u32::try_from(unknown).unwrap_or(u32::MAX)
-    }
-
-    /// Logs cascades that were detected just now.
-    fn tell_cascades(&mut self) {
-        for cascade in self.correlations.take_detected() {
-            warn!(
-                pattern = cascade.pattern.name,
-                component = %cascade.component,
-                "cascading failure: {}",
-                cascade.summary()
-            );
-        }
-    }
-
-    fn carry_out(&mut self) {
-        self.tell_who_watches();
-        while let Some(effect) = self.detector.poll_effect() {
-            match effect {
-                Effect::ReadSockets { peer, addr } => self.reader.request(peer, addr),
-                Effect::DestroySockets(teardown) => self.destroyer.request(teardown),
-                Effect::CancelTeardown { peer, addr } => self.destroyer.call_off(peer, addr),
-                Effect::Probe {
-                    probe,
-                    target,
-                    give_up_after,
-                } => self.prober.send(probe, target, give_up_after),
-                Effect::Heard { peer, at } => self.outlets.heard(&peer, at),
-                Effect::Publish(state) => {
-                    // This comes first: it is what frees programs that do not read verdicts.
-                    self.protection.publish(&state);
-                    self.check_links(&state);
-                    self.correlations.published(clock::now(), &state);
-                    self.tell_cascades();
-                    self.look_up(&state);
-                    self.outlets.publish(state);
-                }
-                Effect::Retract { peer, revision } => {
-                    self.protection.retract(&peer);
-                    self.correlations.retracted(&peer);
-                    self.outlets.retract(peer, revision);
-                }
-                Effect::ReportEstablished { peer, addr, on } => {
-                    if let Err(error) = self.source.report_established(&peer, addr, on) {
-                        warn!(%peer, error = format!("{error:#}"), "a returning peer is noticed later");
-                    }
-                }
-            }
-        }
-    }
-}
-
-async fn sleep_until(at: Option<crate::core::Time>) {
-    match at {
-        Some(at) => tokio::time::sleep(at.since(clock::now())).await,
-        None => pending().await,
     }
 }

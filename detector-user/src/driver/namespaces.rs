@@ -20,8 +20,8 @@ use crate::{
 /// The network namespaces that the source watches.
 pub(super) struct LookedAt {
     namespaces: Namespaces,
-    /// The namespaces other than the daemon's own. They are held open until the source no longer
-    /// uses them: until then their inode numbers must not be reused.
+    /// The namespaces other than the daemon's own. They are held open while their flows may be
+    /// evidence: until then their inode numbers must not be reused.
     others: Arc<Set>,
     /// Which addresses are local in each of them, as far as this was looked up.
     local: BTreeMap<u32, LocalAddresses>,
@@ -39,16 +39,10 @@ impl LookedAt {
         }
     }
 
-    /// Waits until the namespaces have changed. Cancel-safe.
-    pub(super) async fn changed(&mut self) {
-        self.namespaces.changed().await;
-    }
-
     /// Makes the source follow a change; returns the signals for the core.
     fn follow(&mut self, source: &mut ActiveSource) -> Vec<Signal> {
         let now = self.namespaces.others();
-        let ids: BTreeSet<u32> = now.keys().copied().collect();
-        if let Err(error) = source.look_at(&ids) {
+        if let Err(error) = source.look_at(&now) {
             // Logged once, not at each attempt.
             if !self.refused {
                 warn!(
@@ -60,6 +54,7 @@ impl LookedAt {
             return Vec::new();
         }
         self.refused = false;
+        let ids: BTreeSet<u32> = now.keys().copied().collect();
         let before: BTreeSet<u32> = self.others.keys().copied().collect();
         self.others = now;
         self.local.retain(|netns, _| ids.contains(netns));

@@ -6,8 +6,7 @@ use tracing::{debug, info};
 
 use crate::{
     core::{PeerName, PeerState, Time},
-    effect::board::Board,
-    serve::Metrics,
+    serve::{Metrics, board::Board},
 };
 
 /// Called with each published state.

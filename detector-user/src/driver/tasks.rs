@@ -1,13 +1,12 @@
 //! What runs besides the loop: the servers, and what finds the peers.
 
-use std::{thread, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     runtime::Builder,
     sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
 };
 use tracing::warn;
 
@@ -15,18 +14,16 @@ use super::outlets::{Outlets, Printer};
 use crate::{
     clock,
     config::Config,
-    core::{Bounds, Signal},
-    effect::{
-        board::Board,
-        protect::{Tuned, TunedSockets},
-    },
+    core::Bounds,
+    effect::protect::{Tuned, TunedSockets},
     object::OBJECT,
-    serve::{Metrics, Request, grpc, http},
+    serve::{self, BoundSocket, Metrics, Request, board::Board, grpc, http},
+    signals::SignalSender,
     source::{
         discover::Discoverer,
-        network::NetworkSource,
         resolve::{Names, Resolver, SystemLookup},
     },
+    worker::{Inbox, Worker},
 };
 
 /// How long the servers have to end; each cuts its open calls before that.
@@ -34,65 +31,81 @@ const SERVERS_END_WITHIN: Duration = Duration::from_millis(1500);
 
 /// The running servers, on a thread of their own, so that clients cannot delay a verdict.
 pub(super) struct Servers {
-    ended: oneshot::Receiver<()>,
+    /// Dropped before the worker, which it ends as well.
+    stopping: watch::Sender<bool>,
+    worker: Worker<()>,
 }
 
 impl Servers {
-    /// Waits until they have ended, which they do after they were notified to stop.
-    pub(super) async fn finish(self) {
-        // An error means that the thread has ended.
-        if tokio::time::timeout(SERVERS_END_WITHIN, self.ended)
-            .await
-            .is_err()
-        {
+    /// Stops them, and waits until they have ended.
+    pub(super) fn finish(self) {
+        self.stopping.send_replace(true);
+        if !self.worker.finish(SERVERS_END_WITHIN) {
             warn!("open calls were cut");
         }
     }
 }
 
-/// Starts gRPC and metrics; both end when `stopped` turns true.
+/// Starts gRPC and metrics.
 pub(super) fn serve(
     config: &Config,
     printer: Printer,
     requests: mpsc::Sender<Request>,
-    stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<(Outlets, Servers)> {
     let board = Board::new(instance(), config.core.bounds());
     let metrics = Metrics::new().context("cannot set up the metrics")?;
     metrics.set_build_info(env!("CARGO_PKG_VERSION"), OBJECT.is_some());
-    let bound = crate::serve::bind(&config.socket, config.socket_group.as_deref())?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the servers' runtime")?;
-
-    let grpc = grpc::serve(bound, board.clone(), requests, until(stopped.clone()));
-    let http = {
-        let (metrics, stopped) = (metrics.clone(), until(stopped.clone()));
-        let address = config.metrics;
-        async move {
-            if let Some(address) = address {
-                http::serve(address, metrics, stopped).await;
-            }
-        }
+    let (stopping, stopped) = watch::channel(false);
+    let mut serving = Serving {
+        socket: config.socket.clone(),
+        group: config.socket_group.clone(),
+        bound: Some(serve::bind(&config.socket, config.socket_group.as_deref())?),
+        address: config.metrics,
+        board: board.clone(),
+        metrics: metrics.clone(),
+        requests,
+        stopped,
     };
-    let both = async {
-        let (grpc, ()) = tokio::join!(grpc, http);
-        if let Err(error) = grpc {
-            warn!(%error, "the gRPC server has ended");
-        }
-    };
-    let (ending, ended) = oneshot::channel();
-    thread::Builder::new()
-        .name("serve".to_owned())
-        .spawn(move || {
-            runtime.block_on(both);
-            runtime.shutdown_background();
-            // The driver may have stopped waiting.
-            let _ = ending.send(());
-        })
+    let worker = Worker::optional("serve", Inbox::new(()), move |_| serving.serve())
         .context("cannot start the servers' thread")?;
-    Ok((Outlets::new(board, metrics, printer), Servers { ended }))
+    let servers = Servers { stopping, worker };
+    Ok((Outlets::new(board, metrics, printer), servers))
+}
+
+/// What the servers need, each time that they start.
+struct Serving {
+    socket: PathBuf,
+    group: Option<String>,
+    /// The socket, bound at the start so that another daemon's is an error.
+    bound: Option<BoundSocket>,
+    address: Option<SocketAddr>,
+    board: Board,
+    metrics: Metrics,
+    requests: mpsc::Sender<Request>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Serving {
+    /// Serves until it is time to stop.
+    fn serve(&mut self) -> anyhow::Result<()> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let bound = match self.bound.take() {
+            Some(bound) => bound,
+            None => serve::bind(&self.socket, self.group.as_deref())?,
+        };
+        let (board, requests) = (self.board.clone(), self.requests.clone());
+        let stopped = || until(self.stopped.clone());
+        let grpc = grpc::serve(bound, board, requests, stopped());
+        let http = async {
+            if let Some(address) = self.address {
+                http::serve(address, self.metrics.clone(), stopped()).await;
+            }
+            Ok(())
+        };
+        let served = runtime.block_on(async { tokio::try_join!(grpc, http) });
+        runtime.shutdown_background();
+        served.map(|_| ()).context("nobody is served")
+    }
 }
 
 /// Answers outside the loop: with thousands of sockets this takes milliseconds.
@@ -125,44 +138,20 @@ pub(super) fn allow_open_files(bounds: Bounds) {
 
 /// Starts what finds the peers: the resolver of the configured names, or, with none
 /// configured, discovery.
-pub(super) fn find_peers(
-    config: &Config,
-    signals: mpsc::Sender<Signal>,
-) -> anyhow::Result<PeerFinder> {
+pub(super) fn find_peers(config: &Config, signals: &SignalSender) -> anyhow::Result<PeerFinder> {
     if config.peers.is_empty() {
-        let discoverer = Discoverer::spawn(config.discover_limit, signals)
+        let discoverer = Discoverer::spawn(config.discover_limit, signals.clone())
             .context("cannot read the kernel's sockets to discover peers")?;
         return Ok(PeerFinder::Discoverer(discoverer));
     }
-    let mut resolver = Resolver::start(config.peers.clone(), config.resolve_interval, SystemLookup);
-    let names = resolver.names();
-    let forward = tokio::spawn(async move {
-        while let Some(signal) = resolver.next().await {
-            if signals.send(signal).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(PeerFinder::Resolver(forward, names))
-}
-
-/// Starts the source of links, routes and neighbours. Without it the daemon runs with less
-/// evidence.
-pub(super) fn network(signals: mpsc::Sender<Signal>, bounds: Bounds) -> Option<NetworkSource> {
-    NetworkSource::start(signals, bounds)
-        .inspect_err(|error| {
-            warn!(
-                %error,
-                "doing without links, routes and neighbours: a cut of this host itself is not \
-                 told by its links, and peers are not asked by ARP or neighbour discovery"
-            );
-        })
-        .ok()
+    let (peers, interval) = (config.peers.clone(), config.resolve_interval);
+    let resolver = Resolver::start(peers, interval, SystemLookup, signals);
+    Ok(PeerFinder::Resolver(resolver))
 }
 
 /// Finds peers until it is dropped.
 pub(super) enum PeerFinder {
-    Resolver(JoinHandle<()>, Names),
+    Resolver(Resolver),
     Discoverer(#[expect(dead_code, reason = "held for its thread")] Discoverer),
 }
 
@@ -170,16 +159,8 @@ impl PeerFinder {
     /// The handle for looking up configured names; it does nothing for discovered peers.
     pub(super) fn names(&self) -> Names {
         match self {
-            Self::Resolver(_, names) => names.clone(),
+            Self::Resolver(resolver) => resolver.names(),
             Self::Discoverer(_) => Names::default(),
-        }
-    }
-}
-
-impl Drop for PeerFinder {
-    fn drop(&mut self) {
-        if let Self::Resolver(task, _) = self {
-            task.abort();
         }
     }
 }

@@ -33,17 +33,16 @@ impl Driver {
     }
 
     fn watch_network(&self) {
-        if let Some(network) = &self.network {
-            let endpoints = self.watched.values().flatten();
-            network.watch(endpoints.map(|endpoint| endpoint.addr).collect());
-        }
+        let endpoints = self.watched.values().flatten();
+        self.network
+            .watch(endpoints.map(|endpoint| endpoint.addr).collect());
     }
 
     /// Reads the links when a peer is Suspect: this node may be isolated, and the kernel may report
     /// a lost carrier late.
     pub(super) fn check_links(&self, state: &PeerState) {
-        if let (Verdict::Suspect, Some(network)) = (state.verdict, &self.network) {
-            network.check_links();
+        if state.verdict == Verdict::Suspect {
+            self.network.check_links();
         }
     }
 

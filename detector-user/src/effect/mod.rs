@@ -1,5 +1,4 @@
 //! Carries out the effects that the core asks for.
 
-pub mod board;
 pub mod destroy;
 pub mod protect;

@@ -2,16 +2,12 @@
 //! with a warning: a recording with a gap would show verdicts that never occurred.
 
 use std::{
+    collections::VecDeque,
+    convert::Infallible,
     fs::OpenOptions,
     io::{self, BufWriter, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc::{Receiver, Sender, TryRecvError, channel},
-    },
-    thread,
     time::Duration,
 };
 
@@ -20,7 +16,10 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use super::{Ending, Entry, Header, Input};
-use crate::core::Time;
+use crate::{
+    core::Time,
+    worker::{Inbox, Worker},
+};
 
 /// The most bytes of entries that may wait for the disk in memory.
 const QUEUE_BYTES: usize = 32 << 20;
@@ -45,12 +44,30 @@ pub enum CreateError {
 /// Accepts entries without ever waiting for the disk.
 #[derive(Debug)]
 pub struct Recorder {
-    /// `None` after the recording has ended.
-    queue: Option<Sender<Entry>>,
-    queued_bytes: Arc<AtomicUsize>,
+    worker: Worker<Queue>,
     queue_bytes: usize,
     path: PathBuf,
-    written: Receiver<()>,
+    is_over: bool,
+}
+
+/// The entries that wait for the disk.
+#[derive(Debug, Default)]
+struct Queue {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+impl Queue {
+    fn push(&mut self, entry: Entry) {
+        self.bytes += entry.weight();
+        self.entries.push_back(entry);
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        self.bytes -= entry.weight();
+        Some(entry)
+    }
 }
 
 impl Recorder {
@@ -83,9 +100,6 @@ impl Recorder {
         queue_bytes: usize,
         header: &Header,
     ) -> io::Result<Self> {
-        let (queue, entries) = channel();
-        let (finish, written) = channel();
-        let queued_bytes = Arc::new(AtomicUsize::new(0));
         let mut output = Output {
             out: BufWriter::new(out),
             written: 0,
@@ -93,61 +107,60 @@ impl Recorder {
             line: Vec::new(),
         };
         output.header(header)?;
-        let (queued, to) = (Arc::clone(&queued_bytes), path.to_owned());
-        thread::Builder::new()
-            .name("record".to_owned())
-            .spawn(move || {
-                output.run(&entries, &queued, &to);
-                // It is no error if nobody waits for this any more.
-                let _ = finish.send(());
-            })?;
+        let to = path.to_owned();
+        let worker = Worker::optional("record", Inbox::new(Queue::default()), move |entries| {
+            output.run(entries, &to);
+            Ok::<_, Infallible>(())
+        })?;
         Ok(Self {
-            queue: Some(queue),
-            queued_bytes,
+            worker,
             queue_bytes,
             path: path.to_owned(),
-            written,
+            is_over: false,
         })
     }
 
     /// Whether the recording has already ended.
     pub(super) fn is_over(&self) -> bool {
-        self.queue.is_none()
+        self.is_over
     }
 
     /// Queues an entry, or ends the recording if the queue is full.
     pub(super) fn record(&mut self, entry: Entry) {
-        let weight = entry.weight();
-        let before = self.queued_bytes.fetch_add(weight, Ordering::Relaxed);
-        if before + weight <= self.queue_bytes {
-            return self.send(entry);
+        let (now, weight) = (entry.now, entry.weight());
+        let fits = self.worker.inbox().put(|queue| {
+            let fits = queue.bytes + weight <= self.queue_bytes;
+            if fits {
+                queue.push(entry);
+            }
+            fits
+        });
+        // A thread that has ended has said why.
+        self.is_over |= self.worker.inbox().has_ended();
+        if !fits && !self.is_over {
+            warn!(
+                recording = %self.path.display(),
+                "the disk is slower than the signals: the recording ends here"
+            );
+            self.end(now, Ending::TooSlow);
         }
-        warn!(
-            recording = %self.path.display(),
-            "the disk is slower than the signals: the recording ends here"
-        );
-        self.end(entry.now, Ending::TooSlow);
     }
 
     /// Ends the recording, and waits a short time until its last lines are written.
     pub(super) fn finish(mut self, now: Time) {
         self.end(now, Ending::Stopped);
-        if self.written.recv_timeout(LAST_LINES).is_err() {
+        if !self.worker.finish(LAST_LINES) {
             warn!(recording = %self.path.display(), "the recording lacks its last lines");
         }
     }
 
     fn end(&mut self, now: Time, ending: Ending) {
-        let input = Input::End(ending);
-        self.send(Entry { now, input });
-        self.queue = None;
-    }
-
-    fn send(&mut self, entry: Entry) {
-        let Some(queue) = &self.queue else { return };
-        if queue.send(entry).is_err() {
-            // The thread has ended, and has logged the reason.
-            self.queue = None;
+        if !self.is_over {
+            let input = Input::End(ending);
+            self.worker
+                .inbox()
+                .put(|queue| queue.push(Entry { now, input }));
+            self.is_over = true;
         }
     }
 }
@@ -162,22 +175,23 @@ struct Output<W: Write> {
 
 impl<W: Write> Output<W> {
     /// Writes each entry until the end, and flushes whenever the queue is empty.
-    fn run(&mut self, entries: &Receiver<Entry>, queued: &AtomicUsize, path: &Path) {
+    fn run(&mut self, entries: &Inbox<Queue>, path: &Path) {
         let recording = path.display();
         loop {
-            let entry = match entries.try_recv() {
-                Ok(entry) => entry,
-                Err(TryRecvError::Disconnected) => break,
-                Err(TryRecvError::Empty) => {
+            let entry = match entries.take(Queue::pop) {
+                Some(entry) => entry,
+                None => {
                     if let Err(error) = self.out.flush() {
                         return failed(path, &error);
                     }
-                    let Ok(entry) = entries.recv() else { break };
+                    let Some(entry) = entries.wait(Queue::pop) else {
+                        break;
+                    };
                     entry
                 }
             };
-            queued.fetch_sub(entry.weight(), Ordering::Relaxed);
             match self.entry(&entry) {
+                Ok(true) if matches!(entry.input, Input::End(_)) => break,
                 Ok(true) => {}
                 Ok(false) => {
                     warn!(%recording, bytes = self.written, "the recording has reached its limit and ends here");

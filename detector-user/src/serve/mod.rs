@@ -1,5 +1,6 @@
 //! The daemon's servers: gRPC on the Unix socket, metrics over HTTP. They never decide anything.
 
+pub mod board;
 pub mod grpc;
 pub mod http;
 mod metrics;

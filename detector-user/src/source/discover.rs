@@ -5,17 +5,14 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
-    thread,
     time::Duration,
 };
-
-use tokio::sync::mpsc::Sender;
-use tracing::warn;
 
 use crate::{
     core::{Endpoint, FlowReading, PeerName, Signal, TcpState},
     netlink::sock_diag::{SockDiag, SockDiagError},
+    signals::SignalSender,
+    worker::{Inbox, Worker},
 };
 
 /// How often the daemon looks for new peers.
@@ -25,52 +22,47 @@ const DISCOVER_EVERY: Duration = Duration::from_secs(5);
 /// its flows end.
 #[derive(Debug)]
 pub struct Discoverer {
-    /// Dropping this ends the thread.
-    _stop: SyncSender<()>,
+    _worker: Worker<()>,
 }
 
 impl Discoverer {
     /// Starts the thread, in the caller's network namespace. At most `limit` peers are sent
     /// as [`Signal::PeerConfigured`].
-    pub fn spawn(limit: usize, signals: Sender<Signal>) -> Result<Self, SockDiagError> {
-        let sock_diag = SockDiag::open()?;
-        let (stop, stopped) = sync_channel(0);
-        thread::Builder::new()
-            .name("discover".into())
-            .spawn(move || look_for_peers(sock_diag, limit, &signals, &stopped))
-            .map_err(SockDiagError::Thread)?;
-        Ok(Self { _stop: stop })
+    pub fn spawn(limit: usize, signals: SignalSender) -> Result<Self, SockDiagError> {
+        let mut sock_diag = SockDiag::open()?;
+        let mut known = BTreeSet::new();
+        let worker = Worker::optional("discover", Inbox::new(()), move |inbox| {
+            look_for_peers(&mut sock_diag, limit, &mut known, &signals, inbox)
+        });
+        Ok(Self {
+            _worker: worker.map_err(SockDiagError::Thread)?,
+        })
     }
 }
 
 fn look_for_peers(
-    mut sock_diag: SockDiag,
+    sock_diag: &mut SockDiag,
     limit: usize,
-    signals: &Sender<Signal>,
-    stopped: &Receiver<()>,
-) {
-    let mut known = BTreeSet::new();
+    known: &mut BTreeSet<PeerName>,
+    signals: &SignalSender,
+    inbox: &Inbox<()>,
+) -> Result<(), SockDiagError> {
     loop {
-        match read_peers(&mut sock_diag, limit) {
-            Ok(found) => {
-                for (peer, endpoint) in found {
-                    if known.len() >= limit || !known.insert(peer.clone()) {
-                        continue;
-                    }
-                    let signal = Signal::PeerConfigured {
-                        peer,
-                        endpoints: vec![endpoint],
-                        discovered: true,
-                    };
-                    if signals.blocking_send(signal).is_err() {
-                        return;
-                    }
-                }
+        for (peer, endpoint) in read_peers(sock_diag, limit)? {
+            if known.len() >= limit || !known.insert(peer.clone()) {
+                continue;
             }
-            Err(error) => warn!(%error, "cannot look for peers now"),
+            let signal = Signal::PeerConfigured {
+                peer,
+                endpoints: vec![endpoint],
+                discovered: true,
+            };
+            if signals.blocking_send(signal).is_err() {
+                return Ok(());
+            }
         }
-        if stopped.recv_timeout(DISCOVER_EVERY) != Err(RecvTimeoutError::Timeout) {
-            return;
+        if !inbox.sleep(DISCOVER_EVERY) {
+            return Ok(());
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Where signals come from. A source turns what the kernel reports into [`Signal`]s and decides
-//! nothing.
+//! Where signals come from. A source turns what the kernel reports into
+//! [`Signal`](crate::core::Signal)s, sends them to the loop, and decides nothing.
 
 pub mod discover;
 pub mod ebpf;
@@ -12,14 +12,12 @@ pub mod support;
 
 pub use self::select::ActiveSource;
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    future::Future,
+use crate::{
+    core::{Endpoint, PeerName},
+    netns::Set,
 };
-
-use crate::core::{Endpoint, PeerName, Signal};
 
 /// The peers that a source should watch: each name with its endpoints.
 pub type Watched = BTreeMap<PeerName, Vec<Endpoint>>;
@@ -33,12 +31,9 @@ pub trait Source {
     fn report_established(&mut self, peer: &PeerName, addr: IpAddr, on: bool)
     -> anyhow::Result<()>;
 
-    /// Replaces the set of network namespaces that are watched besides the daemon's own, by inode
-    /// number. An error leaves some of the previous ones in force.
-    fn look_at(&mut self, namespaces: &BTreeSet<u32>) -> anyhow::Result<()>;
-
-    /// The next batch of signals. Cancel-safe: dropping the future loses nothing.
-    fn next(&mut self) -> impl Future<Output = anyhow::Result<Vec<Signal>>> + Send;
+    /// Replaces the set of network namespaces that are watched besides the daemon's own. An error
+    /// leaves some of the previous ones in force.
+    fn look_at(&mut self, namespaces: &Arc<Set>) -> anyhow::Result<()>;
 
     /// What the source has counted since it started, for metrics.
     fn counters(&self) -> SourceCounters;

@@ -17,7 +17,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, Semaphore, mpsc},
+    sync::{Notify, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -26,6 +26,7 @@ use tracing::{info, warn};
 use crate::{
     config::PeerSpec,
     core::{Endpoint, MAX_ADDRESSES, PeerName, Signal},
+    signals::SignalSender,
 };
 
 /// How long one lookup may take. glibc gives each name server 5 s (resolv.conf(5)).
@@ -37,9 +38,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// The most lookups at the same time: each holds a thread while `getaddrinfo` blocks.
 const CONCURRENT_LOOKUPS: usize = 16;
-
-/// The most signals that wait for the driver before lookups have to wait.
-const QUEUE: usize = 64;
 
 /// Looks up a host's addresses.
 pub trait Lookup: Send + Sync + 'static {
@@ -61,7 +59,6 @@ impl Lookup for SystemLookup {
 /// Keeps peers' names resolved. Dropping it ends its tasks.
 #[derive(Debug)]
 pub struct Resolver {
-    signals: mpsc::Receiver<Signal>,
     names: Names,
     _tasks: JoinSet<()>,
 }
@@ -82,8 +79,15 @@ impl Names {
 
 impl Resolver {
     /// Starts resolving; must be called within a tokio runtime.
-    pub fn start(peers: Vec<PeerSpec>, interval: Duration, lookup: impl Lookup) -> Self {
-        let (sender, signals) = mpsc::channel(QUEUE);
+    ///
+    /// The first signal of a peer is sent at once, with no endpoints while its name has not been
+    /// resolved, so that every configured peer is known to the core.
+    pub fn start(
+        peers: Vec<PeerSpec>,
+        interval: Duration,
+        lookup: impl Lookup,
+        signals: &SignalSender,
+    ) -> Self {
         let lookup = Arc::new(lookup);
         let slots = Arc::new(Semaphore::new(CONCURRENT_LOOKUPS));
         let mut tasks = JoinSet::new();
@@ -96,12 +100,11 @@ impl Resolver {
                 interval,
                 lookup: Arc::clone(&lookup),
                 slots: Arc::clone(&slots),
-                signals: sender.clone(),
+                signals: signals.clone(),
             };
             tasks.spawn(task.run());
         }
         Self {
-            signals,
             names: Names(Arc::new(names)),
             _tasks: tasks,
         }
@@ -110,15 +113,6 @@ impl Resolver {
     /// The handle for looking up these names before the interval ends.
     pub fn names(&self) -> Names {
         self.names.clone()
-    }
-
-    /// The next change of a peer's endpoints; `None` when there will be no more, because
-    /// every peer's addresses are fixed. Cancel-safe: dropping the future loses nothing.
-    ///
-    /// The first signal of a peer comes at once, with no endpoints while its name has not
-    /// been resolved, so that every configured peer is known to the core.
-    pub async fn next(&mut self) -> Option<Signal> {
-        self.signals.recv().await
     }
 }
 
@@ -129,7 +123,7 @@ struct PeerTask<L> {
     interval: Duration,
     lookup: Arc<L>,
     slots: Arc<Semaphore>,
-    signals: mpsc::Sender<Signal>,
+    signals: SignalSender,
 }
 
 impl<L: Lookup> PeerTask<L> {
@@ -228,179 +222,4 @@ fn canonical(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{collections::VecDeque, sync::Mutex};
-
-    use super::*;
-    use crate::config::parse_peer_name;
-
-    /// What the name server says.
-    enum Answer {
-        Addresses(&'static [&'static str]),
-        Failure,
-        /// Never comes.
-        Silence,
-    }
-    use Answer::{Addresses, Failure, Silence};
-
-    /// Gives its answers in turn, noting when each was asked for; then stays silent.
-    #[derive(Clone)]
-    struct Script {
-        answers: Arc<Mutex<VecDeque<Answer>>>,
-        asked: Arc<Mutex<Vec<u64>>>,
-        start: tokio::time::Instant,
-    }
-
-    impl Script {
-        fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
-            Self {
-                answers: Arc::new(Mutex::new(answers.into_iter().collect())),
-                asked: Arc::default(),
-                start: tokio::time::Instant::now(),
-            }
-        }
-
-        fn asked_at_seconds(&self) -> Vec<u64> {
-            self.asked.lock().unwrap().clone()
-        }
-    }
-
-    impl Lookup for Script {
-        async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<IpAddr>> {
-            assert_eq!((host, port), ("node4", 9000));
-            let at = self.start.elapsed().as_secs();
-            self.asked.lock().unwrap().push(at);
-            let answer = self.answers.lock().unwrap().pop_front();
-            match answer {
-                Some(Addresses(list)) => Ok(list.iter().map(|a| a.parse().unwrap()).collect()),
-                Some(Failure) => Err(io::Error::other("no such name")),
-                Some(Silence) | None => std::future::pending().await,
-            }
-        }
-    }
-
-    const INTERVAL: Duration = Duration::from_secs(30);
-
-    fn peer() -> PeerSpec {
-        parse_peer_name("http://node4:9000").unwrap()
-    }
-
-    fn start(script: &Script) -> Resolver {
-        Resolver::start(vec![peer()], INTERVAL, script.clone())
-    }
-
-    async fn next_addresses(resolver: &mut Resolver) -> Vec<String> {
-        match resolver.next().await {
-            Some(Signal::PeerConfigured {
-                peer,
-                endpoints,
-                discovered: false,
-            }) => {
-                assert_eq!(peer.as_str(), "http://node4:9000");
-                assert!(endpoints.iter().all(|e| e.port == 9000));
-                endpoints.iter().map(|e| e.addr.to_string()).collect()
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_a_changed_set_is_told_and_it_is_canonical() {
-        let script = Script::new([
-            Addresses(&[
-                "fd00::4",
-                "::ffff:10.0.0.4",
-                "10.0.0.4",
-                "0.0.0.0",
-                "224.0.0.1",
-            ]),
-            Addresses(&["10.0.0.4", "fd00::4"]),
-            Addresses(&["10.0.0.5"]),
-        ]);
-        let mut resolver = start(&script);
-        assert!(next_addresses(&mut resolver).await.is_empty());
-        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.4", "fd00::4"]);
-        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.5"]);
-        assert_eq!(script.asked_at_seconds(), [0, 30, 60]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_last_addresses_are_kept_when_a_name_stops_resolving() {
-        let script = Script::new([
-            Addresses(&["10.0.0.4"]),
-            Failure,
-            Silence,
-            Addresses(&[]),
-            Addresses(&["10.0.0.4"]),
-            Addresses(&["10.0.0.9"]),
-        ]);
-        let mut resolver = start(&script);
-        assert!(next_addresses(&mut resolver).await.is_empty());
-        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.4"]);
-        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.9"]);
-        // The silent lookup was given up after 5 s.
-        assert_eq!(script.asked_at_seconds(), [0, 30, 60, 95, 125, 155]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_without_addresses_is_told_once_and_retried_sooner() {
-        let failures = std::iter::repeat_with(|| Failure).take(8);
-        let script = Script::new(failures.chain([Addresses(&["10.0.0.4"])]));
-        let mut resolver = start(&script);
-        assert!(next_addresses(&mut resolver).await.is_empty());
-        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.4"]);
-        assert_eq!(script.asked_at_seconds(), [0, 1, 3, 7, 15, 31, 61, 91, 121]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_name_that_is_asked_for_is_looked_up_at_once_and_again_soon() {
-        let same = std::iter::repeat_with(|| Addresses(&["10.0.0.4"])).take(5);
-        let script = Script::new(same.chain([Addresses(&["10.0.0.5"])]));
-        let mut resolver = start(&script);
-        assert!(next_addresses(&mut resolver).await.is_empty());
-        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.4"]);
-        sleep(Duration::from_secs(40)).await;
-        let other = parse_peer_name("http://node5:9000").unwrap();
-        resolver.names().look_up(&other.name);
-        resolver.names().look_up(&peer().name);
-        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.5"]);
-        // It has moved: from now on it is looked up as usual.
-        sleep(INTERVAL * 2).await;
-        assert_eq!(script.asked_at_seconds(), [0, 30, 40, 41, 43, 47, 77]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_name_is_looked_up_more_than_once_a_second() {
-        let same = std::iter::repeat_with(|| Addresses(&["10.0.0.4"])).take(100);
-        let script = Script::new(same);
-        let resolver = start(&script);
-        for _ in 0..50 {
-            resolver.names().look_up(&peer().name);
-            sleep(Duration::from_millis(100)).await;
-        }
-        assert_eq!(script.asked_at_seconds(), [0, 1, 2, 3, 4]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn fixed_addresses_are_never_looked_up() {
-        let script = Script::new([]);
-        let mut peer = parse_peer_name("http://node4:9000").unwrap();
-        peer.addresses = vec!["::ffff:10.0.0.4".parse().unwrap()];
-        let mut resolver = Resolver::start(vec![peer], INTERVAL, script.clone());
-        assert_eq!(next_addresses(&mut resolver).await, ["10.0.0.4"]);
-        assert_eq!(resolver.next().await, None);
-        assert!(script.asked_at_seconds().is_empty());
-    }
-
-    #[test]
-    fn addresses_are_bounded() {
-        let many = (0..=255).map(|i| IpAddr::from([10, 0, 0, i]));
-        assert_eq!(canonical(many).len(), MAX_ADDRESSES);
-    }
-
-    #[tokio::test]
-    async fn the_system_resolver_finds_localhost() {
-        let found = SystemLookup.lookup("localhost", 1).await.unwrap();
-        assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty());
-    }
-}
+mod tests;

@@ -1,8 +1,6 @@
 //! Selects the source: the operator's choice, or the best one that works here.
 
-use std::net::IpAddr;
-
-use std::collections::BTreeSet;
+use std::{net::IpAddr, sync::Arc};
 
 use anyhow::Context as _;
 use tracing::{info, warn};
@@ -14,8 +12,9 @@ use super::{
 };
 use crate::{
     config::{Config, SourceChoice},
-    core::{PeerName, Signal, SourceKind},
-    netns::Namespaces,
+    core::{PeerName, SourceKind},
+    netns::{Namespaces, Set},
+    signals::SignalSender,
 };
 
 /// The source in use.
@@ -29,17 +28,21 @@ pub enum ActiveSource {
 impl ActiveSource {
     /// Opens the source that `config` asks for. `auto` falls back from eBPF to sock_diag,
     /// with a warning that names the reason.
-    pub fn open(config: &Config, namespaces: Namespaces) -> anyhow::Result<Self> {
+    pub fn open(
+        config: &Config,
+        namespaces: Namespaces,
+        signals: SignalSender,
+    ) -> anyhow::Result<Self> {
         let source = match config.source {
-            SourceChoice::SockDiag => Self::open_sock_diag(config, namespaces)?,
+            SourceChoice::SockDiag => Self::open_sock_diag(config, namespaces, signals)?,
             SourceChoice::Ebpf => {
-                let source = EbpfSource::load(&ebpf_options(config));
+                let source = EbpfSource::load(&ebpf_options(config), signals);
                 Self::Ebpf(source.context(
                     "the eBPF source was asked for and cannot start; `detector doctor` says \
                      what is missing, `--source auto` falls back to polling",
                 )?)
             }
-            SourceChoice::Auto => match EbpfSource::load(&ebpf_options(config)) {
+            SourceChoice::Auto => match EbpfSource::load(&ebpf_options(config), signals.clone()) {
                 Ok(source) => Self::Ebpf(source),
                 Err(reason) => {
                     warn!(
@@ -47,7 +50,7 @@ impl ActiveSource {
                         "no eBPF here: falling back to polling sock_diag, which sees a dead \
                          peer later; `detector doctor` says what is missing"
                     );
-                    Self::open_sock_diag(config, namespaces)?
+                    Self::open_sock_diag(config, namespaces, signals)?
                 }
             },
         };
@@ -63,8 +66,12 @@ impl ActiveSource {
         }
     }
 
-    fn open_sock_diag(config: &Config, namespaces: Namespaces) -> anyhow::Result<Self> {
-        let source = SockDiagSource::spawn(config.poll_interval, namespaces)
+    fn open_sock_diag(
+        config: &Config,
+        namespaces: Namespaces,
+        signals: SignalSender,
+    ) -> anyhow::Result<Self> {
+        let source = SockDiagSource::spawn(config.poll_interval, namespaces, signals)
             .context("cannot read the kernel's sockets (CONFIG_INET_TCP_DIAG, tcp_diag.ko)")?;
         Ok(Self::SockDiag(source))
     }
@@ -90,17 +97,10 @@ impl Source for ActiveSource {
         }
     }
 
-    fn look_at(&mut self, namespaces: &BTreeSet<u32>) -> anyhow::Result<()> {
+    fn look_at(&mut self, namespaces: &Arc<Set>) -> anyhow::Result<()> {
         match self {
             Self::Ebpf(source) => source.look_at(namespaces),
             Self::SockDiag(source) => source.look_at(namespaces),
-        }
-    }
-
-    async fn next(&mut self) -> anyhow::Result<Vec<Signal>> {
-        match self {
-            Self::Ebpf(source) => source.next().await,
-            Self::SockDiag(source) => source.next().await,
         }
     }
 

@@ -7,12 +7,14 @@ use detector_tests::{Cut, Lab, binary, testbed};
 use detector_user::{
     clock,
     core::{Endpoint, FlowEventKind, FlowId, PeerName, Signal},
+    signals,
     source::{
         Source as _,
         ebpf::{EbpfOptions, EbpfSource},
     },
 };
 use nix::libc::ECONNABORTED;
+use tokio::sync::mpsc::Receiver;
 
 use super::{LIMIT, SOON, Stand, assert_aborted, result};
 
@@ -23,10 +25,12 @@ async fn the_tracepoints_tell_our_own_kills_apart() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let mut stand = Stand::new()?;
         let addr = stand.v4();
-        let mut source = EbpfSource::load(&EbpfOptions {
+        let options = EbpfOptions {
             netns: Some(stand.sock_diag.netns()),
             ..EbpfOptions::default()
-        })?;
+        };
+        let (sender, mut signals) = signals::channel(64);
+        let mut source = EbpfSource::load(&options, sender)?;
         let peer = PeerName::from_canonical(&stand.lab.host(2).url());
         let endpoint = Endpoint {
             addr: addr.ip(),
@@ -41,10 +45,11 @@ async fn the_tracepoints_tell_our_own_kills_apart() -> anyhow::Result<()> {
         let host = stand.lab.host(1).clone();
         let connect = thread::spawn(move || host.within(|| TcpStream::connect(addr)));
         // Only a flow on which something has happened is told of when it ends.
-        event(&mut source, |flow, kind| {
-            flow.local == established.0.local && matches!(kind, FlowEventKind::Rto { .. })
-        })
-        .await?;
+        let rto = |flow: &FlowId, kind| {
+            let is_ours = flow.local == established.0.local;
+            (is_ours && matches!(kind, FlowEventKind::Rto { .. })).then_some(())
+        };
+        while event(&mut signals, rto).await?.is_none() {}
         let sockets = testbed::until("both sockets are there", SOON, async || {
             Ok(Some(stand.sockets()?).filter(|sockets| sockets.len() == 2))
         })
@@ -65,7 +70,7 @@ async fn the_tracepoints_tell_our_own_kills_apart() -> anyhow::Result<()> {
                 FlowEventKind::ErrorReport { errno } => Some(("error report", errno)),
                 _ => None,
             };
-            ends.extend(events(&mut source, end).await?);
+            ends.extend(event(&mut signals, end).await?);
         }
         ends.sort_unstable();
         let aborted = ECONNABORTED as u32;
@@ -76,30 +81,16 @@ async fn the_tracepoints_tell_our_own_kills_apart() -> anyhow::Result<()> {
     .await
 }
 
-async fn event(
-    source: &mut EbpfSource,
-    is_it: impl Fn(&FlowId, FlowEventKind) -> bool,
-) -> anyhow::Result<()> {
-    while events(source, |flow, kind| is_it(flow, kind).then_some(()))
-        .await?
-        .is_empty()
-    {}
-    Ok(())
-}
-
-/// What `find` makes of the next batch of events.
-async fn events<T>(
-    source: &mut EbpfSource,
+/// What `find` makes of the next event.
+async fn event<T>(
+    signals: &mut Receiver<Signal>,
     find: impl Fn(&FlowId, FlowEventKind) -> Option<T>,
-) -> anyhow::Result<Vec<T>> {
-    let batch = tokio::time::timeout(SOON, source.next())
-        .await
-        .context("no event")??;
-    let found = batch.iter().filter_map(|signal| match signal {
-        Signal::Flow(event) => find(&event.flow, event.kind),
-        _ => None,
-    });
-    Ok(found.collect())
+) -> anyhow::Result<Option<T>> {
+    let signal = tokio::time::timeout(SOON, signals.recv()).await;
+    match signal.context("no event")? {
+        Some(Signal::Flow(event)) => Ok(find(&event.flow, event.kind)),
+        _ => Ok(None),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! The hand that destroys sockets, against the kernel's own.
 
 mod calls;
+mod flow_map;
 mod kernel;
 mod which;
 
@@ -8,7 +9,7 @@ use std::{
     collections::BTreeSet,
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
-    sync::mpsc as std_mpsc,
+    sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -20,9 +21,10 @@ use detector_user::{
     effect::destroy::Destroyer,
     netlink::sock_diag::{SockDiag, Socket},
     netns::Namespaces,
+    signals::{self, SignalSender},
 };
 use nix::{libc::ECONNABORTED, unistd::gettid};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::Receiver;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(10);
@@ -30,14 +32,14 @@ const SOON: Duration = Duration::from_secs(10);
 /// h1 has the sockets and the one who destroys them, h2 is their peer.
 struct Stand {
     destroyer: Destroyer,
-    answers: mpsc::Receiver<Signal>,
+    answers: Receiver<Signal>,
     sock_diag: SockDiag,
     listener: TcpListener,
     lab: Lab,
 }
 
 /// Where the calling thread is, and nowhere else.
-fn start(signals: mpsc::Sender<Signal>) -> anyhow::Result<Destroyer> {
+fn start(signals: SignalSender) -> anyhow::Result<Destroyer> {
     Ok(Destroyer::spawn(
         signals,
         Namespaces::only_own()?,
@@ -54,7 +56,7 @@ struct Pair {
 impl Stand {
     fn new() -> anyhow::Result<Self> {
         let lab = Lab::new(2)?;
-        let (sender, answers) = mpsc::channel(8);
+        let (sender, answers) = signals::channel(8);
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PEER_PORT));
         Ok(Self {
             destroyer: lab.host(1).within(|| start(sender))??,
@@ -141,7 +143,7 @@ fn result(destroyed: u32, spared: u32, gone: u32, failed: u32) -> Destroyed {
 async fn blocked<T: Send + 'static>(
     call: impl FnOnce() -> T + Send + 'static,
 ) -> anyhow::Result<JoinHandle<T>> {
-    let (sender, told) = std_mpsc::channel();
+    let (sender, told) = mpsc::channel();
     let thread = thread::spawn(move || {
         let _ = sender.send(gettid());
         call()

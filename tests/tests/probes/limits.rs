@@ -7,12 +7,13 @@ use detector_tests::{Cut, Host, testbed};
 use detector_user::{
     clock,
     core::{ProbeAnswer, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time},
+    signals::channel,
 };
 use nix::{
     libc::{EAGAIN, ENETDOWN, ENETUNREACH, ENODEV, EOPNOTSUPP, EPERM},
     net::if_::if_nametoindex,
 };
-use tokio::{sync::mpsc::channel, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     A_WHILE, Asker, LIMIT, OPEN, PATIENT, SHORT, SHUT, all, card, connect, listen, ready, start,

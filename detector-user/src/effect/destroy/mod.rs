@@ -28,10 +28,9 @@ mod rule;
 mod tests;
 mod work;
 
-use std::{collections::HashSet, io, net::IpAddr, sync::Arc, thread};
+use std::{collections::HashSet, convert::Infallible, io, net::IpAddr};
 
 use thiserror::Error;
-use tokio::sync::mpsc::Sender;
 use tracing::{debug, warn};
 
 pub use self::proof::{ProofError, prove};
@@ -42,7 +41,11 @@ use crate::{
     netlink::sock_diag::{Everywhere, SockDiagError},
     netns::Namespaces,
     pending::Pending,
+    signals::SignalSender,
+    worker::{Inbox, Worker as Thread},
 };
+
+type Requests = Pending<(PeerName, IpAddr), Teardown>;
 
 /// Why nothing can be destroyed.
 #[derive(Debug, Error)]
@@ -57,26 +60,28 @@ pub enum DestroyerError {
 /// batches.
 #[derive(Debug)]
 pub struct Destroyer {
-    pending: Arc<Pending<(PeerName, IpAddr), Teardown>>,
-    signals: Sender<Signal>,
+    thread: Thread<Requests>,
+    signals: SignalSender,
 }
 
 impl Destroyer {
     /// Starts the thread. It reaches the sockets of the caller's network namespace and of the
     /// watched ones. Requests are answered on `signals` with [`Signal::SocketsDestroyed`].
     pub fn spawn(
-        signals: Sender<Signal>,
+        signals: SignalSender,
         namespaces: Namespaces,
         bounds: Bounds,
     ) -> Result<Self, DestroyerError> {
         let everywhere = Everywhere::open(namespaces)?;
-        let pending = Arc::new(Pending::new(bounds));
-        let (queue, answers) = (Arc::clone(&pending), signals.clone());
-        thread::Builder::new()
-            .name("sock-destroy".into())
-            .spawn(move || run(everywhere, &queue, &answers))
-            .map_err(DestroyerError::Thread)?;
-        Ok(Self { pending, signals })
+        let (inbox, answers) = (Inbox::new(Pending::new(bounds)), signals.clone());
+        let thread = Thread::essential("sock-destroy", &signals, inbox, move |requests| {
+            run(everywhere, requests, &answers);
+            Ok::<_, Infallible>(())
+        });
+        Ok(Self {
+            thread: thread.map_err(DestroyerError::Thread)?,
+            signals,
+        })
     }
 
     /// Requests the destruction of sockets of a peer. Never blocks. A request of a newer generation
@@ -84,13 +89,13 @@ impl Destroyer {
     /// same generation join the waiting request and share its answer. If too many peers are
     /// waiting, the request is answered as failed at once.
     pub fn request(&self, request: Teardown) {
-        let Some(refused) = put(&self.pending, request) else {
+        let put = |pending: &mut Requests| Some((put(pending, request)?, pending.most()));
+        let Some((refused, most)) = self.thread.inbox().put(put) else {
             return;
         };
         warn!(
             peer = %refused.peer,
-            "{} peers wait for their sockets to be destroyed; this one's are not",
-            self.pending.most()
+            "{most} peers wait for their sockets to be destroyed; this one's are not"
         );
         let failed = count(refused.sockets.len());
         self.answer_now(&refused, Destroyed { failed, ..NONE });
@@ -99,16 +104,15 @@ impl Destroyer {
     /// Cancels what was requested for this peer. Never blocks. A waiting request is answered as
     /// spared. A running one ends after its current batch and is then answered.
     pub fn call_off(&self, peer: PeerName, addr: IpAddr) {
-        if let Some(waiting) = self.pending.call_off(&(peer, addr)) {
+        let waiting = |pending: &mut Requests| pending.call_off(&(peer, addr));
+        if let Some(waiting) = self.thread.inbox().take(waiting) {
             let spared = count(waiting.sockets.len());
             self.answer_now(&waiting, Destroyed { spared, ..NONE });
         }
     }
 
     fn answer_now(&self, request: &Teardown, result: Destroyed) {
-        if let Err(error) = self.signals.try_send(answer(request, result)) {
-            warn!(%error, "an answer about destroyed sockets was lost");
-        }
+        self.signals.offer(answer(request, result));
     }
 }
 
@@ -118,12 +122,6 @@ const NONE: Destroyed = Destroyed {
     gone: 0,
     failed: 0,
 };
-
-impl Drop for Destroyer {
-    fn drop(&mut self) {
-        self.pending.stop();
-    }
-}
 
 fn answer(request: &Teardown, result: Destroyed) -> Signal {
     Signal::SocketsDestroyed {
@@ -136,7 +134,7 @@ fn answer(request: &Teardown, result: Destroyed) -> Signal {
 }
 
 /// Queues a request, or returns it if there is no room.
-fn put(pending: &Pending<(PeerName, IpAddr), Teardown>, request: Teardown) -> Option<Teardown> {
+fn put(pending: &mut Requests, request: Teardown) -> Option<Teardown> {
     let key = (request.peer.clone(), request.addr);
     pending.put(&key, request, merge)
 }
@@ -159,15 +157,11 @@ fn merge(waiting: &mut Teardown, request: Teardown) {
     }
 }
 
-fn run(
-    mut everywhere: Everywhere,
-    pending: &Pending<(PeerName, IpAddr), Teardown>,
-    answers: &Sender<Signal>,
-) {
+fn run(mut everywhere: Everywhere, requests: &Inbox<Requests>, answers: &SignalSender) {
     let mut worker = Worker::default();
-    while let Some(request) = pending.take_first() {
+    while let Some(request) = requests.wait(Pending::take_first) {
         let mut tables = everywhere.tables();
-        let Some(result) = worker.carry_out(&mut tables, &request, || wish(pending)) else {
+        let Some(result) = worker.carry_out(&mut tables, &request, || wish(requests)) else {
             return;
         };
         if answers.blocking_send(answer(&request, result)).is_err() {
@@ -177,8 +171,9 @@ fn run(
     }
 }
 
-fn wish(pending: &Pending<(PeerName, IpAddr), Teardown>) -> Wish {
-    match (pending.is_stopped(), pending.is_called_off()) {
+fn wish(requests: &Inbox<Requests>) -> Wish {
+    let is_called_off = requests.take(|pending| pending.is_called_off());
+    match (requests.is_stopped(), is_called_off) {
         (true, _) => Wish::Stop,
         (false, true) => Wish::CallOff,
         (false, false) => Wish::GoOn,

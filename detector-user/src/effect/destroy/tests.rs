@@ -6,10 +6,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
-
 use super::{
-    Destroyer, count, put,
+    Destroyer, Thread, count, put,
     work::{LOOKS, Table, Wish, Worker},
 };
 use crate::{
@@ -19,6 +17,8 @@ use crate::{
     netlink::sock_diag::{DestroyError, SockDiagError, Socket, SocketKey},
     netns::Namespaces,
     pending::Pending,
+    signals,
+    worker::Inbox,
 };
 
 const NETNS: u32 = 7;
@@ -365,23 +365,23 @@ fn a_flow_that_goes_on_is_spared_and_the_stalled_ones_beside_it_are_not() {
 
 #[test]
 fn stalled_flows_of_one_peer_are_waited_for_together() {
-    let pending = Pending::new(Bounds::new(4));
+    let mut pending = Pending::new(Bounds::new(4));
     for numbers in [1..=2, 2..=3] {
-        assert_eq!(put(&pending, of_stalled(&flows(numbers))), None);
+        assert_eq!(put(&mut pending, of_stalled(&flows(numbers))), None);
     }
     assert_eq!(pending.take_first(), Some(of_stalled(&flows(1..=3))));
     // The peer's death covers all of its sockets.
-    put(&pending, of_stalled(&flows(1..=2)));
-    put(&pending, request(&flows([3])));
+    put(&mut pending, of_stalled(&flows(1..=2)));
+    put(&mut pending, request(&flows([3])));
     assert_eq!(pending.take_first(), Some(request(&flows([3]))));
 }
 
 #[tokio::test]
 async fn what_waits_and_is_called_off_is_answered_as_spared() {
-    let (signals, mut answers) = mpsc::channel(1);
+    let (signals, mut answers) = signals::channel(1);
     // There is no thread that takes the waiting request.
     let destroyer = Destroyer {
-        pending: std::sync::Arc::new(Pending::new(Bounds::new(4))),
+        thread: Thread::idle(Inbox::new(Pending::new(Bounds::new(4)))),
         signals,
     };
     let asked = request(&flows(1..=3));
@@ -408,9 +408,9 @@ fn of_peer(peer: &str, generation: u64) -> Teardown {
 
 #[test]
 fn the_newest_generation_wins() {
-    let pending = Pending::new(Bounds::new(4));
+    let mut pending = Pending::new(Bounds::new(4));
     for (peer, generation) in [("a", 2), ("b", 1), ("a", 3), ("a", 1)] {
-        assert_eq!(put(&pending, of_peer(peer, generation)), None);
+        assert_eq!(put(&mut pending, of_peer(peer, generation)), None);
     }
     assert_eq!(pending.take_first(), Some(of_peer("a", 3)));
     assert_eq!(pending.take_first(), Some(of_peer("b", 1)));
@@ -464,7 +464,7 @@ fn a_namespace_that_cannot_be_read_keeps_its_sockets_and_no_others() {
 
 #[tokio::test]
 async fn every_request_is_answered_until_the_thread_ends() {
-    let (sender, mut signals) = mpsc::channel(8);
+    let (sender, mut signals) = signals::channel(8);
     let destroyer =
         Destroyer::spawn(sender, Namespaces::only_own().unwrap(), Bounds::new(4)).unwrap();
     // No socket has this cookie, so nothing is destroyed.

@@ -16,10 +16,8 @@ use crate::{
         PeerState, ProbeLine, Reason, RouteLine, SilenceLine, Time, Trend, Trial, TrialError,
         TrialOutcome, Verdict,
     },
-    effect::{
-        board::{Change, Snapshot},
-        protect::Tuned,
-    },
+    effect::protect::Tuned,
+    serve::board::{Change, Snapshot},
 };
 
 /// How long a client may rely on the states after the last message of a stream. A stream sends at

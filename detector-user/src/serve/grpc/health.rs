@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     core::{Breaker, PeerName},
-    effect::board::Board,
+    serve::board::Board,
 };
 
 pub(super) struct HealthService {

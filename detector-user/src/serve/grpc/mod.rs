@@ -29,8 +29,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 
 pub use self::convert::{explanation, peer_state_at, tuned_socket};
 use self::{clients::accepted, health::HealthService, service::Service, stream::Streams};
-use super::{BoundSocket, Request};
-use crate::effect::board::Board;
+use super::{BoundSocket, Request, board::Board};
 
 /// The largest request, except for reports, which have a limit of their own.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;

@@ -15,8 +15,8 @@ use crate::{
     clock,
     config::parse_peer_name,
     core::PeerName,
-    effect::{board::Board, protect::Tuned},
-    serve,
+    effect::protect::Tuned,
+    serve::{self, board::Board},
 };
 
 /// How long the driver may take to answer; normally it answers within one turn of its loop.

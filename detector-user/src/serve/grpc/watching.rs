@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::{convert, stream::Answers};
-use crate::effect::board::{Lagged, Watch, WatchEvent};
+use crate::serve::board::{Lagged, Watch, WatchEvent};
 
 /// The longest time without an event while nothing changes.
 const HEARTBEAT: Duration = Duration::from_secs(1);

@@ -104,7 +104,12 @@ impl Metrics {
         advance(&self.series.sources.malformed_answers, total);
     }
 
-    /// Sets the totals of the source in use since its start.
+    /// How many signals found no room since the start.
+    pub fn set_dropped_signals(&self, total: u64) {
+        advance(&self.series.sources.signals_dropped, total);
+    }
+
+    /// What the source in use has counted since it started.
     pub fn set_counters(&self, source: SourceKind, counters: SourceCounters) {
         let series = &self.series;
         for kind in [SourceKind::Ebpf, SourceKind::SockDiag] {

@@ -28,6 +28,7 @@ pub(super) struct EffectSeries {
 #[derive(Debug)]
 pub(super) struct SourceSeries {
     pub signals: IntCounterVec,
+    pub signals_dropped: IntCounter,
     pub probes: IntCounterVec,
     pub malformed_answers: IntCounter,
     pub ring_drops: IntCounter,
@@ -95,6 +96,11 @@ impl SourceSeries {
                 "signals_total",
                 "What the sources saw; probes are counted by themselves.",
                 &["source", "kind"],
+            )?,
+            signals_dropped: counter(
+                r,
+                "signals_dropped_total",
+                "Signals that found no room on their way to the loop.",
             )?,
             probes: counters(
                 r,

@@ -207,6 +207,7 @@ fn probes_are_counted_by_kind_and_result_and_not_as_signals() {
     probe(connect, ProbeOutcome::Answered(ProbeAnswer::Reset));
     probe(connect, ProbeOutcome::Failed { errno: 1 });
     metrics.set_malformed_answers(3);
+    metrics.set_dropped_signals(2);
     let text = metrics.render();
     for line in [
         r#"detector_probes_total{kind="neighbour",result="sent"} 1"#,
@@ -216,6 +217,7 @@ fn probes_are_counted_by_kind_and_result_and_not_as_signals() {
         r#"detector_probes_total{kind="connect",result="reset"} 1"#,
         r#"detector_probes_total{kind="connect",result="failed"} 1"#,
         "detector_probe_malformed_answers_total 3",
+        "detector_signals_dropped_total 2",
     ] {
         has(&text, line);
     }

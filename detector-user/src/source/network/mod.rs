@@ -38,28 +38,30 @@ mod worker;
 
 use std::{
     collections::BTreeSet,
-    io::{self, Write as _},
+    io,
     net::IpAddr,
-    os::unix::net::UnixStream,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicU64, Ordering},
     },
-    thread,
 };
 
+use anyhow::Context as _;
 use thiserror::Error;
-use tokio::sync::mpsc::Sender;
 use tracing::warn;
 
 pub(in crate::source) use self::table::NeighbourTable;
+use self::worker::Following;
 pub use self::{
     decode::Malformed,
     local::LocalAddresses,
     survey::{Survey, survey},
 };
-use self::{socket::Events, worker::Worker};
-use crate::core::{Bounds, Signal};
+use crate::{
+    core::Bounds,
+    signals::SignalSender,
+    worker::{Inbox, Worker},
+};
 
 /// Room for some thousand changes; the kernel doubles it, and takes it only when needed.
 const RECEIVE_BUFFER: usize = 1 << 20;
@@ -102,43 +104,45 @@ pub struct NetworkCounters {
     pub malformed: u64,
 }
 
-/// Reports links, routes and neighbours until it is dropped.
+/// Reports links, routes and neighbours until it is dropped. While they cannot be read the daemon
+/// runs with less evidence.
 #[derive(Debug)]
 pub struct NetworkSource {
-    shared: Arc<Shared>,
-    /// A byte wakes the thread; the end of the stream ends it.
-    wake: UnixStream,
+    worker: Worker<Wanted>,
+    counts: Arc<Counts>,
     /// The most addresses whose routes are looked up.
     most: usize,
 }
 
 impl NetworkSource {
-    /// Starts the thread, in the caller's network namespace. It reports only [`Signal::Network`] on
-    /// `signals`, and nothing before [`Self::watch`] is called.
-    pub fn start(signals: Sender<Signal>, bounds: Bounds) -> Result<Self, NetworkError> {
+    /// Starts the thread, in the caller's network namespace. It reports only
+    /// [`Signal::Network`](crate::core::Signal::Network) on `signals`, and nothing before
+    /// [`Self::watch`] is called.
+    pub fn start(signals: SignalSender, bounds: Bounds) -> Result<Self, NetworkError> {
         Self::with_receive_buffer(signals, bounds, RECEIVE_BUFFER)
     }
 
     /// Like [`Self::start`], with room for this many bytes of changes that were not read yet.
     pub fn with_receive_buffer(
-        signals: Sender<Signal>,
+        signals: SignalSender,
         bounds: Bounds,
         bytes: usize,
     ) -> Result<Self, NetworkError> {
-        let shared = Arc::new(Shared::default());
-        let (wake, woken) = UnixStream::pair().map_err(NetworkError::Thread)?;
-        for end in [&wake, &woken] {
-            end.set_nonblocking(true).map_err(NetworkError::Thread)?;
-        }
-        // Opened before the links are read, so that no change is missed in between.
-        let events = Events::open(bytes)?;
-        let worker = Worker::new(events, Arc::clone(&shared), woken, signals)?;
-        thread::Builder::new()
-            .name("rtnetlink".into())
-            .spawn(move || worker.run())
-            .map_err(NetworkError::Thread)?;
-        let most = bounds.addresses();
-        Ok(Self { shared, wake, most })
+        let counts = Arc::new(Counts::default());
+        let shared = Arc::clone(&counts);
+        let inbox = Inbox::polled(Wanted::default()).map_err(NetworkError::Thread)?;
+        let worker = Worker::optional("rtnetlink", inbox, move |wanted| {
+            let following = Following::new(bytes, Arc::clone(&shared), signals.clone());
+            following.map(|following| following.run(wanted)).context(
+                "doing without links, routes and neighbours: a cut of this host itself is not \
+                 told by its links, and peers are not asked by ARP or neighbour discovery",
+            )
+        });
+        Ok(Self {
+            worker: worker.map_err(NetworkError::Thread)?,
+            counts,
+            most: bounds.addresses(),
+        })
     }
 
     /// Replaces the addresses of interest. Never blocks. The route of each address is reported, and
@@ -154,50 +158,41 @@ impl NetworkSource {
             );
             addrs.split_off(&first);
         }
-        self.shared.want(addrs);
-        // An error means that the pipe is full or that the thread has ended: neither needs another
-        // byte.
-        let _ = (&self.wake).write(&[0]);
+        self.worker.inbox().put(|wanted| wanted.addrs = Some(addrs));
     }
 
     /// Makes the outgoing links of the routes be read now. Call this when a peer falls silent,
     /// because the kernel may report a lost carrier late. Never blocks; calls at the same time
     /// count as one.
     pub fn check_links(&self) {
-        self.shared.check.store(true, Ordering::Release);
-        let _ = (&self.wake).write(&[0]);
+        self.worker.inbox().put(|wanted| wanted.check = true);
     }
 
     /// What the source has counted since it started.
     pub fn counters(&self) -> NetworkCounters {
         NetworkCounters {
-            resyncs: self.shared.resyncs.load(Ordering::Relaxed),
-            malformed: self.shared.malformed.load(Ordering::Relaxed),
+            resyncs: self.counts.resyncs.load(Ordering::Relaxed),
+            malformed: self.counts.malformed.load(Ordering::Relaxed),
         }
     }
 }
 
+/// What the owner wants of the thread.
 #[derive(Debug, Default)]
-struct Shared {
-    wanted: Mutex<Option<BTreeSet<IpAddr>>>,
+struct Wanted {
+    /// The new addresses of interest.
+    addrs: Option<BTreeSet<IpAddr>>,
     /// Whether the links should be read now.
-    check: AtomicBool,
+    check: bool,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     resyncs: AtomicU64,
     malformed: AtomicU64,
 }
 
-impl Shared {
-    fn want(&self, addrs: BTreeSet<IpAddr>) {
-        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(addrs);
-    }
-
-    fn take_wanted(&self) -> Option<BTreeSet<IpAddr>> {
-        self.wanted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-
+impl Counts {
     fn resync(&self) {
         self.resyncs.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,28 +1,25 @@
 //! The thread of the network source: receives changes, sends requests, reports to the core.
 
-use std::{
-    io::{self, Read as _},
-    net::IpAddr,
-    os::{fd::AsFd as _, unix::net::UnixStream},
-    sync::{Arc, atomic::Ordering},
-    thread,
-    time::Duration,
-};
+mod reading;
+
+use std::{mem, os::fd::AsFd as _, sync::Arc, thread, time::Duration};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tokio::sync::mpsc::Sender;
 use tracing::{debug, warn};
 
+use self::reading::Stop;
 use super::{
-    NetworkError, Shared,
-    decode::{self, Change, Link, Malformed},
+    Counts, NetworkError, Wanted,
+    decode::{self, Change, Malformed},
     pace::Pace,
-    socket::{BATCH, Events, Heard, Requests},
+    socket::{Events, Heard, Requests},
     state::{State, Told},
 };
 use crate::{
     clock,
     core::{Signal, Time},
+    signals::SignalSender,
+    worker::Inbox,
 };
 
 /// The most datagrams that are taken before anything else is done.
@@ -35,13 +32,12 @@ const CHECKS_APART: Duration = Duration::from_millis(10);
 /// The wait after an error of the socket.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
-pub(super) struct Worker {
+pub(super) struct Following {
     events: Events,
     /// `None` after a failed request: the rest of its answer is discarded together with the socket.
     requests: Option<Requests>,
-    shared: Arc<Shared>,
-    wake: UnixStream,
-    signals: Sender<Signal>,
+    counts: Arc<Counts>,
+    signals: SignalSender,
     state: State,
     pace: Pace,
     /// Whether the links and neighbours must be read again, because changes were lost.
@@ -63,19 +59,18 @@ pub(super) struct Worker {
 /// The loop takes no more signals, or the source was dropped.
 struct Ended;
 
-impl Worker {
-    /// Reads the links, which shows that the kernel can be asked.
+impl Following {
+    /// Opens its socket, then reads the links, so that no change is missed in between; this also
+    /// shows that the kernel can be asked.
     pub(super) fn new(
-        events: Events,
-        shared: Arc<Shared>,
-        wake: UnixStream,
-        signals: Sender<Signal>,
+        receive_buffer: usize,
+        counts: Arc<Counts>,
+        signals: SignalSender,
     ) -> Result<Self, NetworkError> {
         let mut worker = Self {
-            events,
+            events: Events::open(receive_buffer)?,
             requests: None,
-            shared,
-            wake,
+            counts,
             signals,
             state: State::default(),
             pace: Pace::default(),
@@ -91,17 +86,17 @@ impl Worker {
         Ok(worker)
     }
 
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self, wanted: &Inbox<Wanted>) {
         // Everything was just read: there is nothing to do until addresses are watched.
         let now = clock::now();
         self.pace.end(now, now, true);
-        while self.turn().is_ok() {}
+        while !wanted.is_stopped() && self.turn(wanted).is_ok() {}
         debug!("links, routes and neighbours are no longer looked at");
     }
 
-    fn turn(&mut self) -> Result<(), Ended> {
-        self.wait();
-        self.woken()?;
+    fn turn(&mut self, wanted: &Inbox<Wanted>) -> Result<(), Ended> {
+        self.wait(wanted);
+        self.woken(wanted.take(mem::take));
         self.hear()?;
         if self.check.is_some_and(|at| at <= clock::now()) {
             self.check_links()?;
@@ -113,40 +108,31 @@ impl Worker {
     }
 
     /// Waits until a change or a wake-up arrives, or something is due.
-    fn wait(&self) {
+    fn wait(&self, wanted: &Inbox<Wanted>) {
         let due = self.pace.due();
         let left = self.check.map_or(due, |at| at.min(due)).since(clock::now());
         // Rounded up, or the thread would wake early and spin.
         let millis = left.as_nanos().div_ceil(1_000_000).min(60_000);
         let timeout = PollTimeout::try_from(millis as i32).unwrap_or(PollTimeout::ZERO);
-        let mut fds = [
-            PollFd::new(self.events.socket.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
-        ];
+        let fds = wanted
+            .as_fd()
+            .into_iter()
+            .chain([self.events.socket.as_fd()]);
+        let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // An error appears again in what is done next; EINTR is harmless.
         let _ = poll(&mut fds, timeout);
     }
 
-    /// Handles a wake-up by the owner.
-    fn woken(&mut self) -> Result<(), Ended> {
-        loop {
-            match self.wake.read(&mut [0; 64]) {
-                Ok(0) => return Err(Ended),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => return Err(Ended),
-            }
-        }
-        if let Some(addrs) = self.shared.take_wanted()
+    /// Does what the owner wants.
+    fn woken(&mut self, wanted: Wanted) {
+        if let Some(addrs) = wanted.addrs
             && self.state.watch(addrs)
         {
             self.pace.at_once(clock::now());
         }
-        if self.shared.check.swap(false, Ordering::Acquire) {
+        if wanted.check {
             self.check = Some(clock::now().max(self.checked + CHECKS_APART));
         }
-        Ok(())
     }
 
     /// Takes in changes, and reports links and neighbours at once.
@@ -165,7 +151,7 @@ impl Worker {
                                     self.pace.changed(now);
                                 }
                             }
-                            Err(error) => self.shared.malformed(&error),
+                            Err(error) => self.counts.malformed(&error),
                         }
                     }
                 }
@@ -187,35 +173,10 @@ impl Worker {
         Ok(())
     }
 
-    /// Reads the links that matter, each with a request of its own.
-    fn check_links(&mut self) -> Result<(), Ended> {
-        self.check = None;
-        let links = self.state.told_links(BATCH);
-        let mut found = Vec::new();
-        let shared = Arc::clone(&self.shared);
-        let asked = self.ask(|requests| {
-            requests.these_links(&links, |message| match decode::change(message) {
-                Ok(change) => found.extend(change),
-                Err(error) => shared.malformed(&error),
-            })
-        });
-        if let Err(error) = asked {
-            self.say(&error);
-        }
-        let now = clock::now();
-        for change in found {
-            if take_in(&mut self.state, now, change, &mut self.tell) {
-                self.pace.changed(now);
-            }
-        }
-        self.checked = now;
-        self.tell()
-    }
-
     /// Changes were lost: everything must be read again.
     fn lost(&mut self, now: Time) {
         if !self.resync {
-            self.shared.resync();
+            self.counts.resync();
             debug!("changes were lost; links, routes and neighbours are read again");
         }
         self.resync = true;
@@ -246,100 +207,6 @@ impl Worker {
         Ok(())
     }
 
-    fn read(&mut self) -> Result<(), Stop> {
-        if self.resync {
-            self.read_links()?;
-            self.tell()?;
-            self.resync = false;
-            self.new_next_hops = true;
-        }
-        // What becomes due meanwhile is left to the next reading.
-        let mut left = self.state.due();
-        while left > 0 {
-            let batch = self.state.take_due(left.min(BATCH));
-            if batch.is_empty() {
-                break;
-            }
-            left -= batch.len();
-            self.read_routes(&batch)?;
-            self.tell()?;
-            // A lost carrier must not wait for a thousand routes.
-            self.hear()?;
-        }
-        self.new_next_hops |= self.state.find_next_hops();
-        if self.new_next_hops {
-            self.read_neighbours()?;
-            self.tell()?;
-            self.new_next_hops = false;
-        }
-        Ok(())
-    }
-
-    fn read_links(&mut self) -> Result<(), NetworkError> {
-        let mut links: Vec<Link> = Vec::new();
-        let shared = Arc::clone(&self.shared);
-        self.ask(|requests| {
-            requests.links(|message| match decode::change(message) {
-                Ok(Some(Change::Link(link))) => links.push(link),
-                Ok(_) => {}
-                Err(error) => shared.malformed(&error),
-            })
-        })?;
-        self.state.all_links(clock::now(), links, &mut self.tell);
-        Ok(())
-    }
-
-    fn read_neighbours(&mut self) -> Result<(), NetworkError> {
-        let mut entries = Vec::new();
-        let shared = Arc::clone(&self.shared);
-        self.ask(|requests| {
-            requests.neighbours(|message| match decode::change(message) {
-                Ok(Some(Change::Neighbour(mut entry))) => {
-                    // All messages of a dump carry the port of the process that requested the dump.
-                    entry.by_request = false;
-                    entries.push((clock::now(), entry));
-                }
-                Ok(_) => {}
-                Err(error) => shared.malformed(&error),
-            })
-        })?;
-        for (received, entry) in entries {
-            self.state.neighbour_there(received, &entry, &mut self.tell);
-        }
-        Ok(())
-    }
-
-    fn read_routes(&mut self, addrs: &[IpAddr]) -> Result<(), NetworkError> {
-        let mut answers = Vec::new();
-        let asked = self
-            .ask(|requests| requests.routes(addrs, |addr, answer| answers.push((addr, answer))));
-        let now = clock::now();
-        for (addr, answer) in answers {
-            match answer {
-                Ok(route) => self.state.route(now, addr, route, &mut self.tell),
-                // The last report stays valid until everything is read again.
-                Err(errno) => debug!(%addr, errno, "the kernel does not tell the route"),
-            }
-        }
-        if asked.is_err() {
-            self.state.still_due(addrs);
-        }
-        asked
-    }
-
-    fn ask(
-        &mut self,
-        question: impl FnOnce(&mut Requests) -> Result<(), NetworkError>,
-    ) -> Result<(), NetworkError> {
-        let mut requests = match self.requests.take() {
-            Some(requests) => requests,
-            None => Requests::open()?,
-        };
-        question(&mut requests)?;
-        self.requests = Some(requests);
-        Ok(())
-    }
-
     fn tell(&mut self) -> Result<(), Ended> {
         for (at, event) in self.tell.drain(..) {
             debug!(?event, at = at.as_nanos(), "network");
@@ -364,24 +231,6 @@ impl Worker {
     }
 }
 
-/// Why a reading did not finish.
-enum Stop {
-    Ended,
-    Failed(NetworkError),
-}
-
-impl From<Ended> for Stop {
-    fn from(_: Ended) -> Self {
-        Self::Ended
-    }
-}
-
-impl From<NetworkError> for Stop {
-    fn from(error: NetworkError) -> Self {
-        Self::Failed(error)
-    }
-}
-
 /// Takes in a change; returns whether routes must be looked up again.
 fn take_in(state: &mut State, now: Time, change: Change, tell: &mut Vec<Told>) -> bool {
     match change {
@@ -396,7 +245,7 @@ fn take_in(state: &mut State, now: Time, change: Change, tell: &mut Vec<Told>) -
     }
 }
 
-impl Shared {
+impl Counts {
     fn malformed(&self, error: &Malformed) {
         if self.count_malformed() {
             warn!(%error, "left out; more of them are only counted");

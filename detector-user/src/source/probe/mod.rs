@@ -30,31 +30,25 @@ pub use self::{
 };
 
 use std::{
-    io, mem,
+    io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
     time::Duration,
 };
 
-use nix::{
-    errno::Errno,
-    sys::{
-        epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags},
-        eventfd::{EfdFlags, EventFd},
-    },
-};
+use nix::errno::Errno;
 use thiserror::Error;
-use tokio::sync::mpsc::Sender;
 use tracing::warn;
 
-use self::worker::Worker;
+use self::worker::Probing;
 use crate::{
     clock,
     core::{Bounds, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
     netns::Namespaces,
+    signals::SignalSender,
+    worker::{Inbox, Worker},
 };
 
 /// Why probes cannot be sent at all.
@@ -72,8 +66,12 @@ pub enum ProbeError {
 /// still waits.
 #[derive(Debug)]
 pub struct Prober {
-    shared: Arc<Shared>,
-    signals: Sender<Signal>,
+    worker: Worker<Vec<Order>>,
+    signals: SignalSender,
+    malformed: Arc<AtomicU64>,
+    /// The most probes that may wait for the thread, and the most of each kind that may wait for an
+    /// answer. One more fails with `EAGAIN`.
+    most: usize,
 }
 
 /// One probe that should be sent.
@@ -84,52 +82,26 @@ struct Order {
     give_up_after: Duration,
 }
 
-/// The state that the thread and its owner share.
-#[derive(Debug)]
-struct Shared {
-    queue: Mutex<Queue>,
-    /// Written when something is queued; it is never read, each write is an edge.
-    wake: EventFd,
-    malformed: AtomicU64,
-    /// The most probes that may wait for the thread, and the most of each kind that may wait for an
-    /// answer. One more fails with `EAGAIN`.
-    most: usize,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    orders: Vec<Order>,
-    stopped: bool,
-}
-
 impl Prober {
     /// Starts the thread, in the caller's network namespace; connects may also come from the
     /// watched ones. Sockets for neighbour probes are opened when the first one is sent.
     pub fn start(
-        signals: Sender<Signal>,
+        signals: SignalSender,
         namespaces: Namespaces,
         bounds: Bounds,
     ) -> Result<Self, ProbeError> {
-        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-            .map_err(|errno| ProbeError::Wake(errno.into()))?;
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
-            .map_err(|errno| ProbeError::Epoll(errno.into()))?;
-        let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-        epoll
-            .add(&wake, EpollEvent::new(edge, worker::WAKE))
-            .map_err(|errno| ProbeError::Epoll(errno.into()))?;
-        let shared = Arc::new(Shared {
-            queue: Mutex::default(),
-            wake,
-            malformed: AtomicU64::new(0),
-            most: bounds.probes(),
-        });
-        let worker = Worker::new(epoll, Arc::clone(&shared), signals.clone(), namespaces);
-        thread::Builder::new()
-            .name("probe".into())
-            .spawn(move || worker.run())
-            .map_err(ProbeError::Thread)?;
-        Ok(Self { shared, signals })
+        let (malformed, most) = (Arc::default(), bounds.probes());
+        let inbox = Inbox::polled(Vec::new()).map_err(ProbeError::Wake)?;
+        let (sender, count) = (signals.clone(), Arc::clone(&malformed));
+        let probing = Probing::new(sender, namespaces, count, most)?;
+        let body = move |orders: &Inbox<_>| probing.run(orders);
+        let worker = Worker::essential("probe", &signals, inbox, body);
+        Ok(Self {
+            worker: worker.map_err(ProbeError::Thread)?,
+            signals,
+            malformed,
+            most,
+        })
     }
 
     /// Sends a probe and reports what becomes of it. Never blocks: a probe beyond the limit fails.
@@ -139,71 +111,33 @@ impl Prober {
             target,
             give_up_after,
         };
-        let mut queue = self.shared.lock();
-        let was_empty = queue.orders.is_empty();
-        let is_full = queue.orders.len() >= self.shared.most;
-        if !is_full {
-            queue.orders.push(order);
-        }
-        drop(queue);
-        if is_full {
+        let has_room = self.worker.inbox().put(|orders| {
+            let has_room = orders.len() < self.most;
+            orders.extend(has_room.then_some(order));
+            has_room
+        });
+        if !has_room {
             self.refuse(order);
-        } else if was_empty {
-            self.shared.wake();
         }
     }
 
     /// Answers to neighbour probes that could not be understood, since the start.
     pub fn malformed(&self) -> u64 {
-        self.shared.malformed.load(Ordering::Relaxed)
+        self.malformed.load(Ordering::Relaxed)
     }
 
     fn refuse(&self, order: Order) {
-        let failed = Signal::Probe(ProbeEvent {
+        let most = self.most;
+        warn!(target = %order.target, "{most} probes wait to be sent; this one is not");
+        // A probe without `Sent` is no evidence: losing this signal costs only a count.
+        self.signals.offer(Signal::Probe(ProbeEvent {
             at: clock::now(),
             probe: order.probe,
             target: order.target,
             outcome: ProbeOutcome::Failed {
                 errno: Errno::EAGAIN as u32,
             },
-        });
-        if self.signals.try_send(failed).is_err() {
-            // A probe without `Sent` is no evidence: losing this signal costs only a count.
-            let most = self.shared.most;
-            warn!(target = %order.target, "{most} probes wait to be sent; this one is not");
-        }
-    }
-}
-
-impl Drop for Prober {
-    fn drop(&mut self) {
-        self.shared.lock().stopped = true;
-        self.shared.wake();
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        // A queue is whole after each statement under the lock.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wake(&self) {
-        // The one way to fail is a counter at its maximum, which wakes as well.
-        let _ = self.wake.write(1);
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.lock().stopped
-    }
-
-    /// The probes that were queued since the last call.
-    fn take(&self) -> Vec<Order> {
-        mem::take(&mut self.lock().orders)
-    }
-
-    fn count_malformed(&self) {
-        self.malformed.fetch_add(1, Ordering::Relaxed);
+        }));
     }
 }
 
@@ -214,25 +148,19 @@ fn errno_of(error: &io::Error) -> Errno {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
-    use crate::core::Endpoint;
+    use crate::{core::Endpoint, signals};
 
     #[test]
     fn one_too_many_for_the_queue_has_failed() {
         let most = Bounds::new(5000).probes();
         assert!(most >= 5000);
-        let (signals, mut told) = mpsc::channel(16);
-        // No thread takes what is queued.
+        let (signals, mut told) = signals::channel(16);
         let prober = Prober {
-            shared: Arc::new(Shared {
-                queue: Mutex::default(),
-                wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap(),
-                malformed: AtomicU64::new(0),
-                most,
-            }),
+            worker: Worker::idle(Inbox::new(Vec::new())),
             signals,
+            malformed: Arc::default(),
+            most,
         };
         let target = ProbeTarget::Connect(Endpoint {
             addr: "10.0.0.1".parse().unwrap(),
@@ -248,11 +176,6 @@ mod tests {
         let errno = Errno::EAGAIN as u32;
         assert_eq!(event.probe, ProbeId(77_777));
         assert_eq!(event.outcome, ProbeOutcome::Failed { errno });
-        assert_eq!(prober.shared.take().len(), most);
-        assert_eq!(
-            prober.shared.wake.read(),
-            Ok(1),
-            "woken once for all of them"
-        );
+        assert_eq!(prober.worker.inbox().take(|orders| orders.len()), most);
     }
 }

@@ -3,24 +3,25 @@
 use std::collections::VecDeque;
 
 use nix::errno::Errno;
-use tokio::sync::mpsc::{Sender, error::TrySendError};
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::Order;
 use crate::{
     clock,
     core::{ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time},
+    signals::SignalSender,
 };
 
 /// Reports to the loop what became of the probes. When the loop does not keep up, the reports wait
 /// here, and not the thread, which has deadlines to keep.
 #[derive(Debug)]
 pub(super) struct Report {
-    signals: Sender<Signal>,
+    signals: SignalSender,
     backlog: VecDeque<Signal>,
 }
 
 impl Report {
-    pub(super) fn new(signals: Sender<Signal>) -> Self {
+    pub(super) fn new(signals: SignalSender) -> Self {
         Self {
             signals,
             backlog: VecDeque::new(),
@@ -86,10 +87,8 @@ impl Report {
 mod tests {
     use std::time::Duration;
 
-    use tokio::sync::mpsc;
-
     use super::*;
-    use crate::core::Endpoint;
+    use crate::{core::Endpoint, signals};
 
     fn order(probe: u64) -> Order {
         Order {
@@ -111,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_delays_and_loses_nothing() {
-        let (sender, mut signals) = mpsc::channel(2);
+        let (sender, mut signals) = signals::channel(2);
         let mut report = Report::new(sender);
         for id in 0..5 {
             report.sent(Time::default(), &order(id));
@@ -128,7 +127,7 @@ mod tests {
 
     #[test]
     fn without_a_listener_nothing_is_kept() {
-        let (sender, signals) = mpsc::channel(1);
+        let (sender, signals) = signals::channel(1);
         let mut report = Report::new(sender);
         report.sent(Time::default(), &order(1));
         report.sent(Time::default(), &order(2));

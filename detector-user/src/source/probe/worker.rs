@@ -1,16 +1,18 @@
 //! The thread that sends probes and receives their answers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use nix::{
     errno::Errno,
-    sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout},
+    sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
 };
-use tokio::sync::mpsc::Sender;
-use tracing::error;
 
 use super::{
-    Order, Shared,
+    Order, ProbeError,
     connect::Connects,
     keepalive::{self, Keepalives},
     neighbour::Neighbours,
@@ -18,13 +20,15 @@ use super::{
 };
 use crate::{
     clock,
-    core::{ProbeTarget, Signal, Time},
+    core::{ProbeTarget, Time},
     netns::Namespaces,
+    signals::SignalSender,
+    worker::Inbox,
 };
 
 /// The epoll tokens: what woke the thread is the queue, one of the two sockets for neighbours, or,
 /// with any smaller token, a keepalive or a connect.
-pub(super) const WAKE: u64 = u64::MAX;
+const WAKE: u64 = u64::MAX;
 pub(super) const ARP: u64 = u64::MAX - 1;
 pub(super) const NDP: u64 = u64::MAX - 2;
 
@@ -36,42 +40,45 @@ const OFFER_AGAIN: Duration = Duration::from_millis(1);
 
 /// The thread: waits for answers, orders and deadlines, and for nothing else.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(super) struct Probing {
     epoll: Epoll,
-    shared: Arc<Shared>,
+    most: usize,
     report: Report,
     connects: Connects,
     keepalives: Keepalives,
     neighbours: Neighbours,
 }
 
-impl Worker {
+impl Probing {
     pub(super) fn new(
-        epoll: Epoll,
-        shared: Arc<Shared>,
-        signals: Sender<Signal>,
+        signals: SignalSender,
         namespaces: Namespaces,
-    ) -> Self {
-        Self {
-            epoll,
+        malformed: Arc<AtomicU64>,
+        most: usize,
+    ) -> Result<Self, ProbeError> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC);
+        Ok(Self {
+            epoll: epoll.map_err(|errno| ProbeError::Epoll(errno.into()))?,
+            most,
             report: Report::new(signals),
-            connects: Connects::new(namespaces.clone(), shared.most),
-            keepalives: Keepalives::new(namespaces, shared.most),
-            neighbours: Neighbours::new(Arc::clone(&shared)),
-            shared,
-        }
+            connects: Connects::new(namespaces.clone(), most),
+            keepalives: Keepalives::new(namespaces, most),
+            neighbours: Neighbours::new(malformed, most),
+        })
     }
 
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self, orders: &Inbox<Vec<Order>>) -> Result<(), Errno> {
+        if let Some(wake) = orders.as_fd() {
+            // While orders have to wait, they must not wake the thread again and again.
+            let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+            self.epoll.add(wake, EpollEvent::new(edge, WAKE))?;
+        }
         let mut events = [EpollEvent::empty(); EVENTS];
-        while !self.shared.is_stopped() && !self.report.is_closed() {
+        while !orders.is_stopped() && !self.report.is_closed() {
             let ready = match self.epoll.wait(&mut events, self.timeout()) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => 0,
-                Err(errno) => {
-                    error!(%errno, "cannot wait for answers: no more probes are sent");
-                    return;
-                }
+                Err(errno) => return Err(errno),
             };
             let at = clock::now();
             for event in &events[..ready] {
@@ -79,8 +86,8 @@ impl Worker {
             }
             self.report.flush();
             // Orders that are not taken stay in the queue; when it is full, further ones fail.
-            if self.report.behind() < self.shared.most {
-                for order in self.shared.take() {
+            if self.report.behind() < self.most {
+                for order in orders.take(mem::take) {
                     self.send(&order);
                 }
             }
@@ -89,6 +96,7 @@ impl Worker {
             self.neighbours.give_up(now);
             self.keepalives.give_up(now);
         }
+        Ok(())
     }
 
     fn ready(&mut self, token: u64, flags: EpollFlags, at: Time) {

@@ -1,39 +1,37 @@
 //! The source that polls the socket table, for machines without eBPF.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
+    convert::Infallible,
     net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
-    thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow};
-use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::{all_addresses, reader::unreadable, signals};
 use crate::{
     core::{PeerName, Signal},
     netlink::sock_diag::{Everywhere, SockDiagError},
-    netns::Namespaces,
+    netns::{Namespaces, Set},
+    signals::SignalSender,
     source::{Source, SourceCounters, Watched},
+    worker::{Inbox, Worker},
 };
 
-/// The most changes of the watched peers that may wait for a dump to end.
-const MAX_CHANGES: usize = 64;
+/// The peers that are read, with their addresses.
+type Peers = BTreeMap<PeerName, Vec<IpAddr>>;
 
 /// The source for machines without eBPF: reads all sockets of the watched peers again and again, on
-/// a thread of its own, and yields one [`Signal::SocketsRead`] for each peer and poll. The next
-/// poll waits until the signals of the last one were taken.
+/// a thread of its own, and sends one [`Signal::SocketsRead`] for each peer and poll.
 #[derive(Debug)]
 pub struct SockDiagSource {
-    changes: SyncSender<BTreeMap<PeerName, Vec<IpAddr>>>,
-    batches: mpsc::Receiver<Vec<Signal>>,
+    /// Its inbox has the newest set of peers until the thread takes it.
+    worker: Worker<Option<Peers>>,
     counters: Arc<Counters>,
 }
 
@@ -45,26 +43,25 @@ struct Counters {
 
 impl SockDiagSource {
     /// Starts the thread, which reads the caller's network namespace and the watched ones.
-    pub fn spawn(interval: Duration, namespaces: Namespaces) -> Result<Self, SockDiagError> {
-        let everywhere = Everywhere::open(namespaces)?;
-        let (changes, changed) = sync_channel(MAX_CHANGES);
-        let (sender, batches) = mpsc::channel(1);
+    pub fn spawn(
+        interval: Duration,
+        namespaces: Namespaces,
+        signals: SignalSender,
+    ) -> Result<Self, SockDiagError> {
         let counters = Arc::new(Counters::default());
         let poller = Poller {
-            everywhere,
+            everywhere: Everywhere::open(namespaces)?,
             interval,
-            changed,
-            batches: sender,
+            signals: signals.clone(),
             counters: Arc::clone(&counters),
             failing: false,
         };
-        thread::Builder::new()
-            .name("sock-diag-poll".into())
-            .spawn(move || poller.run())
-            .map_err(SockDiagError::Thread)?;
+        let worker = Worker::essential("sock-diag-poll", &signals, Inbox::new(None), |peers| {
+            poller.run(peers);
+            Ok::<_, Infallible>(())
+        });
         Ok(Self {
-            changes,
-            batches,
+            worker: worker.map_err(SockDiagError::Thread)?,
             counters,
         })
     }
@@ -79,9 +76,8 @@ impl Source for SockDiagSource {
             .iter()
             .map(|(peer, endpoints)| (peer.clone(), addrs(endpoints)))
             .collect();
-        self.changes
-            .try_send(peers)
-            .context("the sock_diag thread does not take the new set of peers")
+        self.worker.inbox().put(|newest| *newest = Some(peers));
+        Ok(())
     }
 
     /// Nothing to do: each poll shows which flows are established.
@@ -95,15 +91,8 @@ impl Source for SockDiagSource {
     }
 
     /// Nothing to do: each poll reads the namespaces that are watched at that time.
-    fn look_at(&mut self, _namespaces: &BTreeSet<u32>) -> anyhow::Result<()> {
+    fn look_at(&mut self, _namespaces: &Arc<Set>) -> anyhow::Result<()> {
         Ok(())
-    }
-
-    async fn next(&mut self) -> anyhow::Result<Vec<Signal>> {
-        self.batches
-            .recv()
-            .await
-            .ok_or_else(|| anyhow!("the sock_diag thread has ended"))
     }
 
     fn counters(&self) -> SourceCounters {
@@ -118,36 +107,31 @@ impl Source for SockDiagSource {
 struct Poller {
     everywhere: Everywhere,
     interval: Duration,
-    changed: Receiver<BTreeMap<PeerName, Vec<IpAddr>>>,
-    batches: mpsc::Sender<Vec<Signal>>,
+    signals: SignalSender,
     counters: Arc<Counters>,
     /// Whether the last poll failed, so that a failure is logged once and not at each poll.
     failing: bool,
 }
 
 impl Poller {
-    fn run(mut self) {
-        let mut peers = BTreeMap::new();
-        loop {
-            match self.changed.recv_timeout(self.interval) {
-                Ok(changed) => {
-                    peers = changed;
-                    peers = self.changed.try_iter().last().unwrap_or(peers);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
+    fn run(mut self, newest: &Inbox<Option<Peers>>) {
+        let mut peers = Peers::new();
+        while !newest.is_stopped() {
+            peers = newest
+                .wait_for(self.interval, Option::take)
+                .unwrap_or(peers);
             if peers.is_empty() {
                 continue;
             }
-            let batch = self.poll(&peers);
-            if self.batches.blocking_send(batch).is_err() {
-                return;
+            for signal in self.poll(&peers) {
+                if self.signals.blocking_send(signal).is_err() {
+                    return;
+                }
             }
         }
     }
 
-    fn poll(&mut self, peers: &BTreeMap<PeerName, Vec<IpAddr>>) -> Vec<Signal> {
+    fn poll(&mut self, peers: &Peers) -> Vec<Signal> {
         match self.everywhere.read_peers(&all_addresses(peers)) {
             Ok((reading, unread)) => {
                 self.failing = false;

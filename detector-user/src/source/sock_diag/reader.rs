@@ -1,8 +1,7 @@
 //! The thread that reads a peer's sockets when the core requests them.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, thread};
+use std::{collections::BTreeMap, convert::Infallible, net::IpAddr};
 
-use tokio::sync::mpsc::Sender;
 use tracing::{debug, warn};
 
 use super::{all_addresses, signals};
@@ -11,7 +10,11 @@ use crate::{
     netlink::sock_diag::{Everywhere, SockDiagError},
     netns::Namespaces,
     pending::Pending,
+    signals::SignalSender,
+    worker::{Inbox, Worker},
 };
+
+type Requests = Pending<PeerName, Vec<IpAddr>>;
 
 /// A thread that reads the sockets of peers on request.
 ///
@@ -19,8 +22,8 @@ use crate::{
 /// peers that stall together cost no more than one. Stops when dropped.
 #[derive(Debug)]
 pub struct Reader {
-    pending: Arc<Pending<PeerName, Vec<IpAddr>>>,
-    signals: Sender<Signal>,
+    worker: Worker<Requests>,
+    signals: SignalSender,
 }
 
 impl Reader {
@@ -28,23 +31,23 @@ impl Reader {
     /// Each request is answered on `signals` with [`Signal::SocketsRead`] or
     /// [`Signal::SocketsUnreadable`].
     pub fn spawn(
-        signals: Sender<Signal>,
+        signals: SignalSender,
         namespaces: Namespaces,
         bounds: Bounds,
     ) -> Result<Self, SockDiagError> {
-        let everywhere = Everywhere::open(namespaces)?;
-        let pending = Arc::new(Pending::new(bounds));
-        let worker = Worker {
-            everywhere,
-            pending: Arc::clone(&pending),
-            signals: signals.clone(),
+        let table = Table {
+            everywhere: Everywhere::open(namespaces)?,
             failure: None,
         };
-        thread::Builder::new()
-            .name("sock-diag-read".into())
-            .spawn(move || worker.run())
-            .map_err(SockDiagError::Thread)?;
-        Ok(Self { pending, signals })
+        let (inbox, answers) = (Inbox::new(Pending::new(bounds)), signals.clone());
+        let worker = Worker::essential("sock-diag-read", &signals, inbox, move |requests| {
+            answer(table, requests, &answers);
+            Ok::<_, Infallible>(())
+        });
+        Ok(Self {
+            worker: worker.map_err(SockDiagError::Thread)?,
+            signals,
+        })
     }
 
     /// Requests the sockets with this address of a peer. Never blocks. A request for a peer that
@@ -56,46 +59,33 @@ impl Reader {
             waiting.sort_unstable();
             waiting.dedup();
         };
-        if self.pending.put(&peer, vec![addr], join).is_none() {
-            return;
-        }
-        let most = self.pending.most();
-        warn!(%peer, "{most} peers wait for their sockets to be read; this one is not");
-        if let Err(error) = self
-            .signals
-            .try_send(Signal::SocketsUnreadable { peer, addr })
-        {
-            warn!(%error, "an answer of the socket reader was lost");
+        let put =
+            |pending: &mut Requests| pending.put(&peer, vec![addr], join).map(|_| pending.most());
+        if let Some(most) = self.worker.inbox().put(put) {
+            warn!(%peer, "{most} peers wait for their sockets to be read; this one is not");
+            self.signals.offer(Signal::SocketsUnreadable { peer, addr });
         }
     }
 }
 
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.pending.stop();
+fn answer(mut table: Table, requests: &Inbox<Requests>, signals: &SignalSender) {
+    while let Some(peers) = requests.wait(Pending::take_all) {
+        for signal in table.read(&peers) {
+            if requests.is_stopped() || signals.blocking_send(signal).is_err() {
+                debug!("nobody takes the answers any more");
+                return;
+            }
+        }
     }
 }
 
-struct Worker {
+struct Table {
     everywhere: Everywhere,
-    pending: Arc<Pending<PeerName, Vec<IpAddr>>>,
-    signals: Sender<Signal>,
     /// Why the last dump failed, so that the same failure is logged once.
     failure: Option<String>,
 }
 
-impl Worker {
-    fn run(mut self) {
-        while let Some(peers) = self.pending.take_all() {
-            for signal in self.read(&peers) {
-                if self.signals.blocking_send(signal).is_err() {
-                    debug!("nobody takes the answers any more");
-                    return;
-                }
-            }
-        }
-    }
-
+impl Table {
     fn read(&mut self, peers: &BTreeMap<PeerName, Vec<IpAddr>>) -> Vec<Signal> {
         match self.everywhere.read_peers(&all_addresses(peers)) {
             Ok((reading, unread)) => {

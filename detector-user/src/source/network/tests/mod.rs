@@ -9,7 +9,6 @@ use netlink_packet_core::NLMSG_DONE;
 use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState as Nud};
 use nix::libc::{EEXIST, ENOMEM};
 use proptest::prelude::*;
-use tokio::sync::mpsc;
 
 use self::captured as c;
 use super::{
@@ -334,7 +333,7 @@ fn this_kernel_answers_for_a_batch() {
 
 #[tokio::test]
 async fn this_kernel_tells_of_a_watched_address() {
-    let (sender, mut signals) = mpsc::channel(16);
+    let (sender, mut signals) = crate::signals::channel(16);
     let source = NetworkSource::start(sender, Bounds::new(4)).unwrap();
     let own = addr("127.0.0.1");
     source.watch(BTreeSet::from([addr("::ffff:127.0.0.1")]));

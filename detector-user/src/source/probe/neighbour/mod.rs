@@ -17,7 +17,15 @@ mod sockets;
 
 pub use self::access::Access;
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use nix::{errno::Errno, sys::epoll::Epoll};
 use thiserror::Error;
@@ -28,7 +36,7 @@ use self::{
     links::Links,
     sockets::{Heard, Sockets},
 };
-use super::{Order, Shared, report::Report, waiting::Waiting, worker};
+use super::{Order, report::Report, waiting::Waiting, worker};
 use crate::{
     clock,
     core::{HardwareAddress, ProbeAnswer, ProbeId, ProbeTarget, Time},
@@ -60,7 +68,9 @@ enum Malformed {
 /// The neighbour probes of all links.
 #[derive(Debug)]
 pub(super) struct Neighbours {
-    shared: Arc<Shared>,
+    /// Answers that could not be understood.
+    malformed: Arc<AtomicU64>,
+    most: usize,
     waiting: Waiting<Asked>,
     /// Every probe that waits for this address on this link, the oldest first.
     by_address: HashMap<Key, Vec<u64>>,
@@ -80,10 +90,11 @@ struct Asked {
 }
 
 impl Neighbours {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(malformed: Arc<AtomicU64>, most: usize) -> Self {
         Self {
-            cards: Cards::new(shared.most),
-            shared,
+            malformed,
+            most,
+            cards: Cards::new(most),
             waiting: Waiting::new(),
             by_address: HashMap::new(),
             links: Links::default(),
@@ -101,7 +112,7 @@ impl Neighbours {
         link: u32,
         report: &mut Report,
     ) -> Result<(), Errno> {
-        if self.waiting.len() >= self.shared.most {
+        if self.waiting.len() >= self.most {
             return Err(Errno::EAGAIN);
         }
         let addr = addr.to_canonical();
@@ -157,7 +168,7 @@ impl Neighbours {
                 Some(Ok(Some(heard))) => self.heard(heard, at, report),
                 Some(Ok(None)) => {}
                 Some(Err(malformed)) => {
-                    self.shared.count_malformed();
+                    self.malformed.fetch_add(1, Ordering::Relaxed);
                     debug!(%malformed, "a neighbour's packet is dropped");
                 }
                 None => return,
@@ -193,7 +204,7 @@ impl Neighbours {
         {
             self.sockets.close();
             self.links = Links::default();
-            self.cards = Cards::new(self.shared.most);
+            self.cards = Cards::new(self.most);
         }
     }
 
@@ -209,25 +220,21 @@ impl Neighbours {
 
 #[cfg(test)]
 mod tests {
-    use nix::sys::eventfd::EventFd;
-    use tokio::sync::mpsc::{self, Receiver};
+    use tokio::sync::mpsc::Receiver;
 
     use super::*;
-    use crate::core::{ProbeOutcome, Signal};
+    use crate::{
+        core::{ProbeOutcome, Signal},
+        signals,
+    };
 
     /// There is none of this number: the kernel knows nobody on it.
     const LINK: u32 = 0x7fff_fff0;
 
     fn neighbours() -> (Neighbours, Report, Receiver<Signal>) {
-        let shared = Shared {
-            queue: Default::default(),
-            wake: EventFd::new().unwrap(),
-            malformed: Default::default(),
-            most: 16,
-        };
-        let (sender, signals) = mpsc::channel(16);
+        let (sender, signals) = signals::channel(16);
         (
-            Neighbours::new(Arc::new(shared)),
+            Neighbours::new(Arc::default(), 16),
             Report::new(sender),
             signals,
         )

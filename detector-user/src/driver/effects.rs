@@ -1,0 +1,56 @@
+//! Carries out the core's effects.
+
+use tracing::warn;
+
+use super::Driver;
+use crate::{clock, core::Effect, source::Source as _};
+
+impl Driver {
+    /// Logs cascades that were detected just now.
+    pub(super) fn tell_cascades(&mut self) {
+        for cascade in self.correlations.take_detected() {
+            warn!(
+                pattern = cascade.pattern.name,
+                component = %cascade.component,
+                "cascading failure: {}",
+                cascade.summary()
+            );
+        }
+    }
+
+    pub(super) fn carry_out(&mut self) {
+        self.tell_who_watches();
+        while let Some(effect) = self.detector.poll_effect() {
+            match effect {
+                Effect::ReadSockets { peer, addr } => self.reader.request(peer, addr),
+                Effect::DestroySockets(teardown) => self.destroyer.request(teardown),
+                Effect::CancelTeardown { peer, addr } => self.destroyer.call_off(peer, addr),
+                Effect::Probe {
+                    probe,
+                    target,
+                    give_up_after,
+                } => self.prober.send(probe, target, give_up_after),
+                Effect::Heard { peer, at } => self.outlets.heard(&peer, at),
+                Effect::Publish(state) => {
+                    // This comes first: it is what frees programs that do not read verdicts.
+                    self.protection.publish(&state);
+                    self.check_links(&state);
+                    self.correlations.published(clock::now(), &state);
+                    self.tell_cascades();
+                    self.look_up(&state);
+                    self.outlets.publish(state);
+                }
+                Effect::Retract { peer, revision } => {
+                    self.protection.retract(&peer);
+                    self.correlations.retracted(&peer);
+                    self.outlets.retract(peer, revision);
+                }
+                Effect::ReportEstablished { peer, addr, on } => {
+                    if let Err(error) = self.source.report_established(&peer, addr, on) {
+                        warn!(%peer, error = format!("{error:#}"), "a returning peer is noticed later");
+                    }
+                }
+            }
+        }
+    }
+}

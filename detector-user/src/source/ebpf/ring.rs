@@ -1,0 +1,126 @@
+//! The task that reads the ring. It runs on the loop's own thread: a record wakes that thread, and
+//! no other has to run before the loop takes the signal.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use aya::maps::{MapData, RingBuf};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::oneshot,
+    time::{Interval, MissedTickBehavior, interval},
+};
+use tracing::warn;
+
+use super::{counts::Counts, flows::Wanted};
+use crate::{
+    clock,
+    core::{Signal, Time},
+    signals::SignalSender,
+    worker::Inbox,
+};
+
+/// The most records in a batch.
+const MAX_BATCH: usize = 1024;
+/// How often the count of records that found the ring full is read while the ring is quiet.
+const DROPS_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between two readings of the whole map.
+const HEAL_SPACING: Duration = Duration::from_millis(100);
+
+pub(super) struct Ring {
+    ring: AsyncFd<RingBuf<MapData>>,
+    counts: Arc<Counts>,
+    flows: Arc<Inbox<Wanted>>,
+    signals: SignalSender,
+    drops_check: Interval,
+    /// The count of ring drops that are already healed, and when they were.
+    healed_drops: u64,
+    healed_at: Time,
+}
+
+impl Ring {
+    pub fn new(
+        ring: AsyncFd<RingBuf<MapData>>,
+        counts: Arc<Counts>,
+        flows: Arc<Inbox<Wanted>>,
+        signals: SignalSender,
+    ) -> Self {
+        let mut drops_check = interval(DROPS_INTERVAL);
+        drops_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            ring,
+            counts,
+            flows,
+            signals,
+            drops_check,
+            healed_drops: 0,
+            healed_at: Time::default(),
+        }
+    }
+
+    /// Sends a signal for each record until the loop takes no more.
+    pub async fn run(mut self) {
+        while !self.signals.is_closed() {
+            if let Err(error) = self.turn().await {
+                return self.signals.fail("ring", format!("{error:#}"));
+            }
+        }
+    }
+
+    async fn turn(&mut self) -> anyhow::Result<()> {
+        let (signals, is_empty) = tokio::select! {
+            ready = self.ring.readable_mut() => {
+                let mut ready = ready.context("cannot wait for the ring")?;
+                let drained = drain(ready.get_inner_mut(), &self.counts);
+                if drained.1 {
+                    ready.clear_ready();
+                }
+                drained
+            }
+            _ = self.drops_check.tick() => drain(self.ring.get_mut(), &self.counts),
+        };
+        for signal in signals {
+            if self.signals.send(signal).await.is_err() {
+                return Ok(());
+            }
+        }
+        if is_empty && let Err(error) = self.heal().await {
+            // This is tried again with the next record or within a second.
+            warn!("cannot heal what the ring dropped: {error:#}");
+        }
+        Ok(())
+    }
+
+    /// Has every flow's latest record read from the map if the ring has been full since the last
+    /// time. Call this only with the ring drained. The ring is not read until it is done: older
+    /// records must not follow newer ones.
+    async fn heal(&mut self) -> anyhow::Result<()> {
+        let drops = self.counts.ring_drops()?;
+        let now = clock::now();
+        if drops == self.healed_drops || now.since(self.healed_at) < HEAL_SPACING {
+            return Ok(());
+        }
+        warn!(
+            "{} records found the ring full; reading the flows from the map",
+            drops - self.healed_drops
+        );
+        let (done, healed) = oneshot::channel();
+        self.flows.put(|wanted| wanted.heal(done));
+        healed.await.context("the map of flows was not read")?;
+        self.healed_drops = drops;
+        self.healed_at = now;
+        Ok(())
+    }
+}
+
+/// Takes up to a batch from the ring; also returns whether that emptied the ring.
+fn drain(ring: &mut RingBuf<MapData>, counts: &Counts) -> (Vec<Signal>, bool) {
+    let mut signals = Vec::new();
+    for _ in 0..MAX_BATCH {
+        let Some(item) = ring.next() else {
+            return (signals, true);
+        };
+        signals.extend(counts.signal(&item));
+    }
+    (signals, false)
+}
