@@ -34,7 +34,7 @@ use thiserror::Error;
 use tracing::{debug, warn};
 
 pub use self::proof::{ProofError, prove};
-use self::work::{Wish, Worker};
+use self::work::{Teardowns, Wish};
 use crate::{
     clock,
     core::{Bounds, Destroyed, PeerName, Signal, Spare, Teardown},
@@ -42,7 +42,7 @@ use crate::{
     netns::Namespaces,
     pending::Pending,
     signals::SignalSender,
-    worker::{Inbox, Worker as Thread},
+    worker::{Inbox, Worker},
 };
 
 type Requests = Pending<(PeerName, IpAddr), Teardown>;
@@ -60,7 +60,7 @@ pub enum DestroyerError {
 /// batches.
 #[derive(Debug)]
 pub struct Destroyer {
-    thread: Thread<Requests>,
+    worker: Worker<Requests>,
     signals: SignalSender,
 }
 
@@ -74,12 +74,12 @@ impl Destroyer {
     ) -> Result<Self, DestroyerError> {
         let everywhere = Everywhere::open(namespaces)?;
         let (inbox, answers) = (Inbox::new(Pending::new(bounds)), signals.clone());
-        let thread = Thread::essential("sock-destroy", &signals, inbox, move |requests| {
+        let worker = Worker::essential("sock-destroy", &signals, inbox, move |requests| {
             run(everywhere, requests, &answers);
             Ok::<_, Infallible>(())
         });
         Ok(Self {
-            thread: thread.map_err(DestroyerError::Thread)?,
+            worker: worker.map_err(DestroyerError::Thread)?,
             signals,
         })
     }
@@ -90,7 +90,7 @@ impl Destroyer {
     /// waiting, the request is answered as failed at once.
     pub fn request(&self, request: Teardown) {
         let put = |pending: &mut Requests| Some((put(pending, request)?, pending.most()));
-        let Some((refused, most)) = self.thread.inbox().put(put) else {
+        let Some((refused, most)) = self.worker.inbox().put(put) else {
             return;
         };
         warn!(
@@ -105,7 +105,7 @@ impl Destroyer {
     /// spared. A running one ends after its current batch and is then answered.
     pub fn call_off(&self, peer: PeerName, addr: IpAddr) {
         let waiting = |pending: &mut Requests| pending.call_off(&(peer, addr));
-        if let Some(waiting) = self.thread.inbox().take(waiting) {
+        if let Some(waiting) = self.worker.inbox().take(waiting) {
             let spared = count(waiting.sockets.len());
             self.answer_now(&waiting, Destroyed { spared, ..NONE });
         }
@@ -158,10 +158,10 @@ fn merge(waiting: &mut Teardown, request: Teardown) {
 }
 
 fn run(mut everywhere: Everywhere, requests: &Inbox<Requests>, answers: &SignalSender) {
-    let mut worker = Worker::default();
+    let mut teardowns = Teardowns::default();
     while let Some(request) = requests.wait(Pending::take_first) {
         let mut tables = everywhere.tables();
-        let Some(result) = worker.carry_out(&mut tables, &request, || wish(requests)) else {
+        let Some(result) = teardowns.carry_out(&mut tables, &request, || wish(requests)) else {
             return;
         };
         if answers.blocking_send(answer(&request, result)).is_err() {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Destroyer, Thread, count, put,
-    work::{LOOKS, Table, Wish, Worker},
+    Destroyer, count, put,
+    work::{LOOKS, Table, Teardowns, Wish},
 };
 use crate::{
     core::{
@@ -18,7 +18,7 @@ use crate::{
     netns::Namespaces,
     pending::Pending,
     signals,
-    worker::Inbox,
+    worker::{Inbox, Worker},
 };
 
 const NETNS: u32 = 7;
@@ -141,7 +141,7 @@ fn request(flows: &[FlowReading]) -> Teardown {
 }
 
 fn carry_out(mut table: FakeTable, request: &Teardown) -> (Destroyed, FakeTable) {
-    let result = Worker::default().carry_out(&mut table, request, || Wish::GoOn);
+    let result = Teardowns::default().carry_out(&mut table, request, || Wish::GoOn);
     (result.expect("not stopped"), table)
 }
 
@@ -308,7 +308,7 @@ fn it_can_be_stopped_or_called_off_between_two_batches() {
             asked.set(asked.get() + 1);
             if asked.get() > 1 { wish } else { Wish::GoOn }
         };
-        let result = Worker::default().carry_out(&mut table, &request(&flows(1..=600)), wish);
+        let result = Teardowns::default().carry_out(&mut table, &request(&flows(1..=600)), wish);
         assert_eq!(result, told);
         assert_eq!(table.destroyed.len(), 256);
     }
@@ -381,7 +381,7 @@ async fn what_waits_and_is_called_off_is_answered_as_spared() {
     let (signals, mut answers) = signals::channel(1);
     // There is no thread that takes the waiting request.
     let destroyer = Destroyer {
-        thread: Thread::idle(Inbox::new(Pending::new(Bounds::new(4)))),
+        worker: Worker::idle(Inbox::new(Pending::new(Bounds::new(4)))),
         signals,
     };
     let asked = request(&flows(1..=3));

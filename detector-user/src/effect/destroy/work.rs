@@ -94,13 +94,13 @@ pub(super) enum Wish {
 
 /// Carries out requests, one at a time.
 #[derive(Default)]
-pub(super) struct Worker {
+pub(super) struct Teardowns {
     /// Whether the operator was warned that the kernel refuses. The warning comes once, not with
     /// each death.
     has_warned: bool,
 }
 
-impl Worker {
+impl Teardowns {
     /// Returns what happened to the sockets; `None` if the work was stopped halfway. `wish` is
     /// called before each batch.
     pub(super) fn carry_out(
