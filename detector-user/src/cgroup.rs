@@ -4,14 +4,11 @@ use std::{
     collections::VecDeque,
     fs, io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread,
-    time::Duration,
 };
 
 use tracing::debug;
 
-use crate::config::Target;
+use crate::{config::Target, systemd};
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 
@@ -22,10 +19,6 @@ const MAX_DEPTH: usize = 12;
 const MAX_PROCESSES: usize = 1024;
 /// Where systemd keeps the machine's own units.
 const SYSTEM_SLICE: &str = "system.slice";
-
-/// How often `systemctl` is checked for its end before it is killed.
-const SYSTEMCTL_LOOKS: u32 = 50;
-const SYSTEMCTL_LOOK: Duration = Duration::from_millis(10);
 
 /// The cgroup v2 tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +54,7 @@ impl Tree {
     }
 
     /// A path below the mount point stays as it is. Any other is taken from the tree's root, like
-    /// the paths in /proc/PID/cgroup and in the output of `systemctl show`.
+    /// the paths in /proc/PID/cgroup and from systemd.
     pub fn path(&self, path: &str) -> PathBuf {
         if Path::new(path).starts_with(&self.mount) {
             return PathBuf::from(path);
@@ -74,7 +67,7 @@ impl Tree {
     fn unit(&self, unit: &str) -> Option<PathBuf> {
         let mut found = self.directories_named(unit);
         if found.len() > 1 {
-            if let Some(path) = control_group(unit).map(|path| self.path(&path))
+            if let Some(path) = systemd::control_group(unit).map(|path| self.path(&path))
                 && found.contains(&path)
             {
                 return Some(path);
@@ -146,30 +139,6 @@ fn directories(directory: &Path) -> impl Iterator<Item = PathBuf> {
     // Links are not followed; a cgroup tree has none.
     let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
     entries.filter(is_directory).map(|entry| entry.path())
-}
-
-/// The path of the unit's cgroup from the tree's root, as systemd reports it.
-fn control_group(unit: &str) -> Option<String> {
-    let mut child = Command::new("systemctl")
-        .args(["show", "--property=ControlGroup", "--value", "--", unit])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    // A manager that does not answer must not delay the other targets.
-    for _ in 0..SYSTEMCTL_LOOKS {
-        match child.try_wait() {
-            Ok(None) => thread::sleep(SYSTEMCTL_LOOK),
-            Ok(Some(_)) => break,
-            Err(_) => return None,
-        }
-    }
-    let _ended = child.kill();
-    let output = child.wait_with_output().ok()?;
-    let path = String::from_utf8(output.stdout).ok()?;
-    let path = path.trim();
-    (output.status.success() && !path.is_empty()).then(|| path.to_owned())
 }
 
 /// The mount point of the cgroup v2 tree in a `/proc/PID/mountinfo` (proc_pid_mountinfo(5)). A

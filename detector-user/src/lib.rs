@@ -2,8 +2,8 @@
 //!
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The driver is
 //! the one loop that joins them. Imports run one way too: `main → cli → driver → { source, effect,
-//! serve, record } → { netlink, object, pending } → netns → { cgroup, keeper } → config → insight →
-//! { core, the ABI, detector-api }`.
+//! serve, record } → { netlink, object, pending } → netns → { cgroup, keeper } → config → { insight,
+//! systemd } → { core, the ABI, detector-api }`.
 
 #![forbid(unsafe_code)]
 
@@ -25,4 +25,5 @@ pub mod record;
 pub mod serve;
 pub mod signals;
 pub mod source;
+pub mod systemd;
 pub mod worker;

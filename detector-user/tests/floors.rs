@@ -10,7 +10,7 @@ use std::{
 /// The top modules of the daemon, the lowest floor first.
 const FLOORS: [&[&str]; 14] = [
     &["core", "check"],
-    &["clock", "insight"],
+    &["clock", "insight", "systemd"],
     &["config"],
     &["signals"],
     &["worker"],

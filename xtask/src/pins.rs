@@ -50,11 +50,18 @@ pub const LAB_TOOLS: [Tool; 3] = [
 ];
 
 /// What only the tests need, besides [`LAB_TOOLS`] and [`PROMETHEUS`].
-pub const TEST_TOOLS: [Tool; 1] = [Tool {
-    command: "bpftool",
-    package: "bpftool",
-    why: "a test asks the kernel with it that no program or map is left behind",
-}];
+pub const TEST_TOOLS: [Tool; 2] = [
+    Tool {
+        command: "bpftool",
+        package: "bpftool",
+        why: "a test asks the kernel with it that no program or map is left behind",
+    },
+    Tool {
+        command: "dbus-daemon",
+        package: "dbus-daemon",
+        why: "a test asks on its bus where a unit's cgroup is",
+    },
+];
 
 /// Debian's package with both of [`PROMETHEUS`]. It would start a server, so it is unpacked
 /// into the cache and never installed.

@@ -66,12 +66,13 @@ impl Facts {
 }
 
 /// Commands whose presence is a fact.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "apt-get",
     "bpftool",
     "c++",
     "cargo-binstall",
     "curl",
+    "dbus-daemon",
     "ip",
     "nft",
     "nsenter",
