@@ -73,6 +73,73 @@ fn the_numbers_of_settings_are_their_defaults() {
     assert!(compared >= 4, "{compared}");
 }
 
+/// All Rust files under a directory of this crate, one after the other.
+fn sources(directory: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text += &fs::read_to_string(path).unwrap();
+        }
+    }
+    text
+}
+
+/// The number that an expression of the code comes to; times in seconds.
+fn of_code(expression: &str) -> f64 {
+    let number = |text: &str| text.replace('_', "").parse::<f64>().unwrap();
+    let units = [("millis(", 1e-3), ("secs(", 1.0)];
+    for (unit, seconds) in units {
+        let call = format!("Duration::from_{unit}");
+        if let Some(argument) = expression.strip_prefix(&call) {
+            return number(argument.trim_end_matches(')')) * seconds;
+        }
+    }
+    expression.split(" * ").map(number).product()
+}
+
+/// The number that a cell of the table says; times in seconds.
+fn of_document(cell: &str) -> f64 {
+    let plain = cell.split(" (").next().unwrap().trim_end_matches(" each");
+    let number = |text: &str| text.replace(',', "").parse::<f64>().unwrap();
+    if let Some(chances) = plain.strip_prefix("1 in ") {
+        return 1.0 / number(chances);
+    }
+    let units = [(" ms", 1e-3), (" s", 1.0), (" %", 1e-2)];
+    for (unit, factor) in units {
+        if let Some(value) = plain.strip_suffix(unit) {
+            return number(value) * factor;
+        }
+    }
+    match plain.strip_suffix('³') {
+        Some(base) => number(base).powi(3),
+        None => number(plain),
+    }
+}
+
+#[test]
+fn the_numbers_of_constants_are_those_of_the_core() {
+    let core = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/core"));
+    let mut compared = 0;
+    for row in rows(RULE, "Numbers") {
+        let Some(name) = row[2].strip_prefix("constant ") else {
+            continue;
+        };
+        let name = name.trim_matches('`');
+        let declared: Vec<_> = core.split(&format!("const {name}: ")).skip(1).collect();
+        assert_eq!(declared.len(), 1, "constants of the core called {name}");
+        let expression = declared[0].split(';').next().unwrap();
+        let (_, expression) = expression.split_once("= ").unwrap();
+        let (code, document) = (of_code(expression), of_document(row[1]));
+        let differs = (code - document).abs() > code.abs() * 1e-9;
+        assert!(!differs, "{name} is {expression}, not {}", row[1]);
+        compared += 1;
+    }
+    assert!(compared >= 15, "{compared}");
+}
+
 /// The names of metrics in the expressions of the alerts.
 fn metrics_of_alerts() -> BTreeSet<&'static str> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -83,14 +150,7 @@ fn metrics_of_alerts() -> BTreeSet<&'static str> {
 
 #[test]
 fn alerts_ask_for_metrics_that_there_are() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve/metrics");
-    let mut source = String::new();
-    for file in fs::read_dir(directory).unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            source += &fs::read_to_string(path).unwrap();
-        }
-    }
+    let source = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve/metrics"));
     let metrics = metrics_of_alerts();
     assert!(metrics.len() > 20, "{metrics:?}");
     for metric in metrics {

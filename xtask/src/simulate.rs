@@ -1,7 +1,8 @@
 //! `cargo xtask simulate`: the cluster on a virtual clock, for as long as is asked.
 //!
 //! The simulation is an integration test of `detector-user`; this runs its long test in
-//! release mode, with what is asked for in its environment.
+//! release mode, with what is asked for in its environment. [`check`] is the short run of
+//! `cargo xtask test`, in the build that the unit tests have made already.
 
 use anyhow::Result;
 
@@ -31,26 +32,36 @@ pub struct Options {
     /// Instead of scenarios, so many scripts that proptest makes up.
     #[arg(long, value_name = "N", conflicts_with_all = ["scenario", "node_hours", "trace"])]
     cases: Option<u32>,
-    /// Show all that is kept of what came before a failure.
+    /// Show all that came before a failure, from the start of the run.
     #[arg(long)]
     trace: bool,
 }
 
-impl Default for Options {
-    /// What `cargo xtask test` runs.
-    fn default() -> Self {
-        Self {
-            seed: None,
-            node_hours: CHECKED_NODE_HOURS,
-            scenario: None,
-            cases: None,
-            trace: false,
-        }
-    }
+/// What every change has to pass. To optimise the daemon and all it stands on would take
+/// minutes, to run this as it is takes half of one.
+pub fn check(runner: &Runner) -> Result<()> {
+    let options = Options {
+        seed: None,
+        node_hours: CHECKED_NODE_HOURS,
+        scenario: None,
+        cases: None,
+        trace: false,
+    };
+    start(runner, Build::Debug, &options)
 }
 
 /// Runs it; the first rule that is broken ends it, with the shortest script that breaks it.
 pub fn run(runner: &Runner, options: &Options) -> Result<()> {
+    start(runner, Build::Release, options)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Build {
+    Debug,
+    Release,
+}
+
+fn start(runner: &Runner, build: Build, options: &Options) -> Result<()> {
     runner.heading("simulation");
     let title = match options.cases {
         Some(cases) => format!("simulate {cases} scripts that are made up"),
@@ -59,19 +70,19 @@ pub fn run(runner: &Runner, options: &Options) -> Result<()> {
     runner.run(&Step::new(
         title,
         "hosts, links and pauses on a virtual clock, against what must always hold",
-        invocation(options),
+        invocation(build, options),
     ))
 }
 
-fn invocation(options: &Options) -> Invocation {
+fn invocation(build: Build, options: &Options) -> Invocation {
     match options.cases {
-        Some(cases) => made_up(options, cases),
-        None => scenarios(options),
+        Some(cases) => made_up(build, options, cases),
+        None => scenarios(build, options),
     }
 }
 
-fn made_up(options: &Options, cases: u32) -> Invocation {
-    let cargo = simulation("properties::")
+fn made_up(build: Build, options: &Options, cases: u32) -> Invocation {
+    let cargo = simulation(build, "properties::")
         .args(["--include-ignored"])
         .env("DETECTOR_SIMULATE_CASES", cases.to_string());
     match options.seed {
@@ -80,9 +91,9 @@ fn made_up(options: &Options, cases: u32) -> Invocation {
     }
 }
 
-fn scenarios(options: &Options) -> Invocation {
+fn scenarios(build: Build, options: &Options) -> Invocation {
     let seed = options.seed.unwrap_or(SEED);
-    let cargo = simulation("simulate")
+    let cargo = simulation(build, "simulate")
         .args(["--exact", "--ignored"])
         .env("DETECTOR_SIMULATE_SEED", seed.to_string())
         .env(
@@ -100,10 +111,15 @@ fn scenarios(options: &Options) -> Invocation {
     }
 }
 
-/// These tests of the simulation, in release mode.
-fn simulation(tests: &str) -> Invocation {
-    Invocation::cargo()
-        .args(["test", "--release", "--package", "detector-user"])
+/// These tests of the simulation. The debug build is asked for as the unit tests ask for it,
+/// with the features of all default members: nothing is compiled for it again.
+fn simulation(build: Build, tests: &str) -> Invocation {
+    let cargo = Invocation::cargo().args(["test"]);
+    let cargo = match build {
+        Build::Debug => cargo,
+        Build::Release => cargo.args(["--release", "--package", "detector-user"]),
+    };
+    cargo
         .args(["--test", "simulation", "--"])
         .args([tests, "--nocapture"])
 }
@@ -112,40 +128,41 @@ fn simulation(tests: &str) -> Invocation {
 mod tests {
     use super::*;
 
+    /// As `cargo xtask simulate` with these words.
+    fn shown(words: &[&str]) -> String {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            options: Options,
+        }
+        let words = [&["simulate"], words].concat();
+        let cli = <Cli as clap::Parser>::parse_from(words);
+        invocation(Build::Release, &cli.options).display(false)
+    }
+
     #[test]
     fn what_is_asked_for_reaches_the_test() {
-        let options = Options {
-            seed: Some(7),
-            scenario: Some("cuts".to_owned()),
-            trace: true,
-            ..Options::default()
-        };
-        let shown = invocation(&options).display(false);
+        let words = ["--seed", "7", "--scenario", "cuts", "--trace"];
+        let asked = shown(&words);
         for word in [
             "DETECTOR_SIMULATE_SEED=7",
-            "DETECTOR_SIMULATE_NODE_HOURS=100",
             "DETECTOR_SIMULATE_SCENARIO=cuts",
             "DETECTOR_SIMULATE_TRACE=1",
             "--release",
         ] {
-            assert!(shown.contains(word), "{shown}");
+            assert!(asked.contains(word), "{asked}");
         }
-        let shown = invocation(&Options::default()).display(false);
-        assert!(!shown.contains("SCENARIO") && !shown.contains("TRACE"));
-        assert!(shown.contains("DETECTOR_SIMULATE_SEED=1"), "{shown}");
+        let asked = shown(&[]);
+        assert!(!asked.contains("SCENARIO") && !asked.contains("TRACE"));
+        assert!(asked.contains("DETECTOR_SIMULATE_SEED=1"), "{asked}");
     }
 
     #[test]
     fn made_up_scripts_have_any_seed_unless_one_is_asked_for() {
-        let options = Options {
-            cases: Some(500),
-            ..Options::default()
-        };
-        let shown = invocation(&options).display(false);
-        assert!(shown.contains("DETECTOR_SIMULATE_CASES=500"), "{shown}");
-        assert!(!shown.contains("SEED"), "{shown}");
-        let seed = Some(7);
-        let shown = invocation(&Options { seed, ..options }).display(false);
+        let asked = shown(&["--cases", "500"]);
+        assert!(asked.contains("DETECTOR_SIMULATE_CASES=500"), "{asked}");
+        assert!(!asked.contains("SEED"), "{asked}");
+        let shown = shown(&["--cases", "500", "--seed", "7"]);
         assert!(shown.contains("DETECTOR_SIMULATE_SEED=7"), "{shown}");
     }
 }

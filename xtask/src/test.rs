@@ -17,11 +17,14 @@ use crate::{
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Options {
     /// Only the unit tests: no root, no eBPF toolchain.
-    #[arg(long, conflicts_with = "lab")]
+    #[arg(long, group = "part")]
     unit: bool,
     /// Only the lab tests.
-    #[arg(long)]
+    #[arg(long, group = "part")]
     lab: bool,
+    /// Everything but the unit tests, where these have passed before.
+    #[arg(long, group = "part")]
+    without_unit: bool,
     /// Run the lab tests N times in a row; the first failure ends it.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
@@ -43,10 +46,11 @@ fn stages_in_order(
     options: &Options,
     stages: &mut Stages,
 ) -> Result<()> {
-    let (unit, lab) = (!options.lab, !options.unit);
-    let needs = match (unit, lab) {
-        (_, false) => Needs::UNIT,
-        (_, true) => Needs::ALL,
+    let unit = !options.lab && !options.without_unit;
+    let (lab, others) = (!options.unit, !options.unit && !options.lab);
+    let needs = match lab {
+        false => Needs::UNIT,
+        true => Needs::ALL,
     };
     let prepared = stages.run("setup", || setup::prepare(runner, needs))?;
     if lab {
@@ -57,10 +61,8 @@ fn stages_in_order(
     if unit {
         stages.run("unit tests", || unit_tests(runner, &options.filters))?;
     }
-    if unit && lab && options.filters.is_empty() {
-        stages.run("simulation", || {
-            simulate::run(runner, &simulate::Options::default())
-        })?;
+    if others && options.filters.is_empty() {
+        stages.run("simulation", || simulate::check(runner))?;
     }
     if lab {
         stages.run("build of the lab", || build_lab(runner))?;
@@ -72,7 +74,7 @@ fn stages_in_order(
             stages.run(&name, || lab_tests(runner, workspace, &options.filters))?;
         }
     }
-    if unit && lab {
+    if others {
         stages.run("alert rules", || alert_rules(runner, workspace))?;
     }
     Ok(())

@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_stream::{StreamExt as _, wrappers::UnixListenerStream};
-use tonic::{Code, transport::Server};
+use tonic::{Code, Status, transport::Server};
 
 use self::{log::Log, service::Service};
 use crate::{
@@ -47,7 +47,24 @@ pub struct FakeDaemon {
     server: Option<JoinHandle<()>>,
     /// It has its own runtime, so that its end closes every connection.
     runtime: Option<Runtime>,
-    directory: Arc<tempfile::TempDir>,
+    /// Of the socket, where it is the fake's own.
+    directory: Option<Arc<tempfile::TempDir>>,
+}
+
+/// What the fake answers to questions that are no part of a watch; it does not know the
+/// calls for which there is nothing here.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// About any peer that is published.
+    pub explain: Option<v1::ExplainPeerResponse>,
+    /// About every socket.
+    pub tuned_sockets: Option<v1::ListTunedSocketsResponse>,
+    /// About every lock.
+    pub locks: Option<v1::ListLocksResponse>,
+    /// About every chain of failures.
+    pub cascades: Option<v1::ListCascadesResponse>,
+    /// The daemon refuses it where no layout is configured.
+    pub quorum: Option<Result<v1::GetQuorumOutlookResponse, Status>>,
 }
 
 /// What the fake says about itself.
@@ -73,6 +90,7 @@ struct Trials {
 #[derive(Debug)]
 struct Shared {
     words: Mutex<Words>,
+    answers: Mutex<Answers>,
     log: Log,
     trials: Mutex<Trials>,
     /// Rises with each outcome of a trial.
@@ -91,11 +109,18 @@ impl FakeDaemon {
     /// time to live of 3 s.
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory for the socket");
-        Self::start_in(Arc::new(directory))
+        let socket = directory.path().join(SOCKET);
+        Self::listen(socket, Some(Arc::new(directory)))
     }
 
-    fn start_in(directory: Arc<tempfile::TempDir>) -> Self {
-        let socket = directory.path().join(SOCKET);
+    /// The same on a socket of the caller's, whose file it replaces: for programs that are
+    /// tests' own processes.
+    pub fn start_at(socket: &Path) -> Self {
+        let _ = std::fs::remove_file(socket);
+        Self::listen(socket.to_owned(), None)
+    }
+
+    fn listen(socket: PathBuf, directory: Option<Arc<tempfile::TempDir>>) -> Self {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -114,6 +139,7 @@ impl FakeDaemon {
                 report: Code::Ok,
                 acquire: None,
             }),
+            answers: Mutex::default(),
             log: Log::new(format!("fake-{run}")),
             trials: Mutex::default(),
             finished: watch::Sender::new(0),
@@ -207,7 +233,12 @@ impl FakeDaemon {
         self.words().heartbeat = heartbeat;
     }
 
-    /// Sets the answer to reports; the reports are recorded in any case.
+    /// What it answers to other questions.
+    pub fn set_answers(&self, answers: Answers) {
+        *lock(&self.shared.answers) = answers;
+    }
+
+    /// How it answers reports; they are kept in any case.
     pub fn answer_reports_with(&self, code: Code) {
         self.words().report = code;
     }
@@ -282,7 +313,8 @@ impl FakeDaemon {
             runtime.shutdown_background();
         }
         Stopped {
-            directory: Arc::clone(&self.directory),
+            socket: self.socket.clone(),
+            directory: self.directory.clone(),
         }
     }
 
@@ -304,19 +336,20 @@ impl Drop for FakeDaemon {
 /// A daemon that has ended and can be restarted on the same socket.
 #[derive(Debug)]
 pub struct Stopped {
-    directory: Arc<tempfile::TempDir>,
+    socket: PathBuf,
+    directory: Option<Arc<tempfile::TempDir>>,
 }
 
 impl Stopped {
     /// The path of its socket.
     pub fn socket(&self) -> PathBuf {
-        self.directory.path().join(SOCKET)
+        self.socket.clone()
     }
 
     /// Starts another run, which watches no peers yet.
     pub async fn restart(self) -> FakeDaemon {
-        let _ = std::fs::remove_file(self.socket());
-        FakeDaemon::start_in(self.directory)
+        let _ = std::fs::remove_file(&self.socket);
+        FakeDaemon::listen(self.socket, self.directory)
     }
 }
 

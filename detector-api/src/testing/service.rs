@@ -9,7 +9,7 @@ use tokio::{
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Code, Request, Response, Status};
 
-use super::{Shared, lock};
+use super::{Answers, Shared, lock};
 use crate::v1::{
     self,
     detector_server::Detector,
@@ -123,38 +123,46 @@ impl Detector for Service {
 
     async fn explain_peer(
         &self,
-        _: Request<v1::ExplainPeerRequest>,
+        request: Request<v1::ExplainPeerRequest>,
     ) -> Answer<v1::ExplainPeerResponse> {
-        Err(Status::unimplemented("a fake"))
+        self.peer(&request.into_inner().peer)?;
+        self.answer(|answers| answers.explain.clone())
     }
 
     async fn list_tuned_sockets(
         &self,
         _: Request<v1::ListTunedSocketsRequest>,
     ) -> Answer<v1::ListTunedSocketsResponse> {
-        Err(Status::unimplemented("a fake"))
+        self.answer(|answers| answers.tuned_sockets.clone())
     }
 
     async fn list_locks(&self, _: Request<v1::ListLocksRequest>) -> Answer<v1::ListLocksResponse> {
-        Err(Status::unimplemented("a fake"))
+        self.answer(|answers| answers.locks.clone())
     }
 
     async fn list_cascades(
         &self,
         _: Request<v1::ListCascadesRequest>,
     ) -> Answer<v1::ListCascadesResponse> {
-        Err(Status::unimplemented("a fake"))
+        self.answer(|answers| answers.cascades.clone())
     }
 
     async fn get_quorum_outlook(
         &self,
         _: Request<v1::GetQuorumOutlookRequest>,
     ) -> Answer<v1::GetQuorumOutlookResponse> {
-        Err(Status::unimplemented("a fake"))
+        let quorum = lock(&self.shared.answers).quorum.clone().transpose()?;
+        self.answer(|_| quorum)
     }
 }
 
 impl Service {
+    fn answer<T>(&self, known: impl FnOnce(&Answers) -> Option<T>) -> Answer<T> {
+        let answer = known(&lock(&self.shared.answers));
+        let answer = answer.ok_or_else(|| Status::unimplemented("the test knows no answer"))?;
+        Ok(Response::new(answer))
+    }
+
     fn peer(&self, peer: &str) -> Result<v1::PeerState, Status> {
         let state = self.shared.log.peer(peer);
         state.ok_or_else(|| Status::not_found(format!("no peer {peer:?} is watched")))

@@ -11,6 +11,7 @@ mod fault;
 mod fidelity;
 mod flow;
 mod host;
+mod many_peers;
 mod properties;
 mod queue;
 mod report;
@@ -51,7 +52,7 @@ fn every_scenario_holds_and_is_the_same_twice() {
 
 /// As many node-hours as the environment asks for: `cargo xtask simulate`.
 #[test]
-#[ignore = "takes minutes; cargo xtask simulate runs it in release mode"]
+#[ignore = "takes minutes: cargo xtask simulate; a part of it, cargo xtask test"]
 fn simulate() {
     if let Err(failure) = report::long_run(&report::Options::from_environment(), HOUR) {
         panic!("{failure}");

@@ -1,6 +1,13 @@
 //! The long run: what it is asked for by the environment, and what it prints.
 
-use std::{env, fmt::Write as _, time::Duration};
+use std::{
+    env,
+    fmt::Write as _,
+    num::NonZero,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -9,7 +16,7 @@ use crate::{
     scenario::{SCENARIOS, script},
     script::Script,
     shrink::shrunk,
-    world::{Watch, run},
+    world::{Outcome, Watch, run},
 };
 
 /// Lines of a trace that are shown where no more are asked for.
@@ -48,44 +55,121 @@ impl Options {
 impl Options {
     /// Lines of a trace that are shown.
     fn traced(&self) -> usize {
-        if self.trace { 1000 } else { SHOWN }
+        if self.trace { usize::MAX } else { SHOWN }
     }
 }
 
-/// Runs scripts of this length until there are enough node-hours; every sixteenth is run again
-/// from what was recorded.
+/// Runs scripts of this length until there are enough node-hours, on every processor.
 pub fn long_run(options: &Options, length: Duration) -> Result<(), String> {
-    let names: Vec<&str> = match &options.scenario {
-        Some(name) => vec![name],
-        None => SCENARIOS.iter().map(|(name, _)| *name).collect(),
-    };
     let started = processor_time();
-    let (mut hours, mut stats, mut events, mut runs) = (0.0, Stats::default(), 0, 0);
-    for (seed, name) in (options.seed..).zip(names.iter().cycle()) {
-        if hours >= options.node_hours {
-            break;
+    let runs = Mutex::new(Runs::new(options, length)?);
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| Runs::work(&runs));
         }
-        let Some(script) = script(name, seed, length) else {
-            let known: Vec<_> = SCENARIOS.iter().map(|(name, _)| *name).collect();
+    });
+    let runs = runs.into_inner().map_err(|_| "a run panicked")?;
+    if let Some((script, violation)) = runs.broken {
+        return Err(failure(&script, &violation, options.traced()));
+    }
+    let took = processor_time().saturating_sub(started);
+    println!(
+        "{}",
+        summary(runs.hours, runs.ended, runs.events, took, runs.stats)
+    );
+    Ok(())
+}
+
+/// The runs of a long run: those that are to come, and what the ended ones came to.
+#[derive(Debug)]
+struct Runs {
+    names: Vec<&'static str>,
+    length: Duration,
+    next: u64,
+    first: u64,
+    /// Of the runs that have begun.
+    hours: f64,
+    node_hours: f64,
+    stats: Stats,
+    events: u64,
+    ended: u64,
+    /// The one with the lowest seed: the same one however many processors there are.
+    broken: Option<(Script, Violation)>,
+}
+
+impl Runs {
+    fn new(options: &Options, length: Duration) -> Result<Self, String> {
+        let wanted = |name: &&str| options.scenario.as_ref().is_none_or(|only| only == name);
+        let all = SCENARIOS.iter().map(|(name, _)| *name);
+        let names: Vec<_> = all.clone().filter(wanted).collect();
+        if names.is_empty() {
+            let (name, known) = (options.scenario.clone(), all.collect::<Vec<_>>());
+            let name = name.unwrap_or_default();
             return Err(format!(
                 "no scenario {name}; there are {}",
                 known.join(", ")
             ));
-        };
-        let watch = Watch {
-            replay: seed.is_multiple_of(16),
-            trace: false,
-        };
-        let outcome = run(&script, watch)
-            .map_err(|violation| failure(&script, &violation, options.traced()))?;
-        hours += script.node_hours();
-        events += outcome.events;
-        runs += 1;
-        stats.add(&outcome.stats);
+        }
+        Ok(Self {
+            names,
+            length,
+            next: options.seed,
+            first: options.seed,
+            hours: 0.0,
+            node_hours: options.node_hours,
+            stats: Stats::default(),
+            events: 0,
+            ended: 0,
+            broken: None,
+        })
     }
-    let took = processor_time().saturating_sub(started);
-    println!("{}", summary(hours, runs, events, took, stats));
-    Ok(())
+
+    /// The next script, until there are enough or one has broken a rule.
+    fn next(&mut self) -> Option<Script> {
+        if self.hours >= self.node_hours || self.broken.is_some() {
+            return None;
+        }
+        let place = (self.next - self.first) % self.names.len() as u64;
+        let script = script(self.names[place as usize], self.next, self.length)?;
+        self.next += 1;
+        self.hours += script.node_hours();
+        Some(script)
+    }
+
+    /// Runs one script after the other; every sixteenth is run again from what was recorded.
+    fn work(runs: &Mutex<Self>) {
+        let locked = || runs.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            // Not within the loop's condition: the lock would be held over the run.
+            let next = locked().next();
+            let Some(script) = next else {
+                return;
+            };
+            let watch = Watch {
+                replay: script.seed.is_multiple_of(16),
+                trace: false,
+            };
+            let outcome = run(&script, watch);
+            locked().note(script, outcome);
+        }
+    }
+
+    fn note(&mut self, script: Script, outcome: Result<Outcome, Violation>) {
+        match outcome {
+            Ok(outcome) => {
+                self.events += outcome.events;
+                self.ended += 1;
+                self.stats.add(&outcome.stats);
+            }
+            Err(violation) => {
+                let before = self.broken.as_ref().map(|(script, _)| script.seed);
+                if before.is_none_or(|seed| script.seed < seed) {
+                    self.broken = Some((script, violation));
+                }
+            }
+        }
+    }
 }
 
 /// Whether scripts of this scenario are made from their seed.

@@ -1,15 +1,15 @@
 //! Four nodes in the lab, with or without detectors.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use detector_api::v1::Verdict;
+use detector_api::{testing::FakeDaemon, v1::Verdict};
 use tempfile::TempDir;
 
-use super::{
-    client::{Client, Content},
-    fake::Liar,
-};
+use super::client::{Client, Content};
 use crate::{Daemon, DaemonOptions, Host, Lab, Traffic, peer::Event, testbed};
 
 /// As many as there are nodes; the last ones are those that are cut off.
@@ -39,6 +39,17 @@ fn small_buffers(host: &Host) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The version of a protocol that nobody knows.
+const NO_PROTOCOL: u32 = 99;
+
+/// Says in a protocol of another version that every peer is dead: it is not to be believed.
+fn liar(socket: &Path, peers: &[String]) -> FakeDaemon {
+    let liar = FakeDaemon::start_at(socket);
+    liar.set_protocol(NO_PROTOCOL);
+    peers.iter().for_each(|peer| liar.open(peer));
+    liar
+}
+
 /// How the nodes are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Build {
@@ -59,7 +70,7 @@ pub struct Cluster {
     pub nodes: Vec<Traffic>,
     /// Of h1, h2, …
     pub daemons: Vec<Daemon>,
-    _liars: Vec<Liar>,
+    _liars: Vec<FakeDaemon>,
     pub lab: Lab,
     root: TempDir,
     source: String,
@@ -93,9 +104,8 @@ impl Cluster {
                 Build::Today | Build::NoDaemon => {}
                 Build::Detected => cluster.start_daemon(number).await?,
                 Build::Liar => {
-                    let peers = cluster.peers_of(number);
-                    let liar = Liar::start(&cluster.socket(number), &peers)?;
-                    cluster._liars.push(liar);
+                    let (socket, peers) = (cluster.socket(number), cluster.peers_of(number));
+                    cluster._liars.push(liar(&socket, &peers));
                 }
             }
         }

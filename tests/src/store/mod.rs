@@ -15,7 +15,6 @@ mod control;
 mod detected;
 mod drive;
 mod erasure;
-mod fake;
 mod front;
 mod get;
 mod iam;
@@ -34,7 +33,6 @@ mod wires;
 pub use self::{
     client::{Client, Content, Pace},
     cluster::{Build, Cluster, NODES},
-    fake::Liar,
     front::{Acknowledged, SHA256, Shows},
     load::{DEADLINE, Done, Load, Op, Running},
     measured::{Held, Measured, Seen},

@@ -15,7 +15,7 @@ mod sleep;
 mod stalls;
 mod teardown;
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use detector_user::core::{PeerState, ProbeId, ProbeTarget, Time};
 
@@ -34,9 +34,6 @@ use crate::{
 
 /// The observer has been up for a while when a run begins.
 pub const START: Time = Time::from_nanos(5_000_000_000_000);
-
-/// Lines of a trace that are kept.
-const TRACE_KEPT: usize = 400;
 
 /// A probe on its way.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +75,7 @@ pub struct World {
     outs: Vec<Out>,
     cookies: u64,
     next_port: u16,
-    trace: Option<VecDeque<String>>,
+    trace: Option<Vec<String>>,
     pub events: u64,
 }
 
@@ -95,7 +92,7 @@ pub struct Outcome {
 pub struct Watch {
     /// Keep what went into the core and put it into a fresh one in the end.
     pub replay: bool,
-    /// Keep the last lines of what happened.
+    /// Keep a line for all that happened.
     pub trace: bool,
 }
 
@@ -112,7 +109,7 @@ pub fn run(script: &Script, watch: Watch) -> Result<Outcome, Violation> {
         world.happens(event);
         if let Some(mut violation) = world.checks.take_violation() {
             violation.after = world.now.since(START);
-            violation.trace = world.trace.take().unwrap_or_default().into();
+            violation.trace = world.trace.take().unwrap_or_default();
             return Err(violation);
         }
     }
@@ -200,7 +197,7 @@ impl World {
             outs: Vec::new(),
             cookies: 0,
             next_port: 30_000,
-            trace: watch.trace.then(VecDeque::new),
+            trace: watch.trace.then(Vec::new),
             events: 0,
             flows: Vec::new(),
             hosts,
@@ -284,10 +281,7 @@ impl World {
     fn trace(&mut self, line: impl FnOnce() -> String) {
         let at = self.now.since(START);
         if let Some(trace) = &mut self.trace {
-            if trace.len() == TRACE_KEPT {
-                trace.pop_front();
-            }
-            trace.push_back(format!("{:>14.6} {}", at.as_secs_f64(), line()));
+            trace.push(format!("{:>14.6} {}", at.as_secs_f64(), line()));
         }
     }
 }

@@ -4,8 +4,6 @@
 //! many peers, and is answered as a kernel and living hosts would answer. How long the machine
 //! takes for it does not matter.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -217,7 +215,7 @@ impl World {
 
     /// All that wait are answered at once, as from one dump.
     fn look(&mut self) {
-        for (peer, addrs) in self.looks.take_all().unwrap() {
+        for (peer, addrs) in self.looks.take_all().expect("looks wait") {
             let flows = vec![self.reading(self.by_name[&peer])];
             self.looked_at.insert(peer.clone());
             let read = Signal::SocketsRead {
