@@ -163,7 +163,9 @@ impl Probes {
         connects.map(|target| target.target).collect()
     }
 
-    /// The target to probe when this host is needed as a witness: a flow, else a connect.
+    /// The targets to probe when this host is needed as a witness: a flow, else a connect. A flow
+    /// that did not answer for a while is tried again beside the connect: connects alone are sent
+    /// too rarely to show that this node is not cut off.
     pub(in crate::core) fn witnesses(&self) -> Vec<ProbeTarget> {
         if let Some(flow) = self.flows().find(|flow| flow.may_answer()) {
             return vec![flow.target];
@@ -172,9 +174,16 @@ impl Probes {
         connects
             .filter(|target| self.counts(target))
             .min_by_key(|target| target.disturbance())
-            .map(|target| target.target)
             .into_iter()
+            .chain(self.flows().next())
+            .map(|target| target.target)
             .collect()
+    }
+
+    /// Whether this target has left so many probes unanswered that one more means nothing.
+    pub(in crate::core) fn has_stopped_answering(&self, target: ProbeTarget) -> bool {
+        let known = self.targets.iter().find(|known| known.target == target);
+        known.is_some_and(|known| !known.may_answer())
     }
 
     /// Whether this target may be probed at the idle rate.

@@ -476,7 +476,8 @@ impl Path {
     /// When the peer was last heard, but no earlier than one idle probe interval before the
     /// silence, which is the longest that a loss of the peer goes unnoticed. From then on a call
     /// that waits for a reply is stuck. Any segment counts as heard here: on a flow that is seen
-    /// for the first time it is not known whether its segments acknowledged anything.
+    /// for the first time it is not known whether its segments acknowledged anything. So does a
+    /// refused connect.
     fn unheard_since(&self, silence: &Silence, around: Around<'_>) -> Time {
         let Settings {
             idle_probe_interval: idle,
@@ -486,6 +487,7 @@ impl Path {
         let jitter = idle * idle_probe_jitter_percent / 100;
         let heard = self.evidence.heard.on(Layer::Received);
         heard
+            .max(self.evidence.refused)
             .unwrap_or_default()
             .max(self.excused(around))
             .max(silence.since - (idle + jitter))
