@@ -67,7 +67,7 @@ pub(super) struct Evidence {
     /// When the kernel gave up asking for the neighbour's address.
     neighbour_failed: Option<Time>,
     /// When a connect was last refused. That is no sure sign of the host: a router may refuse in its
-    /// name. But the destroy delay counts from no earlier.
+    /// name. But it delays destroying.
     pub refused: Option<Time>,
     /// When the host was last heard, at the time when flows were last added to the history.
     counted_at: Option<Time>,
