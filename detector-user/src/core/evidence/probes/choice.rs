@@ -116,7 +116,7 @@ impl Probes {
         self.has_flow() || self.has_connect()
     }
 
-    /// The flows to probe: none that is stalled.
+    /// The flows to probe: none that is stalled, and none at all where keepalives cannot be sent.
     fn flows(&self) -> impl Iterator<Item = &Target> {
         let is_flow = |target: &&Target| matches!(target.target, ProbeTarget::Flow { .. });
         let usable = move |target: &&Target| is_flow(target) && !target.is_stalled;
