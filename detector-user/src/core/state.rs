@@ -56,8 +56,9 @@ pub struct PeerState {
     /// The breaker is open, or half open, because of the node's own reports alone: a hint for
     /// clients. The kernel has no evidence, so nothing is destroyed or refused.
     pub by_reports: bool,
-    /// Since when a Dead peer has been silent; for other peers, since when the node's own calls to
-    /// it have failed. `None` when neither is the case.
+    /// Since when a path to the peer has been silent, if the path is Dead, or else since when the
+    /// node's own calls to it have failed; the earliest of all paths. While another path lives, it
+    /// may be set although the peer is not Dead. `None` when neither is the case.
     pub down_since: Option<Time>,
     /// The kernel's smoothed round-trip time and its mean deviation, of the flow that was heard
     /// last; `None` when no flow has measured them.

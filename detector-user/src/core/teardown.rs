@@ -9,7 +9,8 @@ use super::{FlowId, FlowReading, PeerName, Time};
 pub struct Teardown {
     pub peer: PeerName,
     pub addr: IpAddr,
-    /// The generation of the path's verdict that requested the teardown.
+    /// How often the path's verdict had changed when the teardown was requested. This is not the
+    /// generation that is published: that one counts changes of the peer's verdict.
     pub generation: u64,
     /// Each flow with the cookie of its socket.
     pub sockets: Vec<(FlowId, u64)>,

@@ -111,7 +111,8 @@ impl PathHistory {
     }
 
     /// How transmissions count that are close together or far apart, given the path's detection
-    /// time and whether the peer can be probed at will.
+    /// time and whether the peer can be probed at will. Where it cannot, no gap is too long: the
+    /// kernel alone decides when a flow retransmits.
     pub(in crate::core) fn spacing(detection_time: Duration, can_ask: bool) -> Spacing {
         Spacing {
             apart: (detection_time / MOMENTS_IN_DETECTION_TIME).min(MOMENT_AT_MOST),
@@ -135,7 +136,8 @@ impl PathHistory {
     }
 
     /// How many retransmissions of one flow must go unanswered until loss by chance is about as
-    /// unlikely as `wrong`.
+    /// unlikely as `wrong`: the nearest whole number, so that a `wrong` that is a power of the loss
+    /// gives its exponent.
     pub(in crate::core) fn required_retransmissions(&self, wrong: f64) -> u32 {
         (wrong.ln() / self.round_trip_loss(false).ln()).round() as u32
     }

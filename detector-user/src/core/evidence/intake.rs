@@ -6,7 +6,7 @@ use super::{
     CLOSED_PORT, Evidence,
     heard::Layer,
     tracked::{HEARD_RESOLUTION, TrackedFlow},
-    weight::{Weight, weigh},
+    weight::{Weight, is_refusal, weigh},
 };
 use crate::core::{
     EventLine, EventWhat, FlowEvent, FlowEventKind, FlowReading, ProbeAnswer, ProbeEvent,
@@ -68,6 +68,9 @@ impl Evidence {
         let weight = weigh(event.kind);
         if let Weight::Heard(_) = weight {
             self.heard_exactly(Layer::Host, event.at);
+        }
+        if is_refusal(event.kind) {
+            self.refused = self.refused.max(Some(event.at));
         }
         if let FlowEventKind::ConnectFailed { .. } | FlowEventKind::Closed { .. } = event.kind {
             self.flow_gone(event);

@@ -66,6 +66,9 @@ pub(super) struct Evidence {
     pub heard: Heard,
     /// When the kernel gave up asking for the neighbour's address.
     neighbour_failed: Option<Time>,
+    /// When a connect was last refused. That is no sure sign of the host: a router may refuse in its
+    /// name. But it delays destroying.
+    pub refused: Option<Time>,
     /// When the host was last heard, at the time when flows were last added to the history.
     counted_at: Option<Time>,
     /// What was sent before this moment is not counted as loss: the peer was dead.
@@ -88,6 +91,7 @@ impl Evidence {
             flows: BTreeMap::new(),
             heard: Heard::default(),
             neighbour_failed: None,
+            refused: None,
             counted_at: None,
             learn_from: now,
             orphans: VecDeque::new(),

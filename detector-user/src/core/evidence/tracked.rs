@@ -1,8 +1,14 @@
-//! A flow as it is kept between readings, and the demand that may stand unanswered on it.
+//! A flow as it is kept between readings.
+//!
+//! ```text
+//! demand   what stands unanswered on it, and whether it is stuck
+//! ```
+
+mod demand;
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::core::{FlowReading, Reason, TcpState, Time};
+use crate::core::{FlowReading, Time};
 
 /// How far a `last_heard` may differ from the true time: two jiffies at HZ 250 and a rounded
 /// millisecond.
@@ -166,66 +172,6 @@ impl TrackedFlow {
         reading.mss == 0 || self.reading.mss == 0 || reading.bytes_acked > self.reading.bytes_acked
     }
 
-    /// Whether the flow's own retransmissions go unanswered.
-    pub(in crate::core) fn is_stuck(&self) -> bool {
-        self.demand() == Some(Reason::RtoUnanswered)
-    }
-
-    /// Whether the host was heard, last at `heard`, after a retransmission that goes unanswered:
-    /// then the trouble is the flow's own.
-    pub(in crate::core) fn is_contradicted(&self, heard: Option<Time>) -> bool {
-        let first = self.resent.front();
-        self.is_stuck() && first.is_some_and(|first| heard > Some(first.latest))
-    }
-
-    /// Whether a probe on this flow was acknowledged since its first unanswered retransmission.
-    pub(in crate::core) fn answers_probes(&self) -> bool {
-        let first = self.resent.front().map(|first| first.latest);
-        self.probe_answered > first
-    }
-
-    /// The time of the first unanswered transmission that was sent at `from` or later; `None` if
-    /// the flow is not stuck.
-    pub(in crate::core) fn stuck_since(&self, from: Time) -> Option<Time> {
-        let mut sent = self.transmissions().map(|sent| sent.earliest);
-        sent.find(|at| *at >= from).filter(|_| self.is_stuck())
-    }
-
-    /// The bytes of data in a segment that is lost again and again, if a probe without data was
-    /// acknowledged on this flow after `since`.
-    pub(in crate::core) fn lost_segment_bytes(&self, since: Time) -> Option<u32> {
-        let answered = self.is_stuck() && self.probe_answered? > since;
-        let segments = self.reading.unacked_segments.max(1);
-        answered.then(|| {
-            self.reading
-                .unacked_bytes
-                .div_ceil(segments)
-                .min(self.reading.mss)
-        })
-    }
-
-    /// Why something sent counts as unanswered; `None` if nothing does.
-    pub(in crate::core) fn demand(&self) -> Option<Reason> {
-        let reading = &self.reading;
-        if reading.state == TcpState::SynSent {
-            return (reading.rto_count > 0).then_some(Reason::ConnectUnanswered);
-        }
-        let in_flight = reading.unacked_segments > 0 || reading.unacked_bytes > 0;
-        if !in_flight || reading.send_window_bytes == 0 {
-            return None;
-        }
-        let resent_since_heard = self.resent.back().is_some_and(|last| {
-            reading
-                .last_heard
-                .is_none_or(|heard| heard <= last.earliest + HEARD_RESOLUTION)
-        });
-        match (reading.rto_count, resent_since_heard) {
-            (0, false) => None,
-            (0, true) => Some(Reason::TlpUnanswered),
-            _ => Some(Reason::RtoUnanswered),
-        }
-    }
-
     /// The segments sent over the flow's life, and the retransmissions among them, without those
     /// that stand unanswered: they may turn out to be a death and not a loss.
     pub(in crate::core) fn settled_totals(&self) -> (u64, u64) {
@@ -252,15 +198,6 @@ impl TrackedFlow {
     /// When the data that stands unanswered was sent again.
     pub(in crate::core) fn resent(&self) -> impl Iterator<Item = Sent> {
         self.resent.iter().copied()
-    }
-
-    /// Whether data waits for a closed window: the peer's kernel answers, but its program does not
-    /// read. After an answered window probe `probes_out` is 0, but the timer stays backed off.
-    pub(in crate::core) fn is_zero_window(&self) -> bool {
-        let reading = &self.reading;
-        reading.state == TcpState::Established
-            && reading.send_window_bytes == 0
-            && (reading.unacked_bytes > 0 || reading.probes_out > 0 || reading.backoff > 0)
     }
 
     /// Notes the timer expiries up to the `count`th, the last of them at `last`; `sent` is a moment

@@ -48,6 +48,16 @@ pub(in crate::core) fn weigh(kind: FlowEventKind) -> Weight {
     }
 }
 
+/// Whether a connect was refused.
+pub(in crate::core) fn is_refusal(kind: FlowEventKind) -> bool {
+    match kind {
+        FlowEventKind::ConnectFailed { errno }
+        | FlowEventKind::Closed { errno }
+        | FlowEventKind::ErrorReport { errno } => errno == errno::CONNREFUSED,
+        _ => false,
+    }
+}
+
 /// Whether the kernel gave up on the flow because no answer came.
 pub(in crate::core) fn gave_up(kind: FlowEventKind) -> bool {
     match kind {

@@ -19,6 +19,11 @@ const SOCKETS_AT_MOST: usize = 65_536;
 /// before the start would look the same. It waits no longer than this.
 const START_SETTLES_WITHIN: Duration = Duration::from_secs(10);
 
+/// A refused connect may come from the host, so the destroy delay begins anew. It may also come from
+/// a router again and again: what is refused later than this after the silence began delays
+/// nothing.
+const REFUSED_WITHIN: Duration = Duration::from_secs(5);
+
 /// A flow that replaces a destroyed one has shown by then whether it is stalled, too.
 const SHOWS_AGAIN: Duration = Duration::from_secs(4);
 
@@ -141,7 +146,7 @@ impl Path {
             .freeing
             .pending
             .filter(|pending| settings.destroy_sockets && !pending.tried)
-            .map(|pending| pending.unheard_since + settings.destroy_delay);
+            .map(|pending| self.destroy_from(pending) + settings.destroy_delay);
         let after = settings.destroy_stalled_after;
         let stalled = self
             .freeing
@@ -171,11 +176,18 @@ impl Path {
         }
     }
 
+    /// From when the destroy delay of a dead peer counts.
+    fn destroy_from(&self, pending: Pending) -> Time {
+        let unheard = pending.unheard_since;
+        let refused = self.evidence.refused.unwrap_or_default();
+        unheard.max(refused.min(unheard + REFUSED_WITHIN))
+    }
+
     fn free_dead(&mut self, at: Time, context: &mut Context<'_>) {
         let Some(pending) = self.freeing.pending else {
             return;
         };
-        let is_due = at >= pending.unheard_since + context.settings.destroy_delay;
+        let is_due = at >= self.destroy_from(pending) + context.settings.destroy_delay;
         let is_open = self.session.breaker() == Breaker::Open;
         if pending.tried || !is_due || !is_open || !self.may_be_sure(at, context.around()) {
             return;

@@ -30,9 +30,20 @@ fn one_stuck(settings: Settings) -> World {
 
 /// The first flow and the second until then.
 fn run(world: &mut World, until: u64, first: impl Fn(u64) -> FlowReading) {
+    run_beside(world, until, first, |at| Some(idle(1, at - 5)));
+}
+
+/// The first flow and another, if there is one, until then.
+fn run_beside(
+    world: &mut World,
+    until: u64,
+    first: impl Fn(u64) -> FlowReading,
+    other: impl Fn(u64) -> Option<FlowReading>,
+) {
+    let flows = |at| [first(at)].into_iter().chain(other(at)).collect();
     for (at, count) in TIME_OUTS {
         if (millis(world.now)..until).contains(&at) {
-            world.run(at, |at| vec![first(at), idle(1, at - 5)]);
+            world.run(at, flows);
             let before = FlowReading {
                 rto_count: count - 1,
                 // It is read before the kernel backs it off.
@@ -42,7 +53,7 @@ fn run(world: &mut World, until: u64, first: impl Fn(u64) -> FlowReading) {
             world.event(at, FlowEventKind::Rto { count }, before);
         }
     }
-    world.run(until, |at| vec![first(at), idle(1, at - 5)]);
+    world.run(until, flows);
 }
 
 #[test]
@@ -132,6 +143,27 @@ fn a_stuck_flow_of_a_silent_peer_is_not_stalled() {
     let dead = world.run_until_dead(5000, |at| vec![stuck(at)]);
     assert!(dead.is_some());
     assert!(world.published.iter().all(|s| s.stalled_flows == 0));
+}
+
+/// Its host answered connects since the flow was sent again: a lost ARP answer beside it is no
+/// silence of the host.
+#[test]
+fn one_stuck_flow_and_one_lost_arp_answer_are_no_death() {
+    const NO_FLOW: Answers = |target| match target {
+        ProbeTarget::Flow { .. } => None,
+        _ => ALL(target),
+    };
+    const CONNECTS: Answers = |target| match target.is_connect() {
+        true => ALL(target),
+        false => None,
+    };
+    let mut world = World::with_keepalives(Settings::default());
+    world.answers = NO_FLOW;
+    run_beside(&mut world, 2600, stuck, |_| None);
+    world.answers = CONNECTS;
+    run_beside(&mut world, 6000, stuck, |_| None);
+    let verdicts = world.verdicts();
+    assert!(!verdicts.contains(&Verdict::Dead), "{verdicts:?}");
 }
 
 /// What it sent again while its host was silent says nothing of the flow: it waits long between

@@ -1,5 +1,8 @@
 use super::*;
-use crate::core::testing::{established, ms};
+use crate::core::{
+    Reason, TcpState,
+    testing::{established, ms},
+};
 
 #[test]
 fn nothing_in_flight_is_no_demand() {

@@ -48,6 +48,8 @@ pub(in crate::core::path) struct Probing {
     /// before the next probe.
     was_busy: bool,
     neighbour_at: Option<Time>,
+    /// When a SYN was last sent.
+    syn_at: Option<Time>,
     /// When a SYN was last sent beside a neighbour probe.
     connect_at: Option<Time>,
     /// The present interval between SYNs at the idle rate.
@@ -65,6 +67,7 @@ impl Probing {
             doubt_since: None,
             was_busy: false,
             neighbour_at: None,
+            syn_at: None,
             connect_at: None,
             connect_every: CONNECT_EVERY.0,
             reset_at: None,
@@ -150,12 +153,11 @@ impl Path {
 
     /// Probes this peer as a witness.
     pub(in crate::core) fn call_as_witness(&mut self, now: Time, context: &mut Context<'_>) {
-        let targets = self.evidence.probes.witnesses();
-        let is_connect = |target: &ProbeTarget| target.is_connect();
+        let mut targets = self.evidence.probes.witnesses();
         let lately = now - WITNESS_CONNECTS_EVERY;
-        if targets.iter().any(is_connect) && self.probing.rhythm.has_sent_since(lately) {
+        if self.probing.syn_at.is_some_and(|at| at >= lately) {
             // A limit on SYNs must not make a living witness silent.
-            return;
+            targets.retain(|target| !target.is_connect());
         }
         self.send(now, targets, Urgency::Urgent, context);
     }
@@ -193,23 +195,25 @@ impl Path {
         context: &mut Context<'_>,
     ) {
         for target in targets {
-            let is_neighbour = is_neighbour(&target);
             match context.probe(now, target, urgency) {
                 Some(probe) => {
                     self.evidence.probes.asked(probe, target);
-                    self.sent(now, is_neighbour, context);
+                    self.sent(now, target, context);
                 }
                 // A neighbour probe is not essential: it is sent when the budget has room again.
-                None if is_neighbour => {}
+                None if is_neighbour(&target) => {}
                 None => self.refused(now),
             }
         }
     }
 
-    fn sent(&mut self, now: Time, is_neighbour: bool, context: &mut Context<'_>) {
-        if is_neighbour {
+    fn sent(&mut self, now: Time, target: ProbeTarget, context: &mut Context<'_>) {
+        if target.is_connect() {
+            self.probing.syn_at = Some(now);
+        }
+        if is_neighbour(&target) {
             self.probing.neighbour_at = Some(now);
-        } else if !self.is_dead() && (self.can_ask() || !context.isolation.witnesses.anyone()) {
+        } else if self.should_answer(target, context) {
             context.isolation.witnesses.asked(self.addr, now);
         }
         self.probing.rhythm.sent(now);
@@ -219,6 +223,12 @@ impl Path {
             let missing = now + self.answer_is_missing_after(now);
             self.probing.rhythm.wake(missing);
         }
+    }
+
+    /// Whether a missing answer to this target may be this node's own fault.
+    fn should_answer(&self, target: ProbeTarget, context: &Context<'_>) -> bool {
+        let is_known = self.can_ask() && !self.evidence.probes.has_stopped_answering(target);
+        !self.is_dead() && (is_known || !context.isolation.witnesses.anyone())
     }
 
     /// The budget refused a probe: if no target is known to answer, all are probed again later.

@@ -1,0 +1,116 @@
+//! Scripts that the property search made up, and that once broke a rule.
+
+use super::*;
+
+/// Whose connects are refused is there: a connect that is refused is no sure answer, but the
+/// destroy delay counts from it.
+#[test]
+fn what_is_refused_just_before_a_cut_counts_for_the_destroy_delay() {
+    let works: [&[Work]; 3] = [
+        &[Work::SMALL],
+        &[Work::WAITING, Work::UPLOAD],
+        &[Work::IDLE, Work::BULK],
+    ];
+    let mut off = near(works);
+    off.seed = 12_718_674_601_460_276_069;
+    let power_off = Fault::PowerOff {
+        host: 1,
+        start: ms(3837),
+    };
+    let cut = Fault::Cut {
+        host: 1,
+        ways: Ways::Out,
+    };
+    off.faults = vec![
+        timed(ms(3882), power_off, ms(10_793)),
+        timed(ms(17_740), cut, ms(8543)),
+    ];
+    holds(&off);
+}
+
+/// It is back, and refuses a connect, before the daemon's next probe.
+#[test]
+fn a_dead_host_that_refuses_a_connect_keeps_its_sockets() {
+    let dials = [Work::CALLS, Work::DIALS];
+    let calls = [Work::PING, Work::CALLS, Work::CALLS];
+    let mut off = near([&dials, &[Work::PING], &calls]);
+    off.seed = 14_499_648_567_875_429_284;
+    let stop = Fault::Stop {
+        host: 2,
+        prunes: false,
+    };
+    let jitter = Fault::Jitter {
+        host: 0,
+        most: ms(28),
+    };
+    let power_off = Fault::PowerOff {
+        host: 0,
+        start: ms(38),
+    };
+    off.faults = vec![
+        timed(ms(18_115), stop, ms(409)),
+        timed(ms(27_498), jitter, ms(1827)),
+        timed(ms(29_385), Fault::OwnLink, ms(7156)),
+        timed(ms(41_518), power_off, ms(829)),
+    ];
+    holds(&off);
+}
+
+/// A limit on SYNs lets none of the daemon's own probes through, but one of its program's connects.
+#[test]
+fn what_is_refused_in_a_silence_counts_for_the_destroy_delay() {
+    let mut limited = near([&[Work::CALLS], &[Work::BULK], &[Work::BULK]]);
+    limited.seed = 6_016_768_246_079_194_996;
+    let reports = Fault::Reports {
+        host: 0,
+        every: ms(3832),
+    };
+    let limit = Fault::SynsDropped {
+        host: 1,
+        limit: true,
+    };
+    limited.faults = vec![
+        timed(ms(11_047), reports, ms(7590)),
+        timed(ms(34_402), Fault::Restart { host: 1 }, ms(14_751)),
+        timed(ms(38_826), limit, ms(12_842)),
+    ];
+    holds(&limited);
+}
+
+/// A witness whose connection did not answer for a while is asked on it again when it is needed:
+/// by connects alone it is heard too seldom to show that this node is not cut off.
+#[test]
+fn a_witness_is_asked_again_on_a_connection_that_was_stuck() {
+    let mut deaf = script(&[], SECONDS(40));
+    deaf.seed = 15_183_792_087_480_172_071;
+    deaf.hosts = [[Work::DOWNLOAD], [Work::DIALS], [Work::DOWNLOAD]]
+        .map(|work| HostSpec::near(&work))
+        .to_vec();
+    deaf.hosts[2].routed = true;
+    let reports = Fault::Reports {
+        host: 2,
+        every: ms(4403),
+    };
+    let is_deaf = Fault::Deaf {
+        host: 0,
+        ways: Ways::Out,
+    };
+    deaf.faults = vec![
+        timed(ms(23_248), reports, ms(6678)),
+        timed(ms(34_056), Fault::PathLost { host: 2 }, ms(6862)),
+        timed(ms(44_580), is_deaf, ms(2597)),
+    ];
+    holds(&deaf);
+}
+
+/// Three hosts on the link with this work.
+fn near(works: [&[Work]; 3]) -> Script {
+    let mut script = script(&[], SECONDS(40));
+    script.gateway = false;
+    script.hosts = works.map(HostSpec::near).to_vec();
+    script
+}
+
+fn timed(at: Duration, fault: Fault, lasts: Duration) -> Timed {
+    Timed { at, fault, lasts }
+}
