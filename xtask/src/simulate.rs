@@ -1,7 +1,8 @@
-//! `cargo xtask simulate`: the cluster on a virtual clock, for as long as is asked.
+//! `cargo xtask simulate`: runs the simulated cluster on a virtual clock, for any number of
+//! node-hours.
 //!
-//! The simulation is an integration test of `detector-user`; this runs its long test in
-//! release mode, with what is asked for in its environment.
+//! The simulation is an integration test of `detector-user`. This runs its long test in release
+//! mode, with the options in its environment.
 
 use anyhow::Result;
 
@@ -12,10 +13,10 @@ use crate::{
 
 const SEED: u64 = 1;
 const NODE_HOURS: u32 = 10_000;
-/// What every change has to pass.
+/// The node-hours that every change has to pass.
 const CHECKED_NODE_HOURS: u32 = 100;
 
-/// What to simulate.
+/// The options of `cargo xtask simulate`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// Seed of the first run; each one after it has the next. Of made-up scripts, of all of
@@ -37,7 +38,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// What `cargo xtask test` runs.
+    /// The options with which `cargo xtask test` runs it.
     fn default() -> Self {
         Self {
             seed: None,
@@ -49,7 +50,8 @@ impl Default for Options {
     }
 }
 
-/// Runs it; the first rule that is broken ends it, with the shortest script that breaks it.
+/// Runs the simulation. The first broken rule ends it, with the shortest script that breaks the
+/// rule.
 pub fn run(runner: &Runner, options: &Options) -> Result<()> {
     runner.heading("simulation");
     let title = match options.cases {
@@ -100,7 +102,7 @@ fn scenarios(options: &Options) -> Invocation {
     }
 }
 
-/// These tests of the simulation, in release mode.
+/// The command for these tests of the simulation, in release mode.
 fn simulation(tests: &str) -> Invocation {
     Invocation::cargo()
         .args(["test", "--release", "--package", "detector-user"])
