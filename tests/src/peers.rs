@@ -1,3 +1,5 @@
+//! Starts the lab's storage peers, and awaits their events.
+
 use std::{env, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context as _, bail};

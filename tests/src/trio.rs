@@ -11,12 +11,13 @@ use crate::{
     peer::Event,
 };
 
-/// What ought to take a second or two, on a busy machine. How long it takes is measured by the
-/// benchmark.
+/// Enough time for events that normally take a second or two, on a busy machine. The benchmark
+/// measures how long they really take.
 pub const PROMPT: Duration = Duration::from_secs(5);
-/// For what comes after a time-out of the detector's (5 s for a stalled flow), or a redial.
+/// For events that come after one of the detector's delays (5 s for a stalled flow), or after a
+/// redial.
 pub const SOON: Duration = Duration::from_secs(15);
-/// For what must not happen meanwhile.
+/// For events that must not occur during this time.
 pub const A_WHILE: Duration = Duration::from_secs(8);
 
 /// The daemon's host, and the host that gray failures befall.

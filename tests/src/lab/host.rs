@@ -1,3 +1,5 @@
+//! A host of the lab: a network namespace with one interface.
+
 use std::{
     fs::{self, File},
     net::{Ipv4Addr, Ipv6Addr},

@@ -1,3 +1,5 @@
+//! The lab's switch: a bridge whose ports can be cut, lose frames and delay them.
+
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader, Read as _, Write as _},

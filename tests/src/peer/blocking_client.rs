@@ -1,3 +1,5 @@
+//! A client with blocking calls and no time-outs.
+
 use std::{
     convert::Infallible,
     io::{self, Read as _, Write as _},

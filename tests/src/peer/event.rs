@@ -1,3 +1,5 @@
+//! The events that a peer prints.
+
 use std::{
     io::Write as _,
     net::SocketAddr,

@@ -1,3 +1,5 @@
+//! Many callers behind one gRPC channel.
+
 use std::time::Duration;
 
 use anyhow::Context as _;

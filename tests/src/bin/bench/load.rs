@@ -1,3 +1,5 @@
+//! The load on the peer at the moment of a cut.
+
 use std::net::SocketAddr;
 
 use detector_tests::{Host, Traffic, peer::Kind};

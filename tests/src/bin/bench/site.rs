@@ -1,3 +1,5 @@
+//! A lab that is set up for measurements: the daemon, a peer that serves, and the baselines.
+
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;

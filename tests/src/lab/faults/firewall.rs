@@ -1,4 +1,4 @@
-//! What filters on a host (or a router) do.
+//! Packet filters on a host or a router.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! Where an address is at home: another host that stands in for it, a second card, a move.
+//! Where an address is: another host that stands in for it, a second card, a move.
 
 use std::net::Ipv4Addr;
 

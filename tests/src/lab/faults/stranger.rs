@@ -1,5 +1,5 @@
-//! Something at the switch that says what it likes by ARP: an attacker, or a fabric that
-//! answers for others.
+//! A station at the switch that sends arbitrary ARP messages: an attacker, or a fabric that answers
+//! for other hosts.
 
 use std::{
     io,
@@ -28,7 +28,7 @@ const CLAIM_EVERY: Duration = Duration::from_millis(20);
 /// How long a turn lasts in which nothing came.
 const PAUSE: Duration = Duration::from_micros(500);
 
-/// What a stranger says.
+/// The messages that a stranger sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Says {
     /// Answers who asks for the address, as a fabric with ARP suppression: with the hardware

@@ -1,4 +1,4 @@
-//! Each fault hits what it says, nothing else, and ends.
+//! Each fault affects what it says and nothing else, and ends.
 
 use std::{
     io::{Read as _, Write as _},

@@ -1,5 +1,5 @@
-//! What runs during a fault: programs that nobody has changed, on our host, and the same with
-//! the time-outs of others on the observer's.
+//! The programs that run during a fault: unchanged programs on the daemon's host, and the same with
+//! the time-outs of other methods on the observer's.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ const BODY_BYTES: &str = "20000";
 const USER_TIMEOUT_MS: &str = "5000";
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// Programs that run; dropping them ends them.
+/// Running programs; dropping them ends them.
 #[derive(Debug)]
 pub struct Programs {
     /// Requests with bodies, one after the other.

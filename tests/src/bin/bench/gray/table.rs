@@ -1,4 +1,4 @@
-//! What came of the faults: a table, and what it says of the targets.
+//! The results of the gray faults: a table, and the comparison with the targets.
 
 use detector_api::v1::Verdict as Believed;
 use detector_tests::baseline::Method;
