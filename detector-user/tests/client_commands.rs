@@ -1,4 +1,4 @@
-//! The client commands of the real binary, against a daemon that says what the test wants.
+//! The client commands of the real binary, with a fake daemon.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -29,7 +29,7 @@ use tonic::{Request, Response, Status};
 
 type Reply<T> = Result<Response<T>, Status>;
 
-/// Knows one peer.
+/// A fake daemon that knows one peer.
 struct Fake {
     instance: &'static str,
     changes: broadcast::Sender<PeerState>,
@@ -203,7 +203,7 @@ impl Detector for Fake {
     }
 }
 
-/// A daemon with a runtime of its own: dropping it ends its connections too.
+/// A daemon with its own runtime: dropping it also ends its connections.
 struct Daemon {
     runtime: Option<Runtime>,
     changes: broadcast::Sender<PeerState>,
@@ -484,7 +484,7 @@ fn a_watch_outlives_its_daemon_and_ends_on_interrupt() {
 fn a_reader_that_goes_away_is_no_failure() {
     let scratch = scratch();
     let daemon = Daemon::start(&scratch.socket, "i");
-    // A socket, not a pipe: it can be shut whoever else holds it.
+    // This is a socket instead of a pipe: it can be shut down while others hold it.
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut child = detector(&scratch.socket, &["watch"])
         .stdout(OwnedFd::from(theirs))

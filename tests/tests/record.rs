@@ -1,4 +1,5 @@
-//! A recording of a real cut says what the daemon said, and what other settings would have.
+//! The replay of a real recorded cut gives the daemon's own verdicts, and shows what other settings
+//! would give.
 
 use std::{path::Path, time::Duration};
 

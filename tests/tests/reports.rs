@@ -1,4 +1,4 @@
-//! What a program that links the client crate tells a running daemon, and what comes of it.
+//! Reports of a program that links the client crate to a running daemon, and their effects.
 
 use std::time::Duration;
 

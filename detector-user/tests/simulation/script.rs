@@ -1,4 +1,4 @@
-//! What a run does: hosts, their work, settings, and a list of timed faults.
+//! The script of a run: hosts, their work, settings, and a list of timed faults.
 
 use std::time::Duration;
 

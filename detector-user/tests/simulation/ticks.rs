@@ -1,4 +1,4 @@
-//! The kernel's clock of timers: jiffies at HZ 250, and the wheel that rounds them up.
+//! The kernel's timer clock: jiffies at HZ 250, and the timer wheel that rounds them up.
 
 use std::time::Duration;
 

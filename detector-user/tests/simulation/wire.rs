@@ -1,4 +1,4 @@
-//! The way between the observer and one host: loss, bursts of it, delay, and being cut.
+//! The path between the observer and one host: loss, bursts of loss, delay, and cuts.
 
 use std::time::Duration;
 

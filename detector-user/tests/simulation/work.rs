@@ -1,4 +1,4 @@
-//! What the observer's program does on its connections.
+//! The work of the observer's program on its connections.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a program that was blocked sees of it.
+//! The effects on a program that was blocked.
 
 use std::{
     io::{Read as _, Write as _},

@@ -1,5 +1,5 @@
-//! A start, a new peer, a new address is the end of a pause: what stood unanswered before is
-//! history, and what counts is what stands unanswered after the daemon itself asked.
+//! A start, a new peer and a new address are like the end of a pause: earlier unanswered demands do
+//! not count, only those after the daemon's own first probe.
 
 use std::time::Duration;
 

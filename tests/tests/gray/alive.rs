@@ -1,4 +1,4 @@
-//! What looks like a gray death and is none: the peer's kernel acknowledges.
+//! Faults that look like a gray death but are not: the peer's kernel acknowledges.
 
 use std::time::Duration;
 

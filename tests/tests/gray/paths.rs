@@ -1,4 +1,4 @@
-//! A peer with two addresses, of which one dies.
+//! A peer with two addresses, one of which dies.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,5 +1,5 @@
-//! The other end of waiting calls is gone, and its address answers: after a restart too quick to
-//! be missed, or on another host. Nothing is in flight that the kernel would send again.
+//! The other end of waiting calls is gone, but its address answers: after a restart that is too
+//! quick to notice, or on another host. Nothing is in flight that the kernel would retransmit.
 
 use std::time::Duration;
 

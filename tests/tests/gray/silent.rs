@@ -1,4 +1,4 @@
-//! The host acknowledges nothing, and its card still answers, or one way still works.
+//! The host acknowledges nothing, while its card still answers or one direction still works.
 
 use detector_api::v1::Reason;
 use detector_tests::{

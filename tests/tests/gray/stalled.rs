@@ -1,4 +1,5 @@
-//! Some flows, or some segments, are lost while the peer lives: told, and freed.
+//! Some flows, or some segments, are lost while the peer is alive: this is published, and the flows
+//! are destroyed.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Who answers, and what comes of it.
+//! Which keepalives are answered, and what an answer leads to.
 
 use std::{
     fs,

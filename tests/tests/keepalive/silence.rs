@@ -1,4 +1,4 @@
-//! What must not be taken for an answer.
+//! Segments that must not count as an answer.
 
 use std::{
     io::{Read as _, Write as _},

@@ -1,4 +1,4 @@
-//! Whom a neighbour probe goes to: the frames as they come to other hosts of the link.
+//! Which cards a neighbour probe goes to: the frames as the other hosts of the link see them.
 
 use std::{
     net::IpAddr,

@@ -1,4 +1,4 @@
-//! What is sent, what cannot be, and what is left of it.
+//! The limits of probes: which are sent, which cannot be, and what remains of them.
 
 use std::{collections::BTreeMap, env, fs, net::IpAddr, process::Command, time::Duration};
 

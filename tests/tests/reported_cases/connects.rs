@@ -1,4 +1,4 @@
-//! A SYN that is not answered is no dead host: what is established answers.
+//! An unanswered SYN does not mean a dead host if established connections answer.
 
 use anyhow::{Context as _, ensure};
 use detector_tests::{

@@ -1,4 +1,4 @@
-//! Whatever answers ARP is not the host; and ARP itself may be counted.
+//! An ARP answer may come from another device than the host, and ARP itself may be limited.
 
 use std::net::Ipv4Addr;
 

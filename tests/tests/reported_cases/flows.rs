@@ -1,4 +1,4 @@
-//! Connections that do not look like the ones that a storage node keeps.
+//! Connections that differ from those that a storage node keeps.
 
 use std::{
     io::{Read as _, Write as _},

@@ -1,4 +1,4 @@
-//! A name with several addresses, or with another one than before.
+//! A name with several addresses, or with another address than before.
 
 use anyhow::{Context as _, ensure};
 use detector_api::v1::{PathState, PeerState};

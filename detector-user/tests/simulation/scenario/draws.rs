@@ -1,4 +1,4 @@
-//! One kind of fault each, drawn with what belongs to it.
+//! Draws one kind of fault at a time, with its parameters.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is sent, and whether it arrives.
+//! Sends packets, and decides whether they arrive.
 
 use detector_user::core::Time;
 

@@ -1,4 +1,4 @@
-//! When a cut has to be found, and a return: bounds that the cluster's state sets.
+//! By when a cut or a return must be found: bounds that depend on the cluster's state.
 
 use std::time::Duration;
 

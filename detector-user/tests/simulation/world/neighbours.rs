@@ -1,4 +1,4 @@
-//! Who answers for an address on the link, and what the observer's kernel tells of it.
+//! Which card answers for an address on the link, and what the observer's kernel reports about it.
 
 use std::net::IpAddr;
 

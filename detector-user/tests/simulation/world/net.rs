@@ -1,4 +1,4 @@
-//! The observer's end of the flows: what its program and its kernel send, and what arrives.
+//! The observer's end of the flows: what its program and its kernel send and receive.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -1,4 +1,5 @@
-//! Connections that are stuck while their peer lives: told, ended, and no others ended.
+//! Connections that stall while their peer is alive: they are published and ended, and no others
+//! are ended.
 
 use std::time::Duration;
 
