@@ -44,15 +44,15 @@ enum Task {
     Run(Passed),
     /// Run every test: unit tests, the simulation, lab tests, alert rules.
     Test(test::Options),
-    /// A cluster on a virtual clock, against what must always hold: as long as you like.
+    /// Simulate a cluster on a virtual clock, and check the rules that must always hold.
     Simulate(simulate::Options),
-    /// A three-host lab to play with: start, cut, heal, watch.
+    /// Start an interactive lab of three hosts: start, cut, heal, watch.
     Lab(Passed),
-    /// The story in a minute: traffic, cut, verdict, recovery.
+    /// Show a demonstration in one minute: traffic, cut, verdict, recovery.
     Demo(Passed),
-    /// Measure: cuts, what they free, gray failures, and what must not be taken for a death,
-    /// beside other methods; `bench gray`, `bench alarms`, …: one part of it;
-    /// `bench store`: a small storage cluster with the detector and without.
+    /// Measure cuts, their effects, gray failures and false alarms, and compare with other methods;
+    /// `bench gray`, `bench alarms`, …: one part of it;
+    /// `bench store`: a small storage cluster with and without the detector.
     Bench(Passed),
 }
 

@@ -19,8 +19,8 @@ const CHECKED_NODE_HOURS: u32 = 100;
 /// The options of `cargo xtask simulate`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Seed of the first run; each one after it has the next. Of made-up scripts, of all of
-    /// them: any where none is given.
+    /// Seed of the first run; each later run has the next number. With --cases, the seed of all
+    /// scripts; random by default.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Nodes times hours to simulate.
@@ -29,10 +29,10 @@ pub struct Options {
     /// Only this scenario; an unknown name lists them.
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
-    /// Instead of scenarios, so many scripts that proptest makes up.
+    /// Instead of scenarios, run this many random scripts from proptest.
     #[arg(long, value_name = "N", conflicts_with_all = ["scenario", "node_hours", "trace"])]
     cases: Option<u32>,
-    /// Show all that is kept of what came before a failure.
+    /// Show all recorded events before a failure, not only the last ones.
     #[arg(long)]
     trace: bool,
 }
