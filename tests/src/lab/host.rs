@@ -46,7 +46,7 @@ pub struct Host {
     routed: bool,
     namespace: String,
     port: String,
-    /// The file that takes the ids of processes which are to be in a cgroup.
+    /// The file for the ids of processes that should be in a cgroup.
     procs: Option<PathBuf>,
 }
 

@@ -190,7 +190,7 @@ async fn a_unit_is_protected_once_it_runs_and_again_after_a_restart() -> anyhow:
     .await
 }
 
-/// Nobody renews what it refuses.
+/// No process renews its refusals.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_hangs_refuses_nothing_for_long() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

@@ -71,7 +71,7 @@ async fn the_peers_table_of_connections_is_full() -> anyhow::Result<()> {
     .await
 }
 
-/// The usual limit, and nothing is wrong: nobody dies for the daemon's own questions.
+/// The usual limit without any fault: no peer is found dead because of the daemon's own probes.
 async fn limited(with_idle_connections: bool) -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let lab = Lab::routed(1, 4)?;

@@ -18,7 +18,7 @@ pub const US: usize = 1;
 pub const OBSERVER: usize = 2;
 /// The host that is cut off.
 pub const PEER: usize = 3;
-/// What is not the load's server is here: the daemon watches the peer's usual port.
+/// All servers except the load's own are at this port: the daemon watches the peer's usual port.
 pub const OTHER_PORT: u16 = PEER_PORT + 1;
 /// The command that tunes the peer's programs has begun to.
 const TUNED_WITHIN: Duration = Duration::from_secs(10);

@@ -188,7 +188,7 @@ impl Fault {
         }
     }
 
-    /// What is believed of what the fault is about.
+    /// The verdict and the reason of the peer or path that the fault affects.
     pub fn view(self, site: &Site, state: &PeerState) -> (Verdict, Reason) {
         if !self.is_path() {
             return (state.verdict(), state.reason());
