@@ -24,7 +24,7 @@ fn script(seed: u64, work: Work, fault: Fault, lasts: Duration) -> Script {
         seed,
         scenario: "fidelity",
         length: at + Duration::from_secs(30),
-        // What the kernel does when nobody interferes.
+        // The kernel's own behaviour, without interference.
         settings: Settings {
             destroy_sockets: false,
             ..Settings::default()

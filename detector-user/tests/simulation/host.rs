@@ -50,7 +50,7 @@ pub struct Host {
     pub calm_since: Time,
     /// The observer's kernel has given up asking for its hardware address.
     pub neighbour_failed: bool,
-    /// The source tells of finished handshakes.
+    /// Whether the source reports completed handshakes.
     pub report_established: bool,
 }
 

@@ -17,7 +17,7 @@ use crate::{
 
 const HOSTS: usize = 3;
 
-/// Scripts that are tried where no number is asked for.
+/// The number of scripts, unless another is requested.
 const CASES: u32 = 24;
 
 proptest! {

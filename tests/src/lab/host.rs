@@ -67,7 +67,7 @@ impl Host {
         let (v4, v6) = (self.v4(), self.v6());
         // Its own link may be cut: IPv4 addresses outlive that, IPv6 ones by this alone.
         self.write("/proc/sys/net/ipv6/conf/eth0/keep_addr_on_down", "1")?;
-        // Link-local addresses, with which neighbours are asked for, are usable at once too.
+        // Link-local addresses, which neighbour discovery uses, are usable at once, too.
         self.write("/proc/sys/net/ipv6/conf/eth0/accept_dad", "0")?;
         command::ip_batch(
             Some(&self.namespace),

@@ -30,8 +30,8 @@ impl Before {
 
     async fn new() -> anyhow::Result<Self> {
         let lab = Lab::new(3)?;
-        // A kernel that asks for the neighbour again meanwhile queues what it sends, and counts
-        // no time-outs where its queue is full.
+        // If the kernel resolves the neighbour again meanwhile, it queues what it sends, and counts
+        // no time-outs while its queue is full.
         let known = "net.ipv4.neigh.eth0.base_reachable_time_ms=600000";
         lab.host(1).exec("sysctl", &["-qw", known])?;
         let mut servers = Vec::new();
@@ -142,7 +142,7 @@ async fn a_start_while_this_node_is_cut_off() -> anyhow::Result<()> {
     .await
 }
 
-/// The flows' next retransmissions are seconds away: they stand unanswered, and nobody is dead.
+/// The flows' next retransmissions are seconds away: the flows are unanswered, but no peer is dead.
 async fn a_start_after_the_link_is_back(away: Duration) -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let before = Before::new().await?;

@@ -21,7 +21,7 @@ async fn waiting(scene: &Scene) -> anyhow::Result<Traffic> {
     Traffic::caller(scene.lab.host(1), &scene.lab.host(2).url(), &flags).await
 }
 
-/// Both of them return, dial again, and wait anew.
+/// Waits until both calls have returned, dialled again and wait for an answer again.
 async fn all_return(waiting: &Traffic, since_ns: u64) -> anyhow::Result<()> {
     for wanted in 0..2 {
         let returned = waiting.event(since_ns, SOON, |event| match event {

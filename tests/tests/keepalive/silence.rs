@@ -180,7 +180,7 @@ fn raw(from: IpAddr, to: IpAddr) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-/// A segment without options, whose checksum nobody who hears it raw looks at.
+/// A segment without options; raw sockets that receive it do not check its checksum.
 fn bare_segment(from: SocketAddr, to: SocketAddr, ats: [u32; 2], flags: u8) -> Vec<u8> {
     let mut segment = [from.port(), to.port()].map(u16::to_be_bytes).concat();
     segment.extend(ats.map(u32::to_be_bytes).concat());

@@ -22,7 +22,8 @@ impl Questions {
         Ok(Self(socket))
     }
 
-    /// The cards that were asked for this address since the last time: each group is `None`.
+    /// The cards to which requests for this address were sent since the last call; a group address
+    /// is `None`.
     fn about(&self, addr: IpAddr) -> Vec<Option<[u8; 6]>> {
         let mut asked = Vec::new();
         let mut frame = [0; 256];

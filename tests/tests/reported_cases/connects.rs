@@ -50,7 +50,7 @@ async fn the_peers_table_of_connections_is_full() -> anyhow::Result<()> {
         let begun = clock::now_ns();
         let _full = cluster.lab.host(2).conntrack_full()?;
         connects_hang(&cluster, 2)?;
-        // A call a second that dials anew, in vain.
+        // One call a second that dials again, in vain.
         let dials = ["http-client", "--target", &cluster.service(2).to_string()];
         let _dials = Traffic::start(cluster.lab.host(1), &dials)?;
         cluster.nobody_dies(&[2, 3], A_WHILE * 3 / 2).await?;

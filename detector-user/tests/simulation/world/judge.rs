@@ -230,7 +230,7 @@ impl World {
         flow.hole.is_none() && !lost
     }
 
-    /// The same, or it was so until so lately that no answer need be known yet.
+    /// The same, or it was so until so recently that no answer may have arrived yet.
     pub(super) fn seems_mute(&self, host: usize, found: Time) -> bool {
         let until = self.hosts[host].mute_until;
         self.is_mute(host) || until.is_some_and(|until| until + BLUR >= found)

@@ -35,7 +35,7 @@ pub struct Freed {
     pub open_ms: Option<f64>,
     /// From the cut to the return of the blocking read.
     pub returned_ms: Option<f64>,
-    /// The longest connect that was begun later than 10 ms after Open was told.
+    /// The longest connect that was begun more than 10 ms after Open was received.
     pub slowest_connect_ms: Option<f64>,
     /// The longest call that was under way during the cut.
     pub longest_call_ms: Option<f64>,

@@ -25,7 +25,7 @@ pub struct Setting {
     pub stall_ms: u64,
     /// The daemon knows the peer by a name, with several addresses.
     pub named: Option<Named>,
-    /// One more host, which nobody watches or calls.
+    /// Whether there is one more host, which is neither watched nor called.
     pub spare: bool,
     /// The conditions that hold before anything runs.
     pub before: Before,

@@ -117,7 +117,7 @@ impl Site {
         &self.peer
     }
 
-    /// The host that nobody watches, where the setting asks for one.
+    /// The host that is not watched, if the setting has one.
     pub fn spare(&self) -> anyhow::Result<&Host> {
         let spare = self.lab.hosts().last().filter(|_| self.setting.spare);
         spare.context("this site has no spare host")
@@ -138,7 +138,7 @@ impl Site {
         ])
     }
 
-    /// The peer's processes anew, after they were killed.
+    /// Starts the peer's processes again after they were killed.
     pub async fn serve_again(&mut self) -> anyhow::Result<()> {
         self.servers = Self::servers(&self.peer, self.setting).await?;
         Ok(())

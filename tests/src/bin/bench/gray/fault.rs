@@ -165,8 +165,8 @@ impl Fault {
             Self::Deaf | Self::Hung | Self::AnswersLost | Self::AnswersLostPeerSends => {
                 silent(&[Reason::HostUnanswered])
             }
-            // Whether the answers of another are taken for its card's: both are right, so long as
-            // they are told to be contested.
+            // Both are right, whether or not another card's answers count as the peer's, if the
+            // address is published as contested.
             Self::ArpByAnother | Self::ArpInspected => silent(SILENCE),
             Self::ShortConnections => Expected {
                 told_within_ms: Some(SHORT_TOLD_MS),
@@ -205,7 +205,7 @@ impl Fault {
         self.setting().named.is_some()
     }
 
-    /// Whether other flows of the same peer must go on.
+    /// Whether other flows of the same peer must continue.
     pub fn spares_some(self) -> bool {
         self.is_path() || self.expected().blocked == Blocked::Lost
     }

@@ -168,7 +168,7 @@ fn wrong(
     fault.wrong_at_end(site, end)
 }
 
-/// What a watcher was told of the peer since then.
+/// The states of the peer that a watcher received since then.
 fn states(site: &Site, since_ns: u64) -> Vec<PeerState> {
     let url = site.url();
     let all = site.daemon.watcher().seen().all();

@@ -20,7 +20,7 @@ use crate::{
 /// Everything except ARP.
 const IP: &str = "meta protocol { ip, ip6 }";
 const LARGE: &str = "meta length > 1000";
-/// A card that answers asks nobody by itself.
+/// Drops the ARP requests that a card which only answers would not send.
 const ARP_REQUESTS: &str = "arp operation request";
 const RESTART: Duration = Duration::from_millis(300);
 
