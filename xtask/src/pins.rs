@@ -49,7 +49,7 @@ pub const LAB_TOOLS: [Tool; 3] = [
     },
 ];
 
-/// What only the tests need, besides [`LAB_TOOLS`] and [`PROMETHEUS`].
+/// The tools that only the tests need, besides [`LAB_TOOLS`] and [`PROMETHEUS`].
 pub const TEST_TOOLS: [Tool; 2] = [
     Tool {
         command: "bpftool",

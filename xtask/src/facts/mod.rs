@@ -65,7 +65,7 @@ impl Facts {
     }
 }
 
-/// Commands whose presence is a fact.
+/// The commands whose presence is checked.
 const COMMANDS: [&str; 15] = [
     "apt-get",
     "bpftool",
