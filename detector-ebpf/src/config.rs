@@ -1,32 +1,32 @@
-//! What user space hands to the programs before they are loaded: the global [`CONFIG`].
+//! The configuration that user space passes to the programs before they are loaded: the global
+//! [`CONFIG`].
 //!
-//! Nothing of the kernel's layout is compiled in: offsets into a socket come from the running
-//! kernel's BTF.
-//! The global is read-only once loaded, so that the verifier treats it as constants and
-//! drops what this kernel does not have.
+//! Nothing of the kernel's layout is compiled in: the offsets of a socket's fields come from the
+//! running kernel's BTF. The global is read-only after loading, so the verifier treats it as
+//! constants and removes code for what this kernel does not have.
 //!
 //! [`CONFIG`]: CONFIG_NAME
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Name of the global that holds the [`Config`].
+/// The name of the global that holds the [`Config`].
 pub const CONFIG_NAME: &str = "CONFIG";
 
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u16 = u16::MAX;
 
-/// Bits of [`Config::flags`].
+/// The bits of [`Config::flags`].
 pub mod config_flag {
-    /// `tcp_cong_state_set` is attached: it, not `tcp_retransmit_skb`, reports an RTO.
+    /// `tcp_cong_state_set` is attached, and reports RTOs in place of `tcp_retransmit_skb`.
     pub const CONG_STATE: u32 = 1;
-    /// `tcp_retransmit_skb` says how the sending went (since 6.17).
+    /// `tcp_retransmit_skb` reports whether the segment was sent (since 6.17).
     pub const RETRANSMIT_ERROR: u32 = 2;
-    /// Flows of the namespaces in the `NAMESPACES` map are looked at too.
+    /// Flows of the namespaces in the `NAMESPACES` map are watched, too.
     pub const OTHER_NAMESPACES: u32 = 4;
 }
 
-/// Where the kernel's socket keeps what a record carries. Every offset but `net_inum` is
-/// from the start of `struct tcp_sock`, which is the start of `struct sock`.
+/// The offsets of the socket's fields that go into a record. Every offset except `net_inum` is from
+/// the start of `struct tcp_sock`, which is also the start of `struct sock`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SocketOffsets {
@@ -38,8 +38,8 @@ pub struct SocketOffsets {
     pub remote_v4: u16,
     /// `sock_common.skc_v6_daddr`, 16 octets.
     pub remote_v6: u16,
-    /// `inet_sock.inet_sport`, big-endian `u16`. A socket that closes keeps it; `skc_num` is 0
-    /// by then.
+    /// `inet_sock.inet_sport`, big-endian `u16`. A closing socket still has it, when `skc_num` is
+    /// already 0.
     pub local_port: u16,
     /// `inet_sock.inet_saddr`, four octets.
     pub local_v4: u16,
@@ -93,28 +93,28 @@ pub struct SocketOffsets {
     pub tsoffset: u16,
     /// `tcp_sock.tcp_header_len`, `u16`.
     pub header_len: u16,
-    /// The byte of `tcp_sock.rx_opt` with `snd_wscale` in its low and `rcv_wscale` in its
-    /// high half.
+    /// The byte of `tcp_sock.rx_opt` with `snd_wscale` in its low half and `rcv_wscale` in its high
+    /// half.
     pub window_scales: u16,
     /// `tcp_sock.tcp_clock_cache`, `u64`, nanoseconds.
     pub clock_cache: u16,
     /// `tcp_sock.tcp_wstamp_ns`, `u64`.
     pub wstamp: u16,
-    /// `tcp_sock.tcp_usec_ts`, in bits and not in bytes; since 6.7, may be [`ABSENT`].
+    /// `tcp_sock.tcp_usec_ts`, in bits instead of bytes; since 6.7, may be [`ABSENT`].
     pub usec_ts_bit: u16,
     pub _pad: [u16; 1],
 }
 
-/// The global itself.
+/// The type of the global.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Config {
-    /// Length of a jiffy, in nanoseconds.
+    /// The length of a jiffy, in nanoseconds.
     pub jiffy_ns: u64,
-    /// Only flows of the network namespace with this inode are looked at, and with
-    /// [`config_flag::OTHER_NAMESPACES`] those of a few more; 0 for all.
+    /// The inode of the network namespace whose flows are watched;
+    /// [`config_flag::OTHER_NAMESPACES`] adds further ones; 0 means all.
     pub netns: u32,
-    /// Bits of [`config_flag`].
+    /// The bits of [`config_flag`].
     pub flags: u32,
     pub socket: SocketOffsets,
 }
@@ -122,7 +122,7 @@ pub struct Config {
 const _: () = assert!(size_of::<Config>() == 88);
 
 impl SocketOffsets {
-    /// Nothing is known of them.
+    /// No offset is known.
     pub const ABSENT: Self = Self {
         family: ABSENT,
         remote_port: ABSENT,
@@ -164,7 +164,7 @@ impl SocketOffsets {
 }
 
 impl Config {
-    /// Nothing is known of this kernel: what the object file holds until it is loaded.
+    /// Nothing is known about this kernel: the contents of the object file before loading.
     pub const ABSENT: Self = Self {
         jiffy_ns: 0,
         netns: 0,

@@ -1,8 +1,8 @@
-//! `tcp:tcp_cong_state_set` (6.1 has it, 5.10 does not): fires on entry to Loss at every RTO, never for a TLP
-//! or a fast retransmission, and when the Loss state is left.
+//! `tcp:tcp_cong_state_set` (6.1 has it, 5.10 does not). It fires at every RTO, on entry to the
+//! Loss state, and when the Loss state is left; it never fires for a TLP or a fast retransmission.
 //!
-//! `tcp_enter_loss` runs before the timer counts itself, so the count is one more than
-//! `icsk_retransmits` says.
+//! `tcp_enter_loss` runs before the timer counts itself, so the real count is one more than
+//! `icsk_retransmits`.
 //! <https://github.com/torvalds/linux/blob/v6.18/net/ipv4/tcp_timer.c#L551>
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
@@ -14,7 +14,8 @@ use crate::{
     tuple::Tuple,
 };
 
-/// `TCP_CA_CWR`: also entered when our own queue drops, so it tells nothing of the peer.
+/// `TCP_CA_CWR`: also entered when this host's own queue drops a segment, so it says nothing about
+/// the peer.
 const CA_CWR: u64 = 2;
 /// `TCP_CA_Loss`.
 const CA_LOSS: u64 = 4;
@@ -49,7 +50,7 @@ fn handle(ctx: &RawTracePointContext) -> Option<()> {
 
 #[inline(always)]
 fn timer_expired(flow: &Flow) -> Option<Event> {
-    // Path MTU discovery enters Loss too (`tcp_simple_retransmit`), outside the timer.
+    // Path MTU discovery also enters Loss (`tcp_simple_retransmit`), but outside the timer.
     if !flow.socket.in_retransmit_timer() {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What happened to a flow: the state in `FLOWS`, then the doorbell.
+//! Handles events of a flow: stores the state in `FLOWS`, then rings the doorbell.
 
 use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::RawTracePointContext};
 use aya_log_ebpf::debug;
@@ -10,7 +10,7 @@ use crate::{
     tuple::Tuple,
 };
 
-/// What happened.
+/// An event of a flow.
 #[derive(Clone, Copy)]
 pub struct Event {
     pub kind: u32,
@@ -18,7 +18,7 @@ pub struct Event {
     pub tcp_state: u8,
     pub rto_count: u8,
     pub flags: u8,
-    /// Retransmissions that this event adds to the flow's count.
+    /// The number of retransmissions that this event adds to the flow's count.
     pub retransmits: u32,
 }
 
@@ -35,23 +35,23 @@ impl Event {
     }
 }
 
-/// A watched flow in a namespace that is looked at.
+/// A watched flow in a watched namespace.
 pub struct Flow {
     pub socket: Socket,
     tuple: Tuple,
     identity: Identity,
-    /// Its entry in `FLOWS`, if it has one.
+    /// The flow's entry in `FLOWS`, if there is one.
     entry: Option<*mut FlowRecord>,
 }
 
 impl Flow {
-    /// The flow of a socket that is known to be watched.
+    /// The flow of a socket whose tuple is known to be watched.
     #[inline(always)]
     pub fn find(tuple: Tuple, socket: Socket) -> Option<Self> {
         let identity = socket.identity()?;
         let mut entry = FLOWS.get_ptr_mut(&identity.key());
         if entry.is_none() && identity.cookie != 0 {
-            // It may have been given its cookie since.
+            // The socket may have got its cookie in the meantime.
             entry = FLOWS.get_ptr_mut(&identity.by_address());
         }
         Some(Self {
@@ -67,21 +67,21 @@ impl Flow {
         self.entry.is_some()
     }
 
-    /// The latest record's kind; 0 without one.
+    /// The kind of the latest record; 0 if there is none.
     #[inline(always)]
     pub fn last_kind(&self) -> u32 {
         // SAFETY: the map gave the pointer; its entries are preallocated and stay mapped.
         self.entry.map_or(0, |entry| unsafe { (*entry).kind })
     }
 
-    /// The latest record's RTO count; 0 without one.
+    /// The RTO count of the latest record; 0 if there is none.
     #[inline(always)]
     pub fn last_rto_count(&self) -> u8 {
         // SAFETY: as above.
         self.entry.map_or(0, |entry| unsafe { (*entry).rto_count })
     }
 
-    /// Whether the latest record was a demand that went unanswered.
+    /// Whether the latest record shows an unanswered demand.
     #[inline(always)]
     pub fn is_stalled(&self) -> bool {
         matches!(
@@ -90,7 +90,7 @@ impl Flow {
         )
     }
 
-    /// Counts a retransmission that raises no record.
+    /// Counts a retransmission that makes no record.
     #[inline(always)]
     pub fn count_retransmit(&self) {
         count(counter::RETRANSMITS);
@@ -100,7 +100,7 @@ impl Flow {
         }
     }
 
-    /// Keeps the event as the flow's state, and rings.
+    /// Stores the event as the flow's state, and rings.
     #[inline(always)]
     pub fn record(&self, ctx: &RawTracePointContext, event: Event) {
         let record = self.make(event);
@@ -108,7 +108,7 @@ impl Flow {
         ring(ctx, &record);
     }
 
-    /// Rings, and keeps the record only if the flow is tracked already.
+    /// Rings, and stores the record only if the flow is already tracked.
     #[inline(always)]
     pub fn announce(&self, ctx: &RawTracePointContext, record: &FlowRecord) {
         if self.is_tracked() {
@@ -117,14 +117,14 @@ impl Flow {
         ring(ctx, record);
     }
 
-    /// Rings, and leaves the flow's state as it is.
+    /// Rings, and leaves the flow's state unchanged.
     #[inline(always)]
     pub fn ring(&self, ctx: &RawTracePointContext, event: Event) {
         ring(ctx, &self.make(event));
     }
 
-    /// Rings for the last time and forgets the flow. When the ring is full the record is
-    /// kept under a key of its own: the daemon reads the map then, and removes it.
+    /// Rings for the last time, and forgets the flow. If the ring is full, the record is stored
+    /// under a separate key; the daemon then reads the map and removes it.
     #[inline(always)]
     pub fn close(&self, ctx: &RawTracePointContext, record: &FlowRecord) {
         self.forget();
@@ -143,8 +143,8 @@ impl Flow {
         });
     }
 
-    /// The event's record. A program makes it in one place only: each adds 112 bytes to a
-    /// stack that holds 512 with what is called from it.
+    /// Makes the event's record. Each program must call this at one place only: a record takes 112
+    /// bytes of the stack, which is 512 bytes for a program and all functions that it calls.
     #[inline(always)]
     pub fn make(&self, event: Event) -> FlowRecord {
         let mut record = blank(&self.tuple, event);
@@ -184,7 +184,7 @@ impl Flow {
     }
 }
 
-/// A record of an event, before the socket's fields are in it.
+/// A record of an event, without the socket's fields.
 #[inline(always)]
 fn blank(tuple: &Tuple, event: Event) -> FlowRecord {
     FlowRecord {
@@ -215,7 +215,7 @@ fn blank(tuple: &Tuple, event: Event) -> FlowRecord {
     }
 }
 
-/// Puts a record on the ring; whether there was room.
+/// Puts a record on the ring; returns whether there was room.
 #[inline(always)]
 fn ring(ctx: &RawTracePointContext, record: &FlowRecord) -> bool {
     debug!(

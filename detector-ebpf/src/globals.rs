@@ -1,12 +1,12 @@
-//! The global that user space fills, and reading fields of it.
+//! The global that user space fills, and access to its fields.
 
 use detector_ebpf::Config;
 
-/// Replaced before the programs are loaded.
+/// User space replaces it before the programs are loaded.
 #[unsafe(no_mangle)]
 pub static CONFIG: Config = Config::ABSENT;
 
-/// Reads a field of [`CONFIG`] as it was loaded, not as the compiler knows it.
+/// Reads a field of [`CONFIG`] as it was loaded, and not the value that the compiler sees.
 macro_rules! config {
     ($($field:ident).+) => {
         // SAFETY: the pointer is to a field of a static, aligned and initialised.

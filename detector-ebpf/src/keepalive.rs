@@ -1,12 +1,13 @@
-//! Where a flow stands, for the daemon to ask its peer by a keepalive segment.
+//! Reads the current sequence numbers of a flow, so that the daemon can probe its peer with a
+//! keepalive segment.
 //!
-//! A classifier that is attached nowhere: the daemon runs it, and the socket is looked up in
-//! the network namespace of the thread that does (`bpf_prog_test_run_skb` takes
-//! `current->nsproxy->net_ns`), so that one program serves all of them.
+//! It is a classifier that is attached nowhere. The daemon runs it, and the socket is looked up in
+//! the network namespace of the calling thread (`bpf_prog_test_run_skb` uses
+//! `current->nsproxy->net_ns`), so one program serves all namespaces.
 //! <https://github.com/torvalds/linux/blob/v6.18/net/bpf/test_run.c#L985>
 //!
-//! The look-up is by the whole tuple, costs what receiving a segment costs, and takes no lock
-//! of the socket. Since 5.10 nothing of it has changed.
+//! The lookup uses the whole tuple, costs as much as receiving a segment, and does not lock the
+//! socket. It is unchanged since 5.10.
 
 use core::mem::offset_of;
 
@@ -22,7 +23,7 @@ use detector_ebpf::{
 
 use crate::{globals::config, socket::Socket};
 
-/// `struct bpf_sock_tuple` of each family, as the kernel tells them apart: by length.
+/// `struct bpf_sock_tuple` of each family; the kernel distinguishes them by their length.
 #[repr(C)]
 struct Tuple4 {
     remote_addr: [u8; 4],
@@ -39,7 +40,7 @@ struct Tuple6 {
     local_port: [u8; 2],
 }
 
-/// Reads a field of the socket by itself, as the verifier takes it.
+/// Reads a field of the socket separately, as the verifier requires.
 macro_rules! field {
     ($socket:expr, $field:ident) => {
         // SAFETY: the look-up gave the socket, and each of its fields can be read.
@@ -62,7 +63,7 @@ fn answer(ctx: &TcContext) -> u32 {
         return sequences_result::NONE;
     }
     let sequences = describe(socket);
-    // SAFETY: the look-up gave the socket, and nothing of it is used from here on.
+    // SAFETY: the look-up gave the socket, and it is not used from here on.
     unsafe { bpf_sk_release(socket.cast()) };
     let place = SEQUENCES_HEADER + offset_of!(SequencesPacket, answer);
     match ctx.store(place, &sequences, 0) {
@@ -71,7 +72,7 @@ fn answer(ctx: &TcContext) -> u32 {
     }
 }
 
-/// The socket that a segment from the peer would come to.
+/// The socket that would receive a segment from the peer.
 #[inline(always)]
 fn find(ctx: &TcContext, query: &SequencesQuery) -> *mut bpf_sock {
     if query.version == 4 {
@@ -130,8 +131,8 @@ fn describe(socket: *mut bpf_sock) -> Sequences {
     }
 }
 
-/// What the next segment would be stamped with if its clock were not read again
-/// (`__tcp_transmit_skb` in net/ipv4/tcp_output.c).
+/// The time stamp of the next segment if the clock were not read again (`__tcp_transmit_skb` in
+/// net/ipv4/tcp_output.c).
 #[inline(always)]
 fn sent_ns(fields: Socket) -> u64 {
     let clock: u64 = fields.read(config!(socket.clock_cache));
@@ -149,8 +150,8 @@ fn usec_ts(fields: Socket) -> u32 {
     u32::from(byte >> (bit % 8)) & 1
 }
 
-/// The socket's address as a number: the verifier lets nobody calculate with a pointer to a
-/// socket, but what is copied from the stack is a number.
+/// The socket's address as a number. The verifier permits no arithmetic on a pointer to a socket,
+/// but a value that is copied from the stack is a number.
 #[inline(always)]
 fn address(socket: *mut bpf_sock) -> u64 {
     let mut address = 0u64;

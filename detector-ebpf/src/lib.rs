@@ -1,11 +1,11 @@
-//! The layouts both sides share: records, keys, counters, and the [`Config`] that user space
-//! hands over.
+//! The layouts that both sides share: records, keys, counters, and the [`Config`] that user space
+//! passes to the programs.
 //!
-//! The kernel side fills a [`FlowRecord`], keeps it in the `FLOWS` map (the state) and
-//! puts it on the `EVENTS` ring (the doorbell). The daemon reads both with the same types.
+//! The kernel side fills a [`FlowRecord`], stores it in the `FLOWS` map (the state) and puts it on
+//! the `EVENTS` ring (the doorbell). The daemon reads both with the same types.
 //!
-//! Everything here is plain old data: `repr(C)`, explicit padding, no enum and no bool, so
-//! that any byte pattern is a valid value and a reader checks meaning, not memory.
+//! All of these are plain data: `repr(C)`, explicit padding, no enums and no bools. So any byte
+//! pattern is a valid value, and a reader only has to check its meaning.
 #![no_std]
 
 mod config;
@@ -23,34 +23,34 @@ pub use sequences::{
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// What a [`FlowRecord`] says happened. Kept as `u32` in the record.
+/// The kinds of events, as in [`FlowRecord::kind`].
 pub mod record_kind {
     /// A tail loss probe was sent: the first sign that something is unanswered.
     pub const TLP: u32 = 1;
-    /// The retransmission timer fired; `rto_count` counts this one.
+    /// The retransmission timer fired; `rto_count` includes this time.
     pub const RTO: u32 = 2;
-    /// The handshake's SYN was sent again; `rto_count` counts this one.
+    /// The handshake's SYN was retransmitted; `rto_count` includes this time.
     pub const SYN_RETRANSMIT: u32 = 3;
     /// A stalled flow left the Loss state: an ACK arrived.
     pub const RECOVERED: u32 = 4;
-    /// A handshake was finished with a peer that the daemon asked to hear about.
+    /// A handshake was completed with a peer whose handshakes the daemon wants to know.
     pub const ESTABLISHED: u32 = 5;
-    /// A connect failed; `errno` says how (0: the caller gave up).
+    /// A connect failed; `errno` is the reason (0: the caller gave up).
     pub const CONNECT_FAILED: u32 = 6;
-    /// A flow the map held was closed; `errno` is the socket's error (0: an orderly close).
+    /// A flow in the map was closed; `errno` is the socket's error (0: an orderly close).
     pub const CLOSED: u32 = 7;
     /// The kernel reported `errno` on the socket.
     pub const ERROR_REPORT: u32 = 8;
 }
 
-/// Bits of [`FlowRecord::flags`].
+/// The bits of [`FlowRecord::flags`].
 pub mod record_flag {
-    /// The retransmission could not leave this host (`err` −16, kernels ≥ 6.17): it says
-    /// nothing about the peer.
+    /// The retransmission could not leave this host (`err` −16, kernels ≥ 6.17), so it says nothing
+    /// about the peer.
     pub const NOT_SENT: u8 = 1;
 }
 
-/// One flow, as the kernel saw it when something happened to it.
+/// The state of one flow when an event happened to it.
 ///
 /// Addresses are canonical: an IPv4 address, v4-mapped or not, is stored as `::ffff:a.b.c.d`.
 #[repr(C)]
@@ -58,31 +58,31 @@ pub mod record_flag {
 pub struct FlowRecord {
     /// `CLOCK_MONOTONIC`, in nanoseconds.
     pub at_ns: u64,
-    /// The socket cookie; 0 while nobody has asked the kernel for one.
+    /// The socket cookie; 0 if none has been assigned yet.
     pub cookie: u64,
-    /// Time since the last ACK was taken (`rcv_tstamp`), in nanoseconds; resolution one
-    /// jiffy.
+    /// The time since the last ACK was processed (`rcv_tstamp`), in nanoseconds; the resolution is
+    /// one jiffy.
     pub last_ack_age_ns: u64,
-    /// Time since the last data arrived (`icsk_ack.lrcvtime`), in nanoseconds; resolution
-    /// one jiffy. Data whose ACK number does not advance leaves `last_ack_age_ns` as it is.
+    /// The time since the last data arrived (`icsk_ack.lrcvtime`), in nanoseconds; the resolution
+    /// is one jiffy. Data whose ACK number does not advance leaves `last_ack_age_ns` unchanged.
     pub last_data_age_ns: u64,
-    /// Inode of the network namespace; 0 when unknown.
+    /// The inode of the network namespace; 0 if unknown.
     pub netns: u32,
     /// One of [`record_kind`].
     pub kind: u32,
-    /// Positive errno, 0 for none.
+    /// A positive errno; 0 for none.
     pub errno: u32,
     /// Bytes sent and not acknowledged (`snd_nxt - snd_una`).
     pub unacked_bytes: u32,
     /// Segments sent and not acknowledged (`packets_out`).
     pub packets_out: u32,
-    /// The send window the peer has opened, in bytes; 0 is a zero window.
+    /// The send window that the peer has opened, in bytes; 0 is a zero window.
     pub snd_wnd_bytes: u32,
     /// Smoothed round-trip time, in microseconds.
     pub srtt_us: u32,
-    /// Retransmission timeout now in force (backed off), in microseconds.
+    /// The current retransmission time-out, including back-off, in microseconds.
     pub rto_us: u32,
-    /// Retransmissions of this flow the kernel side has counted since it tracks the flow.
+    /// The retransmissions of this flow that the kernel side has counted since it tracks the flow.
     pub retransmits: u32,
     pub local_addr: [u8; 16],
     pub remote_addr: [u8; 16],
@@ -94,12 +94,12 @@ pub struct FlowRecord {
     pub rto_count: u8,
     /// `icsk_backoff`.
     pub backoff: u8,
-    /// `icsk_probes_out`: zero-window or keepalive probes unanswered.
+    /// `icsk_probes_out`: unanswered zero-window or keepalive probes.
     pub probes_out: u8,
-    /// The TCP state (`TCP_ESTABLISHED` = 1, …) when the record was made; of a flow that
-    /// is being closed, the state it leaves; 0 when unknown.
+    /// The TCP state (`TCP_ESTABLISHED` = 1, …) when the record was made. For a flow that is being
+    /// closed, it is the state before that; 0 if unknown.
     pub tcp_state: u8,
-    /// Bits of [`record_flag`].
+    /// The bits of [`record_flag`].
     pub flags: u8,
     pub _pad: [u8; 3],
 }
@@ -107,27 +107,27 @@ pub struct FlowRecord {
 const _: () = assert!(size_of::<FlowRecord>() == 112);
 const _: () = assert!(align_of::<FlowRecord>() == 8);
 
-/// Key of the `FLOWS` map: the namespace is part of it, for the same addresses recur in
+/// The key of the `FLOWS` map. The namespace is part of it, because the same addresses occur in
 /// every namespace.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct FlowKey {
-    /// The socket cookie, or the socket's kernel address while it has no cookie. The two
-    /// cannot collide: a kernel address has its top bit set, a cookie is a small counter.
-    /// Of a final record, its time: the socket's address may be another's by now.
+    /// The socket cookie, or the socket's kernel address while it has no cookie. The two cannot
+    /// collide: a kernel address has its top bit set, and a cookie is a small counter. For a final
+    /// record it is the record's time, because another socket may have the address by now.
     pub id: u64,
     pub netns: u32,
-    /// 1 when this is a flow's last record, kept because the ring was full.
+    /// 1 for a flow's last record, which is stored because the ring was full.
     pub is_final: u32,
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 16);
 
-/// Key of the `WATCHED` map: an endpoint of a peer.
+/// The key of the `WATCHED` map: an endpoint of a peer.
 ///
-/// A flow is the peer's when its remote address and *either* of its ports make a watched
-/// key: flows we dialled to the endpoint, and flows the peer dialled to our service on the
-/// same port.
+/// A flow belongs to the peer if its remote address and *either* of its ports make a watched key.
+/// These are flows that this node dialled to the endpoint, and flows that the peer dialled to the
+/// service of this node on the same port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct WatchKey {
@@ -140,30 +140,30 @@ pub struct WatchKey {
 
 const _: () = assert!(size_of::<WatchKey>() == 20);
 
-/// What the `NAMESPACES` map holds at most: twice what is watched at a time, for new ones are
-/// added before old ones are removed.
+/// The capacity of the `NAMESPACES` map: twice the most namespaces that are watched at a time,
+/// because new ones are added before old ones are removed.
 pub const MAX_NAMESPACES: u32 = 32;
 
-/// Bits of the `WATCHED` map's value.
+/// The bits of the values in the `WATCHED` map.
 pub mod watch_flag {
-    /// Also report handshakes that succeed: set while the peer is not Alive.
+    /// Also report completed handshakes; set while the peer is not Alive.
     pub const REPORT_ESTABLISHED: u32 = 1;
 }
 
-/// Indices of the per-CPU `COUNTERS` array.
+/// The indices of the per-CPU `COUNTERS` array.
 pub mod counter {
-    /// Records put on the ring.
+    /// Records that were put on the ring.
     pub const RECORDS: u32 = 0;
-    /// Records that found the ring full; the state is in the map.
+    /// Records for which the ring was full; their state is in the map.
     pub const RING_DROPS: u32 = 1;
-    /// Flows that found the map full.
+    /// Flows for which the map was full.
     pub const FLOWS_FULL: u32 = 2;
-    /// Retransmissions of watched flows that raised no record.
+    /// Retransmissions of watched flows that made no record.
     pub const RETRANSMITS: u32 = 3;
-    /// Entries made in the `FLOWS` map.
+    /// Entries that were added to the `FLOWS` map.
     pub const FLOWS_ADDED: u32 = 4;
     /// Entries that the programs removed from the `FLOWS` map.
     pub const FLOWS_REMOVED: u32 = 5;
-    /// Number of counters.
+    /// The number of counters.
     pub const COUNT: u32 = 6;
 }

@@ -12,9 +12,9 @@
 //! run by the daemon          where a flow stands              keepalive
 //! ```
 //!
-//! Each tracepoint's program reads the addresses, drops what is not watched, and hands what
-//! happened to [`flow`], which keeps the state in `FLOWS` and rings the doorbell. None runs
-//! per packet. The programs for cgroups are loaded only where a service is to be protected.
+//! Each tracepoint's program reads the addresses, ignores flows that are not watched, and passes
+//! the event to [`flow`], which stores the state in `FLOWS` and rings the doorbell. None runs for
+//! each packet. The programs for cgroups are only loaded if a service is protected.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -42,7 +42,7 @@ mod tune;
 #[cfg(target_arch = "bpf")]
 mod tuple;
 
-/// The kernel gives the helpers used here only to programs under a GPL-compatible licence.
+/// The kernel permits the helpers used here only for programs with a GPL-compatible licence.
 #[cfg(target_arch = "bpf")]
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

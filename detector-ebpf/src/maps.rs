@@ -1,4 +1,4 @@
-//! The maps, and counting.
+//! The maps, and how events are counted.
 
 use aya_ebpf::{
     macros::map,
@@ -6,18 +6,18 @@ use aya_ebpf::{
 };
 use detector_ebpf::{FlowKey, FlowRecord, MAX_NAMESPACES, WatchKey, counter};
 
-/// The endpoints to watch, filled by the daemon; the value is `detector_ebpf::watch_flag`.
-/// User space sets the size.
+/// The endpoints to watch, filled by the daemon; the values are bits of
+/// `detector_ebpf::watch_flag`. User space sets the size.
 #[map]
 pub static WATCHED: HashMap<WatchKey, u32> = HashMap::with_max_entries(16_384, 0);
 
-/// The inodes of the network namespaces that are looked at beside the daemon's own; the value
-/// says nothing.
+/// The inodes of the network namespaces that are watched besides the daemon's own; the values have
+/// no meaning.
 #[map]
 pub static NAMESPACES: HashMap<u32, u32> = HashMap::with_max_entries(MAX_NAMESPACES, 0);
 
-/// The state: the latest record of each flow that something happened to. Preallocated, as
-/// tracing programs need before 6.1. User space sets the size, and that of `EVENTS`.
+/// The state: the latest record of each flow that had an event. It is preallocated, because tracing
+/// programs require that before 6.1. User space sets its size and that of `EVENTS`.
 #[map]
 pub static FLOWS: HashMap<FlowKey, FlowRecord> = HashMap::with_max_entries(16_384, 0);
 
@@ -25,7 +25,7 @@ pub static FLOWS: HashMap<FlowKey, FlowRecord> = HashMap::with_max_entries(16_38
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// What `detector_ebpf::counter` names.
+/// The counters that `detector_ebpf::counter` names.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
 

@@ -1,5 +1,5 @@
-//! The layouts of the programs that protect a service: *refuse* answers its connects to dead
-//! peers, *tune* sets options on its sockets. Each is loaded by itself, with maps of its own.
+//! The layouts of the programs that protect a service: *refuse* fails its connects to dead peers at
+//! once, *tune* sets options on its sockets. Each is loaded separately, with its own maps.
 
 use core::net::IpAddr;
 
@@ -7,26 +7,26 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::WatchKey;
 
-/// Name of the global that holds the [`RefuseConfig`].
+/// The name of the global that holds the [`RefuseConfig`].
 pub const REFUSE_NAME: &str = "REFUSE";
-/// Name of the global that holds the [`TuneConfig`].
+/// The name of the global that holds the [`TuneConfig`].
 pub const TUNE_NAME: &str = "TUNE";
 
-/// What the `TUNED` map holds at most; the least recently used entry makes room.
+/// The capacity of the `TUNED` map; the least recently used entry is replaced.
 pub const MAX_TUNED: u32 = 4_096;
 
-/// Bits of [`RefuseConfig::flags`].
+/// The bits of [`RefuseConfig::flags`].
 pub mod refuse_flag {
     /// The kernel lets these programs choose the error (`bpf_set_retval`).
     pub const SET_RETVAL: u32 = 1;
-    /// The kernel tells these programs the process as its own pid namespace knows it
+    /// The kernel gives these programs the process id in the process's own pid namespace
     /// (`bpf_get_ns_current_pid_tgid`).
     pub const PID_IN_NAMESPACE: u32 = 2;
-    /// It does not, but the daemon is in the initial pid namespace.
+    /// The kernel does not, but the daemon is in the initial pid namespace.
     pub const PID_IN_INITIAL: u32 = 4;
 }
 
-/// What *refuse* is told before it is loaded: who the daemon is, and what this kernel has.
+/// The configuration of *refuse*: the daemon's process, and what this kernel supports.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct RefuseConfig {
@@ -36,14 +36,14 @@ pub struct RefuseConfig {
     pub pid_namespace_inode: u64,
     /// The daemon's process id in that namespace.
     pub pid: u32,
-    /// Bits of [`refuse_flag`].
+    /// The bits of [`refuse_flag`].
     pub flags: u32,
 }
 
 const _: () = assert!(size_of::<RefuseConfig>() == 24);
 
 impl RefuseConfig {
-    /// Nothing is known: what the object file holds until it is loaded.
+    /// Nothing is known: the contents of the object file before loading.
     pub const ABSENT: Self = Self {
         pid_namespace_device: 0,
         pid_namespace_inode: 0,
@@ -52,7 +52,7 @@ impl RefuseConfig {
     };
 }
 
-/// What *tune* sets on a socket; of each, 0 leaves the socket as it is.
+/// The options that *tune* sets on a socket; 0 leaves an option unchanged.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct TuneConfig {
@@ -60,7 +60,7 @@ pub struct TuneConfig {
     pub rto_min_us: u32,
     /// `TCP_BPF_DELACK_MAX`, in microseconds.
     pub delayed_ack_max_us: u32,
-    /// `TCP_KEEPIDLE`, in seconds. With it, `SO_KEEPALIVE` is set.
+    /// `TCP_KEEPIDLE`, in seconds. If it is set, so is `SO_KEEPALIVE`.
     pub keepalive_idle_s: u32,
     /// `TCP_KEEPINTVL`, in seconds.
     pub keepalive_interval_s: u32,
@@ -68,7 +68,7 @@ pub struct TuneConfig {
     pub keepalive_count: u32,
     /// `TCP_USER_TIMEOUT`, in milliseconds.
     pub user_timeout_ms: u32,
-    /// 1 when each socket is told on the `TUNED_EVENTS` ring as well.
+    /// 1 if each socket is also announced on the `TUNED_EVENTS` ring.
     pub announce: u32,
 }
 
@@ -87,7 +87,7 @@ impl TuneConfig {
     };
 }
 
-/// Bits of [`TunedSocket::options`]: what the kernel took.
+/// The bits of [`TunedSocket::options`]: the options that the kernel accepted.
 pub mod tuned_option {
     pub const RTO_MIN: u32 = 1;
     pub const DELAYED_ACK_MAX: u32 = 2;
@@ -95,7 +95,7 @@ pub mod tuned_option {
     pub const USER_TIMEOUT: u32 = 8;
 }
 
-/// A socket that *tune* has seen; its cookie is the key of the `TUNED` map.
+/// A socket that *tune* has tuned; its cookie is the key in the `TUNED` map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct TunedSocket {
@@ -110,25 +110,25 @@ pub struct TunedSocket {
     pub local_port: u16,
     /// Host byte order.
     pub remote_port: u16,
-    /// Bits of [`tuned_option`].
+    /// The bits of [`tuned_option`].
     pub options: u32,
 }
 
 const _: () = assert!(size_of::<TunedSocket>() == 56);
 
-/// Indices of the per-CPU `TUNE_COUNTERS` array.
+/// The indices of the per-CPU `TUNE_COUNTERS` array.
 pub mod tune_counter {
-    /// Entries made in the `TUNED` map.
+    /// Entries that were added to the `TUNED` map.
     pub const TUNED: u32 = 0;
-    /// Entries that the program removed, for their sockets were closed.
+    /// Entries that the program removed because their sockets were closed.
     pub const CLOSED: u32 = 1;
-    /// Sockets that found the ring full.
+    /// Sockets for which the ring was full.
     pub const RING_DROPS: u32 = 2;
-    /// Number of counters.
+    /// The number of counters.
     pub const COUNT: u32 = 3;
 }
 
-/// An address in the form that records and keys carry: IPv4 as `::ffff:a.b.c.d`.
+/// An address in the form of records and keys: IPv4 as `::ffff:a.b.c.d`.
 pub const fn canonical(addr: IpAddr) -> [u8; 16] {
     match addr {
         IpAddr::V4(addr) => addr.to_ipv6_mapped().octets(),

@@ -1,16 +1,16 @@
-//! `cgroup/connect4` and `cgroup/connect6`: a TCP connect to a dead peer's address is
-//! answered at once, instead of hanging until the caller gives up.
+//! `cgroup/connect4` and `cgroup/connect6`: a TCP connect to a dead peer's address fails at once,
+//! instead of hanging until the caller gives up.
 //!
-//! A program here that returns 0 refuses the connect, with EPERM unless `bpf_set_retval` names
-//! another error. connect6 also sees what a dual-stack socket dials as `::ffff:a.b.c.d`; it
-//! does not come to connect4 again.
+//! If one of these programs returns 0, the connect fails with EPERM, unless `bpf_set_retval` sets
+//! another error. connect6 also sees connects of a dual-stack socket to `::ffff:a.b.c.d`; connect4
+//! does not see these again.
 //! <https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/cgroup.c#L67>
 //!
-//! The daemon renews a lease. Should it hang, the lease ends and everything passes, as without
-//! it; when its process ends, the programs go.
+//! The daemon renews a lease. If the daemon hangs, the lease expires and all connects pass, as
+//! without the daemon. When its process ends, the programs are removed.
 //!
-//! The daemon's own connects are its probes and pass, whatever cgroup it is in. Datagrams
-//! pass: nobody hangs in sending one.
+//! The daemon's own connects are its probes; they pass, whatever its cgroup. Datagrams pass as
+//! well, because sending one does not hang.
 
 use aya_ebpf::{
     bindings::{bpf_pidns_info, bpf_sock_addr},
@@ -24,36 +24,36 @@ use aya_ebpf::{
 };
 use detector_ebpf::{RefuseConfig, refuse_flag};
 
-/// Verdicts of these programs.
+/// The return values of these programs.
 const REFUSED: i32 = 0;
 const ALLOWED: i32 = 1;
 
 const SOCK_STREAM: u32 = 1;
 const EHOSTUNREACH: i32 = 113;
 
-/// `BPF_F_NO_PREALLOC`: most of the time nobody is dead.
+/// `BPF_F_NO_PREALLOC`: most of the time no peer is dead.
 const NO_PREALLOC: u32 = 1;
 
-/// The addresses of dead peers, canonical; the value is the peer's index in `REFUSALS`.
+/// The addresses of dead peers, canonical; the values are the peers' indices in `REFUSALS`.
 #[map]
 static DEAD: HashMap<Address, u32> = HashMap::with_max_entries(16_384, NO_PREALLOC);
 
-/// Connects that were refused, by peer. User space sets the size.
+/// The number of refused connects by peer. User space sets the size.
 #[map]
 static REFUSALS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Until when the daemon answers for `DEAD`, in nanoseconds of `CLOCK_MONOTONIC`.
+/// When the daemon's lease on `DEAD` expires, in nanoseconds of `CLOCK_MONOTONIC`.
 #[map]
 static LEASE: Array<u64> = Array::with_max_entries(1, 0);
 
-/// Replaced before the programs are loaded.
+/// User space replaces it before the programs are loaded.
 #[unsafe(no_mangle)]
 static REFUSE: RefuseConfig = RefuseConfig::ABSENT;
 
-/// An address's 16 bytes in network order, in the words that the context gives.
+/// The 16 bytes of an address in network order, as the words of the context.
 type Address = [u32; 4];
 
-/// Reads a field as it was loaded, not as the compiler knows it.
+/// Reads a field as it was loaded, and not the value that the compiler sees.
 macro_rules! config {
     ($field:ident) => {
         // SAFETY: the pointer is to a field of a static, aligned and initialised.
@@ -61,7 +61,7 @@ macro_rules! config {
     };
 }
 
-/// Reads a field of the context by itself: the verifier takes no access that spans two.
+/// Reads a field of the context separately: the verifier permits no access that spans two fields.
 macro_rules! field {
     ($ctx:expr, $($field:tt)+) => {
         // SAFETY: the kernel gave the context, and each of its fields can be read.
@@ -92,7 +92,7 @@ fn verdict(ctx: *const bpf_sock_addr, addr: Address) -> i32 {
     if field!(ctx, type_) != SOCK_STREAM {
         return ALLOWED;
     }
-    // SAFETY: a value is a plain u32, and one that changes under us is as good.
+    // SAFETY: a value is a plain u32, and it is no problem if it changes concurrently.
     let Some(&peer) = (unsafe { DEAD.get(&addr) }) else {
         return ALLOWED;
     };
@@ -104,13 +104,14 @@ fn verdict(ctx: *const bpf_sock_addr, addr: Address) -> i32 {
         unsafe { *refusals = (*refusals).wrapping_add(1) };
     }
     if config!(flags) & refuse_flag::SET_RETVAL != 0 {
-        // SAFETY: the helper takes a number; a verifier that does not know it sees dead code.
+        // SAFETY: the helper takes a number; where the kernel lacks it, the verifier sees dead
+        // code.
         unsafe { bpf_set_retval(-EHOSTUNREACH) };
     }
     REFUSED
 }
 
-/// Whether the daemon has not been heard of for too long.
+/// Whether the daemon's lease has expired.
 #[inline(always)]
 fn has_expired() -> bool {
     // SAFETY: the helper takes nothing and cannot fail.
@@ -118,7 +119,7 @@ fn has_expired() -> bool {
     LEASE.get(0).is_none_or(|&until| until < now)
 }
 
-/// Whether the process that connects is the daemon.
+/// Whether the connecting process is the daemon.
 #[inline(always)]
 fn is_daemon() -> bool {
     let flags = config!(flags);
@@ -126,7 +127,7 @@ fn is_daemon() -> bool {
         let (device, inode) = (config!(pid_namespace_device), config!(pid_namespace_inode));
         let mut known = bpf_pidns_info { pid: 0, tgid: 0 };
         let size = size_of::<bpf_pidns_info>() as u32;
-        // SAFETY: the helper writes the struct, whose size it is told.
+        // SAFETY: the helper writes the struct, whose size is passed to it.
         let failed = unsafe { bpf_get_ns_current_pid_tgid(device, inode, &raw mut known, size) };
         return failed == 0 && known.tgid == config!(pid);
     }

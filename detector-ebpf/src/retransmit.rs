@@ -1,8 +1,8 @@
-//! `tcp:tcp_retransmit_skb`: fires for a TLP, an RTO, a fast retransmission and a SYN. A
-//! TLP makes a record; where `tcp_cong_state_set` is missing (5.10), so do an RTO and a
-//! SYN. The rest is only counted.
+//! `tcp:tcp_retransmit_skb` fires for a TLP, an RTO, a fast retransmission and a SYN. A TLP makes a
+//! record. If `tcp_cong_state_set` is missing (5.10), so do an RTO and a SYN. All other
+//! retransmissions are only counted.
 //!
-//! A TLP that can send new data does that instead and raises no event.
+//! If a TLP can send new data, it does that instead, and there is no event.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use detector_ebpf::{config_flag, record_flag, record_kind};
@@ -16,7 +16,7 @@ use crate::{
 
 /// `TCP_SYN_SENT`.
 const SYN_SENT: u8 = 2;
-/// `-EBUSY`: the segment still waits in our own queue.
+/// `-EBUSY`: the segment is still in this host's own queue.
 const STILL_QUEUED: i32 = -16;
 
 #[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
@@ -53,8 +53,8 @@ fn handle(ctx: &RawTracePointContext) -> Option<()> {
     Some(())
 }
 
-/// The timer's expiry, where nothing but this hook shows it. The timer has counted itself by
-/// now; a second segment of the same expiry has not.
+/// The timer's expiry, if only this hook shows it. By now the timer has counted itself; a second
+/// segment of the same expiry does not raise the count.
 #[inline(always)]
 fn timer_expired(flow: &Flow, state: u8) -> Option<Event> {
     if has(config_flag::CONG_STATE) {

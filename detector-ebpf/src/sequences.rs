@@ -1,25 +1,25 @@
-//! What user space asks the `keepalive` program about a flow, and what it answers.
+//! The query of user space to the `keepalive` program about a flow, and the program's answer.
 //!
-//! The program is not attached to anything: user space runs it (`BPF_PROG_TEST_RUN`) with a
-//! packet of its own making, a [`SequencesPacket`], and gets the packet back with the answer
-//! in it. The kernel takes the first 14 bytes for an Ethernet header.
+//! The program is not attached to anything. User space runs it (`BPF_PROG_TEST_RUN`) with a packet
+//! that it has built, a [`SequencesPacket`], and gets the packet back with the answer in it. The
+//! kernel treats the first 14 bytes as an Ethernet header.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// What the program returns.
+/// The program's return values.
 pub mod sequences_result {
     /// No socket has these addresses and ports in the caller's network namespace.
     pub const NONE: u32 = 0;
     /// The answer is in the packet.
     pub const FOUND: u32 = 1;
-    /// The packet is not one of these.
+    /// The packet has the wrong format.
     pub const MALFORMED: u32 = 2;
 }
 
-/// Length of the header before the packet's own content.
+/// The length of the header before the packet's own content.
 pub const SEQUENCES_HEADER: usize = 14;
 
-/// Which flow is asked about. An IPv4 address is in the first four bytes.
+/// The flow that the query is about. An IPv4 address is in the first four bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SequencesQuery {
@@ -33,45 +33,45 @@ pub struct SequencesQuery {
     pub version: u32,
 }
 
-/// Where the flow stands. Everything is read from the running socket without its lock: each
-/// field is whole, two of them may be a segment apart.
+/// The flow's current sequence numbers. They are read from the running socket without its lock:
+/// each field is consistent, but two of them may be a segment apart.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct Sequences {
-    /// The socket cookie; 0 while nobody has asked the kernel for one.
+    /// The socket cookie; 0 if none has been assigned yet.
     pub cookie: u64,
-    /// Not before any segment that was sent, and not after the next one, in nanoseconds: what
-    /// timestamps are made of.
+    /// A time, in nanoseconds, that is not before any sent segment and not after the next one. TCP
+    /// timestamps are computed from it.
     pub sent_ns: u64,
     /// The oldest byte that the peer has not acknowledged.
     pub snd_una: u32,
-    /// The next byte that is expected of the peer.
+    /// The next byte that is expected from the peer.
     pub rcv_nxt: u32,
-    /// `rcv_nxt` as it was last told to the peer.
+    /// `rcv_nxt` as it was last sent to the peer.
     pub rcv_wup: u32,
-    /// The window that was told with it, in bytes.
+    /// The window that was sent with it, in bytes.
     pub rcv_wnd: u32,
     /// The window that the peer has opened, in bytes.
     pub snd_wnd: u32,
     /// `rx_opt.ts_recent`: the peer's latest timestamp.
     pub ts_recent: u32,
-    /// What is added to our timestamps before they leave.
+    /// The value that is added to this host's timestamps before they are sent.
     pub tsoffset: u32,
-    /// The socket's mark, by which it may be routed.
+    /// The socket's mark, which routing may use.
     pub mark: u32,
-    /// `tcp_header_len`: 20, and 12 more with timestamps.
+    /// `tcp_header_len`: 20, plus 12 with timestamps.
     pub header_len: u16,
     /// The TCP state (`TCP_ESTABLISHED` = 1, …).
     pub tcp_state: u8,
-    /// The byte of both window scales: the peer's in the low half, ours in the high one.
+    /// The byte with both window scales: the peer's in the low half, this host's in the high half.
     pub window_scales: u8,
-    /// 1 when timestamps count microseconds (since 6.7, by a route's feature), else 0.
+    /// 1 if timestamps count microseconds (since 6.7, by a route's feature), else 0.
     pub usec_ts: u32,
 }
 
-/// The packet behind its header.
+/// The packet after its header.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SequencesPacket {

@@ -1,4 +1,4 @@
-//! `sock:inet_sock_set_state`: connects that succeed or fail, and the end of a flow.
+//! `sock:inet_sock_set_state`: connects that succeed or fail, and the ends of flows.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use detector_ebpf::{record_kind, watch_flag};

@@ -1,4 +1,4 @@
-//! Fields of the kernel's socket, at the offsets that BTF gave.
+//! Reads fields of the kernel's socket, at the offsets from BTF.
 
 use core::ffi::c_void;
 
@@ -20,13 +20,13 @@ const PENDING_LOSS_PROBE: u8 = 5;
 
 const IPPROTO_TCP: u16 = 6;
 
-/// A `struct sock` by its kernel address.
+/// A `struct sock`, given by its kernel address.
 #[derive(Clone, Copy)]
 pub struct Socket {
     address: u64,
 }
 
-/// Which flow it is.
+/// Identifies a flow.
 pub struct Identity {
     pub netns: u32,
     pub cookie: u64,
@@ -35,7 +35,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The flow's key.
+    /// The flow's key in `FLOWS`.
     #[inline(always)]
     pub const fn key(&self) -> FlowKey {
         let id = if self.cookie == 0 {
@@ -46,7 +46,7 @@ impl Identity {
         self.key_with(id)
     }
 
-    /// The key it had while the socket had no cookie.
+    /// The key that the flow had while the socket had no cookie.
     #[inline(always)]
     pub const fn by_address(&self) -> FlowKey {
         self.key_with(self.address)
@@ -67,7 +67,7 @@ impl Socket {
         Self { address }
     }
 
-    /// The socket that every hook's tracepoint has as its first argument.
+    /// The socket, which is the first argument of every tracepoint used here.
     #[inline(always)]
     pub fn of(ctx: &RawTracePointContext) -> Self {
         Self::at(ctx.arg(0))
@@ -78,7 +78,7 @@ impl Socket {
         read_kernel(self.address, offset)
     }
 
-    /// Reads as many octets as there is room for.
+    /// Fills the whole slice.
     #[inline(always)]
     pub fn read_into(self, offset: u16, octets: &mut [u8]) {
         read_kernel_into(self.address, offset, octets);
@@ -91,7 +91,7 @@ impl Socket {
         read_kernel(net, config!(socket.net_inum))
     }
 
-    /// Which flow this is, or `None` when it belongs to a namespace not looked at.
+    /// Identifies the flow; `None` if its namespace is not watched.
     #[inline(always)]
     pub fn identity(self) -> Option<Identity> {
         let netns = self.netns();
@@ -112,13 +112,13 @@ impl Socket {
         self.read(config!(socket.state))
     }
 
-    /// Whether it is TCP's: a tracepoint of all sockets fires for others, too.
+    /// Whether this is a TCP socket: some tracepoints fire for all kinds of sockets.
     #[inline(always)]
     pub fn is_tcp(self) -> bool {
         self.read::<u16>(config!(socket.protocol)) == IPPROTO_TCP
     }
 
-    /// The socket's pending error as a positive errno; 0 when there is none.
+    /// The socket's pending error as a positive errno; 0 if there is none.
     #[inline(always)]
     pub fn error(self) -> u32 {
         let error: i32 = self.read(config!(socket.err));
@@ -131,24 +131,24 @@ impl Socket {
         self.read(config!(socket.retransmits))
     }
 
-    /// Whether the retransmission timer is what runs now: its handler clears
-    /// `icsk_pending` before it does anything (`tcp_write_timer_handler`), and nothing
-    /// else retransmits with no timer pending.
+    /// Whether the retransmission timer is running now. Its handler clears `icsk_pending` before
+    /// anything else (`tcp_write_timer_handler`), and nothing else retransmits while no timer is
+    /// pending.
     #[inline(always)]
     pub fn in_retransmit_timer(self) -> bool {
         self.read::<u8>(config!(socket.pending)) == 0
     }
 
-    /// Whether the tail loss probe's timer is what runs now: its handler leaves
-    /// `icsk_pending` as it is. An ACK that starts a fast retransmission can find it set
-    /// as well; that ACK was taken in this very jiffy.
+    /// Whether the timer of the tail loss probe is running now: its handler leaves `icsk_pending`
+    /// set. An ACK that starts a fast retransmission may also find it set, but that ACK was
+    /// processed in the current jiffy.
     #[inline(always)]
     pub fn in_loss_probe(self) -> bool {
         self.read::<u8>(config!(socket.pending)) == PENDING_LOSS_PROBE
             && self.jiffies_since(config!(socket.rcv_tstamp)) != 0
     }
 
-    /// Copies the fields that a record carries.
+    /// Copies the socket's fields into a record.
     #[inline(always)]
     pub fn describe(self, record: &mut FlowRecord) {
         let jiffy_ns = config!(jiffy_ns);
@@ -166,7 +166,7 @@ impl Socket {
         record.probes_out = self.read(config!(socket.probes_out));
     }
 
-    /// How long ago a 32-bit jiffies stamp of the socket was taken.
+    /// The age of a 32-bit time stamp of the socket, in jiffies.
     #[inline(always)]
     fn jiffies_since(self, offset: u16) -> u64 {
         let stamp: u32 = self.read(offset);
@@ -176,14 +176,14 @@ impl Socket {
     }
 }
 
-/// Whether it is one of the namespaces that are looked at beside the daemon's own. Where there
-/// are none the verifier drops the look-up.
+/// Whether this is one of the namespaces that are watched besides the daemon's own. If there are
+/// none, the verifier removes the lookup.
 #[inline(always)]
 fn is_other(netns: u32) -> bool {
     has(config_flag::OTHER_NAMESPACES) && NAMESPACES.get_ptr(netns).is_some()
 }
 
-/// A kernel field; 0 where the offset is unknown or the read faults.
+/// Reads a kernel field; 0 if the offset is unknown or the read faults.
 #[inline(always)]
 fn read_kernel<T: FromBytes + IntoBytes>(base: u64, offset: u16) -> T {
     let mut value = T::new_zeroed();
@@ -191,18 +191,18 @@ fn read_kernel<T: FromBytes + IntoBytes>(base: u64, offset: u16) -> T {
     value
 }
 
-/// Fills the octets, with zeros if the read faults; leaves them where the offset is unknown.
+/// Fills the octets, with zeros if the read faults; leaves them unchanged if the offset is unknown.
 ///
-/// The helper zeroes what it cannot read, so its result is not asked for: with a branch on
-/// it each field would double the paths that the verifier walks, and 6.1's, which keeps a
-/// stack slot of 0 apart from one of any value, walks them all and gives up.
+/// The helper zeroes what it cannot read, so its result is not checked. A branch on it would double
+/// the number of paths at each field, and the verifier of 6.1, which distinguishes a stack slot of
+/// 0 from one of any value, would walk them all and give up.
 #[inline(always)]
 fn read_kernel_into(base: u64, offset: u16, octets: &mut [u8]) {
     if offset == ABSENT {
         return;
     }
     let source = (base + u64::from(offset)) as *const c_void;
-    // SAFETY: the helper writes this many bytes whatever it meets at the source.
+    // SAFETY: the helper always writes exactly this many bytes.
     unsafe {
         bpf_probe_read_kernel(octets.as_mut_ptr().cast(), octets.len() as u32, source);
     }

@@ -1,14 +1,14 @@
-//! `sockops`: sets options on new connections with watched endpoints, for programs that
-//! cannot be changed.
+//! `sockops`: sets options on new connections with watched endpoints, for programs that cannot be
+//! changed.
 //!
-//! A socket is tuned as its connect begins or its handshake is finished, once: what the
-//! program sets afterwards stays. Options that a kernel lacks are left out (`TCP_BPF_RTO_MIN`
-//! and `TCP_BPF_DELACK_MAX` are in 5.10, keepalive and user time-out in 5.9).
+//! A socket is tuned once, when its connect begins or its handshake is completed, so options that
+//! the program sets later remain. Options that a kernel lacks are left out (`TCP_BPF_RTO_MIN` and
+//! `TCP_BPF_DELACK_MAX` are in 5.10, keepalive and user time-out in 5.9).
 //! <https://github.com/torvalds/linux/blob/v5.10/net/core/filter.c#L4764>
 //!
-//! An accepted socket belongs to the cgroup of the one that listens. Its handshake is measured
-//! before the program is called, with the kernel's RTO min: its time-out comes down from there
-//! over the first round trips (`tcp_rtt_estimator` in net/ipv4/tcp_input.c).
+//! An accepted socket belongs to the cgroup of its listener. Its handshake is measured before the
+//! program is called, with the kernel's own RTO min; its time-out decreases from there during the
+//! first round trips (`tcp_rtt_estimator` in net/ipv4/tcp_input.c).
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -32,7 +32,7 @@ const CONNECT: u32 = 3;
 const ACTIVE_ESTABLISHED: u32 = 4;
 const PASSIVE_ESTABLISHED: u32 = 5;
 const STATE: u32 = 10;
-/// `BPF_SOCK_OPS_STATE_CB_FLAG`: asks to be called with `STATE`.
+/// `BPF_SOCK_OPS_STATE_CB_FLAG`: requests calls with `STATE`.
 const STATE_FLAG: u32 = 1 << 2;
 const TCP_CLOSE: u32 = 7;
 
@@ -53,19 +53,19 @@ const TCP_BPF_RTO_MIN: i32 = 1004;
 #[map]
 static TUNED: LruHashMap<u64, TunedSocket> = LruHashMap::with_max_entries(MAX_TUNED, 0);
 
-/// Each tuned socket, for who wants to hear of it.
+/// Announces each tuned socket, if that is configured.
 #[map]
 static TUNED_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
 
-/// What `detector_ebpf::tune_counter` names.
+/// The counters that `detector_ebpf::tune_counter` names.
 #[map]
 static TUNE_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
 
-/// Replaced before the program is loaded.
+/// User space replaces it before the program is loaded.
 #[unsafe(no_mangle)]
 static TUNE: TuneConfig = TuneConfig::ABSENT;
 
-/// Reads a field as it was loaded, not as the compiler knows it.
+/// Reads a field as it was loaded, and not the value that the compiler sees.
 macro_rules! config {
     ($field:ident) => {
         // SAFETY: the pointer is to a field of a static, aligned and initialised.
@@ -73,7 +73,7 @@ macro_rules! config {
     };
 }
 
-/// Reads a field of the context by itself: the verifier takes no access that spans two.
+/// Reads a field of the context separately: the verifier permits no access that spans two fields.
 macro_rules! field {
     ($ctx:expr, $($field:tt)+) => {
         // SAFETY: the kernel gave the context, and each of its fields can be read.
@@ -81,7 +81,7 @@ macro_rules! field {
     };
 }
 
-/// Returns 1 whatever happened: 0 would hide the replies of other programs.
+/// Always returns 1: 0 would hide the replies of other programs.
 #[sock_ops]
 pub fn tune_sockets(ctx: SockOpsContext) -> u32 {
     match field!(ctx, op) {
@@ -114,7 +114,8 @@ fn tune(ctx: &SockOpsContext) -> Option<()> {
     };
     if TUNED.insert(&cookie, &socket, 0).is_ok() {
         count(counter::TUNED);
-        // Others' flags are kept. Should it fail, the entry goes as the least recently used.
+        // The flags of other programs are kept. If this fails, the entry is replaced when it is the
+        // least recently used.
         let _ = ctx.set_cb_flags((field!(ctx, bpf_sock_ops_cb_flags) | STATE_FLAG) as i32);
     }
     if config!(announce) != 0 && TUNED_EVENTS.output::<TunedSocket>(&socket, 0).is_err() {
@@ -147,7 +148,7 @@ fn set_options(ctx: &SockOpsContext) -> u32 {
     if set_option(ctx, SOL_TCP, TCP_KEEPIDLE, config!(keepalive_idle_s)) {
         set_option(ctx, SOL_TCP, TCP_KEEPINTVL, config!(keepalive_interval_s));
         set_option(ctx, SOL_TCP, TCP_KEEPCNT, config!(keepalive_count));
-        // Last: it starts the timer with the times above.
+        // This comes last: it starts the timer with the times above.
         if set_option(ctx, SOL_SOCKET, SO_KEEPALIVE, 1) {
             set |= option::KEEPALIVE;
         }
@@ -158,7 +159,7 @@ fn set_options(ctx: &SockOpsContext) -> u32 {
     set
 }
 
-/// Sets it unless the value is 0; whether the kernel took it.
+/// Sets the option unless the value is 0; returns whether the kernel accepted it.
 #[inline(always)]
 fn set_option(ctx: &SockOpsContext, level: i32, name: i32, value: u32) -> bool {
     if value == 0 {
@@ -170,10 +171,10 @@ fn set_option(ctx: &SockOpsContext, level: i32, name: i32, value: u32) -> bool {
     result == 0
 }
 
-/// Both ends, canonical; `None` for a family that TCP over IP is not.
+/// Both ends, canonical; `None` if the family is neither IPv4 nor IPv6.
 ///
-/// All addresses are read, whatever the family, for the kernel lets them all be: of reads in
-/// branches the compiler makes one at a computed offset, which the verifier refuses.
+/// All addresses are read, whatever the family, which the kernel permits. From reads in separate
+/// branches, the compiler makes one read at a computed offset, which the verifier refuses.
 #[inline(always)]
 fn tuple(ctx: &SockOpsContext) -> Option<Tuple> {
     let (local_v4, remote_v4) = (field!(ctx, local_ip4), field!(ctx, remote_ip4));
@@ -198,7 +199,7 @@ fn tuple(ctx: &SockOpsContext) -> Option<Tuple> {
         local_addr: bytes(local),
         remote_addr: bytes(remote),
         local_port: field!(ctx, local_port) as u16,
-        // In network byte order, in the upper half where that differs from the host's.
+        // It is in network byte order, in the upper half on hosts with the other byte order.
         remote_port: u32::from_be(field!(ctx, remote_port)) as u16,
     })
 }

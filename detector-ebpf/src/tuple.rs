@@ -6,10 +6,10 @@ use crate::{globals::config, maps::WATCHED, socket::Socket};
 
 const AF_INET6: u16 = 10;
 
-/// `::ffff:0.0.0.0`, whose last four octets are an IPv4 address.
+/// `::ffff:0.0.0.0`; an IPv4 address goes into the last four octets.
 const V4_MAPPED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
 
-/// Both ends of a flow, canonical, as a record carries them.
+/// Both ends of a flow, canonical, as in a record.
 #[derive(Clone, Copy)]
 pub struct Tuple {
     pub local_addr: [u8; 16],
@@ -28,7 +28,7 @@ impl Tuple {
             local_port: port(config!(socket.local_port)),
             remote_port: port(config!(socket.remote_port)),
         };
-        // Each into its place: the stack holds no second copy.
+        // Each address is read directly into its place, so that the stack holds no second copy.
         if socket.read::<u16>(config!(socket.family)) == AF_INET6 {
             socket.read_into(config!(socket.local_v6), &mut tuple.local_addr);
             socket.read_into(config!(socket.remote_v6), &mut tuple.remote_addr);
@@ -39,8 +39,8 @@ impl Tuple {
         tuple
     }
 
-    /// The flags it is watched with; `None` when it is not. The remote address decides,
-    /// with the port that was dialled: theirs, ours, or any.
+    /// The flags of the watched endpoint; `None` if the tuple is not watched. The remote address
+    /// decides, together with the remote port, the local port, or any port.
     #[inline(always)]
     pub fn watched(&self) -> Option<u32> {
         let mut key = WatchKey {
@@ -48,7 +48,7 @@ impl Tuple {
             port: self.remote_port,
             _pad: 0,
         };
-        // SAFETY: a value is a plain u32, and one that changes under us is as good.
+        // SAFETY: a value is a plain u32, and it is no problem if it changes concurrently.
         if let Some(flags) = unsafe { WATCHED.get(&key) } {
             return Some(*flags);
         }

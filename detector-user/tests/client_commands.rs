@@ -1,4 +1,4 @@
-//! The client commands of the real binary, against a daemon that says what the test wants.
+//! The client commands of the real binary, with a fake daemon.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

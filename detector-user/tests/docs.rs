@@ -1,4 +1,4 @@
-//! What is written for people names what the code has: reasons, verdicts, settings, metrics.
+//! The documents name exactly what the code has: reasons, verdicts, settings, metrics.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,5 +1,5 @@
-//! `detector replay` of the real binary, on recordings that the library makes of a hand-made
-//! power cut; and what `detector run --record` refuses.
+//! `detector replay` of the real binary, on recordings of an artificial power cut that the library
+//! makes; and the cases in which `detector run --record` refuses.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -56,8 +56,8 @@ fn reading(n: u16, millis: u64) -> FlowReading {
     }
 }
 
-/// What the daemon's sources saw of a peer that lost its power: events as the kernel has
-/// them, and a look every 10 ms. It ends two seconds after the cut.
+/// The signals of the daemon's sources about a peer that lost its power: events as the kernel
+/// reports them, and a socket snapshot every 10 ms. They end two seconds after the cut.
 fn signals() -> Vec<(u64, Signal)> {
     let mut signals = vec![(
         0,
@@ -100,7 +100,7 @@ fn signals() -> Vec<(u64, Signal)> {
     signals
 }
 
-/// Probes of the peer are answered at once while it lives.
+/// Probes of the peer are answered at once while it is alive.
 fn answers(effect: Effect, millis: u64) -> Vec<Signal> {
     let Effect::Probe { probe, target, .. } = effect else {
         return Vec::new();
@@ -160,7 +160,7 @@ impl Recording {
         run(&[&["replay", file], args].concat(), "")
     }
 
-    /// As [`Self::replay`], as JSON.
+    /// Like [`Self::replay`], with JSON output.
     fn json(&self, args: &[&str]) -> Vec<serde_json::Value> {
         let ran = self.replay(&[args, &["--output", "json"]].concat());
         assert_eq!(ran.code, 0, "{ran:?}");
@@ -193,7 +193,7 @@ fn run(args: &[&str], stdin: &str) -> Ran {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A program that does not read to the end is no failure of the test.
+    // It is no failure of the test if the program does not read to the end.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     let Output {
         status,
@@ -215,7 +215,7 @@ fn verdicts(lines: &[serde_json::Value]) -> Vec<&str> {
         .collect()
 }
 
-/// When the peer was found dead, in the recording's own time.
+/// When the peer was found dead, in the recording's time.
 fn death(lines: &[serde_json::Value]) -> Option<&str> {
     let dead = lines.iter().find(|line| line["verdict"] == "dead")?;
     dead["changed_at"].as_str()
@@ -267,7 +267,7 @@ fn other_settings_show_what_they_would_have_said() {
     let usual = recording.json(&[]);
     let soon = recording.json(&["--detection-time", "50ms"]);
     assert!(death(&soon).unwrap() < death(&usual).unwrap());
-    // Not much later: a dead peer was asked less often, and what was not asked is not there.
+    // It is not much later: a dead peer was probed less often, and the replay cannot add probes.
     let late = recording.json(&["--detection-time", "500ms"]);
     assert!(death(&late).unwrap() > death(&usual).unwrap());
     assert_eq!(death(&recording.json(&["--detection-time", "5s"])), None);
@@ -404,7 +404,7 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-/// It says so before anything else is done.
+/// The error comes before anything else is done.
 #[test]
 fn a_file_that_is_there_is_not_recorded_over() {
     let recording = Recording::new();

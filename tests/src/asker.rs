@@ -1,4 +1,4 @@
-//! A prober of the daemon's on a host of the lab, asked by hand.
+//! One of the daemon's probers, running on a host of the lab under a test's control.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -15,10 +15,10 @@ use tokio::{sync::mpsc::Receiver, time::timeout};
 
 use crate::Host;
 
-/// Far more than an answer in the lab takes, also on a busy machine.
+/// Far longer than an answer takes in the lab, even on a busy machine.
 const PATIENT: Duration = Duration::from_secs(5);
 
-/// How long to listen for what must not come.
+/// How long a test listens for something that must not come.
 const A_WHILE: Duration = Duration::from_millis(500);
 
 /// More signals than any test leaves unread.
@@ -33,7 +33,7 @@ pub struct Asker {
     next: u64,
 }
 
-/// A prober where the calling thread is, and nowhere else.
+/// Starts a prober in the calling thread's network namespace only.
 pub fn start(signals: SignalSender) -> anyhow::Result<Prober> {
     Ok(Prober::start(
         signals,
@@ -47,7 +47,7 @@ impl Asker {
         Self::with(host, start)
     }
 
-    /// With a prober that is started so, on the host's network.
+    /// Runs the given start of a prober in the host's network namespace.
     pub fn with(
         host: &Host,
         start: impl FnOnce(SignalSender) -> anyhow::Result<Prober> + Send,
@@ -62,7 +62,7 @@ impl Asker {
         })
     }
 
-    /// The probe that asks for this address on the host's link.
+    /// The target for a neighbour probe of this address on the host's link.
     pub fn neighbour(&self, addr: impl Into<IpAddr>) -> ProbeTarget {
         ProbeTarget::Neighbour {
             addr: addr.into(),
@@ -99,7 +99,7 @@ impl Asker {
         Ok(event.outcome)
     }
 
-    /// The same, as an error number: 0 where the probe was sent.
+    /// The same, as an errno; 0 means that the probe was sent.
     pub async fn errno(
         &mut self,
         target: ProbeTarget,
@@ -112,7 +112,7 @@ impl Asker {
         }
     }
 
-    /// Sends one probe, which must be answered, at a time between the sending and now.
+    /// Sends one probe. It must be answered, with a time between the sending and now.
     pub async fn answer(&mut self, target: ProbeTarget) -> anyhow::Result<ProbeAnswer> {
         let before = clock::now();
         let probe = self.send(target, PATIENT);
@@ -134,7 +134,7 @@ impl Asker {
         }
     }
 
-    /// Sends all of these, and none is answered within `give_up_after` and a while longer.
+    /// Sends all these probes. None may be answered within `give_up_after` and a while longer.
     pub async fn silence(
         &mut self,
         targets: &[ProbeTarget],

@@ -1,3 +1,5 @@
+//! Cgroups for the lab's programs.
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -17,11 +19,11 @@ use nix::{
 
 /// Begins the name of every cgroup made here; the owner's process id follows.
 const PREFIX: &str = "dtl-";
-/// How long the kernel may take to be done with killed processes.
+/// How long the kernel may take to remove killed processes.
 const EMPTY_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// A cgroup below the root of the v2 tree. Dropping it kills what runs in it and removes it:
+/// A cgroup below the root of the v2 tree. Dropping it kills its processes and removes it, so
 /// declare it before the lab whose processes it holds.
 #[derive(Debug)]
 pub struct Cgroup {
@@ -29,7 +31,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes one with a name of its own, which ends in ".service" as a unit's does.
+    /// Makes a cgroup with a unique name that ends in ".service", like a unit's.
     pub fn new() -> anyhow::Result<Self> {
         Self::named(&Self::name())
     }
@@ -41,7 +43,7 @@ impl Cgroup {
         format!("{PREFIX}{}-{number}.service", process::id())
     }
 
-    /// Makes the one of this name.
+    /// Makes a cgroup with this name.
     pub fn named(name: &str) -> anyhow::Result<Self> {
         let path = root()?.join(name);
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
@@ -52,7 +54,7 @@ impl Cgroup {
         &self.path
     }
 
-    /// As a target of the detector.
+    /// The cgroup as a target of the detector.
     pub fn target(&self) -> String {
         self.path.to_string_lossy().into_owned()
     }
@@ -62,7 +64,7 @@ impl Cgroup {
         self.path.join("cgroup.procs")
     }
 
-    /// Moves this very process into it, until the guard is dropped.
+    /// Moves this process into the cgroup until the guard is dropped.
     pub fn join(&self) -> anyhow::Result<Joined> {
         enter(&self.procs())?;
         Ok(Joined)

@@ -1,3 +1,5 @@
+//! Runs the real detector on a host of the lab.
+
 use std::{env, fmt::Write as _, fs, path::Path, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
@@ -11,9 +13,10 @@ use tonic::transport::Channel;
 
 use crate::{Host, Observed, Process, Watcher, clock, peers::beside, testbed, watcher::connect};
 
-/// Names the daemon's binary; without it, the one built beside this program is run.
+/// The environment variable with the path of the daemon's binary. By default the one that was built
+/// next to this program is used.
 const BINARY: &str = "DETECTOR_BIN";
-/// Both on a machine that may have other things to do.
+/// A time limit that leaves room on a machine that does other work as well.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// The daemon's own debugging, not its libraries'.
@@ -21,7 +24,7 @@ const LOG: &str = "warn,detector=debug,detector_user=debug";
 /// Where it serves metrics, on its host's own loopback.
 pub const METRICS: &str = "127.0.0.1:9464";
 
-/// What stands between the host and the daemon.
+/// The environment in which the daemon runs on its host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Via {
     /// Nothing: root, with this machine's own /sys.
@@ -35,7 +38,7 @@ pub enum Via {
     WithoutBpf,
 }
 
-/// How the daemon is to be run.
+/// The options with which the daemon runs.
 #[derive(Clone, Debug)]
 pub struct DaemonOptions {
     /// For `--source`. Not `auto` by default: a test of eBPF must not pass without it.
@@ -102,8 +105,9 @@ impl DaemonOptions {
     }
 }
 
-/// The real detector on a host, with a gRPC watcher. Unless [`Self::stop`] was called or the
-/// options say otherwise, it shows the end of the daemon's log when dropped: then a test has failed.
+/// The real detector on a host, with a gRPC watcher. If it is dropped without [`Self::stop`], it
+/// shows the end of the daemon's log, because then a test has failed, unless the options turn that
+/// off.
 #[derive(Debug)]
 pub struct Daemon {
     process: Process,
@@ -117,7 +121,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it on a socket of its own; returns once a watcher has its first snapshot.
+    /// Starts it on a socket of its own, and returns when a watcher has its first snapshot.
     pub async fn start(host: &Host, options: &DaemonOptions) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a directory for the socket")?;
         let socket = directory.path().join("detector.sock");
@@ -139,7 +143,8 @@ impl Daemon {
             }
             let channel = connect(socket).await?;
             let mut client = DetectorClient::new(channel.clone());
-            // The socket is there before the source is: until the peers are, it may fail.
+            // The socket exists before the source; until the peers are listed, the source may still
+            // fail.
             let listed = client.list_peers(ListPeersRequest {}).await?.into_inner();
             let all = listed.peers.len() >= options.peers.len();
             Ok(all.then_some(Some((channel, client))))
@@ -147,7 +152,7 @@ impl Daemon {
         let (channel, client) = match ready.await {
             Ok(Some(ready)) => ready,
             Ok(None) => {
-                // Its last words may still be on their way.
+                // Its last output may still be on its way.
                 let stderr = process.stderr();
                 stderr.find(Duration::from_secs(1), |_| None::<()>).await;
                 bail!("the daemon ended at its start\n{}", process.stderr_tail(40));
@@ -216,7 +221,7 @@ impl Daemon {
         &self.watcher
     }
 
-    /// The first state at which `is` holds: the one that is known now, or one to come.
+    /// The first state for which `is` returns true: the current one or a later one.
     pub async fn await_state(
         &self,
         peer: &str,
@@ -261,8 +266,8 @@ impl Daemon {
         }
     }
 
-    /// Holds when the peer is not Dead and its breaker does not leave Closed, from now on
-    /// for this long, and the daemon still answers at the end.
+    /// Succeeds if, from now on for this long, the peer is never Dead, its breaker stays Closed,
+    /// and the daemon still answers at the end.
     pub async fn never_dead(&self, peer: &str, during: Duration) -> anyhow::Result<()> {
         let begun = clock::now_ns();
         let dead = |state: &PeerState| {
@@ -293,8 +298,8 @@ impl Daemon {
         Ok(())
     }
 
-    /// Holds when the peer's breaker, Open at `since_ns`, is told to be nothing else for this
-    /// long from now.
+    /// Succeeds if the peer's breaker, Open at `since_ns`, is published with no other value for
+    /// this long from now.
     pub async fn stays_open(
         &self,
         since_ns: u64,
@@ -347,7 +352,7 @@ impl Daemon {
         Ok(Command::new(binary()?))
     }
 
-    /// What helps to see why a test failed.
+    /// Information that helps to find out why a test failed.
     async fn diagnosis(&self, peer: &str) -> String {
         let mut text = String::from("--- states, with the time to now ---\n");
         let now = clock::now_ns();
@@ -371,12 +376,12 @@ impl Daemon {
         text
     }
 
-    /// SIGTERM; holds when it ends well and takes its socket with it.
+    /// Sends SIGTERM; succeeds if the daemon ends normally and removes its socket.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.stop_by(Signal::SIGTERM).await.map(|_| ())
     }
 
-    /// As [`Self::stop`], by another signal; says how long it took.
+    /// Like [`Self::stop`], with another signal; returns how long it took.
     pub async fn stop_by(mut self, signal: Signal) -> anyhow::Result<Duration> {
         let begun = clock::now_ns();
         self.process.signal(signal)?;
@@ -394,7 +399,7 @@ impl Daemon {
         Ok(clock::between(begun, clock::now_ns()))
     }
 
-    /// Kills it as a crash would: it can clean up nothing.
+    /// Kills it as a crash would: it cannot clean up.
     pub async fn kill(mut self) -> anyhow::Result<()> {
         self.process.kill().await?;
         self.show_log = false;

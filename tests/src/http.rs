@@ -1,3 +1,5 @@
+//! Reads a page over HTTP from within a host.
+
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},

@@ -1,4 +1,4 @@
-//! The network-namespace lab: what the end-to-end tests, `lab` and `bench` stand on.
+//! The network-namespace lab, on which the end-to-end tests, `lab` and `bench` are built.
 //!
 //! ```text
 //!   h1 ──┐                    each host is a network namespace

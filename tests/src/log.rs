@@ -1,3 +1,5 @@
+//! A bounded log of events that one side writes and the other awaits.
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -1,4 +1,4 @@
-//! Names of the lab's hosts, as a daemon's /etc/hosts has them.
+//! Names of the lab's hosts, in a file that replaces the daemon's /etc/hosts.
 
 use std::{
     fs,

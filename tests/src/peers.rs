@@ -1,3 +1,5 @@
+//! Starts the lab's storage peers, and awaits their events.
+
 use std::{env, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context as _, bail};
@@ -37,15 +39,14 @@ impl Traffic {
         Self::http_server_at(host, PEER_PORT, 0, 0).await
     }
 
-    /// Serves gRPC at this port, and answers each call so late.
+    /// Serves gRPC at this port, and delays each answer by this much.
     pub async fn grpc_server_at(host: &Host, port: u16, delay_ms: u64) -> anyhow::Result<Self> {
         let (listen, delay) = (format!("[::]:{port}"), delay_ms.to_string());
         let args = ["grpc-server", "--listen", &listen, "--delay-ms", &delay];
         Self::start(host, &args)?.listening().await
     }
 
-    /// Takes HTTP/1.1 uploads at this port, answers each so late, and reads nothing of it for
-    /// so long.
+    /// Takes HTTP/1.1 uploads at this port, with these delays of each answer and of reading.
     pub async fn http_server_at(
         host: &Host,
         port: u16,
@@ -107,7 +108,7 @@ impl Traffic {
         Self::start(host, &args)?.succeeding().await
     }
 
-    /// RustFS's settings but for how long, in seconds, a PING may stay unanswered.
+    /// RustFS's settings, except for the number of seconds that a PING may stay unanswered.
     pub async fn rustfs_client(
         host: &Host,
         url: &str,
@@ -119,7 +120,7 @@ impl Traffic {
         Self::start(host, &args)?.succeeding().await
     }
 
-    /// One connection with one call, then silence but for HTTP/2's PING every 5 s.
+    /// One connection with one call, then only HTTP/2's PING every 5 s.
     pub async fn quiet_grpc_client(host: &Host, url: &str) -> anyhow::Result<Self> {
         let args = ["grpc-client", "--target", url, "--quiet"];
         Self::start(host, &args)?.succeeding().await
@@ -166,10 +167,10 @@ impl Traffic {
         Ok(client)
     }
 
-    /// A process without privilege that makes itself namespaces of its own, takes an address
-    /// there, serves it, and uploads to it.
+    /// An unprivileged process that creates namespaces, takes an address there, serves it, and
+    /// uploads to it.
     pub async fn impostor(host: &Host, target: SocketAddr) -> anyhow::Result<Self> {
-        // Opened before the privilege is gone: it may be where nobody else can look.
+        // The file is opened before the privilege is dropped: afterwards it may not be accessible.
         const OPEN: &str = "exec 3< \"$0\" && exec \"$@\"";
         const SCRIPT: &str = "ip link set lo up && ip addr add $1/32 dev lo || exit; shift; \
              /proc/self/fd/3 $@ http-server --listen $0 & \
@@ -229,7 +230,7 @@ impl Traffic {
         }
     }
 
-    /// When work succeeded again, at `since_ns` or later.
+    /// The time of the next success, at `since_ns` or later.
     pub async fn ok_since(&self, since_ns: u64, within: Duration) -> anyhow::Result<u64> {
         self.event(since_ns, within, |event| match event {
             Event::Ok { at_ns, .. } => Some(*at_ns),
@@ -238,7 +239,7 @@ impl Traffic {
         .await
     }
 
-    /// When it first noticed that something is wrong, at `since_ns` or later, and how.
+    /// The first error at `since_ns` or later, with its time.
     pub async fn error_since(
         &self,
         since_ns: u64,
@@ -251,7 +252,7 @@ impl Traffic {
         .await
     }
 
-    /// When the baseline came to believe this, at `since_ns` or later.
+    /// When the baseline began to believe this, at `since_ns` or later.
     pub async fn believes(
         &self,
         since_ns: u64,
@@ -280,7 +281,7 @@ impl Traffic {
 
     /// Waits until work succeeds.
     pub async fn succeeding(self) -> anyhow::Result<Self> {
-        // All that it says is of this start, even what came before we asked.
+        // All of its events are about this start, even those from before this call.
         self.ok_since(0, START_WITHIN).await?;
         Ok(self)
     }
@@ -297,9 +298,8 @@ pub fn dial(host: &Host, target: SocketAddr, args: &[&str]) -> anyhow::Result<Di
     serde_json::from_str(&said).with_context(|| format!("a dial said {said:?}"))
 }
 
-/// The peers' program and its first arguments. Tests have `lab-peer` built beside them;
-/// the other programs of this package run themselves, for cargo builds only the one asked
-/// for.
+/// The peers' program and its first arguments. For tests, `lab-peer` is built next to them. The
+/// other programs of this package run themselves, because cargo builds only the requested one.
 fn program() -> anyhow::Result<(PathBuf, &'static [&'static str])> {
     let me = env::current_exe().context("cannot find this program's own path")?;
     if !in_deps(&me) {

@@ -1,3 +1,5 @@
+//! A running program whose output is recorded.
+
 use std::{
     collections::VecDeque,
     process::{ExitStatus, Stdio},

@@ -1,3 +1,5 @@
+//! A lab whose h1 runs the daemon and whose other hosts are its peers.
+
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -5,8 +7,8 @@ use detector_api::v1::{Breaker, Verdict};
 
 use crate::{Cut, CutMoment, Daemon, DaemonOptions, Lab, Observed, Traffic, clock, peer::Kind};
 
-/// Time enough for what ought to take milliseconds, on a busy machine. Longer than the
-/// daemon's longest interval between two looks at a peer's sockets (10 s).
+/// Enough time for events that normally take milliseconds, on a busy machine. It is longer than the
+/// daemon's longest interval between two snapshots of a peer's sockets (10 s).
 const SOON: Duration = Duration::from_secs(15);
 
 /// How a scene is set up.
@@ -14,7 +16,7 @@ const SOON: Duration = Duration::from_secs(15);
 pub struct SceneOptions {
     /// Hosts of the lab: h1 runs the daemon, the others a gRPC server each.
     pub hosts: usize,
-    /// With no peers named, the other hosts are, by their IPv4 addresses.
+    /// If no peers are named, all other hosts are peers, by their IPv4 addresses.
     pub daemon: DaemonOptions,
 }
 

@@ -1,4 +1,4 @@
-//! What every end-to-end test does the same way.
+//! What all end-to-end tests have in common.
 
 use std::{env, future::Future, time::Duration};
 
@@ -7,8 +7,8 @@ use anyhow::{Context as _, bail};
 /// Set to 1 to skip the tests that need root, where there is none.
 pub const SKIP: &str = "DETECTOR_SKIP_ROOT_TESTS";
 
-/// Runs a test that needs root, within a time. Without root it fails and says why, or is
-/// skipped where the environment asks for that.
+/// Runs a test that needs root, with a time limit. Without root it fails and says why, or is
+/// skipped if the environment asks for that.
 pub async fn run(
     limit: Duration,
     test: impl Future<Output = anyhow::Result<()>>,
@@ -25,8 +25,8 @@ pub async fn run(
         .with_context(|| format!("the test did not end within {limit:?}"))?
 }
 
-/// Asks again and again until there is an answer: for what cannot be awaited, such as a
-/// page of another program or a kernel object that is freed in the background.
+/// Polls until there is a result. Use it for what cannot be awaited, such as another program's
+/// page, or a kernel object that is freed in the background.
 pub async fn until<T>(
     what: &str,
     within: Duration,

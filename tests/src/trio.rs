@@ -1,5 +1,5 @@
-//! The scene of gray failures: the daemon on h1 watches h2 and h3; three loops of 20 kB
-//! requests run to h2, two loops of small ones to h3, each on a connection of its own.
+//! The scene of gray failures: the daemon on h1 watches h2 and h3. Three loops of 20 kB requests
+//! run to h2 and two loops of small requests to h3, each on its own connection.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,12 +11,13 @@ use crate::{
     peer::Event,
 };
 
-/// What ought to take a second or two, on a busy machine. How long it takes is measured by the
-/// benchmark.
+/// Enough time for events that normally take a second or two, on a busy machine. The benchmark
+/// measures how long they really take.
 pub const PROMPT: Duration = Duration::from_secs(5);
-/// For what comes after a time-out of the detector's (5 s for a stalled flow), or a redial.
+/// For events that come after one of the detector's delays (5 s for a stalled flow), or after a
+/// redial.
 pub const SOON: Duration = Duration::from_secs(15);
-/// For what must not happen meanwhile.
+/// For events that must not occur during this time.
 pub const A_WHILE: Duration = Duration::from_secs(8);
 
 /// The daemon's host, and the host that gray failures befall.
@@ -24,7 +25,7 @@ const US: usize = 1;
 const PEER: usize = 2;
 const OTHER: usize = 3;
 
-/// h1, h2 and h3 at work; more hosts, where there are any, are nobody's peers.
+/// h1, h2 and h3 with their traffic; further hosts, if any, are not peers.
 #[derive(Debug)]
 pub struct Trio {
     /// The three loops to h2.
@@ -39,9 +40,9 @@ impl Trio {
         Self::with(3, DaemonOptions::default()).await
     }
 
-    /// With so many hosts, and the daemon so.
+    /// Starts it with this many hosts and these options of the daemon.
     pub async fn with(hosts: usize, daemon: DaemonOptions) -> anyhow::Result<Self> {
-        // As hosts of a lab are numbered; the lab is not there yet.
+        // These are the addresses that the lab will have; it does not exist yet.
         let urls = [PEER, OTHER].map(|n| format!("http://10.77.0.{n}:{PEER_PORT}"));
         let daemon = urls.into_iter().fold(daemon, DaemonOptions::peer);
         let scene = Scene::new(SceneOptions { hosts, daemon }).await?;
@@ -83,7 +84,8 @@ impl Trio {
         ports.first().copied().context("no loop has a connection")
     }
 
-    /// h2 becomes Dead, for one of these reasons, and h3 does not; says when.
+    /// Waits until h2 is Dead for one of these reasons; h3 must not die. Returns the state with its
+    /// time.
     pub async fn dies(&self, since_ns: u64, reasons: &[Reason]) -> anyhow::Result<Observed> {
         let is_dead = |state: &PeerState| state.verdict() == Verdict::Dead;
         let (peer, other) = (self.peer(), self.other());
@@ -99,7 +101,8 @@ impl Trio {
         Ok(dead)
     }
 
-    /// h2 becomes Degraded for this reason, and neither it nor h3 dies; says when.
+    /// Waits until h2 is Degraded for this reason; neither host may die. Returns the state with its
+    /// time.
     pub async fn degrades(&self, since_ns: u64, reason: Reason) -> anyhow::Result<Observed> {
         let is_degraded =
             |state: &PeerState| state.verdict() == Verdict::Degraded && state.reason() == reason;
@@ -128,7 +131,7 @@ impl Trio {
         Ok(())
     }
 
-    /// A call to h2 that hung returns; says on which channel and when.
+    /// Waits until a hanging call to h2 returns; returns its channel and the time.
     pub async fn a_call_returns(&self, since_ns: u64) -> anyhow::Result<(u32, u64)> {
         let returned = self.loops.event(since_ns, SOON, |event| match event {
             Event::Error { at_ns, channel, .. } => Some((*channel, *at_ns)),
@@ -144,7 +147,7 @@ impl Trio {
         Ok((channel, at_ns))
     }
 
-    /// The channel is dialled anew and works.
+    /// Waits until the channel was dialled again and works.
     pub async fn works(&self, channel: u32, since_ns: u64) -> anyhow::Result<()> {
         let works = self.loops.event(since_ns, SOON, |event| match event {
             Event::Ok { channel: c, .. } => (*c == channel).then_some(()),
@@ -153,7 +156,7 @@ impl Trio {
         works.await.context("the redialled connection")
     }
 
-    /// h2 is Alive and Closed, and its loops work, once the fault has ended.
+    /// Waits until h2 is Alive and Closed, and its loops work, after the fault has ended.
     pub async fn recovers(&self, since_ns: u64) -> anyhow::Result<()> {
         let is_well = |state: &PeerState| {
             state.verdict() == Verdict::Alive && state.breaker() == Breaker::Closed
@@ -170,8 +173,8 @@ impl Trio {
     }
 }
 
-/// Requests of so many bytes from one host to another, one after the other on each of the
-/// connections, without time-outs.
+/// Requests of this many bytes from one host to another, one after the other on each connection,
+/// without time-outs.
 pub async fn request_loops(
     lab: &Lab,
     from: usize,
@@ -194,7 +197,7 @@ pub async fn served(lab: &Lab, peers: &[usize]) -> anyhow::Result<(Vec<Traffic>,
     Ok((servers, options))
 }
 
-/// As [`request_loops`], to any address.
+/// Like [`request_loops`], to any address.
 pub async fn loops_to(
     lab: &Lab,
     from: usize,
@@ -216,7 +219,7 @@ pub async fn loops_to(
     Traffic::caller(lab.host(from), &format!("http://{to}"), &flags).await
 }
 
-/// Connections on which something was said once, and nothing is in flight.
+/// Connections on which something was sent once; nothing is in flight.
 pub async fn idle(lab: &Lab, from: usize, to: usize, count: u32) -> anyhow::Result<Traffic> {
     let count = count.to_string();
     let flags = [&["--quiet", "--channels", &count][..], &UNTIMED].concat();
@@ -231,7 +234,7 @@ pub async fn idle(lab: &Lab, from: usize, to: usize, count: u32) -> anyhow::Resu
     Ok(idle)
 }
 
-/// Flags of a gRPC client that gives up on nothing, and asks nothing by itself.
+/// Flags of a gRPC client without time-outs and without PINGs.
 pub const UNTIMED: [&str; 6] = [
     "--keepalive-interval",
     "600",
@@ -246,7 +249,7 @@ fn score(state: &PeerState) -> u32 {
     state.health.as_ref().map_or(100, |health| health.score)
 }
 
-/// Prints what was said, after how long, and the daemon's own explanation.
+/// Prints the state, the time it took, and the daemon's own explanation.
 pub fn report(daemon: &Daemon, what: &str, since_ns: u64, seen: &Observed) {
     let state = &seen.state;
     println!(
@@ -263,7 +266,7 @@ pub fn report(daemon: &Daemon, what: &str, since_ns: u64, seen: &Observed) {
     );
 }
 
-/// What `detector explain` says.
+/// The output of `detector explain`.
 pub fn said(daemon: &Daemon, peer: &str) -> String {
     let said = explain(daemon, peer);
     said.unwrap_or_else(|error| format!("no explanation: {error:#}"))

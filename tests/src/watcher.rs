@@ -1,3 +1,5 @@
+//! A gRPC watcher that records the states it receives.
+
 use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
@@ -13,7 +15,7 @@ use tonic::{
 
 use crate::{Log, clock};
 
-/// A peer's state as a gRPC watcher was told it.
+/// A peer's state, as a gRPC watcher received it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
     /// When it was received, `CLOCK_MONOTONIC` nanoseconds.
@@ -21,7 +23,7 @@ pub struct Observed {
     pub state: PeerState,
 }
 
-/// Watches all peers, and notes each state with the time of its receipt.
+/// Watches all peers, and records each state with the time of its receipt.
 #[derive(Debug)]
 pub struct Watcher {
     seen: Log<Observed>,

@@ -1,4 +1,4 @@
-//! What must never be called dead: a false verdict is worse than a slow one.
+//! Troubles that must never lead to the verdict Dead: a false verdict is worse than a slow one.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 const LIMIT: Duration = Duration::from_secs(90);
 const SOON: Duration = Duration::from_secs(10);
-/// The daemon's longest interval between two looks at a peer's sockets.
+/// The daemon's longest interval between two snapshots of a peer's sockets.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 /// Its host is alive and answers with resets.
@@ -30,7 +30,7 @@ async fn a_killed_process() -> anyhow::Result<()> {
     .await
 }
 
-/// Retransmissions first, then zero-window probes; the kernel answers all of them.
+/// There are retransmissions first, then zero-window probes; the kernel answers all of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_process_during_an_upload() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -63,7 +63,8 @@ async fn a_stopped_process_that_owes_replies() -> anyhow::Result<()> {
         let _traffic = Traffic::grpc_client(us, &peer.url(), Kind::Ping, 4, 50).await?;
         scene.alive(2).await?;
         scene.servers[0].process.signal(Signal::SIGSTOP)?;
-        // Nothing is sent again, so no event has the daemon look: it must have looked by itself.
+        // Nothing is retransmitted, so no event triggers a snapshot: the daemon must take one by
+        // itself.
         scene
             .daemon
             .never_dead(&peer.url(), LONGEST_LOOK + Duration::from_secs(2))
@@ -115,7 +116,7 @@ async fn flaps_of_150_ms() -> anyhow::Result<()> {
             };
             let (lasted, never) =
                 tokio::join!(flap, scene.daemon.never_dead(&url, Duration::from_secs(2)));
-            // What lasts longer than it was to, for want of CPU, is a cut.
+            // If the fault lasted too long for lack of CPU, it was a cut.
             if lasted? > LONGEST_FLAP {
                 scene.alive(2).await?;
                 continue;

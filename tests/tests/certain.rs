@@ -1,5 +1,5 @@
-//! Never wrong about a live peer, and with hands: what the daemon knows of its own host, and
-//! what it does about a dead peer's sockets.
+//! No false verdict about a live peer: what the daemon knows about its own host, and what it does
+//! about a dead peer's sockets.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use detector_tests::{
 
 const LIMIT: Duration = Duration::from_secs(90);
 const SOON: Duration = Duration::from_secs(15);
-/// Longer than any detection time, and than the kernel's own first time-outs.
+/// Longer than any detection time, and than the kernel's first time-outs.
 const A_WHILE: Duration = Duration::from_secs(5);
 
 /// h1 with two peers: uploads to h2, idle connections to h3.
@@ -38,7 +38,7 @@ async fn blocked_calls(daemon: DaemonOptions) -> anyhow::Result<(Scene, Traffic)
         ..SceneOptions::default()
     })
     .await?;
-    // One that takes connections and never answers takes the place of the scene's server.
+    // A server that accepts connections and never answers replaces the scene's server.
     scene.servers[0].process.kill().await?;
     scene.servers[0] = Traffic::http_server(scene.lab.host(2)).await?;
     let client = Traffic::blocking_client(scene.lab.host(1), scene.lab.host(2), 2).await?;
@@ -97,7 +97,7 @@ async fn our_own_link_down_holds_every_verdict() -> anyhow::Result<()> {
     .await
 }
 
-/// The carrier stays: only that nobody answers tells it from two deaths.
+/// The carrier stays, so only the missing answers distinguish it from two deaths.
 #[tokio::test(flavor = "multi_thread")]
 async fn our_own_switch_dead_holds_every_verdict() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -113,7 +113,7 @@ async fn our_own_switch_dead_holds_every_verdict() -> anyhow::Result<()> {
     .await
 }
 
-/// Others that are merely idle must not be taken for dead as well.
+/// Peers that are only idle must not be found dead as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_peer_dies_while_the_other_is_idle() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -128,7 +128,7 @@ async fn one_peer_dies_while_the_other_is_idle() -> anyhow::Result<()> {
     .await
 }
 
-/// The blind spot: nothing is in flight, so that the kernel will never tell.
+/// The blind spot: nothing is in flight, so the kernel never reports anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_peer_that_dies_is_found_by_probes() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -154,7 +154,7 @@ async fn an_idle_peer_that_dies_is_found_by_probes() -> anyhow::Result<()> {
     .await
 }
 
-/// Its kernel answers for it, whatever its full queue does with new connects.
+/// Its kernel answers, even though its full queue drops new connects.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_stuck_flow_of_a_peer_that_answers_is_no_death() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -170,7 +170,8 @@ async fn one_stuck_flow_of_a_peer_that_answers_is_no_death() -> anyhow::Result<(
             .daemon
             .never_dead(&peer.url(), Duration::from_secs(8))
             .await?;
-        // The flow was told as stalled, and freed; its peer was not called dead for it.
+        // The flow was published as stalled and destroyed; the peer was not found dead because of
+        // it.
         let state = scene.daemon.explain(&peer.url()).await?.peer;
         let verdict = state.context("the peer is explained")?.verdict();
         assert_ne!(verdict, Verdict::Dead);

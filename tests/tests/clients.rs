@@ -1,4 +1,5 @@
-//! What clients of the daemon do, in good faith or bad, delays no verdict and is bounded.
+//! Whatever clients of the daemon do, on purpose or not, no verdict is delayed, and their cost is
+//! bounded.
 
 use std::{
     fs,
@@ -16,14 +17,14 @@ const LIMIT: Duration = Duration::from_secs(120);
 const PROMPT: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(15);
 
-/// What the daemon may take of memory whatever its clients do, well below the unit's limit.
+/// The most memory that the daemon may use, whatever its clients do; well below the unit's limit.
 const RESIDENT_KIB: u64 = 200 * 1024;
 
 async fn scene() -> anyhow::Result<Scene> {
     Scene::new(SceneOptions::default()).await
 }
 
-/// A cut is found while all of this goes on, and memory is bounded.
+/// A cut is found during all of this, and memory is bounded.
 async fn a_cut_is_found(scene: &Scene) -> anyhow::Result<()> {
     let cut = scene.cut(2, Cut::PortDown)?;
     let (_, after) = scene.open_after(cut, 2, PROMPT).await?;
@@ -50,7 +51,7 @@ fn connections(scene: &Scene, count: usize) -> anyhow::Result<Vec<TcpStream>> {
     })?
 }
 
-/// The metrics, fetched by somebody else, as soon as the daemon comes to it.
+/// Another client fetches the metrics, and waits until the daemon answers.
 fn scrape(scene: &Scene) -> anyhow::Result<String> {
     let mut stream = connections(scene, 1)?.remove(0);
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
@@ -113,7 +114,7 @@ async fn two_hundred_clients_that_explain_in_a_loop() -> anyhow::Result<()> {
     .await
 }
 
-/// More than the usual limit of open files, held by somebody without any privilege.
+/// More than the usual limit of open files, held by an unprivileged process.
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_to_the_metrics_port() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -139,7 +140,7 @@ async fn headers_that_are_never_finished() -> anyhow::Result<()> {
         let mut half_sent = connections(&scene, 1000)?;
         for stream in &mut half_sent {
             stream.set_nonblocking(true)?;
-            // As much as the sockets take; the daemon may have hung up.
+            // Writes as much as the socket accepts; the daemon may have hung up.
             let _ = stream.write(endless.as_bytes());
         }
         a_cut_is_found(&scene).await?;

@@ -1,4 +1,4 @@
-//! A power cut becomes an Open breaker, and a peer that is back a Closed one.
+//! After a power cut the breaker opens, and when the peer is back it closes.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use detector_tests::{
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// For a cut with traffic: the measured times are the benchmark's business, this bound
-/// only tells detection from the time-outs of clients.
+/// The limit for a cut with traffic. The benchmark measures the real times; this limit only
+/// distinguishes detection from the time-outs of clients.
 const PROMPT: Duration = Duration::from_secs(15);
-/// For what must not happen meanwhile.
+/// For events that must not occur during this time.
 const A_WHILE: Duration = Duration::from_secs(4);
 /// Until the next PING of a quiet connection (5 s), and its retransmissions.
 const QUIET: Duration = Duration::from_secs(15);
@@ -92,7 +92,7 @@ async fn a_peer_whose_cable_is_back_is_closed_again() -> anyhow::Result<()> {
     .await
 }
 
-/// The power was out: the peer remembers nothing, and resets the connections of before.
+/// The power was out: the peer has lost its state, and resets the earlier connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_whose_power_is_back_is_closed_again() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -132,7 +132,7 @@ async fn of_two_peers_only_the_dead_one_opens() -> anyhow::Result<()> {
         let (open, _) = open?;
         assert_silence_killed_it(&open.state);
         never?;
-        // Nor does the living one's traffic bring the dead one back.
+        // The traffic of the living peer does not bring the dead one back either.
         let dead = scene.lab.host(2).url();
         scene
             .daemon
@@ -145,7 +145,7 @@ async fn of_two_peers_only_the_dead_one_opens() -> anyhow::Result<()> {
     .await
 }
 
-/// A peer named by one address of h2 and dialled by one that may be written another way.
+/// The peer is named by one address of h2, and dialled by one that may be written differently.
 async fn opens_when_dialled(peer: &str, target: &str) -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let scene = Scene::new(SceneOptions {
@@ -180,7 +180,7 @@ async fn v4_mapped_dialled() -> anyhow::Result<()> {
     opens_when_dialled("http://10.77.0.2:9000", "http://[::ffff:10.77.0.2]:9000").await
 }
 
-/// The peer dialled us, and we answer it; we dial nobody.
+/// The peer dialled this node, which answers; this node dials no peer.
 async fn opens_when_accepted(dual_stack: bool) -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let scene = Scene::new(SceneOptions::default()).await?;
@@ -196,7 +196,7 @@ async fn opens_when_accepted(dual_stack: bool) -> anyhow::Result<()> {
         let (open, after) = scene.open_after(cut, 2, QUIET).await?;
         println!("open after {after:?}: {:?}", open.state.reason());
         assert_silence_killed_it(&open.state);
-        // The look that is taken now and then would find it in time as well.
+        // The regular snapshots would also find it in time.
         let explained = scene.daemon.explain(&peer.url()).await?;
         let seen_by_ebpf = explained.events.iter().any(|e| e.source == "ebpf");
         assert!(seen_by_ebpf, "{explained:#?}");

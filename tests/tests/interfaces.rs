@@ -1,4 +1,4 @@
-//! What others see of a peer: gRPC, stock gRPC tools, metrics, the command line.
+//! The daemon's interfaces: gRPC, standard gRPC tools, metrics, the command line.
 
 use std::{fs, time::Duration};
 

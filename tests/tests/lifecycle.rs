@@ -1,4 +1,4 @@
-//! How the daemon starts, stops, and what it leaves behind: nothing.
+//! How the daemon starts and stops, and that it leaves nothing behind.
 
 use std::{
     collections::BTreeSet, fs, os::unix::net::UnixListener, process::Command, time::Duration,

@@ -242,7 +242,7 @@ async fn a_peer_is_asked_from_the_containers_namespace() -> anyhow::Result<()> {
     .await
 }
 
-/// Whoever stops a container is not to find its network in use, nor its peers called dead.
+/// When a container is stopped, its network must not remain in use, nor its peers be found dead.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_is_gone_is_let_go() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

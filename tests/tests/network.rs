@@ -29,7 +29,7 @@ const SOON: Duration = Duration::from_secs(15);
 const ROOM: usize = 1 << 20;
 const DISCARD: u16 = 9;
 
-/// The source on one host, and what it told.
+/// The source on one host, and the events that it reported.
 struct Listener {
     // Dropped first: the source may wait for room.
     signals: Receiver<Signal>,
@@ -287,7 +287,7 @@ async fn routes_by_gateways_rules_and_next_hops() -> anyhow::Result<()> {
         )?;
         listener.hears_route(far, eth0.by(other.v4())).await?;
 
-        // What covers nothing that is watched is not told: the last one marks the end.
+        // A route that covers no watched address is not reported: the last one marks the end.
         listener.told.clear();
         ip(us, &format!("route add 10.98.0.0/24 via {}", router.v4()))?;
         ip(us, "route del 10.99.0.0/24")?;
@@ -312,7 +312,7 @@ async fn neighbours_that_answer_and_that_do_not() -> anyhow::Result<()> {
         listener.watch([v4, v6, far]);
         listener.hears_route(v6, eth0.on_link()).await?;
 
-        // Answers; of a peer behind a router, the router's.
+        // Answers; for a peer behind a router, the router's.
         send(us, stranger.v4().into())?;
         let (card, routers) = (peer.card()?, router.card()?);
         let first = [
@@ -343,8 +343,8 @@ async fn neighbours_that_answer_and_that_do_not() -> anyhow::Result<()> {
         if !listener.told.contains(&eth0.failed(v6)) {
             listener.hears(eth0.failed(v6)).await?;
         }
-        // What was set by hand was told neither as an answer nor as a failure, but packets
-        // went to another card by it.
+        // A manually set entry is reported neither as an answer nor as a failure, but packets went
+        // to another card because of it.
         let by_hand = eth0.neighbour(v4, Stale, "02:00:00:00:00:09")?;
         assert_eq!(listener.told[0], by_hand);
         assert_eq!(listener.told.len(), 3, "{:#?}", listener.told);
@@ -356,7 +356,7 @@ async fn neighbours_that_answer_and_that_do_not() -> anyhow::Result<()> {
                 .await?;
         }
 
-        // Whoever is watched later hears of a failure that stands, and not of an old answer.
+        // For a peer that is watched later, an existing failure is reported, but not an old answer.
         lab.cut(&[2], Cut::SilentDrop)?;
         ip(us, "neigh flush dev eth0")?;
         send(us, v4)?;
@@ -485,8 +485,8 @@ async fn a_check_of_the_links_does_not_wait_for_the_kernel() -> anyhow::Result<(
     .await
 }
 
-/// The kernel drops what it cannot keep for a reader that is held up. What is told afterwards
-/// is right all the same.
+/// The kernel drops messages if the reader is too slow. The events that are reported afterwards are
+/// correct nevertheless.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_changes_are_made_up_for() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

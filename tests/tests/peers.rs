@@ -1,4 +1,4 @@
-//! The lab's own storage peers: what the other tests take for granted about the traffic.
+//! The lab's own storage peers: the properties of their traffic on which the other tests rely.
 
 use std::{net::SocketAddr, time::Duration};
 

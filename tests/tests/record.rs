@@ -1,4 +1,5 @@
-//! A recording of a real cut says what the daemon said, and what other settings would have.
+//! The replay of a real recorded cut gives the daemon's own verdicts, and shows what other settings
+//! would give.
 
 use std::{path::Path, time::Duration};
 
@@ -75,7 +76,7 @@ fn comparable(lines: &[Value]) -> Vec<Value> {
     lines
 }
 
-/// What a watcher was told, by generation: verdict and reason as each began.
+/// The states that a watcher received, by generation: verdict and reason as each began.
 fn told(seen: &[Observed]) -> Vec<(u64, String, String)> {
     let mut told: Vec<(u64, String, String)> = Vec::new();
     for Observed { state, .. } in seen {

@@ -1,4 +1,4 @@
-//! What a program that links the client crate tells a running daemon, and what comes of it.
+//! Reports of a program that links the client crate to a running daemon, and their effects.
 
 use std::time::Duration;
 
@@ -208,8 +208,8 @@ async fn failures_alone_open_the_breaker_of_a_peer_that_nothing_is_known_of() ->
     .await
 }
 
-/// Fail open: what a daemon that stands still last said of a dead peer ends with its time to
-/// live, and is there again when it goes on.
+/// Fail open: the last state of a dead peer from a stopped daemon ends with its time to live, and
+/// returns when the daemon continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_daemon_is_believed_no_more_until_it_goes_on() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

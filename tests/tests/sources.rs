@@ -1,4 +1,4 @@
-//! Each source by itself, and what `auto` makes of a machine that has less.
+//! Each source by itself, and which one `auto` chooses on a machine that lacks something.
 
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The small store: what its clients see of a power cut, with a detector and without.
+//! The small store: how its clients experience a power cut, with and without a detector.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What each subcommand does, as setup, builds and one last command.
+//! The subcommands: each is a setup, some builds and one last command.
 
 use anyhow::{Result, bail};
 
@@ -22,7 +22,7 @@ pub fn build_ebpf(runner: &Runner, workspace: &Workspace) -> Result<()> {
     build_object(runner, workspace, prepared.ebpf)
 }
 
-/// Builds and starts the daemon on this host; `args` are those of `detector run`.
+/// Builds and starts the daemon on this host; `args` are the arguments of `detector run`.
 pub fn run(runner: &Runner, workspace: &Workspace, args: &[String]) -> Result<()> {
     match setup::prepare(runner, Needs::BUILD)?.ebpf {
         Ok(toolchain) => {
@@ -46,7 +46,8 @@ pub fn run(runner: &Runner, workspace: &Workspace, args: &[String]) -> Result<()
     ))
 }
 
-/// Builds the daemon and `program` of the tests package, and becomes `program` with `args`.
+/// Builds the daemon and `program` of the tests package, and replaces this process by `program`
+/// with `args`.
 pub fn lab_program(
     runner: &Runner,
     workspace: &Workspace,
@@ -55,7 +56,7 @@ pub fn lab_program(
 ) -> Result<()> {
     let prepared = setup::prepare(runner, Needs::LAB)?;
     build_object(runner, workspace, prepared.ebpf)?;
-    // All their binaries: the lab starts others of its own.
+    // All binaries of the package are built, because the lab starts some of them.
     build_host(
         runner,
         Profile::Release,
@@ -83,7 +84,7 @@ pub fn build_object(
     runner.heading("build the eBPF object");
     match toolchain {
         Ok(toolchain) => ebpf::build(runner, workspace, &toolchain),
-        // A dry run has shown what comes before it is known.
+        // A dry run has printed the steps whose result would be needed here.
         Err(why) if runner.dry_run => {
             runner.note(&why);
             Ok(())

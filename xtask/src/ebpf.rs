@@ -1,4 +1,5 @@
-//! Builds the eBPF object, `target/ebpf/detector.o`: the same bytes wherever it is built.
+//! Builds the eBPF object, `target/ebpf/detector.o`; the result has the same bytes wherever it is
+//! built.
 
 use std::{
     fs,
@@ -16,7 +17,7 @@ use crate::{
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// Builds the object with `toolchain` and puts it where the daemon's build looks for it.
+/// Builds the object with `toolchain`, and puts it where the daemon's build looks for it.
 pub fn build(runner: &Runner, workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
     let scratch = workspace.root.join("target/ebpf-build");
     runner.run(&Step::new(
@@ -43,7 +44,7 @@ pub fn build(runner: &Runner, workspace: &Workspace, toolchain: &Toolchain) -> R
     Ok(())
 }
 
-/// The one command that compiles the kernel side.
+/// The command that compiles the kernel side.
 fn compile(workspace: &Workspace, toolchain: &Toolchain, scratch: &Path) -> Result<Invocation> {
     let linker = toolchain
         .linker
@@ -78,10 +79,10 @@ fn compile(workspace: &Workspace, toolchain: &Toolchain, scratch: &Path) -> Resu
         ))
 }
 
-/// No path of this machine may get into the object; later prefixes win.
+/// Keeps this machine's paths out of the object; later prefixes win.
 ///
-/// Without bpf-linker's `--btf`: the verifier refuses the object with it ("number of funcs
-/// in func_info doesn't match number of subprogs"), and the loader needs no types.
+/// bpf-linker's `--btf` is not used: with it, the verifier refuses the object ("number of funcs in
+/// func_info doesn't match number of subprogs"), and the loader needs no types.
 fn flags(workspace: &Workspace, toolchain: &Toolchain) -> Result<Vec<String>> {
     let sources = toolchain.sysroot.join("lib/rustlib/src/rust");
     let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
@@ -92,7 +93,8 @@ fn flags(workspace: &Workspace, toolchain: &Toolchain) -> Result<Vec<String>> {
     ])
 }
 
-/// Copies the object if its bytes changed, for a newer file rebuilds the daemon.
+/// Copies the object only if its bytes changed, because a newer file triggers a rebuild of the
+/// daemon.
 fn install(built: &PathBuf, object: &Path) -> Result<usize> {
     let bytes = fs::read(built).with_context(|| {
         format!(
@@ -108,7 +110,7 @@ fn install(built: &PathBuf, object: &Path) -> Result<usize> {
         .context("the object's path has no directory")?;
     fs::create_dir_all(directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
-    // Written aside and renamed: a build running next to us never sees half of it.
+    // Written to a temporary name and renamed, so that a concurrent build never sees half a file.
     let aside = object.with_extension("o.new");
     fs::write(&aside, &bytes)
         .and_then(|()| fs::rename(&aside, object))

@@ -1,4 +1,4 @@
-//! One external command: how it is written down, and how it is run.
+//! One external command: how it is printed, and how it is run.
 
 use std::{
     ffi::OsStr,
@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-/// Variables that the cargo around us sets for *our* build and that would mislead an inner
-/// one: its compiler, its flags, its package.
+/// Variables that the outer cargo sets for *its* build, and that would mislead an inner cargo:
+/// compiler, flags, package.
 const OUTER_CARGO: [&str; 12] = [
     "RUSTC",
     "RUSTDOC",
@@ -38,15 +38,15 @@ const OUTER_CARGO_PREFIXES: [&str; 9] = [
     "CARGO_FEATURE_",
 ];
 
-/// A command line with what it adds to the environment.
+/// A command line with its additions to the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
     program: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
-    /// Needs root: goes through `sudo` for everyone else.
+    /// Whether it needs root: then other users run it through `sudo`.
     pub root: bool,
-    /// Start without what an outer cargo put into the environment.
+    /// Whether to remove what an outer cargo put into the environment.
     scrub: bool,
 }
 
@@ -61,7 +61,7 @@ impl Invocation {
         }
     }
 
-    /// The cargo that runs us, for the host's own builds.
+    /// The cargo that runs this program, for builds for this host.
     pub fn cargo() -> Self {
         Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
     }
@@ -90,8 +90,8 @@ impl Invocation {
         self
     }
 
-    /// The words after which this command would be typed; `sudo` resets the environment, so
-    /// there it is handed over by `env`.
+    /// The words of the command line as a user would type it. `sudo` resets the environment, so
+    /// `env` passes it on there.
     fn words(&self, is_root: bool) -> Vec<String> {
         let mut words = Vec::new();
         if self.root && !is_root {
@@ -110,7 +110,7 @@ impl Invocation {
         words
     }
 
-    /// As a shell would take it.
+    /// The command in shell syntax.
     pub fn display(&self, is_root: bool) -> String {
         let mut line: Vec<String> = Vec::new();
         if !self.root || is_root {
@@ -124,7 +124,7 @@ impl Invocation {
         line.join(" ")
     }
 
-    /// The command, ready to be started.
+    /// The command, ready to start.
     pub fn command(&self, is_root: bool) -> Command {
         let words = self.words(is_root);
         let mut command = Command::new(&words[0]);
@@ -140,7 +140,7 @@ impl Invocation {
         command
     }
 
-    /// Runs it with its output streaming through; anything but success is an error.
+    /// Runs the command and shows its output; fails unless it succeeds.
     pub fn run(&self, is_root: bool) -> Result<()> {
         let status = self
             .command(is_root)
@@ -153,14 +153,15 @@ impl Invocation {
         Ok(())
     }
 
-    /// Becomes it: its signals, its terminal and its exit code are then nobody else's.
+    /// Replaces this process by the command, which then gets its signals and terminal and sets its
+    /// exit code.
     pub fn exec(&self, is_root: bool) -> anyhow::Error {
         use std::os::unix::process::CommandExt as _;
         let error = self.command(is_root).exec();
         anyhow::Error::new(error).context(format!("cannot start `{}`", self.display(is_root)))
     }
 
-    /// Whether it succeeds; what it prints is not for anyone.
+    /// Whether the command succeeds; its output is discarded.
     pub fn quiet(&self) -> bool {
         self.command(true)
             .stdin(Stdio::null())
@@ -170,7 +171,7 @@ impl Invocation {
             .is_ok_and(|status| status.success())
     }
 
-    /// Its standard output, if it could be run and succeeded.
+    /// The command's standard output, if it could be run and succeeded.
     pub fn output(&self) -> Option<String> {
         let output = self.command(true).stdin(Stdio::null()).output().ok()?;
         output
@@ -238,7 +239,7 @@ mod tests {
         ] {
             assert!(is_outer_cargo(name), "{name}");
         }
-        // Where crates come from, and through which proxy, stays the user's.
+        // The user's settings for sources of crates and for proxies are kept.
         for name in [
             "CARGO_HOME",
             "CARGO_NET_OFFLINE",

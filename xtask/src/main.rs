@@ -1,7 +1,7 @@
 //! Sets up, builds, runs and tests the project: the same commands that CI runs.
 //!
-//! [`facts`] looks at the machine, [`plan`] decides purely from what it saw, [`setup`]
-//! carries the plan out; [`commands`] and [`mod@test`] are what a person types.
+//! [`facts`] inspects the machine, [`plan`] decides from the facts, purely, and [`setup`] carries
+//! the plan out. [`commands`] and [`mod@test`] are the subcommands.
 
 use std::process::ExitCode;
 
@@ -44,15 +44,15 @@ enum Task {
     Run(Passed),
     /// Run every test: unit tests, the simulation, lab tests, alert rules.
     Test(test::Options),
-    /// A cluster on a virtual clock, against what must always hold: as long as you like.
+    /// Simulate a cluster on a virtual clock, and check the rules that must always hold.
     Simulate(simulate::Options),
-    /// A three-host lab to play with: start, cut, heal, watch.
+    /// Start an interactive lab of three hosts: start, cut, heal, watch.
     Lab(Passed),
-    /// The story in a minute: traffic, cut, verdict, recovery.
+    /// Show a demonstration in one minute: traffic, cut, verdict, recovery.
     Demo(Passed),
-    /// Measure: cuts, what they free, gray failures, and what must not be taken for a death,
-    /// beside other methods; `bench gray`, `bench alarms`, …: one part of it;
-    /// `bench store`: a small storage cluster with the detector and without.
+    /// Measure cuts, their effects, gray failures and false alarms, and compare with other methods;
+    /// `bench gray`, `bench alarms`, …: one part of it;
+    /// `bench store`: a small storage cluster with and without the detector.
     Bench(Passed),
 }
 
@@ -68,7 +68,7 @@ struct Passed {
 }
 
 impl Passed {
-    /// A `--dry-run` among the arguments is ours: nobody who typed it wants things started.
+    /// Removes a `--dry-run` from the arguments: it is meant for xtask, wherever it was typed.
     fn take_dry_run(&mut self) -> bool {
         let before = self.args.len();
         self.args.retain(|arg| arg != "--dry-run");
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // What went wrong is about this machine; where in our code is nobody's concern.
+            // Errors are about this machine, so no place in this program's code is printed.
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
@@ -100,7 +100,7 @@ fn run(cli: Cli) -> Result<()> {
         is_root: facts::is_root(),
     };
     let workspace = Workspace::find()?;
-    // Paths in plans and commands are the checkout's, wherever we were called from.
+    // Paths in plans and commands are relative to the checkout, whatever the working directory was.
     std::env::set_current_dir(&workspace.root)?;
     match task {
         Task::Setup => commands::setup(&runner),

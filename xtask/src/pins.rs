@@ -1,36 +1,36 @@
-//! Every version and package name that setup relies on, in one place.
+//! All versions and package names that setup relies on.
 
 use crate::facts::Release;
 
 /// The oldest compiler that builds this workspace (`rust-version` in Cargo.toml).
 pub const MSRV: Release = Release::parse_const(env!("CARGO_PKG_RUST_VERSION"));
 
-/// The nightly that rustup installs where nothing else is to be had.
+/// The nightly that rustup installs if nothing else is available.
 pub const NIGHTLY: &str = "nightly-2026-05-20";
 
 /// The linker that turns LLVM bitcode into a BPF object.
 pub const BPF_LINKER: &str = "0.13.0";
 
-/// LLVM majors that [`BPF_LINKER`] can be built against.
+/// The major versions of LLVM against which [`BPF_LINKER`] can be built.
 pub const BPF_LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
-/// The LLVM major behind Debian's `rustc-web` (1.96).
+/// The major version of LLVM in Debian's `rustc-web` (1.96).
 pub const DEBIAN_LLVM: u32 = 22;
 
-/// Debian's current Rust for the web engines of stable releases: a compiler, its cargo and
-/// the sources of `core`, which the BPF target has to compile itself.
+/// Debian's current Rust, which it packages for the web engines of its stable releases: a compiler,
+/// its cargo and the sources of `core`, which the BPF target has to compile itself.
 pub const DEBIAN_RUST: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// A command that some part of the project calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tool {
     pub command: &'static str,
-    /// Debian's package.
+    /// The name of Debian's package.
     pub package: &'static str,
     pub why: &'static str,
 }
 
-/// What the lab needs to make hosts, cables and power cuts.
+/// The tools with which the lab makes hosts, cables and power cuts.
 pub const LAB_TOOLS: [Tool; 3] = [
     Tool {
         command: "ip",
@@ -49,7 +49,7 @@ pub const LAB_TOOLS: [Tool; 3] = [
     },
 ];
 
-/// What only the tests need, besides [`LAB_TOOLS`] and [`PROMETHEUS`].
+/// The tools that only the tests need, besides [`LAB_TOOLS`] and [`PROMETHEUS`].
 pub const TEST_TOOLS: [Tool; 2] = [
     Tool {
         command: "bpftool",
@@ -63,8 +63,8 @@ pub const TEST_TOOLS: [Tool; 2] = [
     },
 ];
 
-/// Debian's package with both of [`PROMETHEUS`]. It would start a server, so it is unpacked
-/// into the cache and never installed.
+/// Debian's package that contains both of [`PROMETHEUS`]. Its installation would start a server, so
+/// it is only unpacked into the cache.
 pub const PROMETHEUS_PACKAGE: &str = "prometheus";
 
 pub const PROMETHEUS: [Tool; 2] = [

@@ -1,8 +1,8 @@
-//! Proof that a bpf-linker can read a compiler's bitcode.
+//! Tests whether a bpf-linker can read a compiler's bitcode.
 //!
-//! Versions do not tell: a linker does not print which LLVM it was built with, and LLVM
-//! reads the bitcode of its own and earlier majors only. So one function is compiled and
-//! linked; both take a fifth of a second, and nothing has to be remembered between runs.
+//! Version numbers do not show this: a linker does not print with which LLVM it was built, and LLVM
+//! only reads the bitcode of its own and earlier major versions. So a function is compiled and
+//! linked. Both take a fifth of a second, so no result needs to be stored between runs.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use std::{
 
 use crate::{facts::Toolchain, invocation::Invocation};
 
-/// The host's `core` serves here: what is in question is the bitcode's version.
+/// The host's `core` is good enough here: only the bitcode's version matters.
 const FUNCTION: &str = "#![no_std]
 #[unsafe(no_mangle)]
 pub extern \"C\" fn proof(x: u64) -> u64 {
@@ -20,7 +20,7 @@ pub extern \"C\" fn proof(x: u64) -> u64 {
 }
 ";
 
-/// Whether `linker` makes a BPF object of what `toolchain` compiles.
+/// Whether `linker` makes a BPF object from the output of `toolchain`.
 pub fn linker_reads(toolchain: &Toolchain, linker: &Path) -> bool {
     let Some(scratch) = Scratch::new() else {
         return false;
@@ -39,13 +39,13 @@ pub fn linker_reads(toolchain: &Toolchain, linker: &Path) -> bool {
     compile.quiet() && link.quiet() && file("proof.o").is_file()
 }
 
-/// A directory of our own, gone when done.
+/// A temporary directory that is removed on drop.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Option<Self> {
         let name = |attempt| format!("detector-xtask-{}-{attempt}", process::id());
-        // Creating fails where something exists: nobody else's directory is ever used.
+        // Creation fails if the directory exists, so no other program's directory is used.
         (0..100)
             .map(|attempt| std::env::temp_dir().join(name(attempt)))
             .find(|path| fs::create_dir(path).is_ok())

@@ -1,4 +1,4 @@
-//! Carries a plan out: look, plan, do, look again, until nothing is left to do.
+//! Carries a plan out: inspects the machine, plans, acts, and repeats until nothing is left to do.
 
 use std::collections::BTreeSet;
 
@@ -10,15 +10,15 @@ use crate::{
     step::{OnFailure, Runner, Step, Stopwatch, seconds},
 };
 
-/// What setup leaves behind.
+/// The result of a setup.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// The eBPF toolchain, or the reason why there is none. A dry run gives the one that
-    /// its steps would lead to.
+    /// The eBPF toolchain, or the reason why there is none. In a dry run, it is the toolchain to
+    /// which the steps would lead.
     pub ebpf: Result<Toolchain, String>,
 }
 
-/// Sets up what `needs` names. Only the eBPF toolchain may be missing afterwards.
+/// Sets up what `needs` names. Afterwards only the eBPF toolchain may be missing.
 pub fn prepare(runner: &Runner, needs: Needs) -> Result<Prepared> {
     runner.heading("setup: what is missing is installed, what is there is left alone");
     let watch = Stopwatch::start();
@@ -59,12 +59,12 @@ fn outcome(ebpf: Ebpf) -> Result<Toolchain, String> {
     }
 }
 
-/// What is left of a plan.
+/// What remains to be done of a plan.
 #[derive(Clone, Debug)]
 enum Todo<'a> {
     Nothing,
     Steps(Vec<&'a Step>),
-    /// A way has just been found closed: plan again first.
+    /// A route has just been closed: a new plan comes first.
     LookAgain,
 }
 
@@ -82,7 +82,7 @@ impl<'a> Todo<'a> {
 struct Progress {
     lists_renewed: bool,
     closed: Closed,
-    /// Command lines that have run: planned again, they did not help.
+    /// The commands that have run. If a command is planned again, it did not help.
     done: BTreeSet<String>,
     said: BTreeSet<String>,
 }
@@ -108,7 +108,7 @@ impl Progress {
         }
     }
 
-    /// The plan's steps, less those that were tried and may fail.
+    /// The plan's steps, without those that were tried and may fail.
     fn todo<'a>(&mut self, plan: &'a Plan) -> Result<Todo<'a>> {
         let (tried, new): (Vec<&Step>, Vec<&Step>) = plan
             .steps
@@ -133,7 +133,7 @@ impl Progress {
         })
     }
 
-    /// Whether the rest of the plan still holds.
+    /// Runs a step; returns whether the rest of the plan still holds.
     fn carry_out(&mut self, runner: &Runner, step: &Step) -> Result<bool> {
         self.done.insert(step.invocation.display(true));
         self.lists_renewed |= step.what == RENEW_LISTS;

@@ -1,4 +1,5 @@
-//! `cargo xtask simulate`: the cluster on a virtual clock, for as long as is asked.
+//! `cargo xtask simulate`: runs the simulated cluster on a virtual clock, for any number of
+//! node-hours.
 //!
 //! The simulation is an integration test of `detector-user`; this runs its long test in
 //! release mode, with what is asked for in its environment. [`check`] is the short run of
@@ -13,14 +14,14 @@ use crate::{
 
 const SEED: u64 = 1;
 const NODE_HOURS: u32 = 10_000;
-/// What every change has to pass.
+/// The node-hours that every change has to pass.
 const CHECKED_NODE_HOURS: u32 = 100;
 
-/// What to simulate.
+/// The options of `cargo xtask simulate`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Seed of the first run; each one after it has the next. Of made-up scripts, of all of
-    /// them: any where none is given.
+    /// Seed of the first run; each later run has the next number. With --cases, the seed of all
+    /// scripts; random by default.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Nodes times hours to simulate.
@@ -29,7 +30,7 @@ pub struct Options {
     /// Only this scenario; an unknown name lists them.
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
-    /// Instead of scenarios, so many scripts that proptest makes up.
+    /// Instead of scenarios, run this many random scripts from proptest.
     #[arg(long, value_name = "N", conflicts_with_all = ["scenario", "node_hours", "trace"])]
     cases: Option<u32>,
     /// Show all that came before a failure, from the start of the run.
@@ -50,7 +51,8 @@ pub fn check(runner: &Runner) -> Result<()> {
     start(runner, Build::Debug, &options)
 }
 
-/// Runs it; the first rule that is broken ends it, with the shortest script that breaks it.
+/// Runs the simulation. The first broken rule ends it, with the shortest script that breaks the
+/// rule.
 pub fn run(runner: &Runner, options: &Options) -> Result<()> {
     start(runner, Build::Release, options)
 }

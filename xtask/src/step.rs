@@ -1,4 +1,4 @@
-//! A step of a plan, and the one place that carries steps out or only prints them.
+//! A step of a plan, and the code that carries steps out or only prints them.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::invocation::Invocation;
 
-/// One thing to do: what, why, and the command that does it.
+/// One step: what it does, why, and the command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     pub what: String,
@@ -20,13 +20,13 @@ pub struct Step {
 pub enum OnFailure {
     /// The plan has failed.
     Stop,
-    /// What follows may still work: a package list that could not be renewed.
+    /// Later steps may still work, for example if a package list could not be renewed.
     Continue,
-    /// This way to the eBPF toolchain is closed; look for another.
+    /// This route to the eBPF toolchain is closed; another one is needed.
     CloseRoute(Route),
 }
 
-/// The ways in which a missing part of the eBPF toolchain can be had.
+/// The ways to get a missing part of the eBPF toolchain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Route {
     /// Debian's compiler, sources and LLVM, by apt.
@@ -55,7 +55,7 @@ impl Step {
     }
 }
 
-/// Time since it was started; what a step took is printed, never decided upon.
+/// The time since its start. Durations of steps are printed, but nothing depends on them.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 
@@ -73,7 +73,7 @@ impl Stopwatch {
     }
 }
 
-/// Carries out steps, or with `--dry-run` only says what they would be.
+/// Carries steps out, or with `--dry-run` only prints them.
 #[derive(Clone, Copy, Debug)]
 pub struct Runner {
     pub dry_run: bool,
@@ -89,7 +89,7 @@ impl Runner {
         println!("    {text}");
     }
 
-    /// Says a step, then does it unless this is a dry run.
+    /// Prints a step, then carries it out unless this is a dry run.
     pub fn run(&self, step: &Step) -> Result<()> {
         self.announce(step);
         if self.dry_run {
@@ -106,7 +106,8 @@ impl Runner {
         result
     }
 
-    /// Says a step, then becomes its command; returns only on a dry run or an error.
+    /// Prints a step, then replaces this process by its command. Returns only in a dry run or on an
+    /// error.
     pub fn exec(&self, step: &Step) -> Result<()> {
         self.announce(step);
         if self.dry_run {
@@ -130,7 +131,7 @@ impl Runner {
     }
 }
 
-/// `0.4 s`, `1 m 05 s`.
+/// A duration such as `0.4 s` or `1 m 05 s`.
 pub fn seconds(duration: Duration) -> String {
     let whole = duration.as_secs();
     if whole < 60 {

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test there is, in stages, with a summary at the end.
+//! `cargo xtask test`: runs all tests in stages, and prints a summary at the end.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     workspace::{Profile, Workspace},
 };
 
-/// What to test.
+/// The options of `cargo xtask test`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Options {
     /// Only the unit tests: no root, no eBPF toolchain.
@@ -32,7 +32,7 @@ pub struct Options {
     filters: Vec<String>,
 }
 
-/// Sets up, builds and tests; the first stage that fails ends it.
+/// Sets up, builds and tests; the first failing stage ends it.
 pub fn run(runner: &Runner, workspace: &Workspace, options: &Options) -> Result<()> {
     let mut stages = Stages::default();
     let result = stages_in_order(runner, workspace, options, &mut stages);
@@ -111,7 +111,7 @@ fn lab_tests(runner: &Runner, workspace: &Workspace, filters: &[String]) -> Resu
     ))
 }
 
-/// Cargo stays the user's; only the test programs become root, by a runner.
+/// Cargo runs as the user; only the test programs run as root, through a runner.
 fn lab_invocation(runner: &Runner, daemon: &str, path: &str) -> Invocation {
     let cargo = Invocation::cargo()
         .args(["test", "--package", "detector-tests"])
@@ -150,7 +150,7 @@ fn alert_rules(runner: &Runner, workspace: &Workspace) -> Result<()> {
     ))
 }
 
-/// The stages that were run, how long each took and how it ended.
+/// The stages that were run, with their durations and results.
 #[derive(Debug, Default)]
 struct Stages(Vec<(String, Duration, bool)>);
 

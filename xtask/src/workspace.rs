@@ -1,4 +1,4 @@
-//! Where things are in this checkout.
+//! The paths of this checkout.
 
 use std::{
     ffi::OsString,
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::facts::{cache_dir, find_command, more_directories};
 
-/// The checkout and the directory that cargo builds into.
+/// The checkout, and the directory into which cargo builds.
 #[derive(Clone, Debug)]
 pub struct Workspace {
     pub root: PathBuf,
@@ -17,14 +17,14 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// The checkout this program was built from.
+    /// The checkout from which this program was built.
     pub fn find() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
             .context("xtask is not inside a workspace")?
             .to_owned();
-        // Cargo put us into `<target>/debug`: whatever option or setting chose that
-        // directory chooses it for the other builds too.
+        // Cargo put this program into `<target>/debug`. The option or setting that chose this
+        // directory also applies to the other builds.
         let target = std::env::current_exe()
             .ok()
             .and_then(|program| program.parent()?.parent().map(Path::to_owned))
@@ -33,17 +33,17 @@ impl Workspace {
         Ok(Self { root, target })
     }
 
-    /// The eBPF object that the daemon's build includes when it is there.
+    /// The eBPF object, which the daemon's build includes if it exists.
     pub fn object(&self) -> PathBuf {
         self.root.join("target/ebpf/detector.o")
     }
 
-    /// A command that setup found or unpacked; by its name where it did neither yet.
+    /// The path of a command that setup found or unpacked, or just its name if there is none yet.
     pub fn tool(&self, command: &str) -> Result<PathBuf> {
         Ok(find_command(command, &cache_dir()?).unwrap_or_else(|| command.into()))
     }
 
-    /// PATH with the directories of every command that setup looks for.
+    /// PATH, extended by the directories of all commands that setup looks for.
     pub fn path() -> Result<OsString> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let more = more_directories(&cache_dir()?);
@@ -51,13 +51,13 @@ impl Workspace {
             .context("a directory with a colon in its name cannot be on PATH")
     }
 
-    /// A program of ours, built with `profile`.
+    /// The path of one of the project's programs, built with `profile`.
     pub fn binary(&self, profile: Profile, name: &str) -> PathBuf {
         self.target.join(profile.directory()).join(name)
     }
 }
 
-/// How the host's programs are built.
+/// How programs for this host are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
     Debug,

@@ -1,3 +1,5 @@
+//! Spellings of a peer's name, and texts that name no peer.
+
 use super::*;
 
 fn parse(text: &str) -> Result<String, NameError> {

@@ -25,7 +25,7 @@ pub(crate) struct Source {
     fresh: watch::Sender<bool>,
     /// Present while the daemon's states are valid.
     client: watch::Sender<Option<DetectorClient<Channel>>>,
-    /// Runs calls for which nobody waits.
+    /// Runs calls whose results are not awaited.
     runtime: Option<Handle>,
     acquire_limit: Duration,
 }
@@ -106,7 +106,7 @@ impl Source {
         self.client.send_replace(client);
     }
 
-    /// Runs a task for which nobody waits.
+    /// Runs a task whose result is not awaited.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(runtime) = &self.runtime {
             runtime.spawn(task);

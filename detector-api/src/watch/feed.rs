@@ -19,9 +19,9 @@ const LONGEST_TTL: Duration = Duration::from_secs(60);
 pub(super) enum FeedError {
     #[error("it speaks protocol {theirs}, not {PROTOCOL}")]
     WrongProtocol { theirs: u32 },
-    #[error("it names no time to live of what it tells")]
+    #[error("it sends no time to live of its states")]
     NoTtl,
-    #[error("it went on from a state that was never told here; asking for all of it")]
+    #[error("it continued from a state that was never received; asking for a full snapshot")]
     Gap,
 }
 

@@ -45,11 +45,11 @@ use crate::{
 ///
 /// | the daemon | the states |
 /// |---|---|
-/// | is not there when the watch starts | unknown, until it is |
-/// | dies, is stopped (SIGSTOP) or hangs | as last told for their time to live (3 s), then unknown |
-/// | ends and is started anew | as last told until the new one's snapshot, if that comes within the time to live |
-/// | speaks another protocol | unknown at once |
-/// | says what this version does not know | that part counts as unknown |
+/// | is not there when the watch starts | unknown, until it starts |
+/// | dies, is stopped (SIGSTOP) or hangs | the last ones, for their time to live (3 s), then unknown |
+/// | ends and is restarted | the last ones until the new daemon's snapshot, if that comes within the time to live |
+/// | speaks another version of the protocol | unknown at once |
+/// | sends values that this version does not know | these count as unknown |
 ///
 /// The daemon's end says nothing about a peer, so it changes nothing by itself. A daemon that is
 /// restarted for an upgrade is back within the time to live, and breakers stay as they were.

@@ -41,7 +41,7 @@ pub async fn connect(socket: &Path) -> Result<DetectorClient<Channel>, Failure> 
     Ok(client.max_decoding_message_size(MAX_ANSWER_BYTES))
 }
 
-/// Waits for an answer, but no longer than [`ANSWER_LIMIT`].
+/// Waits for an answer, but no longer than `ANSWER_LIMIT`.
 pub async fn answer<T>(
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, Failure> {

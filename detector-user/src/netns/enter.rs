@@ -27,7 +27,7 @@ pub enum NamespaceError {
     Foreign { path: PathBuf },
     #[error("{} is no network namespace", path.display())]
     NotOne { path: PathBuf },
-    #[error("cannot enter the network namespace {}: {source}; it takes CAP_SYS_ADMIN", path.display())]
+    #[error("cannot enter the network namespace {}: {source}; this needs CAP_SYS_ADMIN", path.display())]
     Enter { path: PathBuf, source: io::Error },
 }
 

@@ -69,7 +69,7 @@ pub struct Following {
 
 impl Following {
     /// Looks once before it returns, then each second: for namespaces that do not exist yet, that
-    /// are gone, and that a restarted service has created anew. Blocks.
+    /// are gone, and that a restarted service has created again. Blocks.
     pub fn start(targets: &[Target]) -> io::Result<(Self, Namespaces)> {
         if targets.is_empty() {
             let none = Self { _keeper: None };

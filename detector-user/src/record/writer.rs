@@ -212,7 +212,7 @@ impl<W: Write> Output<W> {
         self.out.flush()
     }
 
-    /// Writes an entry and returns whether the recording goes on. If the entry does not fit, it
+    /// Writes an entry and returns whether the recording continues. If the entry does not fit, it
     /// writes the ending instead.
     fn entry(&mut self, entry: &Entry) -> io::Result<bool> {
         self.render(entry)?;

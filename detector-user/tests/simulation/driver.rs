@@ -1,5 +1,5 @@
-//! The driver's loop around the core, as driver/mod.rs has it: one thing at a time, then all
-//! effects; late when it is not run.
+//! The driver's loop around the core, as in driver/mod.rs: one event at a time, then all effects.
+//! It is late while the daemon does not run.
 
 use std::{
     collections::VecDeque,
@@ -8,7 +8,7 @@ use std::{
 
 use detector_user::core::{Detector, Effect, PeerState, Settings, Signal, Time};
 
-/// What was put into the core, to be put into another.
+/// The recorded inputs of the core, for a second core.
 #[derive(Clone, Debug)]
 pub enum Input {
     Signal(Time, Box<Signal>),
@@ -21,9 +21,9 @@ pub enum Input {
 pub struct Driver {
     pub detector: Detector,
     settings: Settings,
-    /// Which timeout is slept for: of others nothing comes.
+    /// The time-out for which the driver sleeps; earlier requested ones have no effect.
     pub sleeping_for: Option<Time>,
-    /// What was sent to it while it was not run.
+    /// Signals that were sent to it while it did not run.
     pub backlog: VecDeque<Signal>,
     recorded: Option<Vec<Input>>,
     published: Vec<PeerState>,
@@ -57,7 +57,7 @@ impl Driver {
         self.detector.handle_timeout(now);
     }
 
-    /// A new daemon knows nothing of what the one before it knew.
+    /// A new daemon has none of the previous one's knowledge.
     pub fn restart(&mut self) {
         if let Some(recorded) = &mut self.recorded {
             recorded.push(Input::Restart);
@@ -67,7 +67,7 @@ impl Driver {
         self.backlog.clear();
     }
 
-    /// The next effect; what is published is kept to be compared.
+    /// The next effect; published states are recorded for comparison.
     pub fn effect(&mut self) -> Option<Effect> {
         let effect = self.detector.poll_effect()?;
         if let Effect::Publish(state) = &effect {
@@ -79,7 +79,7 @@ impl Driver {
         Some(effect)
     }
 
-    /// Stands for all that was published.
+    /// A number that identifies everything that was published.
     pub fn digest(&self) -> u64 {
         self.digest.finish()
     }
@@ -88,7 +88,7 @@ impl Driver {
         self.recorded.as_deref().unwrap_or_default()
     }
 
-    /// Puts the same into a fresh core; an error says where it published something else.
+    /// Feeds the same inputs to a fresh core; an error says where it published something else.
     pub fn replay(&self) -> Result<(), String> {
         let mut detector = Detector::new(self.settings.clone());
         let mut expected = self.published.iter();

@@ -1,4 +1,4 @@
-//! What may go wrong, by itself or with other things.
+//! The faults that may occur, alone or with others.
 
 use std::time::Duration;
 
@@ -103,14 +103,14 @@ pub enum Fault {
         host: usize,
         card: bool,
     },
-    /// The daemon ends and is started again at once; it lasts no time.
+    /// The daemon ends and is restarted at once; this takes no time.
     Daemon,
     OwnLink,
     OwnSwitch,
     Gateway,
-    /// The observer's machine stands still; its clock does not.
+    /// The observer's machine is paused; its clock runs on.
     Pause,
-    /// The daemon is not run; the kernel is.
+    /// The daemon does not run; the kernel does.
     Starve,
 }
 
@@ -122,13 +122,14 @@ pub enum Ways {
 }
 
 impl Fault {
-    /// This node itself is in trouble: what others can be seen to do is no measure meanwhile.
+    /// Whether this node itself has the fault; then other hosts' states cannot be judged by what
+    /// arrives.
     pub fn is_own(&self) -> bool {
         let gateway = matches!(self, Self::Gateway | Self::GatewayUsurped);
         self.host().is_none() && !gateway
     }
 
-    /// Which host it is about; none where it is about all of them.
+    /// The host that the fault is about; `None` if it is about all of them.
     pub fn host(&self) -> Option<usize> {
         match *self {
             Self::Loss { host, .. }

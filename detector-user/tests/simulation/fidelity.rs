@@ -1,5 +1,5 @@
-//! Is the simulation true? Its TCP against what was measured on a kernel, its wires against
-//! their numbers, its pauses against what a pause is.
+//! Tests of the simulation itself: its TCP against measurements on a kernel, its wires against
+//! their parameters, its pauses against a real pause.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn script(seed: u64, work: Work, fault: Fault, lasts: Duration) -> Script {
         seed,
         scenario: "fidelity",
         length: at + Duration::from_secs(30),
-        // What the kernel does when nobody interferes.
+        // The kernel's own behaviour, without interference.
         settings: Settings {
             destroy_sockets: false,
             ..Settings::default()
@@ -94,8 +94,8 @@ fn several_segments_in_flight_time_out_as_measured() {
     );
 }
 
-/// One segment is sent into a cut. When, the hooks do not tell: times are since its probe,
-/// which is measured 204 to 219 ms after it.
+/// One segment is sent into a cut. The hooks do not show when, so times are relative to its probe,
+/// which comes 204 to 219 ms after it.
 #[test]
 fn one_segment_in_flight_times_out_as_measured() {
     let ping = Work {
@@ -120,7 +120,7 @@ fn one_segment_in_flight_times_out_as_measured() {
     }
 }
 
-/// The same by the sender alone, whose write is known.
+/// The same with only the sender, whose write time is known.
 #[test]
 fn the_probe_of_one_segment_waits_for_a_delayed_acknowledgement() {
     for phase in 0..40 {
@@ -195,7 +195,7 @@ fn looks(script: &Script) -> Vec<(Time, detector_user::core::FlowReading)> {
         .collect()
 }
 
-/// Nothing of this machine happens during its pause, and what has queued up comes after it.
+/// Nothing happens on this machine during its pause; what was queued comes afterwards.
 #[test]
 fn a_pause_delivers_what_came_meanwhile() {
     let script = script(7, Work::DOWNLOAD, Fault::Pause, ms(1500));
@@ -236,7 +236,7 @@ fn wires_lose_as_much_as_they_say() {
     assert!((0.05..0.2).contains(&share), "{share}");
 }
 
-/// Bursts end when they should: no packet a millisecond apart is lost for longer.
+/// Bursts end when they should: no packets, sent a millisecond apart, are lost for longer.
 #[test]
 fn bursts_are_no_longer_than_they_say() {
     let mut rng = Rng::new(2);
@@ -264,12 +264,12 @@ fn lost(wire: &mut Wire, rng: &mut Rng) -> f64 {
     lost as f64 / 100_000.0
 }
 
-/// What a sleeping host's flows have done by arithmetic is what they do packet by packet.
+/// The computed work of a sleeping host's flows equals their work packet by packet.
 #[test]
 fn a_sleeping_host_does_the_work_of_a_waking_one() {
     for work in [Work::UPLOAD, Work::CALLS, Work::PING] {
         let segments = |lasts| {
-            // So slight that it shows nowhere, but the host does not sleep meanwhile.
+            // The fault is too slight to show, but the host does not sleep during it.
             let fault = Fault::SlowDisk {
                 host: 0,
                 by: Duration::from_nanos(1),

@@ -1,7 +1,7 @@
 //! One connection of the observer's program: both ends, and the work on it.
 //!
-//! While its host sleeps (nothing is wrong and nothing was of late) no packet of it is
-//! simulated: its work is a cadence, and what it has done by now is arithmetic.
+//! While its host sleeps (there is no fault, and there was none recently), none of its packets is
+//! simulated: its work is regular, so its progress can be computed.
 
 use std::time::Duration;
 

@@ -50,7 +50,7 @@ pub struct Host {
     pub calm_since: Time,
     /// The observer's kernel has given up asking for its hardware address.
     pub neighbour_failed: bool,
-    /// The source tells of finished handshakes.
+    /// Whether the source reports completed handshakes.
     pub report_established: bool,
 }
 
@@ -108,7 +108,7 @@ impl Host {
         self.off == 0 && self.card_answers_frozen() && !self.wire.condition.is_link_cut()
     }
 
-    /// Where it stands still, something answers for its card.
+    /// While the host is frozen, something answers for its card.
     pub fn card_answers_frozen(&self) -> bool {
         self.frozen == self.frozen_behind_card
     }
@@ -130,8 +130,8 @@ impl Host {
         self.off == 0 && self.down == 0 && self.stopped == 0
     }
 
-    /// It lives, and no connect to it is answered: its closed ports are silent and nobody takes
-    /// one, or none gets through to it.
+    /// The host is alive, but no connect to it is answered: its closed ports are silent and its
+    /// program accepts none, or no SYN reaches it.
     pub fn takes_no_connect(&self) -> bool {
         let takes_none = self.down > 0 || (self.stopped > 0 && self.queued > self.spec.backlog);
         let limited = self.syns_dropped + self.syns_limited > 0;

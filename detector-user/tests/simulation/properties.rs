@@ -1,7 +1,7 @@
-//! Scripts that proptest makes up, and makes shorter when one breaks a rule.
+//! Random scripts from proptest, which shortens a script that breaks a rule.
 //!
-//! What failed once is kept beside these files, in `proptest-regressions`, and tried first. A
-//! run is repeated with its seed, which a failure tells: `cargo xtask simulate --cases`.
+//! Failures are kept next to these files, in `proptest-regressions`, and tried first. A failure
+//! prints its seed, with which the run can be repeated: `cargo xtask simulate --cases`.
 
 use std::{env, sync::OnceLock, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
 
 const HOSTS: usize = 3;
 
-/// Scripts that are tried where no number is asked for.
+/// The number of scripts, unless another is requested.
 const CASES: u32 = 24;
 
 proptest! {

@@ -1,4 +1,4 @@
-//! What is to happen, in order of time, and of being queued where that is the same.
+//! The queue of future events, in order of time, and of insertion for equal times.
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 

@@ -1,4 +1,5 @@
-//! Chance that is the same on every machine and in every release: a fixed algorithm, seeded.
+//! Random numbers that are the same on every machine and in every release: a fixed algorithm with a
+//! seed.
 
 use std::time::Duration;
 

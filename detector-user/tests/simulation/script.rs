@@ -1,4 +1,4 @@
-//! What a run does: hosts, their work, settings, and a list of timed faults.
+//! The script of a run: hosts, their work, settings, and a list of timed faults.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct Script {
     pub length: Duration,
     pub settings: Settings,
     pub hosts: Vec<HostSpec>,
-    /// Whether the observer knows a gateway, also where nobody is behind it.
+    /// Whether the observer knows a gateway, even if no host is behind it.
     pub gateway: bool,
     pub faults: Vec<Timed>,
 }

@@ -1,4 +1,4 @@
-//! From a script that breaks a rule to a shorter one that still does.
+//! Shortens a script that breaks a rule to one that still does.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The kernel's clock of timers: jiffies at HZ 250, and the wheel that rounds them up.
+//! The kernel's timer clock: jiffies at HZ 250, and the timer wheel that rounds them up.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub fn in_jiffies(span: Duration) -> u64 {
     span.as_nanos().div_ceil(JIFFY.as_nanos()) as u64
 }
 
-/// When a timer goes off that is armed now for so many jiffies: never early, and the later
-/// the coarser, eight times with each level of the wheel (`calc_index` and
+/// When a timer expires that is armed now for this many jiffies: never early, and with a resolution
+/// that gets coarser by a factor of eight with each level of the wheel (`calc_index` and
 /// `calc_wheel_index` in kernel/time/timer.c, since 4.8; the extra tick since 5.9).
 pub fn expiry(now: Time, jiffies: u64) -> Time {
     let mut shift = 0;

@@ -1,4 +1,4 @@
-//! The way between the observer and one host: loss, bursts of it, delay, and being cut.
+//! The path between the observer and one host: loss, bursts of loss, delay, and cuts.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ pub enum Way {
 pub enum Frame {
     /// ARP or ND.
     Link,
-    /// A segment with so many bytes of data.
+    /// A segment with this many bytes of data.
     Segment(u32),
 }
 
-/// What is wrong with a wire now; the default is nothing.
+/// The current faults of a wire; the default is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Condition {
     pub cut_out: bool,
@@ -65,7 +65,7 @@ impl Condition {
         self.cut_out || self.cut_back
     }
 
-    /// What it sends by itself arrives, and nothing that is sent to it.
+    /// What the host sends by itself arrives, but nothing that is sent to it does.
     pub fn is_heard_only(&self) -> bool {
         (self.cut_out || self.deaf_out) && !self.cut_back && !self.deaf_back
     }
@@ -139,7 +139,7 @@ impl Wire {
     /// fifth of the time is bad.
     fn advance(&mut self, now: Time, bursts: Bursts, rng: &mut Rng) {
         if now.since(self.until) > bursts.bad * 100 {
-            // Nobody looked for long.
+            // The wire was not used for a long time.
             (self.bad, self.until) = (false, now);
         }
         while self.until <= now {

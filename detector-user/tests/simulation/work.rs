@@ -1,4 +1,4 @@
-//! What the observer's program does on its connections.
+//! The work of the observer's program on its connections.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ pub struct Work {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
-    /// Sends so many segments that nothing but an ACK answers.
+    /// Sends this many segments, which only ACKs answer.
     Upload { segments: u64 },
-    /// Sends so many segments, which are replied to.
+    /// Sends this many segments, which are answered with a reply.
     Calls { segments: u64, reply: Duration },
     /// The peer sends.
     Download,

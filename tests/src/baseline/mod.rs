@@ -1,5 +1,5 @@
-//! Other ways to tell that a peer is dead, each a small real thing, run beside the detector
-//! for comparison. None of them shares a connection with what the detector watches.
+//! Other methods of detecting a dead peer, each a small real implementation that runs next to the
+//! detector for comparison. None of them shares a connection with what the detector watches.
 //!
 //! | method | what it does | where |
 //! |---|---|---|
@@ -23,10 +23,10 @@ use tokio::{
 
 use crate::{clock, peer::Event};
 
-/// Where the peer of the baselines echoes heartbeats (UDP) and takes data (TCP).
+/// The port on which the baselines' peer echoes heartbeats (UDP) and takes data (TCP).
 pub const PORT: u16 = 9100;
 
-/// A way to tell that a peer is dead.
+/// A method of detecting a dead peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
@@ -45,7 +45,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// All, slowest first.
+    /// All methods, the slowest first.
     pub const ALL: [Self; 6] = [
         Self::RustfsNow,
         Self::RustfsBefore,
@@ -55,7 +55,7 @@ impl Method {
         Self::Retransmits,
     ];
 
-    /// For a table.
+    /// The name in tables.
     pub fn label(self) -> &'static str {
         match self {
             Self::RustfsNow => "RustFS now",
@@ -67,7 +67,7 @@ impl Method {
         }
     }
 
-    /// What it is, in one line.
+    /// A description in one line.
     pub fn description(self) -> &'static str {
         match self {
             Self::RustfsNow => "gRPC, HTTP/2 PING every 5 s, 20 s to answer it, 30 s for a call",
@@ -81,14 +81,14 @@ impl Method {
         }
     }
 
-    /// Whether it is to be had within the two seconds that every cut lasts.
+    /// Whether it decides within the two seconds that every cut lasts.
     pub fn is_fast(self) -> bool {
         matches!(self, Self::Phi | Self::Retransmits)
     }
 }
 
-/// Whether a client's error says that nothing came. A connection that was refused or reset
-/// says that someone is there.
+/// Whether a client's error means that nothing was received. A connection that was refused or reset
+/// shows that a host is there.
 pub fn is_silence(error: &str) -> bool {
     [
         "keep-alive timed out",
@@ -102,7 +102,7 @@ pub fn is_silence(error: &str) -> bool {
     .any(|words| error.contains(words))
 }
 
-/// Runs the baselines that are asked for, until killed.
+/// Runs the selected baselines until killed.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Watch {
     /// Exchange heartbeats with this address.
@@ -135,7 +135,7 @@ impl Watch {
     }
 }
 
-/// Says what a method has come to believe, when that changes.
+/// Reports changes of what a method believes.
 #[derive(Debug)]
 struct Belief {
     method: Method,
@@ -161,7 +161,7 @@ impl Belief {
     }
 }
 
-/// What the baselines ask of the peer: it echoes heartbeats and takes data.
+/// The baselines' peer: it echoes heartbeats and takes data.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Peer {
     /// Address and port, for UDP and TCP.
@@ -174,7 +174,7 @@ impl Peer {
         let echoes = UdpSocket::bind(self.listen)
             .await
             .with_context(|| format!("cannot bind UDP {}", self.listen))?;
-        // Last: it says that everything is there.
+        // This comes last: it announces that everything is ready.
         let sink = crate::peer::listen(self.listen).await?;
         tokio::spawn(async move {
             while let Ok((stream, _)) = sink.accept().await {
@@ -183,7 +183,7 @@ impl Peer {
         });
         let mut beat = [0; 64];
         loop {
-            // An ICMP error of an earlier echo is told here: whoever it was will ask again.
+            // An ICMP error of an earlier echo is reported here; its sender will try again.
             if let Ok((length, from)) = echoes.recv_from(&mut beat).await {
                 let _lost = echoes.send_to(&beat[..length], from).await;
             }

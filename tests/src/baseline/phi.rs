@@ -23,7 +23,7 @@ const MAX_SAMPLES: usize = 1000;
 /// How often phi is computed.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Sends heartbeats, takes their echoes and says what two detectors make of them.
+/// Sends heartbeats, receives their echoes, and reports what two detectors conclude.
 pub(super) async fn watch(peer: SocketAddr) -> anyhow::Result<()> {
     let any: SocketAddr = if peer.is_ipv4() {
         ([0, 0, 0, 0], 0).into()
@@ -46,7 +46,7 @@ pub(super) async fn watch(peer: SocketAddr) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             _ = beats.tick() => {
-                // What cannot be sent will not be answered.
+                // A heartbeat that cannot be sent is not answered either.
                 let _unsent = socket.send_to(b"heartbeat", peer).await;
             }
             received = socket.recv_from(&mut echo) => if received.is_ok() {

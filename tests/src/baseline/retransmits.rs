@@ -1,4 +1,4 @@
-//! A bare count of retransmissions, as the socket table has it (`tcpi_total_retrans`).
+//! A plain count of retransmissions from the socket table (`tcpi_total_retrans`).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -44,10 +44,10 @@ fn count(peer: IpAddr) -> anyhow::Result<()> {
     }
 }
 
-/// The cookie of a socket, and how often it has sent something again.
+/// The number of retransmissions of each socket, by cookie.
 type Totals = HashMap<[u8; 8], u32>;
 
-/// What was sent again lately.
+/// The recent retransmissions.
 #[derive(Debug, Default)]
 struct Counter {
     last: Totals,
@@ -188,7 +188,7 @@ mod tests {
             !counter.is_dead(2050 * MS, totals(2, 2)),
             "the first is old"
         );
-        // A socket that is gone takes nothing back, and a new one begins at nothing.
+        // A socket that is gone subtracts nothing, and a new one starts at zero.
         assert!(!counter.is_dead(9000 * MS, Totals::new()));
     }
 }

@@ -1,5 +1,5 @@
-//! A socket with something in flight all the time, that gives up after 5 s without an ACK
-//! (tcp(7), `TCP_USER_TIMEOUT`).
+//! A socket that always has data in flight and gives up after 5 s without an ACK (tcp(7),
+//! `TCP_USER_TIMEOUT`).
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -49,7 +49,7 @@ async fn connect(peer: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(peer).await
 }
 
-/// Until the kernel gives up. Any error of the socket ends the write that waits for room.
+/// Uploads until the kernel gives up. Any error of the socket ends the waiting write.
 async fn upload(mut stream: TcpStream) -> io::Error {
     let chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -60,7 +60,7 @@ async fn upload(mut stream: TcpStream) -> io::Error {
     }
 }
 
-/// When the neighbour cannot be found any more either, the kernel says that instead.
+/// If the neighbour cannot be resolved any more either, the kernel reports that instead.
 fn is_silence(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::TimedOut
         || error.raw_os_error() == Some(Errno::EHOSTUNREACH as i32)

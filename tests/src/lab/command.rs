@@ -1,4 +1,4 @@
-//! Runs `ip` and `nft`, and says what was tried when they fail.
+//! Runs `ip` and `nft`; errors say what was tried.
 
 use std::{
     io::Write as _,
@@ -35,7 +35,7 @@ pub(super) fn in_cgroup(procs: &Path, namespace: &str, program: &str) -> Command
     command
 }
 
-/// Runs to the end; its output, or an error with what it said.
+/// Runs the command to its end; returns its output, or an error with its stderr.
 pub(super) fn run(command: &mut Command, input: &str) -> anyhow::Result<String> {
     let what = format!("{command:?}");
     let mut child = command

@@ -1,3 +1,5 @@
+//! A host of the lab: a network namespace with one interface.
+
 use std::{
     fs::{self, File},
     net::{Ipv4Addr, Ipv6Addr},
@@ -44,7 +46,7 @@ pub struct Host {
     routed: bool,
     namespace: String,
     port: String,
-    /// The file that takes the ids of processes which are to be in a cgroup.
+    /// The file for the ids of processes that should be in a cgroup.
     procs: Option<PathBuf>,
 }
 
@@ -65,7 +67,7 @@ impl Host {
         let (v4, v6) = (self.v4(), self.v6());
         // Its own link may be cut: IPv4 addresses outlive that, IPv6 ones by this alone.
         self.write("/proc/sys/net/ipv6/conf/eth0/keep_addr_on_down", "1")?;
-        // Link-local addresses, with which neighbours are asked for, are usable at once too.
+        // Link-local addresses, which neighbour discovery uses, are usable at once, too.
         self.write("/proc/sys/net/ipv6/conf/eth0/accept_dad", "0")?;
         command::ip_batch(
             Some(&self.namespace),

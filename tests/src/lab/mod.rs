@@ -29,7 +29,8 @@ use crate::clock;
 
 /// Begins the name of every namespace made here; the owner's process id follows.
 const PREFIX: &str = "dtl-";
-/// What fits beside the router in 10.77.0.0/24, and more than any test needs.
+/// The number of hosts that fit next to the router in 10.77.0.0/24, which is more than any test
+/// needs.
 const MAX_HOSTS: usize = 64;
 
 /// A network of hosts. Dropping it kills what runs in it and removes it.

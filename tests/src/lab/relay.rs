@@ -1,4 +1,4 @@
-//! Frames that are late: what the kernel's netem would do, where there is none.
+//! Delays frames, like the kernel's netem, which the test machines lack.
 //!
 //! ```text
 //!   host ── pN ── brN ── tN-host ══ relay ══ tN-switch ── br0 ── …

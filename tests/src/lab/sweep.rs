@@ -1,4 +1,4 @@
-//! Removes labs, those of dead owners too.
+//! Removes labs, including those whose owners have died.
 
 use std::{fs, io::ErrorKind, path::Path, process::Command};
 

@@ -1,3 +1,5 @@
+//! The lab's switch: a bridge whose ports can be cut, lose frames and delay them.
+
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -63,7 +65,7 @@ pub struct CutMoment {
 
 /// How long a port may take to forward again.
 const FORWARDING_WITHIN: Duration = Duration::from_secs(5);
-/// What `ip` says of a bridge port that forwards.
+/// The output of `ip` for a bridge port that forwards.
 const FORWARDING: &str = "state forwarding";
 
 /// The bridge. `ip` stands ready in its namespace, so that a cut costs no process start.

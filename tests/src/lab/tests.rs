@@ -1,4 +1,4 @@
-//! The lab itself: what is reachable, what is not, and what is left.
+//! Tests of the lab itself: what is reachable, what is not, and what remains afterwards.
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},

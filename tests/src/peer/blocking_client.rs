@@ -1,3 +1,5 @@
+//! A client with blocking calls and no time-outs.
+
 use std::{
     convert::Infallible,
     io::{self, Read as _, Write as _},
@@ -19,10 +21,10 @@ const REQUEST_PAUSE: Duration = Duration::from_millis(20);
 /// Ends the head of an answer; the answers awaited here have no body.
 const END: &[u8] = b"\r\n\r\n";
 
-/// A program that nobody has changed: blocking calls, no time-outs. It says [`Event::Ok`] when
-/// it has sent its request (or, with whole requests, when one was answered), and
-/// [`Event::Error`] when its read or a connect has returned; the error begins with `read` or
-/// `connect`, `started_ns` is when that call began.
+/// An unmodified program: blocking calls, no time-outs. It reports [`Event::Ok`] when it has sent
+/// its request (or, with whole requests, when one was answered), and [`Event::Error`] when its read
+/// or a connect has returned. The error begins with `read` or `connect`, and `started_ns` is when
+/// that call began.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BlockingClient {
     /// Address and port of the server.
@@ -64,15 +66,15 @@ impl BlockingClient {
             };
             reporter.interrupted();
             Event::error(number, started, &error).say();
-            // Dialled anew at once where the connection broke: that shows how long it takes.
+            // If the connection broke, it dials again at once, which shows how long that takes.
             if error.call == "connect" || error.source.raw_os_error().is_none() {
                 thread::sleep(RECONNECT_PAUSE);
             }
         }
     }
 
-    /// Calls on one connection until something fails (when that began, and what) or, where each
-    /// request has its own, until that was answered.
+    /// Makes calls on one connection until something fails (returns when it began, and the error)
+    /// or, with a connection for each request, until the request was answered.
     fn call(&self, number: u32, reporter: &OkReporter) -> Result<(), (u64, Returned)> {
         let mut stream = timed("connect", || TcpStream::connect(self.target))?;
         if let Some(milliseconds) = self.user_timeout_ms {
@@ -130,7 +132,7 @@ impl BlockingClient {
     }
 }
 
-/// A blocking call that returned, though it should not have.
+/// A blocking call that returned although it should not have.
 #[derive(Debug, thiserror::Error)]
 #[error("{call}")]
 struct Returned {
@@ -138,7 +140,7 @@ struct Returned {
     source: io::Error,
 }
 
-/// Makes a call; when it fails, says when it began.
+/// Makes a call; if it fails, the error contains when the call began.
 fn timed<T>(
     call: &'static str,
     make: impl FnOnce() -> io::Result<T>,

@@ -1,3 +1,5 @@
+//! A single connect.
+
 use std::{
     io::Write as _,
     net::{SocketAddr, TcpStream, UdpSocket},

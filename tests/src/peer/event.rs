@@ -1,3 +1,5 @@
+//! The events that a peer prints.
+
 use std::{
     io::Write as _,
     net::SocketAddr,
@@ -9,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{baseline::Method, clock};
 
-/// What a peer says, one JSON object a line. Times are `CLOCK_MONOTONIC` nanoseconds.
+/// An event that a peer prints, one JSON object on each line. Times are `CLOCK_MONOTONIC`
+/// nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -17,8 +20,8 @@ pub enum Event {
     Listening { at_ns: u64, address: SocketAddr },
     /// A client's dial succeeded.
     Connected { at_ns: u64, channel: u32 },
-    /// A client's work succeeds. Said for the first success after a connect or an error,
-    /// then at most every 100 ms.
+    /// A client's work succeeds. Printed for the first success after a connect or an error, then at
+    /// most every 100 ms.
     Ok { at_ns: u64, channel: u32 },
     /// A client's dial, call or connection failed. `started_ns` is when it was begun.
     Error {
@@ -34,7 +37,7 @@ pub enum Event {
         channel: u32,
         ok: bool,
     },
-    /// A baseline has come to believe that its peer is dead, or that it is not.
+    /// A baseline has begun to believe that its peer is dead, or that it is not.
     Believed {
         at_ns: u64,
         method: Method,
@@ -68,7 +71,7 @@ impl Event {
         }
     }
 
-    /// Prints it at once. A reader that went away is no reason to stop the traffic.
+    /// Prints the event at once. If the reader is gone, the traffic continues.
     pub(crate) fn say(&self) {
         if let Ok(mut line) = serde_json::to_vec(self) {
             line.push(b'\n');
@@ -90,7 +93,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Thins out [`Event::Ok`].
+/// Limits the rate of [`Event::Ok`].
 #[derive(Debug, Default)]
 pub(super) struct OkReporter {
     last_ns: AtomicU64,
@@ -99,7 +102,7 @@ pub(super) struct OkReporter {
 impl OkReporter {
     const EVERY: Duration = Duration::from_millis(100);
 
-    /// Says Ok unless it was said a moment ago.
+    /// Reports Ok, unless that was done a moment ago.
     pub(super) fn ok(&self, channel: u32) {
         let now = clock::now_ns();
         let last = self.last_ns.load(Ordering::Relaxed);
@@ -113,7 +116,7 @@ impl OkReporter {
         }
     }
 
-    /// The next Ok is said whenever it comes.
+    /// The next Ok is reported whenever it comes.
     pub(super) fn interrupted(&self) {
         self.last_ns.store(0, Ordering::Relaxed);
     }

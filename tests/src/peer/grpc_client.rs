@@ -1,3 +1,5 @@
+//! A gRPC client with RustFS's connection settings.
+
 use std::{future::pending, sync::Arc, time::Duration};
 
 use anyhow::Context as _;

@@ -1,3 +1,5 @@
+//! A gRPC server.
+
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;

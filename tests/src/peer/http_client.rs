@@ -1,3 +1,5 @@
+//! An HTTP/1.1 client that uploads without end.
+
 use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;

@@ -1,3 +1,5 @@
+//! An HTTP/1.1 server that discards uploads.
+
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;

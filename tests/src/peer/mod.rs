@@ -1,8 +1,8 @@
-//! The lab's storage peers: servers and clients that put real traffic on the wire and say
-//! what they see, one JSON object a line.
+//! The lab's storage peers: servers and clients that make real traffic and print what they see, one
+//! JSON object on each line.
 //!
-//! The code is a library so that `lab-peer` (which the tests run) and the interactive
-//! programs, which run themselves as `… peer …`, are the same peers.
+//! The code is a library, so that `lab-peer` (which the tests run) and the interactive programs
+//! (which run themselves as `… peer …`) are the same peers.
 
 mod blocking_client;
 mod dial;

@@ -1,3 +1,5 @@
+//! Idle connections, as in a connection pool.
+
 use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{

@@ -1,3 +1,5 @@
+//! Many callers behind one gRPC channel.
+
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,7 +14,7 @@ use crate::clock;
 
 /// A caller that failed waits this long, so that a peer that refuses is not a busy loop.
 const PAUSE: Duration = Duration::from_millis(20);
-/// A call that took longer is told.
+/// Calls that take longer than this are reported.
 const LONG: Duration = Duration::from_millis(100);
 
 /// A service's callers behind one channel, which is never replaced: it connects by itself.

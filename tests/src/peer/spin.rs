@@ -1,3 +1,5 @@
+//! A busy loop.
+
 use std::hint::black_box;
 
 /// Keeps one processor busy until killed.

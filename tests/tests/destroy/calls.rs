@@ -1,4 +1,4 @@
-//! What a program that was blocked sees of it.
+//! The effects on a program that was blocked.
 
 use std::{
     io::{Read as _, Write as _},
@@ -30,7 +30,7 @@ async fn a_blocked_read_returns_econnaborted() -> anyhow::Result<()> {
         println!("the read returned within {:?}", clock::now().since(asked));
         assert_aborted(returned);
         assert!(!stand.is_there(named.1)?);
-        // It was not asked for.
+        // It was not in the request.
         let (_, cookie) = stand.named(&other.ours)?;
         assert!(stand.is_there(cookie)?);
         Ok(())
@@ -62,14 +62,14 @@ async fn a_connect_that_nobody_answers_returns_too() -> anyhow::Result<()> {
     .await
 }
 
-/// What a program sees that has no time-outs of its own.
+/// The effect on a program without its own time-outs.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unmodified_program_gets_its_calls_back() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let mut stand = Stand::new()?;
         let client = Traffic::blocking_client(stand.lab.host(1), stand.lab.host(2), 2).await?;
         let cut = stand.lab.cut(&[2], Cut::SilentDrop)?;
-        // The request is out, so both wait in read(); then both dial anew, in vain.
+        // The request was sent, so both wait in read(); then both dial again, in vain.
         for (call, state) in [
             ("read", TcpState::Established),
             ("connect", TcpState::SynSent),
@@ -99,7 +99,7 @@ async fn an_unmodified_program_gets_its_calls_back() -> anyhow::Result<()> {
     .await
 }
 
-/// Nobody waits for them, but their memory and ports are held for minutes.
+/// No program waits for them, but they hold memory and ports for minutes.
 #[tokio::test(flavor = "multi_thread")]
 async fn orphans_are_destroyed() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

@@ -1,4 +1,4 @@
-//! What the kernel tells of it, and what it lacks.
+//! The kernel's events about a teardown, and what they lack.
 
 use std::{collections::BTreeMap, io::Write as _, net::TcpStream, thread};
 
@@ -18,8 +18,8 @@ use tokio::sync::mpsc::Receiver;
 
 use super::{LIMIT, SOON, Stand, assert_aborted, result};
 
-/// What the tracepoints tell of our own kills carries ECONNABORTED, which the core takes for
-/// no evidence.
+/// The tracepoints report the daemon's own teardowns with ECONNABORTED, which the core does not
+/// count as evidence.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tracepoints_tell_our_own_kills_apart() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -44,7 +44,7 @@ async fn the_tracepoints_tell_our_own_kills_apart() -> anyhow::Result<()> {
         pair.ours.write_all(b"a request")?;
         let host = stand.lab.host(1).clone();
         let connect = thread::spawn(move || host.within(|| TcpStream::connect(addr)));
-        // Only a flow on which something has happened is told of when it ends.
+        // The end of a flow is only reported if the flow had an event before.
         let rto = |flow: &FlowId, kind| {
             let is_ours = flow.local == established.0.local;
             (is_ours && matches!(kind, FlowEventKind::Rto { .. })).then_some(())

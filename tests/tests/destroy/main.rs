@@ -1,4 +1,4 @@
-//! The hand that destroys sockets, against the kernel's own.
+//! The teardown of sockets, with the kernel's own socket table.
 
 mod calls;
 mod flow_map;
@@ -29,7 +29,7 @@ use tokio::sync::mpsc::Receiver;
 const LIMIT: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(10);
 
-/// h1 has the sockets and the one who destroys them, h2 is their peer.
+/// h1 has the sockets and the destroyer; h2 is their peer.
 struct Stand {
     destroyer: Destroyer,
     answers: Receiver<Signal>,
@@ -139,7 +139,7 @@ fn result(destroyed: u32, spared: u32, gone: u32, failed: u32) -> Destroyed {
     }
 }
 
-/// A thread that is inside a blocking call by the time this returns.
+/// Starts a thread, and returns when it is inside a blocking call.
 async fn blocked<T: Send + 'static>(
     call: impl FnOnce() -> T + Send + 'static,
 ) -> anyhow::Result<JoinHandle<T>> {

@@ -1,5 +1,5 @@
-//! Our own switch dies, and of our peers one has no connection: it was heard last when somebody
-//! asked it.
+//! This node's own switch fails, and one of its peers has no connection: it was last heard when it
+//! answered a probe.
 
 use detector_api::v1::PeerState;
 use detector_tests::{
@@ -9,7 +9,7 @@ use detector_tests::{
 
 use crate::{A_WHILE, LIMIT, SOON};
 
-/// A witness that was asked in vain is as silent as one that was heard just before.
+/// A witness that was probed in vain is as silent as one that was heard just before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_without_connections_is_no_death_of_its_own() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

@@ -1,4 +1,4 @@
-//! An answer on the link says that a card is there, and no more.
+//! An answer on the link shows that a card is there, and no more.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn is_dead(state: &PeerState) -> bool {
     state.verdict() == Verdict::Dead
 }
 
-/// Another host's answers keep nobody alive: it is said that they are another host's.
+/// Another host's answers keep no peer alive: they are published as another host's.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_host_answers_arp_for_a_dead_one() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -43,8 +43,8 @@ async fn another_host_answers_arp_for_a_dead_one() -> anyhow::Result<()> {
     .await
 }
 
-/// h1 to h4 are near, h5 is behind the router; h4 is nobody's peer, and stays with us when we
-/// are cut off. Loops run to h2 and h5; there are idle connections to h3.
+/// h1 to h4 are near, h5 is behind the router; h4 is no peer, and stays connected to h1 when the
+/// switch is cut. Loops run to h2 and h5; there are idle connections to h3.
 struct CutOff {
     _traffic: Vec<Traffic>,
     daemon: Daemon,
@@ -130,14 +130,14 @@ async fn we_are_cut_off_with_a_host_that_answers_arp_for_a_peer() -> anyhow::Res
     .await
 }
 
-/// Someone claims the gateway's address for two seconds; the peer behind it lives.
+/// A stranger claims the gateway's address for two seconds; the peer behind the gateway is alive.
 async fn the_gateways_address_is_claimed(scene: CutOff) -> anyhow::Result<()> {
     let ports = ports(&scene.lab, &CutOff::PEERS)?;
     let address = scene.lab.router().context("a router")?.v4();
     let claims = scene.lab.stranger(Says::Claims { address })?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     drop(claims);
-    // What is sent until the kernel asks for its gateway again is lost as well.
+    // What is sent before the kernel resolves its gateway again is lost as well.
     tokio::time::sleep(A_WHILE).await;
     let far = scene.lab.host(5).url();
     let ended = still_there(&scene.lab, &ports);

@@ -1,5 +1,5 @@
-//! What others do to the evidence: on the link, before the daemon's start, and by the answers of
-//! a host that limits them.
+//! What other hosts can do to the evidence: on the link, before the daemon's start, and by limiting
+//! their answers.
 
 mod isolation;
 mod link;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use detector_tests::Lab;
 
-/// Of one test.
+/// The time limit of one test.
 const LIMIT: Duration = Duration::from_secs(120);
 /// Longer than any detection time, the destroy delay, and the kernel's own first time-outs.
 const A_WHILE: Duration = Duration::from_secs(8);
@@ -25,8 +25,8 @@ fn ports(lab: &Lab, hosts: &[usize]) -> anyhow::Result<Vec<u16>> {
     Ok(ports.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
-/// Not one of h1's connections from these ports was ended: a socket that is destroyed while
-/// nothing is in flight is missed by nobody else.
+/// Checks that none of h1's connections from these ports was ended: if a socket is destroyed while
+/// nothing is in flight, no program notices.
 fn still_there(lab: &Lab, ports: &[u16]) -> anyhow::Result<()> {
     let shown = lab.host(1).exec("ss", &["-tnHO", "state", "established"])?;
     let is_there = |port: &u16| shown.contains(&format!(":{port} "));

@@ -1,4 +1,4 @@
-//! A host that lives, and is called dead, teaches nothing.
+//! ICMP refusals: which of them show that a host is alive, and which say nothing about it.
 
 use anyhow::{Context as _, ensure};
 use detector_api::v1::{PeerState, Verdict};
@@ -12,8 +12,8 @@ use nix::sys::signal::Signal;
 
 use crate::{A_WHILE, LIMIT, SOON, ports, still_there};
 
-/// It refuses every other port by ICMP, of which Linux sends one a second; its program is
-/// stopped, and its queue of connections full. An idle caller has connections.
+/// It refuses every other port by ICMP, which Linux sends once a second; its program is stopped,
+/// and its accept queue is full. An idle caller has connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_routed_host_that_rejects_is_alive() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -50,8 +50,8 @@ async fn a_routed_host_that_rejects_is_alive() -> anyhow::Result<()> {
     .await
 }
 
-/// A connect that another host refuses in the peer's name says nothing of the peer: it dies as
-/// if nobody had answered, and stays dead.
+/// If another host refuses a connect in the peer's name, that says nothing about the peer: it is
+/// found dead as if nothing had answered, and stays dead.
 async fn refused_for(dead: usize, by: impl Fn(&Lab) -> &Host) -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let lab = Lab::routed(2, 1)?;

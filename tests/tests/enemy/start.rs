@@ -1,5 +1,5 @@
-//! A start, a new peer, a new address is the end of a pause: what stood unanswered before is
-//! history, and what counts is what stands unanswered after the daemon itself asked.
+//! A start, a new peer and a new address are like the end of a pause: earlier unanswered demands do
+//! not count, only those after the daemon's own first probe.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ impl Before {
 
     async fn new() -> anyhow::Result<Self> {
         let lab = Lab::new(3)?;
-        // A kernel that asks for the neighbour again meanwhile queues what it sends, and counts
-        // no time-outs where its queue is full.
+        // If the kernel resolves the neighbour again meanwhile, it queues what it sends, and counts
+        // no time-outs while its queue is full.
         let known = "net.ipv4.neigh.eth0.base_reachable_time_ms=600000";
         lab.host(1).exec("sysctl", &["-qw", known])?;
         let mut servers = Vec::new();
@@ -52,8 +52,8 @@ impl Before {
         })
     }
 
-    /// Until the kernel has sent the same so often on every loop to these peers, in vain, and
-    /// will not do so again for a second.
+    /// Waits until the kernel has retransmitted this often on every loop to these peers, in vain,
+    /// and will not do so again for a second.
     async fn stalled(&self, peers: &[usize], rtos: u32) -> anyhow::Result<()> {
         testbed::until("retransmissions stand unanswered", SOON * 3, async || {
             let stalled = peers.iter().map(|&peer| self.stalled_loops(peer, rtos));
@@ -94,8 +94,8 @@ impl Before {
     }
 }
 
-/// Whether ss tells of a socket with so many retransmissions, and none for a second to come, as
-/// in `timer:(on,2.912sec,4)`.
+/// Whether ss shows a socket with this many retransmissions and none due within a second, as in
+/// `timer:(on,2.912sec,4)`.
 fn is_stalled(line: &str, rtos: u32) -> bool {
     let timer = line
         .split("timer:(on,")
@@ -108,7 +108,7 @@ fn is_stalled(line: &str, rtos: u32) -> bool {
     is_later && times.parse().is_ok_and(|times: u32| times >= rtos)
 }
 
-/// What was said of any peer, from the first word on: the daemon was just started.
+/// Checks all states of all peers since the daemon's start: none was dead.
 fn nobody_was_dead(daemon: &Daemon) -> anyhow::Result<()> {
     let seen = daemon.watcher().seen().all();
     let dead = seen.iter().find(|s| s.state.verdict() == Verdict::Dead);
@@ -142,7 +142,7 @@ async fn a_start_while_this_node_is_cut_off() -> anyhow::Result<()> {
     .await
 }
 
-/// The flows' next retransmissions are seconds away: they stand unanswered, and nobody is dead.
+/// The flows' next retransmissions are seconds away: the flows are unanswered, but no peer is dead.
 async fn a_start_after_the_link_is_back(away: Duration) -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let before = Before::new().await?;
@@ -200,8 +200,8 @@ async fn an_address_newly_resolved() -> anyhow::Result<()> {
     .await
 }
 
-/// The daemon starts beside one dead peer: it is found, after a whole detection time, once
-/// somebody else was heard.
+/// The daemon starts while one peer is dead. That peer is found after a whole detection time, once
+/// another host was heard.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_dead_before_the_start_is_found() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -226,8 +226,8 @@ async fn a_peer_dead_before_the_start_is_found() -> anyhow::Result<()> {
     .await
 }
 
-/// Its only connection is idle, and was never asked before: a question that was never answered
-/// proves nothing, so that others must be put.
+/// Its only connection is idle and was never probed before. A probe that was never answered proves
+/// nothing, so other probes are needed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_dies_just_after_the_start_is_found() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

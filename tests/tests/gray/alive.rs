@@ -1,4 +1,4 @@
-//! What looks like a gray death and is none: the peer's kernel acknowledges.
+//! Faults that look like a gray death but are not: the peer's kernel acknowledges.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::LIMIT;
 
-/// Under the trouble, h2 does not die, nor does anybody, and its calls go on.
+/// During the fault no host is found dead, and h2's calls continue.
 async fn lives(trouble: impl FnOnce(&Lab) -> anyhow::Result<Rules>) -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let trio = Trio::new().await?;

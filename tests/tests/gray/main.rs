@@ -1,6 +1,5 @@
-//! Deaths that are not clean, each made by a real fault between real kernels: the peer's
-//! address answers on one layer and not on another, in one way and not in the other, for some
-//! segments or flows and not for the rest.
+//! Gray failures, each made by a real fault between real kernels: the peer's address answers on one
+//! layer but not on another, in one direction only, or only for some segments or flows.
 
 mod alive;
 mod paths;

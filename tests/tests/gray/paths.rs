@@ -1,4 +1,4 @@
-//! A peer with two addresses, of which one dies.
+//! A peer with two addresses, one of which dies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,7 +22,7 @@ fn is_dead(state: &PeerState, address: IpAddr) -> bool {
     path(state, address).is_some_and(|path| path.verdict() == Verdict::Dead)
 }
 
-/// Calls by the dead address fail, calls by the other go on, and the peer lives.
+/// Calls to the dead address fail, calls to the other continue, and the peer is alive.
 #[tokio::test(flavor = "multi_thread")]
 async fn ipv6_dies_and_ipv4_lives() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

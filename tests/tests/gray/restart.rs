@@ -1,5 +1,5 @@
-//! The other end of waiting calls is gone, and its address answers: after a restart too quick to
-//! be missed, or on another host. Nothing is in flight that the kernel would send again.
+//! The other end of waiting calls is gone, but its address answers: after a restart that is too
+//! quick to notice, or on another host. Nothing is in flight that the kernel would retransmit.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn waiting(scene: &Scene) -> anyhow::Result<Traffic> {
     Traffic::caller(scene.lab.host(1), &scene.lab.host(2).url(), &flags).await
 }
 
-/// Both of them return, dial again, and wait anew.
+/// Waits until both calls have returned, dialled again and wait for an answer again.
 async fn all_return(waiting: &Traffic, since_ns: u64) -> anyhow::Result<()> {
     for wanted in 0..2 {
         let returned = waiting.event(since_ns, SOON, |event| match event {

@@ -1,4 +1,4 @@
-//! The host acknowledges nothing, and its card still answers, or one way still works.
+//! The host acknowledges nothing, while its card still answers or one direction still works.
 
 use detector_api::v1::Reason;
 use detector_tests::{
@@ -8,7 +8,7 @@ use detector_tests::{
 
 use crate::LIMIT;
 
-/// h2 dies of the fault and nobody else; a call that hung returns; it ends with the fault.
+/// Only h2 is found dead because of the fault; a hanging call returns; all is well after the fault.
 async fn dies(
     trio: &Trio,
     fault: impl FnOnce(&Lab) -> anyhow::Result<Rules>,
@@ -48,7 +48,7 @@ async fn what_we_send_is_lost() -> anyhow::Result<()> {
     .await
 }
 
-/// Its own requests go on arriving: one way works.
+/// Its own requests still arrive: one direction works.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_we_send_is_lost_and_the_peer_sends_by_itself() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

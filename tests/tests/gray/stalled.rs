@@ -1,4 +1,5 @@
-//! Some flows, or some segments, are lost while the peer lives: told, and freed.
+//! Some flows, or some segments, are lost while the peer is alive: this is published, and the flows
+//! are destroyed.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use nix::sys::signal::Signal;
 
 use crate::LIMIT;
 
-/// One of h2's three flows stalls: it is told as such, ended, and dialled anew.
+/// One of h2's three flows stalls: it is published as stalled, destroyed, and dialled again.
 async fn one_of_three_stalls(
     trio: &Trio,
     fault: impl FnOnce(&Lab, u16) -> anyhow::Result<Rules>,
@@ -25,7 +26,7 @@ async fn one_of_three_stalls(
     assert!(degraded.state.oldest_stall.is_some(), "{degraded:?}");
     let (channel, returned) = trio.a_call_returns(begun).await?;
     trio.works(channel, returned).await?;
-    // The flow is gone, and with it what was wrong, though the fault stands.
+    // The flow is gone, and with it the reason for Degraded, although the fault still exists.
     trio.recovers(returned).await?;
     drop(fault);
     Ok(())
@@ -86,7 +87,7 @@ async fn large_segments() -> anyhow::Result<()> {
     .await
 }
 
-/// The stall is told all the same, and nobody's socket is touched.
+/// The stall is published nevertheless, and no socket is destroyed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_flow_is_kept_when_that_is_asked() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

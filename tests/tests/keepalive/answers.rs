@@ -1,4 +1,4 @@
-//! Who answers, and what comes of it.
+//! Which keepalives are answered, and what an answer leads to.
 
 use std::{
     fs,
@@ -182,7 +182,7 @@ async fn a_half_closed_flow_is_answered() -> anyhow::Result<()> {
     .await
 }
 
-/// The peer forgets the flow as one does that restarts: nobody is told.
+/// The peer forgets the flow as after a restart, without any segment.
 pub(super) fn forget(peer: &Host, theirs: TcpStream) -> anyhow::Result<()> {
     nft(peer, "output", "drop")?;
     SockRef::from(&theirs).set_linger(Some(Duration::ZERO))?;

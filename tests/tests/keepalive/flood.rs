@@ -1,5 +1,5 @@
-//! Streams of random data both ways on a connection that is asked without a pause, by the
-//! prober and by segments that are sent as fast as they can be: what comes is what was sent.
+//! Streams of random data in both directions on a connection that is probed without a pause, by the
+//! prober and by segments that are sent as fast as possible: what arrives is what was sent.
 
 use std::{
     env, fmt, fs,
@@ -170,7 +170,7 @@ fn send_raw(
         unreachable!("a pair is a flow");
     };
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP))?;
-    // It hears all that the peer sends, and nobody reads it.
+    // It receives everything that the peer sends, and no code reads it.
     socket.set_recv_buffer_size(1)?;
     let host = |addr: IpAddr| SocketAddr::new(addr, 0).into();
     socket.bind(&host(flow.local.ip()))?;

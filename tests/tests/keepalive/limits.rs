@@ -1,4 +1,4 @@
-//! What is not asked, and why.
+//! Which flows are not probed, and why.
 
 use std::{env, io::Read as _, net::SocketAddr, process::Command, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Keepalive segments on flows, between real kernels: whom an answer speaks for, what is no
-//! answer, and that the flow's programs notice nothing.
+//! Keepalive segments on flows between real kernels: whose answer counts, what is no answer, and
+//! that the flow's programs notice nothing.
 
 mod answers;
 mod flood;

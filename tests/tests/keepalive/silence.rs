@@ -1,4 +1,4 @@
-//! What must not be taken for an answer.
+//! Segments that must not count as an answer.
 
 use std::{
     io::{Read as _, Write as _},
@@ -44,8 +44,8 @@ async fn a_cut_host_answers_nothing_until_it_is_back() -> anyhow::Result<()> {
     .await
 }
 
-/// All that we send is lost, and the peer goes on sending: data, which it sends again and
-/// again, and keepalives.
+/// Everything that this node sends is lost, while the peer continues to send: data, which it
+/// retransmits, and keepalives.
 #[tokio::test]
 async fn a_deaf_peer_that_sends_does_not_answer() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -95,8 +95,8 @@ async fn a_deaf_peer_that_sends_does_not_answer() -> anyhow::Result<()> {
     .await
 }
 
-/// All that we send is lost, and the peer's program reads what came before: its kernel tells
-/// us of each new window, by segments that look like answers.
+/// Everything that this node sends is lost, and the peer's program reads earlier data: its kernel
+/// announces each new window with segments that look like answers.
 #[tokio::test]
 async fn a_new_window_is_no_answer() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -180,7 +180,7 @@ fn raw(from: IpAddr, to: IpAddr) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-/// A segment without options, whose checksum nobody who hears it raw looks at.
+/// A segment without options; raw sockets that receive it do not check its checksum.
 fn bare_segment(from: SocketAddr, to: SocketAddr, ats: [u32; 2], flags: u8) -> Vec<u8> {
     let mut segment = [from.port(), to.port()].map(u16::to_be_bytes).concat();
     segment.extend(ats.map(u32::to_be_bytes).concat());

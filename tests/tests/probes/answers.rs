@@ -1,4 +1,4 @@
-//! Whom an answer speaks for.
+//! Which host an answer is evidence of.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Whom a neighbour probe goes to: the frames as they come to other hosts of the link.
+//! Which cards a neighbour probe goes to: the frames as the other hosts of the link see them.
 
 use std::{
     net::IpAddr,
@@ -22,7 +22,8 @@ impl Questions {
         Ok(Self(socket))
     }
 
-    /// The cards that were asked for this address since the last time: each group is `None`.
+    /// The cards to which requests for this address were sent since the last call; a group address
+    /// is `None`.
     fn about(&self, addr: IpAddr) -> Vec<Option<[u8; 6]>> {
         let mut asked = Vec::new();
         let mut frame = [0; 256];

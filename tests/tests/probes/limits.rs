@@ -1,4 +1,4 @@
-//! What is sent, what cannot be, and what is left of it.
+//! The limits of probes: which are sent, which cannot be, and what remains of them.
 
 use std::{collections::BTreeMap, env, fs, net::IpAddr, process::Command, time::Duration};
 
@@ -168,7 +168,7 @@ async fn what_waits_is_bounded() -> anyhow::Result<()> {
                 }
             }
             println!("{target}: {} sent, {refused} refused", sent.len());
-            // A connect does not wait for longer, whatever is asked for.
+            // A connect does not wait longer, whatever the request says.
             let together = Duration::from_millis(900);
             let begun = sent[0];
             sent.retain(|at| at.since(begun) < together);

@@ -1,4 +1,4 @@
-//! The daemon's own probes, on real links: who is answered for, and who is not.
+//! The daemon's own probes on real links: which answers count.
 
 mod answers;
 mod frames;

@@ -1,4 +1,4 @@
-//! Services are protected by their cgroups: what is refused and tuned, and what is not.
+//! Services are protected through their cgroups: what is refused and tuned, and what is not.
 
 mod refuse;
 mod tune;

@@ -18,8 +18,8 @@ use nix::libc::EHOSTUNREACH;
 
 use super::{LIMIT, SOON, attached, nothing_is_attached, protecting, service, target};
 
-/// A refusal takes microseconds, a process that gets no CPU for a moment longer. What nobody
-/// refuses hangs for longer still; how many were refused is counted.
+/// A refusal takes microseconds, or longer if a process gets no CPU for a moment. A connect that is
+/// not refused hangs even longer; the number of refusals is counted.
 const AT_ONCE: Duration = Duration::from_millis(600);
 
 fn refusing(text: &str) -> anyhow::Result<Protection> {
@@ -190,7 +190,7 @@ async fn a_unit_is_protected_once_it_runs_and_again_after_a_restart() -> anyhow:
     .await
 }
 
-/// Nobody renews what it refuses.
+/// No process renews its refusals.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_hangs_refuses_nothing_for_long() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -212,7 +212,7 @@ async fn a_daemon_that_hangs_refuses_nothing_for_long() -> anyhow::Result<()> {
     .await
 }
 
-/// Attached beside each other: neither hides the other's refusals.
+/// Both are attached: neither hides the other's refusals.
 #[tokio::test]
 async fn other_programs_on_the_cgroup_go_on() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

@@ -1,4 +1,4 @@
-//! A SYN that is not answered is no dead host: what is established answers.
+//! An unanswered SYN does not mean a dead host if established connections answer.
 
 use anyhow::{Context as _, ensure};
 use detector_tests::{
@@ -50,7 +50,7 @@ async fn the_peers_table_of_connections_is_full() -> anyhow::Result<()> {
         let begun = clock::now_ns();
         let _full = cluster.lab.host(2).conntrack_full()?;
         connects_hang(&cluster, 2)?;
-        // A call a second that dials anew, in vain.
+        // One call a second that dials again, in vain.
         let dials = ["http-client", "--target", &cluster.service(2).to_string()];
         let _dials = Traffic::start(cluster.lab.host(1), &dials)?;
         cluster.nobody_dies(&[2, 3], A_WHILE * 3 / 2).await?;
@@ -71,7 +71,7 @@ async fn the_peers_table_of_connections_is_full() -> anyhow::Result<()> {
     .await
 }
 
-/// The usual limit, and nothing is wrong: nobody dies for the daemon's own questions.
+/// The usual limit without any fault: no peer is found dead because of the daemon's own probes.
 async fn limited(with_idle_connections: bool) -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let lab = Lab::routed(1, 4)?;

@@ -1,4 +1,4 @@
-//! Whatever answers ARP is not the host; and ARP itself may be counted.
+//! An ARP answer may come from another device than the host, and ARP itself may be limited.
 
 use std::net::Ipv4Addr;
 
@@ -97,7 +97,7 @@ async fn a_switch_that_inspects_arp_shuts_no_port() -> anyhow::Result<()> {
     .await
 }
 
-/// Where neighbour probes are off, none is sent but by the kernel, and a death is found.
+/// If neighbour probes are off, only the kernel sends ARP requests, and a death is still found.
 #[tokio::test(flavor = "multi_thread")]
 async fn neighbour_probes_can_be_switched_off() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

@@ -1,4 +1,4 @@
-//! Connections that do not look like the ones that a storage node keeps.
+//! Connections that differ from those that a storage node keeps.
 
 use std::{
     io::{Read as _, Write as _},
@@ -68,7 +68,7 @@ fn call(target: std::net::SocketAddr) -> std::io::Result<()> {
     stream.read_to_end(&mut Vec::new()).map(|_| ())
 }
 
-/// Every connect counts from its first SYN on, and the probing of an idle peer goes on.
+/// Every connect counts from its first SYN on, and the idle peer is still probed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_for_each_call() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

@@ -1,6 +1,6 @@
-//! What operators reported elsewhere, built of real kernels: a filter that limits what is new, a
-//! fabric that answers for the dead, an inspector of ARP, names with several addresses, calls
-//! on connections that do not last.
+//! Cases that operators of other systems reported, rebuilt with real kernels: a filter that limits
+//! new connections, a fabric that answers for dead hosts, a switch that inspects ARP, names with
+//! several addresses, and calls on short-lived connections.
 
 mod connects;
 mod fabric;

@@ -1,4 +1,4 @@
-//! A name with several addresses, or with another one than before.
+//! A name with several addresses, or with another address than before.
 
 use anyhow::{Context as _, ensure};
 use detector_api::v1::{PathState, PeerState};
@@ -39,7 +39,7 @@ impl Named {
     }
 }
 
-/// grpc-go 3353: two A records, one host dead. Its calls fail, the other's go on.
+/// grpc-go 3353: two A records, one host dead. Calls to it fail, calls to the other continue.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_addresses_is_dead() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

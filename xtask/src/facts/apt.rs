@@ -1,4 +1,4 @@
-//! Debian's package manager, asked only.
+//! Queries Debian's package manager without changing anything.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use crate::{
     pins::{BPF_LINKER_LLVM, DEBIAN_RUST},
 };
 
-/// Debian's package manager and what it offers.
+/// Debian's package manager, and what it offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Apt {
-    /// This run has renewed the lists. Their dates on disk are the mirror's, and tell
-    /// nothing of when they were fetched.
+    /// Whether this run has renewed the package lists. Their dates on disk come from the mirror,
+    /// and do not show when they were fetched.
     pub fresh: bool,
-    /// Package → the version that would be installed.
+    /// The version of each package that would be installed.
     pub offers: BTreeMap<String, String>,
 }
 
@@ -33,7 +33,7 @@ impl Apt {
     }
 }
 
-/// Each package's candidate in the answer of `apt-cache policy`.
+/// The candidate version of each package in the output of `apt-cache policy`.
 fn offers(policy: &str) -> BTreeMap<String, String> {
     let mut package = None;
     let mut offers = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What this machine has: looked at, never changed. [`crate::plan`] decides from it.
+//! Finds out what this machine has, and changes nothing. [`crate::plan`] decides from these facts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,18 +16,18 @@ pub use rust::{Origin, Release, Toolchain};
 mod apt;
 mod rust;
 
-/// Everything that setup decides from.
+/// All facts from which setup decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub is_root: bool,
     pub commands: BTreeSet<String>,
-    /// `None`: not a Debian.
+    /// `None` if this is not a Debian.
     pub apt: Option<Apt>,
-    /// Every toolchain found, the preferred one first.
+    /// All toolchains that were found, the preferred one first.
     pub toolchains: Vec<Toolchain>,
-    /// LLVM development files: major → prefix.
+    /// LLVM development files: the prefix of each major version.
     pub llvm: BTreeMap<u32, PathBuf>,
-    /// Where tools go that no package manager keeps.
+    /// The directory for tools that no package manager installs.
     pub cache: PathBuf,
     pub rustup_home: PathBuf,
 }
@@ -37,12 +37,12 @@ impl Facts {
         self.commands.contains(command)
     }
 
-    /// Steps that need root can be done: we are, or `sudo` is there to ask.
+    /// Whether steps that need root are possible: this is root, or there is `sudo`.
     pub fn can_be_root(&self) -> bool {
         self.is_root || self.has("sudo")
     }
 
-    /// Looks at the machine; `lists_renewed` when this run has renewed apt's lists.
+    /// Gathers the facts; `lists_renewed` says whether this run has renewed apt's lists.
     pub fn gather(lists_renewed: bool) -> Result<Self> {
         let cache = cache_dir()?;
         let rustup_home = rustup_home()?;
@@ -65,7 +65,7 @@ impl Facts {
     }
 }
 
-/// Commands whose presence is a fact.
+/// The commands whose presence is checked.
 const COMMANDS: [&str; 15] = [
     "apt-get",
     "bpftool",
@@ -84,8 +84,8 @@ const COMMANDS: [&str; 15] = [
     "zstd",
 ];
 
-/// Finds a command on PATH, in the system directories that users often lack there, or among
-/// the tools that setup unpacked.
+/// Finds a command on PATH, in the system directories that many users' PATH lacks, or among the
+/// tools that setup unpacked.
 pub fn find_command(command: &str, cache: &Path) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -94,14 +94,15 @@ pub fn find_command(command: &str, cache: &Path) -> Option<PathBuf> {
         .find(|file| is_executable(file))
 }
 
-/// Where commands are besides PATH: most users lack the system directories there.
+/// The directories to search besides PATH: the system directories are not on the PATH of most
+/// users.
 pub fn more_directories(cache: &Path) -> Vec<PathBuf> {
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     let unpacked = cache.join(PROMETHEUS_PACKAGE).join("usr/bin");
     system.into_iter().chain([unpacked]).collect()
 }
 
-/// `$XDG_CACHE_HOME/detector`, by default `~/.cache/detector`.
+/// `$XDG_CACHE_HOME/detector`; by default `~/.cache/detector`.
 pub fn cache_dir() -> Result<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty());
     if let Some(cache) = set("XDG_CACHE_HOME") {
@@ -110,7 +111,7 @@ pub fn cache_dir() -> Result<PathBuf> {
     Ok(home()?.join(".cache/detector"))
 }
 
-/// Where cargo keeps its registry and its installed programs.
+/// The directory of cargo's registry and installed programs.
 pub fn cargo_home() -> Result<PathBuf> {
     match env::var_os("CARGO_HOME").filter(|value| !value.is_empty()) {
         Some(home) => Ok(PathBuf::from(home)),
@@ -132,7 +133,7 @@ fn rustup_home() -> Result<PathBuf> {
 }
 
 pub fn is_root() -> bool {
-    // The owner of our own /proc entry is our effective user.
+    // The owner of this process's /proc entry is its effective user.
     use std::os::unix::fs::MetadataExt as _;
     fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
 }

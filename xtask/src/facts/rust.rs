@@ -1,4 +1,4 @@
-//! The Rust toolchains of this machine, and the linkers that can read what they write.
+//! The Rust toolchains of this machine, and the linkers that can read their bitcode.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
 use super::{cargo_home, find_command, is_executable};
 use crate::{invocation::Invocation, pins::BPF_LINKER_LLVM, proof};
 
-/// A compiler's version, as far as it matters here.
+/// A compiler's version, without the patch level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Release {
     pub major: u32,
@@ -17,7 +17,7 @@ pub struct Release {
 }
 
 impl Release {
-    /// The first two numbers of `text`; anything after them is skipped.
+    /// The first two numbers in `text`; the rest is ignored.
     pub fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.split(|c: char| !c.is_ascii_digit());
         Some(Self {
@@ -26,7 +26,7 @@ impl Release {
         })
     }
 
-    /// As [`Self::parse`], for a constant that is known to be `<major>.<minor>…`.
+    /// Like [`Self::parse`], for a constant that is known to be `<major>.<minor>…`.
     pub const fn parse_const(text: &str) -> Self {
         let bytes = text.as_bytes();
         let mut numbers = [0; 2];
@@ -52,7 +52,7 @@ impl std::fmt::Display for Release {
     }
 }
 
-/// Who keeps a Rust toolchain up to date.
+/// What installed a Rust toolchain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     System,
@@ -70,13 +70,13 @@ pub struct Toolchain {
     pub release: Release,
     /// The major version of the LLVM that writes its bitcode.
     pub llvm: u32,
-    /// The sources of `core` are in its sysroot.
+    /// Whether the sources of `core` are in its sysroot.
     pub has_source: bool,
-    /// A bpf-linker that was seen to read its bitcode.
+    /// A bpf-linker that has read its bitcode successfully.
     pub linker: Option<PathBuf>,
 }
 
-/// Every bpf-linker there is: on PATH, where `cargo install` puts it, in our cache.
+/// All bpf-linkers: on PATH, in the directory of `cargo install`, and in the cache.
 fn linkers(cache: &Path) -> Vec<PathBuf> {
     let cached = fs::read_dir(cache)
         .into_iter()
@@ -97,14 +97,15 @@ fn linkers(cache: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The system's toolchain and all of rustup's, each with the first linker that can read it.
+/// The system's toolchain and all of rustup's, each with the first linker that can read its
+/// bitcode.
 pub fn toolchains(cache: &Path, rustup_home: &Path) -> Vec<Toolchain> {
     let linkers = linkers(cache);
     let system = ["/usr/bin", "/usr/local/bin"]
         .iter()
         .filter_map(|directory| {
             let rustc = Path::new(directory).join("rustc");
-            // Some distributions put rustup's own stand-in there.
+            // Some distributions install a rustup proxy there.
             let behind = fs::canonicalize(&rustc).ok()?;
             (behind.file_name()? != "rustup")
                 .then_some((Origin::System, Path::new(directory).to_owned()))
@@ -123,7 +124,7 @@ pub fn toolchains(cache: &Path, rustup_home: &Path) -> Vec<Toolchain> {
     found
 }
 
-/// rustup's toolchains without the aliases among them.
+/// rustup's toolchains, without aliases.
 fn rustup_toolchains(home: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(home.join("toolchains"))
         .into_iter()

@@ -1,4 +1,5 @@
-//! What is said where setup can do nothing: why, and the commands for a person to type.
+//! The text for cases in which setup can do nothing: the reasons, and commands that a person can
+//! run.
 
 use super::Closed;
 use crate::{
@@ -7,7 +8,7 @@ use crate::{
     step::Route,
 };
 
-/// What a person can do where setup can do nothing.
+/// What a person can do if there is no way to an eBPF toolchain.
 pub fn impossible(facts: &Facts, closed: &Closed) -> String {
     let mut text = String::from("there is no way to an eBPF toolchain from here:\n");
     for toolchain in &facts.toolchains {

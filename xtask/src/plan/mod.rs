@@ -1,7 +1,7 @@
-//! From facts to steps: pure, so that `--dry-run` prints what a real run would do.
+//! Turns facts into steps. It is pure, so that `--dry-run` prints exactly what a real run would do.
 //!
-//! A plan covers what can be known now. After its steps have run the machine is looked at
-//! again and planned for again, until there is nothing left to do.
+//! A plan covers what is known now. After its steps have run, the machine is inspected again and a
+//! new plan is made, until nothing is left to do.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ mod by_hand;
 mod tests;
 mod toolchain;
 
-/// What a command of ours is going to need.
+/// What a subcommand needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
     /// The toolchain that builds the eBPF object.
@@ -49,37 +49,37 @@ impl Needs {
 /// The step after which apt's offers count as known.
 pub const RENEW_LISTS: &str = "renew apt's package lists";
 
-/// Why a route is closed in this run.
+/// The routes that are closed in this run, each with the reason.
 pub type Closed = BTreeMap<Route, String>;
 
-/// What to do now, and what needs nothing.
+/// The steps to take now, and what needs no step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// What was looked for and found.
+    /// What was searched for and found.
     pub present: Vec<String>,
     pub steps: Vec<Step>,
     pub ebpf: Ebpf,
-    /// What is missing besides the eBPF toolchain and cannot be installed from here.
+    /// What is missing besides the eBPF toolchain, and cannot be installed from here.
     pub blocked: Vec<String>,
 }
 
-/// What came of the search for an eBPF toolchain.
+/// The result of the search for an eBPF toolchain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Ebpf {
-    /// Nobody asked.
+    /// No toolchain is needed.
     #[default]
     NotNeeded,
-    /// There, and proven.
+    /// There is one, and it was tested.
     Ready(Toolchain),
-    /// Will be there after the steps; this is what it is expected to be.
+    /// The toolchain that there will be after the steps.
     Expected(Toolchain),
-    /// Apt's lists are too old to tell; they are renewed first.
+    /// Apt's lists are too old to decide; they are renewed first.
     AfterRenewal,
-    /// Not to be had; the text says why and what a person can do.
+    /// There is no way to get one; the text says why, and what a person can do.
     Impossible(String),
 }
 
-/// Plans for `needs`, leaving out the routes that have failed already.
+/// Makes a plan for `needs`, without the routes that have already failed.
 pub fn plan(facts: &Facts, needs: Needs, closed: &Closed) -> Plan {
     let mut plan = Plan::default();
     if needs.ebpf {

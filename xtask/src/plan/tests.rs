@@ -1,4 +1,4 @@
-//! Fake machines and what is planned for them.
+//! Fake machines, and the plans for them.
 
 use super::*;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     pins::{DEBIAN_LLVM, DEBIAN_RUST, MSRV},
 };
 
-/// A bare Debian 12 with fresh lists, as root.
+/// A fresh Debian 12 with renewed lists, as root.
 fn debian() -> Facts {
     let mut offers: BTreeMap<String, String> = DEBIAN_RUST
         .map(|package| (package.to_owned(), "1.96.0+dfsg1-1~deb12u2".to_owned()))
@@ -24,7 +24,7 @@ fn debian() -> Facts {
     }
 }
 
-/// Some other distribution, with rustup and what fetches a release.
+/// Another distribution, with rustup and the tools that fetch a release.
 fn with_rustup() -> Facts {
     Facts {
         commands: ["rustup", "curl", "tar", "zstd"].map(str::to_owned).into(),
@@ -58,7 +58,7 @@ fn lines(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
-/// Each step's command contains its word, and there are no others.
+/// Asserts that each step's command contains its word, and that there are no other steps.
 fn assert_steps(plan: &Plan, words: &[&str]) {
     let lines = lines(plan);
     let all = lines
@@ -173,7 +173,7 @@ fn an_old_offer_is_looked_at_again_with_new_lists() {
     assert_steps(&plan, &["apt-get update"]);
     assert_eq!(plan.ebpf, Ebpf::AfterRenewal);
 
-    // Still old afterwards: Debian cannot help, and rustup is not there.
+    // If the offers are still old, Debian cannot help; and there is no rustup.
     facts.apt.as_mut().unwrap().fresh = true;
     let plan = build(&facts);
     assert_steps(&plan, &[]);

@@ -1,4 +1,4 @@
-//! The ways to an eBPF toolchain, in the order in which they are tried.
+//! The routes to an eBPF toolchain, in the order in which they are tried.
 
 use std::path::PathBuf;
 
@@ -10,8 +10,8 @@ use crate::{
     step::{OnFailure, Route, Step},
 };
 
-/// Plans for a compiler with the sources of `core`, and a linker that reads its bitcode: one
-/// that is there, then Debian's packages, then a pinned nightly.
+/// Plans for a compiler with the sources of `core` and a linker that reads its bitcode: an existing
+/// one, else Debian's packages, else a pinned nightly.
 pub fn plan(facts: &Facts, closed: &Closed, plan: &mut Plan) {
     let usable = || {
         facts
@@ -76,7 +76,7 @@ enum NewToolchain {
     AfterRenewal,
 }
 
-/// Debian's packages, where apt offers a compiler that is new enough.
+/// Debian's packages, if apt offers a compiler that is new enough.
 fn debian(facts: &Facts, closed: &Closed) -> Option<NewToolchain> {
     let apt = facts.apt.as_ref()?;
     if !facts.can_be_root() || closed.contains_key(&Route::DebianPackages) {
@@ -113,7 +113,7 @@ fn debian(facts: &Facts, closed: &Closed) -> Option<NewToolchain> {
     Some(NewToolchain::Known(toolchain, Box::new(step)))
 }
 
-/// A pinned nightly, where rustup is.
+/// A pinned nightly, if there is rustup.
 fn nightly(facts: &Facts, closed: &Closed) -> Option<NewToolchain> {
     if !facts.has("rustup") || closed.contains_key(&Route::RustupNightly) {
         return None;
@@ -143,8 +143,8 @@ fn nightly(facts: &Facts, closed: &Closed) -> Option<NewToolchain> {
     Some(NewToolchain::Known(toolchain, Box::new(step)))
 }
 
-/// How to come by a linker for `toolchain`, and where it will be. A distribution's compiler
-/// goes with the distribution's LLVM, rustup's with the linker's own release.
+/// The steps that get a linker for `toolchain`, and its path. A distribution's compiler fits the
+/// distribution's LLVM, and rustup's fits the linker's own release.
 fn linker_steps(
     facts: &Facts,
     closed: &Closed,
@@ -176,7 +176,7 @@ fn linker_build(facts: &Facts, closed: &Closed, llvm: u32) -> Option<(PathBuf, V
         }
         None => return None,
     };
-    // LLVM is C++: linking to it takes the C++ library, which gcc alone does not bring.
+    // LLVM is C++, so linking to it needs the C++ library, which gcc alone does not contain.
     match facts.has("c++") {
         true => {}
         false if from_apt => packages.push("g++"),

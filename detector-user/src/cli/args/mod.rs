@@ -26,13 +26,14 @@ Exit codes:
   5  doctor: something is missing";
 
 const REPLAY_HELP: &str = "\
-With the recorded settings the verdicts are exactly the recorded ones. With others it shows
-what they would have said of the same signals. What the kernel and the peers would have
-answered to socket snapshots and probes at other moments cannot be known: it sees what was
-seen then, when it was seen. Nothing is probed, destroyed or refused.
+With the recorded settings the verdicts are exactly the recorded ones. With other settings the
+replay shows the verdicts that they would give for the same signals. What the kernel and the
+peers would have answered to socket snapshots and probes at other moments cannot be known: the
+replay has only the recorded answers, at their recorded times. Nothing is probed, destroyed or
+refused.
 
-Times are those of the recording's beginning, counted on; a wall clock that was set during
-the recording does not show.
+Times are counted from the beginning of the recording, so a wall clock that was set during the
+recording has no effect.
 
 Examples:
   detector replay node1.rec
@@ -41,8 +42,8 @@ Examples:
   zcat node1.rec.gz | detector replay - --output json";
 
 const TUNE_HELP: &str = "\
-Which open connections are tuned: `detector tune --list` has it from the daemon, `kill -USR1`
-from this command. `detector explain PEER` shows it beside all of a peer's connections.
+To see which open connections are tuned, use `detector tune --list` for the daemon, and
+`kill -USR1` for this command. `detector explain PEER` marks them among a peer's connections.
 
 Examples:
   detector tune rustfs.service --peer http://node4:9000
@@ -94,23 +95,23 @@ pub enum Command {
     Replay(ReplayArgs),
     /// List the peers and their verdicts.
     Peers,
-    /// Print the peers, then every change, until Ctrl-C; outlives restarts of the daemon.
+    /// Print the peers, then every change, until Ctrl-C; continues after restarts of the daemon.
     Watch,
     /// Show the evidence behind a peer's verdict.
     Explain {
         /// The peer, as in http://node4:9000; a path is ignored.
         peer: String,
     },
-    /// List the locks that the node's programs reported, and how they do.
+    /// List the locks that the node's programs reported, with their health.
     Locks,
-    /// List the cascading failures of the last hour, each with what failed first.
+    /// List the cascading failures of the last hour, each with its initial failure.
     Cascades,
     /// Show how many disks each erasure set has now, and how many more nodes it may lose.
     Quorum,
     /// Tune a service's new connections with peers until Ctrl-C, and print each; needs root.
     #[command(after_help = format!("{TUNE_HELP}\n\n{EXIT_CODES}"))]
     Tune(TuneArgs),
-    /// Check what this kernel and these privileges allow, and what it means.
+    /// Check what this kernel and these privileges allow, and explain the consequences.
     Doctor,
     /// Check or show the configuration.
     #[command(subcommand)]
@@ -131,11 +132,11 @@ pub enum ConfigCommand {
 pub struct RunArgs {
     #[command(flatten)]
     pub overrides: Overrides,
-    /// Write everything the verdicts are made from to a new file, for `detector replay`. It
-    /// has the addresses of the peers and their connections.
+    /// Write everything from which the verdicts are made to a new file, for `detector replay`.
+    /// The file contains the addresses of the peers and their connections.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// The most bytes that are recorded; the recording ends there, the daemon goes on.
+    /// The most bytes that are recorded; then the recording ends, and the daemon continues.
     #[arg(long, value_name = "BYTES", default_value = "1GiB", requires = "record", value_parser = bytes)]
     pub record_limit: u64,
 }
@@ -169,8 +170,8 @@ pub struct ReplayArgs {
 /// Flags that override the configuration file.
 #[derive(Debug, Default, Args)]
 pub struct Overrides {
-    /// A peer to watch, as in http://node4:9000; may be repeated, adds to the file's. With
-    /// none, peers are discovered from established connections, and only observed.
+    /// A peer to watch, as in http://node4:9000; may be repeated, adds to the file's peers. If
+    /// there are none, peers are discovered from established connections, and only observed.
     #[arg(long = "peer", value_name = "URL")]
     pub peers: Vec<String>,
     /// A service to protect, by systemd unit or cgroup; may be repeated. Its connects to dead
@@ -178,7 +179,7 @@ pub struct Overrides {
     /// --destroy-sockets off), its new ones tuned.
     #[arg(long = "protect", value_name = "UNIT|CGROUP")]
     pub protected: Vec<String>,
-    /// A network namespace to watch beside the daemon's own: a file (/run/netns/NAME,
+    /// A network namespace to watch besides the daemon's own: a file (/run/netns/NAME,
     /// /proc/PID/ns/net), or those of a systemd unit's or cgroup's processes; may be repeated,
     /// adds to the file's. Needs CAP_SYS_ADMIN.
     #[arg(long = "network-namespace", value_name = "PATH|UNIT|CGROUP")]

@@ -1,3 +1,5 @@
+//! The JSON output has the protocol's names and words.
+
 use std::time::Duration;
 
 use prost_reflect::MessageDescriptor;

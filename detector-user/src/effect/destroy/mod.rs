@@ -165,7 +165,7 @@ fn run(mut everywhere: Everywhere, requests: &Inbox<Requests>, answers: &SignalS
             return;
         };
         if answers.blocking_send(answer(&request, result)).is_err() {
-            debug!("nobody takes the answers any more");
+            debug!("the driver no longer takes answers");
             return;
         }
     }

@@ -219,7 +219,7 @@ impl Teardowns {
         };
         debug!(%peer, %flow, %error, "not destroyed");
         if !self.has_warned {
-            warn!(%peer, %error, "sockets cannot be destroyed; told once");
+            warn!(%peer, %error, "sockets cannot be destroyed; this is logged once");
             self.has_warned = true;
         }
         result.failed += 1;

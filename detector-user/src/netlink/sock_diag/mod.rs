@@ -48,7 +48,7 @@ pub enum SockDiagError {
     Open(#[source] io::Error),
     #[error("cannot tell the network namespace from /proc/thread-self/ns/net: {0}")]
     Namespace(#[source] io::Error),
-    #[error("cannot enter the network namespace: {0}; it takes CAP_SYS_ADMIN")]
+    #[error("cannot enter the network namespace: {0}; this needs CAP_SYS_ADMIN")]
     Enter(#[source] io::Error),
     #[error("the sockets of its network namespace could not be read before")]
     Closed,

@@ -1,3 +1,5 @@
+//! The polling source with real connections over loopback.
+
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},

@@ -1,3 +1,5 @@
+//! What `detector doctor` says about the sources.
+
 use super::{
     privileges::{CAP_SYS_ADMIN, CAP_SYS_RESOURCE, soft_limit},
     *,

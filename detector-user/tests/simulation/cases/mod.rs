@@ -1,4 +1,4 @@
-//! Scripts by hand: faults that were once judged wrongly, each by itself and to the letter.
+//! Scripts written by hand: each is one fault that was once judged wrongly.
 
 mod found;
 mod own;
@@ -16,12 +16,12 @@ use crate::{
     world::{Watch, run, states},
 };
 
-/// When the fault begins: all is known by then.
+/// When the fault begins; by then everything is known.
 const AT: Duration = Duration::from_secs(20);
 
 const NEAR: usize = 0;
 
-/// Three uploading flows to the first host, calls to two others; the faults are on for `lasts`.
+/// Three uploading flows to the first host and calls to two others; the faults last for `lasts`.
 fn script(faults: &[Fault], lasts: Duration) -> Script {
     with_work(&[Work::UPLOAD; 3], faults, lasts)
 }
@@ -46,13 +46,13 @@ fn with_work(work: &[Work], faults: &[Fault], lasts: Duration) -> Script {
     }
 }
 
-/// The first host is behind the gateway.
+/// Puts the first host behind the gateway.
 fn routed(mut script: Script) -> Script {
     script.hosts[NEAR].routed = true;
     script
 }
 
-/// All rules hold; what was seen.
+/// Asserts that all rules hold; returns what was seen.
 #[track_caller]
 fn holds(script: &Script) -> Stats {
     match run(script, Watch::default()) {
@@ -61,7 +61,7 @@ fn holds(script: &Script) -> Stats {
     }
 }
 
-/// What is published of the first host, with the time since the fault began.
+/// The published states of the first host, with the time since the fault began.
 fn of_first(script: &Script) -> Vec<(Duration, PeerState)> {
     states(script, NEAR)
         .into_iter()
@@ -69,7 +69,7 @@ fn of_first(script: &Script) -> Vec<(Duration, PeerState)> {
         .collect()
 }
 
-/// It is found dead within `most`, for this reason; nobody else is.
+/// Asserts that the first host is found dead within `most`, for this reason, and no other host is.
 #[track_caller]
 fn dies(script: &Script, reason: Reason, most: Duration) {
     assert_eq!(holds(script).deaths, 1);
@@ -80,7 +80,7 @@ fn dies(script: &Script, reason: Reason, most: Duration) {
     assert!(*after <= most, "after {after:?}");
 }
 
-/// Nobody is found dead; what is published of the first host while the fault lasts.
+/// Asserts that no host is found dead; returns the states of the first host during the fault.
 #[track_caller]
 fn lives(script: &Script) -> Vec<(Duration, PeerState)> {
     assert_eq!(holds(script).deaths, 0);
@@ -89,7 +89,7 @@ fn lives(script: &Script) -> Vec<(Duration, PeerState)> {
     states.filter(|(after, _)| *after <= lasts).collect()
 }
 
-/// Within `most` it is said to be degraded for one of these reasons, its breaker closed.
+/// Asserts that within `most` the host is degraded for one of these reasons, with a closed breaker.
 #[track_caller]
 fn is_degraded(states: &[(Duration, PeerState)], reasons: &[Reason], most: Duration) {
     let told = states
@@ -194,7 +194,7 @@ fn a_host_that_is_off_is_dead_although_another_card_answers() {
     assert!(dead.is_some_and(|(after, s)| *after <= DEAD_WITHIN && s.contested));
 }
 
-/// Its calls are unknown to the new kernel: whether it was found dead meanwhile or not.
+/// The new kernel does not know the calls, whether or not the host was found dead meanwhile.
 #[test]
 fn calls_to_a_host_that_restarts_at_once_end() {
     let off = Fault::PowerOff {
@@ -211,7 +211,7 @@ fn a_host_whose_address_is_taken_for_a_while_keeps_its_sockets() {
     holds(&routed(script(&[Fault::GatewayUsurped], SECONDS(2))));
 }
 
-/// The daemon has just started, and has heard no TCP by the right card.
+/// The daemon has just started, and has heard no TCP through the right card.
 #[test]
 fn a_gateway_whose_address_is_taken_right_after_the_start_costs_no_sockets() {
     let mut script = routed(script(&[Fault::Daemon, Fault::GatewayUsurped], SECONDS(10)));
@@ -219,7 +219,7 @@ fn a_gateway_whose_address_is_taken_right_after_the_start_costs_no_sockets() {
     holds(&script);
 }
 
-/// The other way round: what the daemon finds in use is the card of another host.
+/// The reverse: the card that the daemon finds in use belongs to another host.
 #[test]
 fn a_daemon_that_starts_while_an_address_is_taken_destroys_nothing() {
     let near = script(&[Fault::Usurped { host: NEAR }, Fault::Daemon], SECONDS(5));
@@ -248,7 +248,8 @@ fn a_host_that_takes_no_new_connections_lives() {
     }
 }
 
-/// Dead is no lie then; but it is not destroyed before its time, and it is back at once.
+/// Dead is correct while the host is frozen; but its sockets are not destroyed too early, and it is
+/// back at once.
 #[test]
 fn a_host_that_stands_still_for_a_while_comes_back() {
     for lasts in [ms(200), ms(900), ms(2000)] {

@@ -1,9 +1,9 @@
-//! This node's own faults: nobody else is dead for them.
+//! Faults of this node itself: no other host may be found dead because of them.
 
 use super::*;
 
-/// Two peers, one of them without connections: it was last heard when the daemon started, and is
-/// due for its survey while this node's switch is dead.
+/// Two peers, one of them without connections: it was last heard when the daemon started, and its
+/// next regular probe is due while this node's switch is dead.
 #[test]
 fn nobody_dies_of_this_nodes_own_switch() {
     let script = Script {
@@ -27,8 +27,8 @@ fn nobody_dies_of_this_nodes_own_switch() {
     }
 }
 
-/// This machine stands still while its switch is dead, and goes on shortly before that ends: who
-/// was heard last is long ago for everyone.
+/// This machine is paused while its switch is dead, and continues shortly before the switch is
+/// back. By then every host was last heard long ago.
 #[test]
 fn nobody_dies_of_this_nodes_own_switch_after_a_pause() {
     for seed in 1..=8 {
@@ -41,7 +41,7 @@ fn nobody_dies_of_this_nodes_own_switch_after_a_pause() {
     }
 }
 
-/// The kind of it: one flow that has long been idle, whoever else is cut off with it.
+/// The general case: one flow that has long been idle, whichever other hosts are cut off with it.
 #[test]
 fn nobody_who_was_long_idle_dies_of_this_nodes_own_switch() {
     for seed in 1..=20 {
@@ -86,7 +86,7 @@ fn a_daemon_that_starts_while_its_node_is_cut_off_destroys_nothing() {
     }
 }
 
-/// Its peers are alive; what was sent in vain before it came is no evidence.
+/// Its peers are alive; what was sent in vain before the daemon started is no evidence.
 #[test]
 fn a_daemon_that_starts_as_its_link_comes_back_asks_first() {
     for distance in [ms(1), ms(10)] {
@@ -100,7 +100,7 @@ fn a_daemon_that_starts_as_its_link_comes_back_asks_first() {
     }
 }
 
-/// It was found dead rightly, and is back when this node is cut off as well.
+/// The peer was rightly found dead, and is back at a time when this node is cut off.
 #[test]
 fn a_dead_peers_sockets_are_kept_while_this_node_is_cut_off() {
     let cut = Fault::Cut {

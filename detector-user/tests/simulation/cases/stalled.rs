@@ -1,8 +1,9 @@
-//! Flows that are stuck, and those that only seem so.
+//! Flows that are stalled, and flows that only seem so.
 
 use super::*;
 
-/// Three hosts with this work, one of which is the first; the fault begins right after the start.
+/// Three hosts with this work, the first being the one with the fault, which begins right after the
+/// start.
 fn fresh(works: [&[Work]; 3], fault: Fault, lasts: Duration) -> Script {
     let mut script = with_work(works[0], &[fault], lasts);
     script.hosts = works.map(HostSpec::near).to_vec();
@@ -27,7 +28,7 @@ fn a_flow_that_is_stuck_right_after_the_start_is_told() {
     }
 }
 
-/// One of two connections is forgotten on the way as new ones are dropped: the other answers.
+/// One of two connections is forgotten on the way while new ones are dropped; the other answers.
 #[test]
 fn a_host_is_asked_on_each_of_its_connections() {
     let hole = Fault::FlowHole {
@@ -46,7 +47,7 @@ fn a_host_is_asked_on_each_of_its_connections() {
     }
 }
 
-/// A busy flow is seen for the first time when it is cut off: it was answered until then.
+/// A busy flow is seen for the first time when it is cut off; it was answered until then.
 #[test]
 fn what_was_heard_on_a_flow_that_is_seen_first_when_cut_counts_for_the_destroy_delay() {
     let works: [&[Work]; 3] = [
@@ -62,7 +63,8 @@ fn what_was_heard_on_a_flow_that_is_seen_first_when_cut_counts_for_the_destroy_d
     });
 }
 
-/// What its host sends by itself says nothing of what is sent to it, whoever asks how seldom.
+/// What the host sends by itself says nothing about what is sent to it, however seldom it is
+/// probed.
 #[test]
 fn a_stuck_flow_beside_one_that_only_receives_is_told() {
     for nth in 0..2 {

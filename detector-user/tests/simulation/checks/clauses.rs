@@ -1,5 +1,4 @@
-//! What is explained is the rule: its clauses hold, all of them, where a peer is found dead, and
-//! nowhere else.
+//! Explanations agree with the rule: all clauses hold when a peer is found dead, and only then.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +10,7 @@ use super::Checks;
 const TOLD: bool = false;
 
 impl Checks {
-    /// The clauses as they are explained with a state that is published.
+    /// Checks the clauses that are explained with a published state.
     pub fn clauses(&mut self, now: Time, explanation: &Explanation) {
         let Explanation { state, clauses, .. } = explanation;
         if clauses.is_empty() {

@@ -1,4 +1,4 @@
-//! What must hold whatever happens, against what is true of the cluster.
+//! The rules that must always hold, compared with the true state of the cluster.
 
 mod clauses;
 mod stats;
@@ -15,14 +15,14 @@ pub use self::{
 };
 use crate::{script::Script, ticks::ms};
 
-/// How far the truth and what the kernel tells of it may lie apart: stamps in jiffies,
-/// delays on the way, the time that a look takes.
+/// The largest difference between the truth and what the kernel reports: time stamps in jiffies,
+/// delays on the way, and the duration of a snapshot.
 pub const BLUR: Duration = ms(25);
 
-/// Looks at one peer's sockets in a second: one in 10 ms, and one more.
+/// The most snapshots of one peer's sockets in a second: one in 10 ms, and one more.
 const MOST_LOOKS: u32 = 101;
 
-/// Effects of one turn, for each peer.
+/// The most effects of one turn for each peer.
 const MOST_EFFECTS: usize = 40;
 
 const HISTORY: usize = 64;
@@ -31,13 +31,13 @@ const HISTORY: usize = 64;
 pub struct Checks {
     settings: Settings,
     hosts: Vec<Truth>,
-    /// When this machine itself was the trouble.
+    /// The times at which this machine itself had a fault.
     own: VecDeque<(Time, Time)>,
     violation: Option<Violation>,
     second: u64,
     probes: u32,
     turns: u32,
-    /// Turns in a row after which the next was due at once.
+    /// The number of consecutive turns after which the next was due at once.
     behind: u32,
     pub stats: Stats,
 }
@@ -61,7 +61,7 @@ impl Checks {
         self.violation.take()
     }
 
-    /// Why the core did what broke a rule, where one was broken just now.
+    /// Records why the core did what has just broken a rule.
     pub fn explain_violation(&mut self, explanation: &Explanation, wire: &dyn fmt::Debug) {
         if let Some(violation) = &mut self.violation
             && !violation.what.contains(&explanation.summary)
@@ -79,13 +79,13 @@ impl Checks {
         }
     }
 
-    /// A rule is broken; the first is the one that is told.
+    /// A rule is broken; only the first violation is reported.
     pub fn broken(&mut self, rule: &'static str, what: String) {
         self.violation.get_or_insert(Violation::new(rule, what));
     }
 
-    /// A state was published: no peer is dead that is not cut off, or, where there is nobody
-    /// else to show that it is not, seems so.
+    /// A state was published. No peer may be dead unless it is cut off, or unless it seems to be
+    /// and no other host can show that it is not.
     pub fn published(&mut self, host: usize, now: Time, state: &PeerState, seems_dead: bool) {
         let is_dead = state.verdict == Verdict::Dead;
         let was_dead = std::mem::replace(&mut self.hosts[host].dead, is_dead);
@@ -119,8 +119,8 @@ impl Checks {
         }
     }
 
-    /// Reports alone opened the breaker: of a peer that was heard while its calls failed, or
-    /// that the kernel has a verdict on, they must not.
+    /// The breaker opened because of reports alone. This must not happen to a peer that was heard
+    /// while its calls failed, or on which the kernel has a verdict.
     fn opened_by_reports(&mut self, host: usize, now: Time, state: &PeerState) {
         self.stats.fenced += 1;
         let heard = self.last_answer(host);
@@ -172,7 +172,7 @@ impl Checks {
         }
     }
 
-    /// It had to be found dead by now.
+    /// The host must have been found dead by now.
     pub fn judged(&mut self, host: usize, now: Time, clean: bool, name: &dyn fmt::Display) {
         let truth = &self.hosts[host];
         let since = truth.cut_since.unwrap_or(now);
@@ -194,7 +194,7 @@ impl Checks {
         }
     }
 
-    /// It had to be found alive by now.
+    /// The host must have been found alive by now.
     pub fn returned(&mut self, host: usize, now: Time, state: &PeerState, is_open: bool) {
         self.stats.returns += 1;
         if is_open {
@@ -222,7 +222,7 @@ impl Checks {
         }
     }
 
-    /// A probe was asked for, of this host or of nobody's.
+    /// A probe was requested, of this host or of no host.
     pub fn probed(&mut self, now: Time, host: Option<usize>) {
         self.tick(now);
         if let Some(host) = host {
@@ -230,18 +230,18 @@ impl Checks {
         }
         self.stats.probes += 1;
         self.probes += 1;
-        // Two seconds of the bucket may fall into one of ours.
+        // Two seconds of the limiter may fall into one of the test's.
         if self.probes > self.settings.max_probes_per_second.saturating_mul(2) {
             self.broken("probes are bounded", format!("{} in a second", self.probes));
         }
     }
 
-    /// The driver's timeout was handled: the next lies ahead, and they are not too many.
+    /// The driver's time-out was handled: the next must lie ahead, and there must not be too many.
     pub fn turned(&mut self, now: Time, next: Option<Time>) {
         self.tick(now);
         self.stats.turns += 1;
         self.turns += 1;
-        // What is due may make something else due at once, of each peer.
+        // For each peer, an event that is due may make another one due at once.
         let behind = next.is_some_and(|next| next <= now);
         self.behind = if behind { self.behind + 1 } else { 0 };
         if self.behind as usize > self.hosts.len() + 1 {

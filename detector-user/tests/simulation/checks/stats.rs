@@ -1,4 +1,4 @@
-//! What a run came to: its numbers, or the rule that it broke.
+//! The result of a run: its numbers, or the rule that it broke.
 
 use std::{fmt, time::Duration};
 
@@ -24,11 +24,11 @@ pub struct Stats {
     pub held: u64,
     /// Breakers that opened on reports alone.
     pub fenced: u64,
-    /// Flows that were stuck for sure when it was looked whether that was told, and those that
-    /// were ended.
+    /// The number of certainly stalled flows that were checked for being published, and of those
+    /// that were ended.
     pub stalls: u64,
     pub freed: u64,
-    /// Hosts that were started anew while something was to know it.
+    /// The number of hosts that were restarted while some flow should notice it.
     pub restarts: u64,
     /// Deaths found while a card answered or segments arrived.
     pub gray: u64,

@@ -1,4 +1,4 @@
-//! What is true of the cluster, whatever the core believes.
+//! The true state of the cluster, whatever the core believes.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -6,14 +6,14 @@ use detector_user::core::Time;
 
 use super::{Checks, HISTORY};
 
-/// What something that arrives from a host proves.
+/// What a packet from a host proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
-    /// That its card answers.
+    /// Its card answers.
     Link,
-    /// That segments come from it.
+    /// Segments come from it.
     Received,
-    /// That its kernel has received what we sent.
+    /// Its kernel has received what this node sent.
     Host,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Truth {
     pub(super) past: VecDeque<(Time, Time)>,
     /// The longest that an answer took when the last of them ended.
     pub(super) round_trip: Duration,
-    /// What arrived that proves so much, and no more.
+    /// When packets arrived, by what they prove.
     pub(super) heard: [VecDeque<Time>; Layer::COUNT],
     /// When the daemon itself first asked it.
     pub(super) asked_since: Option<Time>,
@@ -58,7 +58,8 @@ impl Checks {
         heard.push_back(at);
     }
 
-    /// Its only connection is gone without a word: what it heard since the last snapshot is in none.
+    /// Its only connection is gone silently; what it heard since the last snapshot is in no
+    /// snapshot.
     pub fn forget_since_look(&mut self, host: usize) {
         let truth = &mut self.hosts[host];
         let looked_at = truth.looked_at;
@@ -116,8 +117,7 @@ impl Checks {
         truth.cuts
     }
 
-    /// How long before `now` the host, or this machine, was last in trouble other than by
-    /// being cut off.
+    /// How long before `now` the host, or this machine, last had a fault other than a cut.
     pub fn calm_for(&self, host: usize, now: Time) -> Duration {
         let truth = &self.hosts[host];
         if truth.in_trouble {
@@ -132,14 +132,14 @@ impl Checks {
         self.own.iter().any(|(_, until)| *until >= from)
     }
 
-    /// Whether it was found dead before this machine's trouble of now began.
+    /// Whether it was found dead before the current fault of this machine began.
     pub fn died_before_own(&self, host: usize, now: Time) -> bool {
         let own = self.own.iter().filter(|(_, until)| *until >= now);
         let began = own.map(|(from, _)| *from).min();
         self.hosts[host].dead_at < began.filter(|_| self.hosts[host].dead)
     }
 
-    /// Whether anything arrived that proves so much and no more.
+    /// Whether a packet arrived that proves exactly this layer.
     pub fn heard_since(&self, host: usize, layer: Layer, from: Time) -> bool {
         let heard = &self.hosts[host].heard[layer as usize];
         heard.iter().any(|at| *at > from)
@@ -155,12 +155,12 @@ impl Checks {
         self.hosts[host].answers().filter(before).max().copied()
     }
 
-    /// Since when the daemon itself has asked it.
+    /// Since when the daemon has probed it.
     pub fn asked_since(&self, host: usize) -> Option<Time> {
         self.hosts[host].asked_since
     }
 
-    /// There is another daemon, which has asked nobody and found nobody dead.
+    /// There is a new daemon, which has probed no host and found none dead.
     pub fn daemon_restarted(&mut self) {
         for truth in &mut self.hosts {
             (truth.dead, truth.dead_at, truth.asked_since) = (false, None, None);

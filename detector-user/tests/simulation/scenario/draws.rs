@@ -1,4 +1,4 @@
-//! One kind of fault each, drawn with what belongs to it.
+//! Draws one kind of fault at a time, with its parameters.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub(super) fn one_way(rng: &mut Rng, _: &Settings, host: usize) -> Drawn {
     (vec![Fault::Cut { host, ways }], seconds(rng, 1, 40))
 }
 
-/// Shorter than the detection time: nobody may die of it.
+/// A cut shorter than the detection time: no host may be found dead because of it.
 pub(super) fn short_cut(rng: &mut Rng, settings: &Settings, host: usize) -> Drawn {
     let ways = rng.pick(&[Ways::Both, Ways::Out, Ways::Back]);
     (

@@ -1,4 +1,4 @@
-//! Faults that leave a part whole, drawn with what belongs to them.
+//! Draws gray faults, with their parameters.
 
 use std::time::Duration;
 

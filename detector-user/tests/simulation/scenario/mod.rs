@@ -1,4 +1,4 @@
-//! Scripts made from a seed: each scenario draws from its own kinds of faults.
+//! Makes scripts from a seed: each scenario draws from its own kinds of faults.
 
 mod draws;
 mod gray;

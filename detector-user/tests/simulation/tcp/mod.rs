@@ -1,4 +1,4 @@
-//! TCP as the kernel does it, as far as the detector can see: both ends, pure, in segments.
+//! The kernel's TCP, as far as the detector can see it: both ends, pure, in segments.
 
 mod receiver;
 mod sender;

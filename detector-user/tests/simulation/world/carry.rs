@@ -1,4 +1,4 @@
-//! What is sent, and whether it arrives.
+//! Sends packets, and decides whether they arrive.
 
 use detector_user::core::Time;
 
@@ -17,7 +17,7 @@ impl World {
         hosts[host].wire.carry(*now, way, frame, rng)
     }
 
-    /// The same of a segment with so many bytes of data on this flow.
+    /// The same for a segment with this many bytes of data on this flow.
     pub(super) fn carry_segment(&mut self, flow: usize, way: Way, size: u32) -> Option<Time> {
         let entry = &self.flows[flow];
         let host = entry.host;

@@ -1,4 +1,4 @@
-//! What can happen in the cluster, and where.
+//! The events in the cluster, and where they happen.
 
 use std::time::Duration;
 

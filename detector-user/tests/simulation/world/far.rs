@@ -1,4 +1,4 @@
-//! The peer's end of the flows: what its kernel answers, and what its program sends.
+//! The peer's end of the flows: its kernel's answers, and what its program sends.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Faults that begin and end, and what is true of each host while they last.
+//! Begins and ends faults, and works out each host's condition meanwhile.
 
 use detector_user::core::{NetworkEvent, Operation, OperationReport, Outcome, Signal};
 

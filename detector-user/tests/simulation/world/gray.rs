@@ -1,4 +1,4 @@
-//! Faults that leave a part of the way, or of what answers on it, whole.
+//! Faults that affect only a part of the path, or of what answers on it.
 
 use detector_user::core::NeighbourState;
 

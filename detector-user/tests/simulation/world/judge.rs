@@ -1,4 +1,4 @@
-//! When a cut has to be found, and a return: bounds that the cluster's state sets.
+//! By when a cut or a return must be found: bounds that depend on the cluster's state.
 
 use std::time::Duration;
 
@@ -16,33 +16,36 @@ use crate::{
 /// Nothing was wrong for so long: the path's past weighs nothing.
 const CLEAN: Duration = Duration::from_secs(150);
 
-/// The longest that a bad past may make a decision take: detection time up to 6 s, and the
-/// transmissions that the loss asks for.
+/// The longest time of a decision after a bad history: a detection time of up to 6 s, and the
+/// transmissions that the loss requires.
 const BAD_PAST: Duration = Duration::from_secs(20);
 
 /// A return is noticed by then: probes that are backed off come seldom.
 const RETURN: Duration = ms(2500);
 
-/// Who can only be asked by connects that its program has to take is asked more seldom.
+/// Peers that can only be probed by connects to their own port are probed less often, by this
+/// factor.
 const OPEN_PORT_ONLY: f64 = 10.0;
 
 /// Peers that are asked less often than this are no witnesses.
 const WITNESS_INTERVAL: Duration = ms(2000);
 
-/// What is owed all the time is no reason to wait.
+/// The margin when something is always unanswered, so that there is no wait for the first demand.
 const GRAY_MARGIN: Duration = ms(300);
 
-/// Who has no connection is a witness by connects alone, and a gateway by ARP, which are few and
-/// far between: by then they have shown that this node is not cut off, and the silence was measured anew.
+/// A host without connections is a witness only by connects, and a gateway only by ARP, and both
+/// are rare. By this time they have shown that this node is not cut off, and the silence was
+/// measured again.
 const CONNECTS_WITNESS_WITHIN: Duration = BAD_PAST;
 
-/// What the rule may take on a clean path beside the detection time: from the cut to the first
-/// demand or idle probe, and from the end of the detection time to the socket snapshot that decides.
+/// The time that the rule may need on a clean path in addition to the detection time: from the cut
+/// to the first demand or idle probe, and from the end of the detection time to the socket snapshot
+/// that decides.
 const MARGIN: Duration = ms(450);
 
 impl World {
-    /// By when the host has to be found dead, now that it is cut off; `None` when nothing
-    /// would ask for it.
+    /// The time by which the host must be found dead, now that it is cut off; `None` if nothing
+    /// would probe it.
     pub(super) fn must_be_dead_by(&self, host: usize) -> Option<(Time, bool)> {
         let settings = &self.script.settings;
         let idle = !settings.idle_probe_interval.is_zero();
@@ -90,8 +93,7 @@ impl World {
         detection_time
     }
 
-    /// What it may take beside the detection time, at most so much: where something is owed all the
-    /// time and the detection time is long, it is no reason to wait.
+    /// The time that it may need in addition to the detection time, but at most `most`.
     fn margin(&self, host: usize, most: Duration) -> Duration {
         let is_owing = |flow: &Flow| {
             let upload = matches!(flow.work.kind, Kind::Upload { .. });
@@ -157,7 +159,7 @@ impl World {
         self.explain_violation(host);
     }
 
-    /// Whether somebody else shows that it is not this node that is cut off.
+    /// Whether another host shows that this node is not cut off.
     fn has_witness(&self, host: usize, since: Time) -> bool {
         if self.script.gateway && self.gateway_down + self.gateway_usurped == 0 {
             return true;
@@ -185,8 +187,8 @@ impl World {
         flows.any(is_lasting)
     }
 
-    /// This node's switch is dead, or was just now, and nobody else could have shown it: no
-    /// gateway is known, and no other peer has connections by which it is heard.
+    /// This node's switch is dead, or was a moment ago, and no other host could have shown it: no
+    /// gateway is known, and no other peer is heard on connections.
     pub(super) fn seems_dead_by_our_fault(&self, host: usize) -> bool {
         let (since, until) = self.own_switch;
         let now = self.now;
@@ -210,8 +212,8 @@ impl World {
         !gateway && !(0..self.hosts.len()).any(is_witness)
     }
 
-    /// The host lives, and whatever can be asked of it is not answered: it takes no connect, and
-    /// has no connection that it knows, and that nothing on the way has forgotten.
+    /// The host is alive, but answers no probe: it accepts no connect, and it has no connection
+    /// that it knows and that nothing on the way has forgotten.
     pub(super) fn is_mute(&self, host: usize) -> bool {
         let state = &self.hosts[host];
         let takes_none = state.takes_no_connect() || self.own_syns_dropped > 0;
@@ -228,7 +230,7 @@ impl World {
         flow.hole.is_none() && !lost
     }
 
-    /// The same, or it was so until so lately that no answer need be known yet.
+    /// The same, or it was so until so recently that no answer may have arrived yet.
     pub(super) fn seems_mute(&self, host: usize, found: Time) -> bool {
         let until = self.hosts[host].mute_until;
         self.is_mute(host) || until.is_some_and(|until| until + BLUR >= found)

@@ -1,4 +1,4 @@
-//! Who answers for an address on the link, and what the observer's kernel tells of it.
+//! Which card answers for an address on the link, and what the observer's kernel reports about it.
 
 use std::net::IpAddr;
 
@@ -23,7 +23,7 @@ impl World {
         self.tell_neighbour(host, NeighbourState::Failed);
     }
 
-    /// What the kernel's table says of those that the daemon may want to know about, as it starts.
+    /// Reports the kernel's neighbour entries that a starting daemon may need.
     pub(super) fn tell_neighbours(&mut self) {
         for host in 0..self.hosts.len() {
             if self.hosts[host].spec.routed {

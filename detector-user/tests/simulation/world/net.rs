@@ -1,4 +1,4 @@
-//! The observer's end of the flows: what its program and its kernel send, and what arrives.
+//! The observer's end of the flows: what its program and its kernel send and receive.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -113,7 +113,7 @@ impl World {
         let (now, every) = (self.now, entry.work.every);
         match entry.work.kind {
             Kind::Upload { segments } | Kind::Calls { segments, .. } => {
-                // One piece goes after another; of calls so many as fit into the buffer.
+                // One piece of work comes after another; for calls, as many as fit into the buffer.
                 let upload = matches!(entry.work.kind, Kind::Upload { .. });
                 let most = if upload { 1 } else { 200 };
                 if entry.sender.end - entry.sender.una < most {
@@ -229,7 +229,7 @@ impl World {
         self.carry_out(flow);
     }
 
-    /// Carries out what the sender asked for, and sees to its timer.
+    /// Carries out the sender's output, and arms its timer.
     fn carry_out(&mut self, flow: usize) {
         let mut outs = std::mem::take(&mut self.outs);
         let epoch = self.flows[flow].epoch;

@@ -1,4 +1,4 @@
-//! The daemon's own probes, and who answers them.
+//! The daemon's own probes, and their answers.
 
 use detector_user::core::{ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Signal, Time};
 

@@ -1,4 +1,4 @@
-//! Hosts with which nothing is wrong sleep: no packet of them is simulated.
+//! Hosts without a fault sleep: none of their packets is simulated.
 
 use detector_user::core::Verdict;
 

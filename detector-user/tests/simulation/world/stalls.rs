@@ -1,4 +1,5 @@
-//! Connections that are stuck while their peer lives: told, ended, and no others ended.
+//! Connections that stall while their peer is alive: they are published and ended, and no others
+//! are ended.
 
 use std::time::Duration;
 
@@ -7,10 +8,11 @@ use detector_user::core::{FlowId, Reason, Time, Verdict};
 use super::{Event, START, World};
 use crate::{checks::BLUR, script::Fault, tcp::Phase, ticks::ms};
 
-/// A stalled flow is told by then: three time-outs and two seconds, and what it takes to look.
+/// By then a stalled flow is published: three time-outs and two seconds, plus the time for
+/// snapshots.
 const TOLD_WITHIN: Duration = ms(3000);
 
-/// And ended by then: five seconds, and what it takes to look and to do it.
+/// By then it is ended: five seconds, plus the time for snapshots and for the teardown.
 const ENDED_WITHIN: Duration = ms(5500);
 
 /// By then the program has dialled again, and it has shown whether the new connection works.
@@ -19,10 +21,10 @@ const OVER_WITHIN: Duration = ms(11_000);
 /// The shortest time without progress that may be called a stall.
 const STALLED: Duration = ms(2000);
 
-/// Calls that wait for a host that was started anew end so soon after it answers.
+/// Calls that wait for a restarted host end within this time after it answers.
 const RESTARTED: Duration = ms(2000);
 
-/// Another card has the address of a next hop: so long nothing is destroyed behind it.
+/// For this long nothing is destroyed behind a next hop whose address another card has.
 const CARD_SETTLES: Duration = ms(10_000);
 
 /// Segments that show that a path loses little.
@@ -82,8 +84,8 @@ impl World {
         is_hit && flow.is_busy()
     }
 
-    /// So much was sent to the host without a loss that what its bad path does to the daemon's own
-    /// connects does not pass for loss, which asks for more retransmissions.
+    /// So much was sent to the host without loss that the daemon's lost connects on a bad path do
+    /// not look like loss on it, which would require more retransmissions.
     fn is_well_known(&self, host: usize) -> bool {
         let flows = self.flows.iter().filter(|flow| flow.host == host);
         flows.map(|flow| flow.sender.end).sum::<u64>() >= WELL_KNOWN
@@ -221,7 +223,8 @@ impl World {
         }
     }
 
-    /// Sockets are to be destroyed: of a dead peer late enough, of a live one only what is stuck.
+    /// Checks a teardown: a dead peer's sockets are not destroyed too early, and of a live peer
+    /// only stalled ones are.
     pub(super) fn judge_teardown(&mut self, host: usize, sockets: &[(FlowId, u64)]) {
         if self.checks.found_dead(host) {
             self.judge_death(host);

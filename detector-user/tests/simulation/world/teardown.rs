@@ -1,4 +1,4 @@
-//! The hand that destroys sockets: SOCK_DESTROY, after a last look.
+//! The teardown of sockets: SOCK_DESTROY, after a last snapshot.
 
 use detector_user::core::{Destroyed, FlowReading, HEARD_RESOLUTION, Signal, Spare, Teardown};
 

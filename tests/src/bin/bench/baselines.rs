@@ -1,4 +1,5 @@
-//! The baselines beside one lab: some run all the time, the slow ones where they are awaited.
+//! The baselines of one lab: some run all the time, and the slow ones run only where they are
+//! awaited.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,10 +16,10 @@ use crate::{load::at, site::Site};
 
 const HEALTHY_WITHIN: Duration = Duration::from_secs(20);
 
-/// Before this a phi-accrual detector goes by its guess of the first interval.
+/// Before this time a phi-accrual detector uses its guess of the first interval.
 const HEARTBEATS_FOR: Duration = Duration::from_secs(6);
 
-/// Baselines that run.
+/// Running baselines.
 #[derive(Debug)]
 pub struct Baselines {
     running: Vec<(Method, usize)>,
@@ -26,7 +27,7 @@ pub struct Baselines {
 }
 
 impl Baselines {
-    /// Those that decide within two seconds.
+    /// The baselines that decide within two seconds.
     pub async fn fast(site: &Site) -> anyhow::Result<Self> {
         let peer = at(&site.peer(), baseline::PORT);
         let phi = Traffic::start(site.observer(), &["baseline", "--phi", &peer.to_string()])?;
@@ -43,7 +44,7 @@ impl Baselines {
         })
     }
 
-    /// Those that take more.
+    /// The slower baselines.
     pub async fn slow(site: &Site) -> anyhow::Result<Self> {
         let peer = at(&site.peer(), baseline::PORT);
         let user_timeout = Traffic::start(
@@ -94,8 +95,8 @@ impl Baselines {
         self.programs.iter()
     }
 
-    /// When each came to believe that the peer is dead, at `since_ns` or later; those that
-    /// do not within the time are `None`.
+    /// When each baseline began to believe that the peer is dead, at `since_ns` or later; `None` if
+    /// it did not within the time.
     pub async fn dead_since(
         &self,
         since_ns: u64,
@@ -116,7 +117,7 @@ impl Baselines {
         found
     }
 
-    /// How often each came to believe it from `since_ns` to `until_ns`.
+    /// How often each baseline began to believe it from `since_ns` to `until_ns`.
     pub fn alarms(&self, since_ns: u64, until_ns: u64) -> BTreeMap<Method, u32> {
         let count = |&(method, program): &(Method, usize)| {
             let events = self.programs[program].process.stdout().all();
@@ -133,7 +134,7 @@ impl Baselines {
     }
 }
 
-/// What an event says of the peer, if it says something.
+/// What an event says about the peer, if anything.
 fn says_dead(event: &Event, method: Method) -> Option<bool> {
     match event {
         Event::Believed {

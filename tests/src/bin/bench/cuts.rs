@@ -24,7 +24,7 @@ const CUT_FOR: Duration = Duration::from_millis(2500);
 /// RustFS's settings: PING 5 s and 20 s, or 30 s for a call.
 const BASELINE_WITHIN: Duration = Duration::from_secs(40);
 
-/// What one cut showed, in milliseconds; what never came is absent.
+/// The results of one cut; times are in milliseconds, and absent if the event never came.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measured {
     pub kind: &'static str,
@@ -49,7 +49,7 @@ pub struct Measured {
     pub baselines: BTreeMap<Method, Option<f64>>,
 }
 
-/// What the daemon asks for before it calls a peer dead.
+/// What the daemon needs before it calls a peer dead.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Needed {
     pub silence_ms: f64,

@@ -1,5 +1,5 @@
-//! What a cut does to programs that were never changed: how long they hang, with the daemon
-//! protecting them and without.
+//! The effects of a cut on unchanged programs: how long they hang, with and without the daemon's
+//! protection.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
     verdicts::Verdict,
 };
 
-/// What happens to whom.
+/// The effects that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
@@ -28,24 +28,24 @@ pub enum Effect {
     Queue,
 }
 
-/// One cut, in milliseconds; what did not come while the cut lasted is absent.
+/// One cut; times are in milliseconds, and absent if the event did not occur during the cut.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Freed {
     pub kind: &'static str,
     pub open_ms: Option<f64>,
     /// From the cut to the return of the blocking read.
     pub returned_ms: Option<f64>,
-    /// The longest connect that was begun later than 10 ms after Open was told.
+    /// The longest connect that was begun more than 10 ms after Open was received.
     pub slowest_connect_ms: Option<f64>,
     /// The longest call that was under way during the cut.
     pub longest_call_ms: Option<f64>,
-    /// The same of a service that nobody protects, where it was awaited.
+    /// The same for a service without protection, if it was awaited.
     pub unprotected_ms: Option<f64>,
 }
 
-/// How long a cut lasts: the destroy delay, and time to see what connects do.
+/// How long a cut lasts: the destroy delay, plus time to see the effect on connects.
 const CUT_FOR: Duration = Duration::from_secs(4);
-/// Until RustFS's own time-outs have ended every call of before.
+/// The time after which RustFS's own time-outs have ended every earlier call.
 const UNPROTECTED_FOR: Duration = Duration::from_secs(45);
 const CALLERS: u32 = 50;
 const AFTER_OPEN: Duration = Duration::from_millis(10);

@@ -1,9 +1,9 @@
-//! What the daemon costs while nothing happens: with peers that it asks because nothing is said
-//! on their connections, and with the same peers when it asks nobody.
+//! The cost of the daemon while nothing happens: with peers that it probes because their
+//! connections are idle, and with the same peers without probes.
 //!
-//! The lab's hosts are on one machine and a frame is carried to its end within the system call
-//! that sends it: the daemon's time has the switch and the peer's own answer in it, so what is
-//! measured is more than what a host would spend.
+//! All hosts of the lab are on one machine, and the system call that sends a frame also delivers
+//! it. So the daemon's CPU time includes the switch and the peer's own answer, and the result is
+//! higher than on a real host.
 
 use std::{
     fs,
@@ -23,12 +23,13 @@ use tokio::time::sleep;
 
 use crate::{options::Options, table::Table};
 
-/// The net that all peers are in: the asker is 10.80.0.1, the other half is one host.
+/// All peers are in this network: the asker is 10.80.0.1, and one other host has all other
+/// addresses.
 const ASKER: &str = "10.80.0.1/16";
 const PEERS: &str = "10.80.128.0/17";
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ALIVE_WITHIN: Duration = Duration::from_secs(60);
-/// What the start and the connections set off has come to rest.
+/// The time until the effects of the start and of the connects have settled.
 const REST: Duration = Duration::from_secs(2);
 const PROBING_OFF: &str = "idle_probe_interval = \"off\"\n";
 
@@ -42,7 +43,7 @@ pub struct Idle {
     on_link: bool,
 }
 
-/// A daemon with so many peers.
+/// The cost of a daemon with this many peers.
 #[derive(Debug, Serialize)]
 pub struct Cost {
     pub row: String,
@@ -212,8 +213,8 @@ impl Reading {
     }
 }
 
-/// Nanoseconds that its threads were on a CPU. Those that end in between are not in it: the
-/// daemon's stay.
+/// The nanoseconds that its threads ran on a CPU. Threads that have ended are not included; the
+/// daemon's threads do not end.
 fn cpu_ns(process: Pid) -> anyhow::Result<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{process}/task"))? {

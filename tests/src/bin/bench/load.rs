@@ -1,3 +1,5 @@
+//! The load on the peer at the moment of a cut.
+
 use std::net::SocketAddr;
 
 use detector_tests::{Host, Traffic, peer::Kind};
@@ -7,7 +9,7 @@ use crate::site::Site;
 /// What h1 has with the peer at the moment of the cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
-    /// Calls of 64 KiB, so many segments each, on this many connections.
+    /// Calls of 64 KiB, which are several segments each, on this many connections.
     Calls(u32),
     /// One call at a time on one connection, small enough for one segment.
     Segment,

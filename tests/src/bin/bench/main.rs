@@ -1,14 +1,15 @@
-//! The benchmark: cuts, what they free, and what must not be taken for one; the detector beside
-//! the ways that others have, on the same cuts.
+//! The benchmark: cuts, their effects, and troubles that must not look like a cut, for the detector
+//! and for other methods on the same cuts.
 //!
 //! ```text
 //!   h1  the daemon, the load, the retransmit counter ──┐
 //!   h2  the other baselines                          ──┼── h3  the peer that is cut off
 //! ```
 //!
-//! The baselines have a host of their own, so that their traffic is no evidence for the
-//! detector. [`rows`] says what is measured, [`cuts`], [`effects`], [`gray`], [`alarms`] and [`idle`] measure
-//! one row each, [`store`] the small store on labs of its own, [`run`] spreads the rows over labs, [`report`] and [`plot`] say what came of it.
+//! The baselines have a host of their own, so that their traffic is no evidence for the detector.
+//! [`rows`] lists what is measured; [`cuts`], [`effects`], [`gray`], [`alarms`] and [`idle`]
+//! measure one row each, and [`store`] runs the small store in its own labs. [`run`] distributes
+//! the rows over labs, and [`report`] and [`plot`] present the results.
 
 mod alarms;
 mod baselines;

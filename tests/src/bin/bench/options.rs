@@ -1,3 +1,5 @@
+//! The options of the benchmark.
+
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::ensure;

@@ -1,5 +1,5 @@
-//! How the times are distributed: for each method the share of cuts that it had noticed by a
-//! time, on a logarithmic axis.
+//! Plots the distribution of the times: for each method, the share of cuts that it had noticed by a
+//! certain time, on a logarithmic axis.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -21,7 +21,7 @@ const SIZE: (u32, u32) = (1200, 720);
 /// The time axis, in milliseconds.
 const FROM_MS: f64 = 10.0;
 const TO_MS: f64 = 60_000.0;
-/// A font of our own: which ones a machine has is not our concern.
+/// A font of the project's own, so that the plot does not depend on the machine's fonts.
 const FONT: &str = "sans-serif";
 
 /// One line: its name, and the times in order. A cut that was not noticed has no point, but

@@ -1,4 +1,4 @@
-//! What came of a run: as a text with tables, as JSON, and as plots.
+//! The report of a run: text with tables, JSON, and plots.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -25,7 +25,7 @@ pub struct Report {
     results: Results,
 }
 
-/// Where the numbers hold.
+/// The environment in which the numbers were measured.
 #[derive(Debug, Serialize)]
 struct Environment {
     kernel: String,
@@ -193,8 +193,7 @@ impl Report {
         Ok(())
     }
 
-    /// Fails for a row that could not be measured and, where that is asked for, for a target
-    /// that was missed.
+    /// Fails if a row could not be measured, or, if requested, if a target was missed.
     pub fn check(&self, options: &Options) -> anyhow::Result<()> {
         let failed = self.results.failures.len();
         ensure!(failed == 0, "{failed} rows could not be measured");

@@ -1,4 +1,4 @@
-//! The rows of the cuts, and what is asked of them.
+//! The rows of the cuts, and their targets.
 
 use serde::Serialize;
 
@@ -40,7 +40,7 @@ impl Group {
         }
     }
 
-    /// What the project asks of such rows.
+    /// The project's targets for such rows.
     pub fn targets(self) -> Vec<Target> {
         use Metric::{Closed, Open, Record, Suspect};
         use Percentile::{P50, P99};

@@ -1,4 +1,4 @@
-//! Spreads the rows over labs.
+//! Distributes the rows over labs.
 
 use std::{
     collections::VecDeque,
@@ -31,7 +31,7 @@ enum Job {
     Idle(Idle),
 }
 
-/// All that was measured.
+/// All results.
 #[derive(Debug, Default, Serialize)]
 pub struct Results {
     pub cuts: Vec<CutRow>,
@@ -82,7 +82,7 @@ impl Job {
         }
     }
 
-    /// Whether it disturbs what is measured beside it, or is disturbed itself.
+    /// Whether it disturbs measurements that run at the same time, or is disturbed by them.
     fn is_exclusive(&self) -> bool {
         match self {
             Self::Cuts(_) | Self::Effects(_) | Self::Gray(_) | Self::Frozen => false,
@@ -130,7 +130,7 @@ impl Job {
     }
 }
 
-/// Everything that is wanted. A row that fails is told and does not keep others from being
+/// Measures everything that was requested. A row that fails is reported, and the others are still
 /// measured.
 pub async fn run(options: &Options) -> anyhow::Result<Results> {
     let all = jobs(options);
@@ -164,7 +164,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Results> {
     Ok(results)
 }
 
-/// What the workers have in common.
+/// The data that the workers share.
 #[derive(Debug)]
 struct Shared {
     options: Options,
@@ -205,8 +205,8 @@ fn names() -> Vec<String> {
         .collect()
 }
 
-/// Works the queue off on so many labs at once, each on a thread of its own: making a lab
-/// blocks. Dropped, it has the threads drop their labs.
+/// Works through the queue in this many labs at once, each on its own thread, because making a lab
+/// blocks. If this is dropped, the threads drop their labs.
 async fn work(shared: &Arc<Shared>, labs: usize) -> anyhow::Result<()> {
     let (_goes_on, stop) = watch::channel(());
     let mut workers = JoinSet::new();

@@ -1,10 +1,10 @@
-//! What differs between the sites of the rows.
+//! The differences between the sites of the rows.
 
 use detector_tests::{Lab, PEER_PORT, Rules, Way, baseline};
 
 use crate::site::{OTHER_PORT, PEER, US};
 
-/// What differs between the labs.
+/// The differences between the labs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Setting {
     /// The peer is behind a router.
@@ -25,13 +25,13 @@ pub struct Setting {
     pub stall_ms: u64,
     /// The daemon knows the peer by a name, with several addresses.
     pub named: Option<Named>,
-    /// One more host, which nobody watches or calls.
+    /// Whether there is one more host, which is neither watched nor called.
     pub spare: bool,
-    /// What is so from before anything runs.
+    /// The conditions that hold before anything runs.
     pub before: Before,
 }
 
-/// What a host or its network is like, apart from any trouble.
+/// The condition of a host or its network, apart from any trouble.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Before {
     #[default]

@@ -1,3 +1,5 @@
+//! A lab that is set up for measurements: the daemon, a peer that serves, and the baselines.
+
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
@@ -16,7 +18,7 @@ pub const US: usize = 1;
 pub const OBSERVER: usize = 2;
 /// The host that is cut off.
 pub const PEER: usize = 3;
-/// What is not the load's server is here: the daemon watches the peer's usual port.
+/// All servers except the load's own are at this port: the daemon watches the peer's usual port.
 pub const OTHER_PORT: u16 = PEER_PORT + 1;
 /// The command that tunes the peer's programs has begun to.
 const TUNED_WITHIN: Duration = Duration::from_secs(10);
@@ -115,7 +117,7 @@ impl Site {
         &self.peer
     }
 
-    /// The host that nobody watches, where the setting asks for one.
+    /// The host that is not watched, if the setting has one.
     pub fn spare(&self) -> anyhow::Result<&Host> {
         let spare = self.lab.hosts().last().filter(|_| self.setting.spare);
         spare.context("this site has no spare host")
@@ -136,7 +138,7 @@ impl Site {
         ])
     }
 
-    /// The peer's processes anew, after they were killed.
+    /// Starts the peer's processes again after they were killed.
     pub async fn serve_again(&mut self) -> anyhow::Result<()> {
         self.servers = Self::servers(&self.peer, self.setting).await?;
         Ok(())

@@ -1,5 +1,5 @@
-//! When a peer that was cut off is first heard again: the frames themselves are asked, for
-//! the network may take up to a second to carry one after a port was down.
+//! Finds when a peer that was cut off is first heard again. It looks at the frames themselves,
+//! because the network may take up to a second to forward after a port was down.
 
 use std::{
     net::IpAddr,

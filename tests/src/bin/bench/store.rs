@@ -57,7 +57,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
     let mut rows: Vec<Row> = Vec::new();
     let mut failures = Vec::new();
     for scenario in wanted {
-        // What cannot be measured is told, and does not keep others from being measured.
+        // A row that cannot be measured is reported, and the others are still measured.
         match row(scenario, &rows, &options).await {
             Ok(row) => rows.push(row),
             Err(error) => {

@@ -1,4 +1,4 @@
-//! Percentiles of times that may never have come.
+//! Percentiles of times, some of which may never have come.
 
 use std::time::Duration;
 

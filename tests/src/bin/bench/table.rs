@@ -1,3 +1,5 @@
+//! Tables in plain text.
+
 use std::fmt::Write as _;
 
 /// A table of text: the first column to the left, the others to the right.

@@ -1,4 +1,4 @@
-//! A row's percentiles, and what they say of the targets.
+//! A row's percentiles, compared with the targets.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The story in one minute: traffic, cut, verdict, recovery.
+//! A demonstration in one minute: traffic, cut, verdict, recovery.
 
 use std::{
     io::{self, Write as _, stdout},

@@ -1,4 +1,4 @@
-//! The lab for a person: `lab` reads commands, `lab demo` tells the story in one minute.
+//! The lab for a person: `lab` reads commands, `lab demo` gives a demonstration in one minute.
 
 mod command;
 mod demo;

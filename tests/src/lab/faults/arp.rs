@@ -1,4 +1,4 @@
-//! ARP as a switch counts it.
+//! ARP as a switch sees it: inspection and counting.
 
 use std::{
     collections::VecDeque,

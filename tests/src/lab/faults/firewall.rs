@@ -1,4 +1,4 @@
-//! What filters on a host (or a router) do.
+//! Packet filters on a host or a router.
 
 use std::net::Ipv4Addr;
 
@@ -9,8 +9,8 @@ use crate::Host;
 const SYN: &str = "tcp flags & (syn | ack) == syn";
 
 impl Host {
-    /// Its IP neither takes nor gives anything: a firewall set to DROP, a hung kernel behind a
-    /// card that answers. ARP and neighbour discovery, which the card answers, go on.
+    /// Its IP neither receives nor sends anything, as with a firewall set to DROP, or a hung kernel
+    /// behind a card that answers. ARP and neighbour discovery, which the card answers, continue.
     pub fn deaf(&self) -> anyhow::Result<Rules> {
         let neighbours = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept";
         let chain = |hook| {
@@ -22,8 +22,8 @@ impl Host {
         self.filter(&(chain("input") + &chain("output").replace(" meta iif lo accept\n", "")))
     }
 
-    /// It takes one new connection a second, three at once, from everybody together: what many
-    /// guides tell to set against SYN floods.
+    /// It accepts one new connection a second, with a burst of three, from all hosts together: many
+    /// guides recommend this against SYN floods.
     pub fn syn_limit(&self) -> anyhow::Result<Rules> {
         self.drops(
             "input",
@@ -43,8 +43,8 @@ impl Host {
         self.filter(&["input", "forward", "output"].map(chain).concat())
     }
 
-    /// The table of connections is full: what it does not know yet is dropped, what it knows
-    /// passes. (The kernel's own limit is the whole machine's, not the namespace's.)
+    /// The connection table is full: unknown connections are dropped, and known ones pass. (The
+    /// kernel's own limit is the whole machine's, not the namespace's.)
     pub fn conntrack_full(&self) -> anyhow::Result<Rules> {
         let chain = |hook| {
             format!(
@@ -77,8 +77,8 @@ impl Host {
         ))
     }
 
-    /// It answers for the address, by ICMP, whoever connects to it through here or from here:
-    /// what the application sees is ECONNREFUSED.
+    /// It refuses connects to the address with ICMP, for connects through this host or from it: the
+    /// application sees ECONNREFUSED.
     pub fn refuses_for(&self, address: Ipv4Addr) -> anyhow::Result<Rules> {
         let chain = |hook| {
             format!(
@@ -97,8 +97,8 @@ impl Host {
         )
     }
 
-    /// Takes no more connections beside those that wait to be accepted: for a server that is
-    /// stopped, and listens after this.
+    /// Accepts no further connections than those that already wait: for a server that is stopped
+    /// and listens after this.
     pub fn short_accept_queue(&self, length: u16) -> anyhow::Result<()> {
         self.write("/proc/sys/net/core/somaxconn", &length.to_string())
     }

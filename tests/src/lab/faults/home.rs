@@ -1,4 +1,4 @@
-//! Where an address is at home: another host that stands in for it, a second card, a move.
+//! Where an address is: another host that stands in for it, a second card, a move.
 
 use std::net::Ipv4Addr;
 
@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use super::Rules;
 use crate::{Host, Lab, lab::command};
 
-/// A bridge without ports, whose frames go nowhere, and which asks for no neighbour: else the
-/// sender would be told by ICMP.
+/// A bridge without ports: its frames go nowhere, and it resolves no neighbour, because a failed
+/// resolution would be reported to the sender by ICMP.
 const NOWHERE: &str = "nowhere";
 
 /// A host that answers ARP for another one's address, by the kernel's own proxy ARP.

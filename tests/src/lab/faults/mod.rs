@@ -1,5 +1,5 @@
-//! Less than a cut: what a firewall, a switch or a broken path does to part of the traffic.
-//! Each fault is in force until it is dropped.
+//! Faults that are less than a cut: a firewall, a switch or a broken path that affects part of the
+//! traffic. Each fault is in force until it is dropped.
 //!
 //! ```text
 //!   host ── eth0 ═══ pN ── br0 ── …      Way::From: what the host sends, at pN's ingress

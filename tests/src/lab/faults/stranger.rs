@@ -1,5 +1,5 @@
-//! Something at the switch that says what it likes by ARP: an attacker, or a fabric that
-//! answers for others.
+//! A station at the switch that sends arbitrary ARP messages: an attacker, or a fabric that answers
+//! for other hosts.
 
 use std::{
     io,
@@ -28,10 +28,10 @@ const CLAIM_EVERY: Duration = Duration::from_millis(20);
 /// How long a turn lasts in which nothing came.
 const PAUSE: Duration = Duration::from_micros(500);
 
-/// What a stranger says.
+/// The messages that a stranger sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Says {
-    /// Answers who asks for the address, as a fabric with ARP suppression: with the hardware
+    /// Answers requests for the address, like a fabric with ARP suppression: with the hardware
     /// address that the host has, or had.
     Answers { address: Ipv4Addr, is_at: [u8; 6] },
     /// Tells everyone again and again that the address is at its own card (gratuitous ARP).
@@ -112,7 +112,7 @@ fn speak(tap: &SyncDevice, says: Says, stopped: &AtomicBool) -> io::Result<()> {
     Ok(())
 }
 
-/// The answer to a frame that asks for the address.
+/// The answer to a frame, if it is a request for the address.
 fn answer(frame: &[u8], address: Ipv4Addr, is_at: [u8; 6]) -> Option<Vec<u8>> {
     // RFC 826: Ethernet's type at 12, the operation at 20 (1 asks), the asker's hardware
     // address at 22 and address at 28, the one that is asked for at 38.

@@ -1,4 +1,4 @@
-//! Each fault hits what it says, nothing else, and ends.
+//! Each fault affects what it says and nothing else, and ends.
 
 use std::{
     io::{Read as _, Write as _},
@@ -11,7 +11,7 @@ use crate::{Lab, testbed};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const PORT: u16 = 7000;
-/// More than anything takes that passes.
+/// Longer than any packet takes that passes.
 const A_WHILE: Duration = Duration::from_millis(300);
 const SOON: Duration = Duration::from_secs(10);
 

@@ -1,3 +1,5 @@
+//! Which probes count as evidence, and in which order targets are probed.
+
 use std::collections::BTreeSet;
 
 use super::*;

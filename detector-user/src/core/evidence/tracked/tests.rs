@@ -1,3 +1,5 @@
+//! The evidence of one flow, from its events and socket snapshots.
+
 use super::*;
 use crate::core::{
     Reason, TcpState,

@@ -1,3 +1,5 @@
+//! BTF sections that the tests write themselves, damaged ones, and the running kernel's.
+
 use proptest::prelude::*;
 
 use super::{section::MAGIC, *};

@@ -1,3 +1,5 @@
+//! The state of links, routes and neighbours, driven by messages.
+
 use std::time::Duration;
 
 use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState as Nud};

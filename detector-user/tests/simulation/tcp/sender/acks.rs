@@ -1,4 +1,4 @@
-//! What an acknowledgement ends, and what it shows to be lost.
+//! How an acknowledgement ends states, and which losses it shows.
 
 use detector_user::core::{FlowEventKind, Time};
 

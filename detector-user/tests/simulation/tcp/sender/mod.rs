@@ -1,4 +1,4 @@
-//! The near end of a flow: what it sends again and when, and what the hooks see of that.
+//! The near end of a flow: its retransmissions, and what the hooks see of them.
 
 mod acks;
 mod timers;

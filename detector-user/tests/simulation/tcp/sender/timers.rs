@@ -1,4 +1,4 @@
-//! What happens when nothing does: tail loss probes, time-outs, window probes.
+//! The sender's timers: tail loss probes, time-outs, window probes.
 
 use detector_user::core::{FlowEventKind, Time};
 

@@ -1,8 +1,9 @@
-//! A host that is frozen for a moment and goes on as if nothing had been: live migration.
+//! A host that is frozen for a moment and then continues as if nothing had happened, as in a live
+//! migration.
 //!
-//! Its processes are stopped and its port at the switch passes nothing. (Its kernel's own timers
-//! go on, for they are this machine's: what they send is lost.) To call such a host dead is no lie
-//! while it is away, so that nothing here counts as a false alarm; what it costs is what counts.
+//! Its processes are stopped, and its port at the switch passes nothing. (Its kernel's own timers
+//! run on, because they are this machine's; what they send is lost.) Calling such a host dead is
+//! correct while it is away, so nothing here counts as a false alarm; the row measures the cost.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,15 +25,15 @@ use crate::{
 };
 
 pub const NAME: &str = "frozen-host";
-/// How long it is frozen, in turn.
+/// The durations of the freezes, in turn.
 const FROZEN_MS: [u64; 6] = [200, 400, 700, 1000, 1500, 2000];
 const CLOSED_WITHIN: Duration = Duration::from_secs(20);
-/// Sockets are destroyed after the destroy delay of 1 s of silence; the last that was heard may
-/// be one round of the programs older than the freeze.
+/// Sockets are destroyed after the destroy delay of 1 s of silence. The last segment may have been
+/// heard up to one round of the programs before the freeze.
 const DESTROYED_AFTER_MS: f64 = 950.0;
 const CLOSED_LIMIT_MS: f64 = 50.0;
 
-/// One freeze, in milliseconds; what did not come is absent.
+/// One freeze; times are in milliseconds, and absent if the event did not occur.
 #[derive(Clone, Debug, Serialize)]
 pub struct Freeze {
     pub frozen_ms: u64,
@@ -46,7 +47,7 @@ pub struct Freeze {
     pub closed_ms: Option<f64>,
 }
 
-/// Freezes and returns, for the minutes that were asked for.
+/// Freezes the host again and again, for the requested minutes.
 pub async fn run(options: &Options) -> anyhow::Result<Vec<Freeze>> {
     let setting = Setting {
         http: true,
@@ -60,7 +61,8 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Freeze>> {
         if clock::between(begun, clock::now_ns()) >= time && !all.is_empty() {
             break;
         }
-        // A daemon that has seen one recover waits longer for the next: each has its own.
+        // A daemon that has seen a peer recover waits longer the next time, so each freeze has its
+        // own daemon.
         let site = Site::new(options, setting).await?;
         let freeze = freeze(&site, frozen_ms).await?;
         site.daemon.stop().await?;
@@ -71,7 +73,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Freeze>> {
 }
 
 async fn freeze(site: &Site, frozen_ms: u64) -> anyhow::Result<Freeze> {
-    // Requests in flight and reads that wait, as against any silent host.
+    // The programs have requests in flight and waiting reads, as with any silent host.
     let programs = Programs::start(Fault::Deaf, site, false).await?;
     site.settled().await?;
     sleep(Duration::from_millis(1000)).await;
@@ -154,7 +156,7 @@ fn soonest<'a>(freezes: impl Iterator<Item = &'a Freeze>) -> Option<f64> {
     ended.min_by(f64::total_cmp)
 }
 
-/// What is asked of the row.
+/// The targets of the row.
 pub fn verdicts(freezes: &[Freeze]) -> Vec<Verdict> {
     let soonest = soonest(freezes.iter());
     let opened = freezes.iter().filter(|freeze| freeze.opened);

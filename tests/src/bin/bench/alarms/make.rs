@@ -1,4 +1,4 @@
-//! How each trouble is made.
+//! Makes each trouble.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use tokio::time::sleep;
 use super::Trouble;
 use crate::site::{OBSERVER, PEER, Site, US};
 
-/// How long an outage of our own lasts: longer than any method's patience.
+/// How long an outage of this node lasts: longer than any method's time limit.
 const OWN_OUTAGE: Duration = Duration::from_secs(30);
-/// The share of a processor that the starved have, and how many busy loops beside them.
+/// The starved programs' share of a processor, and the number of busy loops next to them.
 const STARVED: (f64, usize) = (0.05, 4);
-/// After so long other flows hash to the path that is lost.
+/// The time after which other flows hash to the lost path.
 const PATH_LOST_FOR: Duration = Duration::from_secs(10);
 /// How many connect to a server with a short accept queue.
 const WAITING_TO_BE_ACCEPTED: &str = "16";
@@ -82,7 +82,7 @@ pub async fn make(
         Trouble::ConntrackFullHere => stands(site.lab.host(US).conntrack_full()?, time).await,
         Trouble::ConntrackFullThere => stands(site.lab.host(PEER).conntrack_full()?, time).await,
         Trouble::GatewayAnswersArp => stands(site.spare()?.answers_for_its_link()?, time).await,
-        // It has been so from the beginning.
+        // The trouble has been there from the beginning.
         Trouble::ClosedPortDropped => stands((), time).await,
         Trouble::AcceptQueueFull
         | Trouble::OnePathOfFour
@@ -155,14 +155,15 @@ async fn once(trouble: Trouble, site: &mut Site, left: Duration) -> anyhow::Resu
     Ok(())
 }
 
-/// Leaves it as it is for this long, then ends it.
+/// Keeps the fault for this long, then ends it.
 async fn stands<T>(fault: T, time: Duration) -> anyhow::Result<()> {
     sleep(time).await;
     drop(fault);
     Ok(())
 }
 
-/// Loses a quarter of the flows, both ways: another one each time, as when routes change.
+/// Loses a quarter of the flows in both directions; a different quarter each time, as when routes
+/// change.
 async fn path_lost(site: &Site, time: Duration) -> anyhow::Result<()> {
     let seed = clock::now_ns() as u32;
     let path = |from: &str, to: &str| {
@@ -176,7 +177,7 @@ async fn path_lost(site: &Site, time: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Connects until nobody else can: the servers are stopped and accept nobody.
+/// Connects until no other client can: the servers are stopped and accept nothing.
 async fn fill_accept_queue(site: &Site) -> anyhow::Result<Traffic> {
     let (observer, peer) = (site.observer(), site.peer());
     let target = peer.to_string();

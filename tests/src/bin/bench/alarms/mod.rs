@@ -1,4 +1,5 @@
-//! What must never be called dead, and how often each method does.
+//! Troubles that must never lead to the verdict Dead, and how often each method gives a false
+//! alarm.
 
 pub mod frozen;
 mod make;
@@ -33,16 +34,16 @@ pub struct Alarms {
     pub row: String,
     pub minutes: f64,
     pub ours: u32,
-    /// What we called it dead for.
+    /// The reasons for which the detector called it dead.
     pub reasons: Vec<String>,
-    /// Sockets that we destroyed, those of stalled flows too.
+    /// The number of sockets that the detector destroyed, including those of stalled flows.
     pub destroyed: u64,
     pub baselines: BTreeMap<Method, u32>,
 }
 
 const SETTLED_FOR: Duration = Duration::from_secs(3);
 
-/// One row: the trouble, over and over, for the minutes that were asked for.
+/// One row: the trouble, again and again, for the requested minutes.
 pub async fn run(trouble: Trouble, options: &Options) -> anyhow::Result<Alarms> {
     let mut site = Site::new(options, trouble.setting()).await?;
     let fast = Baselines::fast(&site).await?;
@@ -64,7 +65,7 @@ pub async fn run(trouble: Trouble, options: &Options) -> anyhow::Result<Alarms> 
     let (ours, reasons) = our_alarms(&site, begun, ended);
     let mut baselines = fast.alarms(begun, ended);
     baselines.extend(slow.alarms(begun, ended));
-    // A daemon that does not answer has raised no alarm because it was gone.
+    // A daemon that no longer runs raises no alarm, so this checks that it answers.
     site.daemon.peer(&site.url()).await?;
     let alarms = Alarms {
         row: trouble.name(),
@@ -80,7 +81,7 @@ pub async fn run(trouble: Trouble, options: &Options) -> anyhow::Result<Alarms> 
     Ok(alarms)
 }
 
-/// How often a watcher was told that a peer is dead or its breaker not closed, and why.
+/// How often a watcher saw the peer Dead or its breaker not Closed, and why.
 fn our_alarms(site: &Site, since_ns: u64, until_ns: u64) -> (u32, Vec<String>) {
     let mut by_peer: BTreeMap<String, Vec<PeerState>> = BTreeMap::new();
     for seen in site.daemon.watcher().seen().all() {
@@ -101,7 +102,7 @@ fn our_alarms(site: &Site, since_ns: u64, until_ns: u64) -> (u32, Vec<String>) {
     (counts.sum(), reasons.into_iter().collect())
 }
 
-/// How many sockets the daemon has destroyed, as its metrics say.
+/// The number of sockets that the daemon has destroyed, from its metrics.
 fn destroyed(site: &Site) -> anyhow::Result<u64> {
     let page = get(site.us(), METRICS.parse()?, "/metrics")?;
     let counters = page.lines().filter(|line| {

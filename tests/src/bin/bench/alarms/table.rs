@@ -1,11 +1,11 @@
-//! What came of the troubles.
+//! The results of the troubles.
 
 use detector_tests::baseline::Method;
 
 use super::{Alarms, Trouble};
 use crate::{table::Table, verdicts::Verdict};
 
-/// A row for each trouble; ours first.
+/// A row for each trouble; the detector's results come first.
 pub fn table(all: &[Alarms]) -> String {
     let mut heads = vec!["minutes", "detector", "destroyed"];
     heads.extend(Method::ALL.map(Method::label));
@@ -22,7 +22,7 @@ pub fn table(all: &[Alarms]) -> String {
     table.text()
 }
 
-/// What is asked of each trouble.
+/// The target of each trouble.
 pub fn verdicts(alarms: &Alarms) -> Vec<Verdict> {
     let verdict = |what: &str, count: u64| Verdict {
         row: alarms.row.clone(),
@@ -32,7 +32,7 @@ pub fn verdicts(alarms: &Alarms) -> Vec<Verdict> {
         met: count == 0,
     };
     let mut all = vec![verdict("times called dead", alarms.ours.into())];
-    // Flows on the lost path are stalled, and to be freed.
+    // Flows on the lost path are stalled and should be destroyed.
     if alarms.row != Trouble::OnePathOfFour.name() {
         all.push(verdict("sockets destroyed", alarms.destroyed));
     }

@@ -8,7 +8,7 @@ use crate::{
 /// A peer or a network in trouble, and nobody dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// So many of a hundred frames are lost, each by itself.
+    /// This percentage of frames is lost, each independently.
     Loss { percent: u8, flows: u32 },
     /// The first 50 of every 1,000 frames are lost in a row.
     Bursts,
@@ -16,7 +16,7 @@ pub enum Trouble {
     Jitter,
     /// All processes of the peer are stopped while we upload to it.
     Stopped,
-    /// The peer takes no more of an upload, and its process is well.
+    /// The peer's program reads no more of an upload, but its process is healthy.
     ZeroWindow,
     /// Nothing passes for 150 ms, every two seconds.
     Flaps,
@@ -30,11 +30,11 @@ pub enum Trouble {
     OwnSwitch,
     /// The same, and there is no connection with the peer: only one other is heard all the time.
     OwnSwitchIdlePeer,
-    /// The daemon, and the baselines, may run in 5 of every 100 ms, beside busy loops.
+    /// The daemon and the baselines run in only 5 of every 100 ms, next to busy loops.
     StarvedDaemon,
     /// The same happens to the peer.
     StarvedPeer,
-    /// The peer's processes are stopped, and so many connections wait that SYNs are dropped.
+    /// The peer's processes are stopped, and its accept queue is so full that SYNs are dropped.
     AcceptQueueFull,
     /// The peer sends one RST a second.
     ResetsLimited,
@@ -46,7 +46,7 @@ pub enum Trouble {
     OnePathOfFour,
     /// Each frame is up to 5 ms late, so that frames overtake each other.
     Reordering,
-    /// A gateway on the link answers ARP for the peer as well, and hands frames on.
+    /// A gateway on the link answers ARP for the peer as well, and forwards frames.
     GatewayAnswersArp,
     /// Our own table of connections is full: our SYNs are dropped, flows pass.
     ConntrackFullHere,
@@ -117,12 +117,12 @@ impl Trouble {
         }
     }
 
-    /// Busy loops starve the labs beside them as well.
+    /// Busy loops also starve the labs that run at the same time.
     pub fn is_exclusive(self) -> bool {
         matches!(self, Self::StarvedDaemon | Self::StarvedPeer)
     }
 
-    /// Whether it is we who are cut off.
+    /// Whether this node itself is cut off.
     fn is_our_own(self) -> bool {
         matches!(
             self,
@@ -130,7 +130,7 @@ impl Trouble {
         )
     }
 
-    /// What we have with the peer; nothing where it is to have no connection.
+    /// The load on the peer; `None` if there must be no connection with it.
     pub fn load(self) -> Option<Load> {
         let load = match self {
             Self::OwnSwitchIdlePeer => return None,

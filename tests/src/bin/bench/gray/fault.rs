@@ -1,11 +1,11 @@
-//! The faults, and what must come of each.
+//! The gray faults, and the expected results of each.
 
 use detector_api::v1::{Breaker, PeerState, Reason, Verdict};
 use serde::Serialize;
 
 use crate::site::{Named, Setting, Site};
 
-/// What is broken while something else still answers.
+/// A fault in which something still answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
@@ -57,11 +57,11 @@ pub enum Blocked {
     Waiting,
 }
 
-/// What must come of a fault.
+/// The expected results of a fault.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
     pub verdict: Verdict,
-    /// Any of these; all are right when there are none.
+    /// Any of these reasons; an empty list permits every reason.
     pub reasons: &'static [Reason],
     /// From the fault to the verdict.
     pub told_within_ms: Option<f64>,
@@ -69,14 +69,14 @@ pub struct Expected {
     /// From the fault to the return of the blocked calls; from the first answer, where there is
     /// one.
     pub freed_within_ms: f64,
-    /// Whether Dead would be a lie.
+    /// Whether the verdict Dead would be wrong.
     pub lives: bool,
 }
 
 const HOST_SILENT_MS: f64 = 1300.0;
 /// Destroying waits for the destroy delay of 1 s of silence, or for the verdict when that is later.
 const HOST_FREED_MS: f64 = HOST_SILENT_MS + 1000.0;
-/// With SYNs alone there is no tail loss probe to be missed.
+/// If there are only SYNs, no tail loss probe can be missed.
 const SHORT_TOLD_MS: f64 = 500.0;
 const STALL_TOLD_MS: f64 = 2500.0;
 const STALL_FREED_MS: f64 = 5500.0;
@@ -154,8 +154,8 @@ impl Fault {
         matches!(self, Self::SendsLostPeerSends | Self::AnswersLostPeerSends)
     }
 
-    /// Whether the peer answers again before the fault is ended: with the news that it knows
-    /// nothing of the flows.
+    /// Whether the peer answers again before the fault is ended, and thereby shows that it does not
+    /// know the flows any more.
     pub fn is_answered(self) -> bool {
         matches!(self, Self::Moved | Self::Restarted)
     }
@@ -165,8 +165,8 @@ impl Fault {
             Self::Deaf | Self::Hung | Self::AnswersLost | Self::AnswersLostPeerSends => {
                 silent(&[Reason::HostUnanswered])
             }
-            // Whether the answers of another are taken for its card's: both are right, so long as
-            // they are told to be contested.
+            // Both are right, whether or not another card's answers count as the peer's, if the
+            // address is published as contested.
             Self::ArpByAnother | Self::ArpInspected => silent(SILENCE),
             Self::ShortConnections => Expected {
                 told_within_ms: Some(SHORT_TOLD_MS),
@@ -179,7 +179,7 @@ impl Fault {
             Self::LargeLost => stalled(Reason::LargeSegmentsLost, Blocked::Requests),
             Self::FlowLost | Self::FlowForgotten => stalled(Reason::FlowsStalled, Blocked::Lost),
             Self::Moved => answered(true),
-            // For as long as it is away nobody can tell it from a dead one.
+            // While the peer is away, nothing distinguishes it from a dead one.
             Self::Restarted => answered(false),
             Self::Ipv6Dead | Self::OneOfTwoHosts => Expected {
                 lives: true,
@@ -188,7 +188,7 @@ impl Fault {
         }
     }
 
-    /// What is believed of what the fault is about.
+    /// The verdict and the reason of the peer or path that the fault affects.
     pub fn view(self, site: &Site, state: &PeerState) -> (Verdict, Reason) {
         if !self.is_path() {
             return (state.verdict(), state.reason());
@@ -200,12 +200,12 @@ impl Fault {
         })
     }
 
-    /// Whether it is about one of the peer's addresses, and the other one lives.
+    /// Whether the fault is about one of the peer's addresses while the other is alive.
     pub fn is_path(self) -> bool {
         self.setting().named.is_some()
     }
 
-    /// Whether other flows of the same peer must go on.
+    /// Whether other flows of the same peer must continue.
     pub fn spares_some(self) -> bool {
         self.is_path() || self.expected().blocked == Blocked::Lost
     }

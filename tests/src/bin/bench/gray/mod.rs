@@ -1,8 +1,9 @@
-//! Failures that are not clean: part of the peer, or of the way to it, still answers.
+//! Gray failures: part of the peer, or of the path to it, still answers.
 //!
-//! A row is one [`Fault`], made over and over. [`programs`] run as it begins: their blocked calls
-//! must return, and what the fault is not about must go on. The time-outs of others are measured
-//! on the same faults, on calls of their own. [`table()`] says what came of it.
+//! A row is one [`Fault`], made again and again. [`programs`] run when it begins: their blocked
+//! calls must return, and flows that the fault does not affect must continue. The time-outs of
+//! other methods are measured on the same faults, with calls of their own. [`table()`] shows the
+//! results.
 
 mod fault;
 mod programs;
@@ -25,19 +26,19 @@ pub use self::{
 };
 use crate::{options::Options, site::Site, summary::milliseconds};
 
-/// A verdict that was not told in this time counts as never told.
+/// A verdict that does not come within this time counts as never.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
-/// How long each fault lasts at least, and a blocked call is given.
+/// How long each fault lasts at least, and how long a blocked call may take.
 const FAULT_FOR: Duration = Duration::from_secs(8);
 /// RustFS's settings: 30 s for a call.
 const BASELINE_WITHIN: Duration = Duration::from_secs(35);
 
-/// What one fault showed, in milliseconds; what never came is absent.
+/// The results of one fault; times are in milliseconds, and absent if the event never came.
 #[derive(Clone, Debug, Serialize)]
 pub struct Seen {
     /// Each verdict with its reason, in the order in which they were told.
     pub told: Vec<String>,
-    /// What is wrong with what was told; absent when nothing is.
+    /// What is wrong with the published states, if anything.
     pub wrong: Option<String>,
     /// From the fault to the verdict that was expected.
     pub verdict_ms: Option<f64>,
@@ -167,7 +168,7 @@ fn wrong(
     fault.wrong_at_end(site, end)
 }
 
-/// What a watcher was told of the peer since then.
+/// The states of the peer that a watcher received since then.
 fn states(site: &Site, since_ns: u64) -> Vec<PeerState> {
     let url = site.url();
     let all = site.daemon.watcher().seen().all();

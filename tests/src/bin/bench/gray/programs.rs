@@ -1,5 +1,5 @@
-//! What runs during a fault: programs that nobody has changed, on our host, and the same with
-//! the time-outs of others on the observer's.
+//! The programs that run during a fault: unchanged programs on the daemon's host, and the same with
+//! the time-outs of other methods on the observer's.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,16 +19,16 @@ const BODY_BYTES: &str = "20000";
 const USER_TIMEOUT_MS: &str = "5000";
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// Programs that run; dropping them ends them.
+/// Running programs; dropping them ends them.
 #[derive(Debug)]
 pub struct Programs {
     /// Requests with bodies, one after the other.
     pub requests: Traffic,
     /// Reads with nothing in flight; none where it matters which flow is which.
     pub waiting: Option<Traffic>,
-    /// What must go on undisturbed.
+    /// The programs that must continue undisturbed.
     beside: Option<Traffic>,
-    /// The peer's own sending, and where it goes.
+    /// The peer's own uploads, and their server.
     _peer_sends: Vec<Traffic>,
     pub baselines: BTreeMap<Method, Traffic>,
 }
@@ -82,7 +82,7 @@ impl Programs {
         }
     }
 
-    /// How many calls failed that the fault was not about.
+    /// The number of failed calls that the fault should not affect.
     pub fn harmed(&self, blocked: Blocked, since_ns: u64) -> usize {
         let beside = self.beside.iter().map(|p| broken(p, since_ns).len());
         let others = match blocked {
@@ -166,7 +166,7 @@ async fn peer_sends(fault: Fault, site: &Site) -> anyhow::Result<Vec<Traffic>> {
     Ok(vec![server, uploads])
 }
 
-/// When so many of the program's connections had first broken: the last of them.
+/// When the last of this many connections of the program first broke.
 async fn first_errors(
     program: &Traffic,
     since_ns: u64,

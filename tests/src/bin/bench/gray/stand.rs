@@ -1,4 +1,4 @@
-//! How each fault is made, and ended.
+//! Makes each fault, and ends it.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ use crate::{
     sniff::Sniffer,
 };
 
-/// All but ARP.
+/// Everything except ARP.
 const IP: &str = "meta protocol { ip, ip6 }";
 const LARGE: &str = "meta length > 1000";
-/// A card that answers asks nobody by itself.
+/// Drops the ARP requests that a card which only answers would not send.
 const ARP_REQUESTS: &str = "arp operation request";
 const RESTART: Duration = Duration::from_millis(300);
 
-/// A fault in force.
+/// A fault that is in force.
 #[derive(Debug)]
 pub struct Standing {
-    /// Just before it was ordered.
+    /// The time just before the fault was ordered.
     pub at_ns: u64,
     arp: ArpCount,
     rules: Vec<Rules>,
@@ -38,7 +38,7 @@ pub struct Standing {
     sniffer: Option<Sniffer>,
 }
 
-/// What must be so before the programs start.
+/// Prepares what must be in place before the programs start.
 pub fn prepare(fault: Fault, site: &Site) -> anyhow::Result<()> {
     if fault != Fault::LargeLost {
         return Ok(());
@@ -102,8 +102,8 @@ impl Standing {
         Ok(())
     }
 
-    /// What the return of blocked calls counts from: the fault, or the first answer of who is in
-    /// the peer's place. To be asked once, at the end.
+    /// The start of the time until blocked calls return: the fault, or the first answer from the
+    /// host in the peer's place. Call this once, at the end.
     pub fn counts_from(&mut self) -> u64 {
         let heard = self.sniffer.take().and_then(Sniffer::heard);
         heard.unwrap_or(self.at_ns)
@@ -114,14 +114,14 @@ impl Standing {
         self.arp.since(self.at_ns).1
     }
 
-    /// What the fault was made to find out beside the verdict, where that went wrong.
+    /// The result of a further check that some faults make, if it failed.
     pub fn wrong(&self) -> anyhow::Result<Option<String>> {
         let shut = self.inspection.as_ref().map(Inspection::has_shut);
         let is_shut = shut.transpose()?.unwrap_or(false);
         Ok(is_shut.then(|| "our port was shut for too much ARP".to_owned()))
     }
 
-    /// Ends it.
+    /// Ends the fault.
     pub async fn end(self, fault: Fault, site: &mut Site) -> anyhow::Result<()> {
         drop((self.rules, self.stands_in, self.inspection));
         match fault {
@@ -184,7 +184,7 @@ fn lost_ports(site: &Site, programs: &Programs) -> anyhow::Result<Vec<(usize, u1
     Ok(lost)
 }
 
-/// The peer's kernel and processes anew, 300 ms later, with no word of before.
+/// Restarts the peer's kernel and processes 300 ms later, without any state from before.
 async fn restart(site: &mut Site) -> anyhow::Result<Sniffer> {
     let cut = site.cut(Cut::SilentDrop)?;
     for server in &mut site.servers {

@@ -1,4 +1,4 @@
-//! What came of the faults: a table, and what it says of the targets.
+//! The results of the gray faults: a table, and the comparison with the targets.
 
 use detector_api::v1::Verdict as Believed;
 use detector_tests::baseline::Method;
@@ -88,7 +88,7 @@ fn arp(row: &GrayRow) -> usize {
     most.max().unwrap_or(0)
 }
 
-/// The reason that was told most often.
+/// The most frequent reason.
 fn most_told(row: &GrayRow) -> String {
     let reasons = || row.seen.iter().filter_map(|seen| seen.reason.as_deref());
     let count = |reason: &str| reasons().filter(|other| *other == reason).count();
@@ -96,7 +96,7 @@ fn most_told(row: &GrayRow) -> String {
     most.unwrap_or("-").to_owned()
 }
 
-/// Each wrong thing that was told once, and what the daemon's own sentence was.
+/// Each error once, with the daemon's own explanation.
 fn wrong(row: &GrayRow) -> String {
     let mut lines: Vec<String> = Vec::new();
     for seen in &row.seen {

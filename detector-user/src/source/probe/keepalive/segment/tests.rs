@@ -1,3 +1,5 @@
+//! Keepalive segments, and which segments count as their answers.
+
 use super::*;
 
 const UNA: u32 = 1000;

@@ -1,3 +1,5 @@
+//! Neighbour discovery messages: captured, changed and damaged ones.
+
 use proptest::prelude::*;
 
 use super::*;
