@@ -87,9 +87,9 @@ impl Client {
         whole(self.ask(request, empty()).await?).await.map(|_| ())
     }
 
-    /// Returns once the lock is there; the node keeps it for so long.
-    pub async fn lock(&self, resource: &str, hold: Duration) -> anyhow::Result<()> {
-        let uri = format!("/lock/{resource}?hold_ms={}", hold.as_millis());
+    /// Returns once the lock is there; the node gives it back at once.
+    pub async fn lock(&self, resource: &str) -> anyhow::Result<()> {
+        let uri = format!("/lock/{resource}");
         whole(self.ask(Request::post(uri), empty()).await?)
             .await
             .map(|_| ())

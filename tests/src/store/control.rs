@@ -9,9 +9,8 @@ use super::{
     locks::Claim,
     node::Node,
     proto::{
-        CheckDriveRequest, CheckDriveResponse, CommitRequest, CommitResponse, DriveUse,
-        InfoRequest, InfoResponse, LeaseRequest, LeaseResponse, LockRequest, LockResponse,
-        ReadMetaRequest, ReadMetaResponse, node_server,
+        CommitRequest, CommitResponse, DriveUse, InfoRequest, InfoResponse, LeaseRequest,
+        LeaseResponse, LockRequest, LockResponse, ReadMetaRequest, ReadMetaResponse, node_server,
     },
 };
 use crate::clock;
@@ -51,15 +50,6 @@ pub fn info(node: &Node) -> InfoResponse {
 impl node_server::Node for Control {
     async fn info(&self, _request: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
         Ok(Response::new(info(&self.node)))
-    }
-
-    async fn check_drive(
-        &self,
-        request: Request<CheckDriveRequest>,
-    ) -> Result<Response<CheckDriveResponse>, Status> {
-        let drive = self.drive(request.get_ref().drive)?;
-        drive.check().map_err(failed)?;
-        Ok(Response::new(CheckDriveResponse {}))
     }
 
     async fn read_meta(
@@ -104,17 +94,6 @@ impl node_server::Node for Control {
                 ends_within_ms: held.ends_within.as_millis() as u32,
             },
         }))
-    }
-
-    async fn refresh(
-        &self,
-        request: Request<LeaseRequest>,
-    ) -> Result<Response<LeaseResponse>, Status> {
-        let lease = request.into_inner();
-        let ttl = Duration::from_millis(lease.ttl_ms.into());
-        let leases = self.node.leases();
-        let held = leases.refresh(&lease.resource, &lease.holder, ttl);
-        Ok(Response::new(LeaseResponse { held }))
     }
 
     async fn unlock(

@@ -199,7 +199,6 @@ fn of_call(peer: &str, error: CallError<Failure>) -> Failure {
 fn operation(class: Class) -> Operation {
     match class {
         Class::Control => Operation::Control,
-        Class::DriveState => Operation::DiskState,
         Class::IamRead => Operation::IamRead,
         Class::Console => Operation::Console,
         Class::Lock => Operation::Lock,

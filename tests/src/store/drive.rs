@@ -67,11 +67,6 @@ impl Drive {
         })
     }
 
-    /// Whether it can be read at all.
-    pub fn check(&self) -> io::Result<()> {
-        fs::metadata(self.root.join("tmp")).map(|_| ())
-    }
-
     /// How many objects there are.
     pub fn objects(&self) -> io::Result<u64> {
         // Without tmp.
@@ -184,61 +179,4 @@ fn checked(version: &str) -> io::Result<&str> {
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn meta(version: &str, inline: &[u8]) -> Meta {
-        Meta {
-            object: "bucket/a".to_owned(),
-            version: version.to_owned(),
-            size: 100,
-            inline: Bytes::copy_from_slice(inline),
-            crc32: crc32fast::hash(inline),
-            ..Meta::default()
-        }
-    }
-
-    #[test]
-    fn a_version_is_seen_once_it_is_committed() {
-        let directory = tempfile::tempdir().unwrap();
-        let drive = Drive::open(directory.path()).unwrap();
-        let mut file = drive.create("1-1").unwrap();
-        for shard in [b"ab".as_slice(), b"cd", b"e"] {
-            file.write_all(&framed(shard)).unwrap();
-        }
-        assert_eq!(drive.versions("bucket/a").unwrap(), []);
-        drive.commit(&meta("1-1", b"")).unwrap();
-        drive.commit(&meta("1-2", b"small")).unwrap();
-        let names = |metas: Vec<Meta>| metas.into_iter().map(|m| m.version).collect::<Vec<_>>();
-        assert_eq!(names(drive.versions("bucket/a").unwrap()), ["1-2", "1-1"]);
-        let mut file = drive.read("bucket/a", "1-1", 1, 2).unwrap();
-        assert_eq!(read_shard(&mut file).unwrap().unwrap(), "cd");
-        assert_eq!(read_shard(&mut file).unwrap().unwrap(), "e");
-        assert_eq!(read_shard(&mut file).unwrap(), None);
-        assert_eq!(drive.objects().unwrap(), 1);
-    }
-
-    #[test]
-    fn a_shard_that_was_altered_is_found() {
-        let mut good = BytesMut::from(&framed(b"shard")[..]);
-        let mut bad = good.clone();
-        bad[ROW_HEADER + 2] ^= 1;
-        assert_eq!(take_shard(&mut good).unwrap().unwrap(), "shard");
-        assert!(take_shard(&mut bad).is_err());
-        assert!(
-            take_shard(&mut BytesMut::from(&framed(b"shard")[..9]))
-                .unwrap()
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn a_version_does_not_leave_the_drive() {
-        let directory = tempfile::tempdir().unwrap();
-        let drive = Drive::open(directory.path()).unwrap();
-        assert!(drive.create("../x").is_err());
-    }
 }

@@ -80,38 +80,3 @@ impl Code {
         Ok(block.into())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CODE: Code = Code {
-        data: 12,
-        parity: 4,
-    };
-
-    #[test]
-    fn any_twelve_of_sixteen_give_the_block_back() {
-        for length in [1, 11, 12, 25, 4096, 100_001] {
-            let block: Vec<u8> = (0..length).map(|n| (n * 7 % 251) as u8).collect();
-            let row: Vec<_> = CODE
-                .encode(&block)
-                .unwrap()
-                .into_iter()
-                .enumerate()
-                .collect();
-            assert_eq!(row.len(), 16);
-            for lost in [[0, 1, 2, 3], [12, 13, 14, 15], [0, 5, 11, 15]] {
-                let mut left = row.clone();
-                left.retain(|(number, _)| !lost.contains(number));
-                assert_eq!(
-                    CODE.decode(&left, length).unwrap(),
-                    block,
-                    "{length} {lost:?}"
-                );
-                left.pop();
-                assert!(CODE.decode(&left, length).is_err());
-            }
-        }
-    }
-}

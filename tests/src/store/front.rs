@@ -1,11 +1,11 @@
 //! What clients ask of a node: objects, logins, the console, and locks.
 
-use std::{io, time::Duration};
+use std::io;
 
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::{HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
@@ -21,7 +21,6 @@ use super::{
     set::SetError,
     wires::{Class, Control, Shown},
 };
-use crate::clock;
 
 /// The SHA-256 of an object, in hexadecimal.
 pub const SHA256: &str = "x-sha256";
@@ -140,24 +139,11 @@ pub async fn login(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Debug, Deserialize)]
-pub struct Hold {
-    /// How long the lock is kept once it is there.
-    #[serde(default)]
-    pub hold_ms: u64,
-}
-
-/// POST /lock/{resource}: answers once the lock is there; it is kept for as long as was asked.
+/// POST /lock/{resource}: answers once the lock is there, and gives it back.
 pub async fn lock(
     State(node): State<Node>,
     Path(resource): Path<String>,
-    Query(hold): Query<Hold>,
-) -> Result<String, SetError> {
-    let begun = clock::now_ns();
-    let lock = Lock::acquire(&node, &resource, true).await?;
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(hold.hold_ms)).await;
-        drop(lock);
-    });
-    Ok(format!("{:?}", clock::between(begun, clock::now_ns())))
+) -> Result<StatusCode, SetError> {
+    Lock::acquire(&node, &resource, true).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

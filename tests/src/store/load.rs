@@ -219,7 +219,7 @@ impl Load {
             }
             Op::Lock => {
                 let number = self.0.number.fetch_add(1, Ordering::Relaxed);
-                client.lock(&format!("free-{number}"), Duration::ZERO).await
+                client.lock(&format!("free-{number}")).await
             }
             Op::Upload | Op::Download => Ok(()),
         }

@@ -79,20 +79,6 @@ impl Leases {
         Ok(())
     }
 
-    /// Whether the lease was still there to be prolonged.
-    pub fn refresh(&self, resource: &str, holder: &str, ttl: Duration) -> bool {
-        let now = clock::now_ns();
-        let mut all = self.all();
-        let mut leases = all.get_mut(resource).into_iter().flatten();
-        match leases.find(|lease| lease.holder == holder && lease.ends_ns > now) {
-            Some(lease) => {
-                lease.ends_ns = now + ttl.as_nanos() as u64;
-                true
-            }
-            None => false,
-        }
-    }
-
     /// Whether the lease was there.
     pub fn unlock(&self, resource: &str, holder: &str) -> bool {
         let mut all = self.all();
@@ -112,43 +98,5 @@ impl Leases {
         self.by_resource
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TTL: Duration = Duration::from_secs(30);
-
-    fn claim(holder: &str, exclusive: bool) -> Claim<'_> {
-        Claim {
-            resource: "r",
-            holder,
-            node: "http://node4:9000",
-            exclusive,
-        }
-    }
-
-    #[test]
-    fn readers_share_and_a_writer_is_alone() {
-        let leases = Leases::default();
-        assert_eq!(leases.lock(&claim("a", false), TTL), Ok(()));
-        assert_eq!(leases.lock(&claim("b", false), TTL), Ok(()));
-        let held = leases.lock(&claim("c", true), TTL).unwrap_err();
-        assert_eq!(held.by, "http://node4:9000");
-        assert!(leases.unlock("r", "a") && leases.unlock("r", "b"));
-        assert!(!leases.unlock("r", "b"));
-        assert_eq!(leases.lock(&claim("c", true), TTL), Ok(()));
-        assert!(leases.lock(&claim("a", false), TTL).is_err());
-    }
-
-    #[test]
-    fn a_lease_that_is_not_refreshed_ends() {
-        let leases = Leases::default();
-        assert_eq!(leases.lock(&claim("a", true), Duration::ZERO), Ok(()));
-        assert!(!leases.refresh("r", "a", TTL));
-        assert_eq!(leases.lock(&claim("b", true), TTL), Ok(()));
-        assert!(leases.refresh("r", "b", TTL));
     }
 }

@@ -22,14 +22,6 @@ pub struct Seen {
     pub error: Option<String>,
 }
 
-/// The lock that the dead node held.
-#[derive(Clone, Debug, Serialize)]
-pub struct Held {
-    pub answered_ms: f64,
-    pub answer: String,
-    pub granted_ms: Option<f64>,
-}
-
 #[derive(Clone, Debug, Serialize)]
 pub struct Measured {
     pub scenario: Scenario,
@@ -37,7 +29,6 @@ pub struct Measured {
     pub ops: BTreeMap<Op, Seen>,
     /// From the end of what happened to full service.
     pub full_service_ms: f64,
-    pub held: Option<Held>,
     pub acknowledged: usize,
     /// Acknowledged objects that are not as they were.
     pub damaged: Vec<String>,

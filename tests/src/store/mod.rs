@@ -35,7 +35,7 @@ pub use self::{
     cluster::{Build, Cluster, NODES},
     front::{Acknowledged, SHA256, Shows},
     load::{DEADLINE, Done, Load, Op, Running},
-    measured::{Held, Measured, Seen},
+    measured::{Measured, Seen},
     node::StoreNode,
     scenario::{Options, Scenario, run},
     today::READ_STALL,
@@ -56,17 +56,10 @@ mod proto {
 /// The largest message either end takes.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
-/// What a node does by itself: looks after drives, and after peers whose drives are offline.
+/// What a node does by itself: asks after peers whose drives are offline.
 async fn background(node: Node) {
-    let today = match node.wires() {
-        Wires::Today(today) => today.clone(),
-        Wires::Detected(detected) => detected.today().clone(),
-    };
-    let checks = async {
-        loop {
-            tokio::time::sleep(today::DRIVE_CHECK_EVERY).await;
-            node.check_drives().await;
-        }
-    };
-    tokio::join!(today.reprobe(), checks);
+    match node.wires() {
+        Wires::Today(today) => today.reprobe().await,
+        Wires::Detected(detected) => detected.today().reprobe().await,
+    }
 }

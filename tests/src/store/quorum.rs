@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    task::{JoinHandle, JoinSet},
-    time::{interval, sleep},
-};
+use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     locks::{Claim, Held},
@@ -21,9 +18,9 @@ use super::{
 };
 use crate::clock;
 
-/// A lease ends after this time unless it is refreshed, three times in it.
+/// A lease ends after this time. A read that takes longer loses nothing: versions are never
+/// overwritten.
 pub const TTL: Duration = Duration::from_secs(30);
-const REFRESH_EVERY: Duration = Duration::from_secs(10);
 /// How long a lock that somebody else has is waited for.
 pub const ACQUIRE: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_millis(150);
@@ -49,7 +46,6 @@ pub enum LockError {
 pub struct Lock {
     node: Node,
     lease: LeaseRequest,
-    refreshing: JoinHandle<()>,
 }
 
 impl Lock {
@@ -61,10 +57,14 @@ impl Lock {
             let lease = LeaseRequest {
                 resource: request.resource.clone(),
                 holder: request.holder.clone(),
-                ttl_ms: request.ttl_ms,
             };
             let held = match attempt(node, &request).await {
-                Ok(()) => return Ok(Self::held(node.clone(), lease)),
+                Ok(()) => {
+                    return Ok(Self {
+                        node: node.clone(),
+                        lease,
+                    });
+                }
                 Err(refused) => {
                     // What was granted short of the quorum.
                     tokio::spawn(release(node.clone(), lease.clone()));
@@ -87,28 +87,10 @@ impl Lock {
             sleep(RETRY_AFTER).await;
         }
     }
-
-    fn held(node: Node, lease: LeaseRequest) -> Self {
-        let (on, what) = (node.clone(), lease.clone());
-        let refreshing = tokio::spawn(async move {
-            let mut ticks = interval(REFRESH_EVERY);
-            ticks.tick().await;
-            loop {
-                ticks.tick().await;
-                refresh(&on, &what).await;
-            }
-        });
-        Self {
-            node,
-            lease,
-            refreshing,
-        }
-    }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        self.refreshing.abort();
         tokio::spawn(release(self.node.clone(), self.lease.clone()));
     }
 }
@@ -192,26 +174,6 @@ async fn ask(node: Node, number: usize, request: Arc<LockRequest>) -> Answer {
             ends_within: Duration::from_millis(answer.ends_within_ms.into()),
         }),
     })
-}
-
-async fn refresh(node: &Node, lease: &LeaseRequest) {
-    let mut asked = JoinSet::new();
-    for number in 0..node.nodes().len() {
-        if number == node.number() {
-            node.leases().refresh(&lease.resource, &lease.holder, TTL);
-            continue;
-        }
-        let (node, lease) = (node.clone(), lease.clone());
-        asked.spawn(async move {
-            let key = node.lock_key(number);
-            let call = |mut peer: super::wires::Control| {
-                let lease = lease.clone();
-                async move { peer.refresh(lease).await }
-            };
-            let _ends_if_lost = node.wires().call(Class::Lock, &key, call).await;
-        });
-    }
-    asked.join_all().await;
 }
 
 async fn release(node: Node, lease: LeaseRequest) {

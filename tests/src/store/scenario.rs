@@ -10,7 +10,7 @@ use super::{
     client::Pace,
     cluster::{Build, Cluster, NODES},
     load::{Load, Op, Running},
-    measured::{Held, Measured, milliseconds, seen},
+    measured::{Measured, milliseconds, seen},
 };
 use crate::{Cut, Loss, clock};
 
@@ -22,8 +22,6 @@ pub enum Scenario {
     IdleCut,
     CutInTransfer,
     NodeReturn,
-    LoginInCut,
-    HeldLock,
     TwoNodes,
     OneWayFrom,
     OneWayTo,
@@ -35,13 +33,11 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 12] = [
         Self::Healthy,
         Self::IdleCut,
         Self::CutInTransfer,
         Self::NodeReturn,
-        Self::LoginInCut,
-        Self::HeldLock,
         Self::TwoNodes,
         Self::OneWayFrom,
         Self::OneWayTo,
@@ -58,8 +54,6 @@ impl Scenario {
             Self::IdleCut => "idle-cut",
             Self::CutInTransfer => "cut-in-transfer",
             Self::NodeReturn => "node-return",
-            Self::LoginInCut => "login-in-cut",
-            Self::HeldLock => "held-lock",
             Self::TwoNodes => "two-nodes-cut",
             Self::OneWayFrom => "one-way-from-it",
             Self::OneWayTo => "one-way-to-it",
@@ -92,20 +86,9 @@ impl Scenario {
         }
     }
 
-    fn ops(self) -> &'static [Op] {
-        match self {
-            Self::LoginInCut => &[Op::Login],
-            Self::HeldLock => &[Op::Lock],
-            _ => &Op::SMALL,
-        }
-    }
-
     /// Whether big transfers are under way.
     fn has_transfers(self) -> bool {
-        !matches!(
-            self,
-            Self::IdleCut | Self::NodeReturn | Self::LoginInCut | Self::HeldLock
-        )
+        !matches!(self, Self::IdleCut | Self::NodeReturn)
     }
 }
 
@@ -147,9 +130,6 @@ const CUT_AT: f64 = 0.45;
 const BEFORE: Duration = Duration::from_millis(1500);
 /// A killed daemon is started again after this time.
 const RESTART_AFTER: Duration = Duration::from_secs(2);
-/// How long the dead node would have held the lock.
-const HOLD: Duration = Duration::from_secs(600);
-const CONTENDED: &str = "contended";
 
 /// Runs one scenario on a cluster of its own.
 pub async fn run(scenario: Scenario, build: Build, options: &Options) -> anyhow::Result<Measured> {
@@ -157,9 +137,6 @@ pub async fn run(scenario: Scenario, build: Build, options: &Options) -> anyhow:
     let load = Load::new(cluster.client(1));
     let big = scenario.has_transfers().then_some(options.big_bytes);
     load.prepare(8, big).await?;
-    if scenario == Scenario::HeldLock {
-        cluster.client(NODES).lock(CONTENDED, HOLD).await?;
-    }
     sleep(BEFORE).await;
     let undetected = build != Build::Detected
         || matches!(scenario, Scenario::DaemonKilled | Scenario::DaemonStopped);
@@ -170,7 +147,7 @@ pub async fn run(scenario: Scenario, build: Build, options: &Options) -> anyhow:
 
     let mut running = Running::default();
     if !matches!(scenario, Scenario::IdleCut | Scenario::NodeReturn) {
-        running = load.start(scenario.ops());
+        running = load.start(&Op::SMALL);
         sleep(BEFORE).await;
     }
     if let Some(size) = big {
@@ -184,21 +161,16 @@ pub async fn run(scenario: Scenario, build: Build, options: &Options) -> anyhow:
     }
     let mut from_ns = happens(scenario, &cluster, options)?;
     to_daemons(scenario, &mut cluster).await?;
-    let held = match scenario {
-        Scenario::IdleCut => {
-            sleep(Duration::from_secs(1)).await;
-            running = load.start(scenario.ops());
-            None
-        }
-        Scenario::HeldLock => Some(contended(&cluster, window).await),
-        _ => None,
-    };
+    if scenario == Scenario::IdleCut {
+        sleep(Duration::from_secs(1)).await;
+        running = load.start(&Op::SMALL);
+    }
     let passed = clock::between(from_ns, clock::now_ns());
     sleep(window.saturating_sub(passed)).await;
 
     let mut until_ns = clock::now_ns();
     if scenario == Scenario::NodeReturn {
-        running = load.start(scenario.ops());
+        running = load.start(&Op::SMALL);
     } else {
         running.stop().await;
         running = Running::default();
@@ -222,7 +194,6 @@ pub async fn run(scenario: Scenario, build: Build, options: &Options) -> anyhow:
         detected: build != Build::Today,
         ops: seen(&load.done(), from_ns, until_ns),
         full_service_ms: milliseconds(full_service),
-        held,
         acknowledged,
         damaged,
     })
@@ -284,28 +255,4 @@ fn undone(scenario: Scenario, cluster: &Cluster) -> anyhow::Result<u64> {
         }
     }
     Ok(clock::now_ns())
-}
-
-/// Asks for the lock that the dead node holds, until it is there.
-async fn contended(cluster: &Cluster, window: Duration) -> Held {
-    let client = cluster.client(1);
-    let begun = clock::now_ns();
-    let since = || milliseconds(clock::between(begun, clock::now_ns()));
-    let first = client.lock(CONTENDED, Duration::ZERO).await;
-    let mut held = Held {
-        answered_ms: since(),
-        answer: first
-            .as_ref()
-            .err()
-            .map_or("granted".to_owned(), |error| format!("{error:#}")),
-        granted_ms: first.is_ok().then(since),
-    };
-    // A lease lasts 30 s, however the nodes are built.
-    let limit = window.max(Duration::from_secs(35));
-    while held.granted_ms.is_none() && clock::between(begun, clock::now_ns()) < limit {
-        sleep(Duration::from_millis(200)).await;
-        let again = client.lock(CONTENDED, Duration::ZERO).await;
-        held.granted_ms = again.is_ok().then(since);
-    }
-    held
 }

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 
 use super::{
     node::{DriveAt, Node},
-    proto::{CheckDriveRequest, CommitRequest, Meta, ReadMetaRequest},
+    proto::{CommitRequest, Meta, ReadMetaRequest},
     quorum::LockError,
     shards::{Reader, Upload, Writer},
     wires::{Class, Control, Failure},
@@ -132,24 +132,6 @@ impl Node {
                 Reader::remote(self.wires(), peer, at.drive, meta, row, shard_bytes).await
             }
         }
-    }
-
-    /// Asks every drive of the others whether it is well.
-    pub async fn check_drives(&self) {
-        let drives = self.drives().len();
-        let others = (0..self.nodes().len()).filter(|node| *node != self.number());
-        let all = others.flat_map(|node| (0..drives).map(move |drive| DriveAt { node, drive }));
-        join_all(all.map(async |at| {
-            let Ok(Some(peer)) = self.peer_of(at) else {
-                return;
-            };
-            let drive = at.drive as u32;
-            let call = |mut control: Control| async move {
-                control.check_drive(CheckDriveRequest { drive }).await
-            };
-            let _noted = self.wires().call(Class::DriveState, peer, call).await;
-        }))
-        .await;
     }
 
     /// The peer that has the drive, if it is not this node's own and is not known to be off.

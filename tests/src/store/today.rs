@@ -42,8 +42,6 @@ pub const WRITE_STALL: Duration = Duration::from_secs(30);
 /// A peer's drives are offline after so many failures in a row, and asked again this often.
 const FAILURES: u32 = 3;
 const REPROBE_EVERY: Duration = Duration::from_secs(5);
-/// Every drive is asked whether it is well this often.
-pub const DRIVE_CHECK_EVERY: Duration = Duration::from_secs(15);
 
 pub type ShardClient = Client<HttpConnector, Outgoing>;
 
@@ -189,7 +187,7 @@ pub fn limit(class: Class) -> Duration {
     match class {
         Class::Lock => LOCK_RPC,
         Class::Console => CONSOLE_PEER,
-        Class::Control | Class::DriveState | Class::IamRead => RPC,
+        Class::Control | Class::IamRead => RPC,
     }
 }
 
@@ -282,36 +280,5 @@ impl Register {
 
     fn failures(&self) -> MutexGuard<'_, HashMap<String, u32>> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn three_failures_are_offline_and_one_answer_is_not() {
-        let peer = "http://node4:9000";
-        let register = Register::new(&[peer.to_owned()]);
-        let failed = Failure::TimedOut {
-            peer: peer.to_owned(),
-            within: RPC,
-        };
-        for _ in 0..2 {
-            register.note(peer, Some(&failed));
-        }
-        register.note(peer, Some(&Failure::Down(String::new())));
-        assert!(!register.is_offline(peer));
-        register.note(peer, Some(&failed));
-        assert!(register.is_offline(peer));
-        assert_eq!(register.offline(), [peer]);
-        register.note(peer, None);
-        assert!(!register.is_offline(peer));
-    }
-
-    #[test]
-    fn a_grid_host_has_no_path() {
-        assert_eq!(grid_host("http://node4:9000/data/1"), "http://node4:9000");
-        assert_eq!(grid_host("http://node4:9000"), "http://node4:9000");
     }
 }

@@ -30,7 +30,6 @@ pub type Incoming = UnsyncBoxBody<Bytes, BoxError>;
 pub enum Class {
     /// Metadata and commits.
     Control,
-    DriveState,
     IamRead,
     Console,
     Lock,

@@ -199,18 +199,6 @@ fn text(rows: &[Row], targets: &[Target]) -> String {
          transfers: how late, or after what time they failed; ↻: begun again. Operations begin every 0.25 s, \
          console and locks every 0.5 s: a worse moment may be missed by as much.\n\n",
     );
-    for row in rows {
-        for (name, measured) in [("with detector", &row.detected), ("as today", &row.today)] {
-            if let Some(held) = &measured.held {
-                let granted = held.granted_ms.map_or("never".to_owned(), seconds);
-                text.push_str(&format!(
-                    "the dead node's lock, {name}: answered after {} s ({}), granted after {granted} s\n",
-                    seconds(held.answered_ms),
-                    held.answer
-                ));
-            }
-        }
-    }
     let met = targets.iter().filter(|target| target.met).count();
     text.push_str(&format!("\n{met} of {} targets met\n", targets.len()));
     for target in targets.iter().filter(|target| !target.met) {
@@ -279,13 +267,6 @@ fn targets(row: &Row) -> Vec<Target> {
             "full service",
             row.detected.full_service_ms,
             FULL_SERVICE_MS,
-        ));
-    }
-    if let Some(held) = &row.detected.held {
-        targets.push(target(
-            "an answer about the dead node's lock",
-            held.answered_ms,
-            SECOND_MS,
         ));
     }
     targets
