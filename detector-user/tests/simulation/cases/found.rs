@@ -103,6 +103,44 @@ fn a_witness_is_asked_again_on_a_connection_that_was_stuck() {
     holds(&deaf);
 }
 
+/// Its flows have backed off while this node had no link: the fault that comes then touches nothing.
+#[test]
+fn a_flow_that_has_backed_off_is_not_expected_to_stall() {
+    let mut own = near([&[Work::UPLOAD; 2]; 3]);
+    own.seed = 13_742_184_962_549_445_299;
+    let lost = Fault::LargeLost { host: 0, over: 100 };
+    own.faults = vec![
+        timed(ms(9134), Fault::OwnLink, ms(13_331)),
+        timed(ms(27_466), lost, ms(10)),
+    ];
+    holds(&own);
+}
+
+/// The daemon started while no connect left this node, so none is known to be answered: they are
+/// tried before a host is dead for its only connection.
+#[test]
+fn a_host_whose_connects_were_never_answered_does_not_die_of_one_stuck_flow() {
+    let mut stuck = near([
+        &[Work::BULK],
+        &[Work::WAITING],
+        &[Work::DOWNLOAD, Work::IDLE],
+    ]);
+    stuck.gateway = true;
+    stuck.hosts[2].routed = true;
+    stuck.seed = 11_547_904_373_590_757_024;
+    let hole = Fault::FlowHole {
+        host: 1,
+        nth: 0,
+        ways: Ways::Both,
+    };
+    stuck.faults = vec![
+        timed(ms(6166), Fault::OwnSyns, ms(882)),
+        timed(ms(7047), Fault::Daemon, ms(10)),
+        timed(ms(30_371), hole, ms(10)),
+    ];
+    holds(&stuck);
+}
+
 /// Three hosts on the link with this work.
 fn near(works: [&[Work]; 3]) -> Script {
     let mut script = script(&[], SECONDS(40));

@@ -81,7 +81,9 @@ impl World {
             Fault::PathLost { .. } => flow.is_misled() && self.is_well_known(flow.host),
             _ => false,
         };
-        is_hit && flow.is_busy()
+        // One that has backed off in an earlier outage of this node sends nothing for long: until it
+        // does, nobody can tell that it is stuck.
+        is_hit && flow.is_busy() && flow.sender.is_flowing(self.now)
     }
 
     /// So much was sent to the host without loss that the daemon's lost connects on a bad path do

@@ -50,7 +50,8 @@ impl Path {
         if !self.evidence.probes.has_flow() {
             targets.extend(self.connects_in_doubt(now));
         } else if lasted >= detection_time / 2 && self.link_now(now) != Link::Silent {
-            targets.extend(self.evidence.probes.next_connect());
+            // If none is known to answer, all are tried: a stuck flow alone is no dead host.
+            targets.extend(self.connects_in_doubt(now));
         }
         targets.extend(self.evidence.probes.next_flow());
         targets
