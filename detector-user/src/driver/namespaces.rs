@@ -12,7 +12,10 @@ use tracing::warn;
 use super::Driver;
 use crate::{
     clock,
-    core::{FlowId, NamespaceChange, ProbeEvent, ProbeOutcome, ProbeTarget, Signal},
+    core::{
+        FlowEventKind, FlowId, FlowReading, NamespaceChange, ProbeEvent, ProbeOutcome, ProbeTarget,
+        Signal, Time,
+    },
     netns::{Namespaces, Set},
     source::{ActiveSource, Source as _, network::LocalAddresses},
 };
@@ -67,23 +70,24 @@ impl LookedAt {
         gone.chain(new).collect()
     }
 
-    /// Whether what is heard on the flow may be evidence: its namespace is watched, and it comes
-    /// from another host.
-    fn may_tell(&mut self, flow: &FlowId) -> bool {
+    /// Whether what was heard on the flow at `heard` may be evidence: its namespace is watched, and
+    /// it comes from another host.
+    fn may_tell(&mut self, flow: &FlowId, heard: Time) -> bool {
         let netns = flow.netns;
         let is_own = netns == 0 || netns == self.namespaces.own();
-        is_own || (self.others.contains_key(&netns) && !self.is_local(netns, flow.remote.ip()))
+        is_own
+            || (self.others.contains_key(&netns) && !self.is_local(netns, flow.remote.ip(), heard))
     }
 
     /// Whether the address is one of this other namespace's own.
-    fn is_local(&mut self, netns: u32, addr: IpAddr) -> bool {
+    fn is_local(&mut self, netns: u32, addr: IpAddr, heard: Time) -> bool {
         let Some(namespace) = self.others.get(&netns) else {
             return false;
         };
         let local = self.local.entry(netns);
         local
             .or_insert_with(|| LocalAddresses::of(Arc::clone(namespace)))
-            .has(addr)
+            .has(addr, heard)
     }
 
     /// Removes what is no evidence from a probe's event: a probe to an address of the namespace
@@ -95,7 +99,7 @@ impl LookedAt {
             ProbeTarget::Flow { flow, .. } => flow.netns,
             ProbeTarget::Connect(_) | ProbeTarget::Neighbour { .. } => return true,
         };
-        if !self.is_local(netns, event.target.addr()) {
+        if !self.is_local(netns, event.target.addr(), event.at) {
             return true;
         }
         let is_answer = matches!(event.outcome, ProbeOutcome::Answered(_));
@@ -103,6 +107,11 @@ impl LookedAt {
         event.outcome = ProbeOutcome::Failed { errno };
         !is_answer
     }
+}
+
+/// When the flow was last heard, if its socket could be read: a timeout tells nothing newer.
+fn last_heard(reading: &Option<FlowReading>) -> Option<Time> {
+    reading.as_ref().and_then(|reading| reading.last_heard)
 }
 
 impl Driver {
@@ -126,9 +135,17 @@ impl Driver {
     pub(super) fn drop_what_is_no_evidence(&mut self, signal: &mut Signal) -> bool {
         let looked_at = &mut self.looked_at;
         match signal {
-            Signal::Flow(event) => looked_at.may_tell(&event.flow),
-            Signal::SocketsRead { flows, .. } => {
-                flows.retain(|reading| looked_at.may_tell(&reading.id));
+            Signal::Flow(event) => {
+                let heard = match event.kind {
+                    FlowEventKind::Tlp | FlowEventKind::Rto { .. } => last_heard(&event.reading),
+                    _ => None,
+                };
+                looked_at.may_tell(&event.flow, heard.unwrap_or(event.at))
+            }
+            Signal::SocketsRead { at, flows, .. } => {
+                flows.retain(|reading| {
+                    looked_at.may_tell(&reading.id, reading.last_heard.unwrap_or(*at))
+                });
                 true
             }
             Signal::Probe(event) => looked_at.probe_may_tell(event),

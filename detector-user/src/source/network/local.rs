@@ -7,8 +7,8 @@ use tracing::debug;
 use super::{NetworkError, socket::Requests};
 use crate::{clock, core::Time, netns::Namespace};
 
-/// An answer is valid for this time: a storm of segments then costs a hundred requests a second for
-/// each address.
+/// An answer is valid for this time, for what was heard before it: a storm of timeouts then costs a
+/// hundred requests a second for each address.
 const FRESH: Duration = Duration::from_millis(10);
 
 /// The most addresses that are remembered.
@@ -34,12 +34,13 @@ impl LocalAddresses {
         }
     }
 
-    /// Whether the address is local there now. If the kernel does not answer, it counts as not
-    /// local.
-    pub fn has(&mut self, addr: IpAddr) -> bool {
+    /// Whether the address is local there, for something that was heard from it at `heard`: an
+    /// older answer may be from before the address was added. If the kernel does not answer, it
+    /// counts as not local.
+    pub fn has(&mut self, addr: IpAddr, heard: Time) -> bool {
         let now = clock::now();
         match self.known.get(&addr) {
-            Some(&(asked, is_local)) if now.since(asked) < FRESH => is_local,
+            Some(&(asked, is_local)) if asked >= heard && now.since(asked) < FRESH => is_local,
             _ => {
                 let is_local = self.ask(addr).unwrap_or_else(|error| {
                     debug!(netns = self.namespace.id(), %addr, %error, "not told whether it is local");
@@ -94,13 +95,14 @@ mod tests {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             open()
         });
+        let now = clock::now();
         let mut here = LocalAddresses::of(open());
         let mut there = LocalAddresses::of(empty.join().unwrap());
         for addr in ["127.0.0.1", "127.1.2.3", "::1"] {
             let addr = addr.parse().unwrap();
-            assert!(here.has(addr), "{addr}");
-            assert!(!there.has(addr), "its lo is down: {addr}");
+            assert!(here.has(addr, now), "{addr}");
+            assert!(!there.has(addr, now), "its lo is down: {addr}");
         }
-        assert!(!here.has("192.0.2.1".parse().unwrap()));
+        assert!(!here.has("192.0.2.1".parse().unwrap(), now));
     }
 }
