@@ -14,6 +14,8 @@ use crate::{A_WHILE, LIMIT, SOON, ports, still_there};
 
 /// To each peer: together they have sent more in vain than loss explains.
 const LOOPS: usize = 8;
+/// What ss shows of a socket that waits for an acknowledgement.
+const RETRANSMITS: &str = "timer:(on,";
 
 /// h1 and two peers, at work before there is a daemon.
 struct Before {
@@ -43,6 +45,20 @@ impl Before {
             request_loops(&lab, 1, 3, LOOPS as u32, 20_000).await?,
         ];
         let idle = [idle(&lab, 1, 2, 4).await?, idle(&lab, 1, 3, 4).await?];
+        for peer in Self::PEERS {
+            // It may be in doubt just now.
+            let address = lab.host(peer).v4().to_string();
+            let known = [
+                "neigh",
+                "change",
+                &address,
+                "dev",
+                "eth0",
+                "nud",
+                "reachable",
+            ];
+            lab.host(1).exec("ip", &known)?;
+        }
         Ok(Self {
             loops,
             _idle: idle,
@@ -52,21 +68,33 @@ impl Before {
         })
     }
 
-    /// Waits until the kernel has retransmitted this often on every loop to these peers, in vain,
-    /// and will not do so again for a second.
+    /// Waits until the kernel has retransmitted this often on every loop to these peers that has
+    /// something in flight, in vain, and will not do so again for a second. A loop may have nothing
+    /// in flight: its request was acknowledged, and the reply was cut off.
     async fn stalled(&self, peers: &[usize], rtos: u32) -> anyhow::Result<()> {
         testbed::until("retransmissions stand unanswered", SOON * 3, async || {
-            let stalled = peers.iter().map(|&peer| self.stalled_loops(peer, rtos));
+            let stalled = peers.iter().map(|&peer| self.are_stalled(peer, rtos));
             let stalled = stalled.collect::<Result<Vec<_>, _>>()?;
-            Ok(stalled.iter().all(|&loops| loops >= LOOPS).then_some(()))
+            Ok(stalled.iter().all(|&are| are).then_some(()))
         })
         .await
+        .with_context(|| self.kernel_says())
     }
 
-    fn stalled_loops(&self, peer: usize, rtos: u32) -> anyhow::Result<usize> {
+    /// The sockets and the neighbours of the node.
+    fn kernel_says(&self) -> String {
+        let node = self.lab.host(1);
+        let sockets = node.exec("ss", &["-tnHoi"]);
+        let neighbours = node.exec("ip", &["neigh"]);
+        format!("{sockets:?}\n{neighbours:?}").replace("\\n", "\n")
+    }
+
+    fn are_stalled(&self, peer: usize, rtos: u32) -> anyhow::Result<bool> {
         let address = self.lab.host(peer).v4().to_string();
         let shown = self.lab.host(1).exec("ss", &["-tnHo", "dst", &address])?;
-        Ok(shown.lines().filter(|line| is_stalled(line, rtos)).count())
+        let in_flight = shown.lines().filter(|line| line.contains(RETRANSMITS));
+        let stalled: Vec<_> = in_flight.map(|line| is_stalled(line, rtos)).collect();
+        Ok(stalled.len() >= LOOPS / 2 && stalled.iter().all(|&is| is))
     }
 
     fn options(&self) -> DaemonOptions {
@@ -98,7 +126,7 @@ impl Before {
 /// `timer:(on,2.912sec,4)`.
 fn is_stalled(line: &str, rtos: u32) -> bool {
     let timer = line
-        .split("timer:(on,")
+        .split(RETRANSMITS)
         .nth(1)
         .and_then(|text| text.split(')').next());
     let Some((left, times)) = timer.and_then(|timer| timer.split_once(',')) else {
