@@ -170,7 +170,7 @@ impl fmt::Debug for Admission {
 
 impl Peer {
     /// Asks for permission to make one call to the peer. It is granted at once if the breaker is
-    /// Closed, and refused if it is Open. If the breaker is HalfOpen, the daemon is asked for one
+    /// Closed, and refused if it is Open. If the breaker is HalfOpen, the call requests one
     /// of a bounded number of trials, for at most 50 ms; if the daemon does not answer, the call
     /// may be made.
     ///

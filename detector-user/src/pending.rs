@@ -40,26 +40,26 @@ impl<K: Ord + Clone, T> Pending<K, T> {
         None
     }
 
-    /// All that waits; `None` if nothing does.
+    /// Takes all waiting requests; `None` if there are none.
     pub fn take_all(&mut self) -> Option<BTreeMap<K, T>> {
         (!self.requests.is_empty()).then(|| std::mem::take(&mut self.requests))
     }
 
-    /// The first that waits.
+    /// Takes the first waiting request.
     pub fn take_first(&mut self) -> Option<T> {
         let (key, request) = self.requests.pop_first()?;
         self.under_way = Some(key);
         Some(request)
     }
 
-    /// The peer's request is not wanted any more. Gives back the one that waits; the one that
-    /// was taken last is [called off](Self::is_called_off).
+    /// Cancels the request for this key. Returns it if it still waits. If it was taken last, it
+    /// [counts as cancelled](Self::is_called_off).
     pub fn call_off(&mut self, key: &K) -> Option<T> {
         self.under_way.take_if(|under_way| under_way == key);
         self.requests.remove(key)
     }
 
-    /// Whether the request that was taken last is not wanted any more.
+    /// Whether the request that was taken last is cancelled.
     pub const fn is_called_off(&self) -> bool {
         self.under_way.is_none()
     }

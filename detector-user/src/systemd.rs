@@ -1,4 +1,4 @@
-//! What systemd says of a unit, over D-Bus.
+//! Asks systemd over D-Bus for a unit's cgroup.
 
 use std::{thread, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio::{runtime, time::timeout};
 use tracing::debug;
 use zbus::{Address, OwnedObjectPath, OwnedVariant, connection};
 
-/// A manager that does not answer must not hold up whoever asks for longer.
+/// How long systemd has to answer.
 const LIMIT: Duration = Duration::from_millis(500);
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
@@ -14,16 +14,16 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
-/// Where the unit's cgroup is, from the tree's root: what the machine's own manager says on the
-/// system bus. `None` where it does not say. Blocks for half a second at most.
+/// The path of the unit's cgroup from the root of the tree, as systemd gives it on the system bus;
+/// `None` without an answer. Blocks for half a second at most.
 pub fn control_group(unit: &str) -> Option<String> {
     control_group_by(unit, Address::system().ok()?)
 }
 
-/// The same on the bus at an address.
+/// Like [`control_group`], on the bus at this address.
 pub fn control_group_by(unit: &str, bus: Address) -> Option<String> {
     let unit = unit.to_owned();
-    // On a thread of its own: the caller's may have a runtime already.
+    // This needs a thread of its own: the caller's may be in a runtime already.
     let asking = thread::Builder::new().name("systemd".to_owned());
     let asking = asking.spawn(move || answer(&unit, bus)).ok()?;
     asking.join().ok()?
@@ -46,7 +46,7 @@ fn answer(unit: &str, bus: Address) -> Option<String> {
     }
 }
 
-/// The unit's object, and of that the property that every unit with processes has
+/// Reads the property `ControlGroup` of the unit's object, which every unit with processes has
 /// (org.freedesktop.systemd1(5)).
 async fn ask(unit: &str, bus: Address) -> zbus::Result<String> {
     let bus = connection::Builder::address(bus).build().await?;
@@ -59,7 +59,7 @@ async fn ask(unit: &str, bus: Address) -> zbus::Result<String> {
     String::try_from(value)
 }
 
-/// Of a unit's kind, as in `org.freedesktop.systemd1.Service` for `rustfs.service`.
+/// The interface of a unit's kind, as in `org.freedesktop.systemd1.Service` for `rustfs.service`.
 fn interface(unit: &str) -> String {
     let kind = unit.rsplit('.').next().unwrap_or_default();
     let (first, rest) = kind.split_at(kind.floor_char_boundary(1));

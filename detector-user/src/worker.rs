@@ -1,8 +1,8 @@
 //! The one kind of thread: a [`Worker`] has a name, an inbox, and an end that is noticed.
 //!
-//! Its owner changes what is in the [`Inbox`], which wakes the thread. Dropping the worker tells the
-//! thread to stop, and waits until it has ended (for two seconds at most). A thread that polls descriptors has one for its inbox
-//! as well ([`Inbox::polled`]).
+//! Its owner changes the content of the [`Inbox`], which wakes the thread. Dropping the worker tells
+//! the thread to stop, and waits up to two seconds until the thread has ended. For a thread that
+//! polls descriptors, the inbox has one as well ([`Inbox::polled`]).
 //!
 //! A failure of an *essential* worker ends the daemon with an error. An *optional* one is logged
 //! and started again, for ever, with growing pauses. A panic ends the process either way: a release
@@ -116,7 +116,7 @@ impl<Q: Send + 'static> Worker<Q> {
 }
 
 impl<Q> Worker<Q> {
-    /// One without a thread: what is put in stays there.
+    /// A worker without a thread: the content of its inbox stays as it is put.
     #[cfg(test)]
     pub fn idle(inbox: Inbox<Q>) -> Self {
         Self {
@@ -125,12 +125,12 @@ impl<Q> Worker<Q> {
         }
     }
 
-    /// What it shares with its thread.
+    /// The inbox that it shares with its thread.
     pub fn inbox(&self) -> &Inbox<Q> {
         &self.inbox
     }
 
-    /// The same, for a task that puts something in as well.
+    /// The same inbox, for a task that changes its content as well.
     pub fn share(&self) -> Arc<Inbox<Q>> {
         Arc::clone(&self.inbox)
     }

@@ -2,8 +2,8 @@
 //! node-hours.
 //!
 //! The simulation is an integration test of `detector-user`; this runs its long test in
-//! release mode, with what is asked for in its environment. [`check`] is the short run of
-//! `cargo xtask test`, in the build that the unit tests have made already.
+//! release mode, with the options in its environment. [`check`] is the short run of
+//! `cargo xtask test`; it uses the debug build of the unit tests.
 
 use anyhow::Result;
 
@@ -33,13 +33,13 @@ pub struct Options {
     /// Instead of scenarios, run this many random scripts from proptest.
     #[arg(long, value_name = "N", conflicts_with_all = ["scenario", "node_hours", "trace"])]
     cases: Option<u32>,
-    /// Show all that came before a failure, from the start of the run.
+    /// Show every event before a failure, from the start of the run.
     #[arg(long)]
     trace: bool,
 }
 
-/// What every change has to pass. To optimise the daemon and all it stands on would take
-/// minutes, to run this as it is takes half of one.
+/// The run that every change has to pass. An optimised build would take minutes, and this run takes
+/// about one in the debug build.
 pub fn check(runner: &Runner) -> Result<()> {
     let options = Options {
         seed: None,
@@ -113,8 +113,8 @@ fn scenarios(build: Build, options: &Options) -> Invocation {
     }
 }
 
-/// These tests of the simulation. The debug build is asked for as the unit tests ask for it,
-/// with the features of all default members: nothing is compiled for it again.
+/// The command for these tests of the simulation. In the debug build it has the features of all
+/// default members, like the unit tests: nothing is compiled again.
 fn simulation(build: Build, tests: &str) -> Invocation {
     let cargo = Invocation::cargo().args(["test"]);
     let cargo = match build {

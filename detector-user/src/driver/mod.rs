@@ -11,11 +11,10 @@
 //!   clients ───────▶ Request                              └─▶ Destroyer (free what is stuck)
 //! ```
 //!
-//! Signals arrive through one bounded channel ([`signals`]). The loop waits for
-//! the next `Event` and for nothing else: whatever may block, or grows with the number of flows
-//! (socket snapshots, the map of flows, lookups, slow clients, a recording), has a
-//! [`Worker`](crate::worker::Worker) or a task of its own. ([`Taped`] is the detector, and writes
-//! down a copy of every input.)
+//! Signals arrive through one bounded channel ([`signals`]). The loop waits for the next `Event` and
+//! for nothing else. Work that may block or that grows with the number of flows (socket snapshots,
+//! the map of flows, lookups, slow clients, a recording) has a [`Worker`](crate::worker::Worker) or
+//! a task of its own. [`Taped`] is the detector; it also records every input.
 
 mod effects;
 mod events;

@@ -109,7 +109,7 @@ impl LookedAt {
     }
 }
 
-/// When the flow was last heard, if its socket could be read: a timeout tells nothing newer.
+/// When the flow was last heard, if its socket could be read. A timeout is no newer evidence.
 fn last_heard(reading: &Option<FlowReading>) -> Option<Time> {
     reading.as_ref().and_then(|reading| reading.last_heard)
 }

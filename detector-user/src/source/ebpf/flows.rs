@@ -28,7 +28,7 @@ const MAX_READINGS: usize = 4;
 type FlowKeyBytes = [u8; size_of::<FlowKey>()];
 type FlowRecordBytes = [u8; size_of::<FlowRecord>()];
 
-/// What is watched, and what should be done about the map of flows.
+/// The watched endpoints, and the jobs for the thread that reads the map of flows.
 pub(super) struct Wanted {
     pub watched: WatchSet<HashMap<MapData, KeyBytes, u32>>,
     job: Job,
@@ -56,17 +56,17 @@ impl Wanted {
         }
     }
 
-    /// Has every flow's latest record reported, and `done` told when it is.
+    /// Requests a report of every flow's latest record; `done` is answered after the last one.
     pub fn heal(&mut self, done: oneshot::Sender<()>) {
         self.job.heal = Some(done);
     }
 
-    /// Has the flows removed that are no longer watched.
+    /// Requests the removal of flows that are no longer watched.
     pub fn forget_unwatched(&mut self) {
         self.job.forget = true;
     }
 
-    /// Has the flows of these namespaces removed; those `here` are watched again.
+    /// Requests the removal of the flows of namespaces that are `gone`; those `here` are watched again.
     pub fn forget_elsewhere(
         &mut self,
         gone: impl Iterator<Item = (u32, Option<Arc<Namespace>>)>,
@@ -102,7 +102,7 @@ pub(super) struct Flows {
 }
 
 impl Flows {
-    /// Carries out what is wanted until it is time to stop.
+    /// Carries out jobs until it is time to stop.
     pub fn run(mut self, wanted: &Inbox<Wanted>) -> Result<(), Infallible> {
         while let Some(job) = wanted.wait(Wanted::take_job) {
             match self.carry_out(&job, wanted) {

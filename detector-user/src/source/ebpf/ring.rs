@@ -91,9 +91,9 @@ impl Ring {
         Ok(())
     }
 
-    /// Has every flow's latest record read from the map if the ring has been full since the last
-    /// time. Call this only with the ring drained. The ring is not read until it is done: older
-    /// records must not follow newer ones.
+    /// If the ring has been full since the last time, reads every flow's latest record from the map.
+    /// Call this only when the ring is drained. The ring is not read meanwhile: older records must
+    /// not follow newer ones.
     async fn heal(&mut self) -> anyhow::Result<()> {
         let drops = self.counts.ring_drops()?;
         let now = clock::now();

@@ -40,7 +40,7 @@ impl LocalAddresses {
     pub fn has(&mut self, addr: IpAddr, heard: Time) -> bool {
         let now = clock::now();
         match self.known.get(&addr) {
-            Some(&(asked, is_local)) if asked >= heard && now.since(asked) < FRESH => is_local,
+            Some(&(asked, is_local)) if is_valid(asked, heard, now) => is_local,
             _ => {
                 let is_local = self.ask(addr).unwrap_or_else(|error| {
                     debug!(netns = self.namespace.id(), %addr, %error, "not told whether it is local");
@@ -73,6 +73,11 @@ impl LocalAddresses {
     }
 }
 
+/// Whether an answer that was `asked` for then is valid for something that was heard at `heard`.
+fn is_valid(asked: Time, heard: Time, now: Time) -> bool {
+    asked >= heard && now.since(asked) < FRESH
+}
+
 #[cfg(test)]
 mod tests {
     use std::{path::Path, thread};
@@ -83,6 +88,16 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn an_answer_is_valid_for_a_moment_and_for_what_was_heard_before_it() {
+        let asked = clock::now();
+        let (before, after) = (asked - FRESH, asked + Duration::from_nanos(1));
+        assert!(is_valid(asked, asked, asked));
+        assert!(is_valid(asked, before, after));
+        assert!(!is_valid(asked, after, after), "it may have been added");
+        assert!(!is_valid(asked, before, asked + FRESH), "it is too old");
+    }
 
     #[test]
     fn an_address_is_local_where_the_kernel_keeps_it() {

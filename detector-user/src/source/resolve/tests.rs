@@ -16,7 +16,7 @@ enum Answer {
 }
 use Answer::{Addresses, Failure, Silence};
 
-/// Gives its answers in turn, noting when each was asked for; then stays silent.
+/// Gives its answers in turn, and notes the time of each request; then stays silent.
 #[derive(Clone)]
 struct Script {
     answers: Arc<Mutex<VecDeque<Answer>>>,

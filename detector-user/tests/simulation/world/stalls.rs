@@ -81,8 +81,8 @@ impl World {
             Fault::PathLost { .. } => flow.is_misled() && self.is_well_known(flow.host),
             _ => false,
         };
-        // One that has backed off in an earlier outage of this node sends nothing for long: until it
-        // does, nobody can tell that it is stuck.
+        // A flow that has backed off in an earlier outage of this node sends nothing for long. Until
+        // it sends, nothing shows that it is stuck.
         is_hit && flow.is_busy() && flow.sender.is_flowing(self.now)
     }
 

@@ -128,6 +128,9 @@ async fn cut(
     }
     let left = CUT_FOR.saturating_sub(lasted);
     let fast = fast.dead_since(cut.at_ns, left).await;
+    // A host that answers within a second after it was found dead counts as a false death, and the
+    // daemon would take longer for the next cut.
+    sleep(CUT_FOR.saturating_sub(clock::between(cut.at_ns, clock::now_ns()))).await;
     // Of what takes longer than the cut lasted, nothing is known: not even when it came early,
     // for then only the early ones would count.
     noticed.extend(

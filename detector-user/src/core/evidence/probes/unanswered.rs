@@ -80,11 +80,8 @@ impl Probes {
         let (targets, flows_answer) = (&mut self.targets, self.flows_answer);
         self.outstanding.retain(|asked| {
             let Some(sent) = asked.sent else { return true };
-            let layer = match way_of(asked.target) {
-                Way::Link => Layer::Link,
-                Way::Connect | Way::Flow => Layer::Host,
-            };
-            let settled = now.since(sent) > GIVE_UP_AFTER && heard.on(layer) > Some(sent);
+            let answered = heard.on(layer_of(asked.target));
+            let settled = now.since(sent) > GIVE_UP_AFTER && answered > Some(sent);
             if settled && asked.contradicted && sent >= learn_from {
                 let target = targets.iter_mut().find(|t| t.target == asked.target);
                 if let Some(target) = target
@@ -110,19 +107,24 @@ impl Probes {
         grace: Duration,
     ) -> Vec<ProbeLine> {
         let unanswered = |target: ProbeTarget| {
-            let layer = match way_of(target) {
-                Way::Link => heard.on(Layer::Link),
-                Way::Connect | Way::Flow => heard.on(Layer::Host),
-            };
+            let answered = heard.on(layer_of(target));
             let waiting = self.outstanding.iter().filter(|o| o.target == target);
             waiting
                 .filter_map(|o| o.sent)
-                .filter(|&sent| Some(sent) > layer && now.since(sent) >= grace)
+                .filter(|&sent| Some(sent) > answered && now.since(sent) >= grace)
                 .count()
         };
         self.targets
             .iter()
             .map(|target| target.line(self.counts(target), unanswered(target.target)))
             .collect()
+    }
+}
+
+/// The layer on which an answer to this target is heard.
+fn layer_of(target: ProbeTarget) -> Layer {
+    match way_of(target) {
+        Way::Link => Layer::Link,
+        Way::Connect | Way::Flow => Layer::Host,
     }
 }
