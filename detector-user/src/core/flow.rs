@@ -84,4 +84,8 @@ pub struct FlowReading {
     /// The most bytes of data in one segment to the peer; 0 where the source cannot read it.
     #[serde(default)]
     pub mss: u32,
+    /// When data was last sent, if no data is known to have arrived since: a call may be waiting
+    /// for its reply. `None` otherwise, and where the source cannot read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaiting_since: Option<Time>,
 }

@@ -1,8 +1,8 @@
 //! Which sockets are destroyed: one type on the whole way from the core to the kernel.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
-use super::{FlowId, FlowReading, PeerName, Time};
+use super::{FlowId, FlowReading, HEARD_RESOLUTION, PeerName, Time};
 
 /// Sockets that should be destroyed; each is read once more just before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,19 +23,28 @@ pub enum Spare {
     /// For a dead peer: any socket of the peer has received something after this moment. That
     /// spares all of its sockets.
     HeardSince(Time),
-    /// For stalled flows, whose peer lives and may answer keepalives: this socket makes progress
-    /// again, or the peer's program does not read (zero window).
-    Progressed,
+    /// For flows that have been stalled since this moment, while their peer lives: this socket makes
+    /// progress again, or the peer's program does not read (zero window). What is in flight must be
+    /// acknowledged, because the peer may answer keepalives; where nothing is in flight, any segment
+    /// is progress.
+    ProgressedSince(Time),
     /// Nothing spares the socket. For a peer that receives nothing while its own segments still
     /// arrive: a socket that has just received something does not show that the peer receives.
     Nothing,
 }
 
 impl FlowReading {
-    /// Whether the flow is not stalled: everything sent is acknowledged, or something was
-    /// acknowledged since the last retransmission time-out, or the peer's window is closed.
-    pub const fn is_progressing(&self) -> bool {
-        let in_flight = self.unacked_segments > 0 || self.unacked_bytes > 0;
-        !in_flight || self.rto_count == 0 || self.send_window_bytes == 0
+    /// Whether the flow is not stalled, as far as it was stalled `since` this moment: something was
+    /// acknowledged since the last retransmission time-out, or the peer's window is closed, or,
+    /// where nothing is in flight, something was heard. `resolution` is the largest error of
+    /// `last_heard`.
+    pub fn is_progressing(&self, since: Time, resolution: Duration) -> bool {
+        if self.send_window_bytes == 0 {
+            return true;
+        }
+        match self.unacked_segments > 0 || self.unacked_bytes > 0 {
+            true => self.rto_count == 0,
+            false => self.last_heard > Some(since + resolution.max(HEARD_RESOLUTION)),
+        }
     }
 }

@@ -42,6 +42,7 @@ pub(super) fn established(n: u16, last_heard: Time) -> FlowReading {
         segments_retransmitted: 0,
         bytes_acked: 0,
         mss: 0,
+        awaiting_since: None,
     }
 }
 

@@ -78,6 +78,7 @@ fn reading(n: u16, millis: u64) -> FlowReading {
         segments_retransmitted: u64::from(rto_count),
         bytes_acked: 0,
         mss: 0,
+        awaiting_since: None,
     }
 }
 

@@ -145,6 +145,7 @@ mod tests {
             segments_retransmitted: 0,
             bytes_acked: 0,
             mss: 0,
+            awaiting_since: None,
         }
     }
 

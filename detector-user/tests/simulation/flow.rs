@@ -57,6 +57,9 @@ impl Flow {
         let whole = now.since(first_done).as_nanos() as u64 / every;
         let last = first_done + Duration::from_nanos(whole * every);
         self.sender.advance(segments * (whole + 1), last);
+        if matches!(self.work.kind, Kind::Calls { .. }) {
+            self.sender.data_arrived(last);
+        }
         self.receiver.catch_up(self.sender.una);
         self.replied = self.sender.una;
         self.next = self.next + Duration::from_nanos((whole + 1) * every);

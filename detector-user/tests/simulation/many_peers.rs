@@ -146,6 +146,7 @@ impl World {
             segments_retransmitted: u64::from(rto_count),
             bytes_acked: 0,
             mss: 1_448,
+            awaiting_since: None,
         }
     }
 

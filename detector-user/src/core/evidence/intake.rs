@@ -17,6 +17,7 @@ impl Evidence {
     /// Takes in what became of a probe; returns the answer, if it is one. A neighbour's answer is
     /// not taken for a sign of life here: the caller decides whether it is believed.
     pub(in crate::core) fn probe(&mut self, event: &ProbeEvent) -> Option<ProbeAnswer> {
+        self.waiting.event(event);
         let answered = self.probes.event(event)?;
         // Answers around a death teach nothing: a connect to a dead peer waits in this host for the
         // neighbour's address, and is answered late when the peer is back.

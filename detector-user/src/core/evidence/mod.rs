@@ -10,6 +10,7 @@
 //! history    loss and stalls of the path, and what silence they require
 //! silence    derives the silence of the host from all of it
 //! stalled    flows that are stuck while the peer lives
+//! waiting    flows on which calls wait, probed to learn whether they still carry anything
 //! weight     what a single event says
 //! ```
 
@@ -21,6 +22,7 @@ mod probes;
 mod silence;
 mod stalled;
 mod tracked;
+mod waiting;
 mod weight;
 
 use std::{
@@ -37,6 +39,7 @@ pub(super) use self::{
     silence::{Silence, Spacing},
     stalled::Stalled,
     tracked::TrackedFlow,
+    waiting::Waiting,
     weight::Weight,
 };
 use super::{
@@ -81,6 +84,7 @@ pub(super) struct Evidence {
     connected_at: Option<Time>,
     pub history: PathHistory,
     pub probes: Probes,
+    pub waiting: Waiting,
 }
 
 impl Evidence {
@@ -100,6 +104,7 @@ impl Evidence {
             connected_at: None,
             history: PathHistory::new(now),
             probes: Probes::default(),
+            waiting: Waiting::default(),
         }
     }
 

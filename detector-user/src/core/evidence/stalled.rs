@@ -24,7 +24,8 @@ const MOST_WHERE_OTHERS_PASS: u32 = 5;
 pub(in crate::core) struct Stalled {
     pub flow: FlowId,
     pub cookie: u64,
-    /// When what stands unanswered was first sent.
+    /// When what stands unanswered was first sent; of a flow on which a call waits, when it was last
+    /// known to work.
     pub since: Time,
     /// The bytes of data in a lost segment, if segments without data are acknowledged on this very
     /// flow: then only its large segments are lost.
@@ -40,6 +41,7 @@ impl Evidence {
             .required_retransmissions(FALSE_STALL_PROBABILITY);
         self.watched_flows()
             .filter_map(|flow| self.stalled_flow(flow, now, from, required))
+            .chain(self.stalled_waiting(now))
             .collect()
     }
 

@@ -115,6 +115,7 @@ impl TrackedFlow {
             segments_retransmitted: self.reading.segments_retransmitted,
             bytes_acked: self.reading.bytes_acked,
             mss: self.reading.mss,
+            awaiting_since: self.reading.awaiting_since,
             ..reading.clone()
         };
     }

@@ -122,16 +122,16 @@ impl Freeing {
     }
 
     /// The flows that have been stalled for long enough to destroy them; each is returned once.
-    fn take_stalled(&mut self, at: Time, after: Duration) -> Vec<(FlowId, u64)> {
+    fn take_stalled(&mut self, at: Time, after: Duration) -> Vec<Stalled> {
         let is_due = |stalled: &&Stalled| at.since(stalled.since) >= after;
         let due: Vec<_> = self
             .stalled
             .iter()
             .filter(is_due)
             .filter(|stalled| stalled.cookie != 0 && !self.done.contains(&stalled.cookie))
-            .map(|stalled| (stalled.flow, stalled.cookie))
+            .copied()
             .collect();
-        self.done.extend(due.iter().map(|(_, cookie)| *cookie));
+        self.done.extend(due.iter().map(|stalled| stalled.cookie));
         if !due.is_empty() {
             self.freed = Some((at, self.large_segments().is_some()));
         }
@@ -217,8 +217,12 @@ impl Path {
     fn free_stalled(&mut self, at: Time, context: &mut Context<'_>) {
         let after = context.settings.destroy_stalled_after;
         if !after.is_zero() && self.may_be_sure(at, context.around()) {
-            let sockets = self.freeing.take_stalled(at, after);
-            self.destroy(sockets, Spare::Progressed, context);
+            let due = self.freeing.take_stalled(at, after);
+            let Some(since) = due.iter().map(|stalled| stalled.since).min() else {
+                return;
+            };
+            let sockets = due.iter().map(|stalled| (stalled.flow, stalled.cookie));
+            self.destroy(sockets.collect(), Spare::ProgressedSince(since), context);
         }
     }
 

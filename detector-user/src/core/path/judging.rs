@@ -91,6 +91,9 @@ impl Path {
         self.notice_heard_again();
         let links = self.notice_links(at, context.around());
         let from = self.stalls_count_from(context.around());
+        if self.probes_waiting(context.settings) {
+            self.evidence.notice_waiting(at, from);
+        }
         let stalled = self.evidence.stalled(at, from);
         self.evidence.set_stalled(&stalled);
         self.freeing.set_stalled(stalled);

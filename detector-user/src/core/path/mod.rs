@@ -130,12 +130,14 @@ impl Path {
     /// When [`Self::handle_timeout`] should be called.
     pub(super) fn timeout(&self) -> Time {
         let due = self.snapshots.timeout().min(self.probing.timeout());
-        self.session.timeout().map_or(due, |until| due.min(until))
+        let others = [self.session.timeout(), self.evidence.waiting.timeout()];
+        others.into_iter().flatten().fold(due, Time::min)
     }
 
     /// Does what is due: probes, a socket snapshot, a step of the breaker's recovery.
     pub(super) fn handle_timeout(&mut self, now: Time, context: &mut Context<'_>) -> Turn {
         self.probe_when_due(now, context);
+        self.probe_waiting_when_due(now, context);
         let turn = self.recover_when_due(now, context.around());
         if self.snapshots.take_due(now) {
             context.effects.push_back(Effect::ReadSockets {

@@ -23,6 +23,7 @@ mod reports;
 mod stalls;
 mod starting;
 mod switches;
+mod waiting;
 
 use std::{net::IpAddr, time::Duration};
 

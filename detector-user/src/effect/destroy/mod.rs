@@ -145,8 +145,10 @@ fn merge(waiting: &mut Teardown, request: Teardown) {
         let waiting = waiting.generation;
         debug!(%peer, generation, waiting, "an older request came late and is dropped");
     } else if waiting.generation == generation
-        && (waiting.spare, request.spare) == (Spare::Progressed, Spare::Progressed)
+        && let (Spare::ProgressedSince(since), Spare::ProgressedSince(earlier)) =
+            (waiting.spare, request.spare)
     {
+        waiting.spare = Spare::ProgressedSince(since.min(earlier));
         let known: HashSet<u64> = waiting.sockets.iter().map(|(_, cookie)| *cookie).collect();
         let new = request.sockets.into_iter();
         waiting

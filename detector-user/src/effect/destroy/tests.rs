@@ -121,6 +121,7 @@ fn flow(n: u64) -> FlowReading {
         segments_retransmitted: 3,
         bytes_acked: 0,
         mss: 0,
+        awaiting_since: None,
     }
 }
 
@@ -316,7 +317,7 @@ fn it_can_be_stopped_or_called_off_between_two_batches() {
 
 fn of_stalled(flows: &[FlowReading]) -> Teardown {
     Teardown {
-        spare: Spare::Progressed,
+        spare: Spare::ProgressedSince(SILENT_SINCE),
         ..request(flows)
     }
 }
@@ -340,10 +341,11 @@ fn a_stalled_flow_is_destroyed_though_its_peer_is_heard() {
 
 #[test]
 fn a_flow_that_goes_on_is_spared_and_the_stalled_ones_beside_it_are_not() {
-    let acknowledged = FlowReading {
+    let quiet = |n, heard_ms| FlowReading {
         unacked_segments: 0,
         unacked_bytes: 0,
-        ..flow(1)
+        last_heard: Some(after(heard_ms)),
+        ..flow(n)
     };
     let going_on = FlowReading {
         rto_count: 0,
@@ -353,14 +355,16 @@ fn a_flow_that_goes_on_is_spared_and_the_stalled_ones_beside_it_are_not() {
         send_window_bytes: 0,
         ..flow(3)
     };
-    let sockets = vec![acknowledged, going_on, shut, flow(4)];
+    // A call waits on the fifth, on which nothing was heard since.
+    let sockets = vec![quiet(1, 3000), going_on, shut, flow(4), quiet(5, 0)];
     let table = FakeTable {
         sockets,
         ..FakeTable::default()
     };
-    let (told, table) = carry_out(table, &of_stalled(&flows(1..=4)));
-    assert_eq!(told, result(1, 3, 0, 0));
-    assert_eq!(table.destroyed, [SocketKey::of_flow(&flow(4))]);
+    let (told, table) = carry_out(table, &of_stalled(&flows(1..=5)));
+    assert_eq!(told, result(2, 3, 0, 0));
+    let destroyed = [flow(5), flow(4)].map(|flow| SocketKey::of_flow(&flow));
+    assert_eq!(table.destroyed, destroyed);
 }
 
 #[test]

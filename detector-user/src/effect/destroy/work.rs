@@ -169,11 +169,12 @@ impl Teardowns {
             debug!(peer = %request.peer, ?at, "heard since it was called silent");
             return Ending::Heard;
         }
-        if request.spare == Spare::Progressed {
+        if let Spare::ProgressedSince(since) = request.spare {
+            let resolution = table.resolution();
             let before = left.len();
             left.retain(|(_, cookie)| {
                 let socket = there.get(cookie);
-                !socket.is_some_and(|socket| socket.reading.is_progressing())
+                !socket.is_some_and(|socket| socket.reading.is_progressing(since, resolution))
             });
             result.spared += count(before - left.len());
         }
@@ -268,7 +269,7 @@ fn fit(table: &impl Table, request: &Teardown, result: &mut Destroyed) -> Vec<(F
 fn what(request: &Teardown) -> &'static str {
     match request.spare {
         Spare::HeardSince(_) | Spare::Nothing => "sockets of a dead peer",
-        Spare::Progressed => "stalled sockets of a living peer",
+        Spare::ProgressedSince(_) => "stalled sockets of a living peer",
     }
 }
 

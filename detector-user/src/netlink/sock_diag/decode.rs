@@ -132,6 +132,7 @@ pub(super) fn reading(
         segments_retransmitted: info.u32(info::TOTAL_RETRANS).into(),
         bytes_acked: info.optional_u64(info::BYTES_ACKED).unwrap_or(0),
         mss: info.u32(info::SND_MSS),
+        awaiting_since: awaiting_since(info, at),
     }))
 }
 
@@ -182,6 +183,20 @@ fn last_heard(state: TcpState, info: TcpInfo<'_>, at: ReadAt) -> Option<Time> {
     (age < at.received.since(Time::default())).then(|| at.received - age)
 }
 
+/// When data was last sent, if none arrived later. Both times are in jiffies: what was sent and what
+/// arrived within the same one may have come in either order.
+fn awaiting_since(info: TcpInfo<'_>, at: ReadAt) -> Option<Time> {
+    let (sent, arrived) = (
+        info.u32(info::LAST_DATA_SENT),
+        info.u32(info::LAST_DATA_RECV),
+    );
+    // Both times begin with the connection.
+    let has_sent = info.optional_u32(info::DATA_SEGS_OUT) > Some(0);
+    let has_received = info.optional_u32(info::DATA_SEGS_IN) > Some(0);
+    let may_wait = has_sent && (sent <= arrived || !has_received);
+    may_wait.then(|| at.received - Duration::from_millis(sent.into()))
+}
+
 /// The bytes of `struct tcp_info` (include/uapi/linux/tcp.h). The struct only grows at its end: the
 /// part that every supported kernel has is checked once, and the rest is optional.
 #[derive(Clone, Copy)]
@@ -195,6 +210,7 @@ mod info {
     pub(super) const RTO: usize = 8;
     pub(super) const SND_MSS: usize = 16;
     pub(super) const UNACKED: usize = 24;
+    pub(super) const LAST_DATA_SENT: usize = 44;
     pub(super) const LAST_DATA_RECV: usize = 52;
     pub(super) const LAST_ACK_RECV: usize = 56;
     pub(super) const RTT: usize = 68;
@@ -204,6 +220,7 @@ mod info {
     pub(super) const REQUIRED: usize = 104;
     pub(super) const BYTES_ACKED: usize = 120;
     pub(super) const NOTSENT_BYTES: usize = 144;
+    pub(super) const DATA_SEGS_IN: usize = 152;
     pub(super) const DATA_SEGS_OUT: usize = 156;
     pub(super) const SND_WND: usize = 228;
 }

@@ -134,6 +134,33 @@ fn last_heard_is_the_younger_age_rounded_towards_now() {
 }
 
 #[test]
+fn a_call_may_wait_where_data_was_sent_and_none_arrived_later() {
+    const LAST_DATA_SENT: usize = 44;
+    const LAST_DATA_RECV: usize = 52;
+    const DATA_SEGS_IN: usize = 152;
+    const DATA_SEGS_OUT: usize = 156;
+    let awaiting = |fields: [(usize, u32); 4]| {
+        let mut bytes = DUMP.to_vec();
+        let info = info_offset(&bytes);
+        for (offset, value) in fields {
+            bytes[info + offset..info + offset + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+        let (flows, _) = readings(&bytes, READ_AT).unwrap();
+        let since = flows[0].awaiting_since?;
+        Some(READ_AT.received.since(since).as_millis())
+    };
+    let ages = |sent, arrived| [(LAST_DATA_SENT, sent), (LAST_DATA_RECV, arrived)];
+    let with = |[sent, arrived]: [(usize, u32); 2], out, into| {
+        awaiting([sent, arrived, (DATA_SEGS_OUT, out), (DATA_SEGS_IN, into)])
+    };
+    assert_eq!(with(ages(300, 400), 3, 3), Some(300));
+    assert_eq!(with(ages(400, 300), 3, 3), None, "a reply");
+    assert_eq!(with(ages(300, 300), 3, 3), Some(300), "in either order");
+    assert_eq!(with(ages(400, 300), 3, 0), Some(400), "the handshake alone");
+    assert_eq!(with(ages(300, 300), 0, 0), None, "nothing was sent");
+}
+
+#[test]
 fn an_age_from_before_the_boot_is_a_stamp_never_set() {
     let mut bytes = patched(52, u32::MAX);
     let at = info_offset(&bytes) + 56;

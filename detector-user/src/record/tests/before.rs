@@ -34,6 +34,7 @@ fn a_flow_of_before_there_were_acknowledged_bytes_is_read() {
             last_heard: Some(at),
             bytes_acked: 0,
             mss: 0,
+            awaiting_since: None,
             ..reading(0, CUT_MS + 214)
         }),
     };

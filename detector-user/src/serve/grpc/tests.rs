@@ -215,6 +215,7 @@ fn explanation() -> Explanation {
                 segments_retransmitted: 1,
                 bytes_acked: 0,
                 mss: 0,
+                awaiting_since: None,
             },
             demand: true,
             stalled_for: None,

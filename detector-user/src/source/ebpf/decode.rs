@@ -119,6 +119,7 @@ fn reading(record: &FlowRecord, id: FlowId, at: Time) -> FlowReading {
         segments_retransmitted: 0,
         bytes_acked: 0,
         mss: 0,
+        awaiting_since: None,
     }
 }
 

@@ -81,3 +81,21 @@ fn a_stuck_flow_beside_one_that_only_receives_is_told() {
         }
     }
 }
+
+/// A call waits for its reply on a connection that something on the way forgets: nothing is sent on
+/// it. The other connection is busy, or as quiet.
+#[test]
+fn a_call_that_waits_on_a_forgotten_connection_ends() {
+    for other in [Work::UPLOAD, Work::IDLE, Work::WAITING] {
+        for ways in [Ways::Both, Ways::Back] {
+            let hole = Fault::FlowHole {
+                host: NEAR,
+                nth: 1,
+                ways,
+            };
+            let script = with_work(&[other, Work::WAITING], &[hole], SECONDS(20));
+            let seen = holds(&script);
+            assert!(seen.freed_calls > 0, "{other:?} {ways:?}");
+        }
+    }
+}

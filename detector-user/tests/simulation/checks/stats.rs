@@ -28,6 +28,8 @@ pub struct Stats {
     /// that were ended.
     pub stalls: u64,
     pub freed: u64,
+    /// Calls that waited on a forgotten connection, and were ended.
+    pub freed_calls: u64,
     /// The number of hosts that were restarted while some flow should notice it.
     pub restarts: u64,
     /// Deaths found while a card answered or segments arrived.
@@ -75,6 +77,7 @@ impl Stats {
         self.fenced += other.fenced;
         self.stalls += other.stalls;
         self.freed += other.freed;
+        self.freed_calls += other.freed_calls;
         self.restarts += other.restarts;
         self.gray += other.gray;
         self.looks += other.looks;

@@ -99,6 +99,11 @@ pub(super) enum Event {
         flow: usize,
         epoch: u32,
     },
+    CheckWaiting {
+        fault: usize,
+        flow: usize,
+        cookie: u64,
+    },
     AckArrives {
         flow: usize,
         epoch: u32,

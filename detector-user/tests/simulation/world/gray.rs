@@ -43,6 +43,7 @@ impl World {
         }
         if begins {
             self.expect_stalls(index);
+            self.expect_waiting_ended(index);
         }
     }
 

@@ -225,7 +225,7 @@ impl World {
     }
 
     /// Nothing on the way has forgotten the connection, or loses all of it.
-    fn passes(&self, flow: &Flow) -> bool {
+    pub(super) fn passes(&self, flow: &Flow) -> bool {
         let lost = self.hosts[flow.host].wire.condition.path_lost && flow.is_misled();
         flow.hole.is_none() && !lost
     }

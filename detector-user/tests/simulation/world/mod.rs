@@ -14,6 +14,7 @@ mod probes;
 mod sleep;
 mod stalls;
 mod teardown;
+mod waiting;
 
 use std::time::Duration;
 
@@ -264,6 +265,11 @@ impl World {
                 ack,
                 answers,
             } => self.ack_arrives(flow, epoch, ack, answers),
+            Event::CheckWaiting {
+                fault,
+                flow,
+                cookie,
+            } => self.check_waiting(fault, flow, cookie),
             Event::CheckStall { stall } => self.check_stall(stall),
             Event::CheckEnded { fault, host, life } => self.check_ended(fault, host, life),
             Event::ProbeSent { asked } => self.probe_sent(asked),

@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// `answers` where it went because something of ours had arrived.
+    /// `answers` where it went because something of ours had arrived; else it carries data.
     pub(super) fn ack_arrives(&mut self, flow: usize, epoch: u32, ack: Ack, answers: bool) {
         if !self.current(flow, epoch) {
             return;
@@ -213,6 +213,9 @@ impl World {
         let entry = &mut self.flows[flow];
         let before = entry.sender.una;
         entry.sender.ack(self.now, ack, &mut self.outs);
+        if !answers {
+            entry.sender.data_arrived(self.now);
+        }
         let (host, open) = (entry.host, entry.sender.phase == Phase::Open);
         let layer = if answers || entry.sender.una > before {
             Layer::Host

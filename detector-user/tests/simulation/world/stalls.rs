@@ -6,7 +6,7 @@ use std::time::Duration;
 use detector_user::core::{FlowId, Reason, Time, Verdict};
 
 use super::{Event, START, World};
-use crate::{checks::BLUR, script::Fault, tcp::Phase, ticks::ms};
+use crate::{checks::BLUR, flow::Flow, script::Fault, tcp::Phase, ticks::ms};
 
 /// By then a stalled flow is published: three time-outs and two seconds, plus the time for
 /// snapshots.
@@ -212,7 +212,7 @@ impl World {
         if !is_this || !self.is_only_fault(fault) {
             return;
         }
-        let waits = |flow: &&crate::flow::Flow| {
+        let waits = |flow: &&Flow| {
             let open = matches!(flow.sender.phase, Phase::Open | Phase::Closing);
             // What is lost on the way is answered by no reset.
             flow.host == host && open && flow.life != life && flow.hole.is_none()
@@ -233,12 +233,13 @@ impl World {
             return;
         }
         let now = self.now;
-        let is_named = |flow: &crate::flow::Flow| {
+        let is_named = |flow: &Flow| {
             let sender = &flow.sender;
             sockets.contains(&(sender.id, sender.cookie)) && sender.phase != Phase::Closed
         };
         let mut named = self.flows.iter().filter(|flow| is_named(flow));
-        if let Some(flow) = named.find(|flow| !flow.sender.is_stalled_for(now, STALLED)) {
+        let is_lost = |flow: &Flow| flow.sender.is_stalled_for(now, STALLED) || !self.passes(flow);
+        if let Some(flow) = named.find(|flow| !is_lost(flow)) {
             let what = format!("{:?} of {}", flow.sender, self.hosts[host].name);
             self.checks
                 .broken("of a live peer only stalled flows are destroyed", what);

@@ -35,7 +35,11 @@ impl World {
                 continue;
             };
             let reading = self.flows[flow].sender.reading(self.now);
-            if heard || (teardown.spare == Spare::Progressed && reading.is_progressing()) {
+            let progresses = match teardown.spare {
+                Spare::ProgressedSince(since) => reading.is_progressing(since, HEARD_RESOLUTION),
+                Spare::HeardSince(_) | Spare::Nothing => false,
+            };
+            if heard || progresses {
                 result.spared += 1;
                 continue;
             }

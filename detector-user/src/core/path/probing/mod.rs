@@ -9,6 +9,7 @@
 
 mod doubt;
 mod routine;
+mod waiting;
 
 use std::time::Duration;
 

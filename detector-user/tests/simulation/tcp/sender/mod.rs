@@ -73,6 +73,9 @@ pub struct Sender {
     pub nxt: u64,
     pub end: u64,
     pub heard: Option<Time>,
+    /// When data was last sent, and when it last arrived.
+    data_sent: Option<Time>,
+    data_heard: Option<Time>,
     /// Since when what is in flight has not been acknowledged any further.
     pub owed_since: Option<Time>,
     segments: VecDeque<Segment>,
@@ -119,6 +122,8 @@ impl Sender {
             nxt: 0,
             end: 0,
             heard: None,
+            data_sent: None,
+            data_heard: None,
             owed_since: None,
             segments: VecDeque::new(),
             window: 0,
@@ -224,6 +229,12 @@ impl Sender {
             self.una + segments,
         );
         self.heard = self.heard.max(Some(heard));
+        self.data_sent = self.heard;
+    }
+
+    /// Data has arrived.
+    pub fn data_arrived(&mut self, at: Time) {
+        self.data_heard = self.data_heard.max(Some(at));
     }
 
     /// What is in flight has arrived.
@@ -246,6 +257,7 @@ impl Sender {
             last_heard,
             segments_sent: self.sent,
             segments_retransmitted: self.resent,
+            awaiting_since: self.awaiting_since(received),
             send_window_bytes: match self.phase {
                 Phase::SynSent => u32::MAX,
                 _ => self.window * MSS,
@@ -256,6 +268,22 @@ impl Sender {
             },
             ..self.raw_reading()
         }
+    }
+
+    /// A call waits for its reply, with nothing in flight.
+    pub fn is_waiting(&self, now: Time) -> bool {
+        let may_wait = self.awaiting_since(now).is_some();
+        self.phase == Phase::Open && may_wait && self.una == self.end
+    }
+
+    /// When data was last sent, if none arrived in a later jiffy.
+    fn awaiting_since(&self, received: Time) -> Option<Time> {
+        let sent = self.data_sent?;
+        let may_wait = self
+            .data_heard
+            .is_none_or(|heard| jiffy(heard) <= jiffy(sent));
+        let age = JIFFY * (jiffy(received).saturating_sub(jiffy(sent))) as u32;
+        may_wait.then(|| received - age)
     }
 
     fn raw_reading(&self) -> FlowReading {
@@ -286,6 +314,7 @@ impl Sender {
             segments_retransmitted: 0,
             bytes_acked: self.una * u64::from(self.size),
             mss: MSS,
+            awaiting_since: None,
         }
     }
 
@@ -335,6 +364,7 @@ impl Sender {
 
     fn send_new(&mut self, now: Time, out: &mut Vec<Out>) {
         self.owed_since.get_or_insert(now);
+        self.data_sent = Some(now);
         self.segments.push_back(Segment {
             sent: now,
             resent: false,
@@ -349,6 +379,7 @@ impl Sender {
     fn resend(&mut self, now: Time, number: u64, out: &mut Vec<Out>) {
         if let Some(segment) = self.segments.get_mut((number - self.una) as usize) {
             (segment.sent, segment.resent, segment.lost) = (now, true, false);
+            self.data_sent = Some(now);
             self.resent += 1;
             self.sent += 1;
             out.push(Out::Segment(number));

@@ -1,0 +1,51 @@
+//! Probes on flows on which calls wait, while their peer lives.
+
+use crate::core::{
+    ProbeTarget, Settings, Time, context::Context, path::Path, schedule::Urgency, session::State,
+};
+
+impl Path {
+    /// Whether flows on which calls wait are probed: not where peers are probed only while something
+    /// stands unanswered.
+    pub(in crate::core::path) fn probes_waiting(&self, settings: &Settings) -> bool {
+        !self.discovered && !settings.idle_probe_interval.is_zero()
+    }
+
+    /// Sends the probes of a round that is due. They are no evidence about the host, so a missing
+    /// answer begins no doubt.
+    pub(in crate::core::path) fn probe_waiting_when_due(
+        &mut self,
+        now: Time,
+        context: &mut Context<'_>,
+    ) {
+        let grace = self.answer_is_missing_after(now);
+        let Some(questions) = self.evidence.take_round(now, grace) else {
+            return;
+        };
+        let is_alive = matches!(self.session.state(), State::Alive | State::Degraded);
+        if !is_alive {
+            self.evidence.waiting.start_over();
+            return;
+        }
+        let stalled = self.evidence.stalled_waiting(now);
+        let known = self.freeing.stalled();
+        if stalled
+            .into_iter()
+            .any(|found| !known.iter().any(|known| known.flow == found.flow))
+        {
+            self.snapshots.soon(now);
+        }
+        let mut asked: Vec<(ProbeTarget, _)> = Vec::new();
+        for target in questions.flows {
+            if let Some(probe) = context.probe(now, target, Urgency::Routine) {
+                asked.push((target, probe));
+            }
+        }
+        if let Some(reference) = context.probe(now, questions.reference, Urgency::Routine) {
+            if questions.reference.is_connect() {
+                self.probing.syn_at = Some(now);
+            }
+            self.evidence.waiting.asked(reference, &asked);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Flows on which calls wait, while their peer lives.
+
+use super::*;
+
+/// The first flow and the third answer nothing.
+const OTHERS: Answers = |target| match target {
+    ProbeTarget::Flow { flow, .. } if [40_000, 40_002].contains(&flow.local.port()) => None,
+    _ => ALL(target),
+};
+
+/// Connects are answered, and no flow is.
+const CONNECTS: Answers = |target| match target {
+    ProbeTarget::Flow { .. } => None,
+    _ => ALL(target),
+};
+
+/// A call waits on the `n`th flow since 1000 ms; the flow was last heard then.
+fn waiting(n: u16) -> FlowReading {
+    FlowReading {
+        awaiting_since: Some(ms(1000)),
+        mss: 1448,
+        ..idle(n, 1000)
+    }
+}
+
+/// A busy flow beside it.
+fn busy(at: u64) -> FlowReading {
+    FlowReading {
+        mss: 1448,
+        bytes_acked: at,
+        ..idle(1, at - 5)
+    }
+}
+
+fn world() -> World {
+    let mut world = World::with_keepalives(Settings::default());
+    world.run(4000, |at| vec![waiting(0), busy(at)]);
+    assert_eq!(world.state().stalled_flows, 0);
+    world
+}
+
+#[test]
+fn a_call_on_a_flow_that_answers_nothing_is_freed_while_its_peer_lives() {
+    let mut world = world();
+    world.answers = OTHERS;
+    world.run(8000, |at| vec![waiting(0), busy(at)]);
+    let state = world.state();
+    assert_eq!(
+        (state.verdict, state.reason, state.breaker),
+        (Verdict::Degraded, Reason::FlowsStalled, Breaker::Closed)
+    );
+    assert_eq!((state.stalled_flows, world.destroyed.len()), (1, 0));
+    world.run(9500, |at| vec![waiting(0), busy(at)]);
+    let [Effect::DestroySockets(teardown)] = &world.destroyed[..] else {
+        panic!("{:?}", world.destroyed)
+    };
+    assert_eq!(teardown.sockets, [(waiting(0).id, waiting(0).cookie)]);
+    let Spare::ProgressedSince(since) = teardown.spare else {
+        panic!("{teardown:?}")
+    };
+    assert!((ms(3300)..ms(4000)).contains(&since), "{since:?}");
+    assert!(!world.verdicts().contains(&Verdict::Dead));
+}
+
+#[test]
+fn a_flow_that_answers_is_left_alone_however_long_its_call_waits() {
+    let mut world = world();
+    world.run(60_000, |at| vec![waiting(0), busy(at)]);
+    assert_eq!(world.state().verdict, Verdict::Alive);
+    assert_eq!(world.destroyed, []);
+}
+
+/// It may be the host, or this node: the reference is not answered either.
+#[test]
+fn a_missing_answer_says_nothing_while_the_reference_is_not_answered() {
+    let mut world = world();
+    world.answers = CONNECTS;
+    world.run(12_000, |at| vec![waiting(0), busy(at)]);
+    assert_eq!(world.state().stalled_flows, 0);
+    assert_eq!(world.destroyed, []);
+}
+
+/// A firewall may drop keepalives: those on the only other flow, with another port, are answered.
+#[test]
+fn a_flow_on_which_keepalives_were_never_answered_is_left_alone() {
+    let mut world = World::with_keepalives(Settings::default());
+    world.answers = OTHERS;
+    let accepted = |at| {
+        let mut flow = busy(at);
+        (flow.id.local, flow.id.remote) =
+            (([10, 0, 0, 1], 9000).into(), ([10, 0, 0, 4], 50_000).into());
+        flow
+    };
+    world.run(15_000, |at| vec![waiting(2), accepted(at)]);
+    assert_eq!(world.state().stalled_flows, 0);
+    assert_eq!(world.destroyed, []);
+}
+
+#[test]
+fn the_only_flow_is_freed_too_if_connects_are_answered() {
+    let mut world = World::with_keepalives(Settings::default());
+    world.run(5000, |_| vec![waiting(0)]);
+    world.answers = OTHERS;
+    world.run(60_000, |_| vec![waiting(0)]);
+    assert_eq!(world.destroyed.len(), 1);
+    assert!(!world.verdicts().contains(&Verdict::Dead));
+}
+
+#[test]
+fn nothing_is_probed_where_peers_are_probed_only_in_doubt() {
+    let mut world = World::with_keepalives(Settings {
+        idle_probe_interval: Duration::ZERO,
+        ..Settings::default()
+    });
+    world.run(4000, |at| vec![waiting(0), busy(at)]);
+    world.answers = OTHERS;
+    world.run(20_000, |at| vec![waiting(0), busy(at)]);
+    assert_eq!(world.state().verdict, Verdict::Alive);
+}
