@@ -6,6 +6,7 @@ mod paths;
 mod restart;
 mod silent;
 mod stalled;
+mod waiting;
 
 use std::time::Duration;
 
