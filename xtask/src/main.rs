@@ -20,6 +20,7 @@ mod proof;
 mod setup;
 mod simulate;
 mod step;
+mod suites;
 mod test;
 mod workspace;
 

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: runs all tests in stages, and prints a summary at the end.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use anyhow::Result;
 
@@ -10,6 +10,7 @@ use crate::{
     plan::Needs,
     setup, simulate,
     step::{Runner, Step, Stopwatch, seconds},
+    suites,
     workspace::{Profile, Workspace},
 };
 
@@ -28,8 +29,22 @@ pub struct Options {
     /// Run the lab tests N times in a row; the first failure ends it.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
+    /// Run up to N lab tests at once, in suites whose tests do not disturb each other. By default
+    /// half as many again as there are processors, and at most 6: most of them wait.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    jobs: Option<u32>,
     /// Only tests whose name contains one of these.
     filters: Vec<String>,
+}
+
+impl Options {
+    /// How many lab tests run at once.
+    fn jobs(&self) -> usize {
+        match self.jobs {
+            Some(jobs) => jobs as usize,
+            None => suites::jobs(thread::available_parallelism().map_or(1, usize::from)),
+        }
+    }
 }
 
 /// Sets up, builds and tests; the first failing stage ends it.
@@ -71,7 +86,13 @@ fn stages_in_order(
                 1 => "lab tests".to_owned(),
                 rounds => format!("lab tests, round {round} of {rounds}"),
             };
-            stages.run(&name, || lab_tests(runner, workspace, &options.filters))?;
+            stages.run(&format!("{name}, one at a time"), || {
+                lab_tests(runner, workspace, &one_at_a_time(), &options.filters)
+            })?;
+            let jobs = options.jobs();
+            stages.run(&format!("{name}, {jobs} at once"), || {
+                lab_tests(runner, workspace, &at_once(jobs), &options.filters)
+            })?;
         }
     }
     if others {
@@ -98,23 +119,63 @@ fn build_lab(runner: &Runner) -> Result<()> {
     ))
 }
 
-fn lab_tests(runner: &Runner, workspace: &Workspace, filters: &[String]) -> Result<()> {
+/// Suites that are run in one way.
+struct Part {
+    why: String,
+    /// Cargo's flags that select them.
+    targets: Vec<String>,
+    jobs: usize,
+}
+
+/// The lab's own tests come with these, and first: what they find would fail all others.
+fn one_at_a_time() -> Part {
+    let suites = suites::alone().flat_map(|name| ["--test", name]);
+    Part {
+        why: "one at a time: the lab's own tests, and those that measure or take the whole machine"
+            .to_owned(),
+        targets: ["--lib", "--bins"]
+            .into_iter()
+            .chain(suites)
+            .map(str::to_owned)
+            .collect(),
+        jobs: 1,
+    }
+}
+
+fn at_once(jobs: usize) -> Part {
+    let suites = suites::together().flat_map(|name| ["--test", name]);
+    Part {
+        why: format!("{jobs} at once: they wait for silence, each in a lab of its own"),
+        targets: suites.map(str::to_owned).collect(),
+        jobs,
+    }
+}
+
+fn lab_tests(
+    runner: &Runner,
+    workspace: &Workspace,
+    part: &Part,
+    filters: &[String],
+) -> Result<()> {
     runner.heading("lab tests");
     let daemon = workspace.binary(Profile::Debug, "detector");
     let path = Workspace::path()?;
     let path = path.to_string_lossy();
     runner.run(&Step::new(
-        "run the lab tests",
-        "a real daemon, real eBPF and real power cuts between network namespaces; \
-         one at a time, for tracepoints see every namespace",
-        lab_invocation(runner, &daemon.to_string_lossy(), &path).args(filters),
+        "run lab tests",
+        format!(
+            "a real daemon, real eBPF and real power cuts between network namespaces; {}",
+            part.why
+        ),
+        lab_invocation(runner, part, &daemon.to_string_lossy(), &path).args(filters),
     ))
 }
 
 /// Cargo runs as the user; only the test programs run as root, through a runner.
-fn lab_invocation(runner: &Runner, daemon: &str, path: &str) -> Invocation {
+fn lab_invocation(runner: &Runner, part: &Part, daemon: &str, path: &str) -> Invocation {
     let cargo = Invocation::cargo()
         .args(["test", "--package", "detector-tests"])
+        .args(&part.targets)
         .env("DETECTOR_BIN", daemon)
         .env("PATH", path);
     let cargo = if runner.is_root {
@@ -127,7 +188,8 @@ fn lab_invocation(runner: &Runner, daemon: &str, path: &str) -> Invocation {
         let setting = format!("target.'cfg(unix)'.runner=[{}]", words.join(","));
         cargo.args(["--config", &setting])
     };
-    cargo.args(["--", "--test-threads=1"])
+    let jobs = part.jobs;
+    cargo.args(["--", &format!("--test-threads={jobs}")])
 }
 
 fn alert_rules(runner: &Runner, workspace: &Workspace) -> Result<()> {
@@ -186,7 +248,7 @@ mod tests {
                 dry_run: true,
                 is_root,
             };
-            let invocation = lab_invocation(&runner, "/a b/detector", "/bin");
+            let invocation = lab_invocation(&runner, &at_once(2), "/a b/detector", "/bin");
             assert!(!invocation.root);
             invocation.display(is_root)
         };
@@ -194,5 +256,23 @@ mod tests {
             r#"runner=["sudo","env","PATH=/bin","DETECTOR_BIN=/a b/detector","RUST_BACKTRACE=1"]"#;
         assert!(shown(false).contains(setting), "{}", shown(false));
         assert!(!shown(true).contains("sudo"), "{}", shown(true));
+    }
+
+    #[test]
+    fn each_suite_runs_once_and_only_those_that_may_run_beside_others() {
+        let (alone, together) = (one_at_a_time(), at_once(3));
+        assert_eq!((alone.jobs, together.jobs), (1, 3));
+        for suite in suites::SUITES {
+            let runs = |part: &Part| part.targets.iter().any(|word| word == suite.name);
+            let may = suite.beside == suites::Beside::Others;
+            assert_eq!((runs(&alone), runs(&together)), (!may, may), "{suite:?}");
+        }
+        let runner = Runner {
+            dry_run: true,
+            is_root: true,
+        };
+        let shown = lab_invocation(&runner, &together, "detector", "/bin").display(true);
+        assert!(shown.contains("--test gray"), "{shown}");
+        assert!(shown.ends_with("-- --test-threads=3"), "{shown}");
     }
 }

@@ -9,7 +9,10 @@ mod switch;
 
 use std::{
     process,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -76,7 +79,6 @@ impl Lab {
             nix::unistd::geteuid().is_root(),
             "the lab makes network namespaces and must run as root"
         );
-        sweep::sweep()?;
         static LABS: AtomicU32 = AtomicU32::new(1);
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{PREFIX}{}-{number}", process::id());
@@ -96,7 +98,14 @@ impl Lab {
                 .chain([switch_namespace.clone()])
                 .collect(),
         );
-        namespaces.add()?;
+        {
+            // Two that sweep at once would be in each other's way, and two that are the first to
+            // add a namespace to this machine as well.
+            static ONE: Mutex<()> = Mutex::new(());
+            let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+            sweep::sweep()?;
+            namespaces.add()?;
+        }
         let (near, far) = hosts.split_at(near);
         let near: Vec<&Host> = near.iter().chain(&router).collect();
         let switch = wired(&switch_namespace, &near)?;

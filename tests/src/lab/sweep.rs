@@ -41,7 +41,11 @@ pub(super) fn remove(namespace: &str) -> anyhow::Result<()> {
     if !Path::new(command::NETNS).join(namespace).exists() {
         return Ok(());
     }
-    let pids = command::run(Command::new("ip").args(["netns", "pids", namespace]), "")?;
+    let pids = match command::run(Command::new("ip").args(["netns", "pids", namespace]), "") {
+        // Someone else swept it at the same time.
+        Err(_) if !Path::new(command::NETNS).join(namespace).exists() => return Ok(()),
+        pids => pids?,
+    };
     for pid in pids.lines().filter_map(|pid| pid.trim().parse().ok()) {
         match kill(Pid::from_raw(pid), Signal::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => {}
