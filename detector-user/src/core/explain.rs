@@ -183,10 +183,11 @@ fn summary(
         |heard| format!("last heard {} ago", rounded(now.since(heard))),
     );
     format!(
-        "{} is {} ({}): {heard}; {flows} flows known; {}{}.",
+        "{} is {} ({}): {heard}; {flows} {} known; {}{}.",
         state.peer,
         state.verdict,
         state.reason,
+        if flows == 1 { "flow" } else { "flows" },
         demand(state, silence, flows),
         large.map_or_else(String::new, advice),
     )

@@ -206,15 +206,15 @@ fn clauses(facts: &Facts, settings: &Settings) -> Vec<Clause> {
     ]
 }
 
-/// How many SYNs must be unanswered; or why none: no connect is known to be answered, or the link
-/// is as silent as the flows.
+/// How many SYNs must be unanswered; or why none: no SYN probe is known to be answered, or the
+/// link is as silent as the flows.
 fn connects_needed(facts: &Facts) -> Result<u32, &'static str> {
     if facts.link == Link::Silent {
         Err("not needed: the link is silent too")
     } else if facts.has_connect {
         Ok(OF_EACH_KIND)
     } else {
-        Err("not needed: no connect is known to be answered")
+        Err("not needed: no SYN probe is known to be answered")
     }
 }
 
