@@ -67,6 +67,6 @@ fn timer_expired(flow: &Flow) -> Option<Event> {
 
 #[inline(always)]
 fn recovered(flow: &Flow) -> Option<Event> {
-    flow.is_stalled()
+    flow.has_unanswered()
         .then(|| Event::new(record_kind::RECOVERED, flow.socket.state()))
 }

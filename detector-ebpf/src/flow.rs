@@ -83,7 +83,7 @@ impl Flow {
 
     /// Whether the latest record shows an unanswered demand.
     #[inline(always)]
-    pub fn is_stalled(&self) -> bool {
+    pub fn has_unanswered(&self) -> bool {
         matches!(
             self.last_kind(),
             record_kind::TLP | record_kind::RTO | record_kind::SYN_RETRANSMIT

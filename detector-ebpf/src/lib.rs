@@ -31,7 +31,7 @@ pub mod record_kind {
     pub const RTO: u32 = 2;
     /// The handshake's SYN was retransmitted; `rto_count` includes this time.
     pub const SYN_RETRANSMIT: u32 = 3;
-    /// A stalled flow left the Loss state: an ACK arrived.
+    /// A flow with something unanswered left `TCP_CA_Loss`: an ACK arrived.
     pub const RECOVERED: u32 = 4;
     /// A handshake was completed with a peer whose handshakes the daemon wants to know.
     pub const ESTABLISHED: u32 = 5;

@@ -61,7 +61,7 @@ fn timer_expired(flow: &Flow, state: u8) -> Option<Event> {
         return None;
     }
     let count = flow.socket.retransmits();
-    let is_known = flow.is_stalled() && count == flow.last_rto_count();
+    let is_known = flow.has_unanswered() && count == flow.last_rto_count();
     if count == 0 || is_known || !flow.socket.in_retransmit_timer() {
         return None;
     }

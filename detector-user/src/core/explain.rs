@@ -64,14 +64,21 @@ pub struct RouteLine {
 /// The numbers that the verdict compares.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SilenceLine {
-    /// How long nothing was heard while a demand stood unanswered.
+    /// How long nothing was heard while a demand was unanswered.
     pub duration: Duration,
     /// How long the silence must last for Dead.
     pub detection_time: Duration,
+    /// Separate moments, or transmissions where the peer cannot be probed, that went unanswered
+    /// since the host was last heard.
     pub unanswered_transmissions: u32,
     pub required_transmissions: u32,
-    /// Estimated probability that one transmission and its answer are lost.
+    /// Whether these two count moments.
+    pub counts_moments: bool,
+    /// Estimated probability that one transmission and its answer are lost: as observed, but at
+    /// least what is always assumed.
     pub loss_estimate: f64,
+    /// The share of sent segments that was lost lately.
+    pub observed_loss: f64,
 }
 
 /// One flow, and whether a demand stands on it.
@@ -172,30 +179,35 @@ fn summary(
     large: Option<u32>,
 ) -> String {
     let heard = state.last_heard.map_or_else(
-        || "never heard from".to_owned(),
-        |heard| format!("last heard from {} ago", rounded(now.since(heard))),
+        || "never heard".to_owned(),
+        |heard| format!("last heard {} ago", rounded(now.since(heard))),
     );
     format!(
-        "{} is {} ({}): {heard} on {flows} flows; {}{}.",
+        "{} is {} ({}): {heard}; {flows} {} known; {}{}.",
         state.peer,
         state.verdict,
         state.reason,
+        if flows == 1 { "flow" } else { "flows" },
         demand(state, silence, flows),
         large.map_or_else(String::new, advice),
     )
 }
 
-/// Describes what stands unanswered.
+/// Describes what is unanswered.
 fn demand(state: &PeerState, silence: &SilenceLine, flows: usize) -> String {
+    let unit = match silence.counts_moments {
+        true => "moments",
+        false => "transmissions",
+    };
     let unanswered = format!(
-        "{} transmissions unanswered ({} needed), silent for {} ({} needed)",
+        "{} {unit} unanswered ({} needed), silent for {} ({} needed)",
         silence.unanswered_transmissions,
         silence.required_transmissions,
         rounded(silence.duration),
         rounded(silence.detection_time),
     );
     match (silence.unanswered_transmissions, state.stalled_flows) {
-        (0, 0) => "nothing stands unanswered".to_owned(),
+        (0, 0) => "nothing is unanswered".to_owned(),
         (0, stalled) => {
             let oldest = state.oldest_stall.unwrap_or_default();
             format!(

@@ -34,7 +34,7 @@ vocabulary! {
     Verdict {
         /// No evidence either way.
         Unknown = "unknown",
-        /// Heard from, and nothing stands unanswered.
+        /// It was heard, and nothing is unanswered.
         Alive = "alive",
         /// A demand is unanswered and the peer is silent: a hint, not yet a decision.
         Suspect = "suspect",
@@ -64,7 +64,7 @@ vocabulary! {
     Reason {
         /// Nothing known yet.
         NoEvidence = "no_evidence",
-        /// A packet arrived from the peer.
+        /// The host was heard on a flow that still exists.
         PacketReceived = "packet_received",
         /// A handshake with the peer was finished.
         ConnectSucceeded = "connect_succeeded",
@@ -74,7 +74,7 @@ vocabulary! {
         TlpUnanswered = "tlp_unanswered",
         /// Retransmission time-outs are unanswered.
         RtoUnanswered = "rto_unanswered",
-        /// Connects are unanswered.
+        /// SYNs are unanswered.
         ConnectUnanswered = "connect_unanswered",
         /// The kernel gave up on the peer (`ETIMEDOUT`, `EHOSTUNREACH`, …).
         ErrorReported = "error_reported",
@@ -86,7 +86,8 @@ vocabulary! {
         NeighbourFailed = "neighbour_failed",
         /// A probe of the daemon's own was answered.
         ProbeAnswered = "probe_answered",
-        /// This node itself may be cut off: the verdict is held.
+        /// This node itself may be isolated: no peer becomes Dead; a peer that would be Dead is
+        /// Suspect with this reason.
         Isolated = "isolated",
         /// Open for the recovery time-out with no evidence either way.
         RecoveryTimeout = "recovery_timeout",
@@ -94,9 +95,9 @@ vocabulary! {
         TrialSucceeded = "trial_succeeded",
         /// A trial call failed.
         TrialFailed = "trial_failed",
-        /// The node's own calls failed, and the kernel has no evidence either way.
+        /// This node's programs reported failed calls, and the kernel has no evidence either way.
         FailuresReported = "failures_reported",
-        /// The node's own calls failed while the kernel says that the host lives.
+        /// This node's programs reported failed calls, but the kernel shows that the host is alive.
         SlownessReported = "slowness_reported",
         /// The host acknowledges nothing, although its network card (or one in its place)
         /// answers on the link.

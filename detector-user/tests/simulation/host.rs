@@ -14,6 +14,11 @@ pub const PORT: u16 = 9000;
 pub const LINK: u32 = 2;
 pub const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 254));
 
+/// The name of the host at this place of the script.
+pub fn name_of(index: usize) -> String {
+    format!("node{}", index + 1)
+}
+
 #[derive(Debug)]
 pub struct Host {
     pub name: PeerName,
@@ -55,9 +60,9 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn new(number: usize, spec: HostSpec) -> Self {
-        let number = number as u8 + 1;
-        let (near, name) = (!spec.routed, format!("http://node{number}:{PORT}"));
+    pub fn new(index: usize, spec: HostSpec) -> Self {
+        let number = index as u8 + 1;
+        let (near, name) = (!spec.routed, format!("http://{}:{PORT}", name_of(index)));
         let addr = if near {
             Ipv4Addr::new(10, 0, 0, number)
         } else {

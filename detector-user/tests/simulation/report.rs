@@ -13,10 +13,12 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::{
     checks::{Stats, Violation},
+    fault::Fault,
+    host::name_of,
     scenario::{SCENARIOS, script},
     script::Script,
     shrink::shrunk,
-    world::{Outcome, Watch, run},
+    world::{Outcome, START, Watch, run},
 };
 
 /// Lines of a trace that are shown where no more are asked for.
@@ -181,9 +183,10 @@ fn is_known(scenario: &str) -> bool {
 pub fn failure(script: &Script, violation: &Violation, traced: usize) -> String {
     let (least, shortest) = shrunk(script, violation);
     let mut text = format!(
-        "scenario {}, seed {}: {violation}\n\nThe least that does it: {}",
+        "scenario {}, seed {}: {}\n\nThe least that does it: {}",
         script.scenario,
         script.seed,
+        from_start(&violation.to_string()),
         shown(&least, &shortest, traced)
     );
     if is_known(script.scenario) {
@@ -203,14 +206,49 @@ pub fn shown(script: &Script, violation: &Violation, traced: usize) -> String {
         let _ = writeln!(text, "    {spec:?}");
     }
     for timed in &script.faults {
-        let _ = writeln!(text, "    {timed:?}");
+        let _ = writeln!(text, "    {timed:?}{}", cut_by(script, timed.fault));
     }
     let from = violation.trace.len().saturating_sub(traced);
     let _ = writeln!(text, "\nWhat came last of that:");
     for line in &violation.trace[from..] {
         let _ = writeln!(text, "{line}");
     }
-    text
+    from_start(&text)
+}
+
+/// The hosts that a fault of the gateway cuts off.
+fn cut_by(script: &Script, fault: Fault) -> String {
+    if !matches!(fault, Fault::Gateway | Fault::GatewayUsurped) {
+        return String::new();
+    }
+    let hosts = script.hosts.iter().enumerate();
+    let routed = hosts.filter(|(_, spec)| spec.routed);
+    let names: Vec<_> = routed.map(|(number, _)| name_of(number)).collect();
+    match names.is_empty() {
+        true => " (cuts no host: none is `routed`)".to_owned(),
+        false => format!(" (cuts what is `routed`: {})", names.join(", ")),
+    }
+}
+
+/// The text with times as seconds from the start of the run, like those of the trace.
+fn from_start(text: &str) -> String {
+    let mut parts = text.split("Time(");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let time = part
+            .split_once(')')
+            .and_then(|(nanos, rest)| Some((nanos.parse::<i64>().ok()?, rest)));
+        match time {
+            Some((nanos, rest)) => {
+                let since = (nanos - START.as_nanos() as i64) as f64 / 1e9;
+                let _ = write!(shown, "{since:.6} s{rest}");
+            }
+            None => {
+                let _ = write!(shown, "Time({part}");
+            }
+        }
+    }
+    shown
 }
 
 fn summary(hours: f64, runs: u64, events: u64, took: Duration, mut stats: Stats) -> String {
@@ -219,7 +257,7 @@ fn summary(hours: f64, runs: u64, events: u64, took: Duration, mut stats: Stats)
         "{hours:.0} node-hours in {runs} clusters, {events} events, in {seconds:.1} s of one processor: {:.0} \
          node-hours a second\n{} cuts, {} deaths; {} had to be found on a clean path, {} on a \
          bad one; {} returns judged; held {} times\n{} deaths of hosts whose card or segments were heard, {} \
-         stalled flows told, {} ended, {} hosts started anew\n{} looks, {} probes, {} time-outs\n",
+         stalled flows told, {} ended, {} hosts started anew\n{} snapshots, {} probes, {} time-outs\n",
         hours / seconds,
         stats.cuts,
         stats.deaths,
@@ -231,7 +269,7 @@ fn summary(hours: f64, runs: u64, events: u64, took: Duration, mut stats: Stats)
         stats.stalls,
         stats.freed,
         stats.restarts,
-        stats.looks,
+        stats.snapshots,
         stats.probes,
         stats.turns,
     );

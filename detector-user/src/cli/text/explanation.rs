@@ -99,16 +99,27 @@ fn silence(silence: &Silence) -> [(&'static str, String); 2] {
     let detection_time = optional(silence.detection_time, duration);
     let unanswered = silence.unanswered_transmissions;
     let required = silence.required_transmissions;
-    let loss = silence.loss_estimate * 100.0;
+    let unit = match silence.counts_moments {
+        true => "moments",
+        false => "transmissions",
+    };
+    let loss = loss(silence);
     [
         ("silence", format!("{lasted}; dead from {detection_time}")),
         (
             "unanswered",
-            format!(
-                "{unanswered} transmissions; dead from {required} (estimated loss {loss:.2} %)"
-            ),
+            format!("{unanswered} {unit}; dead from {required} ({loss})"),
         ),
     ]
+}
+
+/// The loss that the rule allows for, and what was observed; an older daemon does not send that.
+fn loss(silence: &Silence) -> String {
+    let assumed = silence.loss_estimate * 100.0;
+    let observed = silence.observed_loss.map_or_else(String::new, |loss| {
+        format!(", observed: {:.2} %", loss * 100.0)
+    });
+    format!("loss assumed: {assumed:.2} %{observed}")
 }
 
 fn flows(flows: &[Flow]) -> String {

@@ -134,7 +134,9 @@ fn an_explanation_shows_numbers_flows_and_events() {
             detection_time: Some(millis(250)),
             unanswered_transmissions: 3,
             required_transmissions: 2,
-            loss_estimate: 0.0125,
+            loss_estimate: 0.5,
+            observed_loss: Some(0.0125),
+            counts_moments: true,
         }),
         flows: vec![Flow {
             local: "10.0.0.1:40000".to_owned(),
@@ -159,7 +161,7 @@ fn an_explanation_shows_numbers_flows_and_events() {
             source: "ebpf".to_owned(),
             flow: "10.0.0.1:40000 -> 10.0.0.4:9000".to_owned(),
         }],
-        summary: "silent for 253 ms with 3 transmissions unanswered".to_owned(),
+        summary: "3 moments unanswered (2 needed), silent for 253 ms (250 ms needed)".to_owned(),
         probes: vec![
             Probe {
                 kind: "neighbour".to_owned(),
@@ -198,7 +200,7 @@ fn an_explanation_shows_numbers_flows_and_events() {
                 "at least 250 ms",
                 true,
             ),
-            clause("10.0.0.4", "probed_enough", "3", "at least 2", true),
+            clause("10.0.0.4", "asked_enough", "3 moments", "2 moments", true),
         ],
         destroyed: Some(Destroyed {
             destroyed: 12,
@@ -209,7 +211,7 @@ fn an_explanation_shows_numbers_flows_and_events() {
     };
     let text = explanation(&explained);
     let expected = "\
-silent for 253 ms with 3 transmissions unanswered
+3 moments unanswered (2 needed), silent for 253 ms (250 ms needed)
 
 verdict       dead (rto_unanswered)
 since         2023-11-14T22:13:20.123Z
@@ -220,12 +222,12 @@ heard         254ms ago
 health        82 of 100 (loss -3, round-trip time -4, stalls -5, time-outs -6), worsening
 srtt          180us, mean deviation 40us
 silence       253ms; dead from 250ms
-unanswered    3 transmissions; dead from 2 (estimated loss 1.25 %)
+unanswered    3 moments; dead from 2 (loss assumed: 50.00 %, observed: 1.25 %)
 destroyed     12 sockets (1 spared, 2 gone before, 0 failed)
 
 10.0.0.4 is dead when every clause holds; 2 of 2 do:
-[x] silent_long_enough  253 ms  (at least 250 ms)
-[x] probed_enough       3       (at least 2)
+[x] silent_long_enough  253 ms     (at least 250 ms)
+[x] asked_enough        3 moments  (2 moments)
 
 LOCAL           REMOTE         STATE        DEMAND  STALLED  RTOS  BACKOFF  UNACKED  WINDOW  HEARD  SRTT  RTO    TUNED              NETNS       COOKIE
 10.0.0.1:40000  10.0.0.4:9000  established  yes     -        1     1        4096     65535   253ms  80us  408ms  rto_min,keepalive  4026531840  77

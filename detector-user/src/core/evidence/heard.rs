@@ -6,6 +6,8 @@
 //! | received | any segment from the peer | the way from it to this node |
 //! | host | what acknowledges something that this node sent | both ways, and a running kernel |
 //!
+//! The fourth layer, flow, is kept per flow, in `tracked.rs`.
+//!
 //! What is heard on one layer is also heard on those below it, and says nothing about those above.
 
 use crate::core::{Time, evidence::tracked::HEARD_RESOLUTION};

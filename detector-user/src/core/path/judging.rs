@@ -139,25 +139,15 @@ impl Path {
             });
         let turn = self.turn(at, Event::Decided(state), reason, death, context);
         match turn {
-            Turn::None if self.is_news(reason) => self.session.set_reason(at, reason),
+            // Another reason for Degraded is worth publishing.
+            Turn::None if state == State::Degraded && self.session.state() == state => {
+                self.session.set_reason(at, reason)
+            }
             turn => turn,
         }
     }
 
-    /// Whether another reason for the same verdict is worth publishing.
-    fn is_news(&self, reason: Reason) -> bool {
-        let is_stuck = |reason| {
-            matches!(
-                reason,
-                Reason::ZeroWindow
-                    | Reason::FlowsStalled
-                    | Reason::LargeSegmentsLost
-                    | Reason::SlownessReported
-            )
-        };
-        is_stuck(reason) && is_stuck(self.session.reason())
-    }
-
+    /// Too early to decide: `decide` leaves the verdict as it is.
     fn is_too_early(&self, at: Time) -> bool {
         let silence = self.doubt.silence;
         silence.is_some_and(|silence| at.since(silence.since) < crate::core::rule::SUSPECT_AFTER)

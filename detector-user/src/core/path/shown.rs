@@ -85,7 +85,9 @@ impl Path {
                 false => s.transmissions,
             }),
             required_transmissions: facts.needs.transmissions,
+            counts_moments: facts.needs.can_ask,
             loss_estimate: self.evidence.history.round_trip_loss(facts.needs.can_ask),
+            observed_loss: self.evidence.history.observed_loss(now),
         }
     }
 

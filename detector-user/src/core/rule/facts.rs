@@ -1,4 +1,5 @@
-//! What the rule decides from: plain data about one moment.
+//! What the rule decides from: plain data about one moment. A new fact is a field of [`Stuck`] for
+//! a reason of Degraded, else of [`Facts`].
 
 use std::time::Duration;
 

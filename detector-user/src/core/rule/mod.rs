@@ -5,12 +5,15 @@
 //! | clause | what it asks |
 //! |---|---|
 //! | `silent_long_enough` | the host has acknowledged nothing for the detection time |
-//! | `asked_throughout` | and was probed all that time: data that was lost once, and asked about late, is no long silence |
+//! | `asked_throughout` | and was probed all that time: data that was lost once, and asked about late, does not count as a long silence |
 //! | `asked_enough` | at so many moments that chance does not explain the missing answers |
 //! | `asked_on_flows` | on established flows, too, where there are any: a firewall that drops SYNs is no dead host |
 //! | `asked_by_connect` | and by a SYN where the link does not say as much: a middlebox that forgot a flow is no dead host |
 //! | `asked_just_now` | the last probe is fresh, and had the time to be answered |
 //! | `not_isolated` | this node itself is not cut off |
+//!
+//! The first five say that enough is unanswered. The last two are tested after them, in the order of
+//! the `match`: isolation first, then the last probe.
 //!
 //! Two signs are weaker than an acknowledgement from the host: a card answers ARP for the address,
 //! or segments of the peer still arrive although it acknowledges nothing. Neither shows that the
@@ -64,7 +67,7 @@ pub(super) struct Decision {
     pub starts_over: bool,
     /// A probe must be sent before more can be decided.
     pub probes: bool,
-    /// When to decide again, where something stands unanswered.
+    /// When to decide again, where something is unanswered.
     pub again_in: Option<Duration>,
     pub clauses: Vec<Clause>,
 }
@@ -72,8 +75,8 @@ pub(super) struct Decision {
 /// The rule.
 pub(super) fn decide(facts: &Facts, settings: &Settings) -> Decision {
     let clauses = clauses(facts, settings);
-    let holds = |name| clauses.iter().all(|c: &Clause| c.name != name || c.holds);
-    let is_long_enough = [
+    let holds = |name| clauses.iter().any(|c: &Clause| c.name == name && c.holds);
+    let is_unanswered_enough = [
         "silent_long_enough",
         "asked_throughout",
         "asked_enough",
@@ -94,24 +97,27 @@ pub(super) fn decide(facts: &Facts, settings: &Settings) -> Decision {
         clauses: Vec::new(),
     };
     let decision = match facts.silence {
-        Some(_) if is_long_enough && facts.isolated != Isolated::No => Decision {
+        Some(_) if is_unanswered_enough && facts.isolated != Isolated::No => Decision {
             is_isolated: true,
             ..decided((Verdict::Suspect, Reason::Isolated))
         },
-        Some(silence) if is_long_enough && facts.was_isolated => Decision {
+        Some(silence) if is_unanswered_enough && facts.was_isolated => Decision {
             starts_over: true,
             ..decided((Verdict::Suspect, silence.reason))
         },
-        Some(silence) if is_long_enough && !holds("asked_just_now") => Decision {
+        Some(silence) if is_unanswered_enough && !holds("asked_just_now") => Decision {
             probes: true,
             again_in: Some(ANSWERS_WITHIN),
             ..decided((Verdict::Suspect, silence.reason))
         },
-        Some(silence) if is_long_enough => decided((Verdict::Dead, why_dead(facts, &silence))),
+        Some(silence) if is_unanswered_enough => {
+            decided((Verdict::Dead, why_dead(facts, &silence)))
+        }
         Some(silence) if facts.now.since(silence.since) >= SUSPECT_AFTER => {
             decided((Verdict::Suspect, silence.reason))
         }
-        // Too early to decide: the verdict stays as it is.
+        // Too early to decide: the verdict stays as it is. `carry_out` (path/judging.rs) tests the
+        // same, so that nothing is remembered or published of it.
         Some(_) => decided(facts.believed),
         None => decided(without_demand(facts)),
     };
@@ -141,7 +147,7 @@ fn clauses(facts: &Facts, settings: &Settings) -> Vec<Clause> {
         holds,
     };
     let throughout = basis.needed_silence.mul_f64(ASKED_FOR);
-    let flows_needed = if facts.has_flow { OF_EACH_KIND } else { 0 };
+    let flows_needed = facts.has_flow.then_some(OF_EACH_KIND);
     let connects_needed = connects_needed(facts);
     vec![
         clause(
@@ -165,14 +171,17 @@ fn clauses(facts: &Facts, settings: &Settings) -> Vec<Clause> {
         clause(
             "asked_on_flows",
             Quantity::Transmissions(basis.on_flows),
-            Quantity::Transmissions(flows_needed),
-            basis.on_flows >= flows_needed,
+            flows_needed.map_or(
+                Quantity::Word("not needed: no flow can be probed"),
+                Quantity::Transmissions,
+            ),
+            flows_needed.is_none_or(|needed| basis.on_flows >= needed),
         ),
         clause(
             "asked_by_connect",
             Quantity::Transmissions(basis.connects),
-            Quantity::Transmissions(connects_needed),
-            basis.connects >= connects_needed,
+            connects_needed.map_or_else(Quantity::Word, Quantity::Transmissions),
+            connects_needed.map_or(true, |needed| basis.connects >= needed),
         ),
         clause(
             "asked_just_now",
@@ -186,22 +195,26 @@ fn clauses(facts: &Facts, settings: &Settings) -> Vec<Clause> {
         clause(
             "not_isolated",
             Quantity::Word(match facts.isolated {
-                Isolated::No => "others are heard",
+                Isolated::No if facts.was_isolated => "isolated until just now",
+                Isolated::No => "not isolated",
                 Isolated::NoLink => "this node has no link to it",
                 Isolated::NobodyHeard => "others are as silent",
             }),
-            Quantity::Word("others are heard"),
+            Quantity::Word("not isolated"),
             facts.isolated == Isolated::No && !facts.was_isolated,
         ),
     ]
 }
 
-/// How many SYNs must be unanswered: none where no connect is known to be answered, or where the
+/// How many SYNs must be unanswered; or why none: no SYN probe is known to be answered, or the
 /// link is as silent as the flows.
-fn connects_needed(facts: &Facts) -> u32 {
-    match facts.has_connect && facts.link != Link::Silent {
-        true => OF_EACH_KIND,
-        false => 0,
+fn connects_needed(facts: &Facts) -> Result<u32, &'static str> {
+    if facts.link == Link::Silent {
+        Err("not needed: the link is silent too")
+    } else if facts.has_connect {
+        Ok(OF_EACH_KIND)
+    } else {
+        Err("not needed: no SYN probe is known to be answered")
     }
 }
 
@@ -215,7 +228,8 @@ fn why_dead(facts: &Facts, silence: &Silence) -> Reason {
     }
 }
 
-/// The verdict on a peer when no demand stands unanswered.
+/// The verdict on a peer when no demand is unanswered. Of several reasons the first branch that
+/// applies says which is published.
 fn without_demand(facts: &Facts) -> (Verdict, Reason) {
     let (stuck, life) = (&facts.stuck, &facts.life);
     if stuck.zero_window {

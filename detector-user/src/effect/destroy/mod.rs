@@ -10,7 +10,8 @@
 //!
 //! This cannot be undone. So before each batch the thread checks whether the request is still
 //! wanted, and takes a socket snapshot of its own. If any socket with a dead peer's addresses has
-//! heard something since the silence began, all remaining ones are spared (`rule`). Of stalled
+//! heard something since the silence began, all remaining ones are spared (`rule`). After a death by
+//! `sends_unanswered` arriving segments spare nothing: they were arriving all along. Of stalled
 //! sockets, only those that make progress are spared. A peer is one host: a socket to it in any
 //! watched network namespace counts for those in the others. Each socket is destroyed in its own
 //! namespace. The sockets of a namespace that cannot be read are left alone; those of other

@@ -210,6 +210,8 @@ fn silence(silence: &SilenceLine) -> v1::Silence {
         unanswered_transmissions: silence.unanswered_transmissions,
         required_transmissions: silence.required_transmissions,
         loss_estimate: silence.loss_estimate,
+        observed_loss: Some(silence.observed_loss),
+        counts_moments: silence.counts_moments,
     }
 }
 

@@ -194,7 +194,9 @@ fn explanation() -> Explanation {
             detection_time: 250 * MS,
             unanswered_transmissions: 4,
             required_transmissions: 2,
+            counts_moments: true,
             loss_estimate: 0.25,
+            observed_loss: 0.125,
         },
         flows: vec![FlowLine {
             reading: FlowReading {

@@ -1,9 +1,9 @@
 //! The eBPF source: the programs of `detector-ebpf`, loaded, fed and read.
 //!
 //! ```text
-//!                                  ┌─ ring ── decode ──> Signal
-//! BTF ─ btf ─> load ─> the kernel ─┤                       ↑
-//!                          ^       └─ FLOWS ── flows ──────┘ (when the ring was full)
+//!                                  ┌─ ring ───────────┬─ counts ── decode ──> Signal
+//! BTF ─ btf ─> load ─> the kernel ─┤                  │
+//!                          ^       └─ FLOWS ── flows ─┘ (when the ring was full)
 //!               watch ─────┘
 //! ```
 //!

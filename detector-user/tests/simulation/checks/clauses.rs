@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use detector_user::core::{ClauseLine, Explanation, Time, Verdict};
 
-use super::Checks;
+use super::{Checks, shown};
 
 /// Whether the core tells the clauses of its rule: one that tells none is wrong then.
 const TOLD: bool = false;
@@ -15,7 +15,7 @@ impl Checks {
         let Explanation { state, clauses, .. } = explanation;
         if clauses.is_empty() {
             if TOLD {
-                self.broken("the rule is explained", format!("{state:?}"));
+                self.broken("the rule is explained", shown::state(state));
             }
             return;
         }
@@ -24,7 +24,8 @@ impl Checks {
         // A death outlasts what led to it: of an older one only that it was found is known.
         let is_new = dead && state.changed_at == now;
         if (holds && !dead) || (is_new && !holds) {
-            let what = format!("{state:?}\n{clauses:#?}");
+            let clauses: Vec<_> = clauses.iter().map(shown::clause).collect();
+            let what = format!("{}\n{}", shown::state(state), clauses.join("\n"));
             self.broken(
                 "a peer is Dead where all clauses hold, and only there",
                 what,

@@ -1,6 +1,7 @@
 //! The rules that must always hold, compared with the true state of the cluster.
 
 mod clauses;
+mod shown;
 mod stats;
 mod truth;
 
@@ -10,6 +11,7 @@ use detector_user::core::{Breaker, Explanation, PeerState, Reason, Settings, Tim
 
 use self::truth::Truth;
 pub use self::{
+    shown::state,
     stats::{Stats, Violation},
     truth::Layer,
 };
@@ -20,7 +22,7 @@ use crate::{script::Script, ticks::ms};
 pub const BLUR: Duration = ms(25);
 
 /// The most snapshots of one peer's sockets in a second: one in 10 ms, and one more.
-const MOST_LOOKS: u32 = 101;
+const MOST_SNAPSHOTS: u32 = 101;
 
 /// The most effects of one turn for each peer.
 const MOST_EFFECTS: usize = 40;
@@ -74,7 +76,7 @@ impl Checks {
             } = explanation;
             violation.what += &format!("\n{summary}\n{silence:?}\nthe wire: {wire:?}");
             for clause in clauses {
-                violation.what += &format!("\n{clause:?}");
+                violation.what += &format!("\n{}", shown::clause(clause));
             }
         }
     }
@@ -128,7 +130,7 @@ impl Checks {
         if is_heard || state.verdict != Verdict::Unknown {
             self.broken(
                 "reports open no breaker of a peer that is heard",
-                format!("{} was heard at {heard:?}, and is {state:?}", state.peer),
+                format!("{}: heard {}", shown::state(state), shown::ago(now, heard)),
             );
         }
     }
@@ -146,15 +148,17 @@ impl Checks {
             .filter(|(_, until)| *until + truth.round_trip + BLUR >= found)
             .map(|(since, until)| until.since(since))
             .max();
-        let long_enough = cut_for.is_some_and(|cut_for| cut_for + BLUR >= detection_time);
-        if !long_enough {
-            self.broken(
-                "a peer that answers is never Dead",
-                format!(
-                    "{} was cut off for {cut_for:?} when found {state:?}",
-                    state.peer
-                ),
+        let Some(cut_for) = cut_for else {
+            let what = format!("{}: it was not cut off", shown::state(state));
+            self.broken("a peer that answers is never Dead", what);
+            return;
+        };
+        if cut_for + BLUR < detection_time {
+            let what = format!(
+                "{}: cut off for {cut_for:?}, needed {detection_time:?} - {BLUR:?}",
+                shown::state(state)
             );
+            self.broken("a peer is not Dead before the detection time", what);
             return;
         }
         let heard = self.last_answer_before(host, found);
@@ -164,10 +168,7 @@ impl Checks {
             let ago = found.since(heard);
             self.broken(
                 "nobody is Dead who was heard within the detection time",
-                format!(
-                    "{} was heard {ago:?} before it was found {state:?}",
-                    state.peer
-                ),
+                format!("{}: heard {ago:?} before that", shown::state(state)),
             );
         }
     }
@@ -198,25 +199,20 @@ impl Checks {
     pub fn returned(&mut self, host: usize, now: Time, state: &PeerState, is_open: bool) {
         self.stats.returns += 1;
         if is_open {
-            let since = self.hosts[host].returned_at.map(|at| now.since(at));
-            self.broken(
-                "Open ends when the peer returns",
-                format!(
-                    "{} has been back for {since:?} and is {state:?}",
-                    state.peer
-                ),
-            );
+            let back = shown::ago(now, self.hosts[host].returned_at);
+            let what = format!("{}: came back {back}", shown::state(state));
+            self.broken("Open ends when the peer returns", what);
         }
     }
 
     pub fn looked(&mut self, host: usize, now: Time) {
         self.tick(now);
-        self.stats.looks += 1;
+        self.stats.snapshots += 1;
         self.hosts[host].looks += 1;
         self.hosts[host].looked_at = now;
-        if self.hosts[host].looks > MOST_LOOKS {
+        if self.hosts[host].looks > MOST_SNAPSHOTS {
             self.broken(
-                "looks are bounded",
+                "snapshots are bounded",
                 format!("{} in a second at one peer", self.hosts[host].looks),
             );
         }

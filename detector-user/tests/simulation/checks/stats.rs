@@ -34,7 +34,7 @@ pub struct Stats {
     pub restarts: u64,
     /// Deaths found while a card answered or segments arrived.
     pub gray: u64,
-    pub looks: u64,
+    pub snapshots: u64,
     pub probes: u64,
     pub turns: u64,
     /// From cut to Dead, of those judged on a clean path with the default settings.
@@ -80,7 +80,7 @@ impl Stats {
         self.freed_calls += other.freed_calls;
         self.restarts += other.restarts;
         self.gray += other.gray;
-        self.looks += other.looks;
+        self.snapshots += other.snapshots;
         self.probes += other.probes;
         self.turns += other.turns;
         self.latencies.extend(&other.latencies);

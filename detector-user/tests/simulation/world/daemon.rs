@@ -6,6 +6,7 @@ use detector_user::core::{
 
 use super::{Asked, Event, World};
 use crate::{
+    checks::state as shown,
     host::{GATEWAY, LINK},
     tcp::Phase,
     ticks::us,
@@ -151,7 +152,10 @@ impl World {
         while let Some(effect) = self.driver.effect() {
             count += 1;
             if !matches!(effect, Effect::Heard { .. }) {
-                self.trace(|| format!("effect {effect:?}"));
+                self.trace(|| match &effect {
+                    Effect::Publish(state) => format!("effect Publish: {}", shown(state)),
+                    effect => format!("effect {effect:?}"),
+                });
             }
             self.carry_out_effect(effect);
         }

@@ -6,7 +6,7 @@ use detector_user::core::{Breaker, PeerState, Reason, Time, Verdict};
 
 use super::{Event, World};
 use crate::{
-    checks::{BLUR, Layer},
+    checks::{BLUR, Layer, state as shown},
     flow::Flow,
     script::Kind,
     tcp::Phase,
@@ -127,7 +127,7 @@ impl World {
             _ => !link && !segments,
         };
         if !is_true {
-            let what = format!("card: {link}, segments: {segments}; {state:?}");
+            let what = format!("card: {link}, segments: {segments}; {}", shown(state));
             self.checks.broken("the reason of a death is true", what);
         }
     }
@@ -152,7 +152,8 @@ impl World {
         let foreign = self.hosts[host].proxied > 0 && !self.hosts[host].card_answers();
         let contested = self.states[host].as_ref().is_some_and(|s| s.contested);
         if foreign && !self.hosts[host].spec.routed && !contested {
-            let what = format!("{name}: {:?}", self.states[host]);
+            let state = self.states[host].as_ref().map(shown);
+            let what = state.unwrap_or_else(|| format!("{name} has no state"));
             self.checks.broken("another card's answers are told", what);
         }
         self.checks.judged(host, self.now, clean, &name);
