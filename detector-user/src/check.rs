@@ -1,7 +1,12 @@
 //! One check of this machine, with its result and meaning: a line of `detector doctor`.
 
+use std::fmt::Display;
+
+use serde::Serialize;
+
 /// How well this machine supports something that the daemon needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Fully supported.
     Ok,
@@ -23,7 +28,7 @@ impl Status {
 }
 
 /// The result of one check.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What was checked, as in `tracepoint tcp:tcp_retransmit_skb`.
     pub name: String,
@@ -46,6 +51,19 @@ impl Check {
             status,
             found: found.into(),
             meaning: meaning.into(),
+        }
+    }
+
+    /// A check that found something, or failed with an error; each with its own meaning.
+    pub fn tried(
+        name: impl Into<String>,
+        found: Result<impl Into<String>, impl Display>,
+        meaning: &str,
+        (without, lost): (Status, &str),
+    ) -> Self {
+        match found {
+            Ok(found) => Self::new(name, Status::Ok, found, meaning),
+            Err(error) => Self::new(name, without, error.to_string(), lost),
         }
     }
 }

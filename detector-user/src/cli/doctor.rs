@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -31,25 +30,6 @@ use crate::{
 /// The time limit for resolving the names of all peers: a diagnosis must not hang where DNS does.
 const LOOKUPS: Duration = Duration::from_secs(2);
 
-#[derive(Serialize)]
-struct CheckLine<'a> {
-    name: &'a str,
-    status: &'a str,
-    found: &'a str,
-    meaning: &'a str,
-}
-
-impl<'a> From<&'a Check> for CheckLine<'a> {
-    fn from(check: &'a Check) -> Self {
-        Self {
-            name: &check.name,
-            status: check.status.as_str(),
-            found: &check.found,
-            meaning: &check.meaning,
-        }
-    }
-}
-
 pub fn doctor(global: &Global) -> Result<Exit, Failure> {
     // Errors of the configuration file are not reported here: `detector config check` does that.
     let config = config::load(global.config.as_deref(), &[]).map(|loaded| loaded.config);
@@ -61,10 +41,7 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
     match global.output {
         Output::Text => print(&text(&checks))?,
         Output::Json => {
-            let lines = checks
-                .iter()
-                .map(|check| json::line(&CheckLine::from(check)));
-            print(&lines.collect::<String>())?;
+            print(&checks.iter().map(json::line).collect::<String>())?;
         }
     }
     Ok(verdict(&checks))
@@ -167,12 +144,13 @@ fn verdict(checks: &[Check]) -> Exit {
 fn text(checks: &[Check]) -> String {
     let mut out = String::new();
     for check in checks {
-        let CheckLine {
+        let Check {
             name,
-            status,
             found,
             meaning,
-        } = CheckLine::from(check);
+            ..
+        } = check;
+        let status = check.status.as_str();
         out += &format!("{status:<10}{name}: {found}\n");
         for line in meaning.lines() {
             out += &format!("{:10}{line}\n", "");

@@ -12,7 +12,7 @@ use super::{
     keys::{self, KEYS, Value},
     parse_peer_name,
     pool::{POOL, PlacedPool},
-    suggest::nearest,
+    suggest::did_you_mean,
 };
 use crate::core::MAX_ADDRESSES;
 
@@ -260,12 +260,6 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     }
-}
-
-pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(word, known)
-        .map(|word| format!("; did you mean {word:?}?"))
-        .unwrap_or_default()
 }
 
 /// The line and column of a byte, both counted from 1; columns count characters.

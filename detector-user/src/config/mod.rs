@@ -18,6 +18,7 @@ mod values;
 mod tests;
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
@@ -158,6 +159,12 @@ impl SourceChoice {
             Self::Ebpf => "ebpf",
             Self::SockDiag => "sock-diag",
         }
+    }
+}
+
+impl fmt::Display for SourceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

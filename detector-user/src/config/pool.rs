@@ -9,8 +9,9 @@ use toml::{
 
 use super::{
     Config, Place,
-    file::{Reader, did_you_mean, kind},
+    file::{Reader, kind},
     parse_peer_name,
+    suggest::did_you_mean,
 };
 use crate::{core::PeerName, insight::Pool};
 

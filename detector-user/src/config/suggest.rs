@@ -1,7 +1,13 @@
 //! "Did you mean" hints: the nearest of a few known words.
 
-/// The word that `text` was most likely meant to be, if one is close enough.
-pub fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// A hint at the word that `text` was most likely meant to be; empty if none is close enough.
+pub fn did_you_mean<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(text, words)
+        .map(|word| format!("; did you mean {word:?}?"))
+        .unwrap_or_default()
+}
+
+fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let text = text.to_lowercase().replace('-', "_");
     words
         .into_iter()

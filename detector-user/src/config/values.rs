@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use super::{Target, keys::Value, parse_peer_name, suggest::nearest};
+use super::{Target, keys::Value, parse_peer_name, suggest::did_you_mean};
 use crate::core::PeerName;
 
 /// The capacity of `sockaddr_un.sun_path` without its closing zero (unix(7)).
@@ -26,11 +26,14 @@ pub(super) fn boolean(value: &Value) -> Result<bool, String> {
     }
 }
 
-pub(super) fn number(value: &Value, range: RangeInclusive<u32>) -> Result<u32, String> {
+pub(super) fn number<T: TryFrom<i64> + PartialOrd + Display>(
+    value: &Value,
+    range: RangeInclusive<T>,
+) -> Result<T, String> {
     let Value::Integer(integer) = value else {
         return Err(format!("expected an integer, found {}", value.kind()));
     };
-    match u32::try_from(*integer) {
+    match T::try_from(*integer) {
         Ok(number) if range.contains(&number) => Ok(number),
         _ => Err(out_of_bounds(integer, range.start(), range.end())),
     }
@@ -80,9 +83,32 @@ pub(super) fn duration_or_off(
     }
 }
 
-pub(super) fn whole_seconds(duration: Duration) -> Result<(), String> {
+/// A duration; zero for "off" and for 0.
+pub(super) fn duration_or_zero(
+    value: &Value,
+    range: RangeInclusive<Duration>,
+) -> Result<Duration, String> {
+    duration_or_off(value, range).map(Option::unwrap_or_default)
+}
+
+/// A duration of whole seconds.
+pub(super) fn seconds(value: &Value, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+    whole_seconds(duration(value, range)?)
+}
+
+/// A duration of whole seconds; `None` for "off" and for 0.
+pub(super) fn seconds_or_off(
+    value: &Value,
+    range: RangeInclusive<Duration>,
+) -> Result<Option<Duration>, String> {
+    duration_or_off(value, range)?
+        .map(whole_seconds)
+        .transpose()
+}
+
+fn whole_seconds(duration: Duration) -> Result<Duration, String> {
     match duration.subsec_nanos() {
-        0 => Ok(()),
+        0 => Ok(duration),
         _ => Err(format!(
             "{} is no whole number of seconds, and TCP takes no other",
             humantime::format_duration(duration)
@@ -123,9 +149,7 @@ pub(super) fn word<T: Copy>(
     if let Some(found) = all.iter().find(|word| as_str(word) == spelled) {
         return Ok(*found);
     }
-    let hint = nearest(text, words.iter().copied())
-        .map(|word| format!("; did you mean {word:?}?"))
-        .unwrap_or_default();
+    let hint = did_you_mean(text, words.iter().copied());
     Err(format!("{text:?} is none of {}{hint}", words.join(", ")))
 }
 
@@ -182,9 +206,7 @@ pub(super) fn log(value: &Value) -> Result<String, String> {
             .rsplit_once('=')
             .map_or(directive, |(_, level)| level);
         if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
-            let hint = nearest(level, LEVELS)
-                .map(|word| format!("; did you mean {word:?}?"))
-                .unwrap_or_default();
+            let hint = did_you_mean(level, LEVELS);
             return Err(format!("{level:?} is none of {}{hint}", LEVELS.join(", ")));
         }
     }

@@ -2,11 +2,9 @@
 //! failures (all bounded, and removed when they are no longer kept), pools and sets, and words of
 //! the vocabulary.
 
-mod paths;
 mod peers;
 mod reports;
 mod series;
-mod transitions;
 
 #[cfg(test)]
 mod tests;
@@ -43,37 +41,35 @@ impl Metrics {
 
     /// A peer's state was published; it replaces `previous`.
     pub fn state_published(&self, previous: Option<&PeerState>, state: &PeerState) {
-        self.series.peers.show(state);
+        self.series.show(previous, state);
         if let Some(previous) = previous {
-            self.series.peers.count(previous, state);
+            self.series.count(previous, state);
         }
     }
 
     /// A packet from the peer arrived at `at`, and nothing else changed.
     pub fn heard(&self, peer: &PeerName, at: Time) {
-        self.series.peers.heard(peer, at);
+        self.series.heard(peer, at);
     }
 
     /// The peer is no longer watched, so its series are removed.
     pub fn peer_retracted(&self, peer: &PeerName) {
-        let Series { peers, effects, .. } = &*self.series;
-        let name = peer.as_str();
-        peers.remove(peer);
-        for (result, _) in by_result(Destroyed::default()) {
-            let labels = [name, result];
-            let _ = effects.sockets_destroyed.remove_label_values(&labels);
-        }
-        let _ = effects.connects_refused.remove_label_values(&[name]);
+        let name = Some(&peer.as_str());
+        self.series.forget(&|labels| labels.get("peer") == name);
     }
 
     /// The teardown of sockets of a watched peer has ended with this result.
     pub fn sockets_destroyed(&self, peer: &PeerName, result: Destroyed) {
-        for (result, sockets) in by_result(result) {
-            self.series
-                .effects
-                .sockets_destroyed
-                .with_label_values(&[peer.as_str(), result])
-                .inc_by(sockets.into());
+        let by_result = [
+            ("destroyed", result.destroyed),
+            ("spared", result.spared),
+            ("gone", result.gone),
+            ("failed", result.failed),
+        ];
+        for (result, sockets) in by_result {
+            let labels = [peer.as_str(), result];
+            let counter = self.series.sockets_destroyed.with_label_values(&labels);
+            counter.inc_by(sockets.into());
         }
     }
 
@@ -85,7 +81,7 @@ impl Metrics {
             Signal::SocketsUnreadable { .. } => (SourceKind::SockDiag, "sockets_unreadable"),
             Signal::Probe(event) => {
                 let labels = [event.target.as_str(), event.outcome.as_str()];
-                self.series.sources.probes.with_label_values(&labels).inc();
+                self.series.probes.with_label_values(&labels).inc();
                 return;
             }
             Signal::Network { event, .. } => (SourceKind::Rtnetlink, event.as_str()),
@@ -96,34 +92,31 @@ impl Metrics {
             Signal::PeerConfigured { .. } | Signal::PeerRemoved { .. } => return,
         };
         let labels = [source.as_str(), kind];
-        self.series.sources.signals.with_label_values(&labels).inc();
+        self.series.signals.with_label_values(&labels).inc();
     }
 
     /// Sets the total number of malformed packets from neighbours since the start.
     pub fn set_malformed_answers(&self, total: u64) {
-        advance(&self.series.sources.malformed_answers, total);
+        advance(&self.series.malformed_answers, total);
     }
 
     /// How many signals found no room since the start.
     pub fn set_dropped_signals(&self, total: u64) {
-        advance(&self.series.sources.signals_dropped, total);
+        advance(&self.series.signals_dropped, total);
     }
 
     /// What the source in use has counted since it started.
     pub fn set_counters(&self, source: SourceKind, counters: SourceCounters) {
         let series = &self.series;
         for kind in [SourceKind::Ebpf, SourceKind::SockDiag] {
-            set(&series.sources.source, &[kind.as_str()], kind == source);
+            set(&series.source, &[kind.as_str()], kind == source);
         }
-        advance(&series.sources.ring_drops, counters.ring_drops);
-        advance(&series.sources.flows_full, counters.flows_full);
-        advance(&series.sources.retransmits, counters.retransmits);
-        advance(
-            &series.sources.malformed_records,
-            counters.malformed_records,
-        );
+        advance(&series.ring_drops, counters.ring_drops);
+        advance(&series.flows_full, counters.flows_full);
+        advance(&series.retransmits, counters.retransmits);
+        advance(&series.malformed_records, counters.malformed_records);
         let flows = i64::try_from(counters.flows_tracked).unwrap_or(i64::MAX);
-        series.sources.flows_tracked.set(flows);
+        series.flows_tracked.set(flows);
     }
 
     /// Sets the totals of the protection: refused connects by peer since the peer is watched, and
@@ -132,19 +125,16 @@ impl Metrics {
         let series = &self.series;
         for (peer, total) in refused {
             let labels = [peer.as_str()];
-            advance(
-                &series.effects.connects_refused.with_label_values(&labels),
-                *total,
-            );
+            advance(&series.connects_refused.with_label_values(&labels), *total);
         }
         let sockets = i64::try_from(sockets_tuned).unwrap_or(i64::MAX);
-        series.effects.sockets_tuned.set(sockets);
+        series.sockets_tuned.set(sockets);
     }
 
     /// Sets the totals of the source of links, routes and neighbours since its start.
     pub fn set_network_counters(&self, counters: NetworkCounters) {
-        advance(&self.series.sources.netlink_resyncs, counters.resyncs);
-        advance(&self.series.sources.netlink_malformed, counters.malformed);
+        advance(&self.series.netlink_resyncs, counters.resyncs);
+        advance(&self.series.netlink_malformed, counters.malformed);
     }
 
     /// All metrics in Prometheus' text format.
@@ -157,15 +147,6 @@ impl Metrics {
                 String::new()
             })
     }
-}
-
-fn by_result(result: Destroyed) -> [(&'static str, u32); 4] {
-    [
-        ("destroyed", result.destroyed),
-        ("spared", result.spared),
-        ("gone", result.gone),
-        ("failed", result.failed),
-    ]
 }
 
 fn set(gauges: &IntGaugeVec, labels: &[&str], is: bool) {

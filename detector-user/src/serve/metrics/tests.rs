@@ -112,8 +112,9 @@ fn only_the_present_reason_has_a_series() {
     let metrics = Metrics::new().unwrap();
     let mut state = state("http://a:1", Verdict::Dead, Breaker::Open);
     metrics.state_published(None, &state);
+    let before = state.clone();
     state.reason = Reason::PacketReceived;
-    metrics.state_published(None, &state);
+    metrics.state_published(Some(&before), &state);
     let text = metrics.render();
     assert_eq!(text.matches("detector_peer_reason{").count(), 1, "{text}");
     assert!(text.contains(r#"reason="packet_received""#));

@@ -59,22 +59,17 @@ fn kernel() -> Check {
 }
 
 fn object() -> Check {
-    let name = "eBPF object";
-    match OBJECT {
-        Some(object) => Check::new(
-            name,
-            Status::Ok,
-            format!("built in, {} KiB", object.len().div_ceil(1024)),
-            "the eBPF source can be used",
-        ),
-        None => Check::new(
-            name,
+    let size = |object: &[u8]| format!("built in, {} KiB", object.len().div_ceil(1024));
+    Check::tried(
+        "eBPF object",
+        OBJECT.map(size).ok_or("not built in"),
+        "the eBPF source can be used",
+        (
             Status::Missing,
-            "not built in",
             "only the sock_diag source can be used; run `cargo xtask build-ebpf` and build the \
              daemon again",
         ),
-    }
+    )
 }
 
 /// Checks the kernel's description of its own types, the fields in it, and the tracepoints.
@@ -136,63 +131,49 @@ fn tracepoints(types: &KernelTypes) -> impl Iterator<Item = Check> {
 }
 
 fn trial_load() -> Check {
-    let name = "loads and attaches";
-    match Loaded::load(&EbpfOptions::default()) {
-        Ok(loaded) => Check::new(
-            name,
-            Status::Ok,
-            format!(
-                "the verifier takes the programs; attached to {} tracepoints, and detached",
-                loaded.attached.len()
-            ),
-            "the eBPF source works here",
-        ),
-        Err(error) => Check::new(
-            name,
+    let loaded = Loaded::load(&EbpfOptions::default()).map(|loaded| {
+        format!(
+            "the verifier takes the programs; attached to {} tracepoints, and detached",
+            loaded.attached.len()
+        )
+    });
+    Check::tried(
+        "loads and attaches",
+        loaded,
+        "the eBPF source works here",
+        (
             Status::Missing,
-            error.to_string(),
             "the eBPF source does not work here; `--source auto` uses sock_diag, which polls",
         ),
-    }
+    )
 }
 
 fn socket_dump() -> Check {
-    let name = "sock_diag";
-    match SockDiag::open().and_then(|mut sock_diag| sock_diag.read_all()) {
-        Ok(_) => Check::new(
-            name,
-            Status::Ok,
-            "the kernel dumps its TCP sockets",
-            "gives the flows that nothing has happened to yet, and a source without eBPF",
-        ),
-        Err(error) => Check::new(
-            name,
+    let read = SockDiag::open().and_then(|mut sock_diag| sock_diag.read_all());
+    Check::tried(
+        "sock_diag",
+        read.map(|_| "the kernel dumps its TCP sockets"),
+        "gives the flows that nothing has happened to yet, and a source without eBPF",
+        (
             Status::Degraded,
-            error.to_string(),
             "without it a peer is known from what eBPF sees happen only, and there is nothing \
              to fall back to; try `modprobe tcp_diag`",
         ),
-    }
+    )
 }
 
 fn rtnetlink(peers: &BTreeSet<IpAddr>) -> Check {
-    let name = "rtnetlink";
-    match survey(peers) {
-        Ok(survey) => Check::new(
-            name,
-            Status::Ok,
-            surveyed(&survey),
-            "tells when this host itself is isolated, and which peers can be probed by ARP or \
-             neighbour discovery",
-        ),
-        Err(error) => Check::new(
-            name,
+    Check::tried(
+        "rtnetlink",
+        survey(peers).map(|survey| surveyed(&survey)),
+        "tells when this host itself is isolated, and which peers can be probed by ARP or \
+         neighbour discovery",
+        (
             Status::Degraded,
-            error.to_string(),
             "without it the isolation of this host is not seen by its links, and peers are not \
              probed by ARP or neighbour discovery",
         ),
-    }
+    )
 }
 
 fn surveyed(survey: &Survey) -> String {
@@ -232,25 +213,22 @@ fn neighbour_probes(access: probe::Access) -> Check {
 }
 
 fn keepalives(proof: Result<Duration, probe::KeepaliveProofError>) -> Check {
-    let name = "keepalive probes";
-    match proof {
-        Ok(slowest) => Check::new(
-            name,
-            Status::Ok,
-            format!(
-                "a connection of my own over 127.0.0.1 was asked 50 times and answered within \
-                 {} µs; its data came whole, in order, and nothing else did",
-                slowest.as_micros()
-            ),
-            "ask a silent peer on a connection that is there: its kernel answers on that very \
-             connection, firewalls let it pass, and a host that restarted frees who waits",
-        ),
-        Err(error) => Check::new(
-            name,
+    let proven = proof.map(|slowest| {
+        format!(
+            "a connection of my own over 127.0.0.1 was asked 50 times and answered within \
+             {} µs; its data came whole, in order, and nothing else did",
+            slowest.as_micros()
+        )
+    });
+    Check::tried(
+        "keepalive probes",
+        proven,
+        "ask a silent peer on a connection that is there: its kernel answers on that very \
+         connection, firewalls let it pass, and a host that restarted frees who waits",
+        (
             Status::Degraded,
-            error.to_string(),
             "silent peers are asked by TCP connects and neighbour probes alone; it takes the \
              eBPF object, BTF, and CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW",
         ),
-    }
+    )
 }
