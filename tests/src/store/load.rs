@@ -9,23 +9,22 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use serde::Serialize;
 use tokio::{
-    sync::Semaphore,
-    task::{JoinHandle, JoinSet},
+    sync::watch,
+    task::JoinSet,
     time::{interval, timeout},
 };
 
 use super::client::{Client, Content, Pace};
 use crate::{Log, clock};
 
-/// No operation takes longer, or it hangs.
-pub const DEADLINE: Duration = Duration::from_secs(90);
-/// Operations of each kind under way at once.
-const MAX_IN_FLIGHT: usize = 400;
+/// No operation takes longer, or it hangs. With the beat, it also bounds how many are under way.
+const DEADLINE: Duration = Duration::from_secs(90);
 const SMALL_BYTES: u64 = 16 << 10;
-/// An upload that failed is begun again.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
+const SMALL_OBJECTS: usize = 8;
+const USER: &str = "users/root";
 
 /// What clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -41,16 +40,12 @@ pub enum Op {
 }
 
 impl Op {
-    pub const ALL: [Self; 7] = [
-        Self::Console,
-        Self::Login,
-        Self::SmallPut,
-        Self::SmallGet,
-        Self::Lock,
-        Self::Upload,
-        Self::Download,
-    ];
-    pub const SMALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = {
+        let [console, login, put, get, lock] = Self::SMALL;
+        [console, login, put, get, lock, Self::Upload, Self::Download]
+    };
+    /// All but the transfers.
+    const SMALL: [Self; 5] = [
         Self::Console,
         Self::Login,
         Self::SmallPut,
@@ -78,15 +73,13 @@ impl Op {
     }
 }
 
-/// One operation that has ended. Of a big one, the time is what it took beyond its pace.
+/// One operation that has ended. Of a transfer, the time is what it took beyond its pace.
 #[derive(Clone, Debug)]
 pub struct Done {
     pub op: Op,
     pub started_ns: u64,
     pub ended_ns: u64,
     pub took: Duration,
-    /// How often it failed before, for one that was begun again.
-    pub retries: u32,
     pub error: Option<String>,
 }
 
@@ -97,79 +90,70 @@ pub struct Load(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     client: Client,
+    big_bytes: u64,
+    pace: Pace,
     done: Log<Done>,
     /// What was acknowledged.
     ledger: Mutex<BTreeMap<String, Content>>,
     number: AtomicU64,
-}
-
-/// Operations under way: on the beat, and begun before.
-#[derive(Debug, Default)]
-pub struct Running {
-    beats: Vec<JoinHandle<JoinSet<()>>>,
-    stop: tokio::sync::watch::Sender<bool>,
-    big: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    running: Mutex<JoinSet<()>>,
 }
 
 impl Load {
-    pub fn new(client: Client) -> Self {
+    /// The transfers have this size and pace.
+    pub fn new(client: Client, big_bytes: u64, pace: Pace) -> Self {
         Self(Arc::new(Inner {
             client,
+            big_bytes,
+            pace,
             done: Log::default(),
             ledger: Mutex::default(),
-            number: AtomicU64::new(2),
+            number: AtomicU64::default(),
+            stop: watch::Sender::default(),
+            running: Mutex::default(),
         }))
     }
 
-    /// Uploads objects for what reads them.
-    pub async fn prepare(&self, small: usize, big_bytes: Option<u64>) -> anyhow::Result<()> {
-        for _ in 0..small {
-            self.put_new("small", SMALL_BYTES, None).await?;
+    /// Uploads what the operations read.
+    pub async fn prepare(&self) -> anyhow::Result<()> {
+        let user = Content { seed: 0, size: 100 };
+        self.0.client.put(USER, user, None).await?;
+        for _ in 0..SMALL_OBJECTS {
+            self.put(SMALL_BYTES, None).await?;
         }
-        if let Some(size) = big_bytes {
-            self.put_new("big", size, None).await?;
+        self.put(self.0.big_bytes, None).await
+    }
+
+    /// Begins each small operation on its beat.
+    pub fn start(&self) {
+        for op in Op::SMALL {
+            self.running().spawn(self.clone().beat(op));
+        }
+    }
+
+    /// Waits until each small operation has succeeded once.
+    pub async fn succeeding(&self) -> anyhow::Result<()> {
+        for op in Op::SMALL {
+            let succeeded = |done: &Done| (done.op == op && done.error.is_none()).then_some(());
+            let succeeded = self.0.done.find(DEADLINE, succeeded).await;
+            succeeded.with_context(|| format!("no {} succeeds", op.as_str()))?;
         }
         Ok(())
     }
 
-    /// Begins each of these operations on its beat.
-    pub fn start(&self, ops: &[Op]) -> Running {
-        let mut running = Running::default();
-        for &op in ops {
-            let (load, mut stop) = (self.clone(), running.stop.subscribe());
-            running.beats.push(tokio::spawn(async move {
-                let (mut tasks, permits) =
-                    (JoinSet::new(), Arc::new(Semaphore::new(MAX_IN_FLIGHT)));
-                let mut ticks = interval(op.every());
-                loop {
-                    tokio::select! {
-                        _ = stop.changed() => return tasks,
-                        _ = ticks.tick() => {}
-                    }
-                    if let Ok(permit) = permits.clone().try_acquire_owned() {
-                        let load = load.clone();
-                        tasks.spawn(async move {
-                            load.once(op).await;
-                            drop(permit);
-                        });
-                    }
-                    while tasks.try_join_next().is_some() {}
-                }
-            }));
+    /// Begins one upload and one download.
+    pub fn start_transfers(&self) {
+        for op in [Op::Upload, Op::Download] {
+            self.running().spawn(self.clone().once(op));
         }
-        running
     }
 
-    /// Begins one big upload and one big download of that size at that pace. The upload is
-    /// begun again when it fails, if that is wanted.
-    pub fn start_big(&self, running: &mut Running, size: u64, pace: Pace, again: bool) {
-        let (up, down) = (self.clone(), self.clone());
-        running
-            .big
-            .spawn(async move { up.upload(size, pace, again).await });
-        running
-            .big
-            .spawn(async move { down.download(size, pace).await });
+    /// Begins nothing more, and waits for what is under way.
+    pub async fn stop(&self) {
+        self.0.stop.send_replace(true);
+        let running = std::mem::take(&mut *self.running());
+        running.join_all().await;
     }
 
     /// All that has ended.
@@ -182,132 +166,95 @@ impl Load {
         let ledger = self.ledger().clone();
         let mut wrong = Vec::new();
         for (object, content) in &ledger {
-            let read = timeout(DEADLINE, self.0.client.get(object, *content, None)).await;
-            match read {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => wrong.push(format!("{object}: {error:#}")),
-                Err(_) => wrong.push(format!("{object}: not within {DEADLINE:?}")),
-            }
+            let error = error(self.0.client.get(object, *content, None)).await;
+            wrong.extend(error.map(|error| format!("{object}: {error}")));
         }
         (ledger.len(), wrong)
     }
 
-    async fn once(&self, op: Op) {
-        let started_ns = clock::now_ns();
-        let ended = timeout(DEADLINE, self.small(op)).await;
-        self.note(op, started_ns, Duration::ZERO, 0, flat(ended));
+    async fn beat(self, op: Op) {
+        let (mut stop, mut ticks) = (self.0.stop.subscribe(), interval(op.every()));
+        let mut begun = JoinSet::new();
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                _ = ticks.tick() => { begun.spawn(self.clone().once(op)); }
+                Some(_) = begun.join_next() => {}
+            }
+        }
+        begun.join_all().await;
     }
 
-    async fn small(&self, op: Op) -> anyhow::Result<()> {
-        let client = &self.0.client;
+    async fn once(self, op: Op) {
+        let started_ns = clock::now_ns();
+        let error = error(self.perform(op)).await;
+        let ended_ns = clock::now_ns();
+        let paced = match op {
+            Op::Upload | Op::Download => self.0.pace.time(self.0.big_bytes),
+            _ => Duration::ZERO,
+        };
+        self.0.done.push(Done {
+            op,
+            started_ns,
+            ended_ns,
+            took: clock::between(started_ns, ended_ns).saturating_sub(paced),
+            error,
+        });
+    }
+
+    async fn perform(&self, op: Op) -> anyhow::Result<()> {
+        let Inner {
+            client,
+            big_bytes,
+            pace,
+            ..
+        } = &*self.0;
         match op {
             Op::Console => client.console().await.map(|_| ()),
-            Op::Login => client.login("root").await,
-            Op::SmallPut => self.put_new("small", SMALL_BYTES, None).await,
-            Op::SmallGet => {
-                let number = self.0.number.fetch_add(1, Ordering::Relaxed) as usize;
-                let object = {
-                    let ledger = self.ledger();
-                    let small: Vec<_> = ledger.range("small".to_owned()..).collect();
-                    let chosen = small.get(number % small.len().max(1));
-                    chosen.map(|(name, content)| ((*name).clone(), **content))
-                };
-                match object {
-                    Some((name, content)) => client.get(&name, content, None).await,
-                    None => Ok(()),
-                }
-            }
-            Op::Lock => {
-                let number = self.0.number.fetch_add(1, Ordering::Relaxed);
-                client.lock(&format!("free-{number}")).await
-            }
-            Op::Upload | Op::Download => Ok(()),
+            Op::Login => client.login(USER).await,
+            Op::SmallPut => self.put(SMALL_BYTES, None).await,
+            Op::SmallGet => self.get(SMALL_BYTES, None).await,
+            Op::Lock => client.lock(format!("free-{}", self.number())).await,
+            Op::Upload => self.put(*big_bytes, Some(*pace)).await,
+            Op::Download => self.get(*big_bytes, Some(*pace)).await,
         }
     }
 
-    async fn upload(&self, size: u64, pace: Pace, again: bool) {
-        let started_ns = clock::now_ns();
-        for retries in 0.. {
-            let ended = timeout(DEADLINE, self.put_new("big", size, Some(pace))).await;
-            let failed = !matches!(ended, Ok(Ok(())));
-            let late = clock::between(started_ns, clock::now_ns());
-            if !failed || !again || late > DEADLINE {
-                self.note(
-                    Op::Upload,
-                    started_ns,
-                    pace.time(size),
-                    retries,
-                    flat(ended),
-                );
-                return;
-            }
-            tokio::time::sleep(RETRY_AFTER).await;
-        }
-    }
-
-    async fn download(&self, size: u64, pace: Pace) {
-        let big = |ledger: &BTreeMap<String, Content>| {
-            let mut all = ledger.iter().filter(|(_, content)| content.size == size);
-            all.next().map(|(name, content)| (name.clone(), *content))
-        };
-        let Some((name, content)) = big(&self.ledger()) else {
-            return;
-        };
-        let started_ns = clock::now_ns();
-        let ended = timeout(DEADLINE, self.0.client.get(&name, content, Some(pace))).await;
-        self.note(Op::Download, started_ns, pace.time(size), 0, flat(ended));
-    }
-
-    async fn put_new(&self, kind: &str, size: u64, pace: Option<Pace>) -> anyhow::Result<()> {
-        let seed = self.0.number.fetch_add(1, Ordering::Relaxed);
-        let (object, content) = (format!("{kind}-{seed}"), Content { seed, size });
+    async fn put(&self, size: u64, pace: Option<Pace>) -> anyhow::Result<()> {
+        let seed = self.number();
+        let (object, content) = (format!("object-{seed}"), Content { seed, size });
         self.0.client.put(&object, content, pace).await?;
         self.ledger().insert(object, content);
         Ok(())
     }
 
-    fn note(
-        &self,
-        op: Op,
-        started_ns: u64,
-        ideal: Duration,
-        retries: u32,
-        ended: Result<(), String>,
-    ) {
-        let ended_ns = clock::now_ns();
-        self.0.done.push(Done {
-            op,
-            started_ns,
-            ended_ns,
-            took: clock::between(started_ns, ended_ns).saturating_sub(ideal),
-            retries,
-            error: ended.err(),
-        });
+    /// Reads one of the acknowledged objects of this size, another one each time.
+    async fn get(&self, size: u64, pace: Option<Pace>) -> anyhow::Result<()> {
+        let ledger = self.ledger().clone();
+        let all: Vec<_> = ledger.iter().filter(|(_, c)| c.size == size).collect();
+        let chosen = self.number() as usize % all.len().max(1);
+        let (object, content) = all.get(chosen).context("nothing was acknowledged")?;
+        self.0.client.get(object, **content, pace).await
+    }
+
+    fn number(&self) -> u64 {
+        self.0.number.fetch_add(1, Ordering::Relaxed)
     }
 
     fn ledger(&self) -> MutexGuard<'_, BTreeMap<String, Content>> {
         self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-fn flat(ended: Result<anyhow::Result<()>, tokio::time::error::Elapsed>) -> Result<(), String> {
-    match ended {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(format!("{error:#}")),
-        Err(_) => Err(format!("it hangs: not within {DEADLINE:?}")),
+    fn running(&self) -> MutexGuard<'_, JoinSet<()>> {
+        let running = self.0.running.lock();
+        running.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Running {
-    /// Begins nothing more, and waits for what is under way.
-    pub async fn stop(self) {
-        let Self { beats, stop, big } = self;
-        stop.send_replace(true);
-        for beat in beats {
-            if let Ok(tasks) = beat.await {
-                tasks.join_all().await;
-            }
-        }
-        big.join_all().await;
+/// Why the operation failed, if it did.
+async fn error(operation: impl Future<Output = anyhow::Result<()>>) -> Option<String> {
+    match timeout(DEADLINE, operation).await {
+        Ok(ended) => ended.err().map(|error| format!("{error:#}")),
+        Err(_) => Some(format!("it hangs: not within {DEADLINE:?}")),
     }
 }

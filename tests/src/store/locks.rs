@@ -1,102 +1,107 @@
-//! The leases that one node grants.
+//! Locks on the whole cluster: leases of a majority of the nodes.
+//!
+//! A lease has no end of its own: only the clients of node 1 lock, and that node is never cut off.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::clock;
+use detector_api::v1::Operation;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
 
-/// The most resources that are locked at once on a node.
-const MAX_RESOURCES: usize = 10_000;
+use super::{node::Node, peers::Remote, proto::Lease};
 
-#[derive(Debug)]
-struct Lease {
-    holder: String,
-    node: String,
-    exclusive: bool,
-    ends_ns: u64,
-}
+/// What a shared lease takes one of, and an exclusive one all.
+const PERMITS: u32 = 10_000;
 
-/// Who has what, on this node.
+/// The leases that one node grants.
 #[derive(Debug, Default)]
 pub struct Leases {
-    by_resource: Mutex<HashMap<String, Vec<Lease>>>,
-}
-
-/// Why a lease was not granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// The node that holds it.
-    pub by: String,
-    /// It ends within this time unless it is refreshed.
-    pub ends_within: Duration,
-}
-
-/// Who wants a lease.
-#[derive(Clone, Debug)]
-pub struct Claim<'a> {
-    pub resource: &'a str,
-    pub holder: &'a str,
-    pub node: &'a str,
-    pub exclusive: bool,
+    resources: Mutex<HashMap<String, Arc<Semaphore>>>,
+    held: Mutex<HashMap<u64, OwnedSemaphorePermit>>,
 }
 
 impl Leases {
-    /// Grants it, or says who has it.
-    pub fn lock(&self, claim: &Claim<'_>, ttl: Duration) -> Result<(), Held> {
-        let now = clock::now_ns();
-        let mut all = self.all();
-        if all.len() >= MAX_RESOURCES {
-            all.retain(|_, leases| leases.iter().any(|lease| lease.ends_ns > now));
+    /// Waits until it is granted.
+    pub async fn lock(&self, lease: Lease) {
+        let all = || Arc::new(Semaphore::new(PERMITS as usize));
+        let resource = locked(&self.resources)
+            .entry(lease.resource)
+            .or_insert_with(all)
+            .clone();
+        let permits = if lease.exclusive { PERMITS } else { 1 };
+        if let Ok(permit) = resource.acquire_many_owned(permits).await {
+            locked(&self.held).insert(lease.holder, permit);
         }
-        let full = all.len() >= MAX_RESOURCES && !all.contains_key(claim.resource);
-        let leases = all.entry(claim.resource.to_owned()).or_default();
-        leases.retain(|lease| lease.ends_ns > now && lease.holder != claim.holder);
-        let in_the_way = leases
-            .iter()
-            .find(|lease| claim.exclusive || lease.exclusive);
-        if let Some(lease) = in_the_way {
-            return Err(Held {
-                by: lease.node.clone(),
-                ends_within: clock::between(now, lease.ends_ns),
-            });
-        }
-        if full {
-            all.remove(claim.resource);
-            return Err(Held {
-                by: String::new(),
-                ends_within: ttl,
-            });
-        }
-        leases.push(Lease {
-            holder: claim.holder.to_owned(),
-            node: claim.node.to_owned(),
-            exclusive: claim.exclusive,
-            ends_ns: now + ttl.as_nanos() as u64,
-        });
-        Ok(())
     }
 
-    /// Whether the lease was there.
-    pub fn unlock(&self, resource: &str, holder: &str) -> bool {
-        let mut all = self.all();
-        let Some(leases) = all.get_mut(resource) else {
-            return false;
+    pub fn unlock(&self, lease: &Lease) {
+        locked(&self.held).remove(&lease.holder);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Released when dropped, in the background.
+#[derive(Debug)]
+pub struct Lock {
+    node: Node,
+    lease: Lease,
+}
+
+impl Lock {
+    /// Waits for whoever has it now, but not for nodes that a quorum does not need.
+    pub async fn acquire(node: &Node, resource: &str, exclusive: bool) -> Result<Self, Status> {
+        let lease = Lease {
+            resource: resource.to_owned(),
+            holder: fastrand::u64(..),
+            exclusive,
         };
-        let before = leases.len();
-        leases.retain(|lease| lease.holder != holder);
-        let was_held = leases.len() < before;
-        if leases.is_empty() {
-            all.remove(resource);
-        }
-        was_held
+        // Dropped on failure: what was granted short of the quorum is given back.
+        let node = node.clone();
+        let lock = Self { node, lease };
+        lock.ask().await?;
+        Ok(lock)
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Vec<Lease>>> {
-        self.by_resource
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    async fn ask(&self) -> Result<(), Status> {
+        let nodes = self.node.nodes();
+        let needed = nodes / 2 + usize::from(self.lease.exclusive);
+        let asked = |number| {
+            let ask = |mut peer: Remote| async move { peer.lock(self.lease.clone()).await };
+            self.node.peers().call(number, Operation::Lock, ask)
+        };
+        let mut asked: FuturesUnordered<_> = (0..nodes).map(asked).collect();
+        let (mut granted, mut last) = (0, String::new());
+        while granted < needed && granted + asked.len() >= needed {
+            match asked.next().await {
+                Some(Ok(_)) => granted += 1,
+                Some(Err(failure)) => last = failure.to_string(),
+                None => break,
+            }
+        }
+        let text = format!("{granted} leases of the {needed} that a lock needs: {last}");
+        (granted >= needed)
+            .then_some(())
+            .ok_or(Status::unavailable(text))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let (node, lease) = (self.node.clone(), self.lease.clone());
+        tokio::spawn(async move {
+            let unlock = |_, mut peer: Remote| {
+                let lease = lease.clone();
+                async move { peer.unlock(lease).await }
+            };
+            let all = 0..node.nodes();
+            node.peers().call_all(all, Operation::Lock, unlock).await;
+        });
     }
 }

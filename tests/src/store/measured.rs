@@ -4,10 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
-use super::{
-    load::{Done, Op},
-    scenario::Scenario,
-};
+use super::load::{Done, Op};
 use crate::clock;
 
 /// All operations of one kind, from what happened until it was undone.
@@ -15,17 +12,14 @@ use crate::clock;
 pub struct Seen {
     pub count: usize,
     pub failed: usize,
-    pub retries: u32,
-    /// The longest, successful or not; of big transfers how late they were, or how long after
-    /// what happened they failed.
+    /// The longest, successful or not; of transfers how late they were, or how long after what
+    /// happened they failed.
     pub worst_ms: f64,
     pub error: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Measured {
-    pub scenario: Scenario,
-    pub detected: bool,
     pub ops: BTreeMap<Op, Seen>,
     /// From the end of what happened to full service.
     pub full_service_ms: f64,
@@ -44,7 +38,6 @@ pub fn seen(done: &[Done], from_ns: u64, until_ns: u64) -> BTreeMap<Op, Seen> {
         let seen = all.entry(done.op).or_default();
         seen.count += 1;
         seen.failed += usize::from(done.error.is_some());
-        seen.retries += done.retries;
         let took = match done.op {
             // It had no end to be late for.
             Op::Upload | Op::Download if done.error.is_some() => {
