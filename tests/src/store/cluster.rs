@@ -10,13 +10,9 @@ use detector_api::{
     testing::FakeDaemon,
     v1::{PeerState, Verdict},
 };
-use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::{
-    client::{Client, Content},
-    scenario::Daemons,
-};
+use super::{client::Client, load::SMALL, proto::Empty, scenario::Daemons};
 use crate::{Daemon, DaemonOptions, Host, Lab, Traffic, peer::Event, testbed};
 
 /// How many nodes there are; the last ones are those that are cut off.
@@ -31,7 +27,7 @@ const NO_PROTOCOL: u32 = 99;
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Traffic>,
-    daemons: Vec<Daemon>,
+    pub daemons: Vec<Daemon>,
     _liars: Vec<FakeDaemon>,
     pub lab: Lab,
     sockets: TempDir,
@@ -83,27 +79,6 @@ impl Cluster {
         Ok(())
     }
 
-    pub async fn kill_daemons(&mut self) -> anyhow::Result<()> {
-        for daemon in self.daemons.drain(..) {
-            daemon.kill().await?;
-        }
-        Ok(())
-    }
-
-    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let mut daemons = self.daemons.iter();
-        daemons.try_for_each(|daemon| daemon.process().signal(signal))
-    }
-
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        // A stopped one ends as well.
-        self.signal(Signal::SIGCONT)?;
-        for daemon in self.daemons.drain(..) {
-            daemon.stop().await?;
-        }
-        Ok(())
-    }
-
     /// A client of the first node.
     pub fn client(&self) -> Client {
         Client::new(self.lab.host(1))
@@ -112,17 +87,13 @@ impl Cluster {
     /// Waits until the first node shows everybody online and writes to every node.
     pub async fn of_full_service(&self) -> anyhow::Result<()> {
         let client = self.client();
-        let content = Content { seed: 1, size: 100 };
         testbed::until("full service", READY_WITHIN, async || {
-            let online = client.console().await?;
-            let stored = client.put("service", content, None).await?;
-            Ok((online.min(stored) as usize == NODES).then_some(()))
+            let online = client.node().await?.console(Empty {}).await?;
+            let stored = client.put(SMALL).await?;
+            let full = online.into_inner().nodes.min(stored) as usize == NODES;
+            Ok(full.then_some(()))
         })
         .await
-        .with_context(|| {
-            let tails = self.nodes.iter().map(|node| node.process.stderr_tail(10));
-            tails.collect::<Vec<_>>().join("\n")
-        })
     }
 
     /// They say in a protocol of another version that every peer is dead.

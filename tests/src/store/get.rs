@@ -9,8 +9,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tonic::{Status, Streaming};
 
 use super::{
-    code::decode,
-    locks::Lock,
+    code::{PARITY, decode},
     node::Node,
     peers::Remote,
     proto::{Meta, Name, Part, ReadRequest},
@@ -22,18 +21,15 @@ const READ_STALL: Duration = Duration::from_secs(10);
 type To = mpsc::Sender<Result<Part, Status>>;
 type Shard = (usize, Bytes);
 
-/// Finds the object under a shared lock, which is kept until the data has been given.
 pub async fn get(
     node: &Node,
     operation: Operation,
     object: String,
 ) -> Result<mpsc::Receiver<Result<Part, Status>>, Status> {
-    let lock = Lock::acquire(node, &object, false).await?;
     let metas = find(node, operation, object).await?;
     let (to, parts) = mpsc::channel(1);
     let node = node.clone();
     tokio::spawn(async move {
-        let _lock = lock;
         if let Err(error) = give(&node, metas, &to).await {
             let _gone = to.send(Err(error)).await;
         }
@@ -41,7 +37,7 @@ pub async fn get(
     Ok(parts)
 }
 
-/// The metadata by the shards that their nodes have, data before parity.
+/// What the nodes have of the object, data before parity.
 async fn find(
     node: &Node,
     operation: Operation,
@@ -51,55 +47,54 @@ async fn find(
         let name = name.clone();
         async move { peer.read_meta(Name { name }).await }
     };
-    let answers = node
-        .peers()
-        .call_all(0..node.nodes(), operation, read)
-        .await;
+    let all = node.peers.all();
     let (mut metas, mut last) = (Vec::new(), None);
-    for (number, answer) in answers {
+    for (number, answer) in node.peers.call_all(all, operation, read).await {
         match answer {
-            Ok(found) => metas.extend(found.meta.map(|meta| (node.shard_of(number), meta))),
+            Ok(found) => metas.extend(found.meta.map(|meta| (number, meta))),
             Err(failure) => last = Some(failure),
         }
     }
     node.quorum(metas.len(), last.as_ref())?;
-    metas.sort_by_key(|(shard, _)| *shard);
+    metas.sort_by_key(|(number, _)| *number == PARITY);
     Ok(metas)
 }
 
 async fn give(node: &Node, metas: Vec<(usize, Meta)>, to: &To) -> Result<(), Status> {
-    let (meta, needed) = (metas[0].1.clone(), node.nodes() - 1);
+    let (meta, needed) = (metas[0].1.clone(), node.peers.nodes() - 1);
+    let mut nodes: Vec<usize> = metas.iter().map(|(number, _)| *number).collect();
     if meta.inline.is_some() {
-        let inline = |(shard, meta): (usize, Meta)| Some((shard, meta.inline?));
-        let row: Vec<Shard> = metas.into_iter().filter_map(inline).take(needed).collect();
+        let shards = metas
+            .into_iter()
+            .map(|(_, meta)| meta.inline.unwrap_or_default());
+        let row: Vec<Shard> = nodes.into_iter().zip(shards).take(needed).collect();
         let _gone = to.send(Ok(part(&row, meta.size))).await;
         return Ok(());
     }
-    let mut shards: Vec<usize> = metas.iter().map(|(shard, _)| *shard).collect();
     let mut row = 0;
-    while let Err(failed) = stream(node, &meta, &shards[..needed], &mut row, to).await {
-        shards.retain(|shard| !failed.contains(shard));
-        node.quorum(shards.len(), None)?;
+    while let Err(failed) = stream(node, &meta, &nodes[..needed], &mut row, to).await {
+        nodes.retain(|number| !failed.contains(number));
+        node.quorum(nodes.len(), None)?;
     }
     Ok(())
 }
 
-/// Gives the rows from this one on, or says which shards cannot be read any more.
+/// Gives the rows from this one on, or says which nodes cannot be read any more.
 async fn stream(
     node: &Node,
     meta: &Meta,
-    shards: &[usize],
+    nodes: &[usize],
     row: &mut u64,
     to: &To,
 ) -> Result<(), Vec<usize>> {
-    let opened = shards
+    let opened = nodes
         .iter()
-        .map(|&shard| (shard, open(node, shard, &meta.object, *row)));
+        .map(|&from| (from, open(node, from, &meta.object, *row)));
     let mut streams = all(opened).await?;
     while *row * meta.row_bytes < meta.size {
         let parts = streams
             .iter_mut()
-            .map(|(shard, stream)| (*shard, next(stream)));
+            .map(|(from, stream)| (*from, next(stream)));
         let shards = all(parts).await?;
         let length = meta.row_bytes.min(meta.size - *row * meta.row_bytes);
         if to.send(Ok(part(&shards, length))).await.is_err() {
@@ -110,50 +105,38 @@ async fn stream(
     Ok(())
 }
 
-/// All that came in time, or the shards of which it did not.
-async fn all<T, F>(reads: impl Iterator<Item = (usize, F)>) -> Result<Vec<(usize, T)>, Vec<usize>>
-where
-    F: Future<Output = Result<T, Status>>,
-{
-    let read = reads.map(|(shard, read)| async move {
-        let read = timeout(READ_STALL, read).await;
-        read.ok()
-            .and_then(Result::ok)
-            .map(|read| (shard, read))
-            .ok_or(shard)
+/// All that came in time, or the nodes from which it did not.
+async fn all<T>(
+    reads: impl Iterator<Item = (usize, impl Future<Output = Option<T>>)>,
+) -> Result<Vec<(usize, T)>, Vec<usize>> {
+    let read = reads.map(|(from, read)| async move {
+        let read = timeout(READ_STALL, read).await.ok().flatten();
+        read.map(|read| (from, read)).ok_or(from)
     });
-    let (read, failed): (Vec<_>, Vec<_>) =
-        join_all(read).await.into_iter().partition(Result::is_ok);
+    let read = join_all(read).await;
+    let failed: Vec<usize> = read
+        .iter()
+        .filter_map(|read| read.as_ref().err().copied())
+        .collect();
     match failed.is_empty() {
         true => Ok(read.into_iter().flatten().collect()),
-        false => Err(failed.into_iter().filter_map(Result::err).collect()),
+        false => Err(failed),
     }
 }
 
-async fn open(
-    node: &Node,
-    shard: usize,
-    object: &str,
-    row: u64,
-) -> Result<Streaming<Part>, Status> {
+async fn open(node: &Node, from: usize, object: &str, row: u64) -> Option<Streaming<Part>> {
     let object = object.to_owned();
     let read = |mut peer: Remote| async move { peer.read(ReadRequest { object, row }).await };
-    let opened = node
-        .peers()
-        .call(node.node_of(shard), Operation::Bulk, read)
-        .await;
-    opened.map_err(|failure| Status::unavailable(failure.to_string()))
+    node.peers.call(from, Operation::Bulk, read).await.ok()
 }
 
-async fn next(stream: &mut Streaming<Part>) -> Result<Bytes, Status> {
-    let part = stream.message().await?;
-    let part = part.ok_or_else(|| Status::data_loss("a download ends early"))?;
-    Ok(part.data)
+async fn next(stream: &mut Streaming<Part>) -> Option<Bytes> {
+    let part = stream.message().await.ok()??;
+    Some(part.data)
 }
 
 fn part(row: &[Shard], length: u64) -> Part {
-    Part {
-        object: String::new(),
-        data: decode(row, length as usize).into(),
-    }
+    let object = String::new();
+    let data = decode(row, length as usize).into();
+    Part { object, data }
 }

@@ -16,7 +16,6 @@
 mod client;
 mod cluster;
 mod code;
-mod front;
 mod get;
 mod load;
 mod locks;

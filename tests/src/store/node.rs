@@ -1,7 +1,7 @@
 //! One node: what it keeps, and how it is run.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -13,9 +13,8 @@ use tonic::{
 };
 
 use super::{
-    locks::Leases,
     peers::{Failure, Peers},
-    proto::{Meta, front_server::FrontServer, peer_server::PeerServer},
+    proto::{Meta, store_server::StoreServer},
 };
 use crate::peer;
 
@@ -32,54 +31,28 @@ pub struct StoreNode {
 
 /// A running node; clones are the same one.
 #[derive(Clone, Debug)]
-pub struct Node(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    peers: Arc<Peers>,
-    leases: Leases,
-    kept: Mutex<Kept>,
+pub struct Node {
+    pub peers: Arc<Peers>,
+    kept: Arc<Mutex<Kept>>,
 }
 
-/// Its drive.
+/// Its drive, and the locks that it has granted.
 #[derive(Debug, Default)]
 pub struct Kept {
     pub metas: HashMap<String, Meta>,
     /// By the object: the node's shard of every row.
     pub shards: HashMap<String, Vec<Bytes>>,
+    pub locks: HashSet<String>,
 }
 
 impl Node {
-    pub fn peers(&self) -> &Peers {
-        &self.0.peers
-    }
-
-    pub fn leases(&self) -> &Leases {
-        &self.0.leases
-    }
-
     pub fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many nodes there are, and shards in a row.
-    pub fn nodes(&self) -> usize {
-        self.peers().nodes()
-    }
-
-    /// Where a shard is. The last nodes, which are cut off, have data and not the parity: every
-    /// download needs them.
-    pub fn node_of(&self, shard: usize) -> usize {
-        (shard + 2) % self.nodes()
-    }
-
-    pub fn shard_of(&self, node: usize) -> usize {
-        (node + self.nodes() - 2) % self.nodes()
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An object is readable and writable with all nodes but one.
     pub fn quorum(&self, nodes: usize, last: Option<&Failure>) -> Result<(), Status> {
-        let needed = self.nodes() - 1;
+        let needed = self.peers.nodes() - 1;
         if nodes >= needed {
             return Ok(());
         }
@@ -94,14 +67,12 @@ impl StoreNode {
     pub async fn run(self) -> anyhow::Result<()> {
         ensure!(self.nodes.len() > 2, "a store has three nodes or more");
         let listener = peer::listen(([0, 0, 0, 0], crate::PEER_PORT).into()).await?;
-        let node = Node(Arc::new(Inner {
+        let node = Node {
             peers: Peers::new(self.nodes, self.detector_socket.as_deref()),
-            leases: Leases::default(),
-            kept: Mutex::default(),
-        }));
+            kept: Arc::default(),
+        };
         Server::builder()
-            .add_service(PeerServer::new(node.clone()))
-            .add_service(FrontServer::new(node))
+            .add_service(StoreServer::new(node))
             .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
             .await
             .context("the node ended")

@@ -27,15 +27,15 @@ use tonic::{
     transport::{Channel, Endpoint, Error},
 };
 
-use super::proto::peer_client::PeerClient;
+use super::proto::store_client::StoreClient;
 
 /// A peer's drives are offline after so many failures in a row, and it is asked again this often.
 const FAILURES: u32 = 3;
 const REPROBE_EVERY: Duration = Duration::from_secs(5);
-/// Room for the streams of a connection beside one that nobody reads.
-const CONNECTION_WINDOW: u32 = 4 << 20;
+/// A download is not in buffers when its source is cut off.
+pub const WINDOW: u32 = 256 << 10;
 
-pub type Remote = PeerClient<PeerChannel<Channel>>;
+pub type Remote = StoreClient<PeerChannel<Channel>>;
 pub type Failure = CallError<Status>;
 
 #[derive(Debug)]
@@ -79,6 +79,10 @@ impl Peers {
         self.nodes.len()
     }
 
+    pub fn all(&self) -> Vec<usize> {
+        (0..self.nodes()).collect()
+    }
+
     /// One call to the node of this number. The answer of a transfer is its beginning.
     pub async fn call<T, F>(
         &self,
@@ -102,7 +106,7 @@ impl Peers {
                 .get_or_connect(&key, move || dial(to, profile));
             let connection = connection.await;
             let connection = connection.map_err(|error| Status::from_error(error.into()))?;
-            call(PeerClient::new(connection.service())).await
+            call(StoreClient::new(connection.service())).await
         };
         let ended = self.caller.to(peer, operation).once(asked).await;
         self.note(peer, operation, ended.as_ref().err());
@@ -112,7 +116,7 @@ impl Peers {
     /// Calls these nodes at once, and waits for every one of them, as RustFS does.
     pub async fn call_all<T, F>(
         &self,
-        nodes: impl IntoIterator<Item = usize>,
+        nodes: Vec<usize>,
         operation: Operation,
         call: impl Fn(usize, Remote) -> F,
     ) -> Vec<(usize, Result<T, Failure>)>
@@ -180,7 +184,7 @@ fn kind(peer: &str, operation: Operation) -> (String, Profile) {
 async fn dial(peer: String, profile: Profile) -> Result<Channel, Error> {
     let settings = profile.settings();
     let endpoint = settings.endpoint(Endpoint::new(peer)?);
-    let endpoint = endpoint.initial_connection_window_size(CONNECTION_WINDOW);
+    let endpoint = endpoint.initial_stream_window_size(WINDOW);
     endpoint.connect_with_connector(settings.connector()).await
 }
 

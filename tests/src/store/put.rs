@@ -31,21 +31,21 @@ pub async fn put(node: &Node, mut body: Streaming<Part>) -> Result<u32, Status> 
         row_bytes: size,
         inline: None,
     };
-    let row = encode(&first.data, node.nodes());
+    let row = encode(&first.data, node.peers.nodes());
     let mut next = body.message().await?;
     if next.is_none() {
         // A small object's shards are in its metadata.
-        return commit(node, &meta, (0..node.nodes()).collect(), Some(&row)).await;
+        return commit(node, &meta, node.peers.all(), Some(&row)).await;
     }
-    let mut uploads = Uploads::start(node, &meta.object);
-    uploads.write(&row).await?;
+    let mut uploads = start(node);
+    write(node, &mut uploads, &meta.object, &row).await?;
     while let Some(part) = next {
         meta.size += part.data.len() as u64;
-        uploads.write(&encode(&part.data, node.nodes())).await?;
+        let row = encode(&part.data, node.peers.nodes());
+        write(node, &mut uploads, &meta.object, &row).await?;
         next = body.message().await?;
     }
-    let nodes = uploads.finish().await?;
-    commit(node, &meta, nodes, None).await
+    commit(node, &meta, finish(uploads).await, None).await
 }
 
 /// From here on others can see it.
@@ -55,75 +55,64 @@ async fn commit(
     nodes: Vec<usize>,
     inline: Option<&[Bytes]>,
 ) -> Result<u32, Status> {
-    let _lock = Lock::acquire(node, &meta.object, true).await?;
-    let commit = |number, mut peer: Remote| {
-        let inline = inline.map(|row| row[node.shard_of(number)].clone());
+    let _lock = Lock::acquire(node, &meta.object).await?;
+    let commit = |number: usize, mut peer: Remote| {
+        let inline = inline.map(|row| row[number].clone());
         let meta = Meta {
             inline,
             ..meta.clone()
         };
         async move { peer.commit(meta).await }
     };
-    let answers = node
-        .peers()
-        .call_all(nodes, Operation::Control, commit)
-        .await;
+    let answers = node.peers.call_all(nodes, Operation::Control, commit).await;
     let (done, failed): (Vec<_>, Vec<_>) = answers.iter().partition(|(_, a)| a.is_ok());
     let last = failed.last().and_then(|(_, answer)| answer.as_ref().err());
     node.quorum(done.len(), last)?;
     Ok(done.len() as u32)
 }
 
-/// A stream of shards to each node that has taken all so far.
-struct Uploads<'a> {
-    node: &'a Node,
-    object: &'a str,
-    open: Vec<Upload>,
-}
-
+/// A stream of shards to one node.
 struct Upload {
     to: usize,
     rows: mpsc::Sender<Part>,
     answer: JoinHandle<Result<Empty, Failure>>,
 }
 
-impl<'a> Uploads<'a> {
-    fn start(node: &'a Node, object: &'a str) -> Self {
-        let open = (0..node.nodes()).map(|to| {
-            let (rows, body) = mpsc::channel(1);
-            let answer = tokio::spawn(upload(node.clone(), to, body));
-            Upload { to, rows, answer }
-        });
-        let open = open.collect();
-        Self { node, object, open }
-    }
-
-    async fn write(&mut self, row: &[Bytes]) -> Result<(), Status> {
-        let sent = self.open.iter().map(|upload| {
-            let data = row[self.node.shard_of(upload.to)].clone();
-            let object = self.object.to_owned();
-            upload.rows.send_timeout(Part { object, data }, WRITE_STALL)
-        });
-        let mut sent = join_all(sent).await.into_iter();
-        self.open
-            .retain(|_| sent.next().is_some_and(|sent| sent.is_ok()));
-        self.node.quorum(self.open.len(), None)
-    }
-
-    /// The nodes that have every row.
-    async fn finish(self) -> Result<Vec<usize>, Status> {
-        let ended = self.open.into_iter().map(|upload| async move {
-            drop(upload.rows);
-            let answer = timeout(WRITE_STALL, upload.answer).await;
-            matches!(answer, Ok(Ok(Ok(Empty {})))).then_some(upload.to)
-        });
-        let done: Vec<usize> = join_all(ended).await.into_iter().flatten().collect();
-        self.node.quorum(done.len(), None)?;
-        Ok(done)
-    }
+fn start(node: &Node) -> Vec<Upload> {
+    let start = |to| {
+        let (rows, body) = mpsc::channel(1);
+        let node = node.clone();
+        let write = |mut peer: Remote| async move { peer.write(ReceiverStream::new(body)).await };
+        let upload = async move { node.peers.call(to, Operation::Bulk, write).await };
+        let answer = tokio::spawn(upload);
+        Upload { to, rows, answer }
+    };
+    node.peers.all().into_iter().map(start).collect()
 }
 
-async fn upload(node: Node, to: usize, rows: mpsc::Receiver<Part>) -> Result<Empty, Failure> {
-    let write = |mut peer: Remote| async move { peer.write(ReceiverStream::new(rows)).await };
-    node.peers().call(to, Operation::Bulk, write).await
+/// A stream that does not take the row is given up.
+async fn write(
+    node: &Node,
+    uploads: &mut Vec<Upload>,
+    object: &str,
+    row: &[Bytes],
+) -> Result<(), Status> {
+    let sent = uploads.iter().map(|upload| {
+        let (object, data) = (object.to_owned(), row[upload.to].clone());
+        let part = Part { object, data };
+        upload.rows.send_timeout(part, WRITE_STALL)
+    });
+    let mut sent = join_all(sent).await.into_iter();
+    uploads.retain(|_| sent.next().is_some_and(|sent| sent.is_ok()));
+    node.quorum(uploads.len(), None)
+}
+
+/// The nodes that have every row.
+async fn finish(uploads: Vec<Upload>) -> Vec<usize> {
+    let ended = uploads.into_iter().map(|upload| async move {
+        drop(upload.rows);
+        let answer = timeout(WRITE_STALL, upload.answer).await;
+        matches!(answer, Ok(Ok(Ok(Empty {})))).then_some(upload.to)
+    });
+    join_all(ended).await.into_iter().flatten().collect()
 }

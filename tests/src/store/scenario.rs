@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
 use self::{Begins::*, Fault::*};
 use super::{
-    client::Pace,
+    client::Content,
     cluster::{Cluster, NODES},
     load::Load,
     measured::{Measured, milliseconds, seen},
 };
-use crate::{Cut, DaemonOptions, Loss, clock};
+use crate::{Cut, DaemonOptions, Lab, Loss, clock};
 
 /// A row of the benchmark's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,9 +130,8 @@ impl Scenario {
 pub struct Options {
     pub daemon: DaemonOptions,
     pub cut: Cut,
-    /// Of the big upload, and of the big download beside it.
-    pub big_bytes: u64,
-    pub pace: Pace,
+    /// What is uploaded, and downloaded beside it.
+    pub big: Content,
     /// How long a cut lasts where a detector is at work, and where none is.
     pub window: Duration,
     pub window_today: Duration,
@@ -148,9 +147,10 @@ impl Options {
         Self {
             daemon,
             cut: Cut::PortDown,
-            big_bytes: pick(64, 16) << 20,
-            pace: Pace {
-                bytes_per_second: pick(8, 4) << 20,
+            big: Content {
+                seed: 0,
+                size: pick(64, 16) << 20,
+                pace: pick(8, 4) << 20,
             },
             window: Duration::from_secs(pick(8, 5)),
             window_today: Duration::from_secs(pick(42, 35)),
@@ -169,81 +169,76 @@ const AFTER_RETURN: Duration = Duration::from_millis(1500);
 /// Runs one scenario on a cluster of its own.
 pub async fn run(scenario: Scenario, options: &Options) -> anyhow::Result<Measured> {
     let mut cluster = Cluster::start(scenario.daemons, options.daemon.clone()).await?;
-    let load = Load::new(cluster.client(), options.big_bytes, options.pace);
+    let (load, big) = (Load::new(cluster.client(), options.big), options.big);
+    let mut running = JoinSet::new();
     load.prepare().await?;
     if scenario.begins == Before {
-        load.start();
+        load.start(&mut running);
         load.succeeding().await?;
-        load.start_transfers();
-        sleep(options.pace.time(options.big_bytes).mul_f64(CUT_AT)).await;
+        load.start_transfers(&mut running);
+        sleep(big.time(big.size).mul_f64(CUT_AT)).await;
     }
     let mut from_ns = clock::now_ns();
-    to_network(scenario.fault, &cluster, options.cut)?;
-    to_daemons(scenario.daemons, &mut cluster).await?;
+    network(scenario.fault, Some(options.cut), &cluster.lab)?;
+    daemons(scenario.daemons, &mut cluster).await?;
     if scenario.begins == After {
         sleep(IDLE).await;
-        load.start();
+        load.start(&mut running);
     }
     let passed = clock::between(from_ns, clock::now_ns());
     sleep(scenario.window(options).saturating_sub(passed)).await;
 
     let mut until_ns = clock::now_ns();
     match scenario.begins {
-        WhenUndone => load.start(),
-        Before | After => load.stop().await,
+        WhenUndone => load.start(&mut running),
+        Before | After => load.stop(&mut running).await,
     }
     let undone_ns = clock::now_ns();
-    undo(scenario.fault, &cluster)?;
+    network(scenario.fault, None, &cluster.lab)?;
     cluster.of_full_service().await?;
     let full_service = clock::between(undone_ns, clock::now_ns());
     if scenario.begins == WhenUndone {
         sleep(AFTER_RETURN).await;
         (from_ns, until_ns) = (undone_ns, clock::now_ns());
-        load.stop().await;
+        load.stop(&mut running).await;
     }
     let (acknowledged, damaged) = load.verify().await;
-    cluster.stop().await?;
     Ok(Measured {
-        ops: seen(&load.done(), from_ns, until_ns),
+        ops: seen(load.done.all(), from_ns, until_ns),
         full_service_ms: milliseconds(full_service),
         acknowledged,
         damaged,
     })
 }
 
-fn to_network(fault: Fault, cluster: &Cluster, cut: Cut) -> anyhow::Result<()> {
-    match fault {
-        Nothing => {}
-        OneWay(loss) => cluster.lab.drops(NODES, Some(loss))?,
-        CutOff(nodes) => _ = cluster.lab.cut(&last(nodes), cut)?,
+/// What happens, or undoes it.
+fn network(fault: Fault, cut: Option<Cut>, lab: &Lab) -> anyhow::Result<()> {
+    let last = |nodes| (NODES - nodes + 1..=NODES).collect::<Vec<_>>();
+    match (fault, cut) {
+        (Nothing, _) => {}
+        (OneWay(loss), cut) => lab.drops(NODES, cut.map(|_| loss))?,
+        (CutOff(nodes), Some(cut)) => _ = lab.cut(&last(nodes), cut)?,
+        (CutOff(nodes), None) => _ = lab.heal(&last(nodes))?,
     }
     Ok(())
 }
 
-fn undo(fault: Fault, cluster: &Cluster) -> anyhow::Result<()> {
-    match fault {
-        Nothing => {}
-        OneWay(_) => cluster.lab.drops(NODES, None)?,
-        CutOff(nodes) => _ = cluster.lab.heal(&last(nodes))?,
-    }
-    Ok(())
-}
-
-fn last(nodes: usize) -> Vec<usize> {
-    (NODES - nodes + 1..=NODES).collect()
-}
-
-/// At the same moment.
-async fn to_daemons(daemons: Daemons, cluster: &mut Cluster) -> anyhow::Result<()> {
-    if daemons == Daemons::Stopped {
-        cluster.signal(Signal::SIGSTOP)?;
-    }
+/// What happens to the daemons at the same moment.
+async fn daemons(daemons: Daemons, cluster: &mut Cluster) -> anyhow::Result<()> {
     if matches!(daemons, Daemons::Killed | Daemons::Restarted) {
-        cluster.kill_daemons().await?;
+        for daemon in cluster.daemons.drain(..) {
+            daemon.kill().await?;
+        }
     }
-    if daemons == Daemons::Restarted {
-        sleep(RESTART_AFTER).await;
-        cluster.start_daemons().await?;
+    match daemons {
+        Daemons::Stopped => {
+            let mut all = cluster.daemons.iter();
+            all.try_for_each(|daemon| daemon.process().signal(Signal::SIGSTOP))
+        }
+        Daemons::Restarted => {
+            sleep(RESTART_AFTER).await;
+            cluster.start_daemons().await
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -156,7 +156,7 @@ fn seconds(ms: f64) -> String {
 }
 
 fn text(rows: &[Row], targets: &[Target]) -> String {
-    let mut heads: Vec<&str> = Op::ALL.map(Op::as_str).to_vec();
+    let mut heads: Vec<&str> = Op::ALL.map(|(_, name)| name).to_vec();
     heads.extend(["full service", "lost"]);
     let mut table = Table::new("with detector / as today, seconds", &heads);
     for row in rows {
@@ -164,7 +164,8 @@ fn text(rows: &[Row], targets: &[Target]) -> String {
             (detected, today) if detected == "–" && today == "–" => detected,
             (detected, today) => format!("{detected} / {today}"),
         };
-        let of = |op: Op| both(&|measured| measured.ops.get(&op).map_or("–".to_owned(), cell));
+        let of =
+            |(op, _): (Op, _)| both(&|measured| measured.ops.get(&op).map_or("–".to_owned(), cell));
         let mut cells: Vec<String> = Op::ALL.map(of).to_vec();
         cells.push(both(&|measured| seconds(measured.full_service_ms)));
         cells.push(both(&|measured| {
