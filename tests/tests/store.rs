@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use detector_tests::{
-    store::{Build, Measured, Op, Options, Pace, Scenario, run},
+    store::{Daemons, Measured, Op, Options, run, scenario},
     testbed,
 };
 
@@ -13,15 +13,9 @@ const LIMIT: Duration = Duration::from_secs(150);
 /// Small and short: what it shows is that it works. The daemons destroy no sockets: what frees
 /// the store's calls here is the crate alone.
 fn quick() -> Options {
-    Options {
-        config: Some("destroy_sockets = \"off\"\n"),
-        big_bytes: 16 << 20,
-        pace: Pace {
-            bytes_per_second: 4 << 20,
-        },
-        window: Duration::from_secs(5),
-        ..Options::default()
-    }
+    let mut options = Options::new("ebpf", true);
+    options.daemon.config = Some("destroy_sockets = \"off\"\n");
+    options
 }
 
 /// Whatever happened: nothing that was acknowledged is lost, nothing hangs.
@@ -38,9 +32,9 @@ fn nothing_lost(measured: &Measured) -> anyhow::Result<()> {
 /// today take is far beyond it.
 const SOON: Duration = Duration::from_secs(8);
 
-fn soon(measured: &Measured, ops: &[Op]) -> anyhow::Result<()> {
-    for op in ops {
-        let seen = measured.ops.get(op);
+fn soon(measured: &Measured) -> anyhow::Result<()> {
+    for (op, _) in Op::ALL {
+        let seen = measured.ops.get(&op);
         let worst = seen.map_or(f64::INFINITY, |seen| seen.worst_ms);
         ensure!(worst < SOON.as_secs_f64() * 1000.0, "{op:?}: {measured:#?}");
     }
@@ -56,7 +50,7 @@ fn all_succeeded(measured: &Measured) -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_healthy_store_gives_back_what_it_took() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let measured = run(Scenario::Healthy, Build::Today, &quick()).await?;
+        let measured = run(scenario("healthy")?.with(Daemons::Today), &quick()).await?;
         nothing_lost(&measured)?;
         all_succeeded(&measured)
     })
@@ -66,10 +60,10 @@ async fn a_healthy_store_gives_back_what_it_took() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_cut_in_transfer_is_hardly_seen_with_a_detector() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let measured = run(Scenario::CutInTransfer, Build::Detected, &quick()).await?;
+        let measured = run(scenario("cut-in-transfer")?, &quick()).await?;
         nothing_lost(&measured)?;
         all_succeeded(&measured)?;
-        soon(&measured, &Op::ALL)
+        soon(&measured)
     })
     .await
 }
@@ -77,11 +71,11 @@ async fn a_cut_in_transfer_is_hardly_seen_with_a_detector() -> anyhow::Result<()
 #[tokio::test]
 async fn a_lost_quorum_is_an_error_and_no_hang() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let measured = run(Scenario::TwoNodes, Build::Detected, &quick()).await?;
+        let measured = run(scenario("two-nodes-cut")?, &quick()).await?;
         nothing_lost(&measured)?;
         let failed = measured.ops.get(&Op::SmallPut).map(|seen| seen.failed);
         ensure!(failed.is_some_and(|n| n > 0), "{measured:#?}");
-        soon(&measured, &Op::ALL)
+        soon(&measured)
     })
     .await
 }
@@ -90,7 +84,7 @@ async fn a_lost_quorum_is_an_error_and_no_hang() -> anyhow::Result<()> {
 async fn a_daemon_that_lies_about_its_version_is_not_believed() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         // Every peer is said to be down: were it believed, there would be no quorum.
-        let measured = run(Scenario::Healthy, Build::Liar, &quick()).await?;
+        let measured = run(scenario("healthy")?.with(Daemons::Lie), &quick()).await?;
         nothing_lost(&measured)?;
         all_succeeded(&measured)
     })

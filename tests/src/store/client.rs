@@ -1,36 +1,34 @@
-//! A client of the store, on one of its nodes: every answer is checked.
+//! A client of the store, on the host of one of its nodes. What it reads is compared with what was
+//! written.
 
 use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use futures_util::stream;
-use http_body_util::{BodyExt as _, StreamBody, combinators::UnsyncBoxBody};
-use hyper::{Request, Response, body::Frame, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep_until};
+use tonic::transport::{Channel, Endpoint};
 
 use super::{
-    drive,
-    front::{Acknowledged, SHA256, Shows},
+    peers::WINDOW,
+    proto::{Name, Part, store_client::StoreClient},
 };
 use crate::{Host, PEER_PORT};
 
-type Body = UnsyncBoxBody<Bytes, io::Error>;
+const PIECE: u64 = 192 << 10;
 
-/// What an object of this size and seed consists of, piece by piece: the same each time.
+/// An object of this size; its name and its bytes follow from the seed. It is sent and read no faster than its
+/// pace, in bytes a second; after a pause it catches up.
 #[derive(Clone, Copy, Debug)]
 pub struct Content {
     pub seed: u64,
     pub size: u64,
+    pub pace: u64,
 }
-
-const PIECE: u64 = 64 << 10;
 
 impl Content {
     fn piece(self, number: u64) -> Option<Bytes> {
@@ -41,32 +39,17 @@ impl Content {
         Some(piece.into())
     }
 
-    fn pieces(self) -> impl Iterator<Item = Bytes> {
-        (0..).map_while(move |number| self.piece(number))
+    pub fn name(self) -> String {
+        format!("object-{}", self.seed)
     }
 
-    /// Its SHA-256, in hexadecimal.
-    pub fn sha256(self) -> String {
-        let mut sum = Sha256::new();
-        self.pieces().for_each(|piece| sum.update(&piece));
-        drive::hex(&sum.finalize())
-    }
-}
-
-/// When the byte `position` is due at this pace, at most; none is due later than it is read.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    pub bytes_per_second: u64,
-}
-
-impl Pace {
     /// How long so many bytes take.
     pub fn time(self, bytes: u64) -> Duration {
-        Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64)
+        Duration::from_secs_f64(bytes as f64 / self.pace as f64)
     }
 }
 
-/// Talks to the node of one host, from that host itself.
+/// Talks to the node of one host over its loopback, which no cut affects.
 #[derive(Clone, Debug)]
 pub struct Client {
     host: Host,
@@ -77,121 +60,52 @@ impl Client {
         Self { host: host.clone() }
     }
 
-    pub async fn console(&self) -> anyhow::Result<Vec<Shows>> {
-        let response = self.ask(Request::get("/console"), empty()).await?;
-        Ok(serde_json::from_slice(&whole(response).await?)?)
-    }
-
-    pub async fn login(&self, user: &str) -> anyhow::Result<()> {
-        let request = Request::post(format!("/login/{user}"));
-        whole(self.ask(request, empty()).await?).await.map(|_| ())
-    }
-
-    /// Returns once the lock is there; the node gives it back at once.
-    pub async fn lock(&self, resource: &str) -> anyhow::Result<()> {
-        let uri = format!("/lock/{resource}");
-        whole(self.ask(Request::post(uri), empty()).await?)
-            .await
-            .map(|_| ())
-    }
-
-    /// Uploads, and sees that what was acknowledged is what was sent.
-    pub async fn put(
-        &self,
-        object: &str,
-        content: Content,
-        pace: Option<Pace>,
-    ) -> anyhow::Result<Acknowledged> {
-        let request =
-            Request::put(format!("/objects/{object}")).header("content-length", content.size);
-        let begun = now();
-        let body = stream::unfold(0, move |number| async move {
-            let piece = content.piece(number)?;
-            if let Some(pace) = pace {
-                sleep_until(begun + pace.time(number * PIECE)).await;
-            }
-            Some((Ok(Frame::data(piece)), number + 1))
+    /// Returns how many nodes have it.
+    pub async fn put(&self, content: Content) -> anyhow::Result<u32> {
+        let begun = Instant::now();
+        let parts = stream::unfold(0, move |number| async move {
+            let (object, data) = (content.name(), content.piece(number)?);
+            sleep_until(begun + content.time(number * PIECE)).await;
+            Some((Part { object, data }, number + 1))
         });
-        let response = self
-            .ask(request, StreamBody::new(body).boxed_unsync())
-            .await?;
-        let stored: Acknowledged = serde_json::from_slice(&whole(response).await?)?;
-        ensure!(
-            stored.size == content.size && stored.sha256 == content.sha256(),
-            "{object} was acknowledged as something else: {stored:?}"
-        );
-        Ok(stored)
+        let stored = self.node().await?.put(parts).await?;
+        Ok(stored.into_inner().nodes)
     }
 
-    /// Downloads, and sees that it is what was uploaded.
-    pub async fn get(
-        &self,
-        object: &str,
-        content: Content,
-        pace: Option<Pace>,
-    ) -> anyhow::Result<()> {
-        let request = Request::get(format!("/objects/{object}"));
-        let mut response = self.ask(request, empty()).await?;
-        ensure!(
-            response.headers().get(SHA256).is_some(),
-            "{object} came without its checksum"
-        );
-        let (begun, mut received) = (now(), 0);
-        let mut sum = Sha256::new();
-        while let Some(frame) = response.frame().await {
-            let frame = frame.with_context(|| format!("{object} broke off at {received}"))?;
-            if let Ok(data) = frame.into_data() {
-                sum.update(&data);
-                received += data.len() as u64;
-            }
-            if let Some(pace) = pace {
-                sleep_until(begun + pace.time(received)).await;
-            }
+    /// Fails if it is not what was written.
+    pub async fn get(&self, content: Content) -> anyhow::Result<()> {
+        let name = content.name();
+        let parts = self.node().await?.get(Name { name }).await?;
+        let mut parts = parts.into_inner();
+        let (begun, mut pieces) = (Instant::now(), 0);
+        while let Some(part) = parts.message().await? {
+            let same = content
+                .piece(pieces)
+                .is_some_and(|piece| piece == part.data);
+            ensure!(same, "its piece {pieces} is altered");
+            pieces += 1;
+            sleep_until(begun + content.time(pieces * PIECE)).await;
         }
-        ensure!(received == content.size, "{object} ended at {received}");
-        let sum = drive::hex(&sum.finalize());
-        ensure!(sum == content.sha256(), "{object} was altered: {sum}");
+        let all = content.piece(pieces).is_none();
+        ensure!(all, "it ends after {pieces} pieces");
         Ok(())
     }
 
-    async fn ask(
-        &self,
-        request: http::request::Builder,
-        body: Body,
-    ) -> anyhow::Result<Response<Incoming>> {
-        let stream = self.connect()?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let request = request.header("host", "store").body(body)?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        if !status.is_success() {
-            let said = response.into_body().collect().await?.to_bytes();
-            bail!("{status}: {}", String::from_utf8_lossy(&said));
-        }
-        Ok(response)
-    }
-
-    /// Loopback: no cut is in its way.
-    fn connect(&self) -> anyhow::Result<tokio::net::TcpStream> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PEER_PORT));
-        let stream = self.host.within(|| TcpStream::connect(address))?;
-        let stream = stream.with_context(|| format!("no node on {}", self.host.name()))?;
-        stream.set_nonblocking(true)?;
-        Ok(tokio::net::TcpStream::from_std(stream)?)
+    /// A connection of its own for each operation: none waits behind another.
+    pub async fn node(&self) -> anyhow::Result<StoreClient<Channel>> {
+        let host = self.host.clone();
+        let connector = tower::service_fn(move |_| std::future::ready(connect(&host)));
+        // The connector decides where it goes; the URI only has to parse.
+        let endpoint = Endpoint::from_static("http://node").initial_stream_window_size(WINDOW);
+        let channel = endpoint.connect_with_connector(connector).await;
+        let channel = channel.with_context(|| format!("no node on {}", self.host.name()))?;
+        Ok(StoreClient::new(channel))
     }
 }
 
-fn now() -> Instant {
-    Instant::now()
-}
-
-fn empty() -> Body {
-    http_body_util::Empty::new()
-        .map_err(|never| match never {})
-        .boxed_unsync()
-}
-
-async fn whole(response: Response<Incoming>) -> anyhow::Result<Bytes> {
-    Ok(response.into_body().collect().await?.to_bytes())
+fn connect(host: &Host) -> std::io::Result<TokioIo<tokio::net::TcpStream>> {
+    let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, PEER_PORT));
+    let stream = host.within(connect).map_err(std::io::Error::other)??;
+    stream.set_nonblocking(true)?;
+    Ok(TokioIo::new(tokio::net::TcpStream::from_std(stream)?))
 }

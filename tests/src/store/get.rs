@@ -1,196 +1,142 @@
-//! Downloads: the newest version that a read quorum of drives has, from any drives that give it.
+//! Downloads: from all nodes but one, whichever have the object.
 
-use std::collections::BTreeMap;
+use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
+use detector_api::v1::Operation;
 use futures_util::future::join_all;
-use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
+use tonic::{Status, Streaming};
 
 use super::{
+    code::{PARITY, decode},
     node::Node,
-    proto::Meta,
-    quorum::Lock,
-    set::{SetError, last_failure},
-    shards::Reader,
-    wires::{Class, Failure},
+    peers::Remote,
+    proto::{Meta, Name, Part, ReadRequest},
 };
 
-/// An object that is found, its data to come.
-#[derive(Debug)]
-pub struct Found {
-    pub meta: Meta,
-    pub data: mpsc::Receiver<Result<Bytes, SetError>>,
-}
+/// How long a download of shards may stand still, in RustFS.
+const READ_STALL: Duration = Duration::from_secs(10);
 
-/// Finds it under a shared lock, which is kept until the data has been given.
-pub async fn get(node: &Node, class: Class, object: &str) -> Result<Found, SetError> {
-    let lock = Lock::acquire(node, object, false).await?;
-    let shards = newest(node, class, object).await?;
-    let meta = shards[0].clone();
-    let (to, data) = mpsc::channel(1);
+type To = mpsc::Sender<Result<Part, Status>>;
+type Shard = (usize, Bytes);
+
+pub async fn get(
+    node: &Node,
+    operation: Operation,
+    object: String,
+) -> Result<mpsc::Receiver<Result<Part, Status>>, Status> {
+    let metas = find(node, operation, object).await?;
+    let (to, parts) = mpsc::channel(1);
     let node = node.clone();
     tokio::spawn(async move {
-        let _lock = lock;
-        let given = if shards[0].inline.is_empty() && shards[0].size > 0 {
-            stream(&node, shards, &to).await
-        } else {
-            inline(&node, &shards, &to).await
-        };
-        if let Err(error) = given {
+        if let Err(error) = give(&node, metas, &to).await {
             let _gone = to.send(Err(error)).await;
         }
     });
-    Ok(Found { meta, data })
+    Ok(parts)
 }
 
-/// The whole object, for small ones.
-pub async fn read(node: &Node, class: Class, object: &str) -> Result<Bytes, SetError> {
-    let mut found = get(node, class, object).await?;
-    let mut whole = Vec::new();
-    while let Some(data) = found.data.recv().await {
-        whole.extend_from_slice(&data?);
-    }
-    match Sha256::digest(&whole)[..] == found.meta.sha256 {
-        true => Ok(whole.into()),
-        false => Err(SetError::Damaged(object.to_owned())),
-    }
-}
-
-/// The metadata of all its shards that can be read.
-async fn newest(node: &Node, class: Class, object: &str) -> Result<Vec<Meta>, SetError> {
-    let answers = node.read_meta(class, object).await;
-    let needed = node.code().data;
-    let mut versions: BTreeMap<&str, Vec<&Meta>> = BTreeMap::new();
-    for meta in answers
-        .iter()
-        .flat_map(|(_, answer)| answer.iter().flatten())
-    {
-        versions.entry(&meta.version).or_default().push(meta);
-    }
-    let whole = versions.values().rev().find(|metas| metas.len() >= needed);
-    if let Some(metas) = whole {
-        return Ok(metas.iter().map(|&meta| meta.clone()).collect());
-    }
-    let readable = answers.iter().filter(|(_, answer)| answer.is_ok()).count();
-    if readable >= needed && versions.is_empty() {
-        return Err(SetError::NotFound(object.to_owned()));
-    }
-    Err(SetError::ReadQuorum {
-        readable: versions.values().map(Vec::len).max().unwrap_or(readable),
-        needed,
-        last: last_failure(&answers),
-    })
-}
-
-type To = mpsc::Sender<Result<Bytes, SetError>>;
-
-async fn inline(node: &Node, shards: &[Meta], to: &To) -> Result<(), SetError> {
-    let row: Vec<(usize, Bytes)> = shards
-        .iter()
-        .take(node.code().data)
-        .map(|meta| (meta.shard as usize, meta.inline.clone()))
-        .collect();
-    let block = decode(node, &row, shards[0].size as usize)?;
-    let _gone = to.send(Ok(block)).await;
-    Ok(())
-}
-
-async fn stream(node: &Node, shards: Vec<Meta>, to: &To) -> Result<(), SetError> {
-    let (size, block_bytes) = (shards[0].size, u64::from(shards[0].block_bytes.max(1)));
-    let mut drives = Drives::new(node, shards);
-    for row in 0..size.div_ceil(block_bytes) {
-        let shards = drives.read(row).await?;
-        let length = block_bytes.min(size - row * block_bytes) as usize;
-        let block = decode(node, &shards, length)?;
-        if to.send(Ok(block)).await.is_err() {
-            return Ok(());
+/// What the nodes have of the object, data before parity.
+async fn find(
+    node: &Node,
+    operation: Operation,
+    name: String,
+) -> Result<Vec<(usize, Meta)>, Status> {
+    let read = |_, mut peer: Remote| {
+        let name = name.clone();
+        async move { peer.read_meta(Name { name }).await }
+    };
+    let all = node.peers.all();
+    let (mut metas, mut last) = (Vec::new(), None);
+    for (number, answer) in node.peers.call_all(all, operation, read).await {
+        match answer {
+            Ok(found) => metas.extend(found.meta.map(|meta| (number, meta))),
+            Err(failure) => last = Some(failure),
         }
+    }
+    node.quorum(metas.len(), last.as_ref())?;
+    metas.sort_by_key(|(number, _)| *number == PARITY);
+    Ok(metas)
+}
+
+async fn give(node: &Node, metas: Vec<(usize, Meta)>, to: &To) -> Result<(), Status> {
+    let (meta, needed) = (metas[0].1.clone(), node.peers.nodes() - 1);
+    let mut nodes: Vec<usize> = metas.iter().map(|(number, _)| *number).collect();
+    if meta.inline.is_some() {
+        let shards = metas
+            .into_iter()
+            .map(|(_, meta)| meta.inline.unwrap_or_default());
+        let row: Vec<Shard> = nodes.into_iter().zip(shards).take(needed).collect();
+        let _gone = to.send(Ok(part(&row, meta.size))).await;
+        return Ok(());
+    }
+    let mut row = 0;
+    while let Err(failed) = stream(node, &meta, &nodes[..needed], &mut row, to).await {
+        nodes.retain(|number| !failed.contains(number));
+        node.quorum(nodes.len(), None)?;
     }
     Ok(())
 }
 
-fn decode(node: &Node, shards: &[(usize, Bytes)], length: usize) -> Result<Bytes, SetError> {
-    let block = node.code().decode(shards, length);
-    block.map_err(|error| SetError::Internal(format!("{error:#}")))
-}
-
-/// The drives that a download is read from, and those in reserve.
-struct Drives<'a> {
-    node: &'a Node,
-    reading: Vec<(Meta, Option<Reader>)>,
-    /// To be taken from the end.
-    spare: Vec<Meta>,
-    last: String,
-}
-
-impl<'a> Drives<'a> {
-    /// Own drives first, then data before parity.
-    fn new(node: &'a Node, mut shards: Vec<Meta>) -> Self {
-        shards.sort_by_key(|meta| {
-            let at = node.place(&meta.object, meta.shard as usize);
-            (at.node != node.number(), meta.shard)
-        });
-        let mut spare = shards.split_off(node.code().data.min(shards.len()));
-        spare.reverse();
-        Self {
-            node,
-            reading: shards.into_iter().map(|meta| (meta, None)).collect(),
-            spare,
-            last: String::new(),
-        }
-    }
-
-    /// A row of as many shards as it takes; a drive that fails is replaced.
-    async fn read(&mut self, row: u64) -> Result<Vec<(usize, Bytes)>, SetError> {
-        let node = self.node;
-        let mut shards: Vec<(usize, Bytes)> = Vec::new();
-        let mut wanted: Vec<usize> = (0..self.reading.len()).collect();
-        loop {
-            let reads = self.reading.iter_mut().enumerate();
-            let reads = reads.filter(|(place, _)| wanted.contains(place));
-            let read = join_all(reads.map(async |(place, (meta, reader))| {
-                (
-                    place,
-                    meta.shard as usize,
-                    next(node, meta, reader, row).await,
-                )
-            }))
-            .await;
-            wanted.clear();
-            for (place, shard, bytes) in read {
-                match bytes {
-                    Ok(bytes) => shards.push((shard, bytes)),
-                    Err(failure) => {
-                        self.last = failure.to_string();
-                        wanted.push(place);
-                    }
-                }
-            }
-            if wanted.is_empty() {
-                return Ok(shards);
-            }
-            for &place in &wanted {
-                let spare = self.spare.pop().ok_or_else(|| SetError::ReadQuorum {
-                    readable: shards.len(),
-                    needed: node.code().data,
-                    last: self.last.clone(),
-                })?;
-                self.reading[place] = (spare, None);
-            }
-        }
-    }
-}
-
-async fn next(
+/// Gives the rows from this one on, or says which nodes cannot be read any more.
+async fn stream(
     node: &Node,
     meta: &Meta,
-    reader: &mut Option<Reader>,
-    row: u64,
-) -> Result<Bytes, Failure> {
-    let reader = match reader {
-        Some(reader) => reader,
-        None => reader.insert(node.reader(meta, row).await?),
-    };
-    reader.read().await
+    nodes: &[usize],
+    row: &mut u64,
+    to: &To,
+) -> Result<(), Vec<usize>> {
+    let opened = nodes
+        .iter()
+        .map(|&from| (from, open(node, from, &meta.object, *row)));
+    let mut streams = all(opened).await?;
+    while *row * meta.row_bytes < meta.size {
+        let parts = streams
+            .iter_mut()
+            .map(|(from, stream)| (*from, next(stream)));
+        let shards = all(parts).await?;
+        let length = meta.row_bytes.min(meta.size - *row * meta.row_bytes);
+        if to.send(Ok(part(&shards, length))).await.is_err() {
+            break;
+        }
+        *row += 1;
+    }
+    Ok(())
+}
+
+/// All that came in time, or the nodes from which it did not.
+async fn all<T>(
+    reads: impl Iterator<Item = (usize, impl Future<Output = Option<T>>)>,
+) -> Result<Vec<(usize, T)>, Vec<usize>> {
+    let read = reads.map(|(from, read)| async move {
+        let read = timeout(READ_STALL, read).await.ok().flatten();
+        read.map(|read| (from, read)).ok_or(from)
+    });
+    let read = join_all(read).await;
+    let failed: Vec<usize> = read
+        .iter()
+        .filter_map(|read| read.as_ref().err().copied())
+        .collect();
+    match failed.is_empty() {
+        true => Ok(read.into_iter().flatten().collect()),
+        false => Err(failed),
+    }
+}
+
+async fn open(node: &Node, from: usize, object: &str, row: u64) -> Option<Streaming<Part>> {
+    let object = object.to_owned();
+    let read = |mut peer: Remote| async move { peer.read(ReadRequest { object, row }).await };
+    node.peers.call(from, Operation::Bulk, read).await.ok()
+}
+
+async fn next(stream: &mut Streaming<Part>) -> Option<Bytes> {
+    let part = stream.message().await.ok()??;
+    Some(part.data)
+}
+
+fn part(row: &[Shard], length: u64) -> Part {
+    let object = String::new();
+    let data = decode(row, length as usize).into();
+    Part { object, data }
 }

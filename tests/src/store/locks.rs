@@ -1,102 +1,63 @@
-//! The leases that one node grants.
+//! Locks on the whole cluster: granted by a majority of the nodes.
+//!
+//! Only the clients of node 1 lock, and that node is never cut off: a lock has no end of its own.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use detector_api::v1::Operation;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tonic::Status;
 
-use crate::clock;
+use super::{node::Node, peers::Remote, proto::Name};
 
-/// The most resources that are locked at once on a node.
-const MAX_RESOURCES: usize = 10_000;
-
+/// Released when dropped, in the background.
 #[derive(Debug)]
-struct Lease {
-    holder: String,
-    node: String,
-    exclusive: bool,
-    ends_ns: u64,
+pub struct Lock {
+    node: Node,
+    name: Name,
 }
 
-/// Who has what, on this node.
-#[derive(Debug, Default)]
-pub struct Leases {
-    by_resource: Mutex<HashMap<String, Vec<Lease>>>,
-}
-
-/// Why a lease was not granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// The node that holds it.
-    pub by: String,
-    /// It ends within this time unless it is refreshed.
-    pub ends_within: Duration,
-}
-
-/// Who wants a lease.
-#[derive(Clone, Debug)]
-pub struct Claim<'a> {
-    pub resource: &'a str,
-    pub holder: &'a str,
-    pub node: &'a str,
-    pub exclusive: bool,
-}
-
-impl Leases {
-    /// Grants it, or says who has it.
-    pub fn lock(&self, claim: &Claim<'_>, ttl: Duration) -> Result<(), Held> {
-        let now = clock::now_ns();
-        let mut all = self.all();
-        if all.len() >= MAX_RESOURCES {
-            all.retain(|_, leases| leases.iter().any(|lease| lease.ends_ns > now));
-        }
-        let full = all.len() >= MAX_RESOURCES && !all.contains_key(claim.resource);
-        let leases = all.entry(claim.resource.to_owned()).or_default();
-        leases.retain(|lease| lease.ends_ns > now && lease.holder != claim.holder);
-        let in_the_way = leases
-            .iter()
-            .find(|lease| claim.exclusive || lease.exclusive);
-        if let Some(lease) = in_the_way {
-            return Err(Held {
-                by: lease.node.clone(),
-                ends_within: clock::between(now, lease.ends_ns),
-            });
-        }
-        if full {
-            all.remove(claim.resource);
-            return Err(Held {
-                by: String::new(),
-                ends_within: ttl,
-            });
-        }
-        leases.push(Lease {
-            holder: claim.holder.to_owned(),
-            node: claim.node.to_owned(),
-            exclusive: claim.exclusive,
-            ends_ns: now + ttl.as_nanos() as u64,
-        });
-        Ok(())
-    }
-
-    /// Whether the lease was there.
-    pub fn unlock(&self, resource: &str, holder: &str) -> bool {
-        let mut all = self.all();
-        let Some(leases) = all.get_mut(resource) else {
-            return false;
+impl Lock {
+    /// Does not wait for nodes that the majority does not need.
+    pub async fn acquire(node: &Node, resource: &str) -> Result<Self, Status> {
+        // Dropped on failure: what was granted is released.
+        let lock = Self {
+            node: node.clone(),
+            name: Name {
+                name: resource.to_owned(),
+            },
         };
-        let before = leases.len();
-        leases.retain(|lease| lease.holder != holder);
-        let was_held = leases.len() < before;
-        if leases.is_empty() {
-            all.remove(resource);
+        let ask = |number| {
+            let name = lock.name.clone();
+            let ask = |mut peer: Remote| async move { peer.lock(name).await };
+            node.peers.call(number, Operation::Lock, ask)
+        };
+        let mut asked: FuturesUnordered<_> = node.peers.all().into_iter().map(ask).collect();
+        let (mut granted, needed, mut last) = (0, node.peers.nodes() / 2 + 1, String::new());
+        while granted < needed {
+            match asked.next().await {
+                Some(Ok(_)) => granted += 1,
+                Some(Err(failure)) => last = failure.to_string(),
+                None => return Err(Status::unavailable(format!("no majority to lock: {last}"))),
+            }
+            if granted + asked.len() < needed {
+                asked.clear();
+            }
         }
-        was_held
+        drop(asked);
+        Ok(lock)
     }
+}
 
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Vec<Lease>>> {
-        self.by_resource
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let (node, name) = (self.node.clone(), self.name.clone());
+        tokio::spawn(async move {
+            let unlock = |_, mut peer: Remote| {
+                let name = name.clone();
+                async move { peer.unlock(name).await }
+            };
+            node.peers
+                .call_all(node.peers.all(), Operation::Lock, unlock)
+                .await;
+        });
     }
 }

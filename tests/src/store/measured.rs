@@ -4,28 +4,32 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
-use super::{
-    load::{Done, Op},
-    scenario::Scenario,
-};
+use super::load::Op;
 use crate::clock;
+
+/// One operation that has ended. Of a transfer, the time is what it took beyond its pace.
+#[derive(Clone, Debug)]
+pub struct Done {
+    pub op: Op,
+    pub started_ns: u64,
+    pub ended_ns: u64,
+    pub took: Duration,
+    pub error: Option<String>,
+}
 
 /// All operations of one kind, from what happened until it was undone.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Seen {
     pub count: usize,
     pub failed: usize,
-    pub retries: u32,
-    /// The longest, successful or not; of big transfers how late they were, or how long after
-    /// what happened they failed.
+    /// The longest, successful or not; of transfers how late they were, or how long after what
+    /// happened they failed.
     pub worst_ms: f64,
     pub error: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Measured {
-    pub scenario: Scenario,
-    pub detected: bool,
     pub ops: BTreeMap<Op, Seen>,
     /// From the end of what happened to full service.
     pub full_service_ms: f64,
@@ -35,29 +39,22 @@ pub struct Measured {
 }
 
 /// What was under way between the two moments.
-pub fn seen(done: &[Done], from_ns: u64, until_ns: u64) -> BTreeMap<Op, Seen> {
-    let mut all: BTreeMap<Op, Seen> = BTreeMap::new();
-    for done in done {
-        if done.ended_ns < from_ns || done.started_ns > until_ns {
-            continue;
-        }
-        let seen = all.entry(done.op).or_default();
+pub fn seen(all: Vec<Done>, from_ns: u64, until_ns: u64) -> BTreeMap<Op, Seen> {
+    let mut ops: BTreeMap<Op, Seen> = BTreeMap::new();
+    let between = |done: &Done| done.ended_ns >= from_ns && done.started_ns <= until_ns;
+    for done in all.into_iter().filter(between) {
+        let seen = ops.entry(done.op).or_default();
+        let took = match done.error.is_some() && done.op.is_transfer() {
+            // It had no end to be late for.
+            true => clock::between(from_ns, done.ended_ns),
+            false => done.took,
+        };
         seen.count += 1;
         seen.failed += usize::from(done.error.is_some());
-        seen.retries += done.retries;
-        let took = match done.op {
-            // It had no end to be late for.
-            Op::Upload | Op::Download if done.error.is_some() => {
-                clock::between(from_ns, done.ended_ns)
-            }
-            _ => done.took,
-        };
         seen.worst_ms = seen.worst_ms.max(milliseconds(took));
-        if seen.error.is_none() {
-            seen.error.clone_from(&done.error);
-        }
+        seen.error = seen.error.take().or(done.error);
     }
-    all
+    ops
 }
 
 pub fn milliseconds(time: Duration) -> f64 {

@@ -1,49 +1,39 @@
-//! A small store with RustFS's ways: objects in erasure-coded shards on the drives of four nodes.
+//! A small store with RustFS's ways: objects in shards on four nodes, of which one may be gone.
 //!
 //! ```text
-//!   client ── HTTP ── node 1 ─┬─ gRPC: metadata, commits, locks, the console ─┬── node 2
-//!            front            └─ HTTP/1.1: shards of big objects ─────────────┼── node 3
-//!                             put, get, quorum, set                           └── node 4
+//!   Load ── Client ── node 1 ──┬── node 2     one gRPC protocol, and two connections to a peer:
+//!   (the test)        put, get ├── node 3     for metadata, commits, locks and the console,
+//!                              └── node 4     and for the shards of big objects
 //! ```
 //!
-//! It is built twice from this code: `wires` is the seam, `today` what RustFS does,
-//! `detected` the same with `detector-api`. Which one a node is, one run-time option says.
+//! Real: the processes, the sockets between network namespaces, the client crate, the daemons.
+//! Small: a drive is memory, the code is XOR, and an object is written once.
+//!
+//! [`peers`] is how a node calls the others: RustFS's connection settings, its time-outs and its
+//! register of offline peers. In the store of today nobody watches the peers. In the other one
+//! `detector-api` does, and that is the only difference.
 
 mod client;
 mod cluster;
-mod control;
-mod detected;
-mod drive;
-mod erasure;
-mod front;
+mod code;
 mod get;
-mod iam;
 mod load;
 mod locks;
 mod measured;
 mod node;
+mod peers;
 mod put;
-mod quorum;
 mod scenario;
-mod set;
-mod shards;
-mod today;
-mod wires;
+mod served;
 
 pub use self::{
-    client::{Client, Content, Pace},
-    cluster::{Build, Cluster, NODES},
-    front::{Acknowledged, SHA256, Shows},
-    load::{DEADLINE, Done, Load, Op, Running},
+    load::Op,
     measured::{Measured, Seen},
     node::StoreNode,
-    scenario::{Options, Scenario, run},
-    today::READ_STALL,
+    scenario::{Daemons, Options, SCENARIOS, Scenario, run, scenario},
 };
 
-use self::{node::Node, wires::Wires};
-
-/// The protocol between the store's nodes.
+/// The store's protocol.
 mod proto {
     #![allow(
         clippy::allow_attributes_without_reason,
@@ -51,15 +41,4 @@ mod proto {
         reason = "generated code"
     )]
     tonic::include_proto!("small.v1");
-}
-
-/// The largest message either end takes.
-const MAX_MESSAGE_BYTES: usize = 16 << 20;
-
-/// What a node does by itself: asks after peers whose drives are offline.
-async fn background(node: Node) {
-    match node.wires() {
-        Wires::Today(today) => today.reprobe().await,
-        Wires::Detected(detected) => detected.today().reprobe().await,
-    }
 }

@@ -1,253 +1,118 @@
-//! Uploads: acknowledged once a write quorum of drives has every shard and the commit.
+//! Uploads: acknowledged once all nodes but one have every shard and the commit.
 
-use bytes::{Bytes, BytesMut};
+use std::time::Duration;
+
+use bytes::Bytes;
+use detector_api::v1::Operation;
 use futures_util::future::join_all;
-use sha2::{Digest as _, Sha256};
-use tokio_stream::{Stream, StreamExt as _};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
 
 use super::{
+    code::encode,
+    locks::Lock,
     node::Node,
-    proto::Meta,
-    quorum::Lock,
-    set::{Answers, SetError, last_failure},
-    shards::Writer,
-    wires::Failure,
+    peers::{Failure, Remote},
+    proto::{Empty, Meta, Part},
 };
 
-/// Up to this, an object is whole in its drives' metadata: no shards go by HTTP.
-const INLINE_BYTES: usize = 128 << 10;
-/// What one row of shards holds.
-pub const BLOCK_BYTES: usize = 1 << 20;
+/// How long an upload of shards may stand still, in RustFS.
+const WRITE_STALL: Duration = Duration::from_secs(30);
 
-/// What was acknowledged.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    pub size: u64,
-    pub sha256: Bytes,
-    /// Drives that have it.
-    pub drives: usize,
-}
-
-/// Blocks of a body.
-struct Blocks<S> {
-    body: S,
-    buffer: BytesMut,
-    sum: Sha256,
-    size: u64,
-}
-
-impl<S, E> Blocks<S>
-where
-    S: Stream<Item = Result<Bytes, E>> + Unpin,
-    E: std::fmt::Display,
-{
-    /// At most so many bytes, fewer only at the end; empty behind it.
-    async fn next(&mut self, bytes: usize) -> Result<Bytes, SetError> {
-        while self.buffer.len() < bytes {
-            match self.body.next().await {
-                Some(Ok(data)) => self.buffer.extend_from_slice(&data),
-                Some(Err(error)) => return Err(SetError::Body(error.to_string())),
-                None => break,
-            }
-        }
-        let block = self.buffer.split_to(bytes.min(self.buffer.len())).freeze();
-        self.sum.update(&block);
-        self.size += block.len() as u64;
-        Ok(block)
+/// Stores what the client sends, and returns how many nodes have it.
+pub async fn put(node: &Node, mut body: Streaming<Part>) -> Result<u32, Status> {
+    let first = body.message().await?;
+    let first = first.ok_or_else(|| Status::invalid_argument("an upload without a part"))?;
+    let size = first.data.len() as u64;
+    let mut meta = Meta {
+        object: first.object,
+        size,
+        row_bytes: size,
+        inline: None,
+    };
+    let row = encode(&first.data, node.peers.nodes());
+    let mut next = body.message().await?;
+    if next.is_none() {
+        // A small object's shards are in its metadata.
+        return commit(node, &meta, node.peers.all(), Some(&row)).await;
     }
+    let mut uploads = start(node);
+    write(node, &mut uploads, &meta.object, &row).await?;
+    while let Some(part) = next {
+        meta.size += part.data.len() as u64;
+        let row = encode(&part.data, node.peers.nodes());
+        write(node, &mut uploads, &meta.object, &row).await?;
+        next = body.message().await?;
+    }
+    commit(node, &meta, finish(uploads).await, None).await
 }
 
-/// Stores the body under this name.
-pub async fn put<S, E>(node: &Node, object: &str, body: S) -> Result<Stored, SetError>
-where
-    S: Stream<Item = Result<Bytes, E>> + Unpin,
-    E: std::fmt::Display,
-{
-    let mut blocks = Blocks {
-        body,
-        buffer: BytesMut::new(),
-        sum: Sha256::new(),
-        size: 0,
-    };
-    let version = node.new_version();
-    // One byte more tells whether this is all of it.
-    let mut first = blocks.next(INLINE_BYTES + 1).await?;
-    let (shards, inline) = if first.len() <= INLINE_BYTES {
-        let row = encode(node, &first)?;
-        ((0..row.len()).collect(), Some(row))
-    } else {
-        let rest = blocks.next(BLOCK_BYTES - first.len()).await?;
-        first = [first, rest].concat().into();
-        (
-            stream(node, object, &version, first, &mut blocks).await?,
-            None,
-        )
-    };
-    let meta = Meta {
-        object: object.to_owned(),
-        version,
-        size: blocks.size,
-        sha256: Bytes::copy_from_slice(&blocks.sum.finalize()),
-        data_shards: node.code().data as u32,
-        parity_shards: node.code().parity as u32,
-        block_bytes: BLOCK_BYTES as u32,
-        ..Meta::default()
-    };
-    let metas = shards.into_iter().map(|shard| {
-        let inline = inline
-            .as_ref()
-            .map_or_else(Bytes::new, |row| row[shard].clone());
-        Meta {
-            shard: shard as u32,
-            crc32: crc32fast::hash(&inline),
+/// From here on others can see it.
+async fn commit(
+    node: &Node,
+    meta: &Meta,
+    nodes: Vec<usize>,
+    inline: Option<&[Bytes]>,
+) -> Result<u32, Status> {
+    let _lock = Lock::acquire(node, &meta.object).await?;
+    let commit = |number: usize, mut peer: Remote| {
+        let inline = inline.map(|row| row[number].clone());
+        let meta = Meta {
             inline,
             ..meta.clone()
-        }
-    });
-    // From here on others could see it.
-    let _lock = Lock::acquire(node, object, true).await?;
-    let committed = node.commit(metas.collect()).await;
-    Ok(Stored {
-        size: meta.size,
-        sha256: meta.sha256,
-        drives: quorum(node, &committed)?,
-    })
-}
-
-fn encode(node: &Node, block: &[u8]) -> Result<Vec<Bytes>, SetError> {
-    let row = node.code().encode(block);
-    row.map_err(|error| SetError::Internal(format!("{error:#}")))
-}
-
-/// Sends every block to the drives; gives the shards whose drives have all of them.
-async fn stream<S, E>(
-    node: &Node,
-    object: &str,
-    version: &str,
-    first: Bytes,
-    blocks: &mut Blocks<S>,
-) -> Result<Vec<usize>, SetError>
-where
-    S: Stream<Item = Result<Bytes, E>> + Unpin,
-    E: std::fmt::Display,
-{
-    let mut drives = Drives::open(node, object, version);
-    let sent = async {
-        let mut block = first;
-        while !block.is_empty() {
-            drives.write(node, &block).await?;
-            block = blocks.next(BLOCK_BYTES).await?;
-        }
-        drives.finish(node).await
-    };
-    let sent = sent.await;
-    if sent.is_err() {
-        drives.abandon();
-    }
-    sent
-}
-
-/// The drives that take part in an upload.
-struct Drives {
-    writers: Vec<Option<Writer>>,
-    failures: Answers<()>,
-}
-
-impl Drives {
-    fn open(node: &Node, object: &str, version: &str) -> Self {
-        let mut drives = Self {
-            writers: Vec::new(),
-            failures: Vec::new(),
         };
-        for shard in 0..node.code().shards() {
-            let opened = node.writer(object, shard, version);
-            let kept = drives.kept(shard, opened);
-            drives.writers.push(kept);
-        }
-        drives
-    }
-
-    async fn write(&mut self, node: &Node, block: &[u8]) -> Result<(), SetError> {
-        let row = encode(node, block)?;
-        let writes = self
-            .writers
-            .iter_mut()
-            .zip(&row)
-            .map(async |(writer, shard)| match writer {
-                Some(writer) => writer.write(shard).await,
-                None => Ok(()),
-            });
-        let written = join_all(writes).await;
-        for (shard, ended) in written.into_iter().enumerate() {
-            if let Err(failure) = ended {
-                self.writers[shard] = None;
-                self.failures.push((shard, Err(failure)));
-            }
-        }
-        self.enough(node, self.writers.iter().flatten().count())
-    }
-
-    async fn finish(&mut self, node: &Node) -> Result<Vec<usize>, SetError> {
-        let finished = join_all(
-            self.writers
-                .iter_mut()
-                .map(async |writer| match writer.take() {
-                    Some(writer) => Some(writer.finish().await),
-                    None => None,
-                }),
-        )
-        .await;
-        let mut done = Vec::new();
-        for (shard, ended) in finished.into_iter().enumerate() {
-            if let Some(ended) = ended
-                && self.kept(shard, ended).is_some()
-            {
-                done.push(shard);
-            }
-        }
-        self.enough(node, done.len())?;
-        Ok(done)
-    }
-
-    fn kept<T>(&mut self, shard: usize, ended: Result<T, Failure>) -> Option<T> {
-        match ended {
-            Ok(kept) => Some(kept),
-            Err(failure) => {
-                self.failures.push((shard, Err(failure)));
-                None
-            }
-        }
-    }
-
-    fn enough(&self, node: &Node, taken: usize) -> Result<(), SetError> {
-        let needed = node.code().write_quorum();
-        if taken >= needed {
-            return Ok(());
-        }
-        Err(SetError::WriteQuorum {
-            taken,
-            needed,
-            last: last_failure(&self.failures),
-        })
-    }
-
-    fn abandon(self) {
-        for writer in self.writers.into_iter().flatten() {
-            writer.abandon();
-        }
-    }
+        async move { peer.commit(meta).await }
+    };
+    let answers = node.peers.call_all(nodes, Operation::Control, commit).await;
+    let (done, failed): (Vec<_>, Vec<_>) = answers.iter().partition(|(_, a)| a.is_ok());
+    let last = failed.last().and_then(|(_, answer)| answer.as_ref().err());
+    node.quorum(done.len(), last)?;
+    Ok(done.len() as u32)
 }
 
-/// How many drives did it, if they are enough.
-fn quorum(node: &Node, answers: &Answers<()>) -> Result<usize, SetError> {
-    let taken = answers.iter().filter(|(_, answer)| answer.is_ok()).count();
-    let needed = node.code().write_quorum();
-    if taken >= needed {
-        return Ok(taken);
-    }
-    Err(SetError::WriteQuorum {
-        taken,
-        needed,
-        last: last_failure(answers),
-    })
+/// A stream of shards to one node.
+struct Upload {
+    to: usize,
+    rows: mpsc::Sender<Part>,
+    answer: JoinHandle<Result<Empty, Failure>>,
+}
+
+fn start(node: &Node) -> Vec<Upload> {
+    let start = |to| {
+        let (rows, body) = mpsc::channel(1);
+        let node = node.clone();
+        let write = |mut peer: Remote| async move { peer.write(ReceiverStream::new(body)).await };
+        let upload = async move { node.peers.call(to, Operation::Bulk, write).await };
+        let answer = tokio::spawn(upload);
+        Upload { to, rows, answer }
+    };
+    node.peers.all().into_iter().map(start).collect()
+}
+
+/// A stream that does not take the row is given up.
+async fn write(
+    node: &Node,
+    uploads: &mut Vec<Upload>,
+    object: &str,
+    row: &[Bytes],
+) -> Result<(), Status> {
+    let sent = uploads.iter().map(|upload| {
+        let (object, data) = (object.to_owned(), row[upload.to].clone());
+        let part = Part { object, data };
+        upload.rows.send_timeout(part, WRITE_STALL)
+    });
+    let mut sent = join_all(sent).await.into_iter();
+    uploads.retain(|_| sent.next().is_some_and(|sent| sent.is_ok()));
+    node.quorum(uploads.len(), None)
+}
+
+/// The nodes that have every row.
+async fn finish(uploads: Vec<Upload>) -> Vec<usize> {
+    let ended = uploads.into_iter().map(|upload| async move {
+        drop(upload.rows);
+        let answer = timeout(WRITE_STALL, upload.answer).await;
+        matches!(answer, Ok(Ok(Ok(Empty {})))).then_some(upload.to)
+    });
+    join_all(ended).await.into_iter().flatten().collect()
 }

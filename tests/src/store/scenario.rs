@@ -2,257 +2,243 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use nix::sys::signal::Signal;
-use serde::Serialize;
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
+use self::{Begins::*, Fault::*};
 use super::{
-    client::Pace,
-    cluster::{Build, Cluster, NODES},
-    load::{Load, Op, Running},
+    client::Content,
+    cluster::{Cluster, NODES},
+    load::Load,
     measured::{Measured, milliseconds, seen},
 };
-use crate::{Cut, Loss, clock};
+use crate::{Cut, DaemonOptions, Lab, Loss, clock};
 
-/// What happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scenario {
-    Healthy,
-    IdleCut,
-    CutInTransfer,
-    NodeReturn,
-    TwoNodes,
-    OneWayFrom,
-    OneWayTo,
-    DaemonKilled,
-    DaemonStopped,
-    DaemonRestarted,
-    DaemonAbsent,
-    DaemonLies,
+/// A row of the benchmark's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    pub name: &'static str,
+    fault: Fault,
+    begins: Begins,
+    pub daemons: Daemons,
+}
+
+/// What happens to the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Nothing,
+    /// So many nodes are cut off.
+    CutOff(usize),
+    /// The last node's frames are lost in one direction.
+    OneWay(Loss),
+}
+
+/// When clients come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    /// Before it happens, and transfers are under way.
+    Before,
+    After,
+    WhenUndone,
+}
+
+/// How the nodes are built, and what happens to the daemons of those that are not cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Daemons {
+    /// There are none, and the nodes are as RustFS is today.
+    Today,
+    /// They run beside nodes as of today, and destroy the sockets of a dead peer.
+    Outside,
+    /// They run, and the nodes have `detector-api`, as in all that follow.
+    Run,
+    Killed,
+    Stopped,
+    Restarted,
+    Absent,
+    /// They speak another protocol, and say that everybody is down.
+    Lie,
+}
+
+/// All of them.
+pub const SCENARIOS: [Scenario; 13] = [
+    Scenario::new("healthy", Nothing, Before, Daemons::Run),
+    Scenario::new("idle-cut", CutOff(1), After, Daemons::Run),
+    Scenario::new("cut-in-transfer", CutOff(1), Before, Daemons::Run),
+    Scenario::new("node-return", CutOff(1), WhenUndone, Daemons::Run),
+    Scenario::new("two-nodes-cut", CutOff(2), Before, Daemons::Run),
+    Scenario::new(
+        "one-way-from-it",
+        OneWay(Loss::AllFrom),
+        Before,
+        Daemons::Run,
+    ),
+    Scenario::new("one-way-to-it", OneWay(Loss::AllTo), Before, Daemons::Run),
+    Scenario::new("daemon-killed", CutOff(1), Before, Daemons::Killed),
+    Scenario::new("daemon-stopped", CutOff(1), Before, Daemons::Stopped),
+    Scenario::new("daemon-restarted", CutOff(1), Before, Daemons::Restarted),
+    Scenario::new("daemon-absent", CutOff(1), Before, Daemons::Absent),
+    Scenario::new("daemon-lies", CutOff(1), Before, Daemons::Lie),
+    Scenario::new("daemon-outside", CutOff(1), Before, Daemons::Outside),
+];
+
+/// The one of this name.
+pub fn scenario(name: &str) -> anyhow::Result<Scenario> {
+    let found = SCENARIOS.into_iter().find(|scenario| scenario.name == name);
+    found.with_context(|| format!("there is no scenario {name}"))
 }
 
 impl Scenario {
-    pub const ALL: [Self; 12] = [
-        Self::Healthy,
-        Self::IdleCut,
-        Self::CutInTransfer,
-        Self::NodeReturn,
-        Self::TwoNodes,
-        Self::OneWayFrom,
-        Self::OneWayTo,
-        Self::DaemonKilled,
-        Self::DaemonStopped,
-        Self::DaemonRestarted,
-        Self::DaemonAbsent,
-        Self::DaemonLies,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::IdleCut => "idle-cut",
-            Self::CutInTransfer => "cut-in-transfer",
-            Self::NodeReturn => "node-return",
-            Self::TwoNodes => "two-nodes-cut",
-            Self::OneWayFrom => "one-way-from-it",
-            Self::OneWayTo => "one-way-to-it",
-            Self::DaemonKilled => "daemon-killed",
-            Self::DaemonStopped => "daemon-stopped",
-            Self::DaemonRestarted => "daemon-restarted",
-            Self::DaemonAbsent => "daemon-absent",
-            Self::DaemonLies => "daemon-lies",
+    const fn new(name: &'static str, fault: Fault, begins: Begins, daemons: Daemons) -> Self {
+        Self {
+            name,
+            fault,
+            begins,
+            daemons,
         }
     }
 
-    /// The same, but for what happens to the daemon: what it is compared with.
-    pub fn as_today(self) -> Self {
-        match self {
-            Self::DaemonKilled
-            | Self::DaemonStopped
-            | Self::DaemonRestarted
-            | Self::DaemonAbsent
-            | Self::DaemonLies => Self::CutInTransfer,
-            other => other,
-        }
+    /// The same with other daemons.
+    pub fn with(self, daemons: Daemons) -> Self {
+        Self { daemons, ..self }
     }
 
-    /// How the nodes are built where they are not as today.
-    pub fn build(self) -> Build {
-        match self {
-            Self::DaemonAbsent => Build::NoDaemon,
-            Self::DaemonLies => Build::Liar,
-            _ => Build::Detected,
-        }
+    /// Whether the same happens to both, but for the daemons.
+    pub fn is_like(self, other: Self) -> bool {
+        (self.fault, self.begins) == (other.fault, other.begins)
     }
 
-    /// Whether big transfers are under way.
-    fn has_transfers(self) -> bool {
-        !matches!(self, Self::IdleCut | Self::NodeReturn)
+    /// Whether operations may fail: they need a quorum that is lost.
+    pub fn loses_quorum(self) -> bool {
+        matches!(self.fault, CutOff(nodes) if nodes > 1)
+    }
+
+    /// How long it lasts.
+    fn window(self, options: &Options) -> Duration {
+        use Daemons::{Outside, Restarted, Run};
+        let short = matches!(self.daemons, Outside | Run | Restarted) || self.fault == Nothing;
+        if short {
+            options.window
+        } else {
+            options.window_today
+        }
     }
 }
 
 /// How long and how much.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The daemons' `--source`.
-    pub source: String,
-    /// Their configuration file, if it is not the default.
-    pub config: Option<&'static str>,
+    pub daemon: DaemonOptions,
     pub cut: Cut,
-    /// Of the big upload, and of the big download beside it.
-    pub big_bytes: u64,
-    pub pace: Pace,
+    /// What is uploaded, and downloaded beside it.
+    pub big: Content,
     /// How long a cut lasts where a detector is at work, and where none is.
     pub window: Duration,
     pub window_today: Duration,
 }
 
-impl Default for Options {
-    fn default() -> Self {
+impl Options {
+    /// The daemons' signals come from this source. A quick run shows that it works.
+    pub fn new(source: &str, quick: bool) -> Self {
+        let mut daemon = DaemonOptions::default().source(source);
+        daemon.log = "warn".to_owned();
+        daemon.show_log = false;
+        let pick = |whole, short| if quick { short } else { whole };
         Self {
-            source: "ebpf".to_owned(),
-            config: None,
+            daemon,
             cut: Cut::PortDown,
-            big_bytes: 64 << 20,
-            pace: Pace {
-                bytes_per_second: 8 << 20,
+            big: Content {
+                seed: 0,
+                size: pick(64, 16) << 20,
+                pace: pick(8, 4) << 20,
             },
-            window: Duration::from_secs(8),
-            window_today: Duration::from_secs(42),
+            window: Duration::from_secs(pick(8, 5)),
+            window_today: Duration::from_secs(pick(42, 35)),
         }
     }
 }
 
-/// The cut falls when so much of the big transfers is done.
+/// The cut falls when so much of the transfers is done.
 const CUT_AT: f64 = 0.45;
-/// Small operations before anything happens.
-const BEFORE: Duration = Duration::from_millis(1500);
-/// A killed daemon is started again after this time.
+/// How long a killed daemon is away, how long an idle store has been cut when clients come, and
+/// how long clients are watched after a node's return.
 const RESTART_AFTER: Duration = Duration::from_secs(2);
+const IDLE: Duration = Duration::from_secs(1);
+const AFTER_RETURN: Duration = Duration::from_millis(1500);
 
 /// Runs one scenario on a cluster of its own.
-pub async fn run(scenario: Scenario, build: Build, options: &Options) -> anyhow::Result<Measured> {
-    let mut cluster = Cluster::start(build, &options.source, options.config).await?;
-    let load = Load::new(cluster.client(1));
-    let big = scenario.has_transfers().then_some(options.big_bytes);
-    load.prepare(8, big).await?;
-    sleep(BEFORE).await;
-    let undetected = build != Build::Detected
-        || matches!(scenario, Scenario::DaemonKilled | Scenario::DaemonStopped);
-    let window = match undetected && scenario != Scenario::Healthy {
-        true => options.window_today,
-        false => options.window,
-    };
-
-    let mut running = Running::default();
-    if !matches!(scenario, Scenario::IdleCut | Scenario::NodeReturn) {
-        running = load.start(&Op::SMALL);
-        sleep(BEFORE).await;
+pub async fn run(scenario: Scenario, options: &Options) -> anyhow::Result<Measured> {
+    let mut cluster = Cluster::start(scenario.daemons, options.daemon.clone()).await?;
+    let (load, big) = (Load::new(cluster.client(), options.big), options.big);
+    let mut running = JoinSet::new();
+    load.prepare().await?;
+    if scenario.begins == Before {
+        load.start(&mut running);
+        load.succeeding().await?;
+        load.start_transfers(&mut running);
+        sleep(big.time(big.size).mul_f64(CUT_AT)).await;
     }
-    if let Some(size) = big {
-        load.start_big(
-            &mut running,
-            size,
-            options.pace,
-            scenario != Scenario::TwoNodes,
-        );
-        sleep(options.pace.time(size).mul_f64(CUT_AT)).await;
-    }
-    let mut from_ns = happens(scenario, &cluster, options)?;
-    to_daemons(scenario, &mut cluster).await?;
-    if scenario == Scenario::IdleCut {
-        sleep(Duration::from_secs(1)).await;
-        running = load.start(&Op::SMALL);
+    let mut from_ns = clock::now_ns();
+    network(scenario.fault, Some(options.cut), &cluster.lab)?;
+    daemons(scenario.daemons, &mut cluster).await?;
+    if scenario.begins == After {
+        sleep(IDLE).await;
+        load.start(&mut running);
     }
     let passed = clock::between(from_ns, clock::now_ns());
-    sleep(window.saturating_sub(passed)).await;
+    sleep(scenario.window(options).saturating_sub(passed)).await;
 
     let mut until_ns = clock::now_ns();
-    if scenario == Scenario::NodeReturn {
-        running = load.start(&Op::SMALL);
-    } else {
-        running.stop().await;
-        running = Running::default();
+    match scenario.begins {
+        WhenUndone => load.start(&mut running),
+        Before | After => load.stop(&mut running).await,
     }
-    let undone_ns = undone(scenario, &cluster)?;
+    let undone_ns = clock::now_ns();
+    network(scenario.fault, None, &cluster.lab)?;
     cluster.of_full_service().await?;
     let full_service = clock::between(undone_ns, clock::now_ns());
-    if scenario == Scenario::NodeReturn {
-        sleep(BEFORE).await;
+    if scenario.begins == WhenUndone {
+        sleep(AFTER_RETURN).await;
         (from_ns, until_ns) = (undone_ns, clock::now_ns());
-        running.stop().await;
+        load.stop(&mut running).await;
     }
     let (acknowledged, damaged) = load.verify().await;
-    for daemon in cluster.daemons.drain(..) {
-        // A stopped one ends as well.
-        daemon.process().signal(Signal::SIGCONT)?;
-        daemon.stop().await?;
-    }
     Ok(Measured {
-        scenario,
-        detected: build != Build::Today,
-        ops: seen(&load.done(), from_ns, until_ns),
+        ops: seen(load.done.all(), from_ns, until_ns),
         full_service_ms: milliseconds(full_service),
         acknowledged,
         damaged,
     })
 }
 
-/// To the network. Gives the moment.
-fn happens(scenario: Scenario, cluster: &Cluster, options: &Options) -> anyhow::Result<u64> {
-    let (lab, last) = (&cluster.lab, NODES);
-    let at_ns = clock::now_ns();
-    match scenario {
-        Scenario::Healthy => {}
-        Scenario::TwoNodes => {
-            lab.cut(&[last - 1, last], options.cut)?;
-        }
-        Scenario::OneWayFrom => lab.drops(last, Some(Loss::AllFrom))?,
-        Scenario::OneWayTo => lab.drops(last, Some(Loss::AllTo))?,
-        _ => {
-            lab.cut(&[last], options.cut)?;
-        }
-    }
-    Ok(at_ns)
-}
-
-/// To the daemons, at the same moment.
-async fn to_daemons(scenario: Scenario, cluster: &mut Cluster) -> anyhow::Result<()> {
-    match scenario {
-        Scenario::DaemonKilled | Scenario::DaemonRestarted => {
-            for daemon in cluster.daemons.drain(..) {
-                daemon.kill().await?;
-            }
-        }
-        Scenario::DaemonStopped => {
-            for daemon in &cluster.daemons {
-                daemon.process().signal(Signal::SIGSTOP)?;
-            }
-        }
-        _ => {}
-    }
-    if scenario == Scenario::DaemonRestarted {
-        sleep(RESTART_AFTER).await;
-        for number in 1..NODES {
-            cluster.start_daemon(number).await?;
-        }
+/// What happens, or undoes it.
+fn network(fault: Fault, cut: Option<Cut>, lab: &Lab) -> anyhow::Result<()> {
+    let last = |nodes| (NODES - nodes + 1..=NODES).collect::<Vec<_>>();
+    match (fault, cut) {
+        (Nothing, _) => {}
+        (OneWay(loss), cut) => lab.drops(NODES, cut.map(|_| loss))?,
+        (CutOff(nodes), Some(cut)) => _ = lab.cut(&last(nodes), cut)?,
+        (CutOff(nodes), None) => _ = lab.heal(&last(nodes))?,
     }
     Ok(())
 }
 
-/// Gives the moment from which the network is as it was.
-fn undone(scenario: Scenario, cluster: &Cluster) -> anyhow::Result<u64> {
-    let (lab, last) = (&cluster.lab, NODES);
-    match scenario {
-        Scenario::Healthy => {}
-        Scenario::OneWayFrom | Scenario::OneWayTo => lab.drops(last, None)?,
-        Scenario::TwoNodes => {
-            lab.heal(&[last - 1, last])?;
-        }
-        _ => {
-            lab.heal(&[last])?;
+/// What happens to the daemons at the same moment.
+async fn daemons(daemons: Daemons, cluster: &mut Cluster) -> anyhow::Result<()> {
+    if matches!(daemons, Daemons::Killed | Daemons::Restarted) {
+        for daemon in cluster.daemons.drain(..) {
+            daemon.kill().await?;
         }
     }
-    Ok(clock::now_ns())
+    match daemons {
+        Daemons::Stopped => {
+            let mut all = cluster.daemons.iter();
+            all.try_for_each(|daemon| daemon.process().signal(Signal::SIGSTOP))
+        }
+        Daemons::Restarted => {
+            sleep(RESTART_AFTER).await;
+            cluster.start_daemons().await
+        }
+        _ => Ok(()),
+    }
 }
