@@ -9,7 +9,7 @@
 //! Real: the processes, the sockets between network namespaces, the client crate, the daemons.
 //! Small: a drive is memory, the code is XOR, and an object is written once.
 //!
-//! [`peers`] is how a node calls the others: RustFS's connection settings, its time-outs and its
+//! `peers` is how a node calls the others: RustFS's connection settings, its time-outs and its
 //! register of offline peers. In the store of today nobody watches the peers. In the other one
 //! `detector-api` does, and that is the only difference.
 
