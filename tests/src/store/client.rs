@@ -21,8 +21,8 @@ use crate::{Host, PEER_PORT};
 
 const PIECE: u64 = 192 << 10;
 
-/// An object of this size; its name and its bytes follow from the seed. It is sent and read no faster than its
-/// pace, in bytes a second; after a pause it catches up.
+/// An object of this size; its name and its bytes follow from the seed. It is sent and read no
+/// faster than its pace, in bytes a second; after a pause it catches up.
 #[derive(Clone, Copy, Debug)]
 pub struct Content {
     pub seed: u64,

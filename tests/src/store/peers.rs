@@ -171,8 +171,8 @@ fn uses_drives(operation: Operation) -> bool {
     !matches!(operation, Operation::Lock | Operation::Console)
 }
 
-/// The connection that a call uses. One peer has several spellings in RustFS: locks are asked for
-/// with a disk's path.
+/// The key and the settings of the connection that a call uses. RustFS spells one peer in several
+/// ways: a lock names it by the path of a disk.
 fn kind(peer: &str, operation: Operation) -> (String, Profile) {
     match operation {
         Operation::Bulk => (format!("{peer}\0bulk\x000"), Profile::Bulk),

@@ -202,7 +202,7 @@ impl Evidence {
     fn flow_targets(&self) -> Vec<FlowTarget> {
         let mut flows: Vec<_> = self
             .watched_flows()
-            .filter(|flow| flow.reading.state == TcpState::Established && flow.reading.cookie != 0)
+            .filter(|flow| flow.can_be_probed())
             .collect();
         flows.sort_by_key(|flow| {
             let heard = flow.reading.last_heard;
@@ -225,14 +225,9 @@ impl Evidence {
     /// The established flows on which nothing was heard since `at`.
     pub(super) fn flows_unheard_since(&self, at: Time) -> Vec<ProbeTarget> {
         self.watched_flows()
-            .map(|flow| &flow.reading)
-            .filter(|reading| reading.state == TcpState::Established && reading.cookie != 0)
-            .filter(|reading| reading.last_heard < Some(at))
+            .filter(|flow| flow.can_be_probed() && flow.reading.last_heard < Some(at))
             .take(FLOWS_AFTER_RESET)
-            .map(|reading| ProbeTarget::Flow {
-                flow: reading.id,
-                cookie: reading.cookie,
-            })
+            .map(TrackedFlow::target)
             .collect()
     }
 

@@ -8,7 +8,7 @@ mod demand;
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::core::{FlowReading, Time};
+use crate::core::{FlowReading, ProbeTarget, TcpState, Time};
 
 /// How far a `last_heard` may differ from the true time: two jiffies at HZ 250 and a rounded
 /// millisecond.
@@ -160,6 +160,18 @@ impl TrackedFlow {
         self.reading.rto_count = 0;
         self.original = None;
         self.resent.clear();
+    }
+
+    /// Whether keepalives can be sent on it.
+    pub(in crate::core) fn can_be_probed(&self) -> bool {
+        self.reading.state == TcpState::Established && self.reading.cookie != 0
+    }
+
+    pub(in crate::core) fn target(&self) -> ProbeTarget {
+        ProbeTarget::Flow {
+            flow: self.reading.id,
+            cookie: self.reading.cookie,
+        }
     }
 
     /// Whether this flow is the connection whose socket has this cookie: ports are reused.

@@ -117,3 +117,42 @@ fn nothing_is_probed_where_peers_are_probed_only_in_doubt() {
     world.run(20_000, |at| vec![waiting(0), busy(at)]);
     assert_eq!(world.state().verdict, Verdict::Alive);
 }
+
+/// A container that is cut off by itself: connects from the daemon's namespace are answered, and
+/// show nothing about the container.
+#[test]
+fn a_flow_of_another_namespace_is_compared_only_with_what_is_sent_from_there() {
+    const FROM_THERE_NOTHING: Answers = |target| match target {
+        ProbeTarget::Flow { .. } | ProbeTarget::ConnectFrom { .. } => None,
+        _ => ALL(target),
+    };
+    let mut world = World::with_keepalives(Settings::default());
+    let (at, netns) = (world.now, waiting(0).id.netns);
+    let change = NamespaceChange::Watched;
+    world.signal(Signal::Namespace { at, netns, change });
+    world.run(5000, |_| vec![waiting(0)]);
+    world.answers = FROM_THERE_NOTHING;
+    world.run(60_000, |_| vec![waiting(0)]);
+    assert_eq!(world.state().stalled_flows, 0);
+    assert_eq!(world.destroyed, []);
+}
+
+/// The first flow is kept, and stays as it is.
+#[test]
+fn a_flow_that_is_stalled_for_long_hides_no_other() {
+    let mut world = World::with_keepalives(Settings {
+        destroy_stalled_after: Duration::ZERO,
+        ..Settings::default()
+    });
+    let flows = |at| vec![waiting(0), waiting(2), busy(at)];
+    world.run(4000, flows);
+    world.answers = |target| match target {
+        ProbeTarget::Flow { flow, .. } if flow.local.port() == 40_000 => None,
+        _ => ALL(target),
+    };
+    world.run(30_000, flows);
+    assert_eq!(world.state().stalled_flows, 1);
+    world.answers = OTHERS;
+    world.run(40_000, flows);
+    assert_eq!(world.state().stalled_flows, 2);
+}

@@ -166,7 +166,7 @@ metrics! {
 
     // The effects on dead peers, stalled flows and protected services.
     sockets_destroyed: IntCounterVec = "detector_sockets_destroyed_total",
-        "Sockets of the peer, dead or with stalled flows, that were to be destroyed, by what became of them.",
+        "Sockets of a dead peer, and stalled ones of a live peer, by the result of their destruction.",
         &["peer", "result"];
     connects_refused: IntCounterVec = "detector_connects_refused_total",
         "Connects of protected services that were refused while the peer's breaker was open.",

@@ -54,6 +54,20 @@ impl Probes {
         in_turn(&mut self.turns.1, &connects)
     }
 
+    /// A connect that is known to be answered, from this namespace or, by default, from the daemon's
+    /// own; the one that disturbs least.
+    pub(in crate::core) fn connect_from(&self, netns: Option<u32>) -> Option<ProbeTarget> {
+        let is_from = |target: &&Target| match target.target {
+            ProbeTarget::Connect(_) => netns.is_none(),
+            ProbeTarget::ConnectFrom { netns: from, .. } => netns == Some(from),
+            _ => false,
+        };
+        let connects = self.targets.iter().filter(is_from);
+        let known = connects.filter(|target| self.counts(target));
+        let gentlest = known.min_by_key(|target| target.disturbance());
+        gentlest.map(|target| target.target)
+    }
+
     /// All connects.
     pub(in crate::core) fn connects(&self) -> Vec<ProbeTarget> {
         let connects = self.targets.iter().filter(|t| t.target.is_connect());

@@ -23,7 +23,7 @@ impl Path {
             return;
         };
         let is_alive = matches!(self.session.state(), State::Alive | State::Degraded);
-        if !is_alive {
+        if !is_alive || !self.probes_waiting(context.settings) {
             self.evidence.waiting.start_over();
             return;
         }

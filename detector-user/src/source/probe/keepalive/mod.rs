@@ -21,7 +21,8 @@
 //! with a D-SACK (RFC 2883) where the flow has SACK. A D-SACK tells our kernel that something was
 //! sent twice for nothing. Our kernel ignores a D-SACK that answers no retransmission, but on a
 //! flow with losses it may undo a reduction of the congestion window (of 100 octets a second at 2 %
-//! loss, two did). So octets are only for a flow that is already in doubt.
+//! loss, two did). So octets are only for a
+//! flow that is already in doubt, and for the one that is probed beside it as a reference.
 //!
 //! Our kernel's own window probes look like plain keepalives, and use up the peer's limit of
 //! answers: so an octet is also sent where the window is closed.

@@ -1,0 +1,345 @@
+//! Which of the flows on which calls wait are probed when, and what their missing answers count.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::core::{FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
+
+/// While all are answered the next flows are probed after this time. A keepalive without data is
+/// answered only once in 500 ms (`tcp_invalid_ratelimit`).
+const ROUND_EVERY: Duration = Duration::from_millis(650);
+
+/// Once an answer is missing.
+const MISSING_EVERY: Duration = Duration::from_millis(100);
+
+/// Once an answer is missing and the reference is a SYN: a usual rate limit is one SYN per second.
+const WITH_SYN_EVERY: Duration = Duration::from_secs(1);
+
+/// A flow that has left this many times the required probes unanswered, and still exists, is probed
+/// as rarely as one that answers.
+const LONG_MISSING: u32 = 4;
+
+/// The most flows that are probed in one round: while all are answered, and of those with missing
+/// answers.
+const AT_ONCE: (usize, usize) = (4, 16);
+
+/// The most flows of one path that are watched in this way.
+const WAITING_KEPT: usize = 64;
+
+/// The flows of one path on which calls wait.
+#[derive(Debug, Default)]
+pub(in crate::core) struct Waiting {
+    flows: BTreeMap<FlowId, Wait>,
+    round: Option<Round>,
+    /// When the next round is due, if there is anything to probe.
+    due: Time,
+    turn: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    cookie: u64,
+    /// When a probe on it was last answered.
+    answered: Option<Time>,
+    /// The first of the probes that have gone unanswered since.
+    missing_since: Option<Time>,
+    misses: u32,
+}
+
+/// A flow that leaves its probes unanswered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missing {
+    pub flow: FlowId,
+    pub cookie: u64,
+    /// When the first of these probes was sent.
+    pub first_sent: Time,
+    /// When the flow was last known to work.
+    pub since: Time,
+    /// Whether a probe on it was ever answered.
+    pub has_answered: bool,
+}
+
+/// The probes of one round.
+#[derive(Debug)]
+struct Round {
+    reference: Reference,
+    flows: Vec<Asked>,
+}
+
+#[derive(Debug)]
+struct Reference {
+    probe: ProbeId,
+    is_answered: bool,
+}
+
+#[derive(Debug)]
+struct Asked {
+    flow: FlowId,
+    probe: ProbeId,
+    sent: Option<Time>,
+}
+
+impl Wait {
+    fn is_missing_lately(&self, required: u32) -> bool {
+        let long = required.saturating_mul(LONG_MISSING);
+        self.missing_since.is_some() && self.misses < long
+    }
+}
+
+impl Waiting {
+    /// When the next round is due.
+    pub(in crate::core) fn timeout(&self) -> Option<Time> {
+        (!self.flows.is_empty()).then_some(self.due)
+    }
+
+    /// Nothing that was missed until now counts: the host was silent, or this node was.
+    pub(in crate::core) fn start_over(&mut self) {
+        self.round = None;
+        for wait in self.flows.values_mut() {
+            (wait.missing_since, wait.misses) = (None, 0);
+        }
+    }
+
+    /// Replaces the flows; what is known of those that remain is kept.
+    pub(super) fn set(&mut self, now: Time, wanted: impl Iterator<Item = (FlowId, u64)>) {
+        let known = std::mem::take(&mut self.flows);
+        for (flow, cookie) in wanted.take(WAITING_KEPT) {
+            let known = known.get(&flow).filter(|wait| wait.cookie == cookie);
+            let wait = known.copied().unwrap_or(Wait {
+                cookie,
+                answered: None,
+                missing_since: None,
+                misses: 0,
+            });
+            self.flows.insert(flow, wait);
+        }
+        self.due = self.due.max(now);
+    }
+
+    /// Settles the last round and begins the next, with the flows whose turn it is, all of one
+    /// namespace. Those with missing answers come first, as long as the answers have not been
+    /// missing for long.
+    pub(super) fn next_round(&mut self, now: Time, required: u32) -> Vec<FlowId> {
+        self.settle();
+        self.due = now + ROUND_EVERY;
+        let flows = self.flows.iter();
+        let lately = flows.filter(|(_, wait)| wait.is_missing_lately(required));
+        let mut flows: Vec<FlowId> = lately.map(|(flow, _)| *flow).collect();
+        let mut at_once = AT_ONCE.1;
+        if flows.is_empty() {
+            flows = self.flows.keys().copied().collect();
+            at_once = AT_ONCE.0;
+        }
+        let first = self.turn % flows.len().max(1);
+        flows.rotate_left(first);
+        let netns = flows.first().map(|flow| flow.netns);
+        let turn = flows.iter().take(at_once);
+        let turn: Vec<_> = turn
+            .take_while(|flow| Some(flow.netns) == netns)
+            .copied()
+            .collect();
+        self.turn = first + turn.len();
+        turn
+    }
+
+    /// Sets the time of the next round, after one with this reference. By then the answers of this
+    /// round are here, which takes `grace`.
+    pub(super) fn wait_for(
+        &mut self,
+        now: Time,
+        reference: ProbeTarget,
+        grace: Duration,
+        required: u32,
+    ) {
+        let is_missing = |wait: &Wait| wait.is_missing_lately(required);
+        let every = match self.flows.values().any(is_missing) {
+            true if reference.is_connect() => WITH_SYN_EVERY,
+            true => MISSING_EVERY,
+            false => ROUND_EVERY,
+        };
+        self.due = now + every.max(grace);
+    }
+
+    pub(super) fn cookie(&self, flow: &FlowId) -> Option<u64> {
+        self.flows.get(flow).map(|wait| wait.cookie)
+    }
+
+    /// Whether the last answer on this flow is missing.
+    pub(super) fn is_missing(&self, flow: &FlowId) -> bool {
+        let wait = self.flows.get(flow);
+        wait.is_some_and(|wait| wait.missing_since.is_some())
+    }
+
+    /// Whether anything that was sent before `from` is missing its answer.
+    pub(super) fn has_missing_before(&self, from: Time) -> bool {
+        let mut missing = self.flows.values().filter_map(|wait| wait.missing_since);
+        missing.any(|since| since < from)
+    }
+
+    /// The flows that leave at least so many probes unanswered in a row.
+    pub(super) fn missing(&self, required: u32) -> impl Iterator<Item = Missing> {
+        self.flows.iter().filter_map(move |(flow, wait)| {
+            let first_sent = wait.missing_since?;
+            (wait.misses >= required).then_some(Missing {
+                flow: *flow,
+                cookie: wait.cookie,
+                first_sent,
+                // The flow was last known to work when it was last answered.
+                since: wait.answered.max(Some(first_sent - ROUND_EVERY))?,
+                has_answered: wait.answered.is_some(),
+            })
+        })
+    }
+
+    /// The probes of a round were requested.
+    pub(in crate::core) fn asked(&mut self, reference: ProbeId, flows: &[(ProbeTarget, ProbeId)]) {
+        let asked = flows.iter().filter_map(|&(target, probe)| match target {
+            ProbeTarget::Flow { flow, .. } => Some(Asked {
+                flow,
+                probe,
+                sent: None,
+            }),
+            _ => None,
+        });
+        self.round = Some(Round {
+            reference: Reference {
+                probe: reference,
+                is_answered: false,
+            },
+            flows: asked.collect(),
+        });
+    }
+
+    /// Takes in what became of a probe, of a round or not.
+    pub(in crate::core::evidence) fn event(&mut self, event: &ProbeEvent) {
+        if let (ProbeTarget::Flow { flow, cookie }, ProbeOutcome::Answered(ProbeAnswer::Ack)) =
+            (event.target, event.outcome)
+            && let Some(wait) = self.flows.get_mut(&flow)
+            && wait.cookie == cookie
+        {
+            wait.answered = wait.answered.max(Some(event.at));
+            (wait.missing_since, wait.misses) = (None, 0);
+        }
+        let Some(round) = &mut self.round else {
+            return;
+        };
+        match event.outcome {
+            ProbeOutcome::Sent => {
+                let asked = round
+                    .flows
+                    .iter_mut()
+                    .find(|asked| asked.probe == event.probe);
+                if let Some(asked) = asked {
+                    asked.sent = Some(event.at);
+                }
+            }
+            ProbeOutcome::Answered(answer) if event.probe == round.reference.probe => {
+                // A router may say that the host cannot be reached.
+                round.reference.is_answered = answer != ProbeAnswer::Unreachable;
+            }
+            ProbeOutcome::Answered(_) | ProbeOutcome::Failed { .. } => {
+                round.flows.retain(|asked| asked.probe != event.probe);
+            }
+        }
+    }
+
+    /// Counts the answers that the last round lacks.
+    fn settle(&mut self) {
+        let Some(round) = self.round.take().filter(|r| r.reference.is_answered) else {
+            return;
+        };
+        for asked in round.flows {
+            if let (Some(sent), Some(wait)) = (asked.sent, self.flows.get_mut(&asked.flow)) {
+                wait.missing_since.get_or_insert(sent);
+                wait.misses += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::{established, ms};
+
+    const REQUIRED: u32 = 3;
+    const REFERENCE: ProbeId = ProbeId(100);
+
+    fn flow(n: u16) -> (FlowId, u64) {
+        let reading = established(n, ms(0));
+        (reading.id, reading.cookie)
+    }
+
+    fn target(n: u16) -> ProbeTarget {
+        let (flow, cookie) = flow(n);
+        ProbeTarget::Flow { flow, cookie }
+    }
+
+    /// A round at this time on the first flow, whose probe is sent, with this answer of the
+    /// reference. Returns how many flows have left a probe unanswered before it.
+    fn round(waiting: &mut Waiting, at: u64, answer: Option<ProbeAnswer>) -> usize {
+        waiting.set(ms(at), [flow(0)].into_iter());
+        assert_eq!(waiting.next_round(ms(at), REQUIRED), [flow(0).0]);
+        let missing = waiting.missing(1).count();
+        waiting.asked(REFERENCE, &[(target(0), ProbeId(at))]);
+        let mut event = |probe, target, outcome| {
+            waiting.event(&ProbeEvent {
+                at: ms(at + 1),
+                probe,
+                target,
+                outcome,
+            });
+        };
+        event(ProbeId(at), target(0), ProbeOutcome::Sent);
+        if let Some(answer) = answer {
+            event(REFERENCE, target(1), ProbeOutcome::Answered(answer));
+        }
+        missing
+    }
+
+    #[test]
+    fn an_answer_is_missing_only_if_the_host_answered_the_reference() {
+        for (answer, missing) in [
+            (None, 0),
+            (Some(ProbeAnswer::Unreachable), 0),
+            (Some(ProbeAnswer::Ack), 1),
+            (Some(ProbeAnswer::Reset), 1),
+        ] {
+            let mut waiting = Waiting::default();
+            assert_eq!(round(&mut waiting, 0, answer), 0);
+            assert_eq!(round(&mut waiting, 100, None), missing, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_flow_on_which_calls_begin_and_end_is_not_probed_more_often() {
+        let mut waiting = Waiting::default();
+        round(&mut waiting, 0, Some(ProbeAnswer::Ack));
+        let due = waiting.timeout();
+        waiting.set(ms(10), std::iter::empty());
+        assert_eq!(waiting.timeout(), None);
+        waiting.set(ms(20), [flow(0)].into_iter());
+        assert_eq!(waiting.timeout(), due);
+    }
+
+    /// Four of one namespace are followed by one of another.
+    #[test]
+    fn the_flows_of_each_namespace_take_their_turn() {
+        let elsewhere = |n| {
+            let (flow, cookie) = flow(n);
+            (FlowId { netns: 7, ..flow }, cookie)
+        };
+        let mut waiting = Waiting::default();
+        let all = (0..6).map(flow).chain([elsewhere(6)]);
+        waiting.set(ms(0), all.clone());
+        let mut probed = Vec::new();
+        for at in 0..4 {
+            let turn = waiting.next_round(ms(at), REQUIRED);
+            assert!(turn.windows(2).all(|two| two[0].netns == two[1].netns));
+            assert!(turn.len() <= AT_ONCE.0);
+            probed.extend(turn);
+        }
+        for (flow, _) in all {
+            assert!(probed.contains(&flow), "{flow}");
+        }
+    }
+}
