@@ -41,7 +41,7 @@ impl Evidence {
             .required_retransmissions(FALSE_STALL_PROBABILITY);
         self.watched_flows()
             .filter_map(|flow| self.stalled_flow(flow, now, from, required))
-            .chain(self.stalled_waiting(now))
+            .chain(self.stalled_waiting())
             .collect()
     }
 

@@ -19,11 +19,7 @@ mod rounds;
 use std::time::Duration;
 
 pub(in crate::core) use self::rounds::Waiting;
-use super::{
-    Evidence,
-    stalled::{STALLED_AFTER, Stalled},
-    tracked::TrackedFlow,
-};
+use super::{Evidence, stalled::Stalled, tracked::TrackedFlow};
 use crate::core::{FlowId, ProbeTarget, Time};
 
 /// Calls that are answered within this time need no probe.
@@ -89,11 +85,10 @@ impl Evidence {
     }
 
     /// The waiting flows that leave their probes unanswered while the reference answers.
-    pub(in crate::core) fn stalled_waiting(&self, now: Time) -> impl Iterator<Item = Stalled> {
+    pub(in crate::core) fn stalled_waiting(&self) -> impl Iterator<Item = Stalled> {
         let required = self.history.required_transmissions(true);
         self.waiting
             .missing(required)
-            .filter(move |missing| now.since(missing.first_sent) >= STALLED_AFTER)
             .filter(|missing| missing.has_answered || self.answers_like(&missing.flow))
             .map(|missing| Stalled {
                 flow: missing.flow,

@@ -70,6 +70,19 @@ fn a_flow_that_answers_is_left_alone_however_long_its_call_waits() {
     assert_eq!(world.destroyed, []);
 }
 
+/// Each call is answered, by data that shows that the flow works.
+#[test]
+fn a_flow_whose_calls_take_no_time_is_not_probed() {
+    let mut world = World::with_keepalives(Settings::default());
+    world.answers = OTHERS;
+    let calls = |at| FlowReading {
+        awaiting_since: Some(ms(at - 300)),
+        ..waiting(0)
+    };
+    world.run(12_000, |at| vec![calls(at), busy(at)]);
+    assert_eq!(world.state().stalled_flows, 0);
+}
+
 /// It may be the host, or this node: the reference is not answered either.
 #[test]
 fn a_missing_answer_says_nothing_while_the_reference_is_not_answered() {
@@ -101,6 +114,9 @@ fn the_only_flow_is_freed_too_if_connects_are_answered() {
     let mut world = World::with_keepalives(Settings::default());
     world.run(5000, |_| vec![waiting(0)]);
     world.answers = OTHERS;
+    // A SYN a second.
+    world.run(20_000, |_| vec![waiting(0)]);
+    assert_eq!(world.state().stalled_flows, 0);
     world.run(60_000, |_| vec![waiting(0)]);
     assert_eq!(world.destroyed.len(), 1);
     assert!(!world.verdicts().contains(&Verdict::Dead));
@@ -116,6 +132,24 @@ fn nothing_is_probed_where_peers_are_probed_only_in_doubt() {
     world.answers = OTHERS;
     world.run(20_000, |at| vec![waiting(0), busy(at)]);
     assert_eq!(world.state().verdict, Verdict::Alive);
+}
+
+#[test]
+fn the_reference_is_a_connect_that_is_known_to_be_answered() {
+    const SERVICE: Answers = |target| match target {
+        ProbeTarget::Connect(Endpoint { port: 9000, .. }) => ALL(target),
+        _ => None,
+    };
+    let mut world = World::new(Settings::default());
+    world.keepalives = true;
+    world.answers = |target| match target {
+        ProbeTarget::Flow { .. } => ALL(target),
+        _ => SERVICE(target),
+    };
+    world.run(5000, |_| vec![waiting(0)]);
+    world.answers = SERVICE;
+    world.run(60_000, |_| vec![waiting(0)]);
+    assert_eq!(world.destroyed.len(), 1);
 }
 
 /// A container that is cut off by itself: connects from the daemon's namespace are answered, and

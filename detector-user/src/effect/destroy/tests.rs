@@ -370,10 +370,25 @@ fn a_flow_that_goes_on_is_spared_and_the_stalled_ones_beside_it_are_not() {
 #[test]
 fn stalled_flows_of_one_peer_are_waited_for_together() {
     let mut pending = Pending::new(Bounds::new(4));
-    for numbers in [1..=2, 2..=3] {
-        assert_eq!(put(&mut pending, of_stalled(&flows(numbers))), None);
+    let later = Teardown {
+        spare: Spare::ProgressedSince(SILENT_SINCE + Duration::from_secs(1)),
+        ..of_stalled(&flows(1..=2))
+    };
+    // What was heard since the earlier moment spares more, whichever request comes first.
+    for (first, second) in [
+        (later.clone(), of_stalled(&flows(3..=3))),
+        (
+            of_stalled(&flows(1..=2)),
+            Teardown {
+                sockets: of_stalled(&flows(2..=3)).sockets,
+                ..later
+            },
+        ),
+    ] {
+        put(&mut pending, first);
+        assert_eq!(put(&mut pending, second), None);
+        assert_eq!(pending.take_first(), Some(of_stalled(&flows(1..=3))));
     }
-    assert_eq!(pending.take_first(), Some(of_stalled(&flows(1..=3))));
     // The peer's death covers all of its sockets.
     put(&mut pending, of_stalled(&flows(1..=2)));
     put(&mut pending, request(&flows([3])));

@@ -50,8 +50,6 @@ struct Wait {
 pub(super) struct Missing {
     pub flow: FlowId,
     pub cookie: u64,
-    /// When the first of these probes was sent.
-    pub first_sent: Time,
     /// When the flow was last known to work.
     pub since: Time,
     /// Whether a probe on it was ever answered.
@@ -178,13 +176,12 @@ impl Waiting {
     /// The flows that leave at least so many probes unanswered in a row.
     pub(super) fn missing(&self, required: u32) -> impl Iterator<Item = Missing> {
         self.flows.iter().filter_map(move |(flow, wait)| {
-            let first_sent = wait.missing_since?;
+            let missing_since = wait.missing_since?;
             (wait.misses >= required).then_some(Missing {
                 flow: *flow,
                 cookie: wait.cookie,
-                first_sent,
                 // The flow was last known to work when it was last answered.
-                since: wait.answered.max(Some(first_sent - ROUND_EVERY))?,
+                since: wait.answered.max(Some(missing_since - ROUND_EVERY))?,
                 has_answered: wait.answered.is_some(),
             })
         })
