@@ -16,8 +16,13 @@ const HEARD_LATELY: Duration = Duration::from_millis(2200);
 /// of three lost in a row where one round trip in twenty is lost.
 const FALSE_STALL_PROBABILITY: f64 = 0.05 * 0.05 * 0.05;
 
-/// On a flow on which segments without data pass, no more retransmissions than this are required.
+/// On a flow on which segments without data are known to pass, no more retransmissions than this are
+/// required.
 const MOST_WHERE_OTHERS_PASS: u32 = 5;
+
+/// Where less than this share of round trips is lost, three retransmissions and an answered probe
+/// beside them show that a flow's large segments are lost.
+const LITTLE_LOSS: f64 = 0.15;
 
 /// A stalled flow, as a socket snapshot showed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub(in crate::core) struct Stalled {
     /// The bytes of data in a lost segment, if segments without data are acknowledged on this very
     /// flow: then only its large segments are lost.
     pub large_segments: Option<u32>,
+    /// Chance does not explain what is unanswered on this flow: it may be destroyed.
+    pub is_certain: bool,
 }
 
 impl Evidence {
@@ -56,20 +63,33 @@ impl Evidence {
     ) -> Option<Stalled> {
         let since = flow.stuck_since(from)?;
         let large_segments = flow.lost_segment_bytes(since);
+        let id = flow.reading.id;
+        let passes = large_segments.is_some() && self.waiting.passes(&id);
         // If segments without data pass on this very flow, the path itself is not that bad.
-        let required = match large_segments {
-            Some(_) => required.min(MOST_WHERE_OTHERS_PASS),
-            None => required,
+        let required = match passes {
+            true => required.min(MOST_WHERE_OTHERS_PASS),
+            false => required,
         };
         let is_stalled = flow.reading.rto_count >= required
             && now.since(since) >= STALLED_AFTER
             && self.heard.surely() > Some((since + STALLED_AFTER / 2).max(now - HEARD_LATELY));
         is_stalled.then_some(Stalled {
-            flow: flow.reading.id,
+            flow: id,
             cookie: flow.reading.cookie,
             since,
             large_segments,
+            is_certain: match large_segments {
+                Some(_) => passes || self.history.round_trip_loss(false) < LITTLE_LOSS,
+                None => self.is_lost(flow),
+            },
         })
+    }
+
+    /// Whether so much is unanswered on this flow, retransmissions and probes together, that loss by
+    /// chance is as unlikely as for a dead host.
+    fn is_lost(&self, flow: &TrackedFlow) -> bool {
+        let unanswered = flow.reading.rto_count + self.unanswered_on(&flow.reading.id);
+        unanswered >= self.history.required_transmissions(false)
     }
 
     /// Whether the retransmissions of any flow go unanswered.

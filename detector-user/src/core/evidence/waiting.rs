@@ -1,11 +1,13 @@
-//! Flows on which a call waits for its reply, and whether they still carry anything.
+//! Flows that wait for an answer, and whether they still carry anything.
 //!
-//! Nothing is sent on such a flow, so no retransmission shows that it is lost: if a firewall forgets
-//! it, the call waits for as long as its program lets it. So these flows are probed, a few at a time
-//! (`take_round`), together with a *reference*: another flow of the same namespace that
-//! answers keepalives or, where there is none, a SYN from there. A missing answer counts only if the
-//! reference was answered, so that neither the host, nor this node, nor a pause of either can be the
-//! cause.
+//! On some of them a call waits for its reply. Nothing is sent on such a flow, so no retransmission
+//! shows that it is lost: if a firewall forgets it, the call waits for as long as its program lets
+//! it. On others a retransmission is unanswered, which chance alone may explain where much is lost.
+//!
+//! All these flows are probed, a few at a time (`take_round`), together with a *reference*: another
+//! flow of the same namespace that answers keepalives or, where there is none, a SYN from there. A
+//! missing answer counts only if the reference was answered, so that neither the host, nor this
+//! node, nor a pause of either can be the cause.
 //!
 //! A flow counts only if keepalives are known to be answered on it, or on another flow with the same
 //! remote port: a firewall may drop them.
@@ -16,7 +18,7 @@
 
 mod rounds;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 pub(in crate::core) use self::rounds::Waiting;
 use super::{Evidence, stalled::Stalled, tracked::TrackedFlow};
@@ -28,20 +30,25 @@ const QUIET_FOR: Duration = Duration::from_millis(500);
 /// What to probe in a round.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::core) struct Questions {
-    /// The flows on which calls wait.
+    /// The flows that wait for an answer.
     pub flows: Vec<ProbeTarget>,
     pub reference: ProbeTarget,
 }
 
 impl Evidence {
-    /// Looks for the flows on which calls wait. What was sent before `from` says nothing.
-    pub(in crate::core) fn notice_waiting(&mut self, now: Time, from: Time) {
+    /// Looks for the flows that wait for an answer; for those on which calls wait only if `calls`.
+    /// What was sent before `from` says nothing.
+    pub(in crate::core) fn notice_waiting(&mut self, now: Time, from: Time, calls: bool) {
         if self.waiting.has_missing_before(from) {
             self.waiting.start_over();
         }
+        let waits_since = |flow: &TrackedFlow| {
+            let stuck = flow.stuck_since(from).filter(|_| flow.can_be_probed());
+            stuck.or_else(|| flow.call_waits_since(now).filter(|_| calls))
+        };
         let waiting = self.watched_flows();
         let mut waiting: Vec<_> = waiting
-            .filter_map(|flow| Some((flow.waits_since(now)?, flow.reading.id, flow.reading.cookie)))
+            .filter_map(|flow| Some((waits_since(flow)?, flow.reading.id, flow.reading.cookie)))
             .collect();
         waiting.sort_unstable();
         let longest_first = waiting.into_iter().map(|(_, flow, cookie)| (flow, cookie));
@@ -84,18 +91,34 @@ impl Evidence {
             .or_else(|| self.probes.connect_from(from))
     }
 
-    /// The waiting flows that leave their probes unanswered while the reference answers.
+    /// The flows on which calls wait that leave their probes unanswered while the reference answers.
     pub(in crate::core) fn stalled_waiting(&self) -> impl Iterator<Item = Stalled> {
         let required = self.history.required_transmissions(true);
+        let stuck = self.watched_flows().filter(|flow| flow.is_stuck());
+        let stuck: BTreeSet<_> = stuck.map(|flow| flow.reading.id).collect();
         self.waiting
             .missing(required)
+            .filter(move |missing| !stuck.contains(&missing.flow))
             .filter(|missing| missing.has_answered || self.answers_like(&missing.flow))
             .map(|missing| Stalled {
                 flow: missing.flow,
                 cookie: missing.cookie,
                 since: missing.since,
                 large_segments: None,
+                is_certain: true,
             })
+    }
+
+    /// How many probes on this flow have gone unanswered in a row; 0 where it is not known that they
+    /// would be answered.
+    pub(super) fn unanswered_on(&self, flow: &FlowId) -> u32 {
+        let missing = self
+            .waiting
+            .missing(1)
+            .find(|missing| missing.flow == *flow);
+        missing
+            .filter(|missing| missing.has_answered || self.answers_like(flow))
+            .map_or(0, |missing| missing.misses)
     }
 
     /// Whether keepalives were acknowledged on this flow, or on another with the same remote port.
@@ -109,7 +132,7 @@ impl Evidence {
 
 impl TrackedFlow {
     /// Since when a call may have been waiting on this flow, if that is long enough to probe it.
-    fn waits_since(&self, now: Time) -> Option<Time> {
+    fn call_waits_since(&self, now: Time) -> Option<Time> {
         let reading = &self.reading;
         let is_quiet = reading.unacked_segments == 0
             && reading.unacked_bytes == 0

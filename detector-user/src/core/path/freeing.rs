@@ -58,6 +58,13 @@ impl Freeing {
         self.result = None;
     }
 
+    /// Other sockets are spared than were before, so the teardown is requested again.
+    pub(super) fn again(&mut self) {
+        if let Some(pending) = &mut self.pending {
+            pending.tried = false;
+        }
+    }
+
     pub(super) fn called_off(&mut self) {
         self.pending = None;
     }
@@ -101,7 +108,8 @@ impl Freeing {
     /// Since when the stalled flow that is next to destroy has been stalled.
     fn next_stalled(&self) -> Option<Time> {
         let left = self.stalled.iter();
-        let left = left.filter(|stalled| !self.done.contains(&stalled.cookie));
+        let left =
+            left.filter(|stalled| stalled.is_certain && !self.done.contains(&stalled.cookie));
         left.map(|stalled| stalled.since).min()
     }
 
@@ -128,7 +136,8 @@ impl Freeing {
             .stalled
             .iter()
             .filter(is_due)
-            .filter(|stalled| stalled.cookie != 0 && !self.done.contains(&stalled.cookie))
+            .filter(|stalled| stalled.is_certain && stalled.cookie != 0)
+            .filter(|stalled| !self.done.contains(&stalled.cookie))
             .copied()
             .collect();
         self.done.extend(due.iter().map(|stalled| stalled.cookie));
@@ -158,9 +167,6 @@ impl Path {
 
     /// After a snapshot: destroys what is due.
     pub(super) fn free_sockets(&mut self, at: Time, context: &mut Context<'_>) {
-        if !self.freeing.stalled.is_empty() {
-            self.probe_stalled(at, context);
-        }
         if self.discovered
             || !context.settings.destroy_sockets
             || context.settings.mode == Mode::Observe

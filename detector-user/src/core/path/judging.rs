@@ -40,6 +40,8 @@ pub(super) struct Doubt {
     /// When the host was heard again after a long silence: what was sent before says nothing about
     /// single flows.
     heard_again: Time,
+    /// Since when segments of the dead peer have been seen to arrive.
+    received_since: Option<Time>,
     /// This node has no usable link to the peer.
     pub has_no_link: bool,
     /// Since when the daemon has watched the path.
@@ -55,6 +57,7 @@ impl Doubt {
             were_others_silent: false,
             last_probe_due: None,
             heard_again: now,
+            received_since: None,
             has_no_link: false,
             began: now,
         }
@@ -91,8 +94,9 @@ impl Path {
         self.notice_heard_again();
         let links = self.notice_links(at, context.around());
         let from = self.stalls_count_from(context.around());
-        if self.probes_waiting(context.settings) {
-            self.evidence.notice_waiting(at, from);
+        if !self.discovered {
+            let calls = !context.settings.idle_probe_interval.is_zero();
+            self.evidence.notice_waiting(at, from, calls);
         }
         let stalled = self.evidence.stalled(at, from);
         self.evidence.set_stalled(&stalled);
@@ -100,7 +104,11 @@ impl Path {
         self.doubt.silence = self.silence_at(at, context.around());
         self.probing.looked(at, self.doubt.silence.is_some());
         let ended = self.heard_since_doubt(at, Reason::PacketReceived, context);
-        if self.is_dead() || ended == Turn::Returned {
+        if self.is_dead() {
+            let received = self.notice_received(at, context.settings);
+            return (first_of(received, first_of(ended, links)), None);
+        }
+        if ended == Turn::Returned {
             return (first_of(ended, links), None);
         }
         let weighed = self.weigh_failures(at, context, true);

@@ -99,6 +99,33 @@ fn segments_that_arrive_do_not_say_that_ours_do() {
     }
 }
 
+/// The peer's own segments may be as rare as its retransmissions, so none may have come when it is
+/// found dead.
+#[test]
+fn segments_that_arrive_after_the_death_do_not_say_that_ours_do() {
+    let mut world = World::with_keepalives(Settings::default());
+    world.run(2500, |at| vec![acknowledged(0, at - 5)]);
+    world.answers = NEIGHBOUR;
+    let silent = |_: u64| vec![one_way(0, 2505, 1)];
+    world.event(2510, FlowEventKind::Tlp, one_way(0, 2505, 0));
+    let dead = world.run_until_dead(6000, silent).expect("it is silent");
+    assert_eq!(world.state().reason, Reason::HostUnanswered);
+    // One segment, which may be the first of a peer that is back.
+    world.run(dead + 500, |_| vec![one_way(0, dead + 450, 1)]);
+    assert_eq!(world.state().reason, Reason::HostUnanswered);
+    world.run(dead + 2000, |at| vec![one_way(0, at - 5, 1)]);
+    let state = world.state();
+    let told = (state.verdict, state.reason, state.breaker);
+    assert_eq!(
+        told,
+        (Verdict::Dead, Reason::SendsUnanswered, Breaker::Open)
+    );
+    let Some(Effect::DestroySockets(teardown)) = world.destroyed.last() else {
+        panic!("{:?}", world.destroyed)
+    };
+    assert_eq!(teardown.spare, Spare::Nothing);
+}
+
 /// It is the same but for one thing: what is acknowledged grows.
 #[test]
 fn segments_that_acknowledge_ours_do() {

@@ -8,6 +8,12 @@ const OTHERS: Answers = |target| match target {
     _ => ALL(target),
 };
 
+/// A firewall drops keepalives.
+const CONNECTS: Answers = |target| match target {
+    ProbeTarget::Flow { .. } => None,
+    _ => ALL(target),
+};
+
 /// When its time-outs come, after it was cut at 2000 ms.
 const TIME_OUTS: [(u64, u32); 4] = [(2204, 1), (2612, 2), (3428, 3), (5060, 4)];
 
@@ -197,4 +203,44 @@ fn a_flow_that_was_not_sent_again_since_its_host_returned_is_not_stalled() {
     assert_eq!(world.state().stalled_flows, 0);
     world.run(15_000, |at| vec![again(at), idle(1, at - 5)]);
     assert_eq!(world.state().stalled_flows, 1);
+}
+
+/// A path on which a tenth of all segments is seen to be lost, as where a fifth is.
+fn lossy(at: u64) -> FlowReading {
+    FlowReading {
+        segments_sent: at,
+        segments_retransmitted: at / 10,
+        ..idle(1, at - 5)
+    }
+}
+
+/// The number of flows that are destroyed within 10 s after the first is cut.
+fn freed_where_much_is_lost(before: Answers, answers: Answers) -> usize {
+    let mut world = one_stuck(Settings::default());
+    world.answers = before;
+    run_beside(&mut world, 1990, stuck_later, |at| Some(lossy(at)));
+    world.answers = answers;
+    run_beside(&mut world, 12_000, five_times, |at| Some(lossy(at)));
+    assert!(!world.verdicts().contains(&Verdict::Dead));
+    world.destroyed.len()
+}
+
+fn stuck_later(at: u64) -> FlowReading {
+    idle(0, at - 5)
+}
+
+fn five_times(at: u64) -> FlowReading {
+    let expired = TIME_OUTS.iter().filter(|(out, _)| *out <= at).count() as u32;
+    FlowReading {
+        rto_count: expired + u32::from(at >= 8324),
+        ..stuck(at)
+    }
+}
+
+/// Five retransmissions of one flow are lost by chance on such a path.
+#[test]
+fn where_much_is_lost_a_flow_is_freed_only_if_its_probes_go_unanswered_too() {
+    assert_eq!(freed_where_much_is_lost(ALL, OTHERS), 1);
+    assert_eq!(freed_where_much_is_lost(ALL, ALL), 0);
+    assert_eq!(freed_where_much_is_lost(CONNECTS, CONNECTS), 0);
 }

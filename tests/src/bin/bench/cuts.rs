@@ -88,8 +88,7 @@ async fn measure(
         true => Some(Baselines::slow(site).await?),
         false => None,
     };
-    // So that the cuts do not all fall on the same moment of the calls' and PINGs' rhythm.
-    sleep(Duration::from_millis(300 + u64::from(number) * 137 % 700)).await;
+    site.before_cut(number).await;
     site.settled().await?;
 
     let kind = Cut::ALL[number as usize % Cut::ALL.len()];

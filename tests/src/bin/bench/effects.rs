@@ -105,7 +105,7 @@ async fn measure(
         _ => None,
     };
     site.settled().await?;
-    sleep(Duration::from_millis(300 + u64::from(number) * 137 % 700)).await;
+    site.before_cut(number).await;
 
     let kind = Cut::ALL[number as usize % Cut::ALL.len()];
     let cut = site.cut(kind)?;

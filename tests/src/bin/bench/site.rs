@@ -12,6 +12,10 @@ use detector_tests::{
 pub use crate::setting::{Before, Named, Setting};
 use crate::{load::at, options::Options};
 
+/// In this time the daemon hears each peer, learns which probes are answered, and sees that the
+/// card in use is the peer's.
+const START: Duration = Duration::from_secs(2);
+
 /// The host with the daemon and the load.
 pub const US: usize = 1;
 /// The host with the baselines.
@@ -185,6 +189,15 @@ impl Site {
 
     pub fn heal(&self) -> anyhow::Result<CutMoment> {
         self.lab.heal(&[PEER])
+    }
+
+    /// Waits a while before the cut of this number, not always as long: so that the cuts do not all
+    /// fall on the same moment of the calls' and PINGs' rhythm. The first cut waits until the daemon
+    /// is past its start, when it needs a longer silence and destroys nothing.
+    pub async fn before_cut(&self, number: u32) {
+        let start = if number == 0 { START } else { Duration::ZERO };
+        let varied = Duration::from_millis(300 + u64::from(number) * 137 % 700);
+        tokio::time::sleep(start + varied).await;
     }
 
     /// Waits until the peer is believed to be well.

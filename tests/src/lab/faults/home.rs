@@ -37,9 +37,13 @@ impl StandsIn {
 impl Drop for StandsIn {
     fn drop(&mut self) {
         let ended = command::ip_batch(Some(self.host.namespace()), &self.undo).and_then(|()| {
-            for file in ["proxy_arp", "proxy_arp_pvlan"] {
-                let file = format!("/proc/sys/net/ipv4/conf/eth0/{file}");
-                self.host.write(&file, "0")?;
+            for file in [
+                "conf/eth0/proxy_arp",
+                "conf/eth0/proxy_arp_pvlan",
+                "ip_forward",
+            ] {
+                self.host
+                    .write(&format!("/proc/sys/net/ipv4/{file}"), "0")?;
             }
             Ok(())
         });

@@ -140,13 +140,6 @@ impl Probes {
             .filter(|_| !self.no_keepalives)
     }
 
-    /// The stalled flows, probed to learn whether segments without data pass on them.
-    pub(in crate::core) fn stalled_flows(&self) -> Vec<ProbeTarget> {
-        let stalled = self.targets.iter().filter(|target| target.is_stalled);
-        let stalled = stalled.filter(|_| !self.no_keepalives);
-        stalled.map(|target| target.target).collect()
-    }
-
     fn others(&self) -> impl Iterator<Item = &Target> {
         self.targets
             .iter()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::core::{
-    Effect, Reason, Time,
+    Effect, Reason, Settings, Time,
     context::Context,
     evidence::Layer,
     path::Path,
@@ -34,6 +34,7 @@ impl Path {
         match turn {
             Turn::Died => {
                 self.evidence.died();
+                self.doubt.received_since = None;
                 self.pace.died();
                 self.probing.died(now);
                 self.failures.clear();
@@ -90,6 +91,25 @@ impl Path {
             self.failures.clear();
         }
         self.turn(now, Event::HostHeard, reason, None, context)
+    }
+
+    /// Segments of a dead peer may begin to arrive although it still acknowledges nothing: if that
+    /// lasts for the host detection time, only what this node sends is lost.
+    pub(super) fn notice_received(&mut self, at: Time, settings: &Settings) -> Turn {
+        let received = self.evidence.heard.on(Layer::Received);
+        let found_at = self.session.death().map(|death| death.found_at);
+        if found_at.is_none() || received <= found_at {
+            return Turn::None;
+        }
+        let since = *self.doubt.received_since.get_or_insert(at);
+        if at.since(since) < settings.host_detection_time {
+            return Turn::None;
+        }
+        let turn = self.session.set_reason(at, Reason::SendsUnanswered);
+        if turn != Turn::None {
+            self.freeing.again();
+        }
+        turn
     }
 
     /// While this node is isolated, the path's history learns nothing.

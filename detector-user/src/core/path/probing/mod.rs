@@ -255,12 +255,6 @@ impl Path {
         let unheard = self.evidence.flows_unheard_since(reset_at);
         self.send(now, unheard, Urgency::Urgent, context);
     }
-
-    /// Probes the stalled flows, to learn whether segments without data pass on them.
-    pub(in crate::core::path) fn probe_stalled(&mut self, now: Time, context: &mut Context<'_>) {
-        let stalled = self.evidence.probes.stalled_flows();
-        self.send(now, stalled, Urgency::Routine, context);
-    }
 }
 
 fn is_neighbour(target: &ProbeTarget) -> bool {

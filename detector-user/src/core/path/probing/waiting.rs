@@ -1,16 +1,10 @@
-//! Probes on flows on which calls wait, while their peer lives.
+//! Probes on flows that wait for an answer, while their peer lives.
 
 use crate::core::{
-    ProbeTarget, Settings, Time, context::Context, path::Path, schedule::Urgency, session::State,
+    ProbeTarget, Time, context::Context, path::Path, schedule::Urgency, session::State,
 };
 
 impl Path {
-    /// Whether flows on which calls wait are probed: not where peers are probed only while something
-    /// stands unanswered.
-    pub(in crate::core::path) fn probes_waiting(&self, settings: &Settings) -> bool {
-        !self.discovered && !settings.idle_probe_interval.is_zero()
-    }
-
     /// Sends the probes of a round that is due. They are no evidence about the host, so a missing
     /// answer begins no doubt.
     pub(in crate::core::path) fn probe_waiting_when_due(
@@ -23,7 +17,7 @@ impl Path {
             return;
         };
         let is_alive = matches!(self.session.state(), State::Alive | State::Degraded);
-        if !is_alive || !self.probes_waiting(context.settings) {
+        if !is_alive || self.discovered {
             self.evidence.waiting.start_over();
             return;
         }
