@@ -88,7 +88,8 @@ impl Evidence {
     /// Whether so much is unanswered on this flow, retransmissions and probes together, that loss by
     /// chance is as unlikely as for a dead host.
     fn is_lost(&self, flow: &TrackedFlow) -> bool {
-        let unanswered = flow.reading.rto_count + self.unanswered_on(&flow.reading.id);
+        let probes = self.waiting.unanswered_on(&flow.reading.id);
+        let unanswered = flow.reading.rto_count.saturating_add(probes);
         unanswered >= self.history.required_transmissions(false)
     }
 

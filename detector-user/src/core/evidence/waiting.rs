@@ -9,8 +9,8 @@
 //! missing answer counts only if the reference was answered, so that neither the host, nor this
 //! node, nor a pause of either can be the cause.
 //!
-//! A flow counts only if keepalives are known to be answered on it, or on another flow with the same
-//! remote port: a firewall may drop them.
+//! A flow whose own retransmissions are not unanswered counts only if keepalives are known to be
+//! answered on it, or on another flow with the same remote port: a firewall may drop them.
 //!
 //! ```text
 //! rounds   which of these flows are probed when, and what their missing answers count
@@ -21,6 +21,7 @@ mod rounds;
 use std::{collections::BTreeSet, time::Duration};
 
 pub(in crate::core) use self::rounds::Waiting;
+use self::rounds::Wanted;
 use super::{Evidence, stalled::Stalled, tracked::TrackedFlow};
 use crate::core::{FlowId, ProbeTarget, Time};
 
@@ -48,11 +49,18 @@ impl Evidence {
         };
         let waiting = self.watched_flows();
         let mut waiting: Vec<_> = waiting
-            .filter_map(|flow| Some((waits_since(flow)?, flow.reading.id, flow.reading.cookie)))
+            .filter_map(|flow| Some((waits_since(flow)?, flow.reading.id, flow)))
             .collect();
-        waiting.sort_unstable();
-        let longest_first = waiting.into_iter().map(|(_, flow, cookie)| (flow, cookie));
-        self.waiting.set(now, longest_first);
+        waiting.sort_unstable_by_key(|(since, id, _)| (*since, *id));
+        let longest_first: Vec<_> = waiting
+            .into_iter()
+            .map(|(_, id, flow)| Wanted {
+                flow: id,
+                cookie: flow.reading.cookie,
+                is_stuck: flow.is_stuck(),
+            })
+            .collect();
+        self.waiting.set(now, longest_first.into_iter());
     }
 
     /// What to probe in the round that is due; `None` if nothing is due, or nothing can serve as the
@@ -107,18 +115,6 @@ impl Evidence {
                 large_segments: None,
                 is_certain: true,
             })
-    }
-
-    /// How many probes on this flow have gone unanswered in a row; 0 where it is not known that they
-    /// would be answered.
-    pub(super) fn unanswered_on(&self, flow: &FlowId) -> u32 {
-        let missing = self
-            .waiting
-            .missing(1)
-            .find(|missing| missing.flow == *flow);
-        missing
-            .filter(|missing| missing.has_answered || self.answers_like(flow))
-            .map_or(0, |missing| missing.misses)
     }
 
     /// Whether keepalives were acknowledged on this flow, or on another with the same remote port.

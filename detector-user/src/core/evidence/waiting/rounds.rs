@@ -39,9 +39,20 @@ pub(in crate::core) struct Waiting {
     turn: usize,
 }
 
+/// A flow that waits for an answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub flow: FlowId,
+    pub cookie: u64,
+    /// Its own retransmissions are unanswered.
+    pub is_stuck: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     cookie: u64,
+    /// Its own retransmissions are unanswered.
+    is_stuck: bool,
     /// When a probe on it was last answered.
     answered: Option<Time>,
     /// The first of the probes that have gone unanswered since.
@@ -58,8 +69,6 @@ pub(super) struct Missing {
     pub cookie: u64,
     /// When the flow was last known to work.
     pub since: Time,
-    /// How many probes have gone unanswered since.
-    pub misses: u32,
     /// Whether a probe on it was ever answered.
     pub has_answered: bool,
 }
@@ -89,6 +98,14 @@ impl Wait {
         let long = required.saturating_mul(LONG_MISSING);
         self.missing_since.is_some() && self.misses < long
     }
+
+    /// Whether the flow comes before those of which nothing is known but that a call waits: an
+    /// answer is missing, or it is stuck and was not probed just now.
+    fn is_urgent(&self, now: Time, required: u32) -> bool {
+        let is_due = self.answered.is_none_or(|at| now.since(at) >= ROUND_EVERY);
+        let is_new = self.is_stuck && self.missing_since.is_none();
+        self.is_missing_lately(required) || (is_new && is_due)
+    }
 }
 
 impl Waiting {
@@ -106,31 +123,37 @@ impl Waiting {
     }
 
     /// Replaces the flows; what is known of those that remain is kept.
-    pub(super) fn set(&mut self, now: Time, wanted: impl Iterator<Item = (FlowId, u64)>) {
+    pub(super) fn set(&mut self, now: Time, wanted: impl Iterator<Item = Wanted>) {
         let known = std::mem::take(&mut self.flows);
-        for (flow, cookie) in wanted.take(WAITING_KEPT) {
+        for wanted in wanted.take(WAITING_KEPT) {
+            let Wanted {
+                flow,
+                cookie,
+                is_stuck,
+            } = wanted;
             let known = known.get(&flow).filter(|wait| wait.cookie == cookie);
             let wait = known.copied().unwrap_or(Wait {
                 cookie,
+                is_stuck,
                 answered: None,
                 missing_since: None,
                 misses: 0,
                 total: (0, 0),
             });
-            self.flows.insert(flow, wait);
+            self.flows.insert(flow, Wait { is_stuck, ..wait });
         }
         self.due = self.due.max(now);
     }
 
     /// Settles the last round and begins the next, with the flows whose turn it is, all of one
-    /// namespace. Those with missing answers come first, as long as the answers have not been
-    /// missing for long.
+    /// namespace. Those that are stuck or whose answers are missing come first, as long as the
+    /// answers have not been missing for long.
     pub(super) fn next_round(&mut self, now: Time, required: u32) -> Vec<FlowId> {
         self.settle();
         self.due = now + ROUND_EVERY;
         let flows = self.flows.iter();
-        let lately = flows.filter(|(_, wait)| wait.is_missing_lately(required));
-        let mut flows: Vec<FlowId> = lately.map(|(flow, _)| *flow).collect();
+        let urgent = flows.filter(|(_, wait)| wait.is_urgent(now, required));
+        let mut flows: Vec<FlowId> = urgent.map(|(flow, _)| *flow).collect();
         let mut at_once = AT_ONCE.1;
         if flows.is_empty() {
             flows = self.flows.keys().copied().collect();
@@ -191,10 +214,14 @@ impl Waiting {
                 cookie: wait.cookie,
                 // The flow was last known to work when it was last answered.
                 since: wait.answered.max(Some(missing_since - ROUND_EVERY))?,
-                misses: wait.misses,
                 has_answered: wait.answered.is_some(),
             })
         })
+    }
+
+    /// How many probes on this flow have gone unanswered in a row.
+    pub(in crate::core::evidence) fn unanswered_on(&self, flow: &FlowId) -> u32 {
+        self.flows.get(flow).map_or(0, |wait| wait.misses)
     }
 
     /// Whether so many probes on this flow were answered, and so few were not, that small segments
@@ -291,13 +318,17 @@ mod tests {
     const REQUIRED: u32 = 3;
     const REFERENCE: ProbeId = ProbeId(100);
 
-    fn flow(n: u16) -> (FlowId, u64) {
+    fn flow(n: u16) -> Wanted {
         let reading = established(n, ms(0));
-        (reading.id, reading.cookie)
+        Wanted {
+            flow: reading.id,
+            cookie: reading.cookie,
+            is_stuck: false,
+        }
     }
 
     fn target(n: u16) -> ProbeTarget {
-        let (flow, cookie) = flow(n);
+        let Wanted { flow, cookie, .. } = flow(n);
         ProbeTarget::Flow { flow, cookie }
     }
 
@@ -305,7 +336,7 @@ mod tests {
     /// reference. Returns how many flows have left a probe unanswered before it.
     fn round(waiting: &mut Waiting, at: u64, answer: Option<ProbeAnswer>) -> usize {
         waiting.set(ms(at), [flow(0)].into_iter());
-        assert_eq!(waiting.next_round(ms(at), REQUIRED), [flow(0).0]);
+        assert_eq!(waiting.next_round(ms(at), REQUIRED), [flow(0).flow]);
         let missing = waiting.missing(1).count();
         waiting.asked(REFERENCE, &[(target(0), ProbeId(at))]);
         let mut event = |probe, target, outcome| {
@@ -348,12 +379,33 @@ mod tests {
         assert_eq!(waiting.timeout(), due);
     }
 
+    /// A flow whose answers are missing does not keep those waiting that are stuck as well.
+    #[test]
+    fn a_stuck_flow_is_probed_beside_one_whose_answers_are_missing() {
+        let mut waiting = Waiting::default();
+        round(&mut waiting, 0, Some(ProbeAnswer::Ack));
+        let stuck = Wanted {
+            is_stuck: true,
+            ..flow(1)
+        };
+        waiting.set(ms(100), [flow(0), stuck, flow(2)].into_iter());
+        let mut turn = waiting.next_round(ms(100), REQUIRED);
+        turn.sort_unstable();
+        assert_eq!(turn, [flow(0).flow, stuck.flow]);
+    }
+
     /// Four of one namespace are followed by one of another.
     #[test]
     fn the_flows_of_each_namespace_take_their_turn() {
         let elsewhere = |n| {
-            let (flow, cookie) = flow(n);
-            (FlowId { netns: 7, ..flow }, cookie)
+            let wanted = flow(n);
+            Wanted {
+                flow: FlowId {
+                    netns: 7,
+                    ..wanted.flow
+                },
+                ..wanted
+            }
         };
         let mut waiting = Waiting::default();
         let all = (0..6).map(flow).chain([elsewhere(6)]);
@@ -365,7 +417,7 @@ mod tests {
             assert!(turn.len() <= AT_ONCE.0);
             probed.extend(turn);
         }
-        for (flow, _) in all {
+        for Wanted { flow, .. } in all {
             assert!(probed.contains(&flow), "{flow}");
         }
     }
