@@ -83,7 +83,8 @@ pub async fn run(
     let protection = Protection::load(&config).context(
         "services are to be protected (refuse_connects, tune_sockets, --protect) and cannot be",
     )?;
-    let network = NetworkSource::start(signals.clone(), bounds)?;
+    let network = NetworkSource::start(signals.clone(), bounds)
+        .context("cannot read links, routes and neighbours")?;
     let destroyer = Destroyer::spawn(signals.clone(), namespaces.clone(), bounds)
         .context("cannot destroy the kernel's sockets")?;
     tasks::allow_open_files(bounds);

@@ -69,8 +69,6 @@ pub enum SockDiagError {
     Malformed(String),
     #[error("more than {MAX_FLOWS} connections match; name fewer peers")]
     TooManyFlows,
-    #[error("cannot start the thread that reads the socket dump: {0}")]
-    Thread(#[source] io::Error),
 }
 
 /// Reads the kernel's TCP sockets.

@@ -5,6 +5,7 @@ use std::{io, path::Path};
 
 use aya::programs::RawTracePoint;
 use detector_ebpf::{CONFIG_NAME, Config, config_flag};
+use nix::errno::Errno;
 use thiserror::Error;
 use tracing::{debug, warn};
 use zerocopy::IntoBytes;
@@ -59,7 +60,7 @@ impl Default for EbpfOptions {
     }
 }
 
-/// Why the eBPF source is not available here.
+/// Why the eBPF source, or a [`SequenceReader`](super::SequenceReader), is not available here.
 #[derive(Debug, Error)]
 pub enum EbpfUnavailable {
     #[error(transparent)]
@@ -74,6 +75,18 @@ pub enum EbpfUnavailable {
     NoTracepoint,
     #[error("cannot read this process's network namespace from /proc/thread-self/ns/net: {0}")]
     Netns(#[source] io::Error),
+}
+
+impl EbpfUnavailable {
+    /// The error with which keepalive probes fail because of this.
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::NotTaken(NotTaken::NotPermitted { .. } | NotTaken::MemoryLocked { .. }) => {
+                Errno::EPERM
+            }
+            _ => Errno::EOPNOTSUPP,
+        }
+    }
 }
 
 /// The programs, loaded and attached. Dropping it removes them.

@@ -40,7 +40,7 @@ pub use self::{
     btf::{BtfError, FieldError, KernelTypes, VMLINUX},
     decode::DecodeError,
     load::{EbpfOptions, EbpfUnavailable, Loaded},
-    sequences::{SequenceReader, SequencesUnavailable},
+    sequences::SequenceReader,
     tracepoints::Tracepoint,
     watch::WatchError,
 };

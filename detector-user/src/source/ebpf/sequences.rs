@@ -13,39 +13,18 @@ use detector_ebpf::{
     SocketOffsets, sequences_result,
 };
 use nix::errno::Errno;
-use thiserror::Error;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use super::btf::{BtfError, KernelTypes, VMLINUX};
+use super::{
+    EbpfUnavailable,
+    btf::{KernelTypes, VMLINUX},
+};
 use crate::{
     core::FlowId,
-    object::{NotTaken, Part, Programs},
+    object::{Part, Programs},
 };
 
 const PROGRAM: &str = "keepalive";
-
-/// Why sockets' sequence numbers cannot be read here.
-#[derive(Debug, Error)]
-pub enum SequencesUnavailable {
-    #[error(transparent)]
-    NotTaken(#[from] NotTaken),
-    #[error("cannot tell where sockets keep their sequence numbers: {0}")]
-    Btf(#[from] BtfError),
-    #[error("the kernel's BTF ({VMLINUX}) lacks fields of sockets: {0}")]
-    Fields(String),
-}
-
-impl SequencesUnavailable {
-    /// The error with which keepalive probes fail because of this.
-    pub fn errno(&self) -> Errno {
-        match self {
-            Self::NotTaken(NotTaken::NotPermitted { .. } | NotTaken::MemoryLocked { .. }) => {
-                Errno::EPERM
-            }
-            _ => Errno::EOPNOTSUPP,
-        }
-    }
-}
 
 /// The program, loaded. Dropping it removes it.
 #[derive(Debug)]
@@ -54,7 +33,7 @@ pub struct SequenceReader {
 }
 
 impl SequenceReader {
-    pub fn load() -> Result<Self, SequencesUnavailable> {
+    pub fn load() -> Result<Self, EbpfUnavailable> {
         let config = Config {
             socket: offsets()?,
             ..Config::ABSENT
@@ -149,7 +128,7 @@ fn errno(error: ProgramError) -> Errno {
 }
 
 /// The offsets of the fields from which a segment is made; all of them are needed.
-fn offsets() -> Result<SocketOffsets, SequencesUnavailable> {
+fn offsets() -> Result<SocketOffsets, EbpfUnavailable> {
     let types = KernelTypes::read(Path::new(VMLINUX))?;
     let at = types.offsets;
     let needed = [
@@ -173,7 +152,7 @@ fn offsets() -> Result<SocketOffsets, SequencesUnavailable> {
         .collect();
     match missing.is_empty() {
         true => Ok(at),
-        false => Err(SequencesUnavailable::Fields(missing.join(", "))),
+        false => Err(EbpfUnavailable::Fields(missing.join(", "))),
     }
 }
 

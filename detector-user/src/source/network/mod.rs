@@ -88,8 +88,6 @@ pub enum NetworkError {
     Interrupted { what: &'static str },
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    #[error("cannot start the thread that reads links, routes and neighbours: {0}")]
-    Thread(#[source] io::Error),
 }
 
 /// What the source has counted since it started.
@@ -115,7 +113,7 @@ impl NetworkSource {
     /// Starts the thread, in the caller's network namespace. It reports only
     /// [`Signal::Network`](crate::core::Signal::Network) on `signals`, and nothing before
     /// [`Self::watch`] is called.
-    pub fn start(signals: SignalSender, bounds: Bounds) -> Result<Self, NetworkError> {
+    pub fn start(signals: SignalSender, bounds: Bounds) -> anyhow::Result<Self> {
         Self::with_receive_buffer(signals, bounds, RECEIVE_BUFFER)
     }
 
@@ -124,10 +122,10 @@ impl NetworkSource {
         signals: SignalSender,
         bounds: Bounds,
         bytes: usize,
-    ) -> Result<Self, NetworkError> {
+    ) -> anyhow::Result<Self> {
         let counts = Arc::new(Counts::default());
         let shared = Arc::clone(&counts);
-        let inbox = Inbox::polled(Wanted::default()).map_err(NetworkError::Thread)?;
+        let inbox = Inbox::polled(Wanted::default())?;
         let worker = Worker::optional("rtnetlink", inbox, move |wanted| {
             let following = Following::new(bytes, Arc::clone(&shared), signals.clone());
             following.map(|following| following.run(wanted)).context(
@@ -136,7 +134,7 @@ impl NetworkSource {
             )
         });
         Ok(Self {
-            worker: worker.map_err(NetworkError::Thread)?,
+            worker: worker?,
             counts,
             most: bounds.addresses(),
         })

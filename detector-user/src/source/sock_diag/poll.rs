@@ -47,7 +47,7 @@ impl SockDiagSource {
         interval: Duration,
         namespaces: Namespaces,
         signals: SignalSender,
-    ) -> Result<Self, SockDiagError> {
+    ) -> anyhow::Result<Self> {
         let counters = Arc::new(Counters::default());
         let poller = Poller {
             everywhere: Everywhere::open(namespaces)?,
@@ -61,7 +61,7 @@ impl SockDiagSource {
             Ok::<_, Infallible>(())
         });
         Ok(Self {
-            worker: worker.map_err(SockDiagError::Thread)?,
+            worker: worker?,
             counters,
         })
     }
