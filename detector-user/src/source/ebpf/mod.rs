@@ -52,7 +52,7 @@ use self::{
 };
 use super::{Source, SourceCounters, Watched};
 use crate::{
-    core::PeerName,
+    core::{PeerName, SourceKind},
     netns::Set,
     object::{Part, Programs},
     signals::SignalSender,
@@ -124,6 +124,10 @@ impl EbpfSource {
 }
 
 impl Source for EbpfSource {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Ebpf
+    }
+
     fn watch(&mut self, watched: &Watched) -> anyhow::Result<()> {
         let change = |wanted: &mut Wanted| -> anyhow::Result<()> {
             if wanted.watched.watch(watched)? {

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::{all_addresses, reader::unreadable, signals};
 use crate::{
-    core::{PeerName, Signal},
+    core::{PeerName, Signal, SourceKind},
     netlink::sock_diag::{Everywhere, SockDiagError},
     netns::{Namespaces, Set},
     signals::SignalSender,
@@ -68,6 +68,10 @@ impl SockDiagSource {
 }
 
 impl Source for SockDiagSource {
+    fn kind(&self) -> SourceKind {
+        SourceKind::SockDiag
+    }
+
     fn watch(&mut self, watched: &Watched) -> anyhow::Result<()> {
         let addrs = |endpoints: &Vec<crate::core::Endpoint>| {
             endpoints.iter().map(|endpoint| endpoint.addr).collect()
