@@ -1,9 +1,15 @@
 //! The eBPF object: one file with all programs. The source and the protection of services each load
-//! it separately, with their own programs and maps.
+//! it separately, with their own programs and maps. Nothing is pinned: when the process ends,
+//! programs and maps are gone.
 
 use std::{error, io};
 
-use aya::{EbpfError, EbpfLoader, maps::MapError, programs::ProgramError, util::KernelVersion};
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Map, MapError},
+    programs::{Program, ProgramError},
+    util::KernelVersion,
+};
 use thiserror::Error;
 
 /// The object, if `cargo xtask build-ebpf` had been run before this was built.
@@ -64,18 +70,82 @@ pub enum Part {
     Keepalive,
 }
 
-/// A loader for one part. The object also contains the maps of the other parts; these are made as
-/// small as possible.
-pub fn loader<'a>(part: Part) -> EbpfLoader<'a> {
-    let mut loader = EbpfLoader::new();
-    // Otherwise aya reads all of the kernel's BTF for relocations, and the programs have none.
-    loader.btf(None);
-    for share in SHARES {
-        if !share.parts.contains(&part) {
-            loader.map_max_entries(share.map, share.least);
+/// The programs and maps of one part, in the kernel. Dropping it removes them.
+#[derive(Debug)]
+pub struct Programs {
+    pub ebpf: Ebpf,
+    part: Part,
+}
+
+impl Programs {
+    /// Creates the maps with these numbers of entries, at least one each, and sets the globals. The
+    /// object also contains the maps of the other parts; these are made as small as possible.
+    pub fn open(
+        part: Part,
+        globals: &[(&str, &[u8])],
+        entries: &[(&str, u32)],
+    ) -> Result<Self, NotTaken> {
+        let object = OBJECT.ok_or(NotTaken::NoObject)?;
+        let mut loader = EbpfLoader::new();
+        // Otherwise aya reads all of the kernel's BTF for relocations, and the programs have none.
+        loader.btf(None);
+        for share in SHARES {
+            if !share.parts.contains(&part) {
+                loader.map_max_entries(share.map, share.least);
+            }
+        }
+        for &(map, entries) in entries {
+            loader.map_max_entries(map, entries.max(1));
+        }
+        for &(global, bytes) in globals {
+            loader.override_global(global, bytes, true);
+        }
+        let ebpf = loader
+            .load(object)
+            .map_err(|error| part.not_taken("load the eBPF object", error))?;
+        Ok(Self { ebpf, part })
+    }
+
+    /// Has the kernel verify a program with aya's function for its type.
+    pub fn load<'a, P: 'a>(
+        &'a mut self,
+        name: &'static str,
+        load: impl FnOnce(&mut P) -> Result<(), ProgramError>,
+    ) -> Result<&'a mut P, NotTaken>
+    where
+        &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+    {
+        let part = self.part;
+        let program: &'a mut P = self
+            .program(name)
+            .map_err(|error| part.not_taken(format!("find program {name} in the object"), error))?;
+        match load(&mut *program) {
+            Ok(()) => Ok(program),
+            Err(error) => Err(part.not_loaded(name, error)),
         }
     }
-    loader
+
+    /// The program of this name.
+    pub fn program<'a, P>(&'a mut self, name: &str) -> Result<P, ProgramError>
+    where
+        P: TryFrom<&'a mut Program, Error = ProgramError>,
+    {
+        let program = self.ebpf.program_mut(name);
+        program.ok_or(ProgramError::NotLoaded)?.try_into()
+    }
+
+    /// Takes a map out of the programs.
+    pub fn take_map<M>(&mut self, name: &str) -> Result<M, NotTaken>
+    where
+        M: TryFrom<Map, Error = MapError>,
+    {
+        let map = self.ebpf.take_map(name).ok_or_else(|| {
+            let name = name.to_owned();
+            MapError::InvalidName { name }
+        });
+        map.and_then(TryInto::try_into)
+            .map_err(|error| self.part.not_taken(format!("open map {name}"), error))
+    }
 }
 
 /// Why the kernel did not accept a part of the object.
@@ -111,14 +181,19 @@ pub enum NotTaken {
     },
 }
 
-/// The capabilities that a part needs, for error messages.
-#[derive(Clone, Copy, Debug)]
-pub struct Needs(pub &'static str);
+impl Part {
+    /// The capabilities that it needs, for error messages.
+    fn needs(self) -> &'static str {
+        match self {
+            Self::Source => "CAP_BPF and CAP_PERFMON",
+            Self::Refuse | Self::Tune => "CAP_BPF and CAP_NET_ADMIN",
+            Self::Keepalive => "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN",
+        }
+    }
 
-impl Needs {
     /// Distinguishes a lack of privilege, and its cause, from other failures.
     pub fn not_taken(self, what: impl Into<String>, error: impl Into<EbpfError>) -> NotTaken {
-        let (Self(needs), what) = (self, what.into());
+        let (needs, what) = (self.needs(), what.into());
         let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
         let source = match error.into() {
             EbpfError::MapError(MapError::CreateError { io_error, .. }) if denied(&io_error) => {
@@ -151,7 +226,7 @@ impl Needs {
     }
 
     /// The same for a program. If the verifier refused it, the error contains the end of its log.
-    pub fn not_loaded(self, program: &'static str, error: ProgramError) -> NotTaken {
+    fn not_loaded(self, program: &'static str, error: ProgramError) -> NotTaken {
         match error {
             ProgramError::LoadError {
                 io_error,
@@ -172,7 +247,7 @@ pub fn counts_locked_memory() -> bool {
 }
 
 /// The end of a log, from the start of a line if possible.
-pub fn end_of(log: &str) -> String {
+fn end_of(log: &str) -> String {
     let trimmed = log.trim_end();
     if trimmed.len() <= LOG_END_BYTES {
         return trimmed.to_owned();
@@ -212,15 +287,14 @@ mod tests {
 
     #[test]
     fn a_lack_of_privilege_is_told_from_the_rest() {
-        let needs = Needs("CAP_BPF and CAP_PERFMON");
         let denied = io::Error::from_raw_os_error(nix::libc::EPERM);
         let error = ProgramError::SyscallError(aya::sys::SyscallError {
             call: "perf_event_open",
             io_error: denied,
         });
-        let message = needs.not_taken("load", error).to_string();
+        let message = Part::Source.not_taken("load", error).to_string();
         assert!(message.contains("CAP_BPF and CAP_PERFMON"), "{message}");
-        let other = needs.not_taken("load", EbpfError::NoBTF);
+        let other = Part::Source.not_taken("load", EbpfError::NoBTF);
         assert!(matches!(other, NotTaken::Failed { .. }));
     }
 }

@@ -107,10 +107,16 @@ impl<Q: Send + 'static> Worker<Q> {
         let thread = thread.spawn(move || {
             let inbox = EndsWith(&shared);
             body(inbox.0);
-        })?;
+        });
+        let failed = |error: io::Error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot start the thread {name}: {error}"),
+            )
+        };
         Ok(Self {
             inbox,
-            thread: Some(thread),
+            thread: Some(thread.map_err(failed)?),
         })
     }
 }

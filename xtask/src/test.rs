@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     commands::{build_host, build_object},
@@ -81,6 +81,9 @@ fn stages_in_order(
     }
     if lab {
         stages.run("build of the lab", || build_lab(runner))?;
+        if options.lab && !runner.dry_run {
+            check_names(&options.filters)?;
+        }
         for round in 1..=options.repeat {
             let name = match options.repeat {
                 1 => "lab tests".to_owned(),
@@ -117,6 +120,33 @@ fn build_lab(runner: &Runner) -> Result<()> {
         "done as you, so that root leaves no files in target/",
         Invocation::cargo().args(["test", "--package", "detector-tests", "--no-run"]),
     ))
+}
+
+/// Fails if a name selects none of the lab tests: running none of them would look like success.
+fn check_names(names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let list = Invocation::cargo()
+        .args(["test", "--quiet", "--package", "detector-tests"])
+        .args(["--", "--list"])
+        .output()
+        .context("cannot list the lab tests: `cargo test --package detector-tests -- --list`")?;
+    match unmatched(names, &list) {
+        Some(name) => bail!(
+            "no lab test has {name:?} in its name. A suite runs with `cargo test --package \
+             detector-tests --test SUITE`; `-- --list` at its end lists its tests. The suites: {}",
+            suites::SUITES.map(|suite| suite.name).join(", ")
+        ),
+        None => Ok(()),
+    }
+}
+
+/// The first of the names that no test in cargo's list contains.
+fn unmatched<'a>(names: &'a [String], list: &str) -> Option<&'a String> {
+    let tests = || list.lines().filter_map(|line| line.strip_suffix(": test"));
+    let mut names = names.iter();
+    names.find(|name| !tests().any(|test| test.contains(name.as_str())))
 }
 
 /// Suites that are run in one way.
@@ -256,6 +286,18 @@ mod tests {
             r#"runner=["sudo","env","PATH=/bin","DETECTOR_BIN=/a b/detector","RUST_BACKTRACE=1"]"#;
         assert!(shown(false).contains(setting), "{}", shown(false));
         assert!(!shown(true).contains("sudo"), "{}", shown(true));
+    }
+
+    #[test]
+    fn a_name_that_selects_no_test_is_found() {
+        let list = "gray::large_segments: test\nsilent::cut: benchmark\n\n2 tests\n";
+        let unmatched = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            unmatched(&names, list).cloned()
+        };
+        assert_eq!(unmatched(&["large", "segments"]), None);
+        assert_eq!(unmatched(&["large", "cut"]).as_deref(), Some("cut"));
+        assert_eq!(unmatched(&["tests"]).as_deref(), Some("tests"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
 };
 
 use detector_api::v1::{ExplainPeerRequest, ListPeersRequest, detector_client::DetectorClient};
+use prost::Name;
 use tonic::{Code, Response, Status, transport::Channel};
 
 use super::{
@@ -57,13 +58,21 @@ pub async fn answer<T>(
 pub async fn peers(global: &Global) -> Result<Exit, Failure> {
     let mut client = connect(&socket(global)?).await?;
     let answer = answer(client.list_peers(ListPeersRequest {})).await?;
-    let states = answer.peers;
+    let none = "no peers are watched; name them with --peer or in the configuration\n";
+    list(global, &answer.peers, none, text::peers)
+}
+
+/// Prints a list, or as text `none` where it is empty.
+pub fn list<M: Name>(
+    global: &Global,
+    items: &[M],
+    none: &str,
+    text: impl FnOnce(&[M]) -> String,
+) -> Result<Exit, Failure> {
     match global.output {
-        Output::Text if states.is_empty() => {
-            print("no peers are watched; name them with --peer or in the configuration\n")?;
-        }
-        Output::Text => print(&text::peers(&states))?,
-        Output::Json => print(&json::messages(&states))?,
+        Output::Text if items.is_empty() => print(none)?,
+        Output::Text => print(&text(items))?,
+        Output::Json => print(&json::messages(items))?,
     }
     Ok(Exit::Done)
 }

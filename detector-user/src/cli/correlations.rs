@@ -4,46 +4,33 @@
 use detector_api::v1::{GetQuorumOutlookRequest, ListCascadesRequest, ListLocksRequest};
 
 use super::{
-    args::{Global, Output},
-    client::{answer, connect, socket},
+    args::Global,
+    client::{answer, connect, list, socket},
     exit::{Exit, Failure},
-    json, print, text,
+    text,
 };
 
 /// `detector locks`.
 pub async fn locks(global: &Global) -> Result<Exit, Failure> {
     let mut client = connect(&socket(global)?).await?;
     let answer = answer(client.list_locks(ListLocksRequest {})).await?;
-    let locks = answer.locks;
-    match global.output {
-        Output::Text if locks.is_empty() => print("no locks were reported in ten minutes\n")?,
-        Output::Text => print(&text::locks(&locks, answer.beyond_bound))?,
-        Output::Json => print(&json::messages(&locks))?,
-    }
-    Ok(Exit::Done)
+    let none = "no locks were reported in ten minutes\n";
+    let text = |locks: &[_]| text::locks(locks, answer.beyond_bound);
+    list(global, &answer.locks, none, text)
 }
 
 /// `detector cascades`.
 pub async fn cascades(global: &Global) -> Result<Exit, Failure> {
     let mut client = connect(&socket(global)?).await?;
     let answer = answer(client.list_cascades(ListCascadesRequest {})).await?;
-    let cascades = answer.cascades;
-    match global.output {
-        Output::Text if cascades.is_empty() => print("no cascades within the hour\n")?,
-        Output::Text => print(&text::cascades(&cascades))?,
-        Output::Json => print(&json::messages(&cascades))?,
-    }
-    Ok(Exit::Done)
+    let none = "no cascades within the hour\n";
+    list(global, &answer.cascades, none, text::cascades)
 }
 
 /// `detector quorum`.
 pub async fn quorum(global: &Global) -> Result<Exit, Failure> {
     let mut client = connect(&socket(global)?).await?;
     let answer = answer(client.get_quorum_outlook(GetQuorumOutlookRequest {})).await?;
-    let pools = answer.pools;
-    match global.output {
-        Output::Text => print(&text::outlook(&pools))?,
-        Output::Json => print(&json::messages(&pools))?,
-    }
-    Ok(Exit::Done)
+    // Without a layout the daemon refuses: there is always a pool.
+    list(global, &answer.pools, "", text::outlook)
 }

@@ -3,7 +3,6 @@
 
 use std::{collections::VecDeque, convert::Infallible, io::Write, time::Duration};
 
-use anyhow::Context as _;
 use tracing::{info, warn};
 
 use crate::worker::{Inbox, Worker};
@@ -29,8 +28,10 @@ impl Lines {
             write_all(&mut out, lines);
             Ok::<_, Infallible>(())
         });
-        let worker = Some(worker.context("cannot start the thread that prints")?);
-        Ok(Self { worker, lost: 0 })
+        Ok(Self {
+            worker: Some(worker?),
+            lost: 0,
+        })
     }
 
     /// Queues a line. Drops and counts it if the reader is too slow; drops every line once the

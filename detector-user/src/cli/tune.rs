@@ -86,16 +86,9 @@ async fn list(global: &Global) -> Result<Exit, Failure> {
     let mut client = client::connect(&client::socket(global)?).await?;
     let request = ListTunedSocketsRequest {};
     let answer = client::answer(client.list_tuned_sockets(request)).await?;
-    let sockets = answer.sockets;
-    match global.output {
-        Output::Text if sockets.is_empty() => print(
-            "the daemon has tuned no connection that is open; tune_sockets and --protect name \
-             the services whose new connections with peers it tunes\n",
-        )?,
-        Output::Text => print(&text::tuned(&sockets))?,
-        Output::Json => print(&json::messages(&sockets))?,
-    }
-    Ok(Exit::Done)
+    let none = "the daemon has tuned no connection that is open; tune_sockets and --protect name \
+                the services whose new connections with peers it tunes\n";
+    client::list(global, &answer.sockets, none, text::tuned)
 }
 
 fn usage(flag: &'static str, message: String) -> Failure {

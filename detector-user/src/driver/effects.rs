@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use super::Driver;
-use crate::{clock, core::Effect, source::Source as _};
+use crate::{clock, core::Effect};
 
 impl Driver {
     /// Logs cascades that were detected just now.

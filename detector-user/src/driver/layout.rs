@@ -1,10 +1,12 @@
 //! The configured erasure sets, and what they can still take.
 
+use detector_api::v1::PoolOutlook;
+
 use super::outlets::Outlets;
 use crate::{
     config::Config,
     core::{Breaker, PeerName, PeerState, Verdict},
-    insight::{Pool, PoolOutlook, outlook},
+    insight::{Pool, outlook},
 };
 
 /// The configured erasure sets, and this node's name in them.

@@ -1,7 +1,7 @@
 //! The one loop that joins sources, the core and effects.
 //!
 //! ```text
-//!   kernel ──ring──▶ ActiveSource ─┐                      ┌─▶ Board ──▶ gRPC clients
+//!   kernel ──ring──▶ Source ───────┐                      ┌─▶ Board ──▶ gRPC clients
 //!   sockets ─dump──▶ Reader ───────┤ Signal ▶ Detector ▶ ─┼─▶ Metrics ▶ HTTP
 //!   rtnetlink ─────▶ NetworkSource ┤                      │
 //!   names ─────────▶ Resolver ─────┤                Effect├─▶ printer ▶ stdout
@@ -46,7 +46,7 @@ use crate::{
     record::{Recorder, Taped},
     signals::{self, SignalSender},
     source::{
-        ActiveSource, Source as _, Watched, network::NetworkSource, probe::Prober, resolve::Names,
+        self, Source, Watched, network::NetworkSource, probe::Prober, resolve::Names,
         sock_diag::Reader,
     },
 };
@@ -77,13 +77,14 @@ pub async fn run(
     let (outlets, servers) = tasks::serve(&config, Box::new(printer), requests)?;
     let (following, namespaces) = Following::start(&config.network_namespaces)
         .context("cannot look for network namespaces (network_namespaces)")?;
-    let source = ActiveSource::open(&config, namespaces.clone(), signals.clone())?;
+    let source = source::open(&config, namespaces.clone(), signals.clone())?;
     let reader = Reader::spawn(signals.clone(), namespaces.clone(), bounds)
         .context("cannot read the kernel's sockets")?;
     let protection = Protection::load(&config).context(
         "services are to be protected (refuse_connects, tune_sockets, --protect) and cannot be",
     )?;
-    let network = NetworkSource::start(signals.clone(), bounds)?;
+    let network = NetworkSource::start(signals.clone(), bounds)
+        .context("cannot read links, routes and neighbours")?;
     let destroyer = Destroyer::spawn(signals.clone(), namespaces.clone(), bounds)
         .context("cannot destroy the kernel's sockets")?;
     tasks::allow_open_files(bounds);
@@ -135,7 +136,7 @@ struct Driver {
     /// Whether the source has refused `watched` as it is now.
     unwatched: bool,
     signals: SignalSender,
-    source: ActiveSource,
+    source: Box<dyn Source>,
     network: NetworkSource,
     reader: Reader,
     protection: Protection,

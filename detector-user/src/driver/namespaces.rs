@@ -17,7 +17,7 @@ use crate::{
         Signal, Time,
     },
     netns::{Namespaces, Set},
-    source::{ActiveSource, Source as _, network::LocalAddresses},
+    source::{Source, network::LocalAddresses},
 };
 
 /// The network namespaces that the source watches.
@@ -43,7 +43,7 @@ impl LookedAt {
     }
 
     /// Makes the source follow a change; returns the signals for the core.
-    fn follow(&mut self, source: &mut ActiveSource) -> Vec<Signal> {
+    fn follow(&mut self, source: &mut dyn Source) -> Vec<Signal> {
         let now = self.namespaces.others();
         if let Err(error) = source.look_at(&now) {
             // Logged once, not at each attempt.
@@ -116,7 +116,7 @@ fn last_heard(reading: &Option<FlowReading>) -> Option<Time> {
 
 impl Driver {
     pub(super) fn follow_namespaces(&mut self) {
-        for signal in self.looked_at.follow(&mut self.source) {
+        for signal in self.looked_at.follow(&mut *self.source) {
             self.signal(signal);
         }
     }

@@ -66,8 +66,7 @@ pub(super) fn serve(
         requests,
         stopped,
     };
-    let worker = Worker::optional("serve", Inbox::new(()), move |_| serving.serve())
-        .context("cannot start the servers' thread")?;
+    let worker = Worker::optional("serve", Inbox::new(()), move |_| serving.serve())?;
     let servers = Servers { stopping, worker };
     Ok((Outlets::new(board, metrics, printer), servers))
 }

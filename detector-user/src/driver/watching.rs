@@ -3,10 +3,7 @@
 use tracing::warn;
 
 use super::Driver;
-use crate::{
-    core::{PeerState, Verdict},
-    source::Source as _,
-};
+use crate::core::{PeerState, Verdict};
 
 impl Driver {
     /// Passes changed peers to the sources, many changes at once.

@@ -29,7 +29,7 @@ pub use self::{
     cascades::{Cascade, EventTotal},
     locks::LockLine,
     patterns::{PATTERNS, Pattern},
-    quorum::{Pool, PoolOutlook, SetOutlook, outlook},
+    quorum::{Pool, outlook},
     vocabulary::{FailureKind, LockHealth},
 };
 use self::{

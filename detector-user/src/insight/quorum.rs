@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use detector_api::v1::{PoolOutlook, SetOutlook};
+
 use crate::core::PeerName;
 
 /// Nodes whose drives form erasure sets of equal size.
@@ -19,41 +21,6 @@ pub struct Pool {
     pub drives_per_node: u32,
     pub data: u32,
     pub parity: u32,
-}
-
-/// How many losses a pool tolerates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolOutlook {
-    pub pool: String,
-    pub nodes: u32,
-    pub nodes_available: u32,
-    pub disks: u32,
-    pub disks_available: u32,
-    pub sets: Vec<SetOutlook>,
-}
-
-/// How many losses one erasure set tolerates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SetOutlook {
-    pub set: u32,
-    pub disks: u32,
-    pub disks_available: u32,
-    pub read_quorum: u32,
-    pub write_quorum: u32,
-    /// How many more nodes, whichever they are, may be lost while the set stays readable.
-    pub more_losses_until_unreadable: u32,
-    /// How many more nodes, whichever they are, may be lost while the set stays writable.
-    pub more_losses_until_unwritable: u32,
-}
-
-impl SetOutlook {
-    pub fn is_readable(&self) -> bool {
-        self.disks_available >= self.read_quorum
-    }
-
-    pub fn is_writable(&self) -> bool {
-        self.disks_available >= self.write_quorum
-    }
 }
 
 impl Pool {
@@ -118,14 +85,18 @@ fn set_outlook(pool: &Pool, set: u32, available: &[bool]) -> SetOutlook {
     }
     let mut drives: Vec<u32> = of_node.into_values().collect();
     drives.sort_unstable_by(|a, b| b.cmp(a));
+    let disks_available = drives.iter().sum();
+    let (read_quorum, write_quorum) = (pool.read_quorum(), pool.write_quorum());
     SetOutlook {
         set,
         disks: pool.set_size(),
-        disks_available: drives.iter().sum(),
-        read_quorum: pool.read_quorum(),
-        write_quorum: pool.write_quorum(),
-        more_losses_until_unreadable: more_losses(&drives, pool.read_quorum()),
-        more_losses_until_unwritable: more_losses(&drives, pool.write_quorum()),
+        disks_available,
+        read_quorum,
+        write_quorum,
+        readable: disks_available >= read_quorum,
+        writable: disks_available >= write_quorum,
+        more_losses_until_unreadable: more_losses(&drives, read_quorum),
+        more_losses_until_unwritable: more_losses(&drives, write_quorum),
     }
 }
 
@@ -196,10 +167,10 @@ mod tests {
         let one = without(&pool, &[4]);
         assert_eq!((one.nodes_available, one.disks_available), (3, 12));
         assert_eq!(losses(&one), [(12, 0, 0)]);
-        assert!(one.sets[0].is_writable());
+        assert!(one.sets[0].writable);
         let two = without(&pool, &[3, 4]);
         assert_eq!(losses(&two), [(8, 0, 0)]);
-        assert!(!two.sets[0].is_readable() && !two.sets[0].is_writable());
+        assert!(!two.sets[0].readable && !two.sets[0].writable);
     }
 
     #[test]
@@ -209,7 +180,7 @@ mod tests {
         assert_eq!((set.read_quorum, set.write_quorum), (8, 9));
         assert_eq!(losses(&without(&pool, &[])), [(16, 2, 1)]);
         let two = without(&pool, &[1, 2]);
-        assert!(two.sets[0].is_readable() && !two.sets[0].is_writable());
+        assert!(two.sets[0].readable && !two.sets[0].writable);
         assert_eq!(losses(&two), [(8, 0, 0)]);
     }
 

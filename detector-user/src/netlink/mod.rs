@@ -3,3 +3,4 @@
 //! namespaces.
 
 pub mod sock_diag;
+pub mod socket;

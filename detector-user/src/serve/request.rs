@@ -1,11 +1,12 @@
 //! Requests from the servers to the driver.
 
+use detector_api::v1::PoolOutlook;
 use tokio::sync::oneshot;
 
 use crate::{
     core::{Explanation, OperationReport, PeerName, Trial, TrialError, TrialOutcome},
     effect::protect::Tuned,
-    insight::{Cascade, LockLine, PoolOutlook},
+    insight::{Cascade, LockLine},
 };
 
 /// A client's request that only the core, or what the core drives, can answer. It is sent to the

@@ -28,15 +28,13 @@ pub struct Discoverer {
 impl Discoverer {
     /// Starts the thread, in the caller's network namespace. At most `limit` peers are sent
     /// as [`Signal::PeerConfigured`].
-    pub fn spawn(limit: usize, signals: SignalSender) -> Result<Self, SockDiagError> {
+    pub fn spawn(limit: usize, signals: SignalSender) -> anyhow::Result<Self> {
         let mut sock_diag = SockDiag::open()?;
         let mut known = BTreeSet::new();
         let worker = Worker::optional("discover", Inbox::new(()), move |inbox| {
             look_for_peers(&mut sock_diag, limit, &mut known, &signals, inbox)
         });
-        Ok(Self {
-            _worker: worker.map_err(SockDiagError::Thread)?,
-        })
+        Ok(Self { _worker: worker? })
     }
 }
 

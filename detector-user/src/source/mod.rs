@@ -10,12 +10,12 @@ mod select;
 pub mod sock_diag;
 pub mod support;
 
-pub use self::select::ActiveSource;
+pub use self::select::open;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use crate::{
-    core::{Endpoint, PeerName},
+    core::{Endpoint, PeerName, SourceKind},
     netns::Set,
 };
 
@@ -23,7 +23,10 @@ use crate::{
 pub type Watched = BTreeMap<PeerName, Vec<Endpoint>>;
 
 /// A source of events on flows with watched peers.
-pub trait Source {
+pub trait Source: Send {
+    /// The word for it.
+    fn kind(&self) -> SourceKind;
+
     /// Replaces the set of watched endpoints. An error leaves the previous set in force.
     fn watch(&mut self, watched: &Watched) -> anyhow::Result<()>;
 

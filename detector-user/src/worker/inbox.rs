@@ -45,7 +45,13 @@ impl<Q> Inbox<Q> {
     pub fn polled(content: Q) -> io::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let mut inbox = Self::new(content);
-        inbox.wake = Some(EventFd::from_flags(flags)?);
+        let wake = EventFd::from_flags(flags).map_err(|errno| {
+            let tried = "cannot make an eventfd to wake a thread";
+            io::Error::other(format!(
+                "{tried}: {errno}; is the limit of open files reached?"
+            ))
+        });
+        inbox.wake = Some(wake?);
         Ok(inbox)
     }
 

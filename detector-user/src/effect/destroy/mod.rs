@@ -29,9 +29,8 @@ mod rule;
 mod tests;
 mod work;
 
-use std::{collections::HashSet, convert::Infallible, io, net::IpAddr};
+use std::{collections::HashSet, convert::Infallible, net::IpAddr};
 
-use thiserror::Error;
 use tracing::{debug, warn};
 
 pub use self::proof::{ProofError, prove};
@@ -39,7 +38,7 @@ use self::work::{Teardowns, Wish};
 use crate::{
     clock,
     core::{Bounds, Destroyed, PeerName, Signal, Spare, Teardown},
-    netlink::sock_diag::{Everywhere, SockDiagError},
+    netlink::sock_diag::Everywhere,
     netns::Namespaces,
     pending::Pending,
     signals::SignalSender,
@@ -47,15 +46,6 @@ use crate::{
 };
 
 type Requests = Pending<(PeerName, IpAddr), Teardown>;
-
-/// Why nothing can be destroyed.
-#[derive(Debug, Error)]
-pub enum DestroyerError {
-    #[error(transparent)]
-    SockDiag(#[from] SockDiagError),
-    #[error("cannot start the thread that destroys sockets: {0}")]
-    Thread(#[source] io::Error),
-}
 
 /// A thread that destroys sockets on request. When this is dropped, the thread stops between two
 /// batches.
@@ -72,7 +62,7 @@ impl Destroyer {
         signals: SignalSender,
         namespaces: Namespaces,
         bounds: Bounds,
-    ) -> Result<Self, DestroyerError> {
+    ) -> anyhow::Result<Self> {
         let everywhere = Everywhere::open(namespaces)?;
         let (inbox, answers) = (Inbox::new(Pending::new(bounds)), signals.clone());
         let worker = Worker::essential("sock-destroy", &signals, inbox, move |requests| {
@@ -80,7 +70,7 @@ impl Destroyer {
             Ok::<_, Infallible>(())
         });
         Ok(Self {
-            worker: worker.map_err(DestroyerError::Thread)?,
+            worker: worker?,
             signals,
         })
     }

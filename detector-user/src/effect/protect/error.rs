@@ -24,6 +24,6 @@ pub enum ProtectError {
     NoLinks,
     #[error("cannot open cgroup {}: {source}", path.display())]
     Cgroup { path: PathBuf, source: io::Error },
-    #[error("cannot start the thread that follows the cgroups: {0}")]
-    Thread(#[source] io::Error),
+    #[error(transparent)]
+    Thread(io::Error),
 }

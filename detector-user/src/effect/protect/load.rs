@@ -1,5 +1,5 @@
-//! Loads the programs that protect services. Nothing is pinned, and the programs are attached by
-//! links: however the process ends, the kernel detaches and frees them.
+//! Loads the programs that protect services. They are attached by links: however the process ends,
+//! the kernel detaches and frees them.
 
 use std::{
     fs::{self, File},
@@ -7,8 +7,6 @@ use std::{
 };
 
 use aya::{
-    Ebpf,
-    maps::{Map, MapError},
     programs::{
         CgroupAttachMode, CgroupSockAddr, ProgramError, ProgramType, SockOps,
         cgroup_sock_addr::CgroupSockAddrLink, sock_ops::SockOpsLink,
@@ -22,9 +20,7 @@ use tracing::{debug, warn};
 use zerocopy::IntoBytes;
 
 use super::{ProtectError, follow::Attach};
-use crate::object::{self, Needs, NotTaken, OBJECT, Part, chain};
-
-const NEEDS: Needs = Needs("CAP_BPF and CAP_NET_ADMIN");
+use crate::object::{Part, Programs, chain};
 
 /// The names of the programs in the object.
 const CONNECT: [&str; 2] = ["refuse_connect4", "refuse_connect6"];
@@ -51,7 +47,7 @@ pub fn check_links() -> Result<(), ProtectError> {
 /// The loaded connect programs.
 #[derive(Debug)]
 pub struct RefusePrograms {
-    ebpf: Ebpf,
+    pub programs: Programs,
     /// The bits of `refuse_flag` with which they were loaded.
     pub flags: u32,
 }
@@ -60,30 +56,17 @@ impl RefusePrograms {
     /// Loads them with room for this many peers' counters and this many addresses.
     pub fn load(peers: u32, addresses: u32) -> Result<Self, ProtectError> {
         check_links()?;
-        let object = OBJECT.ok_or(NotTaken::NoObject)?;
         let config = refuse_config();
-        let mut ebpf = object::loader(Part::Refuse)
-            .override_global(REFUSE_NAME, config.as_bytes(), true)
-            .map_max_entries("DEAD", addresses.max(1))
-            .map_max_entries("REFUSALS", peers.max(1))
-            .load(object)
-            .map_err(|error| NEEDS.not_taken("load the eBPF object", error))?;
+        let globals = [(REFUSE_NAME, config.as_bytes())];
+        let entries = [("DEAD", addresses), ("REFUSALS", peers)];
+        let mut programs = Programs::open(Part::Refuse, &globals, &entries)?;
         for name in CONNECT {
-            connect_program(&mut ebpf, name)
-                .and_then(CgroupSockAddr::load)
-                .map_err(|error| NEEDS.not_loaded(name, error))?;
+            programs.load(name, CgroupSockAddr::load)?;
         }
         Ok(Self {
-            ebpf,
+            programs,
             flags: config.flags,
         })
-    }
-
-    pub fn take_map<M>(&mut self, name: &str) -> Result<M, ProtectError>
-    where
-        M: TryFrom<Map, Error = MapError>,
-    {
-        take_map(&mut self.ebpf, name)
     }
 }
 
@@ -93,52 +76,28 @@ impl Attach for RefusePrograms {
 
     fn attach(&mut self, cgroup: &File) -> Result<Self::Link, ProtectError> {
         let mut attach = |name| {
-            let program = connect_program(&mut self.ebpf, name)?;
+            let program: &mut CgroupSockAddr = self.programs.program(name)?;
             let link = program.attach(cgroup, BESIDE_OTHERS)?;
             program.take_link(link)
         };
-        let failed = |error: ProgramError| NEEDS.not_taken("refuse connects", error);
+        let failed = |error: ProgramError| Part::Refuse.not_taken("refuse connects", error);
         let [v4, v6] = CONNECT;
         Ok([attach(v4).map_err(failed)?, attach(v6).map_err(failed)?])
     }
 }
 
-fn connect_program<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &str,
-) -> Result<&'a mut CgroupSockAddr, ProgramError> {
-    ebpf.program_mut(name)
-        .ok_or(ProgramError::NotLoaded)?
-        .try_into()
-}
-
 /// The loaded sockops program.
 #[derive(Debug)]
-pub struct TuneProgram {
-    ebpf: Ebpf,
-}
+pub struct TuneProgram(pub Programs);
 
 impl TuneProgram {
     /// Loads it with room for this many endpoints.
     pub fn load(config: &TuneConfig, endpoints: u32) -> Result<Self, ProtectError> {
         check_links()?;
-        let object = OBJECT.ok_or(NotTaken::NoObject)?;
-        let mut ebpf = object::loader(Part::Tune)
-            .override_global(TUNE_NAME, config.as_bytes(), true)
-            .map_max_entries("WATCHED", endpoints.max(1))
-            .load(object)
-            .map_err(|error| NEEDS.not_taken("load the eBPF object", error))?;
-        tune_program(&mut ebpf)
-            .and_then(SockOps::load)
-            .map_err(|error| NEEDS.not_loaded(TUNE, error))?;
-        Ok(Self { ebpf })
-    }
-
-    pub fn take_map<M>(&mut self, name: &str) -> Result<M, ProtectError>
-    where
-        M: TryFrom<Map, Error = MapError>,
-    {
-        take_map(&mut self.ebpf, name)
+        let globals = [(TUNE_NAME, config.as_bytes())];
+        let mut programs = Programs::open(Part::Tune, &globals, &[("WATCHED", endpoints)])?;
+        programs.load(TUNE, SockOps::load)?;
+        Ok(Self(programs))
     }
 }
 
@@ -147,30 +106,12 @@ impl Attach for TuneProgram {
     const DOING: &'static str = "new connections with peers are tuned";
 
     fn attach(&mut self, cgroup: &File) -> Result<SockOpsLink, ProtectError> {
-        let attached = tune_program(&mut self.ebpf).and_then(|program| {
+        let attached = self.0.program(TUNE).and_then(|program: &mut SockOps| {
             let link = program.attach(cgroup, BESIDE_OTHERS)?;
             program.take_link(link)
         });
-        attached.map_err(|error| NEEDS.not_taken("tune sockets", error).into())
+        attached.map_err(|error| Part::Tune.not_taken("tune sockets", error).into())
     }
-}
-
-fn tune_program(ebpf: &mut Ebpf) -> Result<&mut SockOps, ProgramError> {
-    ebpf.program_mut(TUNE)
-        .ok_or(ProgramError::NotLoaded)?
-        .try_into()
-}
-
-fn take_map<M>(ebpf: &mut Ebpf, name: &str) -> Result<M, ProtectError>
-where
-    M: TryFrom<Map, Error = MapError>,
-{
-    ebpf.take_map(name)
-        .ok_or_else(|| MapError::InvalidName {
-            name: name.to_owned(),
-        })
-        .and_then(TryInto::try_into)
-        .map_err(|error: MapError| NEEDS.not_taken(format!("open map {name}"), error).into())
 }
 
 /// The connect programs' configuration for this kernel and this process.

@@ -61,9 +61,9 @@ impl Protection {
             let peers = u32::try_from(config.core.max_peers).unwrap_or(u32::MAX);
             let mut programs = RefusePrograms::load(peers, bounds.map_entries())?;
             let maps = DeadMaps {
-                dead: programs.take_map("DEAD")?,
-                refusals: programs.take_map("REFUSALS")?,
-                lease: programs.take_map("LEASE")?,
+                dead: programs.programs.take_map("DEAD")?,
+                refusals: programs.programs.take_map("REFUSALS")?,
+                lease: programs.programs.take_map("LEASE")?,
             };
             protection.refuser = Some(Refuser::new(maps, peers));
             let follower = Follower::new(tree.clone(), programs, &config.refuse_connects);

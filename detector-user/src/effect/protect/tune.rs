@@ -153,16 +153,16 @@ impl Tuner {
     /// Takes the maps of the loaded program, which has room for this many endpoints.
     pub fn new(program: &mut TuneProgram, most: usize) -> Result<Self, ProtectError> {
         Ok(Self {
-            watched: program.take_map("WATCHED")?,
+            watched: program.0.take_map("WATCHED")?,
             most,
             in_force: BTreeSet::new(),
             refused: None,
             tuned: TunedSockets {
-                sockets: Arc::new(program.take_map("TUNED")?),
+                sockets: Arc::new(program.0.take_map("TUNED")?),
                 names: Arc::default(),
             },
-            counters: program.take_map("TUNE_COUNTERS")?,
-            ring: program.take_map("TUNED_EVENTS")?,
+            counters: program.0.take_map("TUNE_COUNTERS")?,
+            ring: program.0.take_map("TUNED_EVENTS")?,
             counted: ([0; 2], 0),
         })
     }

@@ -28,6 +28,7 @@ pub use self::{
 use crate::{
     clock,
     core::{FlowReading, Time},
+    netlink::socket::SocketError,
     netns::Namespace,
 };
 
@@ -44,18 +45,14 @@ const ATTEMPTS: u32 = 3;
 /// Why the socket dump could not be read. Nothing of a failed dump is used.
 #[derive(Debug, Error)]
 pub enum SockDiagError {
-    #[error("cannot open a netlink socket for sock_diag: {0}; is AF_NETLINK allowed here?")]
-    Open(#[source] io::Error),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error("cannot tell the network namespace from /proc/thread-self/ns/net: {0}")]
     Namespace(#[source] io::Error),
     #[error("cannot enter the network namespace: {0}; this needs CAP_SYS_ADMIN")]
     Enter(#[source] io::Error),
     #[error("the sockets of its network namespace could not be read before")]
     Closed,
-    #[error("cannot ask the kernel for its sockets: {0}")]
-    Send(#[source] io::Error),
-    #[error("cannot read the kernel's socket dump: {0}")]
-    Receive(#[source] io::Error),
     #[error(
         "the kernel refused to dump its {family} TCP sockets: {source}; \
          ENOENT means that the module tcp_diag is missing"
@@ -66,16 +63,12 @@ pub enum SockDiagError {
     },
     #[error("the kernel lost part of the socket dump (NLMSG_OVERRUN)")]
     Overrun,
-    #[error("a part of the socket dump has {length} bytes, the buffer only {capacity}")]
-    Truncated { length: usize, capacity: usize },
     #[error("the sockets changed during each of {ATTEMPTS} dumps (NLM_F_DUMP_INTR)")]
     Interrupted,
     #[error("the socket dump is malformed: {0}")]
     Malformed(String),
     #[error("more than {MAX_FLOWS} connections match; name fewer peers")]
     TooManyFlows,
-    #[error("cannot start the thread that reads the socket dump: {0}")]
-    Thread(#[source] io::Error),
 }
 
 /// Reads the kernel's TCP sockets.

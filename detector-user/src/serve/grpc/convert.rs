@@ -20,6 +20,31 @@ use crate::{
     serve::board::{Change, Snapshot},
 };
 
+/// Makes a function for each enum, from its values to those of the same name in the protocol. It
+/// does not compile until each value is named.
+macro_rules! same_words {
+    ($($function:ident: $name:ident { $($value:ident)+ })+) => { $(
+        fn $function(value: $name) -> v1::$name {
+            match value { $($name::$value => v1::$name::$value,)+ }
+        }
+    )+ };
+}
+pub(super) use same_words;
+
+same_words! {
+    verdict: Verdict { Unknown Alive Suspect Degraded Dead }
+    breaker: Breaker { Closed Open HalfOpen }
+    mode: Mode { Enforce Observe }
+    trend: Trend { Steady Improving Worsening }
+    reason: Reason {
+        NoEvidence PacketReceived ConnectSucceeded ResetReceived TlpUnanswered RtoUnanswered
+        ConnectUnanswered ErrorReported ZeroWindow ProbeUnanswered NeighbourFailed ProbeAnswered
+        Isolated RecoveryTimeout TrialSucceeded TrialFailed FailuresReported SlownessReported
+        HostUnanswered SendsUnanswered FlowsStalled LargeSegmentsLost PathDead Maintenance
+        ForcedOpen ForcedClosed
+    }
+}
+
 /// How long a client may rely on the states after the last message of a stream. A stream sends at
 /// least one message each second, so two of them may be late.
 pub(super) const STATE_TTL: Duration = Duration::from_secs(3);
@@ -77,72 +102,11 @@ fn age(heard: Option<Time>, now: Time) -> Option<prost_types::Duration> {
 fn health(health: &Health) -> v1::Health {
     v1::Health {
         score: health.score,
-        trend: match health.trend {
-            Trend::Steady => v1::Trend::Steady,
-            Trend::Improving => v1::Trend::Improving,
-            Trend::Worsening => v1::Trend::Worsening,
-        }
-        .into(),
+        trend: trend(health.trend).into(),
         loss_penalty: health.loss_penalty,
         rtt_penalty: health.rtt_penalty,
         stall_penalty: health.stall_penalty,
         timeout_penalty: health.timeout_penalty,
-    }
-}
-
-fn verdict(verdict: Verdict) -> v1::Verdict {
-    match verdict {
-        Verdict::Unknown => v1::Verdict::Unknown,
-        Verdict::Alive => v1::Verdict::Alive,
-        Verdict::Suspect => v1::Verdict::Suspect,
-        Verdict::Degraded => v1::Verdict::Degraded,
-        Verdict::Dead => v1::Verdict::Dead,
-    }
-}
-
-fn breaker(breaker: Breaker) -> v1::Breaker {
-    match breaker {
-        Breaker::Closed => v1::Breaker::Closed,
-        Breaker::Open => v1::Breaker::Open,
-        Breaker::HalfOpen => v1::Breaker::HalfOpen,
-    }
-}
-
-fn reason(reason: Reason) -> v1::Reason {
-    match reason {
-        Reason::NoEvidence => v1::Reason::NoEvidence,
-        Reason::PacketReceived => v1::Reason::PacketReceived,
-        Reason::ConnectSucceeded => v1::Reason::ConnectSucceeded,
-        Reason::ResetReceived => v1::Reason::ResetReceived,
-        Reason::TlpUnanswered => v1::Reason::TlpUnanswered,
-        Reason::RtoUnanswered => v1::Reason::RtoUnanswered,
-        Reason::ConnectUnanswered => v1::Reason::ConnectUnanswered,
-        Reason::ErrorReported => v1::Reason::ErrorReported,
-        Reason::ZeroWindow => v1::Reason::ZeroWindow,
-        Reason::ProbeUnanswered => v1::Reason::ProbeUnanswered,
-        Reason::NeighbourFailed => v1::Reason::NeighbourFailed,
-        Reason::ProbeAnswered => v1::Reason::ProbeAnswered,
-        Reason::Isolated => v1::Reason::Isolated,
-        Reason::RecoveryTimeout => v1::Reason::RecoveryTimeout,
-        Reason::TrialSucceeded => v1::Reason::TrialSucceeded,
-        Reason::TrialFailed => v1::Reason::TrialFailed,
-        Reason::FailuresReported => v1::Reason::FailuresReported,
-        Reason::SlownessReported => v1::Reason::SlownessReported,
-        Reason::HostUnanswered => v1::Reason::HostUnanswered,
-        Reason::SendsUnanswered => v1::Reason::SendsUnanswered,
-        Reason::FlowsStalled => v1::Reason::FlowsStalled,
-        Reason::LargeSegmentsLost => v1::Reason::LargeSegmentsLost,
-        Reason::PathDead => v1::Reason::PathDead,
-        Reason::Maintenance => v1::Reason::Maintenance,
-        Reason::ForcedOpen => v1::Reason::ForcedOpen,
-        Reason::ForcedClosed => v1::Reason::ForcedClosed,
-    }
-}
-
-fn mode(mode: Mode) -> v1::Mode {
-    match mode {
-        Mode::Enforce => v1::Mode::Enforce,
-        Mode::Observe => v1::Mode::Observe,
     }
 }
 

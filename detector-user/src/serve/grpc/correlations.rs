@@ -1,14 +1,21 @@
-//! Converts locks, cascades and the quorum outlook to the protocol's types.
+//! Converts locks and cascades to the protocol's types.
 
 use detector_api::v1;
 
-use super::convert::duration;
+use super::convert::{duration, same_words};
 use crate::{
     clock,
     core::Time,
-    insight::{Cascade, FailureKind, LockHealth, LockLine, PoolOutlook, SetOutlook},
+    insight::{Cascade, FailureKind, LockHealth, LockLine},
     serve::Locks,
 };
+
+same_words! {
+    lock_health: LockHealth { Healthy Degraded Unhealthy }
+    failure_kind: FailureKind {
+        PeerUnreachable LockTimeout DiskStateTimeout IamTimeout UploadFailed QuorumLost
+    }
+}
 
 pub(super) fn locks(locks: &Locks, now: Time) -> v1::ListLocksResponse {
     v1::ListLocksResponse {
@@ -18,14 +25,9 @@ pub(super) fn locks(locks: &Locks, now: Time) -> v1::ListLocksResponse {
 }
 
 fn lock(line: &LockLine, now: Time) -> v1::Lock {
-    let health = match line.health {
-        LockHealth::Healthy => v1::LockHealth::Healthy,
-        LockHealth::Degraded => v1::LockHealth::Degraded,
-        LockHealth::Unhealthy => v1::LockHealth::Unhealthy,
-    };
     v1::Lock {
         lock: line.lock.to_string(),
-        health: health.into(),
+        health: lock_health(line.health).into(),
         attempts: line.attempts,
         timeouts: line.timeouts,
         consecutive_timeouts: line.consecutive_timeouts,
@@ -45,48 +47,5 @@ pub(super) fn cascade(cascade: &Cascade) -> v1::Cascade {
         detected_at: Some(clock::wall(cascade.detected_at).into()),
         recurring: cascade.recurring,
         summary: cascade.summary(),
-    }
-}
-
-fn failure_kind(kind: FailureKind) -> v1::FailureKind {
-    match kind {
-        FailureKind::PeerUnreachable => v1::FailureKind::PeerUnreachable,
-        FailureKind::LockTimeout => v1::FailureKind::LockTimeout,
-        FailureKind::DiskStateTimeout => v1::FailureKind::DiskStateTimeout,
-        FailureKind::IamTimeout => v1::FailureKind::IamTimeout,
-        FailureKind::UploadFailed => v1::FailureKind::UploadFailed,
-        FailureKind::QuorumLost => v1::FailureKind::QuorumLost,
-    }
-}
-
-pub(super) fn outlook(pools: &[PoolOutlook], now: Time) -> v1::GetQuorumOutlookResponse {
-    v1::GetQuorumOutlookResponse {
-        pools: pools.iter().map(pool).collect(),
-        as_of: Some(clock::wall(now).into()),
-    }
-}
-
-fn pool(pool: &PoolOutlook) -> v1::PoolOutlook {
-    v1::PoolOutlook {
-        pool: pool.pool.clone(),
-        nodes: pool.nodes,
-        nodes_available: pool.nodes_available,
-        disks: pool.disks,
-        disks_available: pool.disks_available,
-        sets: pool.sets.iter().map(set).collect(),
-    }
-}
-
-fn set(set: &SetOutlook) -> v1::SetOutlook {
-    v1::SetOutlook {
-        set: set.set,
-        disks: set.disks,
-        disks_available: set.disks_available,
-        read_quorum: set.read_quorum,
-        write_quorum: set.write_quorum,
-        readable: set.is_readable(),
-        writable: set.is_writable(),
-        more_losses_until_unreadable: set.more_losses_until_unreadable,
-        more_losses_until_unwritable: set.more_losses_until_unwritable,
     }
 }

@@ -169,7 +169,8 @@ impl Detector for Service {
                      configuration",
                 )
             })?;
-        Ok(Response::new(correlations::outlook(&pools, clock::now())))
+        let as_of = Some(clock::wall(clock::now()).into());
+        Ok(Response::new(v1::GetQuorumOutlookResponse { pools, as_of }))
     }
 }
 

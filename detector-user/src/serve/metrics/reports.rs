@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use detector_api::v1::PoolOutlook;
 use prometheus::IntGaugeVec;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::{
     core::{Operation, OperationReport, Outcome, Time},
-    insight::{Correlations, FailureKind, LockHealth, PoolOutlook},
+    insight::{Correlations, FailureKind, LockHealth},
 };
 
 impl Metrics {

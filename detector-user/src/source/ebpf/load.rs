@@ -1,13 +1,11 @@
 //! Loads the programs: the offsets of this kernel go into a global, and each tracepoint that exists
-//! gets its program. Nothing is pinned: when the process ends, programs and maps are gone.
+//! gets its program.
 
 use std::{io, path::Path};
 
-use aya::{
-    Ebpf, EbpfLoader,
-    programs::{ProgramError, RawTracePoint},
-};
+use aya::programs::RawTracePoint;
 use detector_ebpf::{CONFIG_NAME, Config, config_flag};
+use nix::errno::Errno;
 use thiserror::Error;
 use tracing::{debug, warn};
 use zerocopy::IntoBytes;
@@ -20,10 +18,8 @@ use crate::{
     clock,
     core::Settings,
     netns,
-    object::{self, Needs, NotTaken, OBJECT, Part},
+    object::{NotTaken, Part, Programs},
 };
-
-pub(super) const NEEDS: Needs = Needs("CAP_BPF and CAP_PERFMON");
 
 /// The smallest ring: one page, whatever the page is.
 const MIN_RING_BYTES: u32 = 64 << 10;
@@ -64,7 +60,7 @@ impl Default for EbpfOptions {
     }
 }
 
-/// Why the eBPF source is not available here.
+/// Why the eBPF source, or a [`SequenceReader`](super::SequenceReader), is not available here.
 #[derive(Debug, Error)]
 pub enum EbpfUnavailable {
     #[error(transparent)]
@@ -81,10 +77,22 @@ pub enum EbpfUnavailable {
     Netns(#[source] io::Error),
 }
 
+impl EbpfUnavailable {
+    /// The error with which keepalive probes fail because of this.
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::NotTaken(NotTaken::NotPermitted { .. } | NotTaken::MemoryLocked { .. }) => {
+                Errno::EPERM
+            }
+            _ => Errno::EOPNOTSUPP,
+        }
+    }
+}
+
 /// The programs, loaded and attached. Dropping it removes them.
 #[derive(Debug)]
 pub struct Loaded {
-    pub ebpf: Ebpf,
+    pub programs: Programs,
     /// What the programs are attached to.
     pub attached: Vec<Tracepoint>,
 }
@@ -92,16 +100,14 @@ pub struct Loaded {
 impl Loaded {
     /// Loads and attaches them.
     pub fn load(options: &EbpfOptions) -> Result<Self, EbpfUnavailable> {
-        let object = OBJECT.ok_or(NotTaken::NoObject)?;
         // This comes first: the memory that it uses is free again for what follows.
         let types = KernelTypes::read(Path::new(VMLINUX))?;
         let config = config(options, &types)?;
-        let loader = object::loader(Part::Source);
-        let mut ebpf = load_object(loader, object, options, &config)?;
+        let mut programs = open(options, &config)?;
         let mut attached = Vec::new();
         for tracepoint in TRACEPOINTS {
             if types.tracepoints.contains_key(tracepoint.name) {
-                attach(&mut ebpf, &tracepoint)?;
+                attach(&mut programs, &tracepoint)?;
                 attached.push(tracepoint);
             } else {
                 warn!(
@@ -110,7 +116,7 @@ impl Loaded {
                 );
             }
         }
-        Ok(Self { ebpf, attached })
+        Ok(Self { programs, attached })
     }
 }
 
@@ -153,41 +159,30 @@ fn config(options: &EbpfOptions, types: &KernelTypes) -> Result<Config, EbpfUnav
     })
 }
 
-fn load_object<'a>(
-    mut loader: EbpfLoader<'a>,
-    object: &[u8],
-    options: &EbpfOptions,
-    config: &'a Config,
-) -> Result<Ebpf, EbpfUnavailable> {
-    let log_level = if options.log { &LOG_DEBUG } else { &LOG_OFF };
+fn open(options: &EbpfOptions, config: &Config) -> Result<Programs, NotTaken> {
+    let log_level = if options.log { LOG_DEBUG } else { LOG_OFF };
     let ring_bytes = options
         .ring_bytes
         .clamp(MIN_RING_BYTES, MAX_RING_BYTES)
         .next_power_of_two();
-    loader
-        .override_global(CONFIG_NAME, config.as_bytes(), true)
-        .override_global(aya_log::LEVEL, log_level, true)
-        .map_max_entries("WATCHED", options.max_watched.max(1))
-        .map_max_entries("FLOWS", options.max_flows.clamp(1, MAX_FLOWS))
-        .map_max_entries("EVENTS", ring_bytes)
-        .load(object)
-        .map_err(|error| NEEDS.not_taken("load the eBPF object", error).into())
+    let globals = [
+        (CONFIG_NAME, config.as_bytes()),
+        (aya_log::LEVEL, &[log_level]),
+    ];
+    let entries = [
+        ("WATCHED", options.max_watched),
+        ("FLOWS", options.max_flows.min(MAX_FLOWS)),
+        ("EVENTS", ring_bytes),
+    ];
+    Programs::open(Part::Source, &globals, &entries)
 }
 
-fn attach(ebpf: &mut Ebpf, tracepoint: &Tracepoint) -> Result<(), EbpfUnavailable> {
+fn attach(programs: &mut Programs, tracepoint: &Tracepoint) -> Result<(), NotTaken> {
     let name = tracepoint.name;
-    let failed = |what: String| move |error: ProgramError| NEEDS.not_taken(what, error);
-    let program: &mut RawTracePoint = ebpf
-        .program_mut(name)
-        .ok_or(ProgramError::NotLoaded)
-        .and_then(TryInto::try_into)
-        .map_err(failed(format!("find program {name} in the object")))?;
-    program
-        .load()
-        .map_err(|error| NEEDS.not_loaded(name, error))?;
-    program
-        .attach(name)
-        .map_err(failed(format!("attach to tracepoint {tracepoint}")))?;
+    let program = programs.load(name, RawTracePoint::load)?;
+    program.attach(name).map_err(|error| {
+        Part::Source.not_taken(format!("attach to tracepoint {tracepoint}"), error)
+    })?;
     // How many instructions the verifier processed; it gives up at a million. Known since 5.16.
     let walked = program
         .info()

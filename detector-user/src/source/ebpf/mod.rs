@@ -26,7 +26,7 @@ use std::{collections::BTreeSet, fmt, io, net::IpAddr, os::fd::AsRawFd, sync::Ar
 use anyhow::Context as _;
 use aya::{
     Ebpf,
-    maps::{HashMap, Map, MapData, MapError, RingBuf},
+    maps::{HashMap, MapData, MapError, RingBuf},
 };
 use aya_log::EbpfLogger;
 use tokio::{
@@ -40,7 +40,7 @@ pub use self::{
     btf::{BtfError, FieldError, KernelTypes, VMLINUX},
     decode::DecodeError,
     load::{EbpfOptions, EbpfUnavailable, Loaded},
-    sequences::{SequenceReader, SequencesUnavailable},
+    sequences::SequenceReader,
     tracepoints::Tracepoint,
     watch::WatchError,
 };
@@ -52,8 +52,9 @@ use self::{
 };
 use super::{Source, SourceCounters, Watched};
 use crate::{
-    core::PeerName,
+    core::{PeerName, SourceKind},
     netns::Set,
+    object::{Part, Programs},
     signals::SignalSender,
     worker::{Inbox, Worker},
 };
@@ -71,43 +72,48 @@ pub struct EbpfSource {
     /// Those that read the ring and the programs' debug messages.
     _tasks: JoinSet<()>,
     /// Holds the programs and their attachments.
-    _ebpf: Ebpf,
+    _programs: Programs,
 }
 
 impl EbpfSource {
     /// Loads the programs, attaches them, and sends a signal for each of their records. Must be
     /// called within a tokio runtime.
     pub fn load(options: &EbpfOptions, signals: SignalSender) -> Result<Self, EbpfUnavailable> {
-        let Loaded { mut ebpf, attached } = Loaded::load(options)?;
+        let Loaded {
+            mut programs,
+            attached,
+        } = Loaded::load(options)?;
         let mut tasks = JoinSet::new();
         if options.log {
-            start_logger(&mut ebpf, &mut tasks);
+            start_logger(&mut programs.ebpf, &mut tasks);
         }
-        let failed = |error: MapError| load::NEEDS.not_taken("open the programs' maps", error);
-        let watched = take(&mut ebpf, "WATCHED").map_err(failed)?;
+        let failed = |error: io::Error| {
+            Part::Source.not_taken("follow the programs' maps", MapError::from(error))
+        };
+        let watched = programs.take_map("WATCHED")?;
         let watched = WatchSet::new(watched, options.max_watched as usize);
-        let counts = Arc::new(Counts::new(take(&mut ebpf, "COUNTERS").map_err(failed)?));
+        let counts = Arc::new(Counts::new(programs.take_map("COUNTERS")?));
         let flows = Flows {
-            map: take(&mut ebpf, "FLOWS").map_err(failed)?,
+            map: programs.take_map("FLOWS")?,
             most: options.max_flows.max(1) as usize,
             counts: Arc::clone(&counts),
             signals: signals.clone(),
         };
         let inbox = Inbox::new(Wanted::new(watched));
         let flows = Worker::essential("flow-map", &signals, inbox, |wanted| flows.run(wanted))
-            .map_err(|error| failed(error.into()))?;
-        let ring: RingBuf<_> = take(&mut ebpf, "EVENTS").map_err(failed)?;
-        let ring = async_fd(ring).map_err(|error| failed(error.into()))?;
+            .map_err(failed)?;
+        let ring: RingBuf<_> = programs.take_map("EVENTS")?;
+        let ring = async_fd(ring).map_err(failed)?;
         let ring = Ring::new(ring, Arc::clone(&counts), flows.share(), signals);
         tasks.spawn(ring.run());
         Ok(Self {
             flows,
-            namespaces: take(&mut ebpf, "NAMESPACES").map_err(failed)?,
+            namespaces: programs.take_map("NAMESPACES")?,
             held: Arc::default(),
             counts,
             attached,
             _tasks: tasks,
-            _ebpf: ebpf,
+            _programs: programs,
         })
     }
 
@@ -118,6 +124,10 @@ impl EbpfSource {
 }
 
 impl Source for EbpfSource {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Ebpf
+    }
+
     fn watch(&mut self, watched: &Watched) -> anyhow::Result<()> {
         let change = |wanted: &mut Wanted| -> anyhow::Result<()> {
             if wanted.watched.watch(watched)? {
@@ -177,13 +187,6 @@ impl fmt::Debug for EbpfSource {
             .field("attached", &self.attached)
             .finish_non_exhaustive()
     }
-}
-
-fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<T, MapError> {
-    let map = ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
-        name: name.to_owned(),
-    });
-    map?.try_into()
 }
 
 #[expect(

@@ -7,76 +7,41 @@
 
 use std::{net::IpAddr, path::Path};
 
-use aya::{
-    Ebpf,
-    programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions},
-};
+use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
 use detector_ebpf::{
     ABSENT, CONFIG_NAME, Config, SEQUENCES_HEADER, Sequences, SequencesPacket, SequencesQuery,
     SocketOffsets, sequences_result,
 };
 use nix::errno::Errno;
-use thiserror::Error;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use super::btf::{BtfError, KernelTypes, VMLINUX};
+use super::{
+    EbpfUnavailable,
+    btf::{KernelTypes, VMLINUX},
+};
 use crate::{
     core::FlowId,
-    object::{self, Needs, NotTaken, OBJECT, Part},
+    object::{Part, Programs},
 };
 
-const NEEDS: Needs = Needs("CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN");
 const PROGRAM: &str = "keepalive";
-
-/// Why sockets' sequence numbers cannot be read here.
-#[derive(Debug, Error)]
-pub enum SequencesUnavailable {
-    #[error(transparent)]
-    NotTaken(#[from] NotTaken),
-    #[error("cannot tell where sockets keep their sequence numbers: {0}")]
-    Btf(#[from] BtfError),
-    #[error("the kernel's BTF ({VMLINUX}) lacks fields of sockets: {0}")]
-    Fields(String),
-}
-
-impl SequencesUnavailable {
-    /// The error with which keepalive probes fail because of this.
-    pub fn errno(&self) -> Errno {
-        match self {
-            Self::NotTaken(NotTaken::NotPermitted { .. } | NotTaken::MemoryLocked { .. }) => {
-                Errno::EPERM
-            }
-            _ => Errno::EOPNOTSUPP,
-        }
-    }
-}
 
 /// The program, loaded. Dropping it removes it.
 #[derive(Debug)]
 pub struct SequenceReader {
-    ebpf: Ebpf,
+    programs: Programs,
 }
 
 impl SequenceReader {
-    pub fn load() -> Result<Self, SequencesUnavailable> {
-        let object = OBJECT.ok_or(NotTaken::NoObject)?;
+    pub fn load() -> Result<Self, EbpfUnavailable> {
         let config = Config {
             socket: offsets()?,
             ..Config::ABSENT
         };
-        let mut ebpf = object::loader(Part::Keepalive)
-            .override_global(CONFIG_NAME, config.as_bytes(), true)
-            .load(object)
-            .map_err(|error| NEEDS.not_taken("load the eBPF object", error))?;
-        let program: &mut SchedClassifier = ebpf
-            .program_mut(PROGRAM)
-            .ok_or(ProgramError::NotLoaded)
-            .and_then(TryInto::try_into)
-            .map_err(|error| NEEDS.not_taken("find program keepalive in the object", error))?;
-        program
-            .load()
-            .map_err(|error| NEEDS.not_loaded(PROGRAM, error))?;
-        Ok(Self { ebpf })
+        let globals = [(CONFIG_NAME, config.as_bytes())];
+        let mut programs = Programs::open(Part::Keepalive, &globals, &[])?;
+        programs.load(PROGRAM, SchedClassifier::load)?;
+        Ok(Self { programs })
     }
 
     /// The flow's present sequence numbers; `None` if the calling thread's network namespace has no
@@ -85,6 +50,7 @@ impl SequenceReader {
         let asked = packet(flow).ok_or(Errno::EAFNOSUPPORT)?;
         let mut answered = [0; PACKET];
         let program: &SchedClassifier = self
+            .programs
             .ebpf
             .program(PROGRAM)
             .ok_or(ProgramError::NotLoaded)
@@ -162,7 +128,7 @@ fn errno(error: ProgramError) -> Errno {
 }
 
 /// The offsets of the fields from which a segment is made; all of them are needed.
-fn offsets() -> Result<SocketOffsets, SequencesUnavailable> {
+fn offsets() -> Result<SocketOffsets, EbpfUnavailable> {
     let types = KernelTypes::read(Path::new(VMLINUX))?;
     let at = types.offsets;
     let needed = [
@@ -186,7 +152,7 @@ fn offsets() -> Result<SocketOffsets, SequencesUnavailable> {
         .collect();
     match missing.is_empty() {
         true => Ok(at),
-        false => Err(SequencesUnavailable::Fields(missing.join(", "))),
+        false => Err(EbpfUnavailable::Fields(missing.join(", "))),
     }
 }
 
@@ -206,7 +172,7 @@ mod tests {
 
     #[test]
     fn both_ends_of_a_connection_agree() {
-        if !nix::unistd::geteuid().is_root() || OBJECT.is_none() {
+        if !nix::unistd::geteuid().is_root() || crate::object::OBJECT.is_none() {
             eprintln!("skipped: takes root and the eBPF object");
             return;
         }

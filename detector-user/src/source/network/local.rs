@@ -58,7 +58,7 @@ impl LocalAddresses {
             None => self
                 .namespace
                 .within(Requests::open)
-                .map_err(NetworkError::Open)??,
+                .map_err(NetworkError::Enter)??,
         };
         let is_local = requests.is_local(addr)?;
         self.requests = Some(requests);

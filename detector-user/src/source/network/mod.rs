@@ -59,6 +59,7 @@ pub use self::{
 };
 use crate::{
     core::Bounds,
+    netlink::socket::SocketError,
     signals::SignalSender,
     worker::{Inbox, Worker},
 };
@@ -69,17 +70,15 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 /// Why links, routes and neighbours could not be read.
 #[derive(Debug, Error)]
 pub enum NetworkError {
-    #[error("cannot open a netlink socket for rtnetlink: {0}; is AF_NETLINK allowed here?")]
-    Open(#[source] io::Error),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error("cannot enter the network namespace: {0}; this needs CAP_SYS_ADMIN")]
+    Enter(#[source] io::Error),
     #[error("cannot have the kernel tell of changed {what}: {source}")]
     Join {
         what: &'static str,
         source: io::Error,
     },
-    #[error("cannot ask the kernel for links, routes and neighbours: {0}")]
-    Send(#[source] io::Error),
-    #[error("cannot read what the kernel tells of links, routes and neighbours: {0}")]
-    Receive(#[source] io::Error),
     #[error("the kernel refused to dump its {what}: {source}")]
     Refused {
         what: &'static str,
@@ -87,12 +86,8 @@ pub enum NetworkError {
     },
     #[error("the {what} changed during each dump (NLM_F_DUMP_INTR)")]
     Interrupted { what: &'static str },
-    #[error("a datagram of rtnetlink has {length} bytes, the buffer only {capacity}")]
-    Truncated { length: usize, capacity: usize },
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    #[error("cannot start the thread that reads links, routes and neighbours: {0}")]
-    Thread(#[source] io::Error),
 }
 
 /// What the source has counted since it started.
@@ -118,7 +113,7 @@ impl NetworkSource {
     /// Starts the thread, in the caller's network namespace. It reports only
     /// [`Signal::Network`](crate::core::Signal::Network) on `signals`, and nothing before
     /// [`Self::watch`] is called.
-    pub fn start(signals: SignalSender, bounds: Bounds) -> Result<Self, NetworkError> {
+    pub fn start(signals: SignalSender, bounds: Bounds) -> anyhow::Result<Self> {
         Self::with_receive_buffer(signals, bounds, RECEIVE_BUFFER)
     }
 
@@ -127,10 +122,10 @@ impl NetworkSource {
         signals: SignalSender,
         bounds: Bounds,
         bytes: usize,
-    ) -> Result<Self, NetworkError> {
+    ) -> anyhow::Result<Self> {
         let counts = Arc::new(Counts::default());
         let shared = Arc::clone(&counts);
-        let inbox = Inbox::polled(Wanted::default()).map_err(NetworkError::Thread)?;
+        let inbox = Inbox::polled(Wanted::default())?;
         let worker = Worker::optional("rtnetlink", inbox, move |wanted| {
             let following = Following::new(bytes, Arc::clone(&shared), signals.clone());
             following.map(|following| following.run(wanted)).context(
@@ -139,7 +134,7 @@ impl NetworkSource {
             )
         });
         Ok(Self {
-            worker: worker.map_err(NetworkError::Thread)?,
+            worker: worker?,
             counts,
             most: bounds.addresses(),
         })

@@ -1,20 +1,20 @@
 //! The two netlink sockets: one receives changes, the other sends requests. An overrun of the first
 //! must not lose an answer on the second.
 
-use std::{io, net::IpAddr};
+use std::{
+    io::{self, ErrorKind::WouldBlock},
+    net::IpAddr,
+};
 
 use netlink_packet_core::NLM_F_DUMP_INTR;
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::{
     libc::{
-        MSG_DONTWAIT, MSG_TRUNC, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE,
+        ENOBUFS, MSG_DONTWAIT, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE,
         RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE, RTNLGRP_LINK, RTNLGRP_NEIGH,
         RTNLGRP_NEXTHOP,
     },
-    sys::{
-        socket::{setsockopt, sockopt},
-        time::{TimeVal, TimeValLike as _},
-    },
+    sys::socket::{setsockopt, sockopt},
 };
 
 use super::{
@@ -22,14 +22,10 @@ use super::{
     decode::{self, Change, Message},
     request,
 };
-use crate::core::Route;
+use crate::{core::Route, netlink::socket::Socket};
 
-/// The kernel fills at most 32 KiB at a time (`netlink_dump` of net/netlink/af_netlink.c).
-const BUFFER: usize = 64 * 1024;
-
-/// The kernel answers from within the system call; this only keeps a broken one from stopping
-/// the thread.
-const RECEIVE_TIMEOUT_SECONDS: i64 = 1;
+/// What the sockets are about, for error messages.
+const ABOUT: &str = "links, routes and neighbours (rtnetlink)";
 
 /// The most routes or links that are requested with one system call. All answers wait in the socket
 /// together, each below 5 KiB: they must fit in the smallest default receive buffer (208 KiB).
@@ -54,7 +50,6 @@ const GROUPS: [(u32, &str); 8] = [
 #[derive(Debug)]
 pub(super) struct Events {
     pub(super) socket: Socket,
-    buffer: Box<[u8]>,
 }
 
 /// The result of one read from the socket.
@@ -70,35 +65,31 @@ impl Events {
     /// Opens the socket, in the calling thread's network namespace, with room for this many
     /// bytes of changes.
     pub(super) fn open(receive_buffer: usize) -> Result<Self, NetworkError> {
-        let socket = open()?;
+        let socket = Socket::open(NETLINK_ROUTE, ABOUT)?;
+        let inner = &socket.inner;
         // The first needs CAP_NET_ADMIN; the second is held to net.core.rmem_max.
-        if setsockopt(&socket, sockopt::RcvBufForce, &receive_buffer).is_err() {
-            setsockopt(&socket, sockopt::RcvBuf, &receive_buffer)
-                .map_err(|errno| NetworkError::Open(errno.into()))?;
+        if setsockopt(inner, sockopt::RcvBufForce, &receive_buffer).is_err() {
+            setsockopt(inner, sockopt::RcvBuf, &receive_buffer)
+                .map_err(|errno| socket.cannot("make room for changes of", errno.into()))?;
         }
         for (group, what) in GROUPS {
-            socket
+            inner
                 .add_membership(group)
                 .map_err(|source| NetworkError::Join { what, source })?;
         }
         // 5.3+. Routes that use nexthop objects may change with these objects, without another
         // notification (net.ipv4.nexthop_compat_mode = 0).
-        let _before_5_3 = socket.add_membership(RTNLGRP_NEXTHOP);
-        Ok(Self {
-            socket: connected(socket)?,
-            buffer: vec![0; BUFFER].into(),
-        })
+        let _before_5_3 = inner.add_membership(RTNLGRP_NEXTHOP);
+        Ok(Self { socket })
     }
 
     /// The next datagram. Never waits.
     pub(super) fn receive(&mut self) -> Result<Heard<'_>, NetworkError> {
-        match receive(&self.socket, &mut self.buffer, MSG_DONTWAIT) {
-            Ok(length) => Ok(Heard::Datagram(&self.buffer[..length])),
-            Err(NetworkError::Receive(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                Ok(Heard::Nothing)
-            }
-            Err(NetworkError::Receive(error)) if is_overrun(&error) => Ok(Heard::Overrun),
-            Err(error) => Err(error),
+        match self.socket.receive(MSG_DONTWAIT) {
+            Ok(datagram) => Ok(Heard::Datagram(datagram)),
+            Err(error) if error.source.kind() == WouldBlock => Ok(Heard::Nothing),
+            Err(error) if error.source.raw_os_error() == Some(ENOBUFS) => Ok(Heard::Overrun),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -107,22 +98,13 @@ impl Events {
 #[derive(Debug)]
 pub(super) struct Requests {
     socket: Socket,
-    sequence: u32,
-    buffer: Box<[u8]>,
 }
 
 impl Requests {
     /// Opens the socket, in the calling thread's network namespace.
     pub(super) fn open() -> Result<Self, NetworkError> {
-        let socket = connected(open()?)?;
-        let timeout = TimeVal::seconds(RECEIVE_TIMEOUT_SECONDS);
-        setsockopt(&socket, sockopt::ReceiveTimeout, &timeout)
-            .map_err(|errno| NetworkError::Open(errno.into()))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-            buffer: vec![0; BUFFER].into(),
-        })
+        let socket = Socket::open(NETLINK_ROUTE, ABOUT)?;
+        Ok(Self { socket })
     }
 
     /// All links. After an error of any request, the rest of its answer may still be in the socket:
@@ -171,8 +153,8 @@ impl Requests {
         mut each: impl FnMut(&Message<'_>),
     ) -> Result<(), NetworkError> {
         for _ in 0..ATTEMPTS {
-            self.sequence = self.sequence.wrapping_add(1);
-            self.send(&request(self.sequence))?;
+            let sequence = self.socket.next_sequence();
+            self.socket.send(&request(sequence))?;
             if self.dumped(what, &mut each)? {
                 return Ok(());
             }
@@ -186,12 +168,11 @@ impl Requests {
         what: &'static str,
         each: &mut impl FnMut(&Message<'_>),
     ) -> Result<bool, NetworkError> {
-        let mut consistent = true;
+        let (sequence, mut consistent) = (self.socket.sequence, true);
         loop {
-            let length = receive(&self.socket, &mut self.buffer, 0)?;
-            for message in decode::messages(&self.buffer[..length]) {
+            for message in decode::messages(self.socket.receive(0)?) {
                 let message = message?;
-                if message.sequence != self.sequence {
+                if message.sequence != sequence {
                     continue;
                 }
                 consistent &= message.flags & NLM_F_DUMP_INTR == 0;
@@ -239,17 +220,15 @@ impl Requests {
         request: fn(T, u32) -> Vec<u8>,
         mut each: impl FnMut(T, &Message<'_>) -> Result<(), NetworkError>,
     ) -> Result<(), NetworkError> {
-        let first = self.sequence.wrapping_add(1);
+        let first = self.socket.sequence.wrapping_add(1);
         let mut batch = Vec::new();
         for &question in questions {
-            self.sequence = self.sequence.wrapping_add(1);
-            batch.extend(request(question, self.sequence));
+            batch.extend(request(question, self.socket.next_sequence()));
         }
-        self.send(&batch)?;
+        self.socket.send(&batch)?;
         let mut awaited = questions.len();
         while awaited > 0 {
-            let length = receive(&self.socket, &mut self.buffer, 0)?;
-            for message in decode::messages(&self.buffer[..length]) {
+            for message in decode::messages(self.socket.receive(0)?) {
                 let message = message?;
                 let number = message.sequence.wrapping_sub(first) as usize;
                 if let Some(&question) = questions.get(number) {
@@ -260,43 +239,4 @@ impl Requests {
         }
         Ok(())
     }
-
-    fn send(&self, bytes: &[u8]) -> Result<(), NetworkError> {
-        self.socket
-            .send(bytes, 0)
-            .map(|_| ())
-            .map_err(NetworkError::Send)
-    }
-}
-
-fn open() -> Result<Socket, NetworkError> {
-    let mut socket = Socket::new(NETLINK_ROUTE).map_err(NetworkError::Open)?;
-    socket.bind_auto().map_err(NetworkError::Open)?;
-    Ok(socket)
-}
-
-/// Connects the socket to the kernel (port 0), so that it takes messages from no other sender.
-fn connected(socket: Socket) -> Result<Socket, NetworkError> {
-    socket
-        .connect(&SocketAddr::new(0, 0))
-        .map_err(NetworkError::Open)?;
-    Ok(socket)
-}
-
-fn receive(socket: &Socket, buffer: &mut [u8], flags: i32) -> Result<usize, NetworkError> {
-    let capacity = buffer.len();
-    let length = loop {
-        match socket.recv(&mut &mut buffer[..], MSG_TRUNC | flags) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => break result.map_err(NetworkError::Receive)?,
-        }
-    };
-    if length > capacity {
-        return Err(NetworkError::Truncated { length, capacity });
-    }
-    Ok(length)
-}
-
-fn is_overrun(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(nix::libc::ENOBUFS)
 }

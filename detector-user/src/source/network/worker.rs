@@ -117,7 +117,7 @@ impl Following {
         let fds = wanted
             .as_fd()
             .into_iter()
-            .chain([self.events.socket.as_fd()]);
+            .chain([self.events.socket.inner.as_fd()]);
         let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // An error appears again in what is done next; EINTR is harmless.
         let _ = poll(&mut fds, timeout);

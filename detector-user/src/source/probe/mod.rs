@@ -39,7 +39,6 @@ use std::{
 };
 
 use nix::errno::Errno;
-use thiserror::Error;
 use tracing::warn;
 
 use self::worker::Probing;
@@ -50,17 +49,6 @@ use crate::{
     signals::SignalSender,
     worker::{Inbox, Worker},
 };
-
-/// Why probes cannot be sent at all.
-#[derive(Debug, Error)]
-pub enum ProbeError {
-    #[error("cannot make an epoll instance for probes: {0}; is the limit of open files reached?")]
-    Epoll(#[source] io::Error),
-    #[error("cannot make an eventfd for probes: {0}; is the limit of open files reached?")]
-    Wake(#[source] io::Error),
-    #[error("cannot start the thread that sends probes: {0}")]
-    Thread(#[source] io::Error),
-}
 
 /// Sends probes on a thread of its own. Dropping the prober ends the thread and every probe that
 /// still waits.
@@ -89,15 +77,15 @@ impl Prober {
         signals: SignalSender,
         namespaces: Namespaces,
         bounds: Bounds,
-    ) -> Result<Self, ProbeError> {
+    ) -> anyhow::Result<Self> {
         let (malformed, most) = (Arc::default(), bounds.probes());
-        let inbox = Inbox::polled(Vec::new()).map_err(ProbeError::Wake)?;
+        let inbox = Inbox::polled(Vec::new())?;
         let (sender, count) = (signals.clone(), Arc::clone(&malformed));
         let probing = Probing::new(sender, namespaces, count, most)?;
         let body = move |orders: &Inbox<_>| probing.run(orders);
         let worker = Worker::essential("probe", &signals, inbox, body);
         Ok(Self {
-            worker: worker.map_err(ProbeError::Thread)?,
+            worker: worker?,
             signals,
             malformed,
             most,

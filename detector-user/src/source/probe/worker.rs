@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use nix::{
     errno::Errno,
     sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
 };
 
 use super::{
-    Order, ProbeError,
+    Order,
     connect::Connects,
     keepalive::{self, Keepalives},
     neighbour::Neighbours,
@@ -55,10 +56,11 @@ impl Probing {
         namespaces: Namespaces,
         malformed: Arc<AtomicU64>,
         most: usize,
-    ) -> Result<Self, ProbeError> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC);
+    ) -> anyhow::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .context("cannot make an epoll instance; is the limit of open files reached?")?;
         Ok(Self {
-            epoll: epoll.map_err(|errno| ProbeError::Epoll(errno.into()))?,
+            epoll,
             most,
             report: Report::new(signals),
             connects: Connects::new(namespaces.clone(), most),

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::{all_addresses, reader::unreadable, signals};
 use crate::{
-    core::{PeerName, Signal},
+    core::{PeerName, Signal, SourceKind},
     netlink::sock_diag::{Everywhere, SockDiagError},
     netns::{Namespaces, Set},
     signals::SignalSender,
@@ -47,7 +47,7 @@ impl SockDiagSource {
         interval: Duration,
         namespaces: Namespaces,
         signals: SignalSender,
-    ) -> Result<Self, SockDiagError> {
+    ) -> anyhow::Result<Self> {
         let counters = Arc::new(Counters::default());
         let poller = Poller {
             everywhere: Everywhere::open(namespaces)?,
@@ -61,13 +61,17 @@ impl SockDiagSource {
             Ok::<_, Infallible>(())
         });
         Ok(Self {
-            worker: worker.map_err(SockDiagError::Thread)?,
+            worker: worker?,
             counters,
         })
     }
 }
 
 impl Source for SockDiagSource {
+    fn kind(&self) -> SourceKind {
+        SourceKind::SockDiag
+    }
+
     fn watch(&mut self, watched: &Watched) -> anyhow::Result<()> {
         let addrs = |endpoints: &Vec<crate::core::Endpoint>| {
             endpoints.iter().map(|endpoint| endpoint.addr).collect()

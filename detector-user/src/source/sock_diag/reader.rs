@@ -7,7 +7,7 @@ use tracing::{debug, warn};
 use super::{all_addresses, signals};
 use crate::{
     core::{Bounds, PeerName, Signal},
-    netlink::sock_diag::{Everywhere, SockDiagError},
+    netlink::sock_diag::Everywhere,
     netns::Namespaces,
     pending::Pending,
     signals::SignalSender,
@@ -34,7 +34,7 @@ impl Reader {
         signals: SignalSender,
         namespaces: Namespaces,
         bounds: Bounds,
-    ) -> Result<Self, SockDiagError> {
+    ) -> anyhow::Result<Self> {
         let table = Table {
             everywhere: Everywhere::open(namespaces)?,
             failure: None,
@@ -45,7 +45,7 @@ impl Reader {
             Ok::<_, Infallible>(())
         });
         Ok(Self {
-            worker: worker.map_err(SockDiagError::Thread)?,
+            worker: worker?,
             signals,
         })
     }

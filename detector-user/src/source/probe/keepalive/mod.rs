@@ -91,7 +91,7 @@ use crate::{
     clock,
     core::{FlowId, ProbeAnswer, ProbeId, ProbeTarget, Time},
     netns::Namespaces,
-    source::ebpf::{SequenceReader, SequencesUnavailable},
+    source::ebpf::{EbpfUnavailable, SequenceReader},
 };
 
 /// Tokens of raw sockets have this bit, and those of connects do not.
@@ -309,7 +309,7 @@ fn check(sequences: &Sequences, cookie: u64) -> Result<(), Errno> {
     }
 }
 
-fn unavailable(error: &SequencesUnavailable) -> Errno {
+fn unavailable(error: &EbpfUnavailable) -> Errno {
     warn!(
         "flows cannot be asked by keepalive segments: {error}; peers are asked by TCP connects \
          and neighbour probes alone"

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     clock,
     core::FlowId,
-    source::ebpf::{SequenceReader, SequencesUnavailable},
+    source::ebpf::{EbpfUnavailable, SequenceReader},
 };
 
 /// The kernel answers itself within microseconds; this only keeps a failure from blocking.
@@ -38,7 +38,7 @@ pub enum KeepaliveProofError {
     #[error("cannot connect to myself over 127.0.0.1 to try it: {0}; is lo up?")]
     Loopback(#[from] io::Error),
     #[error(transparent)]
-    Sequences(#[from] SequencesUnavailable),
+    Sequences(#[from] EbpfUnavailable),
     #[error("cannot ask on my own connection over 127.0.0.1: {0}")]
     Ask(#[from] Errno),
     #[error("my own connection over 127.0.0.1 did not answer within a second")]

@@ -24,8 +24,7 @@ pub(super) fn request(
     source: Ipv4Addr,
     target: Ipv4Addr,
     to: Option<HardwareAddress>,
-) -> [u8; FRAME] {
-    let mut frame = [0; FRAME];
+) -> Vec<u8> {
     let known = to.map(|card| card.0);
     let parts: [&[u8]; 9] = [
         &known.unwrap_or(BROADCAST),
@@ -38,13 +37,7 @@ pub(super) fn request(
         &known.unwrap_or_default(),
         &target.octets(),
     ];
-    let mut rest = &mut frame[..];
-    for part in parts {
-        let (place, after) = rest.split_at_mut(part.len());
-        place.copy_from_slice(part);
-        rest = after;
-    }
-    frame
+    parts.concat()
 }
 
 /// The sender's address and card, as the frame itself states them; `None` if it is no ARP for IPv4

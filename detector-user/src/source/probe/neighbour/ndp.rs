@@ -43,9 +43,8 @@ pub(super) fn solicitation(
     source: Ipv6Addr,
     target: Ipv6Addr,
     to: Option<HardwareAddress>,
-) -> [u8; FRAME] {
+) -> Vec<u8> {
     let destination = to.map_or(group(target), |_| target);
-    let mut frame = [0; FRAME];
     let length = (FRAME - MESSAGE) as u8;
     let parts: [&[u8]; 12] = [
         &to.map_or_else(|| group_card(destination), |card| card.0),
@@ -63,12 +62,7 @@ pub(super) fn solicitation(
         &[SOURCE_LINK_LAYER, LINK_LAYER_UNITS],
         &mac,
     ];
-    let mut rest = &mut frame[..];
-    for part in parts {
-        let (place, after) = rest.split_at_mut(part.len());
-        place.copy_from_slice(part);
-        rest = after;
-    }
+    let mut frame = parts.concat();
     let checksum = !sum(source, destination, &frame[MESSAGE..]);
     frame[MESSAGE + 2..MESSAGE + 4].copy_from_slice(&checksum.to_be_bytes());
     frame
