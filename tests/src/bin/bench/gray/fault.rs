@@ -173,9 +173,11 @@ impl Fault {
                 blocked: Blocked::Requests,
                 ..silent(SILENCE)
             },
-            // What it still sends may be no more than what it had under way.
-            Self::SendsLost => silent(&[Reason::HostUnanswered, Reason::SendsUnanswered]),
-            Self::SendsLostPeerSends => silent(&[Reason::SendsUnanswered]),
+            // What it still sends may be no more than what it had under way; and what it sends by
+            // itself may be retransmissions, which need not come in time.
+            Self::SendsLost | Self::SendsLostPeerSends => {
+                silent(&[Reason::HostUnanswered, Reason::SendsUnanswered])
+            }
             Self::LargeLost => stalled(Reason::LargeSegmentsLost, Blocked::Requests),
             Self::FlowLost | Self::FlowForgotten => stalled(Reason::FlowsStalled, Blocked::Lost),
             Self::Moved => answered(true),
@@ -216,6 +218,9 @@ impl Fault {
             return Some("the address is not told to be contested".to_owned());
         }
         let (verdict, reason) = self.view(site, state);
+        if self == Self::SendsLostPeerSends && reason != Reason::SendsUnanswered {
+            return Some(format!("{} at the end", super::said(verdict, reason)));
+        }
         let (expected, lives) = (self.expected().verdict, self.expected().lives);
         let is_right = match expected {
             Verdict::Dead if lives => verdict == Verdict::Dead && state.verdict() != Verdict::Dead,
