@@ -18,7 +18,7 @@
 
 mod rounds;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 pub(in crate::core) use self::rounds::Waiting;
 use self::rounds::Wanted;
@@ -102,18 +102,22 @@ impl Evidence {
     /// The flows on which calls wait that leave their probes unanswered while the reference answers.
     pub(in crate::core) fn stalled_waiting(&self) -> impl Iterator<Item = Stalled> {
         let required = self.history.required_transmissions(true);
-        let stuck = self.watched_flows().filter(|flow| flow.is_stuck());
-        let stuck: BTreeSet<_> = stuck.map(|flow| flow.reading.id).collect();
+        let others = self.watched_flows().filter(|flow| !flow.is_stuck());
+        let heard: BTreeMap<_, _> = others
+            .map(|flow| (flow.reading.id, flow.reading.last_heard))
+            .collect();
         self.waiting
             .missing(required)
-            .filter(move |missing| !stuck.contains(&missing.flow))
             .filter(|missing| missing.has_answered || self.answers_like(&missing.flow))
-            .map(|missing| Stalled {
-                flow: missing.flow,
-                cookie: missing.cookie,
-                since: missing.since,
-                large_segments: None,
-                is_certain: true,
+            .filter_map(move |missing| {
+                let heard = *heard.get(&missing.flow)?;
+                Some(Stalled {
+                    flow: missing.flow,
+                    cookie: missing.cookie,
+                    since: heard.map_or(missing.since, |heard| heard.max(missing.since)),
+                    large_segments: None,
+                    is_certain: true,
+                })
             })
     }
 

@@ -62,6 +62,23 @@ fn a_call_on_a_flow_that_answers_nothing_is_freed_while_its_peer_lives() {
     assert!(!world.verdicts().contains(&Verdict::Dead));
 }
 
+/// The flow was heard after the last probe on it was answered: that is no progress which would
+/// spare it.
+#[test]
+fn a_flow_is_stalled_since_it_was_last_heard() {
+    let mut world = world();
+    world.answers = OTHERS;
+    let last = FlowReading {
+        last_heard: Some(ms(4100)),
+        ..waiting(0)
+    };
+    world.run(9500, |at| vec![last.clone(), busy(at)]);
+    let [Effect::DestroySockets(teardown)] = &world.destroyed[..] else {
+        panic!("{:?}", world.destroyed)
+    };
+    assert_eq!(teardown.spare, Spare::ProgressedSince(ms(4100)));
+}
+
 #[test]
 fn a_flow_that_answers_is_left_alone_however_long_its_call_waits() {
     let mut world = world();
