@@ -122,7 +122,12 @@ impl World {
         let Some(state) = self.states[stall.host].clone() else {
             return;
         };
-        if !self.is_stuck(stall) {
+        // A doubt that has just begun is told instead: while a flow is stuck, the host answers fewer
+        // keepalives than the daemon sends (`tcp_invalid_ratelimit`).
+        let detection_time = self.script.settings.host_detection_time;
+        let is_in_doubt =
+            state.verdict == Verdict::Suspect && self.now.since(state.changed_at) < detection_time;
+        if !self.is_stuck(stall) || is_in_doubt {
             return;
         }
         self.checks.stats.stalls += 1;
