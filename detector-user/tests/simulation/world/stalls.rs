@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use detector_user::core::{FlowId, Reason, Time, Verdict};
+use detector_user::core::{FlowId, PeerState, Reason, Time, Verdict};
 
 use super::{Event, START, World};
 use crate::{checks::BLUR, flow::Flow, script::Fault, tcp::Phase, ticks::ms};
@@ -11,6 +11,10 @@ use crate::{checks::BLUR, flow::Flow, script::Fault, tcp::Phase, ticks::ms};
 /// By then a stalled flow is published: three time-outs and two seconds, plus the time for
 /// snapshots.
 const TOLD_WITHIN: Duration = ms(3000);
+
+/// A flow is told as stalled when its host has been heard for 2 s: the checks wait so long after a
+/// doubt.
+const POSTPONED_BY: Duration = ms(2200);
 
 /// By then it is ended: five seconds, plus the time for snapshots and for the teardown.
 const ENDED_WITHIN: Duration = ms(5500);
@@ -38,6 +42,8 @@ pub(super) struct Stall {
     flow: usize,
     cookie: u64,
     stage: Stage,
+    /// The checks were postponed because the host was in doubt.
+    postponed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +70,7 @@ impl World {
                 flow,
                 cookie: self.flows[flow].sender.cookie,
                 stage: Stage::Told,
+                postponed: false,
             })
             .collect();
         for stall in stalls {
@@ -97,6 +104,12 @@ impl World {
         if !self.is_only_fault(stall.fault) {
             return;
         }
+        if self.is_in_doubt(stall) {
+            stall.postponed = true;
+            let later = self.now + POSTPONED_BY;
+            self.queue.push(later, Event::CheckStall { stall });
+            return;
+        }
         let next = match stall.stage {
             Stage::Told => {
                 self.check_told(stall);
@@ -118,16 +131,22 @@ impl World {
         }
     }
 
+    /// The host itself is in doubt, or was until just now: what a flow sent before says nothing about
+    /// the flow. While a flow is stuck, a host answers fewer keepalives than the daemon sends
+    /// (`tcp_invalid_ratelimit`), so that doubts come; they may delay the checks, but only once.
+    fn is_in_doubt(&self, stall: Stall) -> bool {
+        let is_doubt = |state: &PeerState| {
+            state.verdict != Verdict::Degraded && self.now.since(state.changed_at) < POSTPONED_BY
+        };
+        let state = self.states[stall.host].as_ref();
+        stall.stage == Stage::Told && !stall.postponed && state.is_some_and(is_doubt)
+    }
+
     fn check_told(&mut self, stall: Stall) {
         let Some(state) = self.states[stall.host].clone() else {
             return;
         };
-        // A doubt that has just begun is told instead: while a flow is stuck, the host answers fewer
-        // keepalives than the daemon sends (`tcp_invalid_ratelimit`).
-        let detection_time = self.script.settings.host_detection_time;
-        let is_in_doubt =
-            state.verdict == Verdict::Suspect && self.now.since(state.changed_at) < detection_time;
-        if !self.is_stuck(stall) || is_in_doubt {
+        if !self.is_stuck(stall) {
             return;
         }
         self.checks.stats.stalls += 1;

@@ -48,7 +48,7 @@ pub(super) struct Wanted {
     pub is_stuck: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Wait {
     cookie: u64,
     /// Its own retransmissions are unanswered.
@@ -76,14 +76,10 @@ pub(super) struct Missing {
 /// The probes of one round.
 #[derive(Debug)]
 struct Round {
-    reference: Reference,
-    flows: Vec<Asked>,
-}
-
-#[derive(Debug)]
-struct Reference {
-    probe: ProbeId,
+    reference: ProbeId,
+    /// The reference was answered.
     is_answered: bool,
+    flows: Vec<Asked>,
 }
 
 #[derive(Debug)]
@@ -126,21 +122,15 @@ impl Waiting {
     pub(super) fn set(&mut self, now: Time, wanted: impl Iterator<Item = Wanted>) {
         let known = std::mem::take(&mut self.flows);
         for wanted in wanted.take(WAITING_KEPT) {
-            let Wanted {
-                flow,
+            let (cookie, is_stuck) = (wanted.cookie, wanted.is_stuck);
+            let known = known.get(&wanted.flow);
+            let wait = known.filter(|wait| wait.cookie == cookie).copied();
+            let wait = Wait {
                 cookie,
                 is_stuck,
-            } = wanted;
-            let known = known.get(&flow).filter(|wait| wait.cookie == cookie);
-            let wait = known.copied().unwrap_or(Wait {
-                cookie,
-                is_stuck,
-                answered: None,
-                missing_since: None,
-                misses: 0,
-                total: (0, 0),
-            });
-            self.flows.insert(flow, Wait { is_stuck, ..wait });
+                ..wait.unwrap_or_default()
+            };
+            self.flows.insert(wanted.flow, wait);
         }
         self.due = self.due.max(now);
     }
@@ -201,8 +191,8 @@ impl Waiting {
 
     /// Whether anything that was sent before `from` is missing its answer.
     pub(super) fn has_missing_before(&self, from: Time) -> bool {
-        let mut missing = self.flows.values().filter_map(|wait| wait.missing_since);
-        missing.any(|since| since < from)
+        let missing = |wait: &Wait| wait.missing_since.is_some_and(|since| since < from);
+        self.flows.values().any(missing)
     }
 
     /// The flows that leave at least so many probes unanswered in a row.
@@ -244,10 +234,8 @@ impl Waiting {
             _ => None,
         });
         self.round = Some(Round {
-            reference: Reference {
-                probe: reference,
-                is_answered: false,
-            },
+            reference,
+            is_answered: false,
             flows: asked.collect(),
         });
     }
@@ -275,9 +263,9 @@ impl Waiting {
                     asked.sent = Some(event.at);
                 }
             }
-            ProbeOutcome::Answered(answer) if event.probe == round.reference.probe => {
+            ProbeOutcome::Answered(answer) if event.probe == round.reference => {
                 // A router may say that the host cannot be reached.
-                round.reference.is_answered = answer != ProbeAnswer::Unreachable;
+                round.is_answered = answer != ProbeAnswer::Unreachable;
             }
             ProbeOutcome::Answered(_) => {
                 let asked = round
@@ -297,7 +285,7 @@ impl Waiting {
 
     /// Counts the answers that the last round lacks.
     fn settle(&mut self) {
-        let Some(round) = self.round.take().filter(|r| r.reference.is_answered) else {
+        let Some(round) = self.round.take().filter(|round| round.is_answered) else {
             return;
         };
         for asked in round.flows {
@@ -311,114 +299,4 @@ impl Waiting {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::testing::{established, ms};
-
-    const REQUIRED: u32 = 3;
-    const REFERENCE: ProbeId = ProbeId(100);
-
-    fn flow(n: u16) -> Wanted {
-        let reading = established(n, ms(0));
-        Wanted {
-            flow: reading.id,
-            cookie: reading.cookie,
-            is_stuck: false,
-        }
-    }
-
-    fn target(n: u16) -> ProbeTarget {
-        let Wanted { flow, cookie, .. } = flow(n);
-        ProbeTarget::Flow { flow, cookie }
-    }
-
-    /// A round at this time on the first flow, whose probe is sent, with this answer of the
-    /// reference. Returns how many flows have left a probe unanswered before it.
-    fn round(waiting: &mut Waiting, at: u64, answer: Option<ProbeAnswer>) -> usize {
-        waiting.set(ms(at), [flow(0)].into_iter());
-        assert_eq!(waiting.next_round(ms(at), REQUIRED), [flow(0).flow]);
-        let missing = waiting.missing(1).count();
-        waiting.asked(REFERENCE, &[(target(0), ProbeId(at))]);
-        let mut event = |probe, target, outcome| {
-            waiting.event(&ProbeEvent {
-                at: ms(at + 1),
-                probe,
-                target,
-                outcome,
-            });
-        };
-        event(ProbeId(at), target(0), ProbeOutcome::Sent);
-        if let Some(answer) = answer {
-            event(REFERENCE, target(1), ProbeOutcome::Answered(answer));
-        }
-        missing
-    }
-
-    #[test]
-    fn an_answer_is_missing_only_if_the_host_answered_the_reference() {
-        for (answer, missing) in [
-            (None, 0),
-            (Some(ProbeAnswer::Unreachable), 0),
-            (Some(ProbeAnswer::Ack), 1),
-            (Some(ProbeAnswer::Reset), 1),
-        ] {
-            let mut waiting = Waiting::default();
-            assert_eq!(round(&mut waiting, 0, answer), 0);
-            assert_eq!(round(&mut waiting, 100, None), missing, "{answer:?}");
-        }
-    }
-
-    #[test]
-    fn a_flow_on_which_calls_begin_and_end_is_not_probed_more_often() {
-        let mut waiting = Waiting::default();
-        round(&mut waiting, 0, Some(ProbeAnswer::Ack));
-        let due = waiting.timeout();
-        waiting.set(ms(10), std::iter::empty());
-        assert_eq!(waiting.timeout(), None);
-        waiting.set(ms(20), [flow(0)].into_iter());
-        assert_eq!(waiting.timeout(), due);
-    }
-
-    /// A flow whose answers are missing does not keep those waiting that are stuck as well.
-    #[test]
-    fn a_stuck_flow_is_probed_beside_one_whose_answers_are_missing() {
-        let mut waiting = Waiting::default();
-        round(&mut waiting, 0, Some(ProbeAnswer::Ack));
-        let stuck = Wanted {
-            is_stuck: true,
-            ..flow(1)
-        };
-        waiting.set(ms(100), [flow(0), stuck, flow(2)].into_iter());
-        let mut turn = waiting.next_round(ms(100), REQUIRED);
-        turn.sort_unstable();
-        assert_eq!(turn, [flow(0).flow, stuck.flow]);
-    }
-
-    /// Four of one namespace are followed by one of another.
-    #[test]
-    fn the_flows_of_each_namespace_take_their_turn() {
-        let elsewhere = |n| {
-            let wanted = flow(n);
-            Wanted {
-                flow: FlowId {
-                    netns: 7,
-                    ..wanted.flow
-                },
-                ..wanted
-            }
-        };
-        let mut waiting = Waiting::default();
-        let all = (0..6).map(flow).chain([elsewhere(6)]);
-        waiting.set(ms(0), all.clone());
-        let mut probed = Vec::new();
-        for at in 0..4 {
-            let turn = waiting.next_round(ms(at), REQUIRED);
-            assert!(turn.windows(2).all(|two| two[0].netns == two[1].netns));
-            assert!(turn.len() <= AT_ONCE.0);
-            probed.extend(turn);
-        }
-        for Wanted { flow, .. } in all {
-            assert!(probed.contains(&flow), "{flow}");
-        }
-    }
-}
+mod tests;
