@@ -35,11 +35,7 @@ pub struct Asker {
 
 /// Starts a prober in the calling thread's network namespace only.
 pub fn start(signals: SignalSender) -> anyhow::Result<Prober> {
-    Ok(Prober::start(
-        signals,
-        Namespaces::only_own()?,
-        Bounds::new(4),
-    )?)
+    Prober::start(signals, Namespaces::only_own()?, Bounds::new(4))
 }
 
 impl Asker {

@@ -40,11 +40,7 @@ struct Stand {
 
 /// Where the calling thread is, and nowhere else.
 fn start(signals: SignalSender) -> anyhow::Result<Destroyer> {
-    Ok(Destroyer::spawn(
-        signals,
-        Namespaces::only_own()?,
-        Bounds::new(4),
-    )?)
+    Destroyer::spawn(signals, Namespaces::only_own()?, Bounds::new(4))
 }
 
 /// Both ends of a connection.

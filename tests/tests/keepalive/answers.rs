@@ -260,7 +260,7 @@ async fn a_flow_of_another_namespace_is_asked_from_there() -> anyhow::Result<()>
         let others = [(netns, Arc::new(namespace))].into();
         let mut asker = Asker::with(us, |signals| {
             let namespaces = Namespaces::fixed(others)?;
-            Ok(Prober::start(signals, namespaces, Bounds::new(4))?)
+            Prober::start(signals, namespaces, Bounds::new(4))
         })?;
         let ProbeTarget::Flow { mut flow, cookie } = pair.target else {
             unreachable!("a pair is a flow");
