@@ -123,12 +123,13 @@ impl Waiting {
         let known = std::mem::take(&mut self.flows);
         for wanted in wanted.take(WAITING_KEPT) {
             let (cookie, is_stuck) = (wanted.cookie, wanted.is_stuck);
-            let known = known.get(&wanted.flow);
-            let wait = known.filter(|wait| wait.cookie == cookie).copied();
+            let known = known.get(&wanted.flow).copied();
             let wait = Wait {
                 cookie,
                 is_stuck,
-                ..wait.unwrap_or_default()
+                ..known
+                    .filter(|wait| wait.cookie == cookie)
+                    .unwrap_or_default()
             };
             self.flows.insert(wanted.flow, wait);
         }
@@ -185,8 +186,7 @@ impl Waiting {
 
     /// Whether the last answer on this flow is missing.
     pub(super) fn is_missing(&self, flow: &FlowId) -> bool {
-        let wait = self.flows.get(flow);
-        wait.is_some_and(|wait| wait.missing_since.is_some())
+        self.unanswered_on(flow) > 0
     }
 
     /// Whether anything that was sent before `from` is missing its answer.
