@@ -14,12 +14,10 @@ const MISSING_EVERY: Duration = Duration::from_millis(100);
 /// Once an answer is missing and the reference is a SYN: a usual rate limit is one SYN per second.
 const WITH_SYN_EVERY: Duration = Duration::from_secs(1);
 
-/// A flow that has left this many times the required probes unanswered, and still exists, is probed
-/// as rarely as one that answers.
+/// With this many times the required answers missing, a flow is probed as rarely as a good one.
 const LONG_MISSING: u32 = 4;
 
-/// The most flows that are probed in one round: while all are answered, and of those with missing
-/// answers.
+/// The most flows that are probed in one round: while all are answered, and of urgent ones.
 const AT_ONCE: (usize, usize) = (4, 16);
 
 /// After so many answers small segments are known to pass on a flow, if no more than one in as many
