@@ -9,6 +9,7 @@ use detector_tests::{
     Cut, Daemon, DaemonOptions, Lab, Names, Traffic, clock, testbed,
     trio::{idle, report, request_loops, said, served},
 };
+use tokio::time::sleep;
 
 use crate::{A_WHILE, LIMIT, SOON, ports, still_there};
 
@@ -66,6 +67,40 @@ impl Before {
             _servers: servers,
             lab,
         })
+    }
+
+    /// Cuts these peers off at a moment at which enough loops have something in flight.
+    async fn cut_busy<T, H>(
+        &self,
+        peers: &[usize],
+        cut: impl Fn() -> anyhow::Result<T>,
+        heal: impl Fn() -> anyhow::Result<H>,
+    ) -> anyhow::Result<T> {
+        testbed::until("enough requests are in flight", SOON * 3, async || {
+            let made = cut()?;
+            // What was on its way is acknowledged by then.
+            sleep(Duration::from_millis(50)).await;
+            let busy = peers.iter().map(|&peer| self.in_flight(peer));
+            let busy = busy.collect::<Result<Vec<_>, _>>()?;
+            if busy.iter().all(|&loops| loops >= LOOPS / 2) {
+                return Ok(Some(made));
+            }
+            heal()?;
+            Ok(None)
+        })
+        .await
+        .with_context(|| self.kernel_says())
+    }
+
+    /// How many connections to this peer have something in flight.
+    fn in_flight(&self, peer: usize) -> anyhow::Result<usize> {
+        let address = self.lab.host(peer).v4().to_string();
+        let shown = self.lab.host(1).exec("ss", &["-tnH", "dst", &address])?;
+        let queue = |line: &str| line.split_whitespace().nth(2).map(|queue| queue != "0");
+        Ok(shown
+            .lines()
+            .filter(|line| queue(line) == Some(true))
+            .count())
     }
 
     /// Waits until the kernel has retransmitted this often on every loop to these peers that has
@@ -158,7 +193,11 @@ async fn nobody_dies(before: &Before, daemon: &Daemon) -> anyhow::Result<()> {
 async fn a_start_while_this_node_is_cut_off() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let before = Before::new().await?;
-        before.lab.cut_switch(Cut::SilentDrop)?;
+        let (cut, heal) = (
+            || before.lab.cut_switch(Cut::SilentDrop),
+            || before.lab.heal_switch(),
+        );
+        before.cut_busy(&Before::PEERS, cut, heal).await?;
         before.stalled(&Before::PEERS, 3).await?;
         let daemon = before.daemon().await?;
         nobody_dies(&before, &daemon).await?;
@@ -177,7 +216,11 @@ async fn a_start_after_the_link_is_back(away: Duration) -> anyhow::Result<()> {
         for peer in Before::PEERS {
             before.lab.delay(peer, away)?;
         }
-        before.lab.cut_switch(Cut::SilentDrop)?;
+        let (cut, heal) = (
+            || before.lab.cut_switch(Cut::SilentDrop),
+            || before.lab.heal_switch(),
+        );
+        before.cut_busy(&Before::PEERS, cut, heal).await?;
         before.stalled(&Before::PEERS, 4).await?;
         before.lab.heal_switch()?;
         let daemon = before.daemon().await?;
@@ -211,7 +254,11 @@ async fn an_address_newly_resolved() -> anyhow::Result<()> {
             .config("resolve_interval = \"1s\"\n")
             .hosts(names.file());
         let daemon = Daemon::start(before.lab.host(1), &options).await?;
-        let cut = before.lab.cut(&[3], Cut::SilentDrop)?;
+        let (cut, heal) = (
+            || before.lab.cut(&[3], Cut::SilentDrop),
+            || before.lab.heal(&[3]),
+        );
+        let cut = before.cut_busy(&[3], cut, heal).await?;
         before.stalled(&[3], 4).await?;
         before.lab.heal(&[3])?;
         names.set("moving", &[h3.into()])?;
