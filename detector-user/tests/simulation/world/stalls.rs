@@ -12,8 +12,7 @@ use crate::{checks::BLUR, flow::Flow, script::Fault, tcp::Phase, ticks::ms};
 /// snapshots.
 const TOLD_WITHIN: Duration = ms(3000);
 
-/// A flow is told as stalled when its host has been heard for 2 s: the checks wait so long after a
-/// doubt.
+/// No flow is published as stalled within 2 s after a doubt about its host, so the checks wait.
 const POSTPONED_BY: Duration = ms(2200);
 
 /// By then it is ended: five seconds, plus the time for snapshots and for the teardown.
