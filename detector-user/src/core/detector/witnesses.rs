@@ -18,6 +18,9 @@ impl Detector {
             return;
         }
         self.witnesses_due = now + EVERY;
+        let suspects = self.paths.values().filter(|path| path.needs_witnesses());
+        let needed = suspects.filter_map(Path::needed_silence).min();
+        let needed = needed.unwrap_or(self.settings.detection_time);
         let network = &self.isolation.network;
         let mut able: Vec<_> = self
             .paths
@@ -35,13 +38,13 @@ impl Detector {
                     &mut self.prober,
                     &mut self.effects,
                 );
-                path.call_as_witness(now, &mut context);
+                path.call_as_witness(now, needed, &mut context);
                 let due = path.timeout();
                 self.timeouts.remove(&(was_due, key.clone()));
                 self.timeouts.insert((due, key));
             }
         }
-        let gateways = self.isolation.gateways.all();
+        let gateways = self.isolation.gateways.wanted(now);
         self.probe_gateways(now, gateways, Urgency::Urgent);
     }
 
@@ -61,7 +64,11 @@ impl Detector {
                 &mut self.prober,
                 &mut self.effects,
             );
-            context.probe(now, target, urgency);
+            if context.probe(now, target, urgency).is_some()
+                && let ProbeTarget::Neighbour { addr, .. } = target
+            {
+                context.isolation.gateways.asked(addr, now);
+            }
         }
     }
 

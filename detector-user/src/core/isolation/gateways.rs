@@ -8,6 +8,10 @@ use crate::core::{ProbeTarget, Time, bounds::MAX_GATEWAYS};
 /// How often each is probed while nothing is wrong.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
+/// How often each is probed while a peer is in doubt: a gateway that was heard within `RARELY`
+/// (witness.rs) shows that this node is not cut off.
+const ASK_IN_DOUBT_EVERY: Duration = Duration::from_millis(200);
+
 #[derive(Debug, Default)]
 pub(in crate::core) struct Gateways {
     known: BTreeMap<IpAddr, Gateway>,
@@ -17,7 +21,23 @@ pub(in crate::core) struct Gateways {
 #[derive(Debug)]
 struct Gateway {
     link: u32,
+    asked: Option<Time>,
     heard: Option<Time>,
+}
+
+impl Gateway {
+    fn new(link: u32) -> Self {
+        Self {
+            link,
+            asked: None,
+            heard: None,
+        }
+    }
+
+    fn is_wanted(&self, now: Time) -> bool {
+        self.asked
+            .is_none_or(|at| now.since(at) >= ASK_IN_DOUBT_EVERY)
+    }
 }
 
 impl Gateways {
@@ -26,8 +46,8 @@ impl Gateways {
         let mut before = std::mem::take(&mut self.known);
         for (addr, link) in found {
             if self.known.len() < MAX_GATEWAYS {
-                let heard = before.remove(&addr).and_then(|gateway| gateway.heard);
-                self.known.entry(addr).or_insert(Gateway { link, heard });
+                let known = before.remove(&addr).unwrap_or_else(|| Gateway::new(link));
+                self.known.entry(addr).or_insert(Gateway { link, ..known });
             }
         }
         self.due = (!self.known.is_empty()).then(|| self.due.unwrap_or(now).min(now));
@@ -44,15 +64,28 @@ impl Gateways {
             return Vec::new();
         }
         self.due = Some(now + ASK_EVERY);
-        self.all()
+        self.known.iter().map(target).collect()
     }
 
-    pub(in crate::core) fn all(&self) -> Vec<ProbeTarget> {
-        let target = |(&addr, gateway): (&IpAddr, &Gateway)| ProbeTarget::Neighbour {
-            addr,
-            link: gateway.link,
-        };
-        self.known.iter().map(target).collect()
+    /// The gateways to probe while a peer is in doubt, those first that have waited longest.
+    pub(in crate::core) fn wanted(&self, now: Time) -> Vec<ProbeTarget> {
+        let mut wanted: Vec<_> = self.known.iter().collect();
+        wanted.retain(|(_, gateway)| gateway.is_wanted(now));
+        wanted.sort_by_key(|(_, gateway)| gateway.asked);
+        wanted.into_iter().map(target).collect()
+    }
+
+    /// Whether a gateway on this link should be probed while a peer is in doubt.
+    pub(in crate::core) fn is_any_wanted(&self, link: u32, now: Time) -> bool {
+        let mut known = self.known.values();
+        known.any(|gateway| gateway.link == link && gateway.is_wanted(now))
+    }
+
+    /// This gateway was probed.
+    pub(in crate::core) fn asked(&mut self, addr: IpAddr, now: Time) {
+        if let Some(gateway) = self.known.get_mut(&addr) {
+            gateway.asked = Some(now);
+        }
     }
 
     /// This address was heard; returns whether it is a gateway.
@@ -68,5 +101,12 @@ impl Gateways {
     pub(in crate::core) fn last_heard(&self) -> impl Iterator<Item = (Time, IpAddr)> + '_ {
         let heard = |(&addr, gateway): (&IpAddr, &Gateway)| Some((gateway.heard?, addr));
         self.known.iter().filter_map(heard)
+    }
+}
+
+fn target((&addr, gateway): (&IpAddr, &Gateway)) -> ProbeTarget {
+    ProbeTarget::Neighbour {
+        addr,
+        link: gateway.link,
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Doubt {
     /// When the host was heard again after a long silence: what was sent before says nothing about
     /// single flows.
     heard_again: Time,
+    /// How long the present silence must last for a death.
+    needed: Option<Duration>,
     /// Since when segments of the dead peer have been seen to arrive.
     received_since: Option<Time>,
     /// This node has no usable link to the peer.
@@ -57,6 +59,7 @@ impl Doubt {
             were_others_silent: false,
             last_probe_due: None,
             heard_again: now,
+            needed: None,
             received_since: None,
             has_no_link: false,
             began: now,
@@ -65,6 +68,11 @@ impl Doubt {
 
     pub(super) fn began(&self) -> Time {
         self.began
+    }
+
+    /// How long the present silence must last for a death, as last decided.
+    pub(super) fn needed_silence(&self) -> Option<Duration> {
+        self.needed
     }
 
     pub(super) fn start_over(&mut self, now: Time) {
@@ -114,6 +122,7 @@ impl Path {
         let weighed = self.weigh_failures(at, context, true);
         let decision = decide(&self.facts(at, context.around()), context.settings);
         let again_in = decision.again_in;
+        self.doubt.needed = decision.needed_silence;
         let turn = self.carry_out(at, decision, context);
         let others = first_of(first_of(ended, weighed), links);
         (first_of(turn, others), again_in)

@@ -67,6 +67,8 @@ pub(super) struct Decision {
     pub starts_over: bool,
     /// A probe must be sent before more can be decided.
     pub probes: bool,
+    /// How long the silence must last, where there is one.
+    pub needed_silence: Option<Duration>,
     /// When to decide again, where something is unanswered.
     pub again_in: Option<Duration>,
     pub clauses: Vec<Clause>,
@@ -91,6 +93,9 @@ pub(super) fn decide(facts: &Facts, settings: &Settings) -> Decision {
         is_isolated: false,
         starts_over: false,
         probes: false,
+        needed_silence: facts
+            .silence
+            .map(|silence| needed_silence(facts, &silence, settings)),
         again_in: facts
             .silence
             .map(|silence| again_in(facts, &silence, settings)),

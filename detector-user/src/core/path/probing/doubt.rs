@@ -46,7 +46,7 @@ impl Path {
         let lasted = now.since(began);
         let rhythm = &mut self.probing.rhythm;
         rhythm.next_in_doubt(now, lasted, detection_time, required);
-        let mut targets = self.neighbour_when_due(now);
+        let mut targets = self.neighbour_when_due(now, around);
         if !self.evidence.probes.has_flow() {
             targets.extend(self.connects_in_doubt(now));
         } else if lasted >= detection_time / 2 && self.link_now(now) != Link::Silent {
@@ -67,11 +67,24 @@ impl Path {
         }
     }
 
-    fn neighbour_when_due(&self, now: Time) -> Vec<ProbeTarget> {
+    fn neighbour_when_due(&self, now: Time, around: Around<'_>) -> Vec<ProbeTarget> {
         let last = self.probing.neighbour_at;
         let is_due = last.is_none_or(|last| now.since(last) >= NEIGHBOUR_EVERY);
         let neighbour = self.evidence.probes.neighbour().filter(|_| is_due);
-        neighbour.into_iter().collect()
+        neighbour
+            .filter(|target| !self.yields_to_gateway(now, target, around))
+            .into_iter()
+            .collect()
+    }
+
+    /// The link's budget is small: once the link has shown whether it answers, the gateways on it
+    /// come first, which show that this node is not cut off.
+    fn yields_to_gateway(&self, now: Time, target: &ProbeTarget, around: Around<'_>) -> bool {
+        let ProbeTarget::Neighbour { link, .. } = *target else {
+            return false;
+        };
+        let is_wanted = around.isolation.gateways.is_any_wanted(link, now);
+        is_wanted && self.link_now(now) != Link::Unknown
     }
 
     /// Whether the link answers in the silence that the last snapshot showed.

@@ -10,12 +10,14 @@
 mod doubt;
 mod routine;
 mod waiting;
+mod witness;
 
 use std::time::Duration;
 
+use self::witness::WitnessSyns;
 use super::Path;
 use crate::core::{
-    ProbeTarget, Time, Verdict,
+    ProbeTarget, Time,
     context::Context,
     schedule::{Rhythm, Urgency},
 };
@@ -32,10 +34,6 @@ const LATER_JITTER_PERCENT: u32 = 50;
 /// what it admits should be left to the programs: the interval doubles up to the longest.
 const CONNECT_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
-/// A witness without a flow is probed by SYNs no closer together than this: a usual rate limit lets
-/// a burst of three pass.
-const WITNESS_CONNECTS_EVERY: Duration = Duration::from_millis(250);
-
 /// For this time after a flow was reset the other flows are probed.
 const AFTER_RESET: Duration = Duration::from_secs(2);
 
@@ -49,8 +47,8 @@ pub(in crate::core::path) struct Probing {
     /// before the next probe.
     was_busy: bool,
     neighbour_at: Option<Time>,
-    /// When a SYN was last sent.
-    syn_at: Option<Time>,
+    /// When SYNs were last sent because this peer is a witness.
+    witness_syns: WitnessSyns,
     /// When a SYN was last sent beside a neighbour probe.
     connect_at: Option<Time>,
     /// The present interval between SYNs at the idle rate.
@@ -68,7 +66,7 @@ impl Probing {
             doubt_since: None,
             was_busy: false,
             neighbour_at: None,
-            syn_at: None,
+            witness_syns: WitnessSyns::default(),
             connect_at: None,
             connect_every: CONNECT_EVERY.0,
             reset_at: None,
@@ -142,27 +140,6 @@ impl Probing {
 }
 
 impl Path {
-    /// Whether witnesses are needed to show that this node is not cut off.
-    pub(in crate::core) fn needs_witnesses(&self) -> bool {
-        self.verdict() == Verdict::Suspect || self.is_failing()
-    }
-
-    /// Whether this peer can be a witness: it is believed to be alive, and can be probed.
-    pub(in crate::core) fn can_witness(&self) -> bool {
-        matches!(self.verdict(), Verdict::Alive | Verdict::Degraded) && self.can_ask()
-    }
-
-    /// Probes this peer as a witness.
-    pub(in crate::core) fn call_as_witness(&mut self, now: Time, context: &mut Context<'_>) {
-        let mut targets = self.evidence.probes.witnesses();
-        let lately = now - WITNESS_CONNECTS_EVERY;
-        if self.probing.syn_at.is_some_and(|at| at >= lately) {
-            // A limit on SYNs must not make a living witness silent.
-            targets.retain(|target| !target.is_connect());
-        }
-        self.send(now, targets, Urgency::Urgent, context);
-    }
-
     /// Sends the probes that are due; sets the time of the next one.
     pub(in crate::core::path) fn probe_when_due(&mut self, now: Time, context: &mut Context<'_>) {
         if self.probing.rhythm.due > now {
@@ -209,9 +186,6 @@ impl Path {
     }
 
     fn sent(&mut self, now: Time, target: ProbeTarget, context: &mut Context<'_>) {
-        if target.is_connect() {
-            self.probing.syn_at = Some(now);
-        }
         if is_neighbour(&target) {
             self.probing.neighbour_at = Some(now);
         } else if self.should_answer(target, context) {

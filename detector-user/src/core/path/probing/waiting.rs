@@ -37,7 +37,7 @@ impl Path {
         }
         if let Some(reference) = context.probe(now, questions.reference, Urgency::Routine) {
             if questions.reference.is_connect() {
-                self.probing.syn_at = Some(now);
+                self.probing.witness_syns.sent(now);
             }
             self.evidence.waiting.asked(reference, &asked);
         }
