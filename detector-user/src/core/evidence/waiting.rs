@@ -5,7 +5,7 @@
 //! it. On others a retransmission is unanswered, which chance alone may explain where much is lost.
 //!
 //! All these flows are probed, a few at a time (`take_round`), together with a *reference*: another
-//! flow of the same namespace that answers keepalives or, where there is none, a SYN from there. A
+//! flow of the same namespace or, where none is known to answer keepalives, a SYN from there. A
 //! missing answer counts only if the reference was answered, so that neither the host, nor this
 //! node, nor a pause of either can be the cause.
 //!
@@ -13,9 +13,11 @@
 //! answered on it, or on another flow with the same remote port: a firewall may drop them.
 //!
 //! ```text
+//! round    the probes of one round
 //! rounds   which of these flows are probed when, and what their missing answers count
 //! ```
 
+mod round;
 mod rounds;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -84,15 +86,17 @@ impl Evidence {
         })
     }
 
-    /// Another flow of the same namespace that answers keepalives, the one that was heard last; else
-    /// a connect from there.
+    /// Another flow of the same namespace, the one that was heard last; else a connect from there.
+    /// After a flow that did not answer, only one on which keepalives are known to be answered.
     fn reference(&self, netns: u32, asked: &[FlowId]) -> Option<ProbeTarget> {
         let others = self.watched_flows().filter(|flow| {
             let id = flow.reading.id;
             id.netns == netns && !asked.contains(&id) && !self.waiting.is_missing(&id)
         });
+        let must_be_known = self.waiting.is_flow_no_reference();
         let best = others
             .filter(|flow| flow.can_be_probed() && !flow.is_stuck() && !flow.is_stalled)
+            .filter(|flow| !must_be_known || self.answers_like(&flow.reading.id))
             .max_by_key(|flow| flow.reading.last_heard);
         let from = self.namespaces.get(&netns).copied();
         best.map(TrackedFlow::target)

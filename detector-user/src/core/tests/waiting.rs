@@ -110,17 +110,19 @@ fn a_missing_answer_says_nothing_while_the_reference_is_not_answered() {
     assert_eq!(world.destroyed, []);
 }
 
+/// A busy flow that the peer has connected to this node.
+fn accepted(at: u64) -> FlowReading {
+    let mut flow = busy(at);
+    (flow.id.local, flow.id.remote) =
+        (([10, 0, 0, 1], 9000).into(), ([10, 0, 0, 4], 50_000).into());
+    flow
+}
+
 /// A firewall may drop keepalives: those on the only other flow, with another port, are answered.
 #[test]
 fn a_flow_on_which_keepalives_were_never_answered_is_left_alone() {
     let mut world = World::with_keepalives(Settings::default());
     world.answers = OTHERS;
-    let accepted = |at| {
-        let mut flow = busy(at);
-        (flow.id.local, flow.id.remote) =
-            (([10, 0, 0, 1], 9000).into(), ([10, 0, 0, 4], 50_000).into());
-        flow
-    };
     world.run(15_000, |at| vec![waiting(2), accepted(at)]);
     assert_eq!(world.state().stalled_flows, 0);
     assert_eq!(world.destroyed, []);
@@ -167,6 +169,34 @@ fn the_reference_is_a_connect_that_is_known_to_be_answered() {
     world.answers = SERVICE;
     world.run(60_000, |_| vec![waiting(0)]);
     assert_eq!(world.destroyed.len(), 1);
+}
+
+/// The other flow, with another port, never answers keepalives, so it cannot serve as the reference.
+#[test]
+fn after_a_flow_that_does_not_answer_the_reference_is_a_connect() {
+    const FIRST: Answers = |target| match target {
+        ProbeTarget::Flow { flow, .. } if flow.local.port() != 40_000 => None,
+        _ => ALL(target),
+    };
+    let mut world = World::with_keepalives(Settings::default());
+    world.answers = FIRST;
+    world.run(5000, |at| vec![waiting(0), accepted(at)]);
+    world.answers = CONNECTS;
+    world.run(60_000, |at| vec![waiting(0), accepted(at)]);
+    assert_eq!(world.destroyed.len(), 1);
+}
+
+/// With rare idle probes the rounds show a death first.
+#[test]
+fn a_reference_that_is_not_answered_has_the_host_probed() {
+    let mut world = World::with_keepalives(Settings {
+        idle_probe_interval: Duration::from_secs(5),
+        ..Settings::default()
+    });
+    world.run(12_000, |_| vec![waiting(0)]);
+    world.answers = |_| None;
+    world.run(15_000, |_| vec![waiting(0)]);
+    assert_eq!(world.state().verdict, Verdict::Dead);
 }
 
 /// A container that is cut off by itself: connects from the daemon's namespace are answered, and

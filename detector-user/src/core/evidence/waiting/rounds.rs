@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use super::round::Round;
 use crate::core::{FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
 
 /// While all are answered the next flows are probed after this time. A keepalive without data is
@@ -32,6 +33,7 @@ const WAITING_KEPT: usize = 64;
 pub(in crate::core) struct Waiting {
     flows: BTreeMap<FlowId, Wait>,
     round: Option<Round>,
+    is_flow_no_reference: bool,
     /// When the next round is due, if there is anything to probe.
     due: Time,
     turn: usize,
@@ -71,22 +73,6 @@ pub(super) struct Missing {
     pub has_answered: bool,
 }
 
-/// The probes of one round.
-#[derive(Debug)]
-struct Round {
-    reference: ProbeId,
-    /// The reference was answered.
-    is_answered: bool,
-    flows: Vec<Asked>,
-}
-
-#[derive(Debug)]
-struct Asked {
-    flow: FlowId,
-    probe: ProbeId,
-    sent: Option<Time>,
-}
-
 impl Wait {
     fn is_missing_lately(&self, required: u32) -> bool {
         let long = required.saturating_mul(LONG_MISSING);
@@ -114,6 +100,12 @@ impl Waiting {
         for wait in self.flows.values_mut() {
             (wait.missing_since, wait.misses) = (None, 0);
         }
+    }
+
+    /// When the reference of the last round was probed, if it has not been answered.
+    pub(in crate::core) fn unanswered_reference(&self) -> Option<Time> {
+        let round = self.round.as_ref().filter(|round| !round.is_answered)?;
+        round.sent
     }
 
     /// Replaces the flows; what is known of those that remain is kept.
@@ -222,20 +214,18 @@ impl Waiting {
     }
 
     /// The probes of a round were requested.
-    pub(in crate::core) fn asked(&mut self, reference: ProbeId, flows: &[(ProbeTarget, ProbeId)]) {
-        let asked = flows.iter().filter_map(|&(target, probe)| match target {
-            ProbeTarget::Flow { flow, .. } => Some(Asked {
-                flow,
-                probe,
-                sent: None,
-            }),
-            _ => None,
-        });
-        self.round = Some(Round {
-            reference,
-            is_answered: false,
-            flows: asked.collect(),
-        });
+    pub(in crate::core) fn asked(
+        &mut self,
+        reference: (ProbeTarget, ProbeId),
+        flows: &[(ProbeTarget, ProbeId)],
+    ) {
+        self.round = Some(Round::new(reference, flows));
+    }
+
+    /// Whether a flow that served as the reference was not answered, and none was since: it may be
+    /// that keepalives are not answered on this path.
+    pub(super) fn is_flow_no_reference(&self) -> bool {
+        self.is_flow_no_reference
     }
 
     /// Takes in what became of a probe, of a round or not.
@@ -248,46 +238,25 @@ impl Waiting {
             wait.answered = wait.answered.max(Some(event.at));
             (wait.missing_since, wait.misses) = (None, 0);
         }
-        let Some(round) = &mut self.round else {
-            return;
-        };
-        match event.outcome {
-            ProbeOutcome::Sent => {
-                let asked = round
-                    .flows
-                    .iter_mut()
-                    .find(|asked| asked.probe == event.probe);
-                if let Some(asked) = asked {
-                    asked.sent = Some(event.at);
-                }
-            }
-            ProbeOutcome::Answered(answer) if event.probe == round.reference => {
-                // A router may say that the host cannot be reached.
-                round.is_answered = answer != ProbeAnswer::Unreachable;
-            }
-            ProbeOutcome::Answered(_) => {
-                let asked = round
-                    .flows
-                    .extract_if(.., |asked| asked.probe == event.probe);
-                for asked in asked {
-                    if let Some(wait) = self.flows.get_mut(&asked.flow) {
-                        wait.total.0 = wait.total.0.saturating_add(1);
-                    }
-                }
-            }
-            ProbeOutcome::Failed { .. } => {
-                round.flows.retain(|asked| asked.probe != event.probe);
-            }
+        let answered = self.round.as_mut().and_then(|round| round.event(event));
+        if let Some(wait) = answered.and_then(|flow| self.flows.get_mut(&flow)) {
+            wait.total.0 = wait.total.0.saturating_add(1);
         }
     }
 
     /// Counts the answers that the last round lacks.
     fn settle(&mut self) {
-        let Some(round) = self.round.take().filter(|round| round.is_answered) else {
+        let Some(round) = self.round.take() else {
             return;
         };
-        for asked in round.flows {
-            if let (Some(sent), Some(wait)) = (asked.sent, self.flows.get_mut(&asked.flow)) {
+        if !round.reference.is_connect() {
+            self.is_flow_no_reference = !round.is_answered;
+        }
+        if !round.is_answered {
+            return;
+        }
+        for (flow, sent) in round.missing() {
+            if let Some(wait) = self.flows.get_mut(&flow) {
                 wait.missing_since.get_or_insert(sent);
                 wait.misses += 1;
                 wait.total.1 = wait.total.1.saturating_add(1);

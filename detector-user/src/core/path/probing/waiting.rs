@@ -5,14 +5,23 @@ use crate::core::{
 };
 
 impl Path {
-    /// Sends the probes of a round that is due. They are no evidence about the host, so a missing
-    /// answer begins no doubt.
+    /// Sends the probes of a round that is due. They are no evidence about the host: if the
+    /// reference of the round before was not answered, the host itself is probed.
     pub(in crate::core::path) fn probe_waiting_when_due(
         &mut self,
         now: Time,
         context: &mut Context<'_>,
     ) {
         let grace = self.answer_is_missing_after(now);
+        let is_due = self
+            .evidence
+            .waiting
+            .timeout()
+            .is_some_and(|due| due <= now);
+        let unanswered = self.evidence.waiting.unanswered_reference();
+        if let Some(sent) = unanswered.filter(|_| is_due) {
+            self.doubt(now, sent);
+        }
         let Some(questions) = self.evidence.take_round(now, grace) else {
             return;
         };
@@ -39,6 +48,7 @@ impl Path {
             if questions.reference.is_connect() {
                 self.probing.witness_syns.sent(now);
             }
+            let reference = (questions.reference, reference);
             self.evidence.waiting.asked(reference, &asked);
         }
     }
