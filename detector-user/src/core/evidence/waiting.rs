@@ -30,6 +30,12 @@ use crate::core::{FlowId, ProbeTarget, Time};
 /// Calls that are answered within this time need no probe.
 const QUIET_FOR: Duration = Duration::from_millis(500);
 
+/// A keepalive without data is answered only once in this time (`tcp_invalid_ratelimit`).
+const ANSWERED_EVERY: Duration = Duration::from_millis(500);
+
+/// A flow on which a segment arrived this long ago is likely to receive the next just as soon.
+const BUSY_WITHIN: Duration = Duration::from_millis(100);
+
 /// What to probe in a round.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::core) struct Questions {
@@ -74,7 +80,7 @@ impl Evidence {
         }
         let required = self.history.required_transmissions(true);
         let turn = self.waiting.next_round(now, required);
-        let reference = self.reference(turn.first()?.netns, &turn)?;
+        let reference = self.reference(now, turn.first()?.netns, &turn)?;
         self.waiting.wait_for(now, reference, grace, required);
         let flows = turn.into_iter().filter_map(|flow| {
             let cookie = self.waiting.cookie(&flow)?;
@@ -86,9 +92,9 @@ impl Evidence {
         })
     }
 
-    /// Another flow of the same namespace, the one that was heard last; else a connect from there.
-    /// After a flow that did not answer, only one on which keepalives are known to be answered.
-    fn reference(&self, netns: u32, asked: &[FlowId]) -> Option<ProbeTarget> {
+    /// Another flow of the same namespace, the one that was heard last of those that may answer now;
+    /// else a connect from there. After a flow that did not answer, only one on which keepalives are known to be answered.
+    fn reference(&self, now: Time, netns: u32, asked: &[FlowId]) -> Option<ProbeTarget> {
         let others = self.watched_flows().filter(|flow| {
             let id = flow.reading.id;
             id.netns == netns && !asked.contains(&id) && !self.waiting.is_missing(&id)
@@ -97,7 +103,7 @@ impl Evidence {
         let best = others
             .filter(|flow| flow.can_be_probed() && !flow.is_stuck() && !flow.is_stalled)
             .filter(|flow| !must_be_known || self.answers_like(&flow.reading.id))
-            .max_by_key(|flow| flow.reading.last_heard);
+            .max_by_key(|flow| (flow.may_answer_at(now), flow.reading.last_heard));
         let from = self.namespaces.get(&netns).copied();
         best.map(TrackedFlow::target)
             .or_else(|| self.probes.connect_from(from))
@@ -135,6 +141,14 @@ impl Evidence {
 }
 
 impl TrackedFlow {
+    /// Whether a keepalive at this moment is answered, if the host lives: the last answer is long
+    /// enough ago, or other segments arrive all the time.
+    fn may_answer_at(&self, now: Time) -> bool {
+        let is_old = |at| now.since(at) >= ANSWERED_EVERY;
+        let is_busy = |at| now.since(at) < BUSY_WITHIN;
+        self.probe_answered.is_none_or(is_old) || self.reading.last_heard.is_some_and(is_busy)
+    }
+
     /// Since when a call may have been waiting on this flow, if that is long enough to probe it.
     fn call_waits_since(&self, now: Time) -> Option<Time> {
         let reading = &self.reading;

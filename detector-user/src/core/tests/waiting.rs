@@ -171,6 +171,27 @@ fn the_reference_is_a_connect_that_is_known_to_be_answered() {
     assert_eq!(world.destroyed.len(), 1);
 }
 
+/// Each flow answers a keepalive only now and then, so the same one is not the reference each time.
+#[test]
+fn the_flows_that_answer_take_turns_as_the_reference() {
+    let mut world = World::with_keepalives(Settings::default());
+    let flows = |_| vec![waiting(0), waiting(1), waiting(3)];
+    world.run(4000, flows);
+    world.answers = OTHERS;
+    world.run(6000, flows);
+    let asked_since = |from, port| {
+        let is_asked = |(at, target): &&(u64, ProbeTarget)| {
+            let of = |flow: &FlowId| flow.local.port() == port;
+            *at >= from && matches!(target, ProbeTarget::Flow { flow, .. } if of(flow))
+        };
+        world.probed.iter().filter(is_asked).count()
+    };
+    let missing = asked_since(5000, 40_000);
+    let references = [40_001, 40_003].map(|port| asked_since(5000, port));
+    assert!(missing >= 5, "{missing}");
+    assert!(references.iter().all(|asked| *asked >= 2), "{references:?}");
+}
+
 /// The other flow, with another port, never answers keepalives, so it cannot serve as the reference.
 #[test]
 fn after_a_flow_that_does_not_answer_the_reference_is_a_connect() {

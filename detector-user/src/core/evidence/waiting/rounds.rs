@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use super::round::Round;
 use crate::core::{FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
 
-/// While all are answered the next flows are probed after this time. A keepalive without data is
-/// answered only once in 500 ms (`tcp_invalid_ratelimit`).
+/// While all are answered the next flows are probed after this time, which is longer than the host
+/// takes to answer on the same flow again (`ANSWERED_EVERY`).
 const ROUND_EVERY: Duration = Duration::from_millis(650);
 
 /// Once an answer is missing.
