@@ -48,7 +48,7 @@ impl Evidence {
             .required_retransmissions(FALSE_STALL_PROBABILITY);
         self.watched_flows()
             .filter_map(|flow| self.stalled_flow(flow, now, from, required))
-            .chain(self.stalled_waiting())
+            .chain(self.stalled_waiting(now))
             .collect()
     }
 

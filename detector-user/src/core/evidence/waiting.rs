@@ -24,7 +24,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 pub(in crate::core) use self::rounds::Waiting;
 use self::rounds::Wanted;
-use super::{Evidence, stalled::Stalled, tracked::TrackedFlow};
+use super::{
+    Evidence,
+    stalled::{STALLED_AFTER, Stalled},
+    tracked::TrackedFlow,
+};
 use crate::core::{FlowId, ProbeTarget, Time};
 
 /// Calls that are answered within this time need no probe.
@@ -110,7 +114,7 @@ impl Evidence {
     }
 
     /// The flows on which calls wait that leave their probes unanswered while the reference answers.
-    pub(in crate::core) fn stalled_waiting(&self) -> impl Iterator<Item = Stalled> {
+    pub(in crate::core) fn stalled_waiting(&self, now: Time) -> impl Iterator<Item = Stalled> {
         let required = self.history.required_transmissions(true);
         let others = self.watched_flows().filter(|flow| !flow.is_stuck());
         let heard: BTreeMap<_, _> = others
@@ -121,10 +125,11 @@ impl Evidence {
             .filter(|missing| missing.has_answered || self.answers_like(&missing.flow))
             .filter_map(move |missing| {
                 let heard = *heard.get(&missing.flow)?;
-                Some(Stalled {
+                let since = heard.map_or(missing.since, |heard| heard.max(missing.since));
+                (now.since(since) >= STALLED_AFTER).then_some(Stalled {
                     flow: missing.flow,
                     cookie: missing.cookie,
-                    since: heard.map_or(missing.since, |heard| heard.max(missing.since)),
+                    since,
                     large_segments: None,
                     is_certain: true,
                 })

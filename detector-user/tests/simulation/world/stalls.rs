@@ -18,6 +18,10 @@ const POSTPONED_BY: Duration = ms(2200);
 /// By then it is ended: five seconds, plus the time for snapshots and for the teardown.
 const ENDED_WITHIN: Duration = ms(5500);
 
+/// Where few probes can be compared with others, a flow is ended only once chance does not explain
+/// its own unanswered retransmissions; on a clean path these are enough.
+const CERTAIN_AFTER: u32 = 6;
+
 /// By then the program has dialled again, and it has shown whether the new connection works.
 const OVER_WITHIN: Duration = ms(11_000);
 
@@ -114,10 +118,9 @@ impl World {
                 self.check_told(stall);
                 Some((Stage::Ended, ENDED_WITHIN - TOLD_WITHIN))
             }
-            Stage::Ended => {
-                self.check_stall_ended(stall);
-                Some((Stage::Over, OVER_WITHIN - ENDED_WITHIN))
-            }
+            Stage::Ended => self
+                .check_stall_ended(stall)
+                .then_some((Stage::Over, OVER_WITHIN - ENDED_WITHIN)),
             Stage::Over => {
                 self.check_over(stall);
                 None
@@ -160,9 +163,15 @@ impl World {
         }
     }
 
-    fn check_stall_ended(&mut self, stall: Stall) {
+    /// Returns whether the check is over.
+    fn check_stall_ended(&mut self, stall: Stall) -> bool {
         if !self.script.settings.destroy_sockets {
-            return;
+            return true;
+        }
+        if self.is_stuck(stall) && self.may_be_chance(stall) {
+            let later = self.now + ms(1000);
+            self.queue.push(later, Event::CheckStall { stall });
+            return false;
         }
         if self.is_stuck(stall) {
             let state = self.states[stall.host].clone();
@@ -172,6 +181,15 @@ impl World {
         } else {
             self.checks.stats.freed += 1;
         }
+        true
+    }
+
+    /// One of several paths loses everything, so that those flows are lost too that could serve as
+    /// the reference.
+    fn may_be_chance(&self, stall: Stall) -> bool {
+        let fault = &self.script.faults[stall.fault].fault;
+        let has_few_answers = matches!(fault, Fault::PathLost { .. });
+        has_few_answers && self.flows[stall.flow].sender.rto_count() < CERTAIN_AFTER
     }
 
     /// A hole is gone with its connection; where large segments are lost, a new one stalls as well.

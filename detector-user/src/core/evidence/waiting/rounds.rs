@@ -9,8 +9,9 @@ use crate::core::{FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeT
 /// takes to answer on the same flow again (`ANSWERED_EVERY`).
 const ROUND_EVERY: Duration = Duration::from_millis(650);
 
-/// Once an answer is missing.
-const MISSING_EVERY: Duration = Duration::from_millis(100);
+/// Once an answer is missing. So soon it is also seen whether a flow answers that was not probed
+/// before.
+const MISSING_EVERY: Duration = Duration::from_millis(50);
 
 /// Once an answer is missing and the reference is a SYN: a usual rate limit is one SYN per second.
 const WITH_SYN_EVERY: Duration = Duration::from_secs(1);
@@ -36,6 +37,8 @@ pub(in crate::core) struct Waiting {
     is_flow_no_reference: bool,
     /// When the next round is due, if there is anything to probe.
     due: Time,
+    /// When the last round began.
+    began: Option<Time>,
     turn: usize,
 }
 
@@ -74,6 +77,11 @@ pub(super) struct Missing {
 }
 
 impl Wait {
+    /// Nothing is known of it but that it was probed just now.
+    fn is_new(&self) -> bool {
+        self.answered.is_none() && self.missing_since.is_none()
+    }
+
     fn is_missing_lately(&self, required: u32) -> bool {
         let long = required.saturating_mul(LONG_MISSING);
         self.missing_since.is_some() && self.misses < long
@@ -127,7 +135,7 @@ impl Waiting {
     }
 
     /// Settles the last round and begins the next, with the flows whose turn it is, all of one
-    /// namespace. Those that are stuck or whose answers are missing come first, as long as the
+    /// namespace; none if all were answered and it is too early to probe others. Those that are stuck or whose answers are missing come first, as long as the
     /// answers have not been missing for long.
     pub(super) fn next_round(&mut self, now: Time, required: u32) -> Vec<FlowId> {
         self.settle();
@@ -136,6 +144,12 @@ impl Waiting {
         let urgent = flows.filter(|(_, wait)| wait.is_urgent(now, required));
         let mut flows: Vec<FlowId> = urgent.map(|(flow, _)| *flow).collect();
         let mut at_once = AT_ONCE.1;
+        let next = self.began.map(|began| began + ROUND_EVERY);
+        if let Some(next) = next.filter(|next| *next > now && flows.is_empty()) {
+            self.due = next;
+            return Vec::new();
+        }
+        self.began = Some(now);
         if flows.is_empty() {
             flows = self.flows.keys().copied().collect();
             at_once = AT_ONCE.0;
@@ -165,6 +179,7 @@ impl Waiting {
         let every = match self.flows.values().any(is_missing) {
             true if reference.is_connect() => WITH_SYN_EVERY,
             true => MISSING_EVERY,
+            false if self.flows.values().any(Wait::is_new) => MISSING_EVERY,
             false => ROUND_EVERY,
         };
         self.due = now + every.max(grace);

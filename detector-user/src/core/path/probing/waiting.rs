@@ -30,7 +30,7 @@ impl Path {
             self.evidence.waiting.start_over();
             return;
         }
-        let stalled = self.evidence.stalled_waiting();
+        let stalled = self.evidence.stalled_waiting(now);
         let known = self.freeing.stalled();
         if stalled
             .into_iter()

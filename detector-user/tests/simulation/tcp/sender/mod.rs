@@ -144,6 +144,11 @@ impl Sender {
         }
     }
 
+    /// How often what stands unanswered was sent again.
+    pub fn rto_count(&self) -> u32 {
+        self.rto_count
+    }
+
     /// When [`Self::timeout`] is due.
     pub fn timer(&self) -> Option<Time> {
         self.timer.map(|(at, _)| at)

@@ -52,7 +52,7 @@ fn an_answer_is_missing_only_if_the_host_answered_the_reference() {
     ] {
         let mut waiting = Waiting::default();
         assert_eq!(round(&mut waiting, 0, answer), 0);
-        assert_eq!(round(&mut waiting, 100, None), missing, "{answer:?}");
+        assert_eq!(round(&mut waiting, 650, None), missing, "{answer:?}");
     }
 }
 
@@ -99,13 +99,35 @@ fn the_flows_of_each_namespace_take_their_turn() {
     let all = (0..6).map(flow).chain([elsewhere(6)]);
     waiting.set(ms(0), all.clone());
     let mut probed = Vec::new();
-    for at in 0..4 {
-        let turn = waiting.next_round(ms(at), REQUIRED);
+    for round in 0..4 {
+        let turn = waiting.next_round(ms(round * 650), REQUIRED);
         assert!(turn.windows(2).all(|two| two[0].netns == two[1].netns));
         assert!(turn.len() <= AT_ONCE.0);
         probed.extend(turn);
     }
     for Wanted { flow, .. } in all {
         assert!(probed.contains(&flow), "{flow}");
+    }
+}
+
+/// Its first probe is looked at soon; if it was answered, other flows wait for their time.
+#[test]
+fn no_flow_is_probed_again_before_its_time_unless_an_answer_is_missing() {
+    for (answer, again) in [(true, 0), (false, 1)] {
+        let mut waiting = Waiting::default();
+        round(&mut waiting, 0, Some(ProbeAnswer::Ack));
+        waiting.wait_for(ms(0), target(1), Duration::ZERO, REQUIRED);
+        assert_eq!(waiting.timeout(), Some(ms(50)));
+        if answer {
+            waiting.event(&ProbeEvent {
+                at: ms(2),
+                probe: ProbeId(0),
+                target: target(0),
+                outcome: ProbeOutcome::Answered(ProbeAnswer::Ack),
+            });
+        }
+        assert_eq!(waiting.next_round(ms(50), REQUIRED).len(), again);
+        let next = waiting.timeout();
+        assert!(next.is_some_and(|next| next >= ms(650)), "{next:?}");
     }
 }
