@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use detector_api::v1::{Cascade, Health, Lock, LockHealth, PeerState, PoolOutlook, Trend};
+use detector_api::v1::{Cascade, Health, Lock, LockHealth, PeerState, PoolOutlook, Trend, Verdict};
 
 use super::{Table, duration, given, moment, optional, time};
 
@@ -105,16 +105,9 @@ pub fn score(health: &Health) -> String {
 /// The parts of the health score, and the round-trip time.
 pub fn vitals(peer: &PeerState) -> Vec<(&'static str, String)> {
     let health = peer.health.as_ref().map(|health| {
-        let parts = format!(
-            "{} of 100 (loss -{}, round-trip time -{}, stalls -{}, time-outs -{}), {}",
-            health.score,
-            health.loss_penalty,
-            health.rtt_penalty,
-            health.stall_penalty,
-            health.timeout_penalty,
-            health.trend(),
-        );
-        ("health", parts)
+        let (score, trend) = (health.score, health.trend());
+        let text = format!("{score} of 100 ({}), {trend}", causes(peer, health));
+        ("health", text)
     });
     let rtt = peer.srtt.map(|srtt| {
         let variance = optional(peer.rtt_variance, duration);
@@ -124,4 +117,25 @@ pub fn vitals(peer: &PeerState) -> Vec<(&'static str, String)> {
         )
     });
     health.into_iter().chain(rtt).collect()
+}
+
+/// Why the score is not 100. A dead peer's is 0 whatever its parts are.
+fn causes(peer: &PeerState, health: &Health) -> String {
+    if peer.verdict() == Verdict::Dead {
+        return "dead".to_owned();
+    }
+    let parts = [
+        ("loss", health.loss_penalty),
+        ("round-trip time", health.rtt_penalty),
+        ("stalls", health.stall_penalty),
+        ("time-outs", health.timeout_penalty),
+    ];
+    let taken = parts.iter().filter(|(_, points)| *points > 0);
+    let taken: Vec<_> = taken
+        .map(|(part, points)| format!("{part} -{points}"))
+        .collect();
+    match taken.is_empty() {
+        true => "nothing wrong".to_owned(),
+        false => taken.join(", "),
+    }
 }

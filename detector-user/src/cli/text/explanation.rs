@@ -11,6 +11,12 @@ use super::{
     notes, optional, rule, time, verdict,
 };
 
+/// The round-trip time of a flow on which none was measured yet.
+const ZERO: prost_types::Duration = prost_types::Duration {
+    seconds: 0,
+    nanos: 0,
+};
+
 /// The evidence behind a verdict: the summary, the facts, the rule, and the flows, probes and
 /// events.
 pub fn explanation(explanation: &ExplainPeerResponse) -> String {
@@ -140,9 +146,9 @@ fn flows(flows: &[Flow]) -> String {
             flow.rto_count.to_string(),
             flow.backoff.to_string(),
             flow.unacked_bytes.to_string(),
-            flow.send_window_bytes.to_string(),
+            window(flow),
             optional(flow.last_heard_age, duration),
-            optional(flow.srtt, duration),
+            optional(flow.srtt.filter(|srtt| *srtt != ZERO), duration),
             optional(flow.rto, duration),
             given(&flow.tuned.join(",")),
             flow.netns.to_string(),
@@ -150,6 +156,12 @@ fn flows(flows: &[Flow]) -> String {
         ]);
     }
     table.render()
+}
+
+/// The peer's receive window. The daemon sends the largest number if it does not know the window.
+fn window(flow: &Flow) -> String {
+    let known = Some(flow.send_window_bytes).filter(|bytes| *bytes != u32::MAX);
+    optional(known, |bytes| bytes.to_string())
 }
 
 fn events(events: &[Event]) -> String {
@@ -189,7 +201,7 @@ fn probes(probes: &[Probe]) -> String {
         };
         table.row([
             probe.kind.clone(),
-            probe.target.clone(),
+            target(probe),
             yes(probe.known_to_answer),
             probe.sent.to_string(),
             probe.answered.to_string(),
@@ -200,11 +212,19 @@ fn probes(probes: &[Probe]) -> String {
     table.render()
 }
 
+/// A neighbour's link is its index, as in `10.0.0.4%2`.
+fn target(probe: &Probe) -> String {
+    match probe.target.rsplit_once('%') {
+        Some((address, link)) if probe.kind == "neighbour" => format!("{address} on link {link}"),
+        _ => probe.target.clone(),
+    }
+}
+
 fn routes(routes: &[Route]) -> String {
     if routes.is_empty() {
         return String::new();
     }
-    let mut table = Table::new(["ROUTE", "LINK", "GATEWAY", "CARRIER", "NEIGHBOUR"]);
+    let mut table = Table::new(["ROUTE", "LINK", "GATEWAY", "CARRIER", "NEIGHBOUR TABLE"]);
     for route in routes {
         table.row([
             route.address.clone(),

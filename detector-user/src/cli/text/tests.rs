@@ -88,8 +88,9 @@ fn clause(address: &str, name: &str, measured: &str, needed: &str, holds: bool) 
 #[test]
 fn health_is_shown_with_its_parts() {
     assert!(peers(&[state()]).contains("82 worsening  180us"));
-    let explained = bare(state());
-    let text = explanation(&explained);
+    let mut alive = state();
+    alive.verdict = Verdict::Alive.into();
+    let text = explanation(&bare(alive.clone()));
     let health = "health        82 of 100 (loss -3, round-trip time -4, stalls -5, time-outs -6), \
                   worsening\n";
     assert!(text.contains(health), "{text}");
@@ -97,6 +98,45 @@ fn health_is_shown_with_its_parts() {
         text.contains("srtt          180us, mean deviation 40us\n"),
         "{text}"
     );
+    alive.health = Some(Health {
+        score: 100,
+        ..Default::default()
+    });
+    let text = explanation(&bare(alive));
+    let health = "health        100 of 100 (nothing wrong), ";
+    assert!(text.contains(health), "{text}");
+}
+
+#[test]
+fn what_no_number_says_is_said_in_words() {
+    let explained = ExplainPeerResponse {
+        flows: vec![Flow {
+            state: "syn_sent".to_owned(),
+            unacked_bytes: 1,
+            send_window_bytes: u32::MAX,
+            srtt: Some(micros(0)),
+            rto: Some(millis(1000)),
+            ..Default::default()
+        }],
+        probes: vec![Probe {
+            kind: "neighbour".to_owned(),
+            target: "fe80::4%2".to_owned(),
+            ..Default::default()
+        }],
+        ..bare(state())
+    };
+    let text = explanation(&explained);
+    assert!(!text.contains(&u32::MAX.to_string()), "{text}");
+    assert!(
+        text.contains("  1        -       -      -     1.0s  "),
+        "{text}"
+    );
+    assert!(text.contains("neighbour  fe80::4 on link 2  "), "{text}");
+    let health = "health        0 of 100 (dead), worsening\n";
+    let mut dead = state();
+    dead.health.as_mut().unwrap().score = 0;
+    let text = explanation(&bare(dead));
+    assert!(text.contains(health), "{text}");
 }
 
 #[test]
@@ -219,7 +259,7 @@ breaker       open (rto_unanswered), mode enforce
 generation    3, revision 9
 addresses     10.0.0.4
 heard         254ms ago
-health        82 of 100 (loss -3, round-trip time -4, stalls -5, time-outs -6), worsening
+health        82 of 100 (dead), worsening
 srtt          180us, mean deviation 40us
 silence       253ms; dead from 250ms
 unanswered    3 moments; dead from 2 (loss assumed: 50.00 %, observed: 1.25 %)
@@ -232,11 +272,11 @@ destroyed     12 sockets (1 spared, 2 gone before, 0 failed)
 LOCAL           REMOTE         STATE        DEMAND  STALLED  RTOS  BACKOFF  UNACKED  WINDOW  HEARD  SRTT  RTO    TUNED              NETNS       COOKIE
 10.0.0.1:40000  10.0.0.4:9000  established  yes     -        1     1        4096     65535   253ms  80us  408ms  rto_min,keepalive  4026531840  77
 
-PROBE      TARGET         ANSWERS  SENT  ANSWERED  UNANSWERED  LAST ANSWER
-neighbour  10.0.0.4%2     yes      9     4         5           neighbour 3.0s ago
-connect    10.0.0.4:9000  -        1     0         1           -
+PROBE      TARGET              ANSWERS  SENT  ANSWERED  UNANSWERED  LAST ANSWER
+neighbour  10.0.0.4 on link 2  yes      9     4         5           neighbour 3.0s ago
+connect    10.0.0.4:9000       -        1     0         1           -
 
-ROUTE     LINK  GATEWAY  CARRIER  NEIGHBOUR
+ROUTE     LINK  GATEWAY  CARRIER  NEIGHBOUR TABLE
 10.0.0.4  2     -        up       failed
 
 AGE   EVENT  SOURCE  FLOW
