@@ -29,8 +29,9 @@ pub fn open(
     let source: Box<dyn Source> = match config.source {
         SourceChoice::SockDiag => Box::new(poll()?),
         SourceChoice::Ebpf => Box::new(load().context(
-            "the eBPF source was asked for and cannot start; `detector doctor` says what is \
-             missing, `--source auto` falls back to polling",
+            "cannot load the eBPF programs and attach them to the kernel's TCP tracepoints, as \
+             the setting `source = \"ebpf\"` asks; `detector doctor` says what is missing. With \
+             `--source auto` the daemon starts without them and polls the kernel's sockets",
         )?),
         SourceChoice::Auto => match load() {
             Ok(source) => Box::new(source),
