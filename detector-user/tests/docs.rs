@@ -140,6 +140,30 @@ fn the_numbers_of_constants_are_those_of_the_core() {
     assert!(compared >= 15, "{compared}");
 }
 
+/// The constants that are numbers. A pair of numbers says how often to look, and decides nothing.
+fn constants(source: &str) -> Vec<&str> {
+    let declared = source.split("const ").skip(1);
+    let numbers = declared.filter_map(|text| text.split_once(": "));
+    let is_name = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let numbers = numbers.filter(|(name, text)| is_name(name) && !text.starts_with('('));
+    numbers.map(|(name, _)| name).collect()
+}
+
+#[test]
+fn each_number_by_which_a_death_or_a_stall_is_decided_is_in_the_table() {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/core");
+    let table = rows(RULE, "Numbers");
+    for file in ["rule/mod.rs", "rule/basis.rs", "evidence/stalled.rs"] {
+        let source = fs::read_to_string(core.join(file)).unwrap();
+        let names = constants(&source);
+        assert!(!names.is_empty(), "{file}");
+        for name in names {
+            let row = format!("constant `{name}`");
+            assert!(table.iter().any(|cells| cells[2] == row), "{name}, {file}");
+        }
+    }
+}
+
 /// The names of metrics in the expressions of the alerts.
 fn metrics_of_alerts() -> BTreeSet<&'static str> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
