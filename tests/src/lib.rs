@@ -7,9 +7,9 @@
 //!                             behind a router there may be h4, … in 10.78.0.N/24
 //! ```
 //!
-//! [`Lab`] makes and cuts the network, [`Process`] runs a program on a host, [`peer`] is
-//! that program (a storage peer that speaks gRPC or HTTP), [`store`] a small real store, [`Daemon`] runs the real
-//! detector on a host and records what it tells a gRPC watcher, with the time of receipt.
+//! [`Lab`] makes and cuts the network, [`Process`] runs a program on a host, and [`peer`] is that
+//! program: a storage peer that speaks gRPC or HTTP. [`store`] is a small real store. [`Daemon`]
+//! runs the real detector on a host and records what a gRPC watcher receives, with the times.
 
 pub mod asker;
 pub mod baseline;

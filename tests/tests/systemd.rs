@@ -1,5 +1,5 @@
-//! What systemd says of a unit, asked on the bus of a real `dbus-daemon`. This test plays
-//! systemd: the machines that run the tests have none.
+//! Asks systemd for a unit over a real `dbus-daemon`. The test plays the part of systemd, which the
+//! machines that run the tests do not have.
 
 use std::{
     future::pending,

@@ -7,8 +7,8 @@
 //!   names ─────────▶ Resolver ─────┤                Effect├─▶ printer ▶ stdout
 //!   probes ────────▶ Prober ───────┤                      ├─▶ Protection ▶ cgroups
 //!   what it did ───▶ Destroyer ────┘                      ├─▶ Correlations (what follows)
-//!                                                         ├─▶ Reader (look again)
-//!   clients ───────▶ Request                              └─▶ Destroyer (free what is stuck)
+//!                                                         ├─▶ Reader (snapshots)
+//!   clients ───────▶ Request                              └─▶ Destroyer (teardowns)
 //! ```
 //!
 //! Signals arrive through one bounded channel ([`signals`]). The loop waits for the next `Event` and

@@ -1,4 +1,5 @@
-//! What clients do all the while: begun on the beat, whether or not what came before has ended.
+//! The load of the store's clients: operations that begin at fixed times, whether or not the earlier
+//! ones have ended.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -1,6 +1,6 @@
 //! Locks on the whole cluster: granted by a majority of the nodes.
 //!
-//! Only the clients of node 1 lock, and that node is never cut off: a lock has no end of its own.
+//! Only the clients of node 1 lock, and that node is never cut off: a lock never expires.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What was seen of a scenario.
+//! The measurements of one scenario.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A small store with RustFS's ways: objects in shards on four nodes, of which one may be gone.
+//! A small store that works like RustFS: objects in shards on four nodes, one of which may be down.
 //!
 //! ```text
 //!   Load ── Client ── node 1 ──┬── node 2     one gRPC protocol, and two connections to a peer:
@@ -10,8 +10,8 @@
 //! Small: a drive is memory, the code is XOR, and an object is written once.
 //!
 //! `peers` is how a node calls the others: RustFS's connection settings, its time-outs and its
-//! register of offline peers. In the store of today nobody watches the peers. In the other one
-//! `detector-api` does, and that is the only difference.
+//! register of offline peers. One store runs without a detector, as RustFS does today.
+//! In the other, `detector-api` watches the peers. That is the only difference.
 
 mod client;
 mod cluster;

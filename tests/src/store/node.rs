@@ -1,4 +1,4 @@
-//! One node: what it keeps, and how it is run.
+//! One node of the store: its data, and its process.
 
 use std::{
     collections::{HashMap, HashSet},

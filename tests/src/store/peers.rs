@@ -1,8 +1,8 @@
 //! How a node calls the others, with a detector and as RustFS does today.
 //!
 //! RustFS's own part is always there: connect and PING time-outs ([`Profile`]), a limit for each
-//! kind of call, and a register of the peers whose drives are offline. With a detector the states
-//! of the peers are watched. Then the same connections and calls of `detector-api`
+//! kind of call, and a register of the peers whose drives are offline. With a detector, the states
+//! of the peers are watched as well. Then the same connections and calls of `detector-api`
 //!
 //! - make no call to a peer that is down, and end what is in flight to it when it goes down;
 //! - drop a peer's connections, under all its spellings, when it goes down;

@@ -1,4 +1,4 @@
-//! Uploads: acknowledged once all nodes but one have every shard and the commit.
+//! Uploads: acknowledged when all nodes but one have stored every shard and the commit.
 
 use std::time::Duration;
 

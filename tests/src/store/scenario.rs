@@ -1,4 +1,4 @@
-//! What happens to the store, and what its clients see of it.
+//! The scenarios: what happens to the store, and what its clients measure.
 
 use std::time::Duration;
 

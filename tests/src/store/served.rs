@@ -1,4 +1,4 @@
-//! What a node answers to clients, and to the other nodes.
+//! A node's answers to clients and to the other nodes.
 
 use detector_api::v1::Operation;
 use tokio_stream::{Iter, wrappers::ReceiverStream};

@@ -1,4 +1,4 @@
-//! What an administrator says of a peer's breaker goes before what the evidence says.
+//! An administrator's setting of a breaker takes precedence over the evidence.
 
 use super::*;
 

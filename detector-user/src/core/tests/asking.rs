@@ -1,4 +1,4 @@
-//! Whom the daemon asks, when, and what a missing answer says.
+//! Which targets are probed, when, and what a missing answer means.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What is done to a dead peer's sockets.
+//! The teardown of a dead peer's sockets.
 
 use super::*;
 

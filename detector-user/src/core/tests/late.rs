@@ -1,4 +1,4 @@
-//! What is asked or looked at late.
+//! Probes and socket snapshots that come late.
 
 use super::{
     asking::{asked, dead_at},

@@ -1,5 +1,5 @@
-//! What a lower layer says never stands for a higher one: it changes the reason, and the time
-//! that is waited.
+//! An answer on a lower layer never counts as one on a higher layer: it changes only the reason and
+//! the time that must pass.
 
 use super::*;
 

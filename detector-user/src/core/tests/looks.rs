@@ -1,4 +1,4 @@
-//! When the sockets are read.
+//! When socket snapshots are taken.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! What the node's own reports do to a peer: they make it asked, slow, or, where the kernel
-//! knows nothing, fenced off. Never dead.
+//! What the node's own reports do to a peer: it is probed, becomes Degraded or, if the kernel has no
+//! evidence, its breaker opens. It never becomes Dead.
 
 use super::{super::testing::report, *};
 

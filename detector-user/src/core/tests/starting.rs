@@ -1,4 +1,4 @@
-//! What the daemon believes of the time before it began to watch.
+//! What happened before the daemon began to watch is no evidence.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! A switch of our own dies, or was dead when the daemon began: several peers are silent at
-//! once, and it is none of theirs.
+//! This node's own switch dies, or was dead when the daemon started: several peers are silent at
+//! once, and none of them is dead.
 
 use super::{
     cluster::{Cluster, NODES, name},

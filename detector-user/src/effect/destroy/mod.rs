@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   driver ─ request ─▶ one waiting request a peer ─▶ thread ─ SocketsDestroyed ─▶ driver
-//!                                                      │ look, destroy ≤ 256, look, …
+//!                                                      │ snapshot, destroy ≤ 256, snapshot, …
 //!                                                      ▼
 //!                                               netlink::sock_diag
 //! ```

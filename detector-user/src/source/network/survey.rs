@@ -1,4 +1,4 @@
-//! One look at links and routes, for `detector doctor`.
+//! Reads links and routes once, for `detector doctor`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
