@@ -135,7 +135,7 @@ metrics! {
     isolated: IntGaugeVec = "detector_isolated",
         "1 while this node itself may be isolated and the peer's verdict is held.", &["peer"];
     stalled_flows: IntGaugeVec = "detector_peer_stalled_flows",
-        "Connections with the peer whose own retransmissions go unanswered while the peer lives.",
+        "Connections with the peer on which nothing gets through while the peer lives.",
         &["peer"];
     oldest_stall: GaugeVec = "detector_peer_oldest_stall_seconds",
         "For how long the oldest of the peer's stalled connections has been stalled, as it was published; 0 where none is.",
