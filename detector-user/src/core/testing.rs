@@ -19,7 +19,7 @@ pub(super) fn endpoint() -> Endpoint {
 }
 
 /// The `n`th flow to the endpoint, with two segments in flight.
-pub(super) fn established(n: u16, last_heard: Time) -> FlowReading {
+pub(crate) fn established(n: u16, last_heard: Time) -> FlowReading {
     FlowReading {
         id: FlowId {
             netns: 1,

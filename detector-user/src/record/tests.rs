@@ -14,7 +14,7 @@ use super::*;
 use crate::core::{
     Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, PeerName,
     PeerState, ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Settings, Signal, SourceKind,
-    TcpState, Time, TrialOutcome, Verdict,
+    Time, TrialOutcome, Verdict, testing::established,
 };
 
 const NO_LIMIT: u64 = u64::MAX;
@@ -62,23 +62,15 @@ fn reading(n: u16, millis: u64) -> FlowReading {
         .count() as u32;
     FlowReading {
         id: flow(n),
-        cookie: u64::from(n) + 1,
-        state: TcpState::Established,
         rto_count,
         backoff: rto_count,
-        probes_out: 0,
         unacked_segments: u32::from(dead) * 2,
         unacked_bytes: u32::from(dead) * 200,
-        send_window_bytes: 65_535,
-        last_heard: Some(ms(millis - silent)),
-        srtt: Duration::from_micros(200),
         rtt_variance: Duration::ZERO,
         rto: Duration::from_millis(204 << rto_count),
         segments_sent: 1_000 + millis,
         segments_retransmitted: u64::from(rto_count),
-        bytes_acked: 0,
-        mss: 0,
-        awaiting_since: None,
+        ..established(n, ms(millis - silent))
     }
 }
 

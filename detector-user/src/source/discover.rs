@@ -115,10 +115,8 @@ fn name(endpoint: Endpoint) -> PeerName {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::core::FlowId;
+    use crate::core::{FlowId, Time, testing::established};
 
     fn flow(local: &str, remote: &str, state: TcpState) -> FlowReading {
         FlowReading {
@@ -127,23 +125,8 @@ mod tests {
                 local: local.parse().unwrap(),
                 remote: remote.parse().unwrap(),
             },
-            cookie: 0,
             state,
-            rto_count: 0,
-            backoff: 0,
-            probes_out: 0,
-            unacked_segments: 0,
-            unacked_bytes: 0,
-            send_window_bytes: 65535,
-            last_heard: None,
-            srtt: Duration::ZERO,
-            rtt_variance: Duration::ZERO,
-            rto: Duration::ZERO,
-            segments_sent: 0,
-            segments_retransmitted: 0,
-            bytes_acked: 0,
-            mss: 0,
-            awaiting_since: None,
+            ..established(0, Time::default())
         }
     }
 

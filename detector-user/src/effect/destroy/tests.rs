@@ -1,5 +1,9 @@
 //! The worker on a fake socket table; tests with the kernel's own table are in the lab.
 
+mod namespaces;
+mod requests;
+mod stalled;
+
 use std::{
     collections::{BTreeSet, VecDeque},
     net::IpAddr,
@@ -12,7 +16,8 @@ use super::{
 };
 use crate::{
     core::{
-        Bounds, Destroyed, FlowId, FlowReading, PeerName, Signal, Spare, TcpState, Teardown, Time,
+        Bounds, Destroyed, FlowId, FlowReading, PeerName, Signal, Spare, Teardown, Time,
+        testing::established,
     },
     netlink::sock_diag::{DestroyError, SockDiagError, Socket, SocketKey},
     netns::Namespaces,
@@ -41,6 +46,15 @@ struct FakeTable {
     /// The sockets of the namespace OTHER cannot be read.
     has_lost_other: bool,
     destroyed: Vec<SocketKey>,
+}
+
+impl FakeTable {
+    fn of(sockets: Vec<FlowReading>) -> Self {
+        Self {
+            sockets,
+            ..Self::default()
+        }
+    }
 }
 
 impl Table for FakeTable {
@@ -106,22 +120,8 @@ fn flow(n: u64) -> FlowReading {
             remote: "10.0.0.2:9000".parse().unwrap(),
         },
         cookie: n,
-        state: TcpState::Established,
         rto_count: 3,
-        backoff: 3,
-        probes_out: 0,
-        unacked_segments: 1,
-        unacked_bytes: 100,
-        send_window_bytes: 65535,
-        last_heard: Some(SILENT_SINCE),
-        srtt: Duration::ZERO,
-        rtt_variance: Duration::ZERO,
-        rto: Duration::from_millis(1600),
-        segments_sent: 4,
-        segments_retransmitted: 3,
-        bytes_acked: 0,
-        mss: 0,
-        awaiting_since: None,
+        ..established(0, SILENT_SINCE)
     }
 }
 
@@ -141,6 +141,13 @@ fn request(flows: &[FlowReading]) -> Teardown {
     }
 }
 
+fn of_stalled(flows: &[FlowReading]) -> Teardown {
+    Teardown {
+        spare: Spare::ProgressedSince(SILENT_SINCE),
+        ..request(flows)
+    }
+}
+
 fn carry_out(mut table: FakeTable, request: &Teardown) -> (Destroyed, FakeTable) {
     let result = Teardowns::default().carry_out(&mut table, request, || Wish::GoOn);
     (result.expect("not stopped"), table)
@@ -157,10 +164,7 @@ fn result(destroyed: u32, spared: u32, gone: u32, failed: u32) -> Destroyed {
 
 #[test]
 fn what_was_asked_for_is_destroyed_and_nothing_else() {
-    let table = FakeTable {
-        sockets: flows(1..=5),
-        ..FakeTable::default()
-    };
+    let table = FakeTable::of(flows(1..=5));
     let (told, table) = carry_out(table, &request(&flows([1, 2, 4])));
     assert_eq!(told, result(3, 0, 0, 0));
     assert_eq!(table.sockets, flows([3, 5]));
@@ -169,9 +173,8 @@ fn what_was_asked_for_is_destroyed_and_nothing_else() {
 #[test]
 fn one_that_heard_spares_them_all() {
     let table = FakeTable {
-        sockets: flows(1..=4),
         heard: Some((1, 3)),
-        ..FakeTable::default()
+        ..FakeTable::of(flows(1..=4))
     };
     let (told, table) = carry_out(table, &request(&flows([1, 2, 3, 9])));
     assert_eq!(told, result(0, 3, 1, 0));
@@ -181,9 +184,8 @@ fn one_that_heard_spares_them_all() {
 #[test]
 fn a_look_that_came_late_spares_nobody() {
     let late = |late| FakeTable {
-        sockets: flows(1..=2),
         late,
-        ..FakeTable::default()
+        ..FakeTable::of(flows(1..=2))
     };
     let (told, _) = carry_out(late(LOOKS - 1), &request(&flows([1, 2])));
     assert_eq!(told, result(2, 0, 0, 0));
@@ -195,9 +197,8 @@ fn a_look_that_came_late_spares_nobody() {
 #[test]
 fn another_socket_of_the_peer_that_heard_spares_them_too() {
     let table = FakeTable {
-        sockets: flows(1..=4),
         heard: Some((1, 4)),
-        ..FakeTable::default()
+        ..FakeTable::of(flows(1..=4))
     };
     let (told, _) = carry_out(table, &request(&flows([1, 2, 3])));
     assert_eq!(told, result(0, 3, 0, 0));
@@ -206,9 +207,8 @@ fn another_socket_of_the_peer_that_heard_spares_them_too() {
 #[test]
 fn a_peer_that_is_heard_between_two_batches_keeps_the_rest() {
     let table = FakeTable {
-        sockets: flows(1..=600),
         heard: Some((2, 1)),
-        ..FakeTable::default()
+        ..FakeTable::of(flows(1..=600))
     };
     let (told, table) = carry_out(table, &request(&flows(1..=600)));
     assert_eq!(told, result(256, 344, 0, 0));
@@ -217,10 +217,7 @@ fn a_peer_that_is_heard_between_two_batches_keeps_the_rest() {
 
 #[test]
 fn each_batch_has_its_own_look() {
-    let table = FakeTable {
-        sockets: flows(1..=600),
-        ..FakeTable::default()
-    };
+    let table = FakeTable::of(flows(1..=600));
     let (told, table) = carry_out(table, &request(&flows(1..=600)));
     assert_eq!(told, result(600, 0, 0, 0));
     assert_eq!(table.looks, 3);
@@ -229,9 +226,8 @@ fn each_batch_has_its_own_look() {
 #[test]
 fn what_is_gone_before_or_at_the_last_moment_is_told() {
     let table = FakeTable {
-        sockets: flows(1..=3),
         answers: [Err(DestroyError::Gone)].into(),
-        ..FakeTable::default()
+        ..FakeTable::of(flows(1..=3))
     };
     // The dump does not contain this cookie: the ports belong to another connection now.
     let (told, _) = carry_out(table, &request(&flows([1, 2, 3, 4, 5])));
@@ -248,10 +244,7 @@ fn without_a_cookie_or_from_another_namespace_nothing_is_tried() {
         ..flow(2)
     };
     let unnamed = |cookie| FlowReading { cookie, ..flow(3) };
-    let table = FakeTable {
-        sockets: vec![flow(1), flow(2), unnamed(0), unnamed(u64::MAX)],
-        ..FakeTable::default()
-    };
+    let table = FakeTable::of(vec![flow(1), flow(2), unnamed(0), unnamed(u64::MAX)]);
     let asked = [flow(1), foreign, unnamed(0), unnamed(u64::MAX)];
     let (told, table) = carry_out(table, &request(&asked));
     assert_eq!(told, result(1, 0, 0, 3));
@@ -262,9 +255,8 @@ fn without_a_cookie_or_from_another_namespace_nothing_is_tried() {
 fn a_kernel_that_refuses_is_not_asked_again() {
     for refusal in [DestroyError::NotPermitted, DestroyError::Unsupported] {
         let table = FakeTable {
-            sockets: flows(1..=300),
             answers: [Err(refusal)].into(),
-            ..FakeTable::default()
+            ..FakeTable::of(flows(1..=300))
         };
         let (told, table) = carry_out(table, &request(&flows(1..=300)));
         assert_eq!(told, result(0, 0, 0, 300));
@@ -276,9 +268,8 @@ fn a_kernel_that_refuses_is_not_asked_again() {
 fn one_socket_that_is_refused_does_not_keep_the_others() {
     let refused = std::io::Error::from_raw_os_error(nix::libc::EINVAL);
     let table = FakeTable {
-        sockets: flows(1..=3),
         answers: [Err(DestroyError::Refused(refused))].into(),
-        ..FakeTable::default()
+        ..FakeTable::of(flows(1..=3))
     };
     let (told, _) = carry_out(table, &request(&flows(1..=3)));
     assert_eq!(told, result(2, 0, 0, 1));
@@ -287,9 +278,8 @@ fn one_socket_that_is_refused_does_not_keep_the_others() {
 #[test]
 fn without_a_last_look_nothing_is_destroyed() {
     let table = FakeTable {
-        sockets: flows(1..=3),
         is_unreadable: true,
-        ..FakeTable::default()
+        ..FakeTable::of(flows(1..=3))
     };
     let (told, table) = carry_out(table, &request(&flows(1..=3)));
     assert_eq!(told, result(0, 0, 0, 3));
@@ -300,10 +290,7 @@ fn without_a_last_look_nothing_is_destroyed() {
 fn it_can_be_stopped_or_called_off_between_two_batches() {
     let called_off = Some(result(256, 344, 0, 0));
     for (wish, told) in [(Wish::Stop, None), (Wish::CallOff, called_off)] {
-        let mut table = FakeTable {
-            sockets: flows(1..=600),
-            ..FakeTable::default()
-        };
+        let mut table = FakeTable::of(flows(1..=600));
         let asked = std::cell::Cell::new(0);
         let wish = || {
             asked.set(asked.get() + 1);
@@ -313,198 +300,4 @@ fn it_can_be_stopped_or_called_off_between_two_batches() {
         assert_eq!(result, told);
         assert_eq!(table.destroyed.len(), 256);
     }
-}
-
-fn of_stalled(flows: &[FlowReading]) -> Teardown {
-    Teardown {
-        spare: Spare::ProgressedSince(SILENT_SINCE),
-        ..request(flows)
-    }
-}
-
-/// The peer is alive: keepalives on this very socket, and other sockets, are answered.
-#[test]
-fn a_stalled_flow_is_destroyed_though_its_peer_is_heard() {
-    let heard = |n| FlowReading {
-        last_heard: Some(after(3000)),
-        ..flow(n)
-    };
-    let table = FakeTable {
-        sockets: vec![heard(1), heard(2), heard(3)],
-        ..FakeTable::default()
-    };
-    let (told, table) = carry_out(table, &of_stalled(&flows([1, 3])));
-    assert_eq!(told, result(2, 0, 0, 0));
-    assert_eq!(table.sockets, [heard(2)]);
-    assert_eq!(table.looks, 1);
-}
-
-#[test]
-fn a_flow_that_goes_on_is_spared_and_the_stalled_ones_beside_it_are_not() {
-    let quiet = |n, heard_ms| FlowReading {
-        unacked_segments: 0,
-        unacked_bytes: 0,
-        last_heard: Some(after(heard_ms)),
-        ..flow(n)
-    };
-    let going_on = FlowReading {
-        rto_count: 0,
-        ..flow(2)
-    };
-    let shut = FlowReading {
-        send_window_bytes: 0,
-        ..flow(3)
-    };
-    // A call waits on the fifth, on which nothing was heard since.
-    let sockets = vec![quiet(1, 3000), going_on, shut, flow(4), quiet(5, 0)];
-    let table = FakeTable {
-        sockets,
-        ..FakeTable::default()
-    };
-    let (told, table) = carry_out(table, &of_stalled(&flows(1..=5)));
-    assert_eq!(told, result(2, 3, 0, 0));
-    let destroyed = [flow(5), flow(4)].map(|flow| SocketKey::of_flow(&flow));
-    assert_eq!(table.destroyed, destroyed);
-}
-
-#[test]
-fn stalled_flows_of_one_peer_are_waited_for_together() {
-    let mut pending = Pending::new(Bounds::new(4));
-    let later = Teardown {
-        spare: Spare::ProgressedSince(SILENT_SINCE + Duration::from_secs(1)),
-        ..of_stalled(&flows(1..=2))
-    };
-    // What was heard since the earlier moment spares more, whichever request comes first.
-    for (first, second) in [
-        (later.clone(), of_stalled(&flows(3..=3))),
-        (
-            of_stalled(&flows(1..=2)),
-            Teardown {
-                sockets: of_stalled(&flows(2..=3)).sockets,
-                ..later
-            },
-        ),
-    ] {
-        put(&mut pending, first);
-        assert_eq!(put(&mut pending, second), None);
-        assert_eq!(pending.take_first(), Some(of_stalled(&flows(1..=3))));
-    }
-    // The peer's death covers all of its sockets.
-    put(&mut pending, of_stalled(&flows(1..=2)));
-    put(&mut pending, request(&flows([3])));
-    assert_eq!(pending.take_first(), Some(request(&flows([3]))));
-}
-
-#[tokio::test]
-async fn what_waits_and_is_called_off_is_answered_as_spared() {
-    let (signals, mut answers) = signals::channel(1);
-    // There is no thread that takes the waiting request.
-    let destroyer = Destroyer {
-        worker: Worker::idle(Inbox::new(Pending::new(Bounds::new(4)))),
-        signals,
-    };
-    let asked = request(&flows(1..=3));
-    destroyer.request(asked.clone());
-    destroyer.call_off(PeerName::from_canonical("http://b:9000"), asked.addr);
-    assert!(answers.try_recv().is_err());
-    destroyer.call_off(asked.peer.clone(), asked.addr);
-    let answer = answers.recv().await.unwrap();
-    let Signal::SocketsDestroyed { result: told, .. } = answer else {
-        panic!("{answer:?}")
-    };
-    assert_eq!(told, result(0, 3, 0, 0));
-    destroyer.call_off(asked.peer.clone(), asked.addr);
-    assert!(answers.try_recv().is_err(), "answered once");
-}
-
-fn of_peer(peer: &str, generation: u64) -> Teardown {
-    Teardown {
-        peer: PeerName::from_canonical(peer),
-        generation,
-        ..request(&flows([1]))
-    }
-}
-
-#[test]
-fn the_newest_generation_wins() {
-    let mut pending = Pending::new(Bounds::new(4));
-    for (peer, generation) in [("a", 2), ("b", 1), ("a", 3), ("a", 1)] {
-        assert_eq!(put(&mut pending, of_peer(peer, generation)), None);
-    }
-    assert_eq!(pending.take_first(), Some(of_peer("a", 3)));
-    assert_eq!(pending.take_first(), Some(of_peer("b", 1)));
-}
-
-/// Flow number `n`, in another namespace.
-fn other(n: u64) -> FlowReading {
-    FlowReading {
-        id: FlowId {
-            netns: OTHER,
-            ..flow(n).id
-        },
-        ..flow(n)
-    }
-}
-
-#[test]
-fn sockets_of_all_watched_namespaces_are_destroyed() {
-    let table = FakeTable {
-        sockets: vec![flow(1), other(2)],
-        ..FakeTable::default()
-    };
-    let (told, table) = carry_out(table, &request(&[flow(1), other(2)]));
-    assert_eq!(told, result(2, 0, 0, 0));
-    assert_eq!(table.sockets, []);
-}
-
-#[test]
-fn one_that_heard_in_another_namespace_spares_them_too() {
-    let table = FakeTable {
-        sockets: vec![flow(1), other(2)],
-        heard: Some((1, 2)),
-        ..FakeTable::default()
-    };
-    let (told, _) = carry_out(table, &request(&[flow(1)]));
-    assert_eq!(told, result(0, 1, 0, 0));
-}
-
-/// Nobody knows what the sockets there heard, nor whether they are gone.
-#[test]
-fn a_namespace_that_cannot_be_read_keeps_its_sockets_and_no_others() {
-    let table = FakeTable {
-        sockets: vec![flow(1), other(2)],
-        has_lost_other: true,
-        ..FakeTable::default()
-    };
-    let (told, table) = carry_out(table, &request(&[flow(1), other(2)]));
-    assert_eq!(told, result(1, 0, 0, 1));
-    assert_eq!(table.sockets, [other(2)]);
-}
-
-#[tokio::test]
-async fn every_request_is_answered_until_the_thread_ends() {
-    let (sender, mut signals) = signals::channel(8);
-    let destroyer =
-        Destroyer::spawn(sender, Namespaces::only_own().unwrap(), Bounds::new(4)).unwrap();
-    // No socket has this cookie, so nothing is destroyed.
-    let mut request = request(&[FlowReading {
-        cookie: u64::MAX - 1,
-        ..flow(1)
-    }]);
-    request.sockets[0].0.netns = 0;
-    destroyer.request(request.clone());
-    let answer = signals.recv().await.unwrap();
-    let Signal::SocketsDestroyed {
-        peer,
-        generation,
-        result: told,
-        ..
-    } = answer
-    else {
-        panic!("{answer:?}")
-    };
-    assert_eq!((peer, generation), (request.peer, 1));
-    assert_eq!(told, result(0, 0, count(1), 0));
-    drop(destroyer);
-    assert_eq!(signals.recv().await, None, "the thread has ended");
 }

@@ -1,6 +1,6 @@
 //! The format, line by line.
 
-use std::io::Cursor;
+use std::{io::Cursor, net::IpAddr};
 
 use super::*;
 use crate::core::{
@@ -35,47 +35,31 @@ pub(super) fn entry(input: Input) -> Entry {
     Entry { now, input }
 }
 
-/// If this test fails, the format has changed: raise `FORMAT`, or keep older recordings readable.
+const AT: Time = Time::from_nanos(7);
+
+fn addr() -> IpAddr {
+    [10, 0, 0, 4].into()
+}
+
+/// Each input is written as this line, and read from it. If it is not, the format has changed: raise
+/// `FORMAT`, or keep older recordings readable.
+fn are_written<const N: usize>(inputs: [(Input, &str); N]) {
+    for (input, line) in inputs {
+        let entry = entry(input);
+        let line = format!(r#"{{"now":987654321000009,"in":{line}}}"#);
+        assert_eq!(serde_json::to_string(&entry).unwrap(), line);
+        assert_eq!(read(&text(&[&line])), Ok(vec![entry]));
+    }
+}
+
 #[test]
-fn the_format_is_what_it_was() {
-    let at = Time::from_nanos(7);
-    let addr = [10, 0, 0, 4].into();
-    let signal = Input::Signal;
-    let network = |event| signal(Signal::Network { at, event });
-    let probe = |target, outcome| {
-        let probe = ProbeId(5);
-        signal(Signal::Probe(ProbeEvent {
-            at,
-            probe,
-            target,
-            outcome,
-        }))
-    };
-    let connect = ProbeTarget::Connect(Endpoint { addr, port: 9000 });
-    let connect_from = ProbeTarget::ConnectFrom {
-        netns: 4_026_532_000,
-        endpoint: Endpoint { addr, port: 9000 },
-    };
-    let route = Route {
-        link: 2,
-        gateway: None,
-    };
+fn timeouts_trials_and_endings_are_written_as_before() {
     let trial = Input::FinishTrial {
         peer: peer(),
         trial: 3,
         outcome: TrialOutcome::Succeeded,
     };
-    let rto = FlowEvent {
-        at,
-        source: SourceKind::Ebpf,
-        flow: flow(0),
-        kind: FlowEventKind::Rto { count: 1 },
-        reading: Some(FlowReading {
-            last_heard: Some(at),
-            ..reading(0, CUT_MS + 214)
-        }),
-    };
-    for (input, line) in [
+    are_written([
         (Input::Timeout, r#""timeout""#),
         (Input::End(Ending::TooSlow), r#"{"end":"too_slow"}"#),
         (
@@ -86,6 +70,19 @@ fn the_format_is_what_it_was() {
             trial,
             r#"{"finish_trial":{"peer":"http://node4:9000","trial":3,"outcome":"succeeded"}}"#,
         ),
+    ]);
+}
+
+#[test]
+fn the_header_is_written_as_before() {
+    let header = serde_json::to_string(&header(&Settings::default())).unwrap();
+    assert_eq!(header + "\n", text(&[]));
+}
+
+#[test]
+fn peers_and_reports_are_written_as_before() {
+    let signal = Input::Signal;
+    are_written([
         (
             signal(configured()),
             r#"{"signal":{"peer_configured":{"peer":"http://node4:9000","endpoints":[{"addr":"10.0.0.4","port":9000}],"discovered":false}}}"#,
@@ -95,26 +92,90 @@ fn the_format_is_what_it_was() {
             r#"{"signal":{"peer_removed":{"peer":"http://node4:9000"}}}"#,
         ),
         (
-            signal(Signal::SocketsUnreadable {
-                peer: peer(),
-                addr: [10, 0, 0, 4].into(),
+            signal(Signal::Reported {
+                reports: vec![OperationReport {
+                    operation: Operation::Lock,
+                    outcome: Outcome::TimedOut,
+                    peer: Some(peer()),
+                    lock: Some("iam/users".into()),
+                    ended_at: AT,
+                    duration: Duration::from_secs(3),
+                    retries: 2,
+                }],
             }),
-            r#"{"signal":{"sockets_unreadable":{"peer":"http://node4:9000","addr":"10.0.0.4"}}}"#,
+            r#"{"signal":{"reported":{"reports":[{"operation":"lock","outcome":"timed_out","peer":"http://node4:9000","lock":"iam/users","ended_at":7,"duration":3000000000,"retries":2}]}}}"#,
         ),
+    ]);
+}
+
+#[test]
+fn flows_and_sockets_are_written_as_before() {
+    let signal = Input::Signal;
+    let rto = FlowEvent {
+        at: AT,
+        source: SourceKind::Ebpf,
+        flow: flow(0),
+        kind: FlowEventKind::Rto { count: 1 },
+        reading: Some(FlowReading {
+            last_heard: Some(AT),
+            ..reading(0, CUT_MS + 214)
+        }),
+    };
+    are_written([
         (
             signal(Signal::Flow(rto)),
             r#"{"signal":{"flow":{"at":7,"source":"ebpf","flow":{"netns":4026531840,"local":"10.0.0.1:40000","remote":"10.0.0.4:9000"},"kind":{"rto":{"count":1}},"reading":{"id":{"netns":4026531840,"local":"10.0.0.1:40000","remote":"10.0.0.4:9000"},"cookie":1,"state":"established","rto_count":1,"backoff":1,"probes_out":0,"unacked_segments":2,"unacked_bytes":200,"send_window_bytes":65535,"last_heard":7,"srtt":200000,"rto":408000000,"segments_sent":2214,"segments_retransmitted":1,"bytes_acked":0,"mss":0}}}}"#,
         ),
         (
             signal(Signal::SocketsRead {
-                at,
+                at: AT,
                 source: SourceKind::SockDiag,
                 peer: peer(),
-                addr: [10, 0, 0, 4].into(),
+                addr: addr(),
                 flows: Vec::new(),
             }),
             r#"{"signal":{"sockets_read":{"at":7,"source":"sock_diag","peer":"http://node4:9000","addr":"10.0.0.4","flows":[]}}}"#,
         ),
+        (
+            signal(Signal::SocketsUnreadable {
+                peer: peer(),
+                addr: addr(),
+            }),
+            r#"{"signal":{"sockets_unreadable":{"peer":"http://node4:9000","addr":"10.0.0.4"}}}"#,
+        ),
+        (
+            signal(Signal::SocketsDestroyed {
+                at: AT,
+                peer: peer(),
+                addr: addr(),
+                generation: 4,
+                result: Destroyed::default(),
+            }),
+            r#"{"signal":{"sockets_destroyed":{"at":7,"peer":"http://node4:9000","addr":"10.0.0.4","generation":4,"result":{"destroyed":0,"spared":0,"gone":0,"failed":0}}}}"#,
+        ),
+    ]);
+}
+
+#[test]
+fn probes_are_written_as_before() {
+    let probe = |target, outcome| {
+        Input::Signal(Signal::Probe(ProbeEvent {
+            at: AT,
+            probe: ProbeId(5),
+            target,
+            outcome,
+        }))
+    };
+    let endpoint = Endpoint {
+        addr: addr(),
+        port: 9000,
+    };
+    let connect = ProbeTarget::Connect(endpoint);
+    let connect_from = ProbeTarget::ConnectFrom {
+        netns: 4_026_532_000,
+        endpoint,
+    };
+    are_written([
         (
             probe(connect, ProbeOutcome::Answered(ProbeAnswer::SynAck)),
             r#"{"signal":{"probe":{"at":7,"probe":5,"target":{"connect":{"addr":"10.0.0.4","port":9000}},"outcome":{"answered":"syn_ack"}}}}"#,
@@ -124,20 +185,29 @@ fn the_format_is_what_it_was() {
             r#"{"signal":{"probe":{"at":7,"probe":5,"target":{"connect_from":{"netns":4026532000,"endpoint":{"addr":"10.0.0.4","port":9000}}},"outcome":"sent"}}}"#,
         ),
         (
-            signal(Signal::Namespace {
-                at,
-                netns: 4_026_532_000,
-                change: NamespaceChange::Gone,
-            }),
-            r#"{"signal":{"namespace":{"at":7,"netns":4026532000,"change":"gone"}}}"#,
-        ),
-        (
-            probe(ProbeTarget::Neighbour { addr, link: 2 }, ProbeOutcome::Sent),
+            probe(
+                ProbeTarget::Neighbour {
+                    addr: addr(),
+                    link: 2,
+                },
+                ProbeOutcome::Sent,
+            ),
             r#"{"signal":{"probe":{"at":7,"probe":5,"target":{"neighbour":{"addr":"10.0.0.4","link":2}},"outcome":"sent"}}}"#,
         ),
+    ]);
+}
+
+#[test]
+fn the_network_is_written_as_before() {
+    let network = |event| Input::Signal(Signal::Network { at: AT, event });
+    let route = Route {
+        link: 2,
+        gateway: None,
+    };
+    are_written([
         (
             network(NetworkEvent::Route {
-                addr,
+                addr: addr(),
                 route: Some(route),
             }),
             r#"{"signal":{"network":{"at":7,"event":{"route":{"addr":"10.0.0.4","route":{"link":2,"gateway":null}}}}}}"#,
@@ -152,7 +222,7 @@ fn the_format_is_what_it_was() {
         ),
         (
             network(NetworkEvent::Neighbour {
-                addr,
+                addr: addr(),
                 link: 2,
                 state: NeighbourState::Failed,
                 hardware: None,
@@ -160,37 +230,14 @@ fn the_format_is_what_it_was() {
             r#"{"signal":{"network":{"at":7,"event":{"neighbour":{"addr":"10.0.0.4","link":2,"state":"failed"}}}}}"#,
         ),
         (
-            signal(Signal::SocketsDestroyed {
-                at,
-                peer: peer(),
-                addr: [10, 0, 0, 4].into(),
-                generation: 4,
-                result: Destroyed::default(),
+            Input::Signal(Signal::Namespace {
+                at: AT,
+                netns: 4_026_532_000,
+                change: NamespaceChange::Gone,
             }),
-            r#"{"signal":{"sockets_destroyed":{"at":7,"peer":"http://node4:9000","addr":"10.0.0.4","generation":4,"result":{"destroyed":0,"spared":0,"gone":0,"failed":0}}}}"#,
+            r#"{"signal":{"namespace":{"at":7,"netns":4026532000,"change":"gone"}}}"#,
         ),
-        (
-            signal(Signal::Reported {
-                reports: vec![OperationReport {
-                    operation: Operation::Lock,
-                    outcome: Outcome::TimedOut,
-                    peer: Some(peer()),
-                    lock: Some("iam/users".into()),
-                    ended_at: at,
-                    duration: Duration::from_secs(3),
-                    retries: 2,
-                }],
-            }),
-            r#"{"signal":{"reported":{"reports":[{"operation":"lock","outcome":"timed_out","peer":"http://node4:9000","lock":"iam/users","ended_at":7,"duration":3000000000,"retries":2}]}}}"#,
-        ),
-    ] {
-        let entry = entry(input);
-        let line = format!(r#"{{"now":987654321000009,"in":{line}}}"#);
-        assert_eq!(serde_json::to_string(&entry).unwrap(), line);
-        assert_eq!(read(&text(&[&line])), Ok(vec![entry]));
-    }
-    let header = serde_json::to_string(&header(&Settings::default())).unwrap();
-    assert_eq!(header + "\n", text(&[]));
+    ]);
 }
 
 #[test]

@@ -3,25 +3,17 @@
 
 mod layers;
 mod reports;
+mod standard;
+mod watching;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use detector_api::v1::{
-    self, detector_client::DetectorClient, watch_peers_response::Event as WatchEvent,
-};
+use detector_api::v1::{self, detector_client::DetectorClient};
 use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, sync::oneshot, task::JoinHandle};
-use tokio_stream::StreamExt as _;
 use tonic::{
     Code, Streaming,
     transport::{Channel, Endpoint},
-};
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
-use tonic_reflection::pb::v1::{
-    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
 use super::*;
@@ -29,9 +21,9 @@ use crate::core::EventWhat;
 use crate::{
     clock,
     core::{
-        Bounds, Breaker, EventLine, Explanation, FlowEventKind, FlowId, FlowLine, FlowReading,
-        PeerName, PeerState, Reason, SilenceLine, SourceKind, TcpState, Trial, TrialError,
-        TrialOutcome, Verdict, testing::unknown,
+        Bounds, Breaker, EventLine, Explanation, FlowEventKind, FlowLine, FlowReading, PeerName,
+        PeerState, Reason, SilenceLine, SourceKind, Trial, TrialError, TrialOutcome, Verdict,
+        testing::{established, unknown},
     },
     effect::protect::Tuned,
     serve::bind,
@@ -182,11 +174,8 @@ fn tuned() -> Tuned {
 
 fn explanation() -> Explanation {
     let now = clock::now();
-    let id = FlowId {
-        netns: 9,
-        local: "10.0.0.1:40000".parse().unwrap(),
-        remote: "10.0.0.4:9000".parse().unwrap(),
-    };
+    let flow = established(0, now - 280 * MS);
+    let id = flow.id;
     Explanation {
         state: dead(2),
         silence: SilenceLine {
@@ -200,24 +189,9 @@ fn explanation() -> Explanation {
         },
         flows: vec![FlowLine {
             reading: FlowReading {
-                id,
                 cookie: 11,
-                state: TcpState::Established,
                 rto_count: 1,
-                backoff: 1,
-                probes_out: 0,
-                unacked_segments: 2,
-                unacked_bytes: 2896,
-                send_window_bytes: 65535,
-                last_heard: Some(now - 280 * MS),
-                srtt: MS,
-                rtt_variance: MS,
-                rto: 408 * MS,
-                segments_sent: 10,
-                segments_retransmitted: 1,
-                bytes_acked: 0,
-                mss: 0,
-                awaiting_since: None,
+                ..flow
             },
             demand: true,
             stalled_for: None,
@@ -392,81 +366,6 @@ async fn a_driver_that_is_gone_or_stuck_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_watch_gives_a_snapshot_then_changes_and_resumes() {
-    let rig = Rig::start().await;
-    rig.board.publish(alive(1));
-    let mut watch = rig.watch("", 0).await;
-    let first = watch.message().await.unwrap().unwrap().event.unwrap();
-    let WatchEvent::Snapshot(snapshot) = first else {
-        panic!("{first:?}")
-    };
-    assert_eq!(
-        (snapshot.instance.as_str(), snapshot.revision),
-        ("this-run", 1)
-    );
-    rig.board.publish(dead(2));
-    rig.board.retract(peer(PEER), 3);
-    let second = watch.message().await.unwrap().unwrap().event.unwrap();
-    let WatchEvent::Changed(changed) = second else {
-        panic!("{second:?}")
-    };
-    assert_eq!(changed.verdict(), v1::Verdict::Dead);
-    let third = watch.message().await.unwrap().unwrap().event.unwrap();
-    let WatchEvent::Removed(removed) = third else {
-        panic!("{third:?}")
-    };
-    assert_eq!((removed.peer.as_str(), removed.revision), (PEER, 3));
-
-    let mut resumed = rig.watch(&snapshot.instance, snapshot.revision).await;
-    let greeting = resumed.message().await.unwrap().unwrap().event.unwrap();
-    assert_eq!(greeting, current(snapshot.revision));
-    let missed = resumed.message().await.unwrap().unwrap().event.unwrap();
-    let WatchEvent::Changed(missed) = missed else {
-        panic!("{missed:?}")
-    };
-    assert_eq!(timeless(missed), timeless(changed));
-    let mut other = rig.watch("another-run", 3).await;
-    let event = other.message().await.unwrap().unwrap().event.unwrap();
-    assert!(matches!(event, WatchEvent::Snapshot(_)));
-}
-
-/// The event that nothing has changed since a revision.
-fn current(revision: u64) -> WatchEvent {
-    WatchEvent::Current(v1::watch_peers_response::Current {
-        revision,
-        ttl: Some(prost_types::Duration {
-            seconds: 3,
-            nanos: 0,
-        }),
-        protocol: detector_api::PROTOCOL,
-    })
-}
-
-#[tokio::test]
-async fn a_watch_is_told_who_speaks_and_for_how_long_it_holds() {
-    let rig = Rig::start().await;
-    rig.board.publish(alive(1));
-    let mut watch = rig.watch("", 0).await;
-    let first = watch.message().await.unwrap().unwrap().event.unwrap();
-    let WatchEvent::Snapshot(snapshot) = first else {
-        panic!("{first:?}")
-    };
-    assert_eq!(snapshot.protocol, detector_api::PROTOCOL);
-    assert_eq!(snapshot.ttl.unwrap().seconds, 3);
-    assert_eq!(snapshot.version, env!("CARGO_PKG_VERSION"));
-    // Nothing changes, but the stream still sends messages.
-    for _ in 0..2 {
-        let next = watch.message().await.unwrap().unwrap().event.unwrap();
-        assert_eq!(next, current(1));
-    }
-    rig.board.publish(dead(2));
-    let next = watch.message().await.unwrap().unwrap().event.unwrap();
-    assert!(matches!(next, WatchEvent::Changed(_)), "{next:?}");
-    let next = watch.message().await.unwrap().unwrap().event.unwrap();
-    assert_eq!(next, current(2));
-}
-
-#[tokio::test]
 async fn a_peer_is_found_however_a_client_spells_it() {
     let rig = Rig::start().await;
     rig.board.publish(dead(1));
@@ -489,119 +388,4 @@ async fn a_peer_is_found_however_a_client_spells_it() {
         peer: "https://node4:9000".into(),
     };
     assert_eq!(code(client.get_peer(other).await), Code::NotFound);
-}
-
-#[tokio::test]
-async fn a_watcher_that_does_not_read_is_ended() {
-    const LAST: u64 = 20_000;
-    let rig = Rig::start().await;
-    let mut watch = rig.watch("this-run", 0).await;
-    // These are far more than the log, the channel and the transport's windows hold together. The
-    // pauses give the server time to fill them.
-    for revision in 1..=LAST {
-        rig.board.publish(alive(revision));
-        if revision % 100 == 0 {
-            tokio::task::yield_now().await;
-        }
-    }
-    let ended = loop {
-        match watch.message().await {
-            Ok(Some(v1::WatchPeersResponse {
-                event: Some(WatchEvent::Changed(changed)),
-            })) => assert_ne!(changed.revision, LAST, "it never lagged"),
-            Ok(Some(v1::WatchPeersResponse {
-                event: Some(WatchEvent::Current(_)),
-            })) => {}
-            Ok(other) => panic!("{other:?}"),
-            Err(status) => break status,
-        }
-    };
-    assert_eq!(ended.code(), Code::ResourceExhausted);
-}
-
-#[tokio::test]
-async fn health_has_a_service_for_each_peer() {
-    let rig = Rig::start().await;
-    rig.board.publish(alive(1));
-    let mut health = HealthClient::new(rig.channel.clone());
-    let service = |name: &str| HealthCheckRequest {
-        service: name.into(),
-    };
-    for name in ["", "detector.v1.Detector", PEER] {
-        let answer = health.check(service(name)).await.unwrap().into_inner();
-        assert_eq!(answer.status(), ServingStatus::Serving, "{name}");
-    }
-    assert_eq!(code(health.check(service("x")).await), Code::NotFound);
-
-    let mut watch = health.watch(service(PEER)).await.unwrap().into_inner();
-    let mut next = async || watch.next().await.unwrap().unwrap().status();
-    assert_eq!(next().await, ServingStatus::Serving);
-    rig.board.publish(dead(2));
-    assert_eq!(next().await, ServingStatus::NotServing);
-    rig.board
-        .publish(state(PEER, Verdict::Unknown, Breaker::HalfOpen, 3));
-    rig.board.publish(alive(4));
-    // The step through half_open may or may not be seen; the health status does not change with it.
-    assert_eq!(next().await, ServingStatus::Serving);
-    rig.board.retract(peer(PEER), 5);
-    assert_eq!(next().await, ServingStatus::ServiceUnknown);
-}
-
-#[tokio::test]
-async fn reflection_lists_the_services_and_their_messages() {
-    let rig = Rig::start().await;
-    let mut reflection = ServerReflectionClient::new(rig.channel.clone());
-    let ask = |message_request| {
-        tokio_stream::iter([ServerReflectionRequest {
-            host: String::new(),
-            message_request: Some(message_request),
-        }])
-    };
-    let list = ask(MessageRequest::ListServices(String::new()));
-    let mut answers = reflection
-        .server_reflection_info(list)
-        .await
-        .unwrap()
-        .into_inner();
-    let answer = answers.message().await.unwrap().unwrap();
-    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
-        panic!()
-    };
-    let names: Vec<&str> = list.service.iter().map(|s| s.name.as_str()).collect();
-    for name in ["detector.v1.Detector", "grpc.health.v1.Health"] {
-        assert!(names.contains(&name), "{names:?}");
-    }
-    let symbol = ask(MessageRequest::FileContainingSymbol(
-        "detector.v1.PeerState".into(),
-    ));
-    let mut answers = reflection
-        .server_reflection_info(symbol)
-        .await
-        .unwrap()
-        .into_inner();
-    let answer = answers.message().await.unwrap().unwrap();
-    assert!(matches!(
-        answer.message_response,
-        Some(MessageResponse::FileDescriptorResponse(_))
-    ));
-}
-
-#[tokio::test]
-async fn shutdown_ends_open_streams_and_removes_the_socket() {
-    let rig = Rig::start().await;
-    let mut watch = rig.watch("this-run", 0).await;
-    // This stream is never read.
-    let _unread = rig.watch("", 0).await;
-    let greeting = watch.message().await.unwrap().unwrap().event.unwrap();
-    assert_eq!(greeting, current(0));
-    assert!(rig.path.exists());
-    rig.stop.send(()).unwrap();
-    let ended = watch.message().await.unwrap_err();
-    assert_eq!(ended.code(), Code::Unavailable);
-    tokio::time::timeout(Duration::from_secs(15), rig.server)
-        .await
-        .expect("it ends")
-        .unwrap()
-        .unwrap();
-    assert!(!rig.path.exists());
 }
