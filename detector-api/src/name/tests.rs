@@ -6,108 +6,66 @@ fn parse(text: &str) -> Result<String, NameError> {
     PeerName::parse(text).map(String::from)
 }
 
+/// Each of these texts is this name, which has this host and port.
+fn are_spellings_of(name: &str, host: &str, port: u16, texts: &[&str]) {
+    for text in texts.iter().chain([&name]) {
+        let read = PeerName::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let (read_host, read_port) = (read.host(), read.port());
+        assert_eq!(read.as_str(), name, "{text:?}");
+        assert_eq!((read_host.as_str(), read_port), (host, port), "{text:?}");
+    }
+}
+
 #[test]
 fn every_spelling_becomes_the_one_name() {
-    for (text, name, host, port) in [
-        ("http://node4:9000", "http://node4:9000", "node4", 9000),
-        ("http://node4:9000/", "http://node4:9000", "node4", 9000),
-        (
-            "http://node4:9000/data/rustfs1",
-            "http://node4:9000",
-            "node4",
-            9000,
-        ),
-        (
-            "http://node4:9000\0bulk\x000",
-            "http://node4:9000",
-            "node4",
-            9000,
-        ),
-        (
-            "http://node4:9000/data\0bulk\x0017",
-            "http://node4:9000",
-            "node4",
-            9000,
-        ),
-        (
-            "  HTTP://Node4.Org:9000 ",
-            "http://node4.org:9000",
-            "node4.org",
-            9000,
-        ),
-        ("http://node4:09000", "http://node4:9000", "node4", 9000),
-        ("http:///node4:9000", "http://node4:9000", "node4", 9000),
-        ("node4:9000", "http://node4:9000", "node4", 9000),
-        ("node4:80", "http://node4:80", "node4", 80),
-        ("NODE4:9000/data", "http://node4:9000", "node4", 9000),
-        ("http://node4", "http://node4:80", "node4", 80),
-        ("http://node4:", "http://node4:80", "node4", 80),
-        ("https://node4", "https://node4:443", "node4", 443),
-        ("https://node4:443/x", "https://node4:443", "node4", 443),
-        ("http://node_4:9000", "http://node_4:9000", "node_4", 9000),
-        ("http://node4.:9000", "http://node4.:9000", "node4.", 9000),
-        ("http://n%6Fde4:9000", "http://node4:9000", "node4", 9000),
-        (
-            "http://10.0.0.4:9000/data",
-            "http://10.0.0.4:9000",
-            "10.0.0.4",
-            9000,
-        ),
-        ("10.0.0.4:9000", "http://10.0.0.4:9000", "10.0.0.4", 9000),
-        (
-            "http://0x0a.4:9000",
-            "http://10.0.0.4:9000",
-            "10.0.0.4",
-            9000,
-        ),
-        (
-            "http://012.0.0.4:9000",
-            "http://10.0.0.4:9000",
-            "10.0.0.4",
-            9000,
-        ),
-        (
-            "http://167772164:9000",
-            "http://10.0.0.4:9000",
-            "10.0.0.4",
-            9000,
-        ),
-        (
-            "http://[FD00::0:4]:9000/d",
-            "http://[fd00::4]:9000",
-            "fd00::4",
-            9000,
-        ),
-        (
-            "http://[fd00:0:0:0:0:0:0:4]:1",
-            "http://[fd00::4]:1",
-            "fd00::4",
-            1,
-        ),
-        ("[fd00::4]:9000", "http://[fd00::4]:9000", "fd00::4", 9000),
-        (
-            "http://[::ffff:10.0.0.4]:1",
-            "http://[::ffff:a00:4]:1",
-            "::ffff:10.0.0.4",
-            1,
-        ),
-        ("https://[::1]", "https://[::1]:443", "::1", 443),
-        (
-            "http://bücher:9000",
-            "http://xn--bcher-kva:9000",
-            "xn--bcher-kva",
-            9000,
-        ),
-    ] {
-        let read = PeerName::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
-        assert_eq!(read.as_str(), name, "{text:?}");
-        assert_eq!(
-            (read.host().as_str(), read.port()),
-            (host, port),
-            "{text:?}"
-        );
-        assert_eq!(parse(name).as_deref(), Ok(name), "a name is its own");
-    }
+    let spellings = [
+        "http://node4:9000/",
+        "http://node4:9000/data/rustfs1",
+        "http://node4:9000\0bulk\x000",
+        "http://node4:9000/data\0bulk\x0017",
+        "http://node4:09000",
+        "http:///node4:9000",
+        "node4:9000",
+        "NODE4:9000/data",
+        "http://n%6Fde4:9000",
+    ];
+    are_spellings_of("http://node4:9000", "node4", 9000, &spellings);
+    let spellings = ["  HTTP://Node4.Org:9000 "];
+    are_spellings_of("http://node4.org:9000", "node4.org", 9000, &spellings);
+    let spellings = ["http://bücher:9000"];
+    let encoded = "xn--bcher-kva";
+    are_spellings_of("http://xn--bcher-kva:9000", encoded, 9000, &spellings);
+    are_spellings_of("http://node_4:9000", "node_4", 9000, &[]);
+    are_spellings_of("http://node4.:9000", "node4.", 9000, &[]);
+}
+
+#[test]
+fn a_name_without_a_port_has_that_of_its_scheme() {
+    let spellings = ["http://node4", "http://node4:", "node4:80"];
+    are_spellings_of("http://node4:80", "node4", 80, &spellings);
+    let spellings = ["https://node4", "https://node4:443/x"];
+    are_spellings_of("https://node4:443", "node4", 443, &spellings);
+    are_spellings_of("https://[::1]:443", "::1", 443, &["https://[::1]"]);
+}
+
+#[test]
+fn every_spelling_of_an_address_becomes_the_one_name() {
+    let spellings = [
+        "http://10.0.0.4:9000/data",
+        "10.0.0.4:9000",
+        "http://0x0a.4:9000",
+        "http://012.0.0.4:9000",
+        "http://167772164:9000",
+    ];
+    are_spellings_of("http://10.0.0.4:9000", "10.0.0.4", 9000, &spellings);
+    let spellings = [
+        "http://[FD00::0:4]:9000/d",
+        "http://[fd00:0:0:0:0:0:0:4]:9000",
+        "[fd00::4]:9000",
+    ];
+    are_spellings_of("http://[fd00::4]:9000", "fd00::4", 9000, &spellings);
+    let (name, host) = ("http://[::ffff:a00:4]:1", "::ffff:10.0.0.4");
+    are_spellings_of(name, host, 1, &["http://[::ffff:10.0.0.4]:1"]);
 }
 
 #[test]

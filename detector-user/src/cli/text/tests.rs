@@ -165,10 +165,54 @@ fn a_change_is_one_line() {
     assert!(peers(&[held]).contains("suspect (isolated)  open"));
 }
 
-#[test]
-fn an_explanation_shows_numbers_flows_and_events() {
-    let explained = ExplainPeerResponse {
-        peer: Some(state()),
+/// A flow on which something is unanswered.
+fn flow_of_a_dead_peer() -> Flow {
+    Flow {
+        local: "10.0.0.1:40000".to_owned(),
+        remote: "10.0.0.4:9000".to_owned(),
+        netns: 4026531840,
+        cookie: 77,
+        state: "established".to_owned(),
+        rto_count: 1,
+        backoff: 1,
+        unacked_bytes: 4096,
+        send_window_bytes: 65535,
+        last_heard_age: Some(millis(253)),
+        srtt: Some(micros(80)),
+        rto: Some(millis(408)),
+        demand: true,
+        tuned: vec!["rto_min".to_owned(), "keepalive".to_owned()],
+        stalled_for: None,
+    }
+}
+
+fn probes_of_a_dead_peer() -> Vec<Probe> {
+    vec![
+        Probe {
+            kind: "neighbour".to_owned(),
+            target: "10.0.0.4%2".to_owned(),
+            known_to_answer: true,
+            sent: 9,
+            answered: 4,
+            unanswered: 5,
+            last_answer_age: Some(millis(3000)),
+            last_answer: "neighbour".to_owned(),
+        },
+        Probe {
+            kind: "connect".to_owned(),
+            target: "10.0.0.4:9000".to_owned(),
+            known_to_answer: false,
+            sent: 1,
+            answered: 0,
+            unanswered: 1,
+            last_answer_age: None,
+            last_answer: String::new(),
+        },
+    ]
+}
+
+fn explained() -> ExplainPeerResponse {
+    ExplainPeerResponse {
         silence: Some(Silence {
             duration: Some(millis(253)),
             detection_time: Some(millis(250)),
@@ -178,23 +222,7 @@ fn an_explanation_shows_numbers_flows_and_events() {
             observed_loss: Some(0.0125),
             counts_moments: true,
         }),
-        flows: vec![Flow {
-            local: "10.0.0.1:40000".to_owned(),
-            remote: "10.0.0.4:9000".to_owned(),
-            netns: 4026531840,
-            cookie: 77,
-            state: "established".to_owned(),
-            rto_count: 1,
-            backoff: 1,
-            unacked_bytes: 4096,
-            send_window_bytes: 65535,
-            last_heard_age: Some(millis(253)),
-            srtt: Some(micros(80)),
-            rto: Some(millis(408)),
-            demand: true,
-            tuned: vec!["rto_min".to_owned(), "keepalive".to_owned()],
-            stalled_for: None,
-        }],
+        flows: vec![flow_of_a_dead_peer()],
         events: vec![Event {
             age: Some(millis(40)),
             kind: "rto".to_owned(),
@@ -202,28 +230,7 @@ fn an_explanation_shows_numbers_flows_and_events() {
             flow: "10.0.0.1:40000 -> 10.0.0.4:9000".to_owned(),
         }],
         summary: "3 moments unanswered (2 needed), silent for 253 ms (250 ms needed)".to_owned(),
-        probes: vec![
-            Probe {
-                kind: "neighbour".to_owned(),
-                target: "10.0.0.4%2".to_owned(),
-                known_to_answer: true,
-                sent: 9,
-                answered: 4,
-                unanswered: 5,
-                last_answer_age: Some(millis(3000)),
-                last_answer: "neighbour".to_owned(),
-            },
-            Probe {
-                kind: "connect".to_owned(),
-                target: "10.0.0.4:9000".to_owned(),
-                known_to_answer: false,
-                sent: 1,
-                answered: 0,
-                unanswered: 1,
-                last_answer_age: None,
-                last_answer: String::new(),
-            },
-        ],
+        probes: probes_of_a_dead_peer(),
         routes: vec![Route {
             address: "10.0.0.4".to_owned(),
             link: 2,
@@ -231,7 +238,6 @@ fn an_explanation_shows_numbers_flows_and_events() {
             link_up: true,
             neighbour: "failed".to_owned(),
         }],
-        as_of: None,
         clauses: vec![
             clause(
                 "10.0.0.4",
@@ -248,7 +254,13 @@ fn an_explanation_shows_numbers_flows_and_events() {
             gone: 2,
             failed: 0,
         }),
-    };
+        ..bare(state())
+    }
+}
+
+#[test]
+fn an_explanation_shows_numbers_flows_and_events() {
+    let explained = explained();
     let text = explanation(&explained);
     let expected = "\
 3 moments unanswered (2 needed), silent for 253 ms (250 ms needed)
