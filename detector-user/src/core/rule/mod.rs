@@ -135,25 +135,19 @@ pub(super) fn decide(facts: &Facts, settings: &Settings) -> Decision {
 /// Every clause, whether it holds or not.
 fn clauses(facts: &Facts, settings: &Settings) -> Vec<Clause> {
     let basis = Basis::of(facts, settings);
-    let (unanswered, needed): (Quantity, Quantity) = match facts.needs.can_ask {
-        true => (
-            Quantity::Moments(basis.unanswered),
-            Quantity::Moments(facts.needs.transmissions),
-        ),
-        false => (
-            Quantity::Transmissions(basis.unanswered),
-            Quantity::Transmissions(facts.needs.transmissions),
-        ),
+    let throughout = basis.needed_silence.mul_f64(ASKED_FOR);
+    let count: fn(u32) -> Quantity = match facts.needs.can_ask {
+        true => Quantity::Moments,
+        false => Quantity::Transmissions,
     };
+    let flows_needed = facts.has_flow.then_some(OF_EACH_KIND);
+    let connects_needed = connects_needed(facts);
     let clause = |name, measured, needed, holds| Clause {
         name,
         measured,
         needed,
         holds,
     };
-    let throughout = basis.needed_silence.mul_f64(ASKED_FOR);
-    let flows_needed = facts.has_flow.then_some(OF_EACH_KIND);
-    let connects_needed = connects_needed(facts);
     vec![
         clause(
             "silent_long_enough",
@@ -169,8 +163,8 @@ fn clauses(facts: &Facts, settings: &Settings) -> Vec<Clause> {
         ),
         clause(
             "asked_enough",
-            unanswered,
-            needed,
+            count(basis.unanswered),
+            count(facts.needs.transmissions),
             basis.unanswered >= facts.needs.transmissions,
         ),
         clause(
@@ -190,25 +184,33 @@ fn clauses(facts: &Facts, settings: &Settings) -> Vec<Clause> {
         ),
         clause(
             "asked_just_now",
-            Quantity::Word(match facts.last_probe {
-                LastProbe::Fresh => "just now",
-                LastProbe::Due => "a while ago",
-            }),
+            Quantity::Word(last_probe(facts)),
             Quantity::Word("just now"),
             facts.last_probe == LastProbe::Fresh,
         ),
         clause(
             "not_isolated",
-            Quantity::Word(match facts.isolated {
-                Isolated::No if facts.was_isolated => "isolated until just now",
-                Isolated::No => "not isolated",
-                Isolated::NoLink => "this node has no link to it",
-                Isolated::NobodyHeard => "others are as silent",
-            }),
+            Quantity::Word(isolation(facts)),
             Quantity::Word("not isolated"),
             facts.isolated == Isolated::No && !facts.was_isolated,
         ),
     ]
+}
+
+const fn last_probe(facts: &Facts) -> &'static str {
+    match facts.last_probe {
+        LastProbe::Fresh => "just now",
+        LastProbe::Due => "a while ago",
+    }
+}
+
+const fn isolation(facts: &Facts) -> &'static str {
+    match facts.isolated {
+        Isolated::No if facts.was_isolated => "isolated until just now",
+        Isolated::No => "not isolated",
+        Isolated::NoLink => "this node has no link to it",
+        Isolated::NobodyHeard => "others are as silent",
+    }
 }
 
 /// How many SYNs must be unanswered; or why none: no SYN probe is known to be answered, or the
