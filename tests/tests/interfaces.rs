@@ -11,9 +11,9 @@ use detector_api::{
         watch_peers_response::Event,
     },
 };
-use detector_tests::{Cut, DaemonOptions, Process, Scene, SceneOptions, get, testbed};
+use detector_tests::{Cut, Daemon, DaemonOptions, Process, Scene, SceneOptions, get, testbed};
 use serde_json::Value;
-use tonic::Code;
+use tonic::{Code, Status};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -106,90 +106,95 @@ async fn a_watch_resumes_from_a_revision() -> anyhow::Result<()> {
     .await
 }
 
+/// A peer, and the trials of its half-open breaker.
+struct Trials<'a> {
+    daemon: &'a Daemon,
+    peer: &'a str,
+}
+
+impl Trials<'_> {
+    async fn acquire(&self) -> Result<u64, Status> {
+        let peer = self.peer.to_owned();
+        let request = AcquireTrialRequest { peer };
+        let trial = self.daemon.client().acquire_trial(request).await?;
+        Ok(trial.into_inner().trial)
+    }
+
+    async fn finish(&self, trial: u64, outcome: TrialOutcome) -> Result<(), Status> {
+        let request = FinishTrialRequest {
+            peer: self.peer.to_owned(),
+            trial,
+            outcome: outcome.into(),
+        };
+        let finished = self.daemon.client().finish_trial(request).await;
+        finished.map(|_| ())
+    }
+
+    /// Waits until the breaker, since then, is in this state for this reason; returns when.
+    async fn breaker(
+        &self,
+        since_ns: u64,
+        breaker: Breaker,
+        reason: Reason,
+    ) -> anyhow::Result<u64> {
+        let is = |state: &PeerState| (state.breaker(), state.breaker_reason()) == (breaker, reason);
+        let seen = self.daemon.await_since(since_ns, self.peer, SOON, is).await;
+        Ok(seen?.at_ns)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn half_open_admits_a_bounded_number_of_trials() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         // No such host, so that nothing answers; but another one does: this one is not cut off.
-        let url = "http://10.77.0.99:9000".to_owned();
+        let url = "http://10.77.0.99:9000";
         let scene = Scene::new(SceneOptions {
             hosts: 2,
             daemon: DaemonOptions::default()
                 .peer("http://10.77.0.2:9000")
-                .peer(&url)
+                .peer(url)
                 .config("recovery_timeout = \"2s\"\nhalf_open_trials = 2\n"),
         })
         .await?;
         let _traffic = scene.traffic_to(2).await?;
-        let mut client = scene.daemon.client();
-        let acquire = || AcquireTrialRequest { peer: url.clone() };
-        let early = client
-            .acquire_trial(acquire())
-            .await
-            .expect_err("is Closed");
+        let trials = Trials {
+            daemon: &scene.daemon,
+            peer: url,
+        };
+        let early = trials.acquire().await.expect_err("is Closed");
         assert_eq!(early.code(), Code::FailedPrecondition, "{early:?}");
 
         let watch = PeerWatch::start(scene.daemon.socket());
         anyhow::ensure!(watch.ready(SOON).await, "{}", watch.status());
         for _ in 0..3 {
             watch.reporter().report(Report {
-                peer: &url,
+                peer: url,
                 ..Report::new(Operation::DiskState, Outcome::TimedOut, SHORT)
             });
         }
-        let open = |state: &PeerState| state.breaker() == Breaker::Open;
-        let open = scene.daemon.await_state(&url, SOON, open).await?;
-        assert_eq!(open.state.breaker_reason(), Reason::FailuresReported);
-        let half_open = |state: &PeerState| state.breaker() == Breaker::HalfOpen;
-        let half = scene
-            .daemon
-            .await_since(open.at_ns, &url, SOON, half_open)
-            .await?;
-        assert_eq!(half.state.breaker_reason(), Reason::RecoveryTimeout);
+        let opened = trials.breaker(0, Breaker::Open, Reason::FailuresReported);
+        let opened = opened.await?;
+        let half = trials.breaker(opened, Breaker::HalfOpen, Reason::RecoveryTimeout);
+        let half = half.await?;
 
-        let trial = client.acquire_trial(acquire()).await?.into_inner();
-        client.acquire_trial(acquire()).await?;
-        let third = client
-            .acquire_trial(acquire())
-            .await
-            .expect_err("two are leased");
+        let trial = trials.acquire().await?;
+        trials.acquire().await?;
+        let third = trials.acquire().await.expect_err("two are leased");
         assert_eq!(third.code(), Code::ResourceExhausted, "{third:?}");
 
-        let finish = FinishTrialRequest {
-            peer: url.clone(),
-            trial: trial.trial,
-            outcome: TrialOutcome::Failed.into(),
-        };
-        client.finish_trial(finish.clone()).await?;
-        let reopened = |state: &PeerState| state.breaker_reason() == Reason::TrialFailed;
-        let open = scene
-            .daemon
-            .await_since(half.at_ns, &url, SOON, reopened)
-            .await?;
-        assert_eq!(open.state.breaker(), Breaker::Open);
-        let again = client
-            .finish_trial(finish)
-            .await
-            .expect_err("it is finished");
+        trials.finish(trial, TrialOutcome::Failed).await?;
+        let reopened = trials.breaker(half, Breaker::Open, Reason::TrialFailed);
+        let reopened = reopened.await?;
+        let again = trials.finish(trial, TrialOutcome::Failed).await;
+        let again = again.expect_err("it is finished");
         assert_eq!(again.code(), Code::NotFound, "{again:?}");
 
-        let half = scene
-            .daemon
-            .await_since(open.at_ns, &url, SOON, half_open)
-            .await?;
-        let trial = client.acquire_trial(acquire()).await?.into_inner();
-        client
-            .finish_trial(FinishTrialRequest {
-                peer: url.clone(),
-                trial: trial.trial,
-                outcome: TrialOutcome::Succeeded.into(),
-            })
-            .await?;
-        let closed = |state: &PeerState| state.breaker() == Breaker::Closed;
-        let closed = scene
-            .daemon
-            .await_since(half.at_ns, &url, SOON, closed)
-            .await?;
-        assert_eq!(closed.state.breaker_reason(), Reason::TrialSucceeded);
+        let half = trials.breaker(reopened, Breaker::HalfOpen, Reason::RecoveryTimeout);
+        let half = half.await?;
+        let trial = trials.acquire().await?;
+        trials.finish(trial, TrialOutcome::Succeeded).await?;
+        let closed = trials.breaker(half, Breaker::Closed, Reason::TrialSucceeded);
+        closed.await?;
         scene.daemon.stop().await
     })
     .await

@@ -64,6 +64,34 @@ fn of<const N: usize>(line: &Value, fields: [&str; N]) -> [Value; N] {
     fields.map(|field| line[field].clone())
 }
 
+/// What `detector quorum` says of the only pool, once so many of its nodes are available.
+async fn outlook(scene: &Scene, nodes: u64) -> anyhow::Result<Value> {
+    let has = |pools: &[Value]| pools.len() == 1 && pools[0]["nodes_available"] == nodes;
+    Ok(cli(scene, &["quorum"], has).await?.remove(0))
+}
+
+/// Reports what a store sees that hangs on the dead node's part of a lock.
+fn report_a_lock_that_hangs(reporter: &Reporter, dead: &str) {
+    let about_the_lock = |operation, peer| Report {
+        lock: IAM_LOCK,
+        ..timed_out(operation, peer)
+    };
+    for _ in 0..3 {
+        reporter.report(about_the_lock(Operation::Lock, dead));
+    }
+    reporter.report(about_the_lock(Operation::IamRead, ""));
+}
+
+/// The metrics have these lines at last: gauges follow once a second.
+async fn are_counted<const N: usize>(scene: &Scene, lines: [&str; N]) -> anyhow::Result<()> {
+    testbed::until("the metrics show it", SOON, async || {
+        let metrics = get(scene.lab.host(1), METRICS.parse()?, "/metrics")?;
+        let has = |line: &&str| metrics.lines().any(|shown| shown == *line);
+        Ok(lines.iter().all(has).then_some(()))
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_is_the_root_cause_of_what_the_node_reports_after_it() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -77,66 +105,36 @@ async fn a_death_is_the_root_cause_of_what_the_node_reports_after_it() -> anyhow
         for host in 2..=4 {
             traffic.push(scene.traffic_to(host).await?);
         }
-        let outlook = ["nodes_available", "disks_available", "sets"];
-        let whole = cli(&scene, &["quorum"], |pools| pools.len() == 1).await?;
-        let [nodes, disks, sets] = of(&whole[0], outlook);
-        assert_eq!([nodes, disks], [json!(4), json!(16)], "{whole:?}");
-        assert_eq!(sets[0]["more_losses_until_unwritable"], 1, "{whole:?}");
+        let whole = outlook(&scene, 4).await?;
+        assert_eq!(whole["disks_available"], 16, "{whole:?}");
+        let set = &whole["sets"][0];
+        assert_eq!(set["more_losses_until_unwritable"], 1, "{whole:?}");
 
         let cut = scene.cut(4, Cut::SilentDrop)?;
         scene.open_after(cut, 4, SOON).await?;
-        let less = cli(&scene, &["quorum"], |pools| {
-            pools[0]["nodes_available"] == 3
-        })
-        .await?;
-        let set = &less[0]["sets"][0];
+        let less = outlook(&scene, 3).await?;
+        let set = &less["sets"][0];
         let losses = ["disks_available", "readable", "writable"];
         assert_eq!(of(set, losses), [json!(12), json!(true), json!(true)]);
         assert_eq!(set["more_losses_until_unwritable"], 0, "{less:?}");
 
-        // As a store would that hangs on the dead node's part of a lock.
-        let dead = format!("{}/data/rustfs1", scene.lab.host(4).url());
-        for _ in 0..3 {
-            reporter.report(Report {
-                lock: IAM_LOCK,
-                ..timed_out(Operation::Lock, &dead)
-            });
-        }
-        reporter.report(Report {
-            lock: IAM_LOCK,
-            ..timed_out(Operation::IamRead, "")
-        });
+        let dead = scene.lab.host(4).url();
+        report_a_lock_that_hangs(&reporter, &format!("{dead}/data/rustfs1"));
         let is_told = |locks: &[Value]| locks.first().is_some_and(|lock| lock["attempts"] == 4);
         let locks = cli(&scene, &["locks"], is_told).await?;
-        let lock = ["lock", "health", "consecutive_timeouts"];
-        assert_eq!(
-            of(&locks[0], lock),
-            [json!(IAM_LOCK), json!("unhealthy"), json!(4)]
-        );
+        let lock = of(&locks[0], ["lock", "health", "consecutive_timeouts"]);
+        assert_eq!(lock, [json!(IAM_LOCK), json!("unhealthy"), json!(4)]);
         let cascades = cli(&scene, &["cascades"], |cascades| !cascades.is_empty()).await?;
-        let cascade = ["pattern", "component", "kernel_verdict"];
-        assert_eq!(
-            of(&cascades[0], cascade),
-            [
-                json!("peer_unreachable_locks_iam"),
-                json!(scene.lab.host(4).url()),
-                json!(true)
-            ],
-            "{cascades:?}"
-        );
-        // The gauges follow once a second.
+        let cascade = of(&cascades[0], ["pattern", "component", "kernel_verdict"]);
+        let pattern = json!("peer_unreachable_locks_iam");
+        assert_eq!(cascade, [pattern, json!(dead), json!(true)], "{cascades:?}");
         let counted = [
             "rustfs_available_disks_total{pool=\"hot\",set=\"0\"} 12",
             "rustfs_config_lock_timeouts_total 3",
             "rustfs_lock_health_timeouts_total{path=\"config/iam/format.json\"} 4",
             "rustfs_cascading_failure_patterns_total{initial=\"peer_unreachable\"} 1",
         ];
-        testbed::until("the metrics show it", SOON, async || {
-            let metrics = get(scene.lab.host(1), METRICS.parse()?, "/metrics")?;
-            let has = |line: &&str| metrics.lines().any(|shown| shown == *line);
-            Ok(counted.iter().all(has).then_some(()))
-        })
-        .await?;
+        are_counted(&scene, counted).await?;
         scene.daemon.stop().await
     })
     .await

@@ -1,6 +1,9 @@
 //! Runs the real detector on a host of the lab.
 
-use std::{env, fmt::Write as _, fs, path::Path, path::PathBuf, process::Command, time::Duration};
+mod launch;
+mod options;
+
+use std::{fmt::Write as _, fs, path::Path, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use detector_api::v1::{
@@ -11,99 +14,18 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
-use crate::{Host, Observed, Process, Watcher, clock, peers::beside, testbed, watcher::connect};
+use self::launch::{via, with_hosts};
+pub use self::{
+    launch::binary,
+    options::{DaemonOptions, Via},
+};
+use crate::{Host, Observed, Process, Watcher, clock, testbed, watcher::connect};
 
-/// The environment variable with the path of the daemon's binary. By default the one that was built
-/// next to this program is used.
-const BINARY: &str = "DETECTOR_BIN";
 /// A time limit that leaves room on a machine that does other work as well.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(15);
-/// The daemon's own debugging, not its libraries'.
-const LOG: &str = "warn,detector=debug,detector_user=debug";
 /// Where it serves metrics, on its host's own loopback.
 pub const METRICS: &str = "127.0.0.1:9464";
-
-/// The environment in which the daemon runs on its host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Via {
-    /// Nothing: root, with this machine's own /sys.
-    #[default]
-    Direct,
-    /// `ip netns exec`, whose fresh /sys has no tracefs below it.
-    WithoutTracefs,
-    /// A kernel without BTF: nothing is seen below /sys/kernel/btf.
-    WithoutBtf,
-    /// Root without CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN.
-    WithoutBpf,
-}
-
-/// The options with which the daemon runs.
-#[derive(Clone, Debug)]
-pub struct DaemonOptions {
-    /// For `--source`. Not `auto` by default: a test of eBPF must not pass without it.
-    pub source: String,
-    /// For `--peer`.
-    pub peers: Vec<String>,
-    /// More flags of `detector run`.
-    pub args: Vec<String>,
-    /// A configuration file's text, for what has no flag.
-    pub config: Option<&'static str>,
-    pub via: Via,
-    /// A file that it sees in place of /etc/hosts, and sees change.
-    pub hosts: Option<PathBuf>,
-    /// For `--log`. The end of it helps to see why a test failed, so by default it is long.
-    pub log: String,
-    /// Whether a daemon that was not stopped shows the end of its log: what a test wants.
-    pub show_log: bool,
-}
-
-impl Default for DaemonOptions {
-    fn default() -> Self {
-        Self {
-            source: "ebpf".to_owned(),
-            peers: Vec::new(),
-            args: Vec::new(),
-            config: None,
-            via: Via::Direct,
-            hosts: None,
-            log: LOG.to_owned(),
-            show_log: true,
-        }
-    }
-}
-
-impl DaemonOptions {
-    pub fn source(mut self, source: &str) -> Self {
-        self.source = source.to_owned();
-        self
-    }
-
-    pub fn peer(mut self, peer: impl Into<String>) -> Self {
-        self.peers.push(peer.into());
-        self
-    }
-
-    pub fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
-        self.args.extend(args.map(str::to_owned));
-        self
-    }
-
-    pub fn config(mut self, config: &'static str) -> Self {
-        self.config = Some(config);
-        self
-    }
-
-    pub fn via(mut self, via: Via) -> Self {
-        self.via = via;
-        self
-    }
-
-    pub fn hosts(mut self, file: &Path) -> Self {
-        self.hosts = Some(file.to_owned());
-        self
-    }
-}
 
 /// The real detector on a host, with a gRPC watcher. If it is dropped without [`Self::stop`], it
 /// shows the end of the daemon's log, because then a test has failed, unless the options turn that
@@ -413,54 +335,4 @@ impl Drop for Daemon {
             eprintln!("{}", self.process.stderr_tail(80));
         }
     }
-}
-
-/// The detector's own program, which the tests run.
-pub fn binary() -> anyhow::Result<PathBuf> {
-    let binary = match env::var_os(BINARY) {
-        Some(binary) => PathBuf::from(binary),
-        None => beside("detector")?,
-    };
-    ensure!(
-        binary.exists(),
-        "{} is not there: cargo build -p detector-user, or name the daemon in {BINARY}",
-        binary.display()
-    );
-    Ok(binary)
-}
-
-fn via(host: &Host, via: Via, program: &str) -> Command {
-    match via {
-        Via::Direct => host.command(program),
-        Via::WithoutTracefs => {
-            let mut command = Command::new("ip");
-            command.args(["netns", "exec", host.namespace(), program]);
-            command
-        }
-        Via::WithoutBtf => {
-            let hide = r#"mount -t tmpfs nodev /sys/kernel/btf && exec "$0" "$@""#;
-            in_mount_namespace(host, hide, program)
-        }
-        Via::WithoutBpf => {
-            let mut command = host.command("setpriv");
-            command.args(["--bounding-set=-bpf,-perfmon,-sys_admin", "--", program]);
-            command
-        }
-    }
-}
-
-/// In a mount namespace of its own, where the file lies over /etc/hosts.
-fn with_hosts(host: &Host, file: &Path, program: &str) -> Command {
-    let lay_over = format!(
-        r#"mount --bind {} /etc/hosts && exec "$0" "$@""#,
-        file.display()
-    );
-    in_mount_namespace(host, &lay_over, program)
-}
-
-/// The script mounts what it will, and becomes the program.
-fn in_mount_namespace(host: &Host, script: &str, program: &str) -> Command {
-    let mut command = host.command("unshare");
-    command.args(["--mount", "--", "sh", "-c", script, program]);
-    command
 }

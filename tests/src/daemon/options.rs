@@ -1,0 +1,87 @@
+//! How the daemon is run: its flags, and what it sees of the machine.
+
+use std::path::{Path, PathBuf};
+
+/// The daemon's own debugging, not its libraries'.
+const LOG: &str = "warn,detector=debug,detector_user=debug";
+
+/// The environment in which the daemon runs on its host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Via {
+    /// Nothing: root, with this machine's own /sys.
+    #[default]
+    Direct,
+    /// `ip netns exec`, whose fresh /sys has no tracefs below it.
+    WithoutTracefs,
+    /// A kernel without BTF: nothing is seen below /sys/kernel/btf.
+    WithoutBtf,
+    /// Root without CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN.
+    WithoutBpf,
+}
+
+/// The options with which the daemon runs.
+#[derive(Clone, Debug)]
+pub struct DaemonOptions {
+    /// For `--source`. Not `auto` by default: a test of eBPF must not pass without it.
+    pub source: String,
+    /// For `--peer`.
+    pub peers: Vec<String>,
+    /// More flags of `detector run`.
+    pub args: Vec<String>,
+    /// A configuration file's text, for what has no flag.
+    pub config: Option<&'static str>,
+    pub via: Via,
+    /// A file that it sees in place of /etc/hosts, and sees change.
+    pub hosts: Option<PathBuf>,
+    /// For `--log`. The end of it helps to see why a test failed, so by default it is long.
+    pub log: String,
+    /// Whether a daemon that was not stopped shows the end of its log: what a test wants.
+    pub show_log: bool,
+}
+
+impl Default for DaemonOptions {
+    fn default() -> Self {
+        Self {
+            source: "ebpf".to_owned(),
+            peers: Vec::new(),
+            args: Vec::new(),
+            config: None,
+            via: Via::Direct,
+            hosts: None,
+            log: LOG.to_owned(),
+            show_log: true,
+        }
+    }
+}
+
+impl DaemonOptions {
+    pub fn source(mut self, source: &str) -> Self {
+        self.source = source.to_owned();
+        self
+    }
+
+    pub fn peer(mut self, peer: impl Into<String>) -> Self {
+        self.peers.push(peer.into());
+        self
+    }
+
+    pub fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
+        self.args.extend(args.map(str::to_owned));
+        self
+    }
+
+    pub fn config(mut self, config: &'static str) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    pub fn via(mut self, via: Via) -> Self {
+        self.via = via;
+        self
+    }
+
+    pub fn hosts(mut self, file: &Path) -> Self {
+        self.hosts = Some(file.to_owned());
+        self
+    }
+}
