@@ -13,8 +13,9 @@ use std::{
 
 use detector_user::{
     core::{
-        Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, PeerName, ProbeAnswer,
-        ProbeEvent, ProbeOutcome, Settings, Signal, SourceKind, TcpState, Time,
+        Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, Harness, PeerName,
+        ProbeAnswer, ProbeEvent, ProbeOutcome, Settings, Signal, SourceKind, Surroundings,
+        TcpState, Time,
     },
     record::{Header, Recorder, Taped},
 };
@@ -101,17 +102,26 @@ fn signals() -> Vec<(u64, Signal)> {
     signals
 }
 
+struct Prober;
+
+impl Surroundings for Prober {
+    fn carry_out(&mut self, now: Time, effects: Vec<Effect>) -> Vec<Signal> {
+        let answers = effects.into_iter().map(|effect| answers(now, effect));
+        answers.flatten().collect()
+    }
+}
+
 /// Probes of the peer are answered at once while it is alive.
-fn answers(effect: Effect, millis: u64) -> Vec<Signal> {
+fn answers(at: Time, effect: Effect) -> Vec<Signal> {
     let Effect::Probe { probe, target, .. } = effect else {
         return Vec::new();
     };
     let answer = ProbeOutcome::Answered(ProbeAnswer::SynAck);
-    let answer = (millis < CUT_MS).then_some(answer);
+    let answer = (at < ms(CUT_MS)).then_some(answer);
     let outcomes = std::iter::once(ProbeOutcome::Sent).chain(answer);
     let event = |outcome| {
         Signal::Probe(ProbeEvent {
-            at: ms(millis),
+            at,
             probe,
             target,
             outcome,
@@ -137,17 +147,13 @@ impl Recording {
             ..Header::here(&settings)
         };
         let recorder = Recorder::create(&file, u64::MAX, &header).unwrap();
-        let mut taped = Taped::new(settings, Some(recorder));
+        let taped = Taped::new(settings, Some(recorder));
+        let mut daemon = Harness::of(taped, ms(0), Prober);
         for (millis, signal) in signals() {
-            taped.handle_timeout(ms(millis));
-            taped.handle_signal(ms(millis), signal);
-            while let Some(effect) = taped.poll_effect() {
-                for answer in answers(effect, millis) {
-                    taped.handle_signal(ms(millis), answer);
-                }
-            }
+            daemon.timeout(ms(millis));
+            daemon.signal(signal);
         }
-        taped.finish(ms(CUT_MS + 2_000));
+        daemon.detector.finish(ms(CUT_MS + 2_000));
         Self { _dir: dir, file }
     }
 

@@ -27,6 +27,7 @@ mod evidence;
 mod explain;
 mod flow;
 mod hardware;
+mod harness;
 mod isolation;
 mod nanos;
 mod path;
@@ -57,6 +58,7 @@ pub use self::{
     },
     flow::{FlowId, FlowReading, TcpState},
     hardware::HardwareAddress,
+    harness::{Core, Harness, Surroundings},
     reports::OperationReport,
     session::{Administrator, Trial, TrialError, TrialOutcome},
     settings::Settings,

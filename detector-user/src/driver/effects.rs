@@ -3,7 +3,10 @@
 use tracing::warn;
 
 use super::Driver;
-use crate::{clock, core::Effect};
+use crate::{
+    clock,
+    core::{Core as _, Effect},
+};
 
 impl Driver {
     /// Logs cascades that were detected just now.

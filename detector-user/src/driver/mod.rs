@@ -39,7 +39,7 @@ use self::{
 use crate::{
     clock,
     config::Config,
-    core::{PeerState, Signal},
+    core::{Core as _, PeerState, Signal},
     effect::{destroy::Destroyer, protect::Protection},
     insight::Correlations,
     netns::Following,

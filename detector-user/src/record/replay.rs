@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Entry, Header, Input, questions::Questions};
 use crate::core::{
-    Detector, Effect, Explanation, PeerName, PeerState, Settings, Signal, Time, Verdict,
+    Detector, Effect, Explanation, Harness, PeerName, PeerState, Settings, Signal, Surroundings,
+    Time, Verdict,
 };
 
 /// The smallest step of the virtual clock between two time-outs that the core requests.
@@ -23,15 +24,21 @@ pub enum Timeouts {
 /// A detector that gets the recorded inputs of another one.
 #[derive(Debug)]
 pub struct Replay {
-    detector: Detector,
+    harness: Harness<Detector, Observer>,
     /// With the core's own time-outs: a second detector with the recorded settings, which shows
     /// when the recorded loop was late.
     recorded: Option<Detector>,
-    questions: Questions,
     timeouts: Timeouts,
-    now: Time,
+}
+
+/// Takes notes of the effects, and carries out none.
+#[derive(Debug)]
+struct Observer {
+    questions: Questions,
     verdicts: BTreeMap<PeerName, Verdict>,
     summary: Summary,
+    /// What was published and not passed on yet.
+    published: Vec<PeerState>,
 }
 
 /// Statistics of a replay.
@@ -55,14 +62,16 @@ pub struct Summary {
 impl Replay {
     /// A detector with these settings, at the beginning of the recording.
     pub fn new(header: &Header, settings: Settings, timeouts: Timeouts) -> Self {
-        Self {
+        let observer = Observer {
             questions: Questions::new(settings.bounds()),
-            detector: Detector::new(settings),
-            recorded: (timeouts == Timeouts::Own).then(|| Detector::new(header.settings.clone())),
-            timeouts,
-            now: header.now,
             verdicts: BTreeMap::new(),
             summary: Summary::default(),
+            published: Vec::new(),
+        };
+        Self {
+            harness: Harness::of(Detector::new(settings), header.now, observer),
+            recorded: (timeouts == Timeouts::Own).then(|| Detector::new(header.settings.clone())),
+            timeouts,
         }
     }
 
@@ -71,10 +80,11 @@ impl Replay {
     pub fn step(&mut self, entry: Entry, publish: &mut impl FnMut(Time, &PeerState)) {
         let Entry { now, input } = entry;
         self.run_until(now, publish);
+        let summary = &mut self.harness.summary;
         match &input {
-            Input::Signal(_) => self.summary.signals += 1,
-            Input::Timeout => self.summary.timeouts += 1,
-            Input::AcquireTrial { .. } | Input::FinishTrial { .. } => self.summary.trials += 1,
+            Input::Signal(_) => summary.signals += 1,
+            Input::Timeout => summary.timeouts += 1,
+            Input::AcquireTrial { .. } | Input::FinishTrial { .. } => summary.trials += 1,
             Input::End(_) => {}
         }
         if let Some(recorded) = &mut self.recorded {
@@ -84,12 +94,13 @@ impl Replay {
         let input = match (self.timeouts, input) {
             (Timeouts::Own, Input::Timeout) => return,
             (Timeouts::Own, Input::Signal(Signal::Probe(event))) => {
-                Input::Signal(Signal::Probe(self.questions.own(event)))
+                Input::Signal(Signal::Probe(self.harness.questions.own(event)))
             }
             (_, input) => input,
         };
-        tell(&mut self.detector, now, input);
-        self.drain(publish);
+        tell(&mut self.harness.detector, now, input);
+        self.harness.settle();
+        self.pass_on(publish);
     }
 
     /// Advances the virtual time, and gives the core the time-outs that it requests until then.
@@ -98,15 +109,16 @@ impl Replay {
     pub fn run_until(&mut self, until: Time, publish: &mut impl FnMut(Time, &PeerState)) {
         if let Some(recorded) = &self.recorded {
             let late_from = recorded.poll_timeout().unwrap_or(until);
-            let mut earliest = self.now;
-            while let Some(due) = self.detector.poll_timeout().map(|at| at.max(earliest)) {
+            let mut earliest = self.now();
+            while let Some(due) = self.harness.detector.poll_timeout() {
+                let due = due.max(earliest);
                 let at = if due >= late_from { until } else { due };
                 if due > until {
                     break;
                 }
                 self.pass(at);
-                self.detector.handle_timeout(at);
-                self.drain(publish);
+                self.harness.timeout(at);
+                self.pass_on(publish);
                 earliest = at + STEP;
             }
         }
@@ -115,50 +127,59 @@ impl Replay {
 
     /// The peers that are watched now.
     pub fn peers(&self) -> impl Iterator<Item = &PeerName> {
-        self.verdicts.keys()
+        self.harness.verdicts.keys()
     }
 
     /// The evidence for the peer's current verdict.
     pub fn explain(&self, peer: &PeerName) -> Option<Explanation> {
-        self.detector.explain(self.now, peer)
+        self.harness.detector.explain(self.now(), peer)
     }
 
     /// The current virtual time.
     pub fn now(&self) -> Time {
-        self.now
+        self.harness.now
     }
 
     pub fn summary(&self) -> &Summary {
-        &self.summary
+        &self.harness.summary
     }
 
     fn pass(&mut self, to: Time) {
-        self.summary.duration += to.since(self.now);
-        self.now = self.now.max(to);
+        let passed = to.since(self.now());
+        self.harness.summary.duration += passed;
+        self.harness.now = to.max(self.now());
     }
 
-    fn drain(&mut self, publish: &mut impl FnMut(Time, &PeerState)) {
-        while let Some(effect) = self.detector.poll_effect() {
+    fn pass_on(&mut self, publish: &mut impl FnMut(Time, &PeerState)) {
+        let now = self.now();
+        for state in self.harness.published.drain(..) {
+            publish(now, &state);
+        }
+    }
+}
+
+impl Surroundings for Observer {
+    fn carry_out(&mut self, now: Time, effects: Vec<Effect>) -> Vec<Signal> {
+        for effect in effects {
             match effect {
                 Effect::Publish(state) => {
                     let before = self.verdicts.insert(state.peer.clone(), state.verdict);
                     let changed = before.is_some_and(|before| before != state.verdict);
                     self.summary.verdicts += u64::from(changed);
-                    publish(self.now, &state);
+                    self.published.push(state);
                 }
                 Effect::Retract { peer, .. } => {
                     self.verdicts.remove(&peer);
                 }
-                Effect::Probe { probe, target, .. } => {
-                    self.questions.asked(self.now, probe, target);
-                }
+                Effect::Probe { probe, target, .. } => self.questions.asked(now, probe, target),
                 Effect::DestroySockets(teardown) => {
                     self.summary.to_destroy += teardown.sockets.len() as u64;
-                    self.summary.first_to_destroy.get_or_insert(self.now);
+                    self.summary.first_to_destroy.get_or_insert(now);
                 }
                 _ => {}
             }
         }
+        Vec::new()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Entry, Input, Recorder};
 use crate::core::{
-    Detector, Effect, Explanation, PeerName, Settings, Signal, Time, Trial, TrialError,
+    Core, Detector, Effect, Explanation, PeerName, Settings, Signal, Time, Trial, TrialError,
     TrialOutcome,
 };
 
@@ -19,18 +19,6 @@ impl Taped {
             detector: Detector::new(settings),
             recorder,
         }
-    }
-
-    /// [`Detector::handle_signal`].
-    pub fn handle_signal(&mut self, now: Time, signal: Signal) {
-        self.record(now, || Input::Signal(signal.clone()));
-        self.detector.handle_signal(now, signal);
-    }
-
-    /// [`Detector::handle_timeout`].
-    pub fn handle_timeout(&mut self, now: Time) {
-        self.record(now, || Input::Timeout);
-        self.detector.handle_timeout(now);
     }
 
     /// [`Detector::acquire_trial`].
@@ -55,16 +43,6 @@ impl Taped {
         self.detector.finish_trial(now, peer, trial, outcome)
     }
 
-    /// [`Detector::poll_timeout`].
-    pub fn poll_timeout(&self) -> Option<Time> {
-        self.detector.poll_timeout()
-    }
-
-    /// [`Detector::poll_effect`].
-    pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.detector.poll_effect()
-    }
-
     /// [`Detector::explain`].
     pub fn explain(&self, now: Time, peer: &PeerName) -> Option<Explanation> {
         self.detector.explain(now, peer)
@@ -82,5 +60,25 @@ impl Taped {
             let input = input();
             recorder.record(Entry { now, input });
         }
+    }
+}
+
+impl Core for Taped {
+    fn handle_signal(&mut self, now: Time, signal: Signal) {
+        self.record(now, || Input::Signal(signal.clone()));
+        self.detector.handle_signal(now, signal);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.record(now, || Input::Timeout);
+        self.detector.handle_timeout(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        self.detector.poll_timeout()
+    }
+
+    fn poll_effect(&mut self) -> Option<Effect> {
+        self.detector.poll_effect()
     }
 }

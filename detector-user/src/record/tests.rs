@@ -12,9 +12,9 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::core::{
-    Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, PeerName,
-    PeerState, ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Settings, Signal, SourceKind,
-    Time, TrialOutcome, Verdict, testing::established,
+    Core as _, Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, Harness,
+    PeerName, PeerState, ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Settings, Signal,
+    SourceKind, Surroundings, Time, TrialOutcome, Verdict, testing::established,
 };
 
 const NO_LIMIT: u64 = u64::MAX;
@@ -112,78 +112,97 @@ fn kernel_events() -> BTreeMap<u64, Vec<Signal>> {
     events
 }
 
-/// A driver in virtual time, with a simulated kernel whose peer dies and comes back. Every time-out
-/// is handled `late` after it was due. If clients try calls (`tries`), the peer does not answer
-/// probes: only then does its breaker become half open after the recovery time-out. Returns the
-/// published states.
-fn drive_a_cut(taped: &mut Taped, late: Duration, tries: bool) -> Vec<PeerState> {
-    let mut events = kernel_events();
-    let mut published = Vec::new();
-    for millis in 0..=END_MS {
-        let now = ms(millis);
-        if taped.poll_timeout().is_some_and(|due| due + late <= now) {
-            taped.handle_timeout(now);
-        }
-        for signal in events.remove(&millis).unwrap_or_default() {
-            taped.handle_signal(now, signal);
-        }
-        // A client tries a call as soon as it may, and fails.
-        if tries && let Ok(trial) = taped.acquire_trial(now, &peer()) {
-            let failed = TrialOutcome::Failed;
-            taped.finish_trial(now, &peer(), trial.id, failed).unwrap();
-        }
-        // Effects are answered in the next millisecond.
-        let next = events.entry(millis + 1).or_default();
-        while let Some(effect) = taped.poll_effect() {
-            match effect {
-                Effect::Publish(state) => published.push(state),
-                effect => next.extend(carried_out(effect, millis + 1, tries)),
-            }
-        }
+/// The simulated kernel, whose peer dies and comes back, and what was published.
+struct Kernel {
+    /// The peer does not answer probes.
+    firewalled: bool,
+    published: Vec<PeerState>,
+}
+
+impl Surroundings for Kernel {
+    fn carry_out(&mut self, now: Time, effects: Vec<Effect>) -> Vec<Signal> {
+        let answers = effects.into_iter().map(|effect| self.answers(now, effect));
+        answers.flatten().collect()
     }
-    published
 }
 
 /// The error of flows that cannot be probed.
 const EOPNOTSUPP: u32 = 95;
 
-/// The simulated kernel's answers to an effect.
-fn carried_out(effect: Effect, millis: u64, firewalled: bool) -> Vec<Signal> {
-    let at = ms(millis);
-    match effect {
-        Effect::ReadSockets { peer, addr } => vec![Signal::SocketsRead {
-            at,
-            source: SourceKind::SockDiag,
-            peer,
-            addr,
-            flows: (0..FLOWS).map(|n| reading(n, millis)).collect(),
-        }],
-        Effect::Probe { probe, target, .. } => {
-            let outcome = |outcome| {
-                Signal::Probe(ProbeEvent {
-                    at,
-                    probe,
-                    target,
-                    outcome,
-                })
-            };
-            let answer = (!is_cut(millis) && !firewalled)
-                .then_some(ProbeOutcome::Answered(ProbeAnswer::SynAck));
-            if let ProbeTarget::Flow { .. } = target {
-                return vec![outcome(ProbeOutcome::Failed { errno: EOPNOTSUPP })];
+impl Kernel {
+    fn answers(&mut self, at: Time, effect: Effect) -> Vec<Signal> {
+        let millis = at.since(ms(0)).as_millis() as u64;
+        match effect {
+            Effect::Publish(state) => {
+                self.published.push(state);
+                Vec::new()
             }
-            let outcomes = std::iter::once(ProbeOutcome::Sent).chain(answer);
-            outcomes.map(outcome).collect()
+            Effect::ReadSockets { peer, addr } => vec![Signal::SocketsRead {
+                at,
+                source: SourceKind::SockDiag,
+                peer,
+                addr,
+                flows: (0..FLOWS).map(|n| reading(n, millis)).collect(),
+            }],
+            Effect::Probe { probe, target, .. } => {
+                let outcome = |outcome| {
+                    Signal::Probe(ProbeEvent {
+                        at,
+                        probe,
+                        target,
+                        outcome,
+                    })
+                };
+                let answer = (!is_cut(millis) && !self.firewalled)
+                    .then_some(ProbeOutcome::Answered(ProbeAnswer::SynAck));
+                if let ProbeTarget::Flow { .. } = target {
+                    return vec![outcome(ProbeOutcome::Failed { errno: EOPNOTSUPP })];
+                }
+                let outcomes = std::iter::once(ProbeOutcome::Sent).chain(answer);
+                outcomes.map(outcome).collect()
+            }
+            Effect::DestroySockets(teardown) => vec![Signal::SocketsDestroyed {
+                at,
+                peer: teardown.peer,
+                addr: teardown.addr,
+                generation: teardown.generation,
+                result: Destroyed::default(),
+            }],
+            _ => Vec::new(),
         }
-        Effect::DestroySockets(teardown) => vec![Signal::SocketsDestroyed {
-            at,
-            peer: teardown.peer,
-            addr: teardown.addr,
-            generation: teardown.generation,
-            result: Destroyed::default(),
-        }],
-        _ => Vec::new(),
     }
+}
+
+/// The daemon while its peer dies and comes back. Every time-out is handled `late` after it was due.
+/// If clients try calls (`tries`), the peer does not answer probes: only then does its breaker
+/// become half open after the recovery time-out. Returns the published states.
+fn drive_a_cut(taped: Taped, late: Duration, tries: bool) -> Vec<PeerState> {
+    let kernel = Kernel {
+        firewalled: tries,
+        published: Vec::new(),
+    };
+    let mut daemon = Harness::of(taped, ms(0), kernel);
+    let mut events = kernel_events();
+    for millis in 0..=END_MS {
+        let now = ms(millis);
+        let due = daemon.detector.poll_timeout();
+        if due.is_some_and(|due| due + late <= now) {
+            daemon.timeout(now);
+        }
+        daemon.now = now;
+        for signal in events.remove(&millis).unwrap_or_default() {
+            daemon.signal(signal);
+        }
+        // A client tries a call as soon as it may, and fails.
+        if tries && let Ok(trial) = daemon.detector.acquire_trial(now, &peer()) {
+            let failed = TrialOutcome::Failed;
+            let finished = daemon.detector.finish_trial(now, &peer(), trial.id, failed);
+            finished.unwrap();
+            daemon.settle();
+        }
+    }
+    daemon.detector.finish(ms(END_MS));
+    std::mem::take(&mut daemon.published)
 }
 
 fn is_cut(millis: u64) -> bool {
@@ -193,10 +212,8 @@ fn is_cut(millis: u64) -> bool {
 /// Records the cut into a file, and returns the published states.
 fn record_a_cut(file: &Path, settings: &Settings, late: Duration, tries: bool) -> Vec<PeerState> {
     let recorder = Recorder::create(file, NO_LIMIT, &header(settings)).unwrap();
-    let mut taped = Taped::new(settings.clone(), Some(recorder));
-    let published = drive_a_cut(&mut taped, late, tries);
-    taped.finish(ms(END_MS));
-    published
+    let taped = Taped::new(settings.clone(), Some(recorder));
+    drive_a_cut(taped, late, tries)
 }
 
 fn open(file: &Path) -> Reader<BufReader<File>> {

@@ -5,7 +5,7 @@ use super::*;
 impl World {
     fn administer(&mut self, word: Administrator) {
         assert!(self.detector.administer(self.now, &peer(), word));
-        self.drain();
+        self.settle();
     }
 
     fn breaker(&self) -> (Breaker, Reason) {

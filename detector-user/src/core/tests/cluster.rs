@@ -3,9 +3,10 @@
 use super::*;
 
 /// A detector with three peers on one link, at 10.0.0.4, .5 and .6.
-pub(super) struct Cluster {
-    detector: Detector,
-    pub now: Time,
+pub(super) type Cluster = Harness<Detector, Link>;
+
+/// The hosts of the link, and what the detector asked for and published.
+pub(super) struct Link {
     pub states: std::collections::BTreeMap<PeerName, PeerState>,
     pub ever_dead: bool,
     /// Who answers probes, and is heard at looks.
@@ -18,7 +19,6 @@ pub(super) struct Cluster {
     pub destroyed: usize,
     pub probed: Vec<(Time, ProbeTarget)>,
     pub heard: std::collections::BTreeMap<u8, Time>,
-    events: Vec<(Time, Signal)>,
 }
 
 pub(super) const NODES: [u8; 3] = [4, 5, 6];
@@ -50,9 +50,7 @@ impl Cluster {
 
     /// A daemon that has not begun yet.
     pub(super) fn unwatched(settings: Settings) -> Self {
-        Self {
-            detector: Detector::new(settings),
-            now: ms(0),
+        let link = Link {
             states: Default::default(),
             ever_dead: false,
             alive: NODES.to_vec(),
@@ -61,8 +59,8 @@ impl Cluster {
             destroyed: 0,
             probed: Vec::new(),
             heard: NODES.iter().map(|&n| (n, ms(0))).collect(),
-            events: Vec::new(),
-        }
+        };
+        Self::of(Detector::new(settings), ms(0), link)
     }
 
     /// It begins.
@@ -94,110 +92,9 @@ impl Cluster {
         self.signal(Signal::Network { at, event });
     }
 
-    pub(super) fn signal(&mut self, signal: Signal) {
-        self.detector.handle_signal(self.now, signal);
-        self.drain();
-    }
-
-    fn drain(&mut self) {
-        while let Some(effect) = self.detector.poll_effect() {
-            match effect {
-                Effect::Publish(state) => {
-                    self.ever_dead |= state.verdict == Verdict::Dead;
-                    self.states.insert(state.peer.clone(), state);
-                }
-                Effect::ReadSockets { peer, .. } => self.look(peer),
-                Effect::Probe { probe, target, .. } => {
-                    self.probed.push((self.now, target));
-                    self.probe(probe, target);
-                }
-                Effect::DestroySockets(_) => self.destroyed += 1,
-                _ => {}
-            }
-        }
-    }
-
-    fn look(&mut self, peer: PeerName) {
-        let n = NODES.into_iter().find(|n| name(*n) == peer).unwrap();
-        let (busy, alive) = (self.busy.contains(&n), self.alive.contains(&n));
-        if busy && alive {
-            self.heard.insert(n, self.now);
-        }
-        let heard = self.heard[&n];
-        let stalls = busy && !alive;
-        let flow = |k: u16| FlowReading {
-            id: FlowId {
-                remote: (at_node(n).addr, 9000).into(),
-                ..established(k, heard).id
-            },
-            rto_count: match stalls {
-                // Each time-out is twice as long as the one before.
-                true => (self.now.since(heard).as_millis() / 204 + 1).ilog2(),
-                false => 0,
-            },
-            unacked_bytes: u32::from(stalls) * 100,
-            unacked_segments: u32::from(stalls) * 2,
-            ..established(k, heard)
-        };
-        let signal = Signal::SocketsRead {
-            at: self.now,
-            source: SourceKind::SockDiag,
-            peer,
-            addr: at_node(n).addr,
-            flows: match self.unconnected.contains(&n) {
-                true => Vec::new(),
-                false => (0..4).map(flow).collect(),
-            },
-        };
-        self.events.push((self.now, signal));
-    }
-
-    fn probe(&mut self, probe: ProbeId, target: ProbeTarget) {
-        let std::net::IpAddr::V4(addr) = target.addr() else {
-            return;
-        };
-        let answer = match target {
-            ProbeTarget::Neighbour { .. } => {
-                ProbeAnswer::Neighbour(HardwareAddress([2, 0, 0, 0, 0, addr.octets()[3]]))
-            }
-            ProbeTarget::Connect(Endpoint { port: 9000, .. }) => ProbeAnswer::SynAck,
-            ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => ProbeAnswer::Reset,
-            ProbeTarget::Flow { .. } => ProbeAnswer::Ack,
-        };
-        let answered = self.alive.contains(&addr.octets()[3]);
-        let outcomes = [
-            Some(ProbeOutcome::Sent),
-            answered.then_some(ProbeOutcome::Answered(answer)),
-        ];
-        for outcome in outcomes.into_iter().flatten() {
-            let at = self.now;
-            let event = ProbeEvent {
-                at,
-                probe,
-                target,
-                outcome,
-            };
-            self.events.push((at, Signal::Probe(event)));
-        }
-    }
-
     /// Lets so many milliseconds pass.
     pub(super) fn run(&mut self, millis: u64) {
-        let until = self.now + Duration::from_millis(millis);
-        loop {
-            while !self.events.is_empty() {
-                let (_, signal) = self.events.remove(0);
-                self.signal(signal);
-            }
-            let due = self.detector.poll_timeout().unwrap();
-            if due > until {
-                break;
-            }
-            self.now = due.max(self.now);
-            self.detector.handle_timeout(self.now);
-            self.drain();
-        }
-        self.now = until;
+        self.run_until(self.now + Duration::from_millis(millis));
     }
 
     /// These fall silent; tail loss probes follow where something is in flight.
@@ -229,5 +126,82 @@ impl Cluster {
 
     pub(super) fn isolated(&self, n: u8) -> bool {
         self.states[&name(n)].isolated
+    }
+}
+
+impl Surroundings for Link {
+    fn carry_out(&mut self, now: Time, effects: Vec<Effect>) -> Vec<Signal> {
+        let mut answers = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Publish(state) => {
+                    self.ever_dead |= state.verdict == Verdict::Dead;
+                    self.states.insert(state.peer.clone(), state);
+                }
+                Effect::ReadSockets { peer, .. } => answers.push(self.look(now, peer)),
+                Effect::Probe { probe, target, .. } => {
+                    self.probed.push((now, target));
+                    answers.extend(self.probe(now, probe, target));
+                }
+                Effect::DestroySockets(_) => self.destroyed += 1,
+                _ => {}
+            }
+        }
+        answers
+    }
+}
+
+impl Link {
+    fn look(&mut self, now: Time, peer: PeerName) -> Signal {
+        let n = NODES.into_iter().find(|n| name(*n) == peer).unwrap();
+        let (busy, alive) = (self.busy.contains(&n), self.alive.contains(&n));
+        if busy && alive {
+            self.heard.insert(n, now);
+        }
+        let heard = self.heard[&n];
+        let stalls = busy && !alive;
+        let flow = |k: u16| FlowReading {
+            id: FlowId {
+                remote: (at_node(n).addr, 9000).into(),
+                ..established(k, heard).id
+            },
+            rto_count: match stalls {
+                // Each time-out is twice as long as the one before.
+                true => (now.since(heard).as_millis() / 204 + 1).ilog2(),
+                false => 0,
+            },
+            unacked_bytes: u32::from(stalls) * 100,
+            unacked_segments: u32::from(stalls) * 2,
+            ..established(k, heard)
+        };
+        Signal::SocketsRead {
+            at: now,
+            source: SourceKind::SockDiag,
+            peer,
+            addr: at_node(n).addr,
+            flows: match self.unconnected.contains(&n) {
+                true => Vec::new(),
+                false => (0..4).map(flow).collect(),
+            },
+        }
+    }
+
+    fn probe(&self, now: Time, probe: ProbeId, target: ProbeTarget) -> Vec<Signal> {
+        let std::net::IpAddr::V4(addr) = target.addr() else {
+            return Vec::new();
+        };
+        let card = HardwareAddress([2, 0, 0, 0, 0, addr.octets()[3]]);
+        let answer = match target {
+            ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour(card),
+            ProbeTarget::Connect(Endpoint { port: 9000, .. }) => ProbeAnswer::SynAck,
+            ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => ProbeAnswer::Reset,
+            ProbeTarget::Flow { .. } => ProbeAnswer::Ack,
+        };
+        let answered = self.alive.contains(&addr.octets()[3]);
+        let answer = answered.then_some(ProbeOutcome::Answered(answer));
+        let outcomes = std::iter::once(ProbeOutcome::Sent).chain(answer);
+        outcomes
+            .map(|outcome| told(now, probe, target, outcome))
+            .collect()
     }
 }

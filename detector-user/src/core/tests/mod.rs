@@ -54,10 +54,11 @@ const NEIGHBOUR: Answers = |target| match target {
     _ => None,
 };
 
-/// A detector that watches one peer, and what it asked for and published.
-struct World {
-    detector: Detector,
-    now: Time,
+/// A detector that watches one peer.
+type World = Harness<Detector, Around>;
+
+/// What the detector asked for and published, and who answers it.
+struct Around {
     published: Vec<PeerState>,
     looks_asked: usize,
     /// The addresses whose sockets are to be read.
@@ -75,11 +76,9 @@ struct World {
     heard: Vec<Time>,
 }
 
-impl World {
-    fn new(settings: Settings) -> Self {
-        let mut world = Self {
-            detector: Detector::new(settings),
-            now: ms(0),
+impl Around {
+    fn new() -> Self {
+        Self {
             published: Vec::new(),
             looks_asked: 0,
             to_read: Vec::new(),
@@ -91,7 +90,68 @@ impl World {
             destroyed: Vec::new(),
             last_probe: 0,
             heard: Vec::new(),
-        };
+        }
+    }
+
+    /// What becomes of a probe when it should leave, and whether it leaves.
+    fn leaves(&mut self, now: Time, probe: ProbeId, target: ProbeTarget) -> ProbeOutcome {
+        let is_flow = matches!(target, ProbeTarget::Flow { .. });
+        if is_flow && !self.keepalives {
+            return ProbeOutcome::Failed { errno: EOPNOTSUPP };
+        }
+        self.probed.push((millis(now), target));
+        self.last_probe = probe.0;
+        match self.probes_leave {
+            true => ProbeOutcome::Sent,
+            false => ProbeOutcome::Failed { errno: 11 },
+        }
+    }
+}
+
+impl Surroundings for Around {
+    /// Probes leave together, and each is answered then, or never.
+    fn carry_out(&mut self, now: Time, effects: Vec<Effect>) -> Vec<Signal> {
+        let (mut left, mut answered) = (Vec::new(), Vec::new());
+        for effect in effects {
+            match effect {
+                Effect::Publish(state) => self.published.push(state),
+                Effect::ReadSockets { addr, .. } => {
+                    self.looks_asked += 1;
+                    self.to_read.push(addr);
+                }
+                Effect::ReportEstablished { on, .. } => self.established_reported.push(on),
+                Effect::Retract { .. } | Effect::CancelTeardown { .. } => {}
+                Effect::Heard { at, .. } => self.heard.push(at),
+                Effect::Probe { probe, target, .. } => {
+                    let outcome = self.leaves(now, probe, target);
+                    left.push(told(now, probe, target, outcome));
+                    let answer = (self.answers)(target).filter(|_| outcome == ProbeOutcome::Sent);
+                    answered
+                        .extend(answer.map(|answer| {
+                            told(now, probe, target, ProbeOutcome::Answered(answer))
+                        }));
+                }
+                effect @ Effect::DestroySockets(_) => self.destroyed.push(effect),
+            }
+        }
+        left.append(&mut answered);
+        left
+    }
+}
+
+/// What became of a probe.
+fn told(at: Time, probe: ProbeId, target: ProbeTarget, outcome: ProbeOutcome) -> Signal {
+    Signal::Probe(ProbeEvent {
+        at,
+        probe,
+        target,
+        outcome,
+    })
+}
+
+impl World {
+    fn new(settings: Settings) -> Self {
+        let mut world = Self::of(Detector::new(settings), ms(0), Around::new());
         world.signal(Signal::PeerConfigured {
             peer: peer(),
             endpoints: vec![endpoint()],
@@ -133,86 +193,9 @@ impl World {
         self.signal(Signal::Network { at, event });
     }
 
-    fn signal(&mut self, signal: Signal) {
-        self.detector.handle_signal(self.now, signal);
-        self.drain();
-    }
-
-    fn drain(&mut self) {
-        loop {
-            let mut probes = Vec::new();
-            while let Some(effect) = self.detector.poll_effect() {
-                match effect {
-                    Effect::Publish(state) => self.published.push(state),
-                    Effect::ReadSockets { addr, .. } => {
-                        self.looks_asked += 1;
-                        self.to_read.push(addr);
-                    }
-                    Effect::ReportEstablished { on, .. } => self.established_reported.push(on),
-                    Effect::Retract { .. } | Effect::CancelTeardown { .. } => {}
-                    Effect::Heard { at, .. } => self.heard.push(at),
-                    Effect::Probe { probe, target, .. } => probes.push((probe, target)),
-                    effect @ Effect::DestroySockets(_) => self.destroyed.push(effect),
-                }
-            }
-            if probes.is_empty() {
-                return;
-            }
-            self.probe(probes);
-        }
-    }
-
-    /// Probes leave together, and each is answered then, or never.
-    fn probe(&mut self, mut probes: Vec<(ProbeId, ProbeTarget)>) {
-        probes.retain(|&(probe, target)| self.leaves(probe, target));
-        for (probe, target) in probes {
-            if let Some(answer) = (self.answers)(target) {
-                self.tell(probe, target, ProbeOutcome::Answered(answer));
-            }
-        }
-    }
-
-    fn leaves(&mut self, probe: ProbeId, target: ProbeTarget) -> bool {
-        let is_flow = matches!(target, ProbeTarget::Flow { .. });
-        if is_flow && !self.keepalives {
-            let outcome = ProbeOutcome::Failed { errno: EOPNOTSUPP };
-            self.tell(probe, target, outcome);
-            return false;
-        }
-        self.probed.push((millis(self.now), target));
-        self.last_probe = probe.0;
-        let outcome = match self.probes_leave {
-            true => ProbeOutcome::Sent,
-            false => ProbeOutcome::Failed { errno: 11 },
-        };
-        self.tell(probe, target, outcome);
-        self.probes_leave
-    }
-
-    fn tell(&mut self, probe: ProbeId, target: ProbeTarget, outcome: ProbeOutcome) {
-        let event = ProbeEvent {
-            at: self.now,
-            probe,
-            target,
-            outcome,
-        };
-        self.detector.handle_signal(self.now, Signal::Probe(event));
-    }
-
     /// Time passes, and whatever falls due is done on time.
     fn at(&mut self, millis: u64) {
-        let mut at_once = 0;
-        while let Some(due) = self.detector.poll_timeout()
-            && due <= ms(millis)
-        {
-            // What an answer calls for may be due at the moment that it comes.
-            at_once = if due > self.now { 0 } else { at_once + 1 };
-            assert!(at_once < 5, "it stays due: {due:?}");
-            self.now = due.max(self.now);
-            self.detector.handle_timeout(self.now);
-            self.drain();
-        }
-        self.now = ms(millis);
+        self.run_until(ms(millis));
     }
 
     fn event(&mut self, millis: u64, kind: FlowEventKind, reading: FlowReading) {

@@ -55,7 +55,7 @@ fn a_daemon_that_is_never_on_time_finds_a_death_later() {
         let at = 10 + turn * 180;
         pause(&mut world, at);
         world.detector.handle_timeout(world.now);
-        world.drain();
+        world.settle();
         let expired = (at / 204 + 1).ilog2();
         if expired > count {
             count = expired;

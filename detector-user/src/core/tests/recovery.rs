@@ -62,7 +62,7 @@ fn half_open_after_the_recovery_timeout_and_a_trial_decides() {
             .detector
             .finish_trial(now, &peer(), trial.id, outcome)
             .unwrap();
-        world.drain();
+        world.settle();
         let expected = match outcome {
             TrialOutcome::Succeeded => (Breaker::Closed, Reason::TrialSucceeded),
             TrialOutcome::Failed => (Breaker::Open, Reason::TrialFailed),
@@ -191,7 +191,7 @@ fn a_trial_that_succeeded_is_a_packet_heard() {
         .detector
         .finish_trial(now, &peer(), trial.id, succeeded);
     assert_eq!(finished, Ok(()));
-    world.drain();
+    world.settle();
     assert_eq!(world.state().last_heard, Some(now));
 }
 

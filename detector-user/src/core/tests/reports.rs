@@ -282,7 +282,7 @@ fn calls_that_began_while_this_machine_stood_still_are_no_failures() {
     let mut world = World::unknown();
     world.now = ms(60_000);
     world.detector.handle_timeout(world.now);
-    world.drain();
+    world.settle();
     world.fail_and_look(60_050);
     assert_eq!(world.state().breaker, Breaker::Closed);
     world.fail_and_look(61_000);

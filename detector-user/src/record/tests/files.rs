@@ -42,9 +42,8 @@ fn a_recording_ends_within_its_limit_and_the_detector_goes_on() {
     let limit = fs::metadata(&whole).unwrap().len() / 2;
 
     let recorder = Recorder::create(&bounded, limit, &header(&settings)).unwrap();
-    let mut taped = Taped::new(settings, Some(recorder));
-    let published = drive_a_cut(&mut taped, Duration::ZERO, false);
-    taped.finish(ms(END_MS));
+    let taped = Taped::new(settings, Some(recorder));
+    let published = drive_a_cut(taped, Duration::ZERO, false);
     assert_eq!(story(&published), STORY);
 
     let size = fs::metadata(&bounded).unwrap().len();
@@ -162,10 +161,9 @@ fn a_full_disk_ends_the_recording_and_the_detector_goes_on() {
     let settings = Settings::default();
     let name = Path::new("r");
     let recorder = Recorder::to(disk, name, NO_LIMIT, usize::MAX, &header(&settings)).unwrap();
-    let mut taped = Taped::new(settings.clone(), Some(recorder));
-    let published = drive_a_cut(&mut taped, Duration::ZERO, false);
+    let taped = Taped::new(settings.clone(), Some(recorder));
+    let published = drive_a_cut(taped, Duration::ZERO, false);
     assert_eq!(story(&published), STORY);
-    taped.finish(ms(END_MS));
 
     let bytes = out.0.lock().unwrap().clone();
     assert_eq!(bytes.len(), 20_000);

@@ -65,7 +65,7 @@ fn it_is_half_open_after_the_recovery_time_out_and_trials_decide() {
         let trial = world.detector.acquire_trial(now, &peer()).unwrap();
         let finished = world.detector.finish_trial(now, &peer(), trial.id, outcome);
         assert_eq!(finished, Ok(()));
-        world.drain();
+        world.settle();
         assert_eq!(world.state().breaker, breaker);
         assert_eq!(world.state().by_reports, breaker == Breaker::Open);
         let reason = match outcome {
@@ -87,7 +87,7 @@ fn what_a_failed_trial_opened_no_neighbour_closes() {
     let failed = TrialOutcome::Failed;
     let finished = world.detector.finish_trial(now, &peer(), trial.id, failed);
     assert_eq!(finished, Ok(()));
-    world.drain();
+    world.settle();
     world.answers = NEIGHBOUR;
     world.route(None);
     world.run(40_000, |_| Vec::new());
