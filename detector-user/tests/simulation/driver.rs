@@ -6,7 +6,10 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use detector_user::core::{Detector, Effect, PeerState, Settings, Signal, Time};
+use detector_user::{
+    core::{Detector, Effect, PeerState, Settings, Signal, Time},
+    record::{self, Entry, Header, Replay, Timeouts},
+};
 
 /// The recorded inputs of the core, for a second core.
 #[derive(Clone, Debug)]
@@ -88,29 +91,37 @@ impl Driver {
         self.recorded.as_deref().unwrap_or_default()
     }
 
-    /// Feeds the same inputs to a fresh core; an error says where it published something else.
+    /// Replays the recorded inputs; an error says where something else is published.
     pub fn replay(&self) -> Result<(), String> {
-        let mut detector = Detector::new(self.settings.clone());
         let mut expected = self.published.iter();
+        let mut replay = self.new_replay();
         for input in self.recorded.iter().flatten() {
-            match input.clone() {
-                Input::Signal(now, signal) => detector.handle_signal(now, *signal),
-                Input::Timeout(now) => detector.handle_timeout(now),
-                Input::Restart => detector = Detector::new(self.settings.clone()),
-            }
-            while let Some(effect) = detector.poll_effect() {
-                let Effect::Publish(state) = effect else {
+            let (now, input) = match input.clone() {
+                Input::Signal(now, signal) => (now, record::Input::Signal(*signal)),
+                Input::Timeout(now) => (now, record::Input::Timeout),
+                Input::Restart => {
+                    replay = self.new_replay();
                     continue;
-                };
-                let before = expected.next();
-                if before != Some(&state) {
-                    return Err(format!("replayed {state:?}, but it was {before:?}"));
                 }
-            }
+            };
+            let mut difference = None;
+            replay.step(Entry { now, input }, &mut |_, state| {
+                let before = expected.next();
+                if before != Some(state) && difference.is_none() {
+                    difference = Some(format!("replayed {state:?}, but it was {before:?}"));
+                }
+            });
+            difference.map_or(Ok(()), Err)?;
         }
         match expected.next() {
             Some(missing) => Err(format!("not replayed: {missing:?}")),
             None => Ok(()),
         }
+    }
+
+    /// The same replay as that of `detector replay`.
+    fn new_replay(&self) -> Replay {
+        let header = Header::here(&self.settings);
+        Replay::new(&header, self.settings.clone(), Timeouts::Recorded)
     }
 }

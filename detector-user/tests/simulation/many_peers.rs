@@ -13,8 +13,9 @@ use std::{
 use detector_user::{
     core::{
         Bounds, Breaker, Detector, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading,
-        HardwareAddress, PeerName, PeerState, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome,
-        ProbeTarget, Settings, Signal, SourceKind, TcpState, Teardown, Time, Verdict,
+        HardwareAddress, Harness, PeerName, PeerState, ProbeAnswer, ProbeEvent, ProbeId,
+        ProbeOutcome, ProbeTarget, Settings, Signal, SourceKind, Surroundings, TcpState, Teardown,
+        Time, Verdict,
     },
     pending::Pending,
     serve::board::{Board, Change, WatchEvent},
@@ -66,10 +67,10 @@ fn answer(target: ProbeTarget) -> ProbeAnswer {
 }
 
 /// The core, with the queues of a daemon that was configured for so many peers.
-struct World {
-    detector: Detector,
+type World = Harness<Detector, Daemon>;
+
+struct Daemon {
     bounds: Bounds,
-    now: Time,
     by_name: BTreeMap<PeerName, usize>,
     by_addr: BTreeMap<IpAddr, usize>,
     looks: Pending<PeerName, Vec<IpAddr>>,
@@ -81,19 +82,120 @@ struct World {
     to_destroy: BTreeSet<PeerName>,
 }
 
-impl World {
-    fn new() -> Self {
-        let settings = Settings {
-            max_peers: PEERS,
-            // All of them have answered before the cut, and who is suspected is asked at once.
-            max_probes_per_second: 20 * PEERS as u32,
-            ..Settings::default()
+fn world() -> World {
+    let settings = Settings {
+        max_peers: PEERS,
+        // All of them have answered before the cut, and who is suspected is asked at once.
+        max_probes_per_second: 20 * PEERS as u32,
+        ..Settings::default()
+    };
+    let daemon = Daemon::new(settings.bounds());
+    let mut detector = Detector::new(settings);
+    for n in 0..PEERS {
+        let configured = Signal::PeerConfigured {
+            peer: name(n),
+            endpoints: vec![Endpoint {
+                addr: addr(n),
+                port: 9000,
+            }],
+            discovered: false,
         };
-        let bounds = settings.bounds();
-        let mut world = Self {
-            detector: Detector::new(settings),
+        detector.handle_signal(ms(0), configured);
+    }
+    let mut world = World::of(detector, ms(0), daemon);
+    world.settle();
+    world
+}
+
+fn reading(n: usize, now: Time) -> FlowReading {
+    let since_cut = now.since(ms(CUT_MS)).as_millis() as u64;
+    let silent = is_cut(n, now);
+    let passed = UNANSWERED[1..].iter();
+    let timeouts = passed.filter(|(after, _)| silent && since_cut >= *after);
+    let rto_count = timeouts.count() as u32;
+    FlowReading {
+        id: FlowId {
+            netns: 1,
+            local: ([10, 0, 0, 1], 30_000 + n as u16).into(),
+            remote: (addr(n), 9000).into(),
+        },
+        cookie: n as u64 + 1,
+        state: TcpState::Established,
+        rto_count,
+        backoff: rto_count,
+        probes_out: 0,
+        unacked_segments: if silent { 2 } else { 0 },
+        unacked_bytes: if silent { 200 } else { 0 },
+        send_window_bytes: 65_535,
+        last_heard: Some(if silent { ms(CUT_MS) } else { now }),
+        srtt: Duration::from_micros(200),
+        rtt_variance: Duration::from_micros(50),
+        rto: Duration::from_millis(204 << rto_count),
+        segments_sent: 1_000,
+        segments_retransmitted: u64::from(rto_count),
+        bytes_acked: 0,
+        mss: 1_448,
+        awaiting_since: None,
+    }
+}
+
+/// What the kernel tells of the flows that were cut.
+fn cut(world: &mut World) {
+    for (after, kind) in UNANSWERED {
+        world.run_until(ms(CUT_MS + after));
+        let those = (0..PEERS).step_by(OF_WHICH_ONE);
+        flow_events(world, those, kind);
+    }
+}
+
+/// The same happens to the flows of these peers at once.
+fn flow_events(world: &mut World, peers: impl Iterator<Item = usize>, kind: FlowEventKind) {
+    let at = world.now;
+    for n in peers {
+        let reading = reading(n, at);
+        let event = FlowEvent {
+            at,
+            source: SourceKind::Ebpf,
+            flow: reading.id,
+            kind,
+            reading: Some(reading),
+        };
+        world.detector.handle_signal(at, Signal::Flow(event));
+    }
+    world.settle();
+}
+
+impl Surroundings for Daemon {
+    fn carry_out(&mut self, now: Time, effects: Vec<Effect>) -> Vec<Signal> {
+        let (mut waiting, mut probes) = (0, Vec::new());
+        for effect in effects {
+            match effect {
+                Effect::ReadSockets { peer, addr } => {
+                    waiting += 1;
+                    let refused = self.looks.put(&peer, vec![addr], Vec::extend);
+                    assert_eq!(refused, None, "no room for {peer}");
+                }
+                Effect::Probe { probe, target, .. } => probes.push((probe, target)),
+                effect => self.note(effect),
+            }
+        }
+        self.most_looks = self.most_looks.max(waiting);
+        assert!(probes.len() <= self.bounds.probes());
+        let results = probes
+            .into_iter()
+            .map(|(id, target)| self.probe(now, id, target));
+        let mut answers: Vec<_> = results.flatten().collect();
+        if waiting > 0 {
+            answers.extend(self.look(now));
+        }
+        answers
+    }
+}
+
+impl Daemon {
+    fn new(bounds: Bounds) -> Self {
+        Self {
             bounds,
-            now: ms(0),
             by_name: (0..PEERS).map(|n| (name(n), n)).collect(),
             by_addr: (0..PEERS).map(|n| (addr(n), n)).collect(),
             looks: Pending::new(bounds),
@@ -103,93 +205,6 @@ impl World {
             looked_at: BTreeSet::new(),
             most_looks: 0,
             to_destroy: BTreeSet::new(),
-        };
-        for n in 0..PEERS {
-            let configured = Signal::PeerConfigured {
-                peer: name(n),
-                endpoints: vec![Endpoint {
-                    addr: addr(n),
-                    port: 9000,
-                }],
-                discovered: false,
-            };
-            world.detector.handle_signal(world.now, configured);
-        }
-        world
-    }
-
-    fn reading(&self, n: usize) -> FlowReading {
-        let since_cut = |now: Time| now.since(ms(CUT_MS)).as_millis() as u64;
-        let silent = is_cut(n, self.now);
-        let passed = UNANSWERED[1..].iter();
-        let timeouts = passed.filter(|(after, _)| silent && since_cut(self.now) >= *after);
-        let rto_count = timeouts.count() as u32;
-        FlowReading {
-            id: FlowId {
-                netns: 1,
-                local: ([10, 0, 0, 1], 30_000 + n as u16).into(),
-                remote: (addr(n), 9000).into(),
-            },
-            cookie: n as u64 + 1,
-            state: TcpState::Established,
-            rto_count,
-            backoff: rto_count,
-            probes_out: 0,
-            unacked_segments: if silent { 2 } else { 0 },
-            unacked_bytes: if silent { 200 } else { 0 },
-            send_window_bytes: 65_535,
-            last_heard: Some(if silent { ms(CUT_MS) } else { self.now }),
-            srtt: Duration::from_micros(200),
-            rtt_variance: Duration::from_micros(50),
-            rto: Duration::from_millis(204 << rto_count),
-            segments_sent: 1_000,
-            segments_retransmitted: u64::from(rto_count),
-            bytes_acked: 0,
-            mss: 1_448,
-            awaiting_since: None,
-        }
-    }
-
-    /// Time passes up to then, and all that falls due is done.
-    fn run_until(&mut self, until: Time) {
-        self.settle();
-        while let Some(due) = self.detector.poll_timeout()
-            && due <= until
-        {
-            self.now = due.max(self.now);
-            self.detector.handle_timeout(self.now);
-            self.settle();
-        }
-        self.now = until;
-    }
-
-    /// Carries out what the core asks for, until it asks for nothing more.
-    fn settle(&mut self) {
-        loop {
-            let mut waiting = 0;
-            let mut probes = Vec::new();
-            while let Some(effect) = self.detector.poll_effect() {
-                match effect {
-                    Effect::ReadSockets { peer, addr } => {
-                        waiting += 1;
-                        let refused = self.looks.put(&peer, vec![addr], Vec::extend);
-                        assert_eq!(refused, None, "no room for {peer}");
-                    }
-                    Effect::Probe { probe, target, .. } => probes.push((probe, target)),
-                    effect => self.note(effect),
-                }
-            }
-            self.most_looks = self.most_looks.max(waiting);
-            assert!(probes.len() <= self.bounds.probes());
-            if waiting == 0 && probes.is_empty() {
-                return;
-            }
-            for (probe, target) in probes {
-                self.probe(probe, target);
-            }
-            if waiting > 0 {
-                self.look();
-            }
         }
     }
 
@@ -215,56 +230,33 @@ impl World {
     }
 
     /// All that wait are answered at once, as from one dump.
-    fn look(&mut self) {
-        for (peer, addrs) in self.looks.take_all().expect("looks wait") {
-            let flows = vec![self.reading(self.by_name[&peer])];
+    fn look(&mut self, at: Time) -> Vec<Signal> {
+        let waiting = self.looks.take_all().expect("looks wait").into_iter();
+        let read = waiting.map(|(peer, addrs)| {
             self.looked_at.insert(peer.clone());
-            let read = Signal::SocketsRead {
-                at: self.now,
+            Signal::SocketsRead {
+                at,
                 source: SourceKind::SockDiag,
+                flows: vec![reading(self.by_name[&peer], at)],
                 peer,
                 addr: addrs[0],
-                flows,
-            };
-            self.detector.handle_signal(self.now, read);
-        }
-    }
-
-    fn probe(&mut self, probe: ProbeId, target: ProbeTarget) {
-        let host = self.by_addr.get(&target.addr()).copied();
-        let answers = host.is_some_and(|n| !is_cut(n, self.now));
-        let answer = answers.then(|| ProbeOutcome::Answered(answer(target)));
-        for outcome in [Some(ProbeOutcome::Sent), answer].into_iter().flatten() {
-            let event = ProbeEvent {
-                at: self.now,
-                probe,
-                target,
-                outcome,
-            };
-            self.detector.handle_signal(self.now, Signal::Probe(event));
-        }
-    }
-
-    /// What the kernel tells of the flows that were cut.
-    fn cut(&mut self) {
-        for (after, kind) in UNANSWERED {
-            self.run_until(ms(CUT_MS + after));
-            for n in (0..PEERS).step_by(OF_WHICH_ONE) {
-                self.flow_event(n, kind);
             }
-        }
+        });
+        read.collect()
     }
 
-    fn flow_event(&mut self, n: usize, kind: FlowEventKind) {
-        let reading = self.reading(n);
-        let event = FlowEvent {
-            at: self.now,
-            source: SourceKind::Ebpf,
-            flow: reading.id,
-            kind,
-            reading: Some(reading),
-        };
-        self.detector.handle_signal(self.now, Signal::Flow(event));
+    fn probe(&self, at: Time, probe: ProbeId, target: ProbeTarget) -> Vec<Signal> {
+        let host = self.by_addr.get(&target.addr()).copied();
+        let answers = host.is_some_and(|n| !is_cut(n, at));
+        let answer = answers.then(|| ProbeOutcome::Answered(answer(target)));
+        let outcomes = [Some(ProbeOutcome::Sent), answer].into_iter().flatten();
+        let events = outcomes.map(|outcome| ProbeEvent {
+            at,
+            probe,
+            target,
+            outcome,
+        });
+        events.map(Signal::Probe).collect()
     }
 
     fn those(&self, are: impl Fn(&PeerState) -> bool) -> BTreeSet<PeerName> {
@@ -288,28 +280,34 @@ fn same(are: &str, found: &BTreeSet<PeerName>, expected: &BTreeSet<PeerName>) {
 
 #[tokio::test]
 async fn of_five_thousand_peers_exactly_the_tenth_that_was_cut_is_dead() {
-    let mut world = World::new();
+    let mut world = world();
     let mut watch = world.board.watch("this-run", 0);
     world.run_until(ms(HEARD_MS));
-    for n in 0..PEERS {
-        world.flow_event(n, FlowEventKind::Tlp);
-    }
+    flow_events(&mut world, 0..PEERS, FlowEventKind::Tlp);
     world.run_until(ms(CUT_MS));
     assert_eq!(world.those(|s| s.verdict == Verdict::Alive).len(), PEERS);
     assert_eq!(world.looked_at.len(), PEERS);
     assert_eq!(world.most_looks, PEERS, "all at once, at the start");
 
-    world.cut();
+    cut(&mut world);
     world.run_until(ms(END_MS));
-    let cut: BTreeSet<_> = (0..PEERS).step_by(OF_WHICH_ONE).map(name).collect();
-    same("Dead", &world.those(|s| s.verdict == Verdict::Dead), &cut);
-    same("Open", &world.those(|s| s.breaker == Breaker::Open), &cut);
+    let were_cut: BTreeSet<_> = (0..PEERS).step_by(OF_WHICH_ONE).map(name).collect();
+    same(
+        "Dead",
+        &world.those(|s| s.verdict == Verdict::Dead),
+        &were_cut,
+    );
+    same(
+        "Open",
+        &world.those(|s| s.breaker == Breaker::Open),
+        &were_cut,
+    );
     same(
         "not Alive",
         &world.those(|s| s.verdict != Verdict::Alive),
-        &cut,
+        &were_cut,
     );
-    same("to be destroyed", &world.to_destroy, &cut);
+    same("to be destroyed", &world.to_destroy, &were_cut);
 
     // Who watched from the start and reads only now has missed none of it.
     let mut told = BTreeMap::new();
@@ -324,6 +322,6 @@ async fn of_five_thousand_peers_exactly_the_tenth_that_was_cut_is_dead() {
     let dead = told.iter().filter(|(_, is)| **is == Verdict::Dead);
     assert_eq!(
         dead.map(|(peer, _)| peer.clone()).collect::<BTreeSet<_>>(),
-        cut
+        were_cut
     );
 }
