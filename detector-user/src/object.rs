@@ -18,43 +18,17 @@ pub const OBJECT: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/object.rs"
 /// How many bytes of the verifier's log an error contains.
 const LOG_END_BYTES: usize = 2048;
 
-/// A map, its users, and the smallest size that the kernel accepts.
-struct Share {
-    map: &'static str,
-    parts: &'static [Part],
-    least: u32,
-}
-
 /// The smallest ring; it becomes a whole page where pages are larger.
 const LEAST_RING: u32 = 4096;
 
-/// The large maps, which are shrunk where they are not used. All others are small.
-const SHARES: [Share; 5] = [
-    Share {
-        map: "WATCHED",
-        parts: &[Part::Source, Part::Tune],
-        least: 1,
-    },
-    Share {
-        map: "FLOWS",
-        parts: &[Part::Source],
-        least: 1,
-    },
-    Share {
-        map: "EVENTS",
-        parts: &[Part::Source],
-        least: LEAST_RING,
-    },
-    Share {
-        map: "TUNED",
-        parts: &[Part::Tune],
-        least: 1,
-    },
-    Share {
-        map: "TUNED_EVENTS",
-        parts: &[Part::Tune],
-        least: LEAST_RING,
-    },
+/// The large maps, which are shrunk where they are not used: each with its users, and the smallest
+/// size that the kernel accepts. All others are small.
+const SHARES: [(&str, &[Part], u32); 5] = [
+    ("WATCHED", &[Part::Source, Part::Tune], 1),
+    ("FLOWS", &[Part::Source], 1),
+    ("EVENTS", &[Part::Source], LEAST_RING),
+    ("TUNED", &[Part::Tune], 1),
+    ("TUNED_EVENTS", &[Part::Tune], LEAST_RING),
 ];
 
 /// Programs that are loaded together.
@@ -89,9 +63,9 @@ impl Programs {
         let mut loader = EbpfLoader::new();
         // Otherwise aya reads all of the kernel's BTF for relocations, and the programs have none.
         loader.btf(None);
-        for share in SHARES {
-            if !share.parts.contains(&part) {
-                loader.map_max_entries(share.map, share.least);
+        for (map, parts, least) in SHARES {
+            if !parts.contains(&part) {
+                loader.map_max_entries(map, least);
             }
         }
         for &(map, entries) in entries {

@@ -41,6 +41,16 @@ pub struct ConfigError {
     pub message: String,
 }
 
+impl ConfigError {
+    pub(super) fn new(place: Place, key: Option<&str>, message: String) -> Self {
+        Self {
+            place,
+            key: key.map(str::to_owned),
+            message,
+        }
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.place)?;

@@ -157,11 +157,7 @@ impl Reader<'_> {
     }
 
     fn url(&mut self, value: &Spanned<DeValue<'_>>) -> Option<(PeerSpec, Place)> {
-        let parsed = match value.get_ref() {
-            DeValue::String(text) => parse_peer_name(text).map_err(|e| e.to_string()),
-            other => Err(format!("expected a string, found {}", kind(other))),
-        };
-        match parsed {
+        match peer_name(value.get_ref()) {
             Ok(spec) => Some((spec, self.place(value.span().start))),
             Err(message) => {
                 self.error(value.span(), "peer.url", message);
@@ -172,20 +168,15 @@ impl Reader<'_> {
 
     fn addresses(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<IpAddr> {
         const KEY: &str = "peer.addresses";
-        let DeValue::Array(items) = value.get_ref() else {
-            let found = kind(value.get_ref());
-            let message = format!("expected a list, as in [\"10.0.0.4\"], found {found}");
-            self.error(value.span(), KEY, message);
+        let Some(items) = self.list(value, KEY, "10.0.0.4") else {
             return Vec::new();
         };
         let mut addresses = BTreeSet::new();
         for item in items.iter() {
-            let parsed = match item.get_ref() {
-                DeValue::String(text) => text
-                    .parse::<IpAddr>()
-                    .map_err(|_| format!("{text:?} is not an IP address; names go into url")),
-                other => Err(format!("expected a string, found {}", kind(other))),
-            };
+            let parsed = string(item.get_ref()).and_then(|text| {
+                text.parse::<IpAddr>()
+                    .map_err(|_| format!("{text:?} is not an IP address; names go into url"))
+            });
             match parsed {
                 Ok(address) => {
                     addresses.insert(address.to_canonical());
@@ -201,19 +192,31 @@ impl Reader<'_> {
         addresses.into_iter().collect()
     }
 
+    /// The items of a list of strings, as in `["example"]`.
+    pub(super) fn list<'v>(
+        &mut self,
+        value: &'v Spanned<DeValue<'_>>,
+        key: &str,
+        example: &str,
+    ) -> Option<&'v [Spanned<DeValue<'v>>]> {
+        if let DeValue::Array(items) = value.get_ref() {
+            return Some(items);
+        }
+        let found = kind(value.get_ref());
+        let message = format!("expected a list, as in [{example:?}], found {found}");
+        self.error(value.span(), key, message);
+        None
+    }
+
     pub(super) fn error(&mut self, span: Range<usize>, key: &str, message: String) {
         let place = self.place(span.start);
         if !self.is_broken(&place) {
-            self.push(place, Some(key.to_owned()), message);
+            self.push(place, Some(key), message);
         }
     }
 
-    fn push(&mut self, place: Place, key: Option<String>, message: String) {
-        let error = ConfigError {
-            place,
-            key,
-            message,
-        };
+    fn push(&mut self, place: Place, key: Option<&str>, message: String) {
+        let error = ConfigError::new(place, key, message);
         self.contents.errors.push(error);
     }
 
@@ -248,6 +251,17 @@ fn plain(value: &DeValue<'_>) -> Result<Value, String> {
             .map(Value::List),
         other => Err(format!("expected a single value, found {}", kind(other))),
     }
+}
+
+fn string<'v>(value: &'v DeValue<'_>) -> Result<&'v str, String> {
+    match value {
+        DeValue::String(text) => Ok(text),
+        other => Err(format!("expected a string, found {}", kind(other))),
+    }
+}
+
+pub(super) fn peer_name(value: &DeValue<'_>) -> Result<PeerSpec, String> {
+    parse_peer_name(string(value)?).map_err(|error| error.to_string())
 }
 
 pub(super) fn kind(value: &DeValue<'_>) -> &'static str {

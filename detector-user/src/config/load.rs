@@ -96,13 +96,9 @@ pub fn load(file: Option<&Path>, flags: &[Flag]) -> Result<Loaded, ConfigErrors>
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
-    ConfigError {
-        place: Place::WholeFile {
-            path: path.to_owned(),
-        },
-        key: None,
-        message: format!("cannot be read: {error}"),
-    }
+    let path = path.to_owned();
+    let message = format!("cannot be read: {error}");
+    ConfigError::new(Place::WholeFile { path }, None, message)
 }
 
 fn read_bounded(path: &Path) -> io::Result<String> {
@@ -162,11 +158,7 @@ impl Joiner {
             Ok(()) => {
                 self.places.insert(key.name, place);
             }
-            Err(message) => self.errors.push(ConfigError {
-                place,
-                key: Some(key.name.to_owned()),
-                message,
-            }),
+            Err(message) => self.error(place, Some(key.name), message),
         }
     }
 
@@ -221,11 +213,7 @@ impl Joiner {
     }
 
     fn flag_error(&mut self, flag: &'static str, message: String) {
-        self.errors.push(ConfigError {
-            place: Place::Flag { flag },
-            key: None,
-            message,
-        });
+        self.error(Place::Flag { flag }, None, message);
     }
 
     /// RustFS's own list names a host with several disks several times. Each name is kept once,
@@ -246,13 +234,9 @@ impl Joiner {
     /// Called when all peers are known, because the nodes of a pool are peers.
     fn add_pools(&mut self, pools: Vec<PlacedPool>) {
         for placed in pools {
-            let errors = placed.errors(&self.config).into_iter();
-            self.errors
-                .extend(errors.map(|(place, key, message)| ConfigError {
-                    place,
-                    key: Some(key.to_owned()),
-                    message,
-                }));
+            for (place, key, message) in placed.errors(&self.config) {
+                self.error(place, Some(key), message);
+            }
             self.config.pools.push(placed.pool);
         }
     }
@@ -260,12 +244,8 @@ impl Joiner {
     fn check_max_peers(&mut self) {
         let (peers, max_peers) = (self.config.peers.len(), self.config.core.max_peers);
         if peers > max_peers {
-            let key = "max_peers";
-            self.errors.push(ConfigError {
-                place: self.places.get(key).cloned().unwrap_or(Place::Together),
-                key: Some(key.to_owned()),
-                message: format!("{peers} peers are named, and {max_peers} is the most"),
-            });
+            let message = format!("{peers} peers are named, and {max_peers} is the most");
+            self.error(self.place(&["max_peers"]), Some("max_peers"), message);
         }
     }
 
@@ -277,20 +257,22 @@ impl Joiner {
         }
         let show = humantime::format_duration;
         let (destroy_delay, detection_time) = (show(core.destroy_delay), show(core.detection_time));
-        let key = "destroy_delay";
-        let place = self
-            .places
-            .get(key)
-            .or_else(|| self.places.get("detection_time"));
-        let error = ConfigError {
-            place: place.cloned().unwrap_or(Place::Together),
-            key: Some(key.to_owned()),
-            message: format!(
-                "destroy_delay is {destroy_delay} and detection_time {detection_time}: a dead peer's sockets are destroyed \
-                 no sooner than it is dead; make destroy_delay {detection_time} or more, or detection_time less"
-            ),
-        };
-        self.errors.push(error);
+        let message = format!(
+            "destroy_delay is {destroy_delay} and detection_time {detection_time}: a dead peer's sockets are destroyed \
+             no sooner than it is dead; make destroy_delay {detection_time} or more, or detection_time less"
+        );
+        let place = self.place(&["destroy_delay", "detection_time"]);
+        self.error(place, Some("destroy_delay"), message);
+    }
+
+    /// The place of the first of these keys that is set.
+    fn place(&self, keys: &[&str]) -> Place {
+        let place = keys.iter().find_map(|key| self.places.get(key));
+        place.cloned().unwrap_or(Place::Together)
+    }
+
+    fn error(&mut self, place: Place, key: Option<&str>, message: String) {
+        self.errors.push(ConfigError::new(place, key, message));
     }
 
     fn finish(mut self, file: Option<PathBuf>) -> Result<Loaded, ConfigErrors> {

@@ -9,8 +9,7 @@ use toml::{
 
 use super::{
     Config, Place,
-    file::{Reader, kind},
-    parse_peer_name,
+    file::{Reader, kind, peer_name},
     suggest::did_you_mean,
 };
 use crate::{core::PeerName, insight::Pool};
@@ -133,12 +132,7 @@ impl Reader<'_> {
             self.error(whole.span(), POOL, message);
             return None;
         };
-        let DeValue::Array(items) = value.get_ref() else {
-            let found = kind(value.get_ref());
-            let message = format!("expected a list, as in [\"http://node1:9000\"], found {found}");
-            self.error(value.span(), KEY, message);
-            return None;
-        };
+        let items = self.list(value, KEY, "http://node1:9000")?;
         if items.is_empty() || items.len() > MAX_NODES {
             let message = format!("{} nodes; a pool has 1 to {MAX_NODES}", items.len());
             self.error(value.span(), KEY, message);
@@ -146,10 +140,7 @@ impl Reader<'_> {
         }
         let mut known = BTreeSet::new();
         let nodes = items.iter().map(|item| {
-            let parsed = match item.get_ref() {
-                DeValue::String(text) => parse_peer_name(text).map_err(|e| e.to_string()),
-                other => Err(format!("expected a string, found {}", kind(other))),
-            };
+            let parsed = peer_name(item.get_ref());
             let parsed = parsed.and_then(|spec| match known.insert(spec.name.clone()) {
                 true => Ok(spec.name),
                 false => Err(format!("{} is named twice", spec.name)),

@@ -12,6 +12,7 @@
 
 mod error;
 mod follow;
+mod kept;
 mod load;
 mod refuse;
 pub mod support;

@@ -8,12 +8,11 @@ use std::{
     time::Duration,
 };
 
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use detector_ebpf::{MAX_TUNED, TuneConfig, TunedSocket, WatchKey, tune_counter, tuned_option};
-use tracing::warn;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{ProtectError, load::TuneProgram};
+use super::{ProtectError, kept::Kept, load::TuneProgram};
 use crate::{
     clock,
     config::Tuning,
@@ -128,12 +127,9 @@ impl TunedSockets {
 
 /// Keeps the maps of the sockops program up to date, and reads them.
 pub struct Tuner {
-    watched: HashMap<MapData, KeyBytes, u32>,
+    watched: Kept<KeyBytes, HashMap<MapData, KeyBytes, u32>>,
     /// The capacity of the map `WATCHED`.
     most: usize,
-    in_force: BTreeSet<KeyBytes>,
-    /// The desired contents of the map, while it has refused a part of them.
-    refused: Option<BTreeSet<KeyBytes>>,
     tuned: TunedSockets,
     counters: PerCpuArray<MapData, u64>,
     ring: RingBuf<MapData>,
@@ -144,7 +140,7 @@ pub struct Tuner {
 impl fmt::Debug for Tuner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tuner")
-            .field("in_force", &self.in_force.len())
+            .field("watched", &self.watched.len())
             .finish_non_exhaustive()
     }
 }
@@ -153,10 +149,8 @@ impl Tuner {
     /// Takes the maps of the loaded program, which has room for this many endpoints.
     pub fn new(program: &mut TuneProgram, most: usize) -> Result<Self, ProtectError> {
         Ok(Self {
-            watched: program.0.take_map("WATCHED")?,
+            watched: Kept::new(program.0.take_map("WATCHED")?, "tuned endpoints"),
             most,
-            in_force: BTreeSet::new(),
-            refused: None,
             tuned: TunedSockets {
                 sockets: Arc::new(program.0.take_map("TUNED")?),
                 names: Arc::default(),
@@ -170,52 +164,15 @@ impl Tuner {
     /// From now on tunes new connections with these endpoints, and no others.
     pub fn watch(&mut self, peers: &BTreeMap<PeerName, Vec<Endpoint>>) {
         self.tuned.names = Arc::new(Names::of(peers));
-        let mut desired: BTreeSet<_> = peers.values().flatten().map(key).collect();
-        while desired.len() > self.most {
-            desired.pop_last();
-        }
-        let had_trouble = self.refused.is_some();
-        if let Err(error) = self.bring_to(desired)
-            && !had_trouble
-        {
-            // This is logged once, not with each attempt.
-            warn!(%error, "not all connections with peers are tuned; trying again");
-        }
+        let endpoints = peers.values().flatten();
+        let keys: BTreeSet<_> = endpoints.map(key).collect();
+        let wanted = keys.into_iter().take(self.most).map(|key| (key, 0));
+        self.watched.set_all(&wanted.collect());
     }
 
     /// Retries what the map refused.
     pub fn chores(&mut self) {
-        if let Some(desired) = self.refused.take() {
-            // A failure was logged when it first occurred.
-            let _again = self.bring_to(desired);
-        }
-    }
-
-    fn bring_to(&mut self, desired: BTreeSet<KeyBytes>) -> Result<(), MapError> {
-        let flags = &0;
-        let mut outcome = Ok(());
-        // Removals come first, so that a full map gets room.
-        for key in self.in_force.clone().difference(&desired) {
-            match self.watched.remove(key) {
-                Ok(()) | Err(MapError::KeyNotFound) => {
-                    self.in_force.remove(key);
-                }
-                Err(error) => outcome = Err(error),
-            }
-        }
-        for key in &desired {
-            if self.in_force.contains(key) {
-                continue;
-            }
-            match self.watched.insert(key, flags, 0) {
-                Ok(()) => {
-                    self.in_force.insert(*key);
-                }
-                Err(error) => outcome = Err(error),
-            }
-        }
-        self.refused = outcome.is_err().then_some(desired);
-        outcome
+        self.watched.retry();
     }
 
     /// How many open sockets are tuned; the map's capacity is the maximum.

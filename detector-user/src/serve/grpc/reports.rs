@@ -5,6 +5,7 @@ use std::time::Duration;
 use detector_api::v1;
 use tonic::Status;
 
+use super::convert::same_words;
 use crate::{
     config::parse_peer_name,
     core::{Operation, OperationReport, Outcome, PeerName, Time},
@@ -65,8 +66,8 @@ fn report(entry: v1::OperationReport, now: Time) -> Result<OperationReport, Wron
     let duration = span("duration", entry.duration, MAX_DURATION)?;
     let age = span("age", entry.age, MAX_AGE)?;
     Ok(OperationReport {
-        operation: operation(entry.operation)?,
-        outcome: outcome(entry.outcome)?,
+        operation: known("operation", entry.operation, Operation::ALL, operation)?,
+        outcome: known("outcome", entry.outcome, Outcome::ALL, outcome)?,
         peer: peer(&entry.peer)?,
         lock: lock(&entry.lock)?.map(Into::into),
         ended_at: now - age,
@@ -75,34 +76,23 @@ fn report(entry: v1::OperationReport, now: Time) -> Result<OperationReport, Wron
     })
 }
 
-fn operation(number: i32) -> Result<Operation, Wrong> {
-    Ok(match v1::Operation::try_from(number) {
-        Ok(v1::Operation::Control) => Operation::Control,
-        Ok(v1::Operation::Bulk) => Operation::Bulk,
-        Ok(v1::Operation::DiskState) => Operation::DiskState,
-        Ok(v1::Operation::IamRead) => Operation::IamRead,
-        Ok(v1::Operation::Console) => Operation::Console,
-        Ok(v1::Operation::Lock) => Operation::Lock,
-        Ok(v1::Operation::Upload) => Operation::Upload,
-        Ok(v1::Operation::Unspecified) => return Err(wrong("operation", "say which it is")),
-        Err(_) => {
-            return Err(wrong(
-                "operation",
-                format!("{number} is none that is known"),
-            ));
-        }
-    })
+same_words! {
+    operation: Operation { Control Bulk DiskState IamRead Console Lock Upload }
+    outcome: Outcome { Succeeded TimedOut Unreachable Refused QuorumLost }
 }
 
-fn outcome(number: i32) -> Result<Outcome, Wrong> {
-    Ok(match v1::Outcome::try_from(number) {
-        Ok(v1::Outcome::Succeeded) => Outcome::Succeeded,
-        Ok(v1::Outcome::TimedOut) => Outcome::TimedOut,
-        Ok(v1::Outcome::Unreachable) => Outcome::Unreachable,
-        Ok(v1::Outcome::Refused) => Outcome::Refused,
-        Ok(v1::Outcome::QuorumLost) => Outcome::QuorumLost,
-        Ok(v1::Outcome::Unspecified) => return Err(wrong("outcome", "say how it ended")),
-        Err(_) => return Err(wrong("outcome", format!("{number} is none that is known"))),
+/// The value whose word in the protocol has this number.
+fn known<T: Copy, W: TryFrom<i32> + PartialEq>(
+    field: &'static str,
+    number: i32,
+    all: &[T],
+    word: fn(T) -> W,
+) -> Result<T, Wrong> {
+    let said = W::try_from(number).ok();
+    let known = all.iter().find(|value| Some(word(**value)) == said);
+    known.copied().ok_or_else(|| match number {
+        0 => wrong(field, "say which it is"),
+        _ => wrong(field, format!("{number} is none that is known")),
     })
 }
 
@@ -198,10 +188,12 @@ mod tests {
     #[test]
     fn every_word_of_the_protocol_is_known() {
         for number in 1..=7 {
-            assert!(operation(number).is_ok(), "{number}");
+            let read = known("", number, Operation::ALL, operation);
+            assert!(read.is_ok(), "{number}");
         }
         for number in 1..=5 {
-            assert!(outcome(number).is_ok(), "{number}");
+            let read = known("", number, Outcome::ALL, outcome);
+            assert!(read.is_ok(), "{number}");
         }
         assert!(v1::Operation::try_from(8).is_err() && v1::Outcome::try_from(6).is_err());
     }
@@ -211,9 +203,9 @@ mod tests {
         let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
         type Breaks = fn(&mut v1::OperationReport);
         let broken: [(Breaks, &str); 8] = [
-            (|e| e.operation = 0, "reports[1].operation: say which"),
+            (|e| e.operation = 0, "reports[1].operation: say which it is"),
             (|e| e.operation = 99, "reports[1].operation: 99 is none"),
-            (|e| e.outcome = 0, "reports[1].outcome: say how"),
+            (|e| e.outcome = 0, "reports[1].outcome: say which it is"),
             (|e| e.outcome = -1, "reports[1].outcome: -1 is none"),
             (|e| e.peer = "node4".into(), "reports[1].peer: "),
             (|e| e.peer = "http://a b:1".into(), "reports[1].peer: "),

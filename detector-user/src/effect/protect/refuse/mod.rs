@@ -14,6 +14,7 @@ use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use detector_ebpf::canonical;
 use tracing::{info, warn};
 
+use super::kept::{Entries, Kept};
 use crate::{
     clock,
     core::{Breaker, Mode, PathState, PeerName, PeerState, Verdict},
@@ -26,11 +27,8 @@ const LEASE: Duration = Duration::from_secs(3);
 /// An address in the kernel side's format.
 pub type Address = [u8; 16];
 
-/// The maps of the kernel side, or a fake.
-pub trait Dead {
-    /// Refuses connects to the address, and counts them in this slot. `None` lets them pass.
-    fn put(&mut self, address: &Address, slot: Option<u32>) -> Result<(), MapError>;
-
+/// The maps of the kernel side, or a fake. An address that has a slot is refused, and counted there.
+pub trait Dead: Entries<Address> {
     /// Renews the lease of all refusals.
     fn renew(&mut self) -> Result<(), MapError>;
 
@@ -51,17 +49,15 @@ impl fmt::Debug for DeadMaps {
     }
 }
 
-impl Dead for DeadMaps {
+impl Entries<Address> for DeadMaps {
     fn put(&mut self, address: &Address, slot: Option<u32>) -> Result<(), MapError> {
-        match &slot {
-            Some(slot) => self.dead.insert(address, slot, 0),
-            None => match self.dead.remove(address) {
-                Err(MapError::KeyNotFound) => Ok(()),
-                removed => removed,
-            },
-        }
+        self.dead.put(address, slot)?;
+        say(address, slot.is_some());
+        Ok(())
     }
+}
 
+impl Dead for DeadMaps {
     fn renew(&mut self) -> Result<(), MapError> {
         let until = (clock::now() + LEASE).as_nanos();
         self.lease.set(0, until, 0)
@@ -76,13 +72,10 @@ impl Dead for DeadMaps {
 /// Decides what is refused, and keeps the kernel's maps up to date.
 #[derive(Debug)]
 pub struct Refuser<D> {
-    dead: D,
+    dead: Kept<Address, D>,
     peers: BTreeMap<PeerName, Peer>,
     /// The peers of each address; several peers may share one.
     sharing: BTreeMap<Address, BTreeSet<PeerName>>,
-    in_force: BTreeMap<Address, u32>,
-    /// Addresses whose last update the kernel's map did not accept.
-    unsettled: BTreeSet<Address>,
     slots: Slots,
 }
 
@@ -135,11 +128,9 @@ impl<D: Dead> Refuser<D> {
     /// Creates it with this many counters of peers.
     pub fn new(dead: D, peers: u32) -> Self {
         Self {
-            dead,
+            dead: Kept::new(dead, "refused addresses"),
             peers: BTreeMap::new(),
             sharing: BTreeMap::new(),
-            in_force: BTreeMap::new(),
-            unsettled: BTreeSet::new(),
             slots: Slots {
                 free: Vec::new(),
                 next: 0,
@@ -149,7 +140,7 @@ impl<D: Dead> Refuser<D> {
     }
 
     fn renew(&mut self) {
-        if let Err(error) = self.dead.renew() {
+        if let Err(error) = self.dead.map.renew() {
             warn!(%error, "refusals cannot be renewed: connects to dead peers pass");
         }
     }
@@ -157,7 +148,7 @@ impl<D: Dead> Refuser<D> {
     /// Refuses the peer's addresses, or lets them pass, according to its breaker.
     pub fn publish(&mut self, state: &PeerState) {
         let refused = refused(state);
-        if !refused.is_empty() && self.in_force.is_empty() {
+        if !refused.is_empty() && self.dead.len() == 0 {
             // The first call of `chores` may be yet to come.
             self.renew();
         }
@@ -168,7 +159,7 @@ impl<D: Dead> Refuser<D> {
         }
         if !refused.is_empty() && peer.slot.is_none() {
             let index = self.slots.take();
-            let base = self.dead.refused(index);
+            let base = self.dead.map.refused(index);
             peer.slot = Some(Slot { index, base });
         }
         peer.refused = refused;
@@ -193,16 +184,17 @@ impl<D: Dead> Refuser<D> {
     /// accept.
     pub fn chores(&mut self) {
         self.renew();
-        let unsettled = std::mem::take(&mut self.unsettled);
-        // A failure was logged when it first occurred.
-        let _again = self.settle_quietly(unsettled);
+        self.dead.retry();
     }
 
     /// How many connects were refused, for each peer that was ever Open.
     pub fn refused(&self) -> Vec<(PeerName, u64)> {
         let of = |(name, peer): (&PeerName, &Peer)| {
             let Slot { index, base } = peer.slot?;
-            Some((name.clone(), self.dead.refused(index).saturating_sub(base)))
+            Some((
+                name.clone(),
+                self.dead.map.refused(index).saturating_sub(base),
+            ))
         };
         self.peers.iter().filter_map(of).collect()
     }
@@ -222,41 +214,13 @@ impl<D: Dead> Refuser<D> {
         }
     }
 
-    fn settle(&mut self, addresses: BTreeSet<Address>) {
-        let had_trouble = !self.unsettled.is_empty();
-        if let Err(error) = self.settle_quietly(addresses)
-            && !had_trouble
-        {
-            // This is logged once, not with each attempt.
-            warn!(%error, "the map of refused addresses is not what it should be; trying again");
-        }
-    }
-
     /// Updates the kernel's map for these addresses.
-    fn settle_quietly(&mut self, addresses: BTreeSet<Address>) -> Result<(), MapError> {
-        let mut outcome = Ok(());
-        for address in addresses {
-            let wanted = self.wanted(&address);
-            if self.in_force.get(&address) == wanted.as_ref() {
-                self.unsettled.remove(&address);
-                continue;
-            }
-            match self.dead.put(&address, wanted) {
-                Ok(()) => {
-                    self.unsettled.remove(&address);
-                    match wanted {
-                        Some(slot) => self.in_force.insert(address, slot),
-                        None => self.in_force.remove(&address),
-                    };
-                    say(&address, wanted.is_some());
-                }
-                Err(error) => {
-                    self.unsettled.insert(address);
-                    outcome = Err(error);
-                }
-            }
-        }
-        outcome
+    fn settle(&mut self, addresses: BTreeSet<Address>) {
+        let wanted = addresses
+            .into_iter()
+            .map(|address| (address, self.wanted(&address)));
+        let wanted: Vec<_> = wanted.collect();
+        self.dead.set(wanted);
     }
 
     /// The slot in which connects to the address are counted: that of its first peer, if all of its
