@@ -1,5 +1,6 @@
 //! `detector config check|show`.
 
+use serde::Serialize;
 use serde_json::{Map, json};
 
 use super::{
@@ -7,12 +8,9 @@ use super::{
     exit::{Exit, Failure},
     json, print,
 };
-use crate::{
-    config::{
-        self, ConfigError, ConfigErrors, Loaded, Origin, PeerSpec, Place,
-        keys::{KEYS, Value},
-    },
-    insight::Pool,
+use crate::config::{
+    self, ConfigError, ConfigErrors, Loaded, Origin, Place,
+    keys::{KEYS, Value},
 };
 
 pub fn config(global: &Global, command: &ConfigCommand) -> Result<Exit, Failure> {
@@ -97,32 +95,15 @@ fn toml(loaded: &Loaded) -> String {
     let keys = lines
         .iter()
         .map(|(line, origin)| format!("{line:<width$}  # {origin}\n"));
-    let peers = loaded.config.peers.iter().map(|peer| {
-        let PeerSpec {
-            name, addresses, ..
-        } = peer;
-        let url = Value::Text(name.to_string()).to_toml();
-        let addresses: Vec<_> = addresses.iter().map(|a| format!("\"{a}\"")).collect();
-        match addresses.is_empty() {
-            true => format!("\n[[peer]]\nurl = {url}\n"),
-            false => format!(
-                "\n[[peer]]\nurl = {url}\naddresses = [{}]\n",
-                addresses.join(", ")
-            ),
-        }
-    });
-    let pools = loaded.config.pools.iter().map(|pool| {
-        let nodes = pool.nodes.iter().map(ToString::to_string).collect();
-        format!(
-            "\n[[pool]]\nname = {}\nnodes = {}\ndrives_per_node = {}\ndata = {}\nparity = {}\n",
-            Value::Text(pool.name.clone()).to_toml(),
-            Value::List(nodes).to_toml(),
-            pool.drives_per_node,
-            pool.data,
-            pool.parity,
-        )
-    });
+    let peers = loaded.config.peers.iter().map(|peer| table("peer", peer));
+    let pools = loaded.config.pools.iter().map(|pool| table("pool", pool));
     keys.chain(peers).chain(pools).collect()
+}
+
+fn table(name: &str, table: &impl Serialize) -> String {
+    // Strings, numbers and lists of strings can always be written.
+    let text = toml::to_string(table).unwrap_or_default();
+    format!("\n[[{name}]]\n{text}")
 }
 
 fn origin(origin: &Origin) -> String {
@@ -145,20 +126,8 @@ fn object(loaded: &Loaded) -> serde_json::Value {
         .iter()
         .map(|key| (key.name.to_owned(), value(key.get(config))))
         .collect();
-    let peer = |peer: &PeerSpec| json!({ "url": peer.name.as_str(), "addresses": peer.addresses });
-    let peers = config.peers.iter().map(peer).collect();
-    object.insert("peer".to_owned(), peers);
-    let pool = |pool: &Pool| {
-        json!({
-            "name": pool.name,
-            "nodes": pool.nodes,
-            "drives_per_node": pool.drives_per_node,
-            "data": pool.data,
-            "parity": pool.parity,
-        })
-    };
-    let pools = config.pools.iter().map(pool).collect();
-    object.insert("pool".to_owned(), pools);
+    object.insert("peer".to_owned(), json!(config.peers));
+    object.insert("pool".to_owned(), json!(config.pools));
     serde_json::Value::Object(object)
 }
 
@@ -209,12 +178,7 @@ mod tests {
 
     #[test]
     fn errors_are_objects_of_one_shape() {
-        let place = Place::Flag { flag: "--mode" };
-        let error = ConfigError {
-            place,
-            key: None,
-            message: "x".to_owned(),
-        };
+        let error = ConfigError::new(Place::Flag { flag: "--mode" }, None, "x".to_owned());
         assert_eq!(
             error_line(&error),
             "{\"column\":null,\"file\":null,\"flag\":\"--mode\",\"key\":null,\"line\":null,\"message\":\"x\"}\n"

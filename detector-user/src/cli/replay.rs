@@ -194,11 +194,7 @@ fn unknown(key: &str) -> String {
 }
 
 fn error(flag: &'static str, key: &str, message: String) -> ConfigError {
-    ConfigError {
-        place: Place::Flag { flag },
-        key: Some(key.to_owned()),
-        message,
-    }
+    ConfigError::new(Place::Flag { flag }, Some(key), message)
 }
 
 /// A summary of the replay for the user.

@@ -92,11 +92,8 @@ async fn list(global: &Global) -> Result<Exit, Failure> {
 }
 
 fn usage(flag: &'static str, message: String) -> Failure {
-    Failure::Config(ConfigErrors(vec![ConfigError {
-        place: Place::Flag { flag },
-        key: None,
-        message,
-    }]))
+    let error = ConfigError::new(Place::Flag { flag }, None, message);
+    Failure::Config(ConfigErrors(vec![error]))
 }
 
 struct Tuner {

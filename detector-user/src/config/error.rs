@@ -42,7 +42,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn new(place: Place, key: Option<&str>, message: String) -> Self {
+    pub fn new(place: Place, key: Option<&str>, message: String) -> Self {
         Self {
             place,
             key: key.map(str::to_owned),

@@ -24,6 +24,8 @@ use std::{
     time::Duration,
 };
 
+use serde::Serialize;
+
 pub use self::{
     error::{ConfigError, ConfigErrors, Place},
     load::{DEFAULT_FILE, Flag, Loaded, NAMESPACE_FLAG, Origin, PEER_FLAG, PROTECT_FLAG, load},
@@ -169,11 +171,14 @@ impl fmt::Display for SourceChoice {
 }
 
 /// A peer to watch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PeerSpec {
+    #[serde(rename = "url")]
     pub name: PeerName,
     /// The host to resolve; an IPv6 literal has no brackets here.
+    #[serde(skip)]
     pub host: String,
+    #[serde(skip)]
     pub port: u16,
     /// Fixed addresses. If there are any, the host is not resolved.
     pub addresses: Vec<IpAddr>,

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use detector_api::v1::{PoolOutlook, SetOutlook};
 
+use serde::Serialize;
+
 use crate::core::PeerName;
 
 /// Nodes whose drives form erasure sets of equal size.
@@ -13,7 +15,7 @@ use crate::core::PeerName;
 /// then the second drive of every node, and so on. Each run of `data + parity` drives is a set. So
 /// the drives of a set are spread over the nodes as evenly as possible. MinIO and RustFS lay out a
 /// pool in the same way if it is named by one pattern of nodes and one of drives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pool {
     pub name: String,
     /// At least one; no node occurs twice.
