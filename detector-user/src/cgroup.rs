@@ -1,7 +1,6 @@
 //! Finds the cgroup of a service: the cgroup v2 tree, a unit's place in it, and its processes.
 
 use std::{
-    collections::VecDeque,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -65,7 +64,7 @@ impl Tree {
     /// The directory of a unit has the unit's name, whatever its slice. If users' managers have
     /// units of the same name, the machine's own is meant, and systemd tells which that is.
     fn unit(&self, unit: &str) -> Option<PathBuf> {
-        let mut found = self.directories_named(unit);
+        let found = self.directories_named(unit);
         if found.len() > 1 {
             if let Some(path) = systemd::control_group(unit).map(|path| self.path(&path))
                 && found.contains(&path)
@@ -77,60 +76,52 @@ impl Tree {
                 return Some(path.clone());
             }
         }
-        found.pop_front()
+        found.into_iter().next()
     }
 
     /// The processes in this cgroup and those below it: a container's processes are often in a
     /// cgroup below its unit's.
     pub fn processes(&self, directory: &Path) -> Vec<u32> {
-        let mut processes = Vec::new();
-        let mut queue = VecDeque::from([(directory.to_owned(), 0)]);
-        let mut seen = 0;
-        while let Some((directory, depth)) = queue.pop_front() {
+        let ids_in = |directory: &PathBuf| {
             // A cgroup that has gone has no processes.
             let ids = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-            // 0 stands for a process without an id in this process's pid namespace.
             let ids = ids.lines().filter_map(|id| id.parse::<u32>().ok());
-            processes.extend(ids.filter(|id| *id != 0));
-            if processes.len() >= MAX_PROCESSES {
-                processes.truncate(MAX_PROCESSES);
-                return processes;
-            }
-            for below in directories(&directory).filter(|_| depth + 1 < MAX_DEPTH) {
-                seen += 1;
-                if seen > MAX_DIRECTORIES {
-                    return processes;
-                }
-                queue.push_back((below, depth + 1));
-            }
-        }
-        processes
+            // 0 stands for a process without an id in this process's pid namespace.
+            ids.filter(|id| *id != 0).collect::<Vec<_>>()
+        };
+        let processes = all_below(directory);
+        let processes = processes.iter().flat_map(ids_in);
+        processes.take(MAX_PROCESSES).collect()
     }
 
     /// All directories with this name, those nearest to the root first.
-    fn directories_named(&self, name: &str) -> VecDeque<PathBuf> {
-        let mut found = VecDeque::new();
-        let mut queue = VecDeque::from([(self.mount.clone(), 0)]);
-        let mut seen = 0;
-        while let Some((directory, depth)) = queue.pop_front() {
-            for below in directories(&directory) {
-                seen += 1;
-                if seen > MAX_DIRECTORIES {
-                    debug!(
-                        name,
-                        "the tree of cgroups is too large to be searched whole"
-                    );
-                    return found;
-                }
-                if below.file_name().is_some_and(|this| this == name) {
-                    found.push_back(below);
-                } else if depth + 1 < MAX_DEPTH {
-                    queue.push_back((below, depth + 1));
-                }
-            }
-        }
+    fn directories_named(&self, name: &str) -> Vec<PathBuf> {
+        let mut found = all_below(&self.mount);
+        found.retain(|directory| directory.file_name().is_some_and(|this| this == name));
         found
     }
+}
+
+/// This directory and all those below it, the nearest first, within bounds.
+fn all_below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = vec![directory.to_owned()];
+    let mut level = 0..1;
+    for _ in 0..MAX_DEPTH {
+        let end = found.len();
+        for above in level {
+            found.extend(directories(&found[above].clone()));
+            if found.len() > MAX_DIRECTORIES {
+                debug!(
+                    ?directory,
+                    "the tree of cgroups is too large to be searched whole"
+                );
+                found.truncate(MAX_DIRECTORIES);
+                return found;
+            }
+        }
+        level = end..found.len();
+    }
+    found
 }
 
 /// The directories in this one; none if it has gone.

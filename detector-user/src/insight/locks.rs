@@ -29,6 +29,12 @@ const DEGRADED: Duration = Duration::from_secs(30);
 pub struct LockLine {
     pub lock: Arc<str>,
     pub health: LockHealth,
+    pub counts: LockCounts,
+}
+
+/// What was reported of one lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LockCounts {
     pub attempts: u64,
     pub timeouts: u64,
     pub consecutive_timeouts: u32,
@@ -38,13 +44,9 @@ pub struct LockLine {
 
 #[derive(Debug, Default)]
 struct Stats {
-    attempts: u64,
-    timeouts: u64,
-    consecutive_timeouts: u32,
+    counts: LockCounts,
     /// The recent attempts and time-outs, from which the share is computed.
     recent: (u32, u32),
-    last_timeout: Option<Time>,
-    last_success: Option<Time>,
     touched: Time,
 }
 
@@ -86,7 +88,13 @@ impl Locks {
             .locks
             .iter()
             .filter(|(_, s)| now.since(s.touched) < LIFE);
-        young.map(|(lock, stats)| stats.line(now, lock)).collect()
+        young
+            .map(|(lock, stats)| LockLine {
+                lock: Arc::clone(lock),
+                health: stats.health(now),
+                counts: stats.counts,
+            })
+            .collect()
     }
 
     pub(super) fn beyond_bound(&self) -> u64 {
@@ -96,21 +104,22 @@ impl Locks {
 
 impl Stats {
     fn take(&mut self, report: &OperationReport) {
-        self.attempts += 1;
+        let counts = &mut self.counts;
+        counts.attempts += 1;
         if self.recent.0 >= SHARE_KEPT {
             self.recent = (self.recent.0 / 2, self.recent.1 / 2);
         }
         self.recent.0 += 1;
         match report.outcome {
             Outcome::TimedOut => {
-                self.timeouts += 1;
+                counts.timeouts += 1;
                 self.recent.1 += 1;
-                self.consecutive_timeouts = self.consecutive_timeouts.saturating_add(1);
-                self.last_timeout = self.last_timeout.max(Some(report.ended_at));
+                counts.consecutive_timeouts = counts.consecutive_timeouts.saturating_add(1);
+                counts.last_timeout = counts.last_timeout.max(Some(report.ended_at));
             }
             Outcome::Succeeded | Outcome::Refused => {
-                self.consecutive_timeouts = 0;
-                self.last_success = self.last_success.max(Some(report.ended_at));
+                counts.consecutive_timeouts = 0;
+                counts.last_success = counts.last_success.max(Some(report.ended_at));
             }
             Outcome::Unreachable | Outcome::QuorumLost => {}
         }
@@ -119,24 +128,16 @@ impl Stats {
     fn health(&self, now: Time) -> LockHealth {
         let (attempts, timeouts) = self.recent;
         let is_half = attempts >= SHARE_OF && timeouts * 2 >= attempts;
-        if self.consecutive_timeouts >= CONSECUTIVE || is_half {
+        if self.counts.consecutive_timeouts >= CONSECUTIVE || is_half {
             LockHealth::Unhealthy
-        } else if self.last_timeout.is_some_and(|at| now.since(at) < DEGRADED) {
+        } else if self
+            .counts
+            .last_timeout
+            .is_some_and(|at| now.since(at) < DEGRADED)
+        {
             LockHealth::Degraded
         } else {
             LockHealth::Healthy
-        }
-    }
-
-    fn line(&self, now: Time, lock: &Arc<str>) -> LockLine {
-        LockLine {
-            lock: Arc::clone(lock),
-            health: self.health(now),
-            attempts: self.attempts,
-            timeouts: self.timeouts,
-            consecutive_timeouts: self.consecutive_timeouts,
-            last_timeout: self.last_timeout,
-            last_success: self.last_success,
         }
     }
 }
@@ -170,15 +171,14 @@ mod tests {
         tell(&mut locks, 3, "iam", Outcome::Succeeded);
         assert_eq!(health(&locks, 30_001), LockHealth::Degraded);
         assert_eq!(health(&locks, 30_002), LockHealth::Healthy);
-        let line = &locks.lines(ms(4))[0];
-        assert_eq!(
-            (line.attempts, line.timeouts, line.consecutive_timeouts),
-            (4, 3, 0)
-        );
-        assert_eq!(
-            (line.last_timeout, line.last_success),
-            (Some(ms(2)), Some(ms(3)))
-        );
+        let expected = LockCounts {
+            attempts: 4,
+            timeouts: 3,
+            consecutive_timeouts: 0,
+            last_timeout: Some(ms(2)),
+            last_success: Some(ms(3)),
+        };
+        assert_eq!(locks.lines(ms(4))[0].counts, expected);
     }
 
     #[test]
@@ -237,7 +237,11 @@ mod tests {
         tell(&mut locks, 601_000, "one more", Outcome::TimedOut);
         assert_eq!((locks.locks.len(), locks.beyond_bound()), (1, 1));
         tell(&mut locks, 1_202_000, "one more", Outcome::Succeeded);
-        assert_eq!(locks.lines(ms(1_202_000))[0].timeouts, 0, "it begins anew");
+        assert_eq!(
+            locks.lines(ms(1_202_000))[0].counts.timeouts,
+            0,
+            "it begins anew"
+        );
     }
 
     #[test]

@@ -25,14 +25,15 @@ pub(super) fn locks(locks: &Locks, now: Time) -> v1::ListLocksResponse {
 }
 
 fn lock(line: &LockLine, now: Time) -> v1::Lock {
+    let age = |at: Option<Time>| at.map(|at| duration(now.since(at)));
     v1::Lock {
         lock: line.lock.to_string(),
         health: lock_health(line.health).into(),
-        attempts: line.attempts,
-        timeouts: line.timeouts,
-        consecutive_timeouts: line.consecutive_timeouts,
-        last_timeout_age: line.last_timeout.map(|at| duration(now.since(at))),
-        last_success_age: line.last_success.map(|at| duration(now.since(at))),
+        attempts: line.counts.attempts,
+        timeouts: line.counts.timeouts,
+        consecutive_timeouts: line.counts.consecutive_timeouts,
+        last_timeout_age: age(line.counts.last_timeout),
+        last_success_age: age(line.counts.last_success),
     }
 }
 

@@ -62,7 +62,7 @@ impl Metrics {
             series.lock_status.with_label_values(&path).set(status);
             advance(
                 &series.lock_timeouts.with_label_values(&path),
-                line.timeouts,
+                line.counts.timeouts,
             );
             locks.insert(line.lock);
         }
