@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use jiff::Timestamp;
 
-use super::{args::Output, json, text};
+use super::{args::Output, text};
 use crate::{
     core::{Breaker, PeerName, PeerState, Time, Verdict},
     serve::grpc,
@@ -18,10 +18,7 @@ pub fn line(
     output: Output,
 ) -> String {
     let state = grpc::peer_state_at(state, now, |at| wall(at).map(Into::into));
-    match output {
-        Output::Json => json::message(&state),
-        Output::Text => text::change(wall(now), &state),
-    }
+    output.show(&state, |state| text::change(wall(now), state))
 }
 
 /// The parts of a state whose change is printed.

@@ -89,9 +89,6 @@ pub async fn explain(global: &Global, peer: &str) -> Result<Exit, Failure> {
         }) => return Err(Failure::NoSuchPeer(peer)),
         answer => answer?,
     };
-    match global.output {
-        Output::Text => print(&text::explanation(&answer))?,
-        Output::Json => print(&json::message(&answer))?,
-    }
+    print(&global.output.show(&answer, text::explanation))?;
     Ok(Exit::Done)
 }

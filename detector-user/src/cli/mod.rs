@@ -71,7 +71,9 @@ fn command(cli: &Cli) -> Result<Exit, Failure> {
     }
 }
 
-/// Runs a client command; a single thread is enough for one request.
+/// Runs a command on one thread, which is enough for a request. The daemon waits far more than it
+/// works: with several threads, every timer and answer would wake another one, which costs more than
+/// the work itself.
 fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

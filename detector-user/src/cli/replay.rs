@@ -12,7 +12,7 @@ use super::{
     args::{At, Global, Output, ReplayArgs},
     changes::{Changes, line},
     exit::{Exit, Failure},
-    json, print, text,
+    print, text,
 };
 use crate::{
     config::{Config, ConfigError, ConfigErrors, Place, keys, parse_peer_name},
@@ -123,10 +123,7 @@ fn explain(
     let state = grpc::peer_state_at(&explained.state, now, wall);
     let mut explained = grpc::explanation(&explained, now);
     explained.peer = Some(state);
-    match output {
-        Output::Text => print(&text::explanation(&explained))?,
-        Output::Json => print(&json::message(&explained))?,
-    }
+    print(&output.show(&explained, text::explanation))?;
     Ok(())
 }
 

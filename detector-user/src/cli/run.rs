@@ -7,8 +7,8 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    RUNTIME_SHUTDOWN,
     args::{Global, RunArgs},
+    block_on,
     changes::{Changes, line},
     config,
     exit::{Exit, Failure},
@@ -61,16 +61,10 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
             lines.send(line(state, clock::now(), clock::timestamp, output));
         }
     };
-    // The daemon waits far more than it works. With several threads, every timer and answer would
-    // wake another thread, which costs more than the work itself.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
-    let result = runtime.block_on(driver::run(config, printer, recorder));
-    runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
-    result?;
-    Ok(Exit::Done)
+    block_on(async {
+        driver::run(config, printer, recorder).await?;
+        Ok(Exit::Done)
+    })
 }
 
 pub(super) fn start_log(filter: &str) -> anyhow::Result<()> {

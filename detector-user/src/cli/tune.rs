@@ -131,13 +131,8 @@ impl Tuner {
             );
             self.missed = missed;
         }
-        let lines = sockets
-            .iter()
-            .map(grpc::tuned_socket)
-            .map(|socket| match self.output {
-                Output::Json => json::message(&socket),
-                Output::Text => text::just_tuned(&socket),
-            });
+        let sockets = sockets.iter().map(grpc::tuned_socket);
+        let lines = sockets.map(|socket| self.output.show(&socket, text::just_tuned));
         let lines: String = lines.collect();
         if !lines.is_empty() {
             print(&lines)?;

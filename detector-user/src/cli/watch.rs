@@ -153,10 +153,9 @@ impl Seen {
 }
 
 fn show(state: &PeerState, output: Output) -> String {
-    match output {
-        Output::Text => text::change(text::moment(state.changed_at), state),
-        Output::Json => json::message(state),
-    }
+    output.show(state, |state| {
+        text::change(text::moment(state.changed_at), state)
+    })
 }
 
 fn now() -> Timestamp {

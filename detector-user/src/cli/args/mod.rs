@@ -11,9 +11,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use prost::Name;
 
 pub use self::values::At;
 use self::values::{at, bytes};
+use super::json;
 use crate::config::{Config, DEFAULT_FILE, keys};
 
 const EXIT_CODES: &str = "\
@@ -83,6 +85,16 @@ pub struct Global {
 pub enum Output {
     Text,
     Json,
+}
+
+impl Output {
+    /// The message as it is printed.
+    pub fn show<M: Name>(self, message: &M, text: impl FnOnce(&M) -> String) -> String {
+        match self {
+            Self::Text => text(message),
+            Self::Json => json::message(message),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
