@@ -88,7 +88,12 @@ impl Evidence {
     /// Whether so much is unanswered on this flow, retransmissions and probes together, that loss by
     /// chance is as unlikely as for a dead host.
     fn is_lost(&self, flow: &TrackedFlow) -> bool {
-        let probes = self.waiting.unanswered_on(&flow.reading.id);
+        let id = flow.reading.id;
+        // A firewall may drop keepalives.
+        let probes = match self.answers_like(&id) {
+            true => self.waiting.unanswered_on(&id),
+            false => 0,
+        };
         let unanswered = flow.reading.rto_count.saturating_add(probes);
         unanswered >= self.history.required_transmissions(false)
     }

@@ -9,8 +9,8 @@
 //! missing answer counts only if the reference was answered, so that neither the host, nor this
 //! node, nor a pause of either can be the cause.
 //!
-//! A flow whose own retransmissions are not unanswered counts only if keepalives are known to be
-//! answered on it, or on another flow with the same remote port: a firewall may drop them.
+//! The missing answers on a flow count only if keepalives are known to be answered on it, or on
+//! another flow with the same remote port: a firewall may drop them.
 //!
 //! ```text
 //! round    the probes of one round
@@ -45,7 +45,15 @@ const BUSY_WITHIN: Duration = Duration::from_millis(100);
 pub(in crate::core) struct Questions {
     /// The flows that wait for an answer.
     pub flows: Vec<ProbeTarget>,
-    pub reference: ProbeTarget,
+    pub reference: Reference,
+}
+
+/// What shows that the host answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) struct Reference {
+    pub target: ProbeTarget,
+    /// Whether it answers now if its host lives and nothing is lost.
+    pub could_answer: bool,
 }
 
 impl Evidence {
@@ -85,7 +93,8 @@ impl Evidence {
         let required = self.history.required_transmissions(true);
         let turn = self.waiting.next_round(now, required);
         let reference = self.reference(now, turn.first()?.netns, &turn)?;
-        self.waiting.wait_for(now, reference, grace, required);
+        self.waiting
+            .wait_for(now, reference.target, grace, required);
         let flows = turn.into_iter().filter_map(|flow| {
             let cookie = self.waiting.cookie(&flow)?;
             Some(ProbeTarget::Flow { flow, cookie })
@@ -97,20 +106,41 @@ impl Evidence {
     }
 
     /// Another flow of the same namespace, the one that was heard last of those that may answer now;
-    /// else a connect from there. After a flow that did not answer, only one on which keepalives are known to be answered.
-    fn reference(&self, now: Time, netns: u32, asked: &[FlowId]) -> Option<ProbeTarget> {
+    /// else a connect from there, unless keepalives are dropped.
+    fn reference(&self, now: Time, netns: u32, asked: &[FlowId]) -> Option<Reference> {
         let others = self.watched_flows().filter(|flow| {
             let id = flow.reading.id;
             id.netns == netns && !asked.contains(&id) && !self.waiting.is_missing(&id)
         });
-        let must_be_known = self.waiting.is_flow_no_reference();
         let best = others
             .filter(|flow| flow.can_be_probed() && !flow.is_stuck() && !flow.is_stalled)
-            .filter(|flow| !must_be_known || self.answers_like(&flow.reading.id))
+            .filter(|flow| self.waiting.unfit_since(&flow.reading.id, now).is_none())
             .max_by_key(|flow| (flow.may_answer_at(now), flow.reading.last_heard));
+        if let Some(flow) = best {
+            return Some(Reference {
+                target: flow.target(),
+                could_answer: flow.may_answer_at(now),
+            });
+        }
+        if self.are_keepalives_dropped(now, asked) {
+            return None;
+        }
         let from = self.namespaces.get(&netns).copied();
-        best.map(TrackedFlow::target)
-            .or_else(|| self.probes.connect_from(from))
+        self.probes.connect_from(from).map(|target| Reference {
+            target,
+            could_answer: true,
+        })
+    }
+
+    /// Whether another flow with the same remote port left a keepalive unanswered that was heard
+    /// afterwards.
+    fn are_keepalives_dropped(&self, now: Time, asked: &[FlowId]) -> bool {
+        let is_like = |id: &FlowId| asked.iter().any(|asked| asked.remote == id.remote);
+        self.watched_flows().any(|flow| {
+            let id = flow.reading.id;
+            let unfit = self.waiting.unfit_since(&id, now);
+            is_like(&id) && unfit.is_some_and(|since| flow.reading.last_heard > Some(since))
+        })
     }
 
     /// The flows on which calls wait that leave their probes unanswered while the reference answers.
@@ -137,7 +167,7 @@ impl Evidence {
     }
 
     /// Whether keepalives were acknowledged on this flow, or on another with the same remote port.
-    fn answers_like(&self, flow: &FlowId) -> bool {
+    pub(super) fn answers_like(&self, flow: &FlowId) -> bool {
         self.watched_flows().any(|other| {
             let id = other.reading.id;
             id.netns == flow.netns && id.remote == flow.remote && other.probe_answered.is_some()

@@ -207,6 +207,17 @@ fn after_a_flow_that_does_not_answer_the_reference_is_a_connect() {
     assert_eq!(world.destroyed.len(), 1);
 }
 
+/// The other flow is lost too, and nobody waits on it: it is not heard again.
+#[test]
+fn a_lost_flow_is_not_the_reference_for_ever() {
+    let mut world = World::with_keepalives(Settings::default());
+    let flows = |_| vec![waiting(0), idle(1, 1000)];
+    world.run(5000, flows);
+    world.answers = CONNECTS;
+    world.run(60_000, flows);
+    assert_eq!(world.destroyed.len(), 1);
+}
+
 /// With rare idle probes the rounds show a death first.
 #[test]
 fn a_reference_that_is_not_answered_has_the_host_probed() {

@@ -1,10 +1,13 @@
 //! The probes of one round: flows that wait for an answer, and the reference.
 
+use super::Reference;
 use crate::core::{FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
 
 #[derive(Debug)]
 pub(super) struct Round {
     pub reference: ProbeTarget,
+    /// Whether the reference answers if its host lives and nothing is lost.
+    pub could_answer: bool,
     probe: ProbeId,
     /// When the reference was probed.
     pub sent: Option<Time>,
@@ -23,7 +26,7 @@ struct Asked {
 
 impl Round {
     pub(super) fn new(
-        (reference, probe): (ProbeTarget, ProbeId),
+        (reference, probe): (Reference, ProbeId),
         flows: &[(ProbeTarget, ProbeId)],
     ) -> Self {
         let asked = flows.iter().filter_map(|&(target, probe)| match target {
@@ -35,7 +38,8 @@ impl Round {
             _ => None,
         });
         Self {
-            reference,
+            reference: reference.target,
+            could_answer: reference.could_answer,
             probe,
             sent: None,
             is_answered: false,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::round::Round;
+use super::{Reference, round::Round};
 use crate::core::{FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
 
 /// While all are answered the next flows are probed after this time, which is longer than the host
@@ -15,6 +15,10 @@ const MISSING_EVERY: Duration = Duration::from_millis(50);
 
 /// Once an answer is missing and the reference is a SYN: a usual rate limit is one SYN per second.
 const WITH_SYN_EVERY: Duration = Duration::from_secs(1);
+
+/// A flow that did not answer as the reference, although it could have, is not the reference for
+/// this time: it may be lost itself, or a firewall drops keepalives.
+const UNFIT_FOR: Duration = Duration::from_secs(2);
 
 /// With this many times the required answers missing, a flow is probed as rarely as a good one.
 const LONG_MISSING: u32 = 4;
@@ -34,7 +38,8 @@ const WAITING_KEPT: usize = 64;
 pub(in crate::core) struct Waiting {
     flows: BTreeMap<FlowId, Wait>,
     round: Option<Round>,
-    is_flow_no_reference: bool,
+    /// When flows were last probed as the reference and did not answer, although they could have.
+    unfit: BTreeMap<FlowId, Time>,
     /// When the next round is due, if there is anything to probe.
     due: Time,
     /// When the last round began.
@@ -105,6 +110,7 @@ impl Waiting {
     /// Nothing that was missed until now counts: the host was silent, or this node was.
     pub(in crate::core) fn start_over(&mut self) {
         self.round = None;
+        self.unfit.clear();
         for wait in self.flows.values_mut() {
             (wait.missing_since, wait.misses) = (None, 0);
         }
@@ -231,16 +237,16 @@ impl Waiting {
     /// The probes of a round were requested.
     pub(in crate::core) fn asked(
         &mut self,
-        reference: (ProbeTarget, ProbeId),
+        reference: (Reference, ProbeId),
         flows: &[(ProbeTarget, ProbeId)],
     ) {
         self.round = Some(Round::new(reference, flows));
     }
 
-    /// Whether a flow that served as the reference was not answered, and none was since: it may be
-    /// that keepalives are not answered on this path.
-    pub(super) fn is_flow_no_reference(&self) -> bool {
-        self.is_flow_no_reference
+    /// When this flow was probed as the reference, if it did not answer, and that was lately.
+    pub(super) fn unfit_since(&self, flow: &FlowId, now: Time) -> Option<Time> {
+        let asked = self.unfit.get(flow).copied();
+        asked.filter(|asked| now.since(*asked) < UNFIT_FOR)
     }
 
     /// Takes in what became of a probe, of a round or not.
@@ -259,14 +265,24 @@ impl Waiting {
         }
     }
 
+    fn note_fitness(&mut self, round: &Round) {
+        let (ProbeTarget::Flow { flow, .. }, Some(sent)) = (round.reference, round.sent) else {
+            return;
+        };
+        self.unfit.retain(|_, asked| sent.since(*asked) < UNFIT_FOR);
+        if round.is_answered {
+            self.unfit.remove(&flow);
+        } else if round.could_answer && self.unfit.len() < WAITING_KEPT {
+            self.unfit.insert(flow, sent);
+        }
+    }
+
     /// Counts the answers that the last round lacks.
     fn settle(&mut self) {
         let Some(round) = self.round.take() else {
             return;
         };
-        if !round.reference.is_connect() {
-            self.is_flow_no_reference = !round.is_answered;
-        }
+        self.note_fitness(&round);
         if !round.is_answered {
             return;
         }

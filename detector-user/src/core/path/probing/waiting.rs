@@ -44,8 +44,8 @@ impl Path {
                 asked.push((target, probe));
             }
         }
-        if let Some(reference) = context.probe(now, questions.reference, Urgency::Routine) {
-            if questions.reference.is_connect() {
+        if let Some(reference) = context.probe(now, questions.reference.target, Urgency::Routine) {
+            if questions.reference.target.is_connect() {
                 self.probing.witness_syns.sent(now);
             }
             let reference = (questions.reference, reference);

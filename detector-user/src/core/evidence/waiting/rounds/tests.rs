@@ -26,7 +26,11 @@ fn round(waiting: &mut Waiting, at: u64, answer: Option<ProbeAnswer>) -> usize {
     waiting.set(ms(at), [flow(0)].into_iter());
     assert_eq!(waiting.next_round(ms(at), REQUIRED), [flow(0).flow]);
     let missing = waiting.missing(1).count();
-    waiting.asked((target(1), REFERENCE), &[(target(0), ProbeId(at))]);
+    let reference = Reference {
+        target: target(1),
+        could_answer: true,
+    };
+    waiting.asked((reference, REFERENCE), &[(target(0), ProbeId(at))]);
     let mut event = |probe, target, outcome| {
         waiting.event(&ProbeEvent {
             at: ms(at + 1),
