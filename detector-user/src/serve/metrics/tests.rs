@@ -33,11 +33,10 @@ fn has(text: &str, line: &str) {
 }
 
 #[test]
-fn a_published_change_is_rendered_and_a_retracted_peer_leaves_nothing() {
+fn the_condition_of_a_peer_is_rendered_while_it_is_known() {
     let metrics = Metrics::new().unwrap();
     let alive = state("http://a:1", Verdict::Alive, Breaker::Closed);
     let dead = state("http://a:1", Verdict::Dead, Breaker::Open);
-    let other = state("http://b:1", Verdict::Alive, Breaker::Closed);
     metrics.state_published(None, &alive);
     let vitals = PeerState {
         srtt: Some(Duration::from_millis(3)),
@@ -46,18 +45,13 @@ fn a_published_change_is_rendered_and_a_retracted_peer_leaves_nothing() {
     };
     metrics.state_published(Some(&alive), &vitals);
     let text = metrics.render();
-    has(
-        &text,
+    for line in [
         r#"detector_peer_health_score{peer="http://a:1"} 100"#,
-    );
-    has(
-        &text,
         r#"detector_peer_srtt_seconds{peer="http://a:1"} 0.003"#,
-    );
-    has(
-        &text,
         r#"rustfs_circuit_breaker_state{peer="http://a:1"} 0"#,
-    );
+    ] {
+        has(&text, line);
+    }
     metrics.state_published(Some(&alive), &dead);
     let text = metrics.render();
     has(
@@ -65,6 +59,19 @@ fn a_published_change_is_rendered_and_a_retracted_peer_leaves_nothing() {
         r#"rustfs_circuit_breaker_state{peer="http://a:1"} 1"#,
     );
     assert!(!text.contains("health_score{"), "it is not known any more");
+    metrics.state_published(Some(&dead), &vitals);
+    metrics.peer_retracted(&vitals.peer);
+    assert!(!metrics.render().contains("http://a:1"));
+}
+
+#[test]
+fn a_published_change_is_rendered_and_a_retracted_peer_leaves_nothing() {
+    let metrics = Metrics::new().unwrap();
+    let alive = state("http://a:1", Verdict::Alive, Breaker::Closed);
+    let dead = state("http://a:1", Verdict::Dead, Breaker::Open);
+    let other = state("http://b:1", Verdict::Alive, Breaker::Closed);
+    metrics.state_published(None, &alive);
+    metrics.state_published(Some(&alive), &dead);
     metrics.state_published(Some(&dead), &dead);
     metrics.state_published(None, &other);
     metrics.set_protection(&[(dead.peer.clone(), 2)], 0);
