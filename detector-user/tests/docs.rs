@@ -13,6 +13,7 @@ use detector_user::{
 };
 
 const RULE: &str = include_str!("../../docs/rule.md");
+const RECIPES: &str = include_str!("../../CONTRIBUTING.md");
 const ALERTS: &str = include_str!("../../deploy/prometheus/detector-rules.yml");
 
 /// The rows of the table under a heading, cell by cell; the rule and the header are left out.
@@ -192,4 +193,30 @@ fn alerts_ask_for_metrics_that_there_are() {
         let is_there = [whole, short].map(|name| source.contains(&format!("\"{name}\"")));
         assert!(is_there.contains(&true), "{metric} is not exported");
     }
+}
+
+/// The folders from which CONTRIBUTING.md names files, in the repository.
+const FOLDERS: [&str; 4] = [
+    "",
+    "detector-user/src",
+    "detector-user/src/core",
+    "detector-user/tests/simulation",
+];
+
+/// A recipe that names a file which was moved leads nowhere. Bare names follow their folder's.
+#[test]
+fn each_file_that_a_recipe_names_with_its_folder_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let is_there = |file: &str| {
+        let mut folders = FOLDERS.iter();
+        folders.any(|folder| root.join(folder).join(file).exists())
+    };
+    let endings = [".rs", ".md", ".toml", ".yml", ".proto", "/"];
+    let is_path = |word: &&str| {
+        !word.contains(' ') && word.contains('/') && endings.iter().any(|end| word.ends_with(end))
+    };
+    let files: Vec<_> = quoted(RECIPES).filter(is_path).collect();
+    assert!(files.len() > 50, "{}", files.len());
+    let missing: Vec<_> = files.iter().filter(|file| !is_there(file)).collect();
+    assert!(missing.is_empty(), "not there: {missing:?}");
 }
