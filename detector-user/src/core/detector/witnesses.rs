@@ -18,7 +18,7 @@ impl Detector {
             return;
         }
         self.witnesses_due = now + EVERY;
-        let suspects = self.paths.values().filter(|path| path.needs_witnesses());
+        let suspects = self.paths.values().filter(|path| path.needs_witnesses(now));
         let needed = suspects.filter_map(Path::needed_silence).min();
         let needed = needed.unwrap_or(self.settings.detection_time);
         let network = &self.isolation.network;
@@ -45,7 +45,7 @@ impl Detector {
             }
         }
         let gateways = self.isolation.gateways.wanted(now);
-        self.probe_gateways(now, gateways, Urgency::Urgent);
+        self.probe_gateways(now, gateways, Urgency::Witness);
     }
 
     pub(super) fn probe_gateways(
