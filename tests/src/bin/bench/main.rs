@@ -44,7 +44,8 @@ use crate::options::Options;
 #[command(
     name = "bench",
     after_help = "bench store [OPTIONS]: the small store, with a detector and as RustFS is today (bench store --help)\n\
-                  bench cost [OPTIONS]: what the daemon costs while all is well (bench cost --help)"
+                  bench cost [OPTIONS]: what the daemon costs while all is well (bench cost --help)\n\
+                  bench storm [OPTIONS]: a hundred thousand connections stall at once (bench storm --help)"
 )]
 struct Cli {
     #[command(flatten)]
@@ -68,6 +69,9 @@ fn main() -> anyhow::Result<()> {
         Some("store") => return until_interrupted(store::run(&store::Cli::parse_from(rest()))),
         Some("cost") => {
             return until_interrupted(cost::run(&cost::Cli::parse_from(rest()).checked()?));
+        }
+        Some("storm") => {
+            return until_interrupted(cost::storm::run(&cost::storm::Cli::parse_from(rest())));
         }
         Some("helper") => return cost::helper::run(&cost::helper::Cli::parse_from(rest())),
         _ => {}

@@ -94,6 +94,8 @@ pub fn many(first: Ipv4Addr, addresses: u32, port: u16) -> impl Iterator<Item = 
 pub fn listener(port: u16) -> anyhow::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
+    // Several listeners on one port share the connections.
+    socket.set_reuse_port(true)?;
     socket
         .bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())
         .and_then(|()| socket.listen(BACKLOG))

@@ -18,6 +18,7 @@ mod kernel;
 mod plot;
 mod spent;
 mod stand;
+pub mod storm;
 mod table;
 
 use std::{fs, path::PathBuf, time::Duration};

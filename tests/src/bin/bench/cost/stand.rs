@@ -35,34 +35,50 @@ const OTHER_PORT: u16 = 7_000;
 const TO_ONE: u32 = 4_000;
 /// A process may have 20,000 descriptors without privilege.
 const IN_ONE_PROCESS: u32 = 16_000;
+/// One listener keeps 65,535 connections at most.
+const LISTENERS: usize = 4;
 const SOON: Duration = Duration::from_secs(120);
 
-/// h1 has the daemon and its connections, h2 all the peers.
+/// The addresses of the third host.
+const MORE_PEERS: &str = "10.81.128.0/17";
+pub const FIRST_OF_MORE: Ipv4Addr = Ipv4Addr::new(10, 81, 128, 1);
+
+/// h1 has the daemon and its connections, h2 all the peers; h3, where there is one, has more peers.
 #[derive(Debug)]
 pub struct Stand {
     lab: Lab,
-    _listener: TcpListener,
+    _listeners: Vec<TcpListener>,
 }
 
 impl Stand {
     pub fn new() -> anyhow::Result<Self> {
-        let lab = Lab::new(2)?;
-        let (us, peer) = (lab.host(1), lab.host(2));
+        Self::with(Lab::new(2)?)
+    }
+
+    /// With peers on a third host.
+    pub fn with_more() -> anyhow::Result<Self> {
+        Self::with(Lab::new(3)?)
+    }
+
+    fn with(lab: Lab) -> anyhow::Result<Self> {
+        let us = lab.host(1);
         us.exec("ip", &["addr", "add", ASKER, "dev", "eth0"])?;
-        us.exec(
-            "ip",
-            &["route", "add", PEERS, "via", &peer.v4().to_string()],
-        )?;
-        peer.exec("ip", &["route", "add", "local", PEERS, "dev", "lo"])?;
-        peer.exec("ip", &["route", "add", "10.80.0.1/32", "dev", "eth0"])?;
-        for host in [us, peer] {
-            host.within(|| fs::write("/proc/sys/net/core/somaxconn", "65535"))??;
+        us.within(many_sockets)??;
+        let mut listeners = Vec::new();
+        for (host, peers) in lab.hosts()[1..].iter().zip([PEERS, MORE_PEERS]) {
+            let gateway = host.v4().to_string();
+            us.exec("ip", &["route", "add", peers, "via", &gateway])?;
+            host.exec("ip", &["route", "add", "local", peers, "dev", "lo"])?;
+            host.exec("ip", &["route", "add", "10.80.0.1/32", "dev", "eth0"])?;
+            host.within(many_sockets)??;
+            for _ in 0..LISTENERS {
+                listeners.push(host.within(|| helper::listener(PEER_PORT))??);
+            }
         }
-        let listener = peer.within(|| helper::listener(PEER_PORT))??;
         steer(&lab)?;
         Ok(Self {
             lab,
-            _listener: listener,
+            _listeners: listeners,
         })
     }
 
@@ -79,17 +95,30 @@ impl Stand {
     }
 
     pub fn urls(peers: u32) -> Vec<String> {
-        let all = helper::many(FIRST_PEER, peers, PEER_PORT);
+        Self::urls_from(FIRST_PEER, peers)
+    }
+
+    pub fn urls_from(first: Ipv4Addr, peers: u32) -> Vec<String> {
+        let all = helper::many(first, peers, PEER_PORT);
         all.map(|addr| format!("http://{addr}")).collect()
     }
 
     /// Connections from h1 to each peer, in as many processes as they need.
     pub async fn connect(&self, peers: u32, each: u32) -> anyhow::Result<Vec<Holder>> {
+        self.connect_from(FIRST_PEER, peers, each).await
+    }
+
+    pub async fn connect_from(
+        &self,
+        first_peer: Ipv4Addr,
+        peers: u32,
+        each: u32,
+    ) -> anyhow::Result<Vec<Holder>> {
         let in_one = IN_ONE_PROCESS / each;
         let mut holders = Vec::new();
         for first in (0..peers).step_by(in_one as usize) {
             let here = in_one.min(peers - first);
-            let first = Ipv4Addr::from(u32::from(FIRST_PEER) + first);
+            let first = Ipv4Addr::from(u32::from(first_peer) + first);
             let flags = ["--bytes", "64"];
             let hold = Hold {
                 first,
@@ -121,6 +150,12 @@ impl Stand {
         }
         Ok(holders)
     }
+}
+
+/// Room for as many connections as a listener is asked to keep.
+fn many_sockets() -> std::io::Result<()> {
+    fs::write("/proc/sys/net/core/somaxconn", "65535")?;
+    fs::write("/proc/sys/net/ipv4/tcp_max_syn_backlog", "65535")
 }
 
 /// Hands what arrives at h1 to the first processor, and at all others to the second.
@@ -198,6 +233,11 @@ impl Holder {
         let said = |line: &String| line.starts_with(word).then_some(());
         let found = self.process.stdout().find(SOON, said).await;
         found.with_context(|| format!("no {word:?}\n{}", self.process.stderr_tail(5)))
+    }
+
+    /// Waits until it has sent on each connection.
+    pub async fn has_sent(&self) -> anyhow::Result<()> {
+        self.says("sent").await
     }
 
     /// Sends 64 bytes on each connection.
