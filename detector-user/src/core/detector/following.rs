@@ -32,7 +32,7 @@ impl Detector {
             self.publish_before(first, now, &key.peer);
         }
         if let Turn::Died | Turn::Returned = turn {
-            self.recall_witnesses();
+            self.recall_witness(key.addr);
         }
         if needs_witnesses {
             self.call_witnesses(now);
