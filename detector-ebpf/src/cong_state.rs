@@ -36,7 +36,7 @@ fn handle(ctx: &RawTracePointContext) -> Option<()> {
         return None;
     }
     let socket = Socket::of(ctx);
-    let tuple = Tuple::of(socket);
+    let tuple = Tuple::of(socket)?;
     tuple.watched()?;
     let flow = Flow::find(tuple, socket)?;
     let event = if cong_state == CA_LOSS {

@@ -23,7 +23,7 @@ fn handle(ctx: &RawTracePointContext) -> Option<()> {
     if errno == 0 || !socket.is_tcp() {
         return None;
     }
-    let tuple = Tuple::of(socket);
+    let tuple = Tuple::of(socket)?;
     tuple.watched()?;
     let flow = Flow::find(tuple, socket)?;
     let mut event = Event::new(record_kind::ERROR_REPORT, socket.state());

@@ -140,6 +140,21 @@ pub struct WatchKey {
 
 const _: () = assert!(size_of::<WatchKey>() == 20);
 
+/// The size of the `ADDRESSES` map, which has a bit for each watched address, in words of 64 bits.
+pub const FILTER_WORDS: u32 = 1024;
+
+/// The bit of an address in the `ADDRESSES` map: its word, and the bit itself. Some addresses share
+/// one.
+#[inline(always)]
+pub const fn filter_bit(addr: &[u8; 16]) -> (u32, u64) {
+    // Multiplicative hashing: the high bits depend on all others.
+    let both = u128::from_ne_bytes(*addr);
+    let mixed =
+        ((both as u64).rotate_left(32) ^ (both >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let bit = (mixed >> 48) as u32;
+    (bit / 64 % FILTER_WORDS, 1 << (bit % 64))
+}
+
 /// The capacity of the `NAMESPACES` map: twice the most namespaces that are watched at a time,
 /// because new ones are added before old ones are removed.
 pub const MAX_NAMESPACES: u32 = 32;

@@ -2,14 +2,19 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use detector_ebpf::{FlowKey, FlowRecord, MAX_NAMESPACES, WatchKey, counter};
+use detector_ebpf::{FILTER_WORDS, FlowKey, FlowRecord, MAX_NAMESPACES, WatchKey, counter};
 
 /// The endpoints to watch, filled by the daemon; the values are bits of
 /// `detector_ebpf::watch_flag`. User space sets the size.
 #[map]
 pub static WATCHED: HashMap<WatchKey, u32> = HashMap::with_max_entries(16_384, 0);
+
+/// A bit for each watched address (`detector_ebpf::filter_bit`): nearly all connections of a machine
+/// are not watched, and need no search in `WATCHED`.
+#[map]
+pub static ADDRESSES: Array<u64> = Array::with_max_entries(FILTER_WORDS, 0);
 
 /// The inodes of the network namespaces that are watched besides the daemon's own; the values have
 /// no meaning.

@@ -29,7 +29,7 @@ pub fn tcp_retransmit_skb(ctx: RawTracePointContext) -> u32 {
 #[inline(always)]
 fn handle(ctx: &RawTracePointContext) -> Option<()> {
     let socket = Socket::of(ctx);
-    let tuple = Tuple::of(socket);
+    let tuple = Tuple::of(socket)?;
     tuple.watched()?;
     let flow = Flow::find(tuple, socket)?;
     let state = socket.state();

@@ -32,7 +32,7 @@ fn handle(ctx: &RawTracePointContext) -> Option<()> {
     if !socket.is_tcp() {
         return None;
     }
-    let tuple = Tuple::of(socket);
+    let tuple = Tuple::of(socket)?;
     let watched = tuple.watched()?;
     let flow = Flow::find(tuple, socket)?;
     let event = if opened {

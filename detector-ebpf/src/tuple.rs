@@ -1,8 +1,12 @@
 //! The addresses and ports of a socket, and whether they are watched.
 
-use detector_ebpf::WatchKey;
+use detector_ebpf::{WatchKey, filter_bit};
 
-use crate::{globals::config, maps::WATCHED, socket::Socket};
+use crate::{
+    globals::config,
+    maps::{ADDRESSES, WATCHED},
+    socket::Socket,
+};
 
 const AF_INET6: u16 = 10;
 
@@ -19,24 +23,34 @@ pub struct Tuple {
 }
 
 impl Tuple {
+    /// `None` if the remote address is surely not watched: then nothing else is read.
     #[inline(always)]
-    pub fn of(socket: Socket) -> Self {
-        let port = |offset| u16::from_be_bytes(socket.read(offset));
+    pub fn of(socket: Socket) -> Option<Self> {
         let mut tuple = Self {
             local_addr: V4_MAPPED,
             remote_addr: V4_MAPPED,
-            local_port: port(config!(socket.local_port)),
-            remote_port: port(config!(socket.remote_port)),
+            local_port: 0,
+            remote_port: 0,
         };
         // Each address is read directly into its place, so that the stack holds no second copy.
-        if socket.read::<u16>(config!(socket.family)) == AF_INET6 {
-            socket.read_into(config!(socket.local_v6), &mut tuple.local_addr);
+        let is_v6 = socket.read::<u16>(config!(socket.family)) == AF_INET6;
+        if is_v6 {
             socket.read_into(config!(socket.remote_v6), &mut tuple.remote_addr);
         } else {
-            socket.read_into(config!(socket.local_v4), &mut tuple.local_addr[12..]);
             socket.read_into(config!(socket.remote_v4), &mut tuple.remote_addr[12..]);
         }
-        tuple
+        let (word, bit) = filter_bit(&tuple.remote_addr);
+        if ADDRESSES.get(word)? & bit == 0 {
+            return None;
+        }
+        if is_v6 {
+            socket.read_into(config!(socket.local_v6), &mut tuple.local_addr);
+        } else {
+            socket.read_into(config!(socket.local_v4), &mut tuple.local_addr[12..]);
+        }
+        tuple.local_port = u16::from_be_bytes(socket.read(config!(socket.local_port)));
+        tuple.remote_port = u16::from_be_bytes(socket.read(config!(socket.remote_port)));
+        Some(tuple)
     }
 
     /// The flags of the watched endpoint; `None` if the tuple is not watched. The remote address

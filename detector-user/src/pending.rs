@@ -45,6 +45,11 @@ impl<K: Ord + Clone, T> Pending<K, T> {
         (!self.requests.is_empty()).then(|| std::mem::take(&mut self.requests))
     }
 
+    /// The waiting requests, in the order in which they are taken.
+    pub fn waiting(&self) -> impl Iterator<Item = &T> {
+        self.requests.values()
+    }
+
     /// Takes the first waiting request.
     pub fn take_first(&mut self) -> Option<T> {
         let (key, request) = self.requests.pop_first()?;

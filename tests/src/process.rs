@@ -14,7 +14,7 @@ use nix::{
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     time::timeout,
 };
 
@@ -33,8 +33,26 @@ pub struct Process {
 impl Process {
     /// Starts it. `name` is for messages.
     pub fn start(name: &str, command: std::process::Command) -> anyhow::Result<Self> {
+        Self::start_with(name, command, Stdio::null())
+    }
+
+    /// Starts it with a pipe to its stdin.
+    pub fn start_piped(
+        name: &str,
+        command: std::process::Command,
+    ) -> anyhow::Result<(Self, ChildStdin)> {
+        let mut process = Self::start_with(name, command, Stdio::piped())?;
+        let stdin = process.child.stdin.take().context("no stdin")?;
+        Ok((process, stdin))
+    }
+
+    fn start_with(
+        name: &str,
+        command: std::process::Command,
+        stdin: Stdio,
+    ) -> anyhow::Result<Self> {
         let mut child = Command::from(command)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)

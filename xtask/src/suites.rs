@@ -23,11 +23,15 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 22] = [
+pub const SUITES: [Suite; 23] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("certain", Others),
     suite("clients", Others),
+    suite(
+        "cost",
+        Alone("it counts wake-ups, which a busy machine merges"),
+    ),
     suite("cuts", Others),
     suite("destroy", Others),
     suite("enemy", Others),

@@ -8,6 +8,7 @@ use super::{
     evidence::GIVE_UP_AFTER,
     isolation::Isolation,
     schedule::{Budget, Urgency},
+    turns::Turns,
 };
 
 /// The parts of the detector that a path may use while it handles one signal or time-out.
@@ -25,6 +26,7 @@ pub(super) struct ProbeDesk {
     budget: Budget,
     neighbours_per_second: u32,
     neighbours: BTreeMap<u32, Budget>,
+    pub turns: Turns,
     next: u64,
 }
 
@@ -34,6 +36,7 @@ impl ProbeDesk {
             budget: Budget::new(settings.max_probes_per_second),
             neighbours_per_second: settings.neighbour_probes_per_second,
             neighbours: BTreeMap::new(),
+            turns: Turns::new(settings.max_probes_per_second),
             next: 1,
         }
     }
@@ -57,7 +60,8 @@ impl ProbeDesk {
             .neighbours
             .entry(link)
             .or_insert_with(|| Budget::strict(per_second));
-        budget.take(now, Urgency::Urgent)
+        // The limit is for all of them together.
+        budget.take(now, Urgency::Witness)
     }
 }
 

@@ -15,6 +15,7 @@
 //! evidence    what is known of a path, by layer and flow
 //! isolation   whether this node itself is cut off
 //! schedule    when to look, and when to probe
+//! turns       who is probed first when many are in doubt
 //! path        one address of a peer: joins the above
 //! peer        the sum of its paths
 //! detector    all peers: takes signals, returns effects
@@ -45,6 +46,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod time;
+mod turns;
 mod vitals;
 mod vocabulary;
 

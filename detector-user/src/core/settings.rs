@@ -82,7 +82,7 @@ impl Default for Settings {
             destroy_sockets: true,
             idle_probe_interval: Duration::from_millis(350),
             idle_probe_jitter_percent: 10,
-            max_probes_per_second: 10_000,
+            max_probes_per_second: 40_000,
             recovery_timeout: Duration::from_secs(30),
             half_open_trials: 3,
             trial_lease: Duration::from_secs(5),

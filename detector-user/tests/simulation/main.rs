@@ -11,7 +11,6 @@ mod fault;
 mod fidelity;
 mod flow;
 mod host;
-mod many_peers;
 mod properties;
 mod queue;
 mod report;

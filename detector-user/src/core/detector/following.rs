@@ -23,7 +23,7 @@ impl Detector {
             &mut self.effects,
         );
         let turn = act(path, &mut context);
-        let (due, needs_witnesses) = (path.timeout(), path.needs_witnesses());
+        let (due, needs_witnesses) = (path.timeout(), path.needs_witnesses(now));
         if due != was_due {
             self.timeouts.remove(&(was_due, key.clone()));
             self.timeouts.insert((due, key.clone()));
@@ -32,7 +32,7 @@ impl Detector {
             self.publish_before(first, now, &key.peer);
         }
         if let Turn::Died | Turn::Returned = turn {
-            self.recall_witnesses();
+            self.recall_witness(key.addr);
         }
         if needs_witnesses {
             self.call_witnesses(now);

@@ -78,6 +78,8 @@ pub struct Detector {
     by_address: HashMap<IpAddr, BTreeSet<PeerName>>,
     timeouts: BTreeSet<(Time, PathKey)>,
     isolation: Isolation,
+    /// When it was last called.
+    called: Time,
     prober: ProbeDesk,
     /// When witnesses may be probed again.
     witnesses_due: Time,
@@ -91,6 +93,7 @@ impl Detector {
     pub fn new(settings: Settings) -> Self {
         Self {
             isolation: Isolation::new(settings.bounds()),
+            called: Time::default(),
             prober: ProbeDesk::new(&settings),
             witnesses_due: Time::default(),
             settings,
@@ -175,9 +178,12 @@ impl Detector {
         self.effects.pop_front()
     }
 
-    /// A call that comes later than requested shows that this machine, or the loop, was paused.
+    /// A call that comes later than requested shows that this machine, or the loop, was paused. What
+    /// a snapshot makes due may lie before the last call, because a snapshot takes time: that is
+    /// requested only since then.
     fn notice_pause(&mut self, now: Time) {
-        let due = self.poll_timeout();
+        let due = self.poll_timeout().map(|due| due.max(self.called));
+        self.called = self.called.max(now);
         let detection_time = self.settings.detection_time;
         self.isolation.pauses.called(due, now, detection_time);
     }

@@ -91,7 +91,7 @@ impl Detector {
                 self.isolation.cards.forget(addr);
             }
         }
-        self.recall_witnesses();
+        self.recall_witness(addr);
     }
 
     pub(super) fn remove(&mut self, name: &PeerName) {

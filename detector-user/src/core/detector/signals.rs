@@ -69,6 +69,7 @@ impl Detector {
         let was_contested =
             neighbour.is_some_and(|addr| self.isolation.cards.is_contested(addr, now));
         let is_believed = self.isolation.neighbour(at, event);
+        let before = self.gateway_of(event);
         let is_new = self.isolation.network.event(at, event);
         let concerned = match event {
             NetworkEvent::Link { .. } if !is_new => return,
@@ -78,12 +79,9 @@ impl Detector {
                 self.paths_at(*addr)
             }
         };
-        if let NetworkEvent::Route { .. } = event {
-            let Isolation {
-                gateways, network, ..
-            } = &mut self.isolation;
-            gateways.set(now, network.gateways());
-            self.recall_witnesses();
+        if let NetworkEvent::Route { addr, .. } = event {
+            self.set_gateways(now, before, self.gateway_of(event));
+            self.recall_witness(*addr);
         }
         for key in concerned {
             self.with_path(now, &key, |path, context| {
@@ -92,6 +90,27 @@ impl Detector {
         }
         if let Some(addr) = neighbour {
             self.publish_contest(now, addr, was_contested);
+        }
+    }
+
+    /// The gateway on the way to the address that an event is about, as known now.
+    fn gateway_of(&self, event: &NetworkEvent) -> Option<IpAddr> {
+        match event {
+            NetworkEvent::Route { addr, .. } => self.isolation.network.route(*addr)?.gateway,
+            NetworkEvent::Link { .. } | NetworkEvent::Neighbour { .. } => None,
+        }
+    }
+
+    /// A route was `before` by way of a gateway, and is `now_by` way of another. Thousands of peers
+    /// may be behind one gateway: those that were known are not collected for each of them.
+    fn set_gateways(&mut self, now: Time, before: Option<IpAddr>, now_by: Option<IpAddr>) {
+        let Isolation {
+            gateways, network, ..
+        } = &mut self.isolation;
+        let is_known = now_by.is_none_or(|addr| gateways.is_known(addr));
+        if before.is_some() || !is_known {
+            gateways.set(now, network.gateways());
+            self.recall_witnesses();
         }
     }
 

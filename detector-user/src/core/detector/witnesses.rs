@@ -1,6 +1,6 @@
 //! Which hosts are probed as witnesses: while a peer is suspected, this node itself may be cut off.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use super::Detector;
 use crate::core::{ProbeTarget, Time, isolation::Witness, path::Path, schedule::Urgency};
@@ -18,7 +18,7 @@ impl Detector {
             return;
         }
         self.witnesses_due = now + EVERY;
-        let suspects = self.paths.values().filter(|path| path.needs_witnesses());
+        let suspects = self.paths.values().filter(|path| path.needs_witnesses(now));
         let needed = suspects.filter_map(Path::needed_silence).min();
         let needed = needed.unwrap_or(self.settings.detection_time);
         let network = &self.isolation.network;
@@ -45,7 +45,7 @@ impl Detector {
             }
         }
         let gateways = self.isolation.gateways.wanted(now);
-        self.probe_gateways(now, gateways, Urgency::Urgent);
+        self.probe_gateways(now, gateways, Urgency::Witness);
     }
 
     pub(super) fn probe_gateways(
@@ -68,6 +68,23 @@ impl Detector {
                 && let ProbeTarget::Neighbour { addr, .. } = target
             {
                 context.isolation.gateways.asked(addr, now);
+            }
+        }
+    }
+
+    /// The hosts at this address have died, returned, or have another route. If none of them is among
+    /// those that were heard last, nothing has to be asked of the others: a thousand peers that die
+    /// together must not take a million steps.
+    pub(super) fn recall_witness(&mut self, addr: IpAddr) {
+        if self.isolation.witnesses.knows(addr) {
+            return self.recall_witnesses();
+        }
+        if !self.isolation.network.is_elsewhere(&[addr]) {
+            return;
+        }
+        for key in self.paths_at(addr) {
+            if let Some(witness) = self.paths.get(&key).and_then(Path::witness) {
+                self.isolation.witnesses.was_heard_before(witness);
             }
         }
     }

@@ -53,6 +53,10 @@ impl Gateways {
         self.due = (!self.known.is_empty()).then(|| self.due.unwrap_or(now).min(now));
     }
 
+    pub(in crate::core) fn is_known(&self, addr: IpAddr) -> bool {
+        self.known.contains_key(&addr)
+    }
+
     /// When [`Self::take_due`] should be called.
     pub(in crate::core) fn timeout(&self) -> Option<Time> {
         self.due

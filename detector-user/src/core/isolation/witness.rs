@@ -108,6 +108,12 @@ impl Witnesses {
         self.unanswered.remove(&host);
     }
 
+    /// Whether this host is one of those that were heard last.
+    pub(in crate::core) fn knows(&self, host: IpAddr) -> bool {
+        let latest = [self.latest, self.second].into_iter().flatten();
+        latest.into_iter().any(|witness| witness.host == host)
+    }
+
     /// Replaces the witnesses by these: some host is no longer a witness.
     pub(in crate::core) fn reset(&mut self, heard: impl Iterator<Item = Witness>) {
         (self.latest, self.second) = (None, None);

@@ -2,8 +2,10 @@
 
 use crate::core::Time;
 
-/// The part of the bucket that is reserved for urgent probes: routine ones get at most the rest.
-const RESERVED: f64 = 0.5;
+/// How much of the bucket is left to more urgent probes: what is less urgent gets what they leave.
+const RESERVED_FROM_DEAD: f64 = 0.75;
+const RESERVED_FROM_ROUTINE: f64 = 0.5;
+const RESERVED_FROM_URGENT: f64 = 0.1;
 
 /// What a strict bucket may gain within a second beyond its rate, in probes: less than one, with
 /// room for timers that are late.
@@ -18,13 +20,28 @@ pub(in crate::core) struct Budget {
     as_of: Time,
 }
 
-/// Whether a probe can wait.
+/// Whether a probe can wait, the least urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) enum Urgency {
+    /// The peer is Dead, and may be back. A thousand dead peers must not use up the budget.
+    Dead,
     /// Nothing stands unanswered.
     Routine,
     /// A verdict depends on it.
     Urgent,
+    /// All verdicts depend on it: without witnesses every silence may be this node's own fault.
+    Witness,
+}
+
+impl Urgency {
+    const fn reserved(self) -> f64 {
+        match self {
+            Self::Dead => RESERVED_FROM_DEAD,
+            Self::Routine => RESERVED_FROM_ROUTINE,
+            Self::Urgent => RESERVED_FROM_URGENT,
+            Self::Witness => 0.0,
+        }
+    }
 }
 
 impl Budget {
@@ -58,9 +75,10 @@ impl Budget {
         let gained = now.since(self.as_of).as_secs_f64() * self.per_second;
         self.left = (self.left + gained).min(size);
         self.as_of = self.as_of.max(now);
-        let floor = match urgency {
-            Urgency::Routine if size >= 2.0 => size * RESERVED,
-            Urgency::Routine | Urgency::Urgent => 0.0,
+        // A small bucket has nothing to reserve.
+        let floor = match size >= 2.0 {
+            true => (size * urgency.reserved()).min(size - 1.0),
+            false => 0.0,
         };
         let granted = self.left >= floor + 1.0;
         if granted {
@@ -76,21 +94,23 @@ mod tests {
     use crate::core::testing::ms;
 
     #[test]
-    fn no_more_than_the_rate_and_half_of_it_is_kept_for_what_is_urgent() {
+    fn no_more_than_the_rate_and_some_of_it_is_kept_for_what_is_more_urgent() {
         let mut budget = Budget::new(100);
         let mut taken = |at, urgency| (0..100).filter(|_| budget.take(ms(at), urgency)).count();
-        assert_eq!(taken(0, Urgency::Routine), 5);
-        assert_eq!(taken(0, Urgency::Urgent), 5);
+        assert_eq!(taken(0, Urgency::Dead), 2);
+        assert_eq!(taken(0, Urgency::Routine), 3);
+        assert_eq!(taken(0, Urgency::Urgent), 4);
         assert_eq!(taken(0, Urgency::Urgent), 0);
-        assert_eq!(taken(50, Urgency::Urgent), 5);
-        assert_eq!(taken(10_000, Urgency::Urgent), 10);
+        assert_eq!(taken(0, Urgency::Witness), 1);
+        assert_eq!(taken(50, Urgency::Urgent), 4);
+        assert_eq!(taken(10_000, Urgency::Witness), 10);
     }
 
     #[test]
     fn a_strict_rate_is_never_exceeded_within_any_second() {
         let mut budget = Budget::strict(5);
         let taken: Vec<u64> = (0..10_000)
-            .filter(|at| budget.take(ms(*at), Urgency::Urgent))
+            .filter(|at| budget.take(ms(*at), Urgency::Witness))
             .collect();
         assert!(taken.len() >= 30, "{}", taken.len());
         let within = |from: u64| {

@@ -84,3 +84,25 @@ fn a_daemon_that_is_never_on_time_finds_a_death_later() {
     let dead = dead.expect("found at last");
     assert!(dead > 1000, "{dead}");
 }
+
+/// With a hundred thousand sockets a snapshot takes longer than a pause has to last. What it makes
+/// due was not requested before it came back.
+#[test]
+fn a_snapshot_that_takes_long_is_no_pause() {
+    let mut world = World::alive(3);
+    for n in 0..3 {
+        world.event(10, FlowEventKind::Tlp, established(n, ms(0)));
+    }
+    world.look_late(160, 20, all_stalled(3, 0));
+    for n in 0..3 {
+        world.event(214, FlowEventKind::Rto { count: 1 }, stalled(n, 0));
+    }
+    world.look_late(400, 260, all_stalled(3, 1));
+    for n in 0..3 {
+        world.event(626, FlowEventKind::Rto { count: 2 }, stalled(n, 1));
+    }
+    let silence = world.explain().silence.duration;
+    assert!(silence >= Duration::from_millis(600), "{silence:?}");
+    world.look_late(770, 630, all_stalled(3, 2));
+    assert_eq!(world.state().verdict, Verdict::Dead);
+}

@@ -21,10 +21,12 @@
 //! destruction. The dump costs 0.3 ms, and then the same 1.3 µs for each socket (on 6.18; to
 //! destroy one takes 13 to 50 µs). It also shows the peer's other sockets, and gives the exact name
 //! of each. A query for each socket would be at most 5 ms more recent, which is no better than the
-//! resolution of its answer: the kernel records the time of received segments in jiffies.
+//! resolution of its answer: the kernel records the time of received segments in jiffies. When many
+//! peers die together, one snapshot serves several of them (`shared`).
 
 mod proof;
 mod rule;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -154,7 +156,9 @@ fn run(mut everywhere: Everywhere, requests: &Inbox<Requests>, answers: &SignalS
     let mut teardowns = Teardowns::default();
     while let Some(request) = requests.wait(Pending::take_first) {
         let mut tables = everywhere.tables();
-        let Some(result) = teardowns.carry_out(&mut tables, &request, || wish(requests)) else {
+        let next = requests.take(|pending| shared::next(pending.waiting()));
+        let wish = || wish(requests);
+        let Some(result) = teardowns.carry_out(&mut tables, &request, &next, wish) else {
             return;
         };
         if answers.blocking_send(answer(&request, result)).is_err() {

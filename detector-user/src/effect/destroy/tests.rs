@@ -3,6 +3,7 @@
 mod namespaces;
 mod requests;
 mod stalled;
+mod together;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -30,6 +31,9 @@ const NETNS: u32 = 7;
 const OTHER: u32 = 8;
 const FOREIGN: u32 = 9;
 const SILENT_SINCE: Time = Time::from_nanos(5_000_000_000);
+
+/// No other request waits.
+const ALONE: BTreeSet<IpAddr> = BTreeSet::new();
 
 /// The sockets of the fake table, and events that happen during the work.
 #[derive(Default)]
@@ -61,6 +65,10 @@ impl Table for FakeTable {
     fn reaches(&self, netns: u32) -> bool {
         let is_lost = self.has_lost_other && self.looks > 0;
         netns == NETNS || (netns == OTHER && !is_lost)
+    }
+
+    fn is_complete(&self) -> bool {
+        !self.has_lost_other
     }
 
     fn resolution(&self) -> Duration {
@@ -149,7 +157,7 @@ fn of_stalled(flows: &[FlowReading]) -> Teardown {
 }
 
 fn carry_out(mut table: FakeTable, request: &Teardown) -> (Destroyed, FakeTable) {
-    let result = Teardowns::default().carry_out(&mut table, request, || Wish::GoOn);
+    let result = Teardowns::default().carry_out(&mut table, request, &ALONE, || Wish::GoOn);
     (result.expect("not stopped"), table)
 }
 
@@ -296,7 +304,8 @@ fn it_can_be_stopped_or_called_off_between_two_batches() {
             asked.set(asked.get() + 1);
             if asked.get() > 1 { wish } else { Wish::GoOn }
         };
-        let result = Teardowns::default().carry_out(&mut table, &request(&flows(1..=600)), wish);
+        let result =
+            Teardowns::default().carry_out(&mut table, &request(&flows(1..=600)), &ALONE, wish);
         assert_eq!(result, told);
         assert_eq!(table.destroyed.len(), 256);
     }

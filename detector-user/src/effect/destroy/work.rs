@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 use super::{
     count,
     rule::{self, Unfit},
+    shared::Shared,
 };
 use crate::{
     core::{Destroyed, FlowId, PeerName, Spare, Teardown, Time},
@@ -29,6 +30,8 @@ pub(super) const LOOKS: u32 = 3;
 pub(super) trait Table {
     /// Whether the table contains the sockets of this network namespace.
     fn reaches(&self, netns: u32) -> bool;
+    /// Whether all network namespaces could be read so far.
+    fn is_complete(&self) -> bool;
     /// The largest error of the times at which sockets heard something.
     fn resolution(&self) -> Duration;
     /// The sockets whose remote address is one of these. A namespace that cannot be read counts as
@@ -40,6 +43,10 @@ pub(super) trait Table {
 impl Table for Tables<'_> {
     fn reaches(&self, netns: u32) -> bool {
         self.reaches(netns)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.is_complete()
     }
 
     fn resolution(&self) -> Duration {
@@ -98,26 +105,32 @@ pub(super) struct Teardowns {
     /// Whether the operator was warned that the kernel refuses. The warning comes once, not with
     /// each death.
     has_warned: bool,
+    shared: Shared,
 }
 
 impl Teardowns {
     /// Returns what happened to the sockets; `None` if the work was stopped halfway. `wish` is
-    /// called before each batch.
+    /// called before each batch. Requests for the addresses `next` are likely to follow.
     pub(super) fn carry_out(
         &mut self,
         table: &mut impl Table,
         request: &Teardown,
+        next: &BTreeSet<IpAddr>,
         wish: impl Fn() -> Wish,
     ) -> Option<Destroyed> {
         let mut result = Destroyed::default();
         let mut left = fit(table, request, &mut result);
         let addrs: BTreeSet<IpAddr> = left.iter().map(|(flow, _)| flow.remote.ip()).collect();
+        let mut first = self.shared.sockets(table, &addrs, next).ok();
         let mut ending = Ending::Silent;
         while ending == Ending::Silent && !left.is_empty() {
             ending = match wish() {
                 Wish::Stop => return None,
                 Wish::CallOff => Ending::CalledOff,
-                Wish::GoOn => self.batch(table, request, &addrs, &mut left, &mut result),
+                Wish::GoOn => {
+                    let look = look(table, request, &addrs, first.take());
+                    self.batch(table, request, look, &mut left, &mut result)
+                }
             };
         }
         match ending {
@@ -138,16 +151,16 @@ impl Teardowns {
         Some(result)
     }
 
-    /// Takes a snapshot of all of the peer's sockets, then destroys some of those that are `left`.
+    /// Destroys some of the sockets that are `left`, after a `look` at all of the peer's sockets.
     fn batch(
         &mut self,
         table: &mut impl Table,
         request: &Teardown,
-        addrs: &BTreeSet<IpAddr>,
+        look: Result<(Vec<Socket>, Option<Time>), SockDiagError>,
         left: &mut Vec<(FlowId, u64)>,
         result: &mut Destroyed,
     ) -> Ending {
-        let (look, heard) = match look(table, request, addrs) {
+        let (look, heard) = match look {
             Ok(found) => found,
             Err(error) => {
                 warn!(peer = %request.peer, %error, "no socket snapshot just before, so nothing is destroyed");
@@ -273,18 +286,24 @@ fn what(request: &Teardown) -> &'static str {
     }
 }
 
-/// All of the peer's sockets, and the time at which the peer was heard if that spares them.
+/// All of the peer's sockets, and the time at which the peer was heard if that spares them. The
+/// first snapshot may have been taken already.
 fn look(
     table: &mut impl Table,
     request: &Teardown,
     addrs: &BTreeSet<IpAddr>,
+    mut first: Option<Vec<Socket>>,
 ) -> Result<(Vec<Socket>, Option<Time>), SockDiagError> {
+    let mut sockets = |table: &mut _| match first.take() {
+        Some(sockets) => Ok(sockets),
+        None => Table::sockets(table, addrs),
+    };
     let Spare::HeardSince(silent_since) = request.spare else {
-        return Ok((table.sockets(addrs)?, None));
+        return Ok((sockets(table)?, None));
     };
     let mut looks = 0;
     loop {
-        let look = table.sockets(addrs)?;
+        let look = sockets(table)?;
         looks += 1;
         let times = look.iter().map(|socket| socket.reading.last_heard);
         let resolution = table.resolution();

@@ -98,6 +98,11 @@ impl Tables<'_> {
         own.chain(&self.others).any(|table| table.netns() == netns)
     }
 
+    /// Whether all of them could be read so far.
+    pub fn is_complete(&self) -> bool {
+        self.unreadable.is_empty()
+    }
+
     /// Calls `read` on each table and joins the results; the time is that of the first. A table
     /// that cannot be read is left out from then on. It is an error if none can be read.
     pub fn read<T>(

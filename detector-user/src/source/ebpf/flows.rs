@@ -15,11 +15,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 use zerocopy::FromBytes;
 
-use super::{
-    counts::Counts,
-    decode,
-    watch::{KeyBytes, WatchSet},
-};
+use super::{counts::Counts, decode, keys::KernelKeys, watch::WatchSet};
 use crate::{netns::Namespace, signals::SignalSender, worker::Inbox};
 
 /// The most entries that are read if the map changes meanwhile, as a multiple of its size.
@@ -30,7 +26,7 @@ type FlowRecordBytes = [u8; size_of::<FlowRecord>()];
 
 /// The watched endpoints, and the jobs for the thread that reads the map of flows.
 pub(super) struct Wanted {
-    pub watched: WatchSet<HashMap<MapData, KeyBytes, u32>>,
+    pub watched: WatchSet<KernelKeys>,
     job: Job,
     /// Namespaces whose flows are removed. They are held until then: meanwhile the kernel cannot
     /// reuse their numbers.
@@ -48,7 +44,7 @@ struct Job {
 }
 
 impl Wanted {
-    pub fn new(watched: WatchSet<HashMap<MapData, KeyBytes, u32>>) -> Self {
+    pub fn new(watched: WatchSet<KernelKeys>) -> Self {
         Self {
             watched,
             job: Job::default(),

@@ -15,6 +15,7 @@ mod btf;
 mod counts;
 mod decode;
 mod flows;
+mod keys;
 mod load;
 mod ring;
 mod sequences;
@@ -47,6 +48,7 @@ pub use self::{
 use self::{
     counts::Counts,
     flows::{Flows, Wanted},
+    keys::KernelKeys,
     ring::Ring,
     watch::WatchSet,
 };
@@ -90,7 +92,10 @@ impl EbpfSource {
         let failed = |error: io::Error| {
             Part::Source.not_taken("follow the programs' maps", MapError::from(error))
         };
-        let watched = programs.take_map("WATCHED")?;
+        let watched = KernelKeys::new(
+            programs.take_map("WATCHED")?,
+            programs.take_map("ADDRESSES")?,
+        );
         let watched = WatchSet::new(watched, options.max_watched as usize);
         let counts = Arc::new(Counts::new(programs.take_map("COUNTERS")?));
         let flows = Flows {

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::MapError;
 use detector_ebpf::{WatchKey, watch_flag};
 use thiserror::Error;
 use zerocopy::IntoBytes;
@@ -37,15 +37,6 @@ pub enum WatchError {
 pub trait Keys {
     /// Sets a key's flags, or removes it.
     fn put(&mut self, key: &KeyBytes, flags: Option<u32>) -> Result<(), MapError>;
-}
-
-impl Keys for HashMap<MapData, KeyBytes, u32> {
-    fn put(&mut self, key: &KeyBytes, flags: Option<u32>) -> Result<(), MapError> {
-        match &flags {
-            Some(flags) => self.insert(key, flags, 0),
-            None => self.remove(key),
-        }
-    }
 }
 
 /// What is watched, and the entries of the map for it.

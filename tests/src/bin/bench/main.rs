@@ -9,10 +9,12 @@
 //! The baselines have a host of their own, so that their traffic is no evidence for the detector.
 //! [`rows`] lists what is measured; [`cuts`], [`effects`], [`gray`], [`alarms`] and [`idle`]
 //! measure one row each, and [`store`] runs the small store in its own labs. [`run`] distributes
-//! the rows over labs, and [`report`] and [`plot`] present the results.
+//! the rows over labs, and [`report`] and [`plot`] present the results. [`cost`] measures what a
+//! daemon costs while all is well, beside other programs.
 
 mod alarms;
 mod baselines;
+mod cost;
 mod cuts;
 mod effects;
 mod gray;
@@ -41,7 +43,9 @@ use crate::options::Options;
 #[derive(Debug, Parser)]
 #[command(
     name = "bench",
-    after_help = "bench store [OPTIONS]: the small store, with a detector and as RustFS is today (bench store --help)"
+    after_help = "bench store [OPTIONS]: the small store, with a detector and as RustFS is today (bench store --help)\n\
+                  bench cost [OPTIONS]: what the daemon costs while all is well (bench cost --help)\n\
+                  bench storm [OPTIONS]: a hundred thousand connections stall at once (bench storm --help)"
 )]
 struct Cli {
     #[command(flatten)]
@@ -60,12 +64,17 @@ fn main() -> anyhow::Result<()> {
     if args.nth(1).is_some_and(|first| first == "peer") {
         return peer::run(PeerCli::parse_from(std::env::args_os().skip(1)).command);
     }
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|first| first == "store")
-    {
-        let cli = store::Cli::parse_from(std::env::args_os().skip(1));
-        return until_interrupted(store::run(&cli));
+    let rest = || std::env::args_os().skip(1);
+    match std::env::args().nth(1).as_deref() {
+        Some("store") => return until_interrupted(store::run(&store::Cli::parse_from(rest()))),
+        Some("cost") => {
+            return until_interrupted(cost::run(&cost::Cli::parse_from(rest()).checked()?));
+        }
+        Some("storm") => {
+            return until_interrupted(cost::storm::run(&cost::storm::Cli::parse_from(rest())));
+        }
+        Some("helper") => return cost::helper::run(&cost::helper::Cli::parse_from(rest())),
+        _ => {}
     }
     let options = Cli::parse().options.checked()?;
     until_interrupted(bench(&options))

@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use crate::core::{
     ProbeTarget, Time,
-    context::Around,
+    context::{Around, Context},
     path::Path,
     rule::{Link, SUSPECT_AFTER},
+    turns::Rate,
 };
 
 /// In doubt a neighbour is probed no more often than this, which is often enough for an answer to
 /// be there whenever a decision is due.
 const NEIGHBOUR_EVERY: Duration = Duration::from_millis(200);
+
+/// A path that waits for its turn is probed this often.
+const WAITING_EVERY: Duration = Duration::from_millis(100);
 
 impl Path {
     /// Something sent at `at` seems to be unanswered: the path is probed.
@@ -21,6 +25,23 @@ impl Path {
         }
         self.probing.doubt_since.get_or_insert(now);
         self.probing.rhythm.soon(now);
+    }
+
+    /// How often the path is probed, beside all others that are in doubt. One that waits for its
+    /// turn is probed now and then: most doubts end with the first answer.
+    pub(super) fn rate_in_doubt(&mut self, now: Time, context: &mut Context<'_>) -> Rate {
+        let since = *self.probing.turn_since.get_or_insert(now);
+        match context.prober.turns.rate(now, since, self.addr) {
+            Rate::Wait if !self.probing.has_sent_since(now - WAITING_EVERY) => Rate::Spare,
+            rate => rate,
+        }
+    }
+
+    /// The doubt is over.
+    pub(super) fn end_turn(&mut self, context: &mut Context<'_>) {
+        if let Some(since) = self.probing.turn_since.take() {
+            context.prober.turns.over(since, self.addr);
+        }
     }
 
     /// A missing answer begins a doubt.
@@ -38,11 +59,20 @@ impl Path {
         self.evidence.history.answer_grace(now).max(SUSPECT_AFTER)
     }
 
-    pub(super) fn targets_in_doubt(&mut self, now: Time, around: Around<'_>) -> Vec<ProbeTarget> {
+    pub(super) fn targets_in_doubt(
+        &mut self,
+        now: Time,
+        rate: Rate,
+        around: Around<'_>,
+    ) -> Vec<ProbeTarget> {
         let began = *self.probing.doubt_since.get_or_insert(now);
         let wanted = around.settings.detection_time;
         let detection_time = self.evidence.history.detection_time(now, wanted);
-        let required = self.required();
+        let required = match rate {
+            Rate::Full => self.required(),
+            // A third more than is required, instead of twice as many.
+            Rate::Spare | Rate::Wait => self.required() * 2 / 3,
+        };
         let lasted = now.since(began);
         let rhythm = &mut self.probing.rhythm;
         rhythm.next_in_doubt(now, lasted, detection_time, required);
@@ -50,8 +80,14 @@ impl Path {
         if !self.evidence.probes.has_flow() {
             targets.extend(self.connects_in_doubt(now));
         } else if lasted >= detection_time / 2 && self.link_now(now) != Link::Silent {
-            // If none is known to answer, all are tried: a stuck flow alone is no dead host.
-            targets.extend(self.connects_in_doubt(now));
+            if rate == Rate::Full || !self.probing.was_connect {
+                // If none is known to answer, all are tried: a stuck flow alone is no dead host.
+                targets.extend(self.connects_in_doubt(now));
+            }
+            self.probing.was_connect = !self.probing.was_connect;
+            if rate != Rate::Full && self.probing.was_connect {
+                return targets;
+            }
         }
         targets.extend(self.evidence.probes.next_flow());
         targets

@@ -20,6 +20,7 @@ use crate::core::{
     ProbeTarget, Time,
     context::Context,
     schedule::{Rhythm, Urgency},
+    turns::{self, Rate},
 };
 
 /// A peer behind a link that is down, or one that cannot be probed, is considered again after this
@@ -55,6 +56,10 @@ pub(in crate::core::path) struct Probing {
     connect_every: Duration,
     /// When the host last reset a flow: it may not know the other flows either.
     reset_at: Option<Time>,
+    /// Since when it has had a turn among all that are in doubt, or has waited for one.
+    turn_since: Option<Time>,
+    /// Whether SYNs were sent instead of a probe on a flow.
+    was_connect: bool,
     /// When the host was last heard, as last passed on to isolation.
     pub told_witness: Option<Time>,
 }
@@ -70,6 +75,8 @@ impl Probing {
             connect_at: None,
             connect_every: CONNECT_EVERY.0,
             reset_at: None,
+            turn_since: None,
+            was_connect: false,
             told_witness: None,
         }
     }
@@ -150,16 +157,23 @@ impl Path {
             return;
         }
         if self.is_dead() {
+            self.end_turn(context);
             self.probing.rhythm.next_dead(now);
             let all = self.evidence.probes.all();
-            self.send(now, all, Urgency::Urgent, context);
+            self.send(now, all, Urgency::Dead, context);
             return;
         }
         self.notice_missing_answer(now);
         if self.doubt.silence.is_some() || self.probing.in_doubt() {
-            let targets = self.targets_in_doubt(now, context.around());
+            let rate = self.rate_in_doubt(now, context);
+            if rate == Rate::Wait {
+                self.probing.rhythm.due = now + turns::ASK_AGAIN_AFTER;
+                return;
+            }
+            let targets = self.targets_in_doubt(now, rate, context.around());
             self.send(now, targets, Urgency::Urgent, context);
         } else {
+            self.end_turn(context);
             let targets = self.routine_targets(now, context.around());
             self.send(now, targets, Urgency::Routine, context);
         }

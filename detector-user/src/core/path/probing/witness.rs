@@ -2,7 +2,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::core::{Time, Verdict, context::Context, path::Path, schedule::Urgency};
+use crate::core::{
+    Time, Verdict, context::Context, path::Path, rule::SUSPECT_AFTER, schedule::Urgency,
+};
 
 /// A witness without a flow is probed by no more than this many SYNs in this time: a usual rate
 /// limit lets a burst of three pass.
@@ -43,9 +45,13 @@ impl WitnessSyns {
 }
 
 impl Path {
-    /// Whether witnesses are needed to show that this node is not cut off.
-    pub(in crate::core) fn needs_witnesses(&self) -> bool {
-        self.verdict() == Verdict::Suspect || self.is_failing()
+    /// Whether witnesses are needed to show that this node is not cut off. A path in doubt needs them
+    /// before a snapshot makes it Suspect: with a hundred thousand sockets a snapshot takes longer
+    /// than a witness may be silent.
+    pub(in crate::core) fn needs_witnesses(&self, now: Time) -> bool {
+        let doubted = self.probing.doubt_since;
+        let is_doubted = doubted.is_some_and(|since| now.since(since) >= SUSPECT_AFTER);
+        self.verdict() == Verdict::Suspect || is_doubted || self.is_failing()
     }
 
     /// Whether this peer can be a witness: it is believed to be alive, and can be probed.
@@ -72,7 +78,7 @@ impl Path {
             // A limit on SYNs must not make a living witness silent.
             targets.retain(|target| !target.is_connect());
         }
-        self.send(now, targets, Urgency::Urgent, context);
+        self.send(now, targets, Urgency::Witness, context);
     }
 }
 

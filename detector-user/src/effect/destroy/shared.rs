@@ -1,0 +1,83 @@
+//! One socket snapshot for several requests.
+//!
+//! If a thousand peers die together and each has its own snapshot, the kernel walks all sockets of
+//! this machine a thousand times. So the snapshot for the first request also shows the sockets of
+//! those that wait next, and serves them too while it is fresh.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    time::Duration,
+};
+
+use crate::{
+    clock,
+    core::{Teardown, Time},
+    netlink::sock_diag::{SockDiagError, Socket},
+};
+
+use super::work::Table;
+
+/// The most addresses of one snapshot: up to here the kernel filters them (`sock_diag`).
+const ADDRESSES: usize = 16;
+
+/// The most sockets that are destroyed after one snapshot of several peers: about 40 ms of work.
+const SOCKETS: usize = 1024;
+
+/// A snapshot is fresh for this long.
+const FRESH: Duration = Duration::from_millis(50);
+
+/// The sockets of requests that wait.
+#[derive(Default)]
+pub(super) struct Shared {
+    taken: Time,
+    sockets: HashMap<IpAddr, Vec<Socket>>,
+}
+
+impl Shared {
+    /// The sockets with these addresses: from the last snapshot if it is fresh and shows them, and
+    /// else from a new one, which also shows the addresses that come `next`.
+    pub(super) fn sockets(
+        &mut self,
+        table: &mut impl Table,
+        addrs: &BTreeSet<IpAddr>,
+        next: &BTreeSet<IpAddr>,
+    ) -> Result<Vec<Socket>, SockDiagError> {
+        let now = clock::now();
+        let is_fresh = now.since(self.taken) < FRESH;
+        if !is_fresh || !addrs.iter().all(|addr| self.sockets.contains_key(addr)) {
+            let all: BTreeSet<IpAddr> = addrs.union(next).copied().collect();
+            self.sockets.clear();
+            self.sockets = by_address(table.sockets(&all)?, &all);
+            self.taken = now;
+        }
+        // Each request is answered once: its later snapshots are its own.
+        let own = addrs.iter().filter_map(|addr| self.sockets.remove(addr));
+        let own = own.flatten().collect();
+        if !table.is_complete() {
+            // A namespace could not be read: the next request tries it again.
+            self.sockets.clear();
+        }
+        Ok(own)
+    }
+}
+
+fn by_address(sockets: Vec<Socket>, addrs: &BTreeSet<IpAddr>) -> HashMap<IpAddr, Vec<Socket>> {
+    let mut all: HashMap<_, _> = addrs.iter().map(|addr| (*addr, Vec::new())).collect();
+    for socket in sockets {
+        let remote = socket.reading.id.remote.ip();
+        all.entry(remote).or_default().push(socket);
+    }
+    all
+}
+
+/// The addresses of the requests that come next, as far as one snapshot can serve them.
+pub(super) fn next<'a>(waiting: impl Iterator<Item = &'a Teardown>) -> BTreeSet<IpAddr> {
+    let mut sockets = 0;
+    let fits = |request: &&Teardown| {
+        sockets += request.sockets.len();
+        sockets <= SOCKETS
+    };
+    let next = waiting.take(ADDRESSES - 1).take_while(fits);
+    next.map(|request| request.addr).collect()
+}

@@ -1,0 +1,45 @@
+//! Several peers that die together.
+
+use super::{super::shared::next, *};
+
+fn of_host(n: u8, flows: Vec<FlowReading>) -> Vec<FlowReading> {
+    let at = |mut flow: FlowReading| {
+        flow.id.remote.set_ip([10, 0, 1, n].into());
+        flow
+    };
+    flows.into_iter().map(at).collect()
+}
+
+/// Three peers that die together, the second of which is heard.
+#[test]
+fn one_look_serves_those_that_wait() {
+    let mut second = of_host(2, flows([3, 4]));
+    second[0].last_heard = Some(after(1000));
+    let hosts = [of_host(1, flows([1, 2])), second, of_host(3, flows([5]))];
+    let requests = hosts.clone().map(|flows| request(&flows));
+    let mut table = FakeTable {
+        sockets: hosts.concat(),
+        ..FakeTable::default()
+    };
+    let mut teardowns = Teardowns::default();
+    let mut told = Vec::new();
+    for n in 0..3 {
+        let next = next(requests[n + 1..].iter());
+        told.extend(teardowns.carry_out(&mut table, &requests[n], &next, || Wish::GoOn));
+    }
+    let spared = result(0, 2, 0, 0);
+    assert_eq!(told, [result(2, 0, 0, 0), spared, result(1, 0, 0, 0)]);
+    // The peer that was heard has looks of its own before it is spared.
+    assert_eq!(table.looks, 1 + LOOKS - 1);
+}
+
+/// What one snapshot shows must not become old while it is worked on.
+#[test]
+fn one_look_serves_no_more_than_is_done_soon() {
+    let big: Vec<Teardown> = (1..=8)
+        .map(|n| request(&of_host(n, flows(1..=300))))
+        .collect();
+    assert_eq!(next(big.iter()).len(), 3);
+    let small: Vec<Teardown> = (1..=40).map(|n| request(&of_host(n, flows([1])))).collect();
+    assert_eq!(next(small.iter()).len(), 15);
+}

@@ -1,0 +1,221 @@
+//! `bench storm`: a hundred thousand connections with a thousand peers stall within a second, while a
+//! thousand other peers are alive. Real records on the real ring, real sockets.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use clap::Parser;
+use detector_api::v1::{Breaker, PeerState, Verdict};
+use detector_tests::{Cut, Daemon, DaemonOptions, METRICS, clock, get, testbed};
+
+use super::{
+    CONFIG, all_alive,
+    spent::{Measured, Spent},
+    stand::{FIRST_OF_MORE, Holder, Stand},
+};
+
+/// The slowest that a peer may be Open after the cut: the detection time and the timers of TCP
+/// (460 ms), a second for the storm, and the second in which all of them stall.
+const OPEN_WITHIN: Duration = Duration::from_millis(460 + 1_000 + 1_000);
+/// From the first socket that is destroyed to the last.
+const DESTROYED_WITHIN: Duration = Duration::from_secs(5);
+const DESTROYED: &str = "detector_sockets_destroyed_total";
+const SOON: Duration = Duration::from_secs(60);
+
+/// A storm: many connections with many peers stall at once.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "bench storm")]
+pub struct Cli {
+    /// How many peers are cut off, and how many others stay alive.
+    #[arg(long, default_value_t = 1_000)]
+    peers: u32,
+    /// Connections with each peer that is cut off.
+    #[arg(long, default_value_t = 100)]
+    flows: u32,
+    /// Few peers and connections: what CI runs.
+    #[arg(long)]
+    small: bool,
+    /// Fail when something takes longer than it should.
+    #[arg(long)]
+    check: bool,
+}
+
+pub async fn run(cli: &Cli) -> anyhow::Result<()> {
+    let (peers, flows) = match cli.small {
+        true => (100, 20),
+        false => (cli.peers, cli.flows),
+    };
+    let stand = Stand::with_more()?;
+    let mut holders = stand.connect(peers, flows).await?;
+    let _others = stand.connect_from(FIRST_OF_MORE, peers, 1).await?;
+    println!("{} connections are open", peers * (flows + 1));
+    let stalled: BTreeSet<String> = Stand::urls(peers).into_iter().collect();
+    let all = stalled.iter().cloned();
+    let all = all.chain(Stand::urls_from(FIRST_OF_MORE, peers)).collect();
+    let began = clock::now_ns();
+    let daemon = start(&stand, all).await?;
+    all_alive(&daemon, 2 * peers).await?;
+    let alive = clock::between(began, clock::now_ns());
+    println!("all alive after {alive:?}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+
+    let mut measured = Measured::begin(daemon.process().pid())?;
+    let storm = Storm {
+        stand: &stand,
+        daemon: &daemon,
+        stalled,
+    };
+    let result = storm.pass(&mut holders, peers * flows).await?;
+    let spent = measured.end()?;
+    result.print(&spent);
+    daemon.stop().await?;
+    ensure!(!cli.check || result.is_in_time(), "not in time: {result:?}");
+    Ok(())
+}
+
+async fn start(stand: &Stand, peers: Vec<String>) -> anyhow::Result<Daemon> {
+    let options = DaemonOptions {
+        peers,
+        config: Some(CONFIG),
+        log: "warn".to_owned(),
+        ..DaemonOptions::default()
+    };
+    Daemon::start(stand.us(), &options).await
+}
+
+/// What the storm took.
+#[derive(Debug)]
+struct Taken {
+    stalled_within: Duration,
+    /// Of each peer that was cut off.
+    open: Vec<Duration>,
+    destroyed: u64,
+    destroyed_within: Duration,
+    ring_drops: u64,
+    closed_within: Duration,
+}
+
+impl Taken {
+    fn is_in_time(&self) -> bool {
+        self.open.iter().all(|open| *open < OPEN_WITHIN) && self.destroyed_within < DESTROYED_WITHIN
+    }
+
+    fn print(&self, spent: &Spent) {
+        let slowest = self.open.iter().max();
+        println!("all stalled within {:?}", self.stalled_within);
+        println!(
+            "{} peers open, the slowest after {slowest:?}",
+            self.open.len()
+        );
+        println!(
+            "{} sockets destroyed within {:?}",
+            self.destroyed, self.destroyed_within
+        );
+        println!("{} records found the ring full", self.ring_drops);
+        println!("all closed {:?} after their return", self.closed_within);
+        println!(
+            "{:.0} MiB resident at the end; CPU {:.0} %, by thread {:.1?}",
+            spent.resident_mib, spent.cpu_percent, spent.threads
+        );
+    }
+}
+
+struct Storm<'a> {
+    stand: &'a Stand,
+    daemon: &'a Daemon,
+    stalled: BTreeSet<String>,
+}
+
+impl Storm<'_> {
+    async fn pass(&self, holders: &mut [Holder], flows: u32) -> anyhow::Result<Taken> {
+        let began = self.daemon.watcher().seen().position();
+        self.stand.lab().cut(&[2], Cut::SilentDrop)?;
+        let cut_ns = clock::now_ns();
+        for holder in &mut *holders {
+            holder.send().await?;
+        }
+        for holder in &*holders {
+            holder.has_sent().await?;
+        }
+        let stalled_within = clock::between(cut_ns, clock::now_ns());
+        let is_open = |state: &PeerState| {
+            state.verdict() == Verdict::Dead && state.breaker() == Breaker::Open
+        };
+        let open = self.when(began, is_open).await?;
+        let (destroyed, destroyed_within) = self.destroyed(u64::from(flows)).await?;
+        let ring_drops = self.metric("detector_ring_drops_total")?;
+
+        let back = self.daemon.watcher().seen().position();
+        self.stand.lab().heal(&[2])?;
+        let back_ns = clock::now_ns();
+        let is_well = |state: &PeerState| {
+            state.breaker() == Breaker::Closed && state.verdict() == Verdict::Alive
+        };
+        let closed = self.when(back, is_well).await?;
+        let last = *closed.values().max().context("no peer")?;
+        Ok(Taken {
+            stalled_within,
+            open: open
+                .values()
+                .map(|at| clock::between(cut_ns, *at))
+                .collect(),
+            destroyed,
+            destroyed_within,
+            ring_drops,
+            closed_within: clock::between(back_ns, last),
+        })
+    }
+
+    /// When each stalled peer was first seen like this; no other peer may have been Dead.
+    async fn when(
+        &self,
+        from: usize,
+        is: impl Fn(&PeerState) -> bool,
+    ) -> anyhow::Result<BTreeMap<String, u64>> {
+        let seen = self.daemon.watcher().seen();
+        let (mut first, mut wrong) = (BTreeMap::new(), None);
+        let all = seen.find_from(from, SOON, |observed| {
+            let state = &observed.state;
+            if !self.stalled.contains(&state.peer) {
+                let is_wrong = state.verdict() == Verdict::Dead;
+                wrong = wrong.take().or(is_wrong.then(|| state.peer.clone()));
+            } else if is(state) {
+                first.entry(state.peer.clone()).or_insert(observed.at_ns);
+            }
+            (first.len() == self.stalled.len()).then_some(())
+        });
+        let all = all.await;
+        ensure!(wrong.is_none(), "{wrong:?} is alive and was called dead");
+        let found = first.len();
+        all.with_context(|| format!("{found} of {} within {SOON:?}", self.stalled.len()))?;
+        Ok(first)
+    }
+
+    /// Waits until this many sockets are destroyed; returns how many, and how long it took.
+    async fn destroyed(&self, wanted: u64) -> anyhow::Result<(u64, Duration)> {
+        let mut first = None;
+        let within = testbed::until("all sockets are destroyed", SOON, async || {
+            let done = self.metric(DESTROYED)?;
+            let now = clock::now_ns();
+            if done > 0 {
+                first.get_or_insert(now);
+            }
+            ensure!(done >= wanted, "{done} of {wanted}");
+            Ok(Some(clock::between(first.unwrap_or(now), now)))
+        });
+        let within = within.await?;
+        Ok((self.metric(DESTROYED)?, within))
+    }
+
+    /// The sum of a counter's series.
+    fn metric(&self, name: &str) -> anyhow::Result<u64> {
+        let page = get(self.stand.us(), METRICS.parse()?, "/metrics")?;
+        let lines = page.lines().filter(|line| line.starts_with(name));
+        let lines = lines.filter(|line| !line.contains("result=") || line.contains("destroyed\""));
+        let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        Ok(values.sum::<f64>() as u64)
+    }
+}
