@@ -153,6 +153,11 @@ impl Probes {
         }
     }
 
+    /// Whether a keepalive was ever answered on this path.
+    pub(in crate::core) fn do_flows_answer(&self) -> bool {
+        self.flows_answer
+    }
+
     fn counts(&self, target: &Target) -> bool {
         target.counts(self.flows_answer)
     }

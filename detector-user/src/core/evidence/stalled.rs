@@ -90,7 +90,7 @@ impl Evidence {
     fn is_lost(&self, flow: &TrackedFlow) -> bool {
         let id = flow.reading.id;
         // A firewall may drop keepalives.
-        let probes = match self.answers_like(&id) {
+        let probes = match self.probes.do_flows_answer() {
             true => self.waiting.unanswered_on(&id),
             false => 0,
         };

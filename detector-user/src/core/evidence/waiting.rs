@@ -9,8 +9,9 @@
 //! missing answer counts only if the reference was answered, so that neither the host, nor this
 //! node, nor a pause of either can be the cause.
 //!
-//! The missing answers on a flow count only if keepalives are known to be answered on it, or on
-//! another flow with the same remote port: a firewall may drop them.
+//! A firewall may drop keepalives. So missing answers count only if keepalives were answered on this
+//! path, and on a flow whose own retransmissions are not unanswered only if they were on this flow or
+//! on another with the same remote port.
 //!
 //! ```text
 //! round    the probes of one round
@@ -167,7 +168,7 @@ impl Evidence {
     }
 
     /// Whether keepalives were acknowledged on this flow, or on another with the same remote port.
-    pub(super) fn answers_like(&self, flow: &FlowId) -> bool {
+    fn answers_like(&self, flow: &FlowId) -> bool {
         self.watched_flows().any(|other| {
             let id = other.reading.id;
             id.netns == flow.netns && id.remote == flow.remote && other.probe_answered.is_some()

@@ -12,8 +12,9 @@ const RECENTLY: Duration = Duration::from_secs(10);
 /// heard within this time.
 const LATELY: Duration = Duration::from_secs(1);
 
-/// How often a rarely probed witness is probed while a peer is in doubt.
-const RARELY: Duration = Duration::from_millis(300);
+/// How often a rarely probed witness is heard while a peer is in doubt: the budget of neighbour probes
+/// allows one in 256 ms, and witnesses are called every 20 ms.
+const RARELY: Duration = Duration::from_millis(350);
 
 /// A witness that is heard at least this long after a silence began shows that this node is not cut
 /// off: segments that were on their way when the silence began have arrived by then.
