@@ -19,7 +19,7 @@ impl Path {
         let missing_after = self.answer_is_missing_after(now);
         let rhythm = &mut self.probing.rhythm;
         if rhythm.survey_due <= now {
-            rhythm.surveyed(now);
+            rhythm.surveyed(now, around.grid);
             rhythm.due = now + missing_after;
             self.evidence.probes.retry_flows();
             return self.evidence.probes.all();
@@ -87,22 +87,36 @@ impl Path {
         } else {
             Duration::ZERO
         };
-        let rhythm = &mut self.probing.rhythm;
-        let interval = rhythm
-            .jittered(interval, settings.idle_probe_jitter_percent)
-            .max(least);
         // An answer on the link says nothing about the host, but the next neighbour probe can wait.
         let layer = match target {
             ProbeTarget::Neighbour { .. } => Layer::Link,
             _ => Layer::Host,
         };
         let heard = self.evidence.heard.on(layer);
-        Some(
-            heard
-                .max(self.probing.rhythm.last_sent())
-                .unwrap_or_default()
-                + interval,
-        )
+        let last = heard.max(self.probing.rhythm.last_sent());
+        let last = last.unwrap_or_default();
+        // At the idle rate it can wait for the common moment within the longest interval.
+        let wait = match interval == settings.idle_probe_interval {
+            true => around.grid.longest(),
+            false => interval,
+        };
+        let next = around.grid.before(last + wait, last);
+        Some(match least {
+            Duration::ZERO => next,
+            least => around.grid.from(next.max(last + least)),
+        })
+    }
+
+    /// Nothing stands unanswered: the next probe waits for a moment that all paths share.
+    pub(in crate::core::path) fn rest(&mut self, now: Time, around: Around<'_>) {
+        let is_calm = !self.is_dead() && self.doubt.silence.is_none() && !self.probing.in_doubt();
+        let heard = &self.evidence.heard;
+        if !is_calm || self.discovered || self.evidence.probes.is_waiting(heard) {
+            return;
+        }
+        let next = self.next_idle(now, around);
+        let rhythm = &mut self.probing.rhythm;
+        rhythm.due = next.map_or(rhythm.survey_due, |next| next.min(rhythm.survey_due));
     }
 
     /// After a snapshot: notes whether the sockets should be read before the next probe.
