@@ -99,6 +99,7 @@ impl Context<'_> {
             probe,
             target,
             give_up_after: GIVE_UP_AFTER,
+            can_wait: urgency == Urgency::Routine,
         });
         Some(probe)
     }

@@ -39,7 +39,7 @@ use self::{
 use crate::{
     clock,
     config::Config,
-    core::{Core as _, PeerState, Signal},
+    core::{Core as _, PeerState, Signal, Time},
     effect::{destroy::Destroyer, protect::Protection},
     insight::Correlations,
     netns::Following,
@@ -152,16 +152,29 @@ struct Driver {
 impl Driver {
     async fn run(&mut self, mut events: Events) -> anyhow::Result<()> {
         loop {
-            match events.next(self.detector.poll_timeout()).await {
+            match events.next(self.next_timeout()).await {
                 Event::Signal(signal) => self.signals(signal, &mut events),
                 Event::Request(request) => self.request(request),
-                Event::Timeout => self.detector.handle_timeout(clock::now()),
+                Event::Timeout => self.timeout(),
                 Event::Namespaces => self.follow_namespaces(),
                 Event::Chores => self.chores(),
                 Event::Failed(failure) => return Err(failure.into()),
                 Event::Stop => return Ok(()),
             }
             self.carry_out();
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Time> {
+        let timeouts = [self.detector.poll_timeout(), self.prober.due()];
+        timeouts.into_iter().flatten().min()
+    }
+
+    fn timeout(&mut self) {
+        self.take_answers();
+        let now = clock::now();
+        if self.detector.poll_timeout().is_some_and(|due| due <= now) {
+            self.detector.handle_timeout(now);
         }
     }
 

@@ -42,6 +42,9 @@ pub enum Effect {
         probe: ProbeId,
         target: ProbeTarget,
         give_up_after: Duration,
+        /// Nothing stands unanswered: it can be sent together with others, and its answer be read
+        /// together with theirs, as long as that is before the next time-out.
+        can_wait: bool,
     },
     /// Destroy these sockets, except those that the last reading before spares, and report with
     /// [`Signal::SocketsDestroyed`].

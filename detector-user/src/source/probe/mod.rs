@@ -30,7 +30,7 @@ pub use self::{
 };
 
 use std::{
-    io,
+    io, mem,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -41,10 +41,13 @@ use std::{
 use nix::errno::Errno;
 use tracing::warn;
 
-use self::worker::Probing;
+use self::{
+    keepalive::{Flows, Round},
+    worker::Probing,
+};
 use crate::{
     clock,
-    core::{Bounds, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
+    core::{Bounds, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time},
     netns::Namespaces,
     signals::SignalSender,
     worker::{Inbox, Worker},
@@ -57,6 +60,9 @@ pub struct Prober {
     worker: Worker<Vec<Order>>,
     signals: SignalSender,
     malformed: Arc<AtomicU64>,
+    /// Those that can wait until [`Self::turn`].
+    can_wait: Vec<Order>,
+    round: Round,
     /// The most probes that may wait for the thread, and the most of each kind that may wait for an
     /// answer. One more fails with `EAGAIN`.
     most: usize,
@@ -79,17 +85,61 @@ impl Prober {
         bounds: Bounds,
     ) -> anyhow::Result<Self> {
         let (malformed, most) = (Arc::default(), bounds.probes());
+        let flows = Arc::new(Flows::load(most));
+        let round = Round::new(Arc::clone(&flows), namespaces.own(), most);
         let inbox = Inbox::polled(Vec::new())?;
         let (sender, count) = (signals.clone(), Arc::clone(&malformed));
-        let probing = Probing::new(sender, namespaces, count, most)?;
+        let probing = Probing::new(sender, namespaces, count, flows, most)?;
         let body = move |orders: &Inbox<_>| probing.run(orders);
         let worker = Worker::essential("probe", &signals, inbox, body);
         Ok(Self {
             worker: worker?,
             signals,
             malformed,
+            can_wait: Vec::new(),
+            round,
             most,
         })
+    }
+
+    /// Sends a probe with the next [`Self::turn`].
+    pub fn send_with_others(
+        &mut self,
+        probe: ProbeId,
+        target: ProbeTarget,
+        give_up_after: Duration,
+    ) {
+        self.can_wait.push(Order {
+            probe,
+            target,
+            give_up_after,
+        });
+    }
+
+    /// Sends the probes that could wait: those that this thread cannot send by the other one.
+    /// Returns what became of them so far.
+    pub fn turn(&mut self) -> Vec<ProbeEvent> {
+        let mut events = Vec::new();
+        if !self.can_wait.is_empty() {
+            let orders = mem::take(&mut self.can_wait);
+            let elsewhere = self.round.send(orders, &mut events);
+            self.queue(&elsewhere);
+        }
+        events
+    }
+
+    /// When [`Self::read`] should be called, if answers to probes that could wait are missing.
+    pub fn due(&self) -> Option<Time> {
+        self.round.due()
+    }
+
+    /// The answers to probes that could wait.
+    pub fn read(&mut self) -> Vec<ProbeEvent> {
+        let mut events = Vec::new();
+        if self.round.due().is_some() {
+            self.round.read(&mut events);
+        }
+        events
     }
 
     /// Sends a probe and reports what becomes of it. Never blocks: a probe beyond the limit fails.
@@ -99,14 +149,19 @@ impl Prober {
             target,
             give_up_after,
         };
-        let has_room = self.worker.inbox().put(|orders| {
-            let has_room = orders.len() < self.most;
-            orders.extend(has_room.then_some(order));
-            has_room
-        });
-        if !has_room {
-            self.refuse(order);
+        self.queue(&[order]);
+    }
+
+    fn queue(&self, orders: &[Order]) {
+        if orders.is_empty() {
+            return;
         }
+        let taken = self.worker.inbox().put(|queue| {
+            let taken = orders.len().min(self.most.saturating_sub(queue.len()));
+            queue.extend(&orders[..taken]);
+            taken
+        });
+        orders[taken..].iter().for_each(|order| self.refuse(*order));
     }
 
     /// Answers to neighbour probes that could not be understood, since the start.
@@ -148,6 +203,8 @@ mod tests {
             worker: Worker::idle(Inbox::new(Vec::new())),
             signals,
             malformed: Arc::default(),
+            can_wait: Vec::new(),
+            round: Round::new(Arc::new(Flows::load(0)), 0, 0),
             most,
         };
         let target = ProbeTarget::Connect(Endpoint {
