@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 14] = [
     &["worker"],
     &["cgroup", "keeper"],
     &["netns"],
-    &["netlink", "object", "pending"],
+    &["netlink", "object", "pending", "readable"],
     &["source", "effect", "record"],
     &["serve"],
     &["driver"],
