@@ -2,11 +2,12 @@
 //!
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The driver is
 //! the one loop that joins them. Imports run one way too: `main → cli → driver → { source, effect,
-//! serve, record } → { netlink, object, pending, readable } → netns → { cgroup, keeper } → config → { insight,
-//! systemd } → { core, the ABI, detector-api }`.
+//! serve, record } → { netlink, object, pending, alarm } → netns → { cgroup, keeper } → config → { insight,
+//! systemd, readable } → { core, the ABI, detector-api }`.
 
 #![forbid(unsafe_code)]
 
+mod alarm;
 pub mod cgroup;
 pub mod check;
 pub mod cli;

@@ -4,8 +4,9 @@ use std::io;
 
 use tokio::sync::mpsc;
 
-use super::{alarm::Alarm, shutdown::Shutdown};
+use super::shutdown::Shutdown;
 use crate::{
+    alarm::Alarm,
     core::{Signal, Time},
     netns::Namespaces,
     serve::Request,

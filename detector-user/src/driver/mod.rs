@@ -16,7 +16,6 @@
 //! the map of flows, lookups, slow clients, a recording) has a [`Worker`](crate::worker::Worker) or
 //! a task of its own. [`Taped`] is the detector; it also records every input.
 
-mod alarm;
 mod effects;
 mod events;
 mod layout;

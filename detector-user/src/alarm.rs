@@ -1,4 +1,4 @@
-//! Wakes the loop at a moment, once.
+//! Wakes a thread of tokio at a moment, once.
 //!
 //! tokio's own timers wake a thread in steps: it sleeps to a multiple of 64 ms first, and then to
 //! the millisecond after the moment. A timer of the kernel wakes it once, and at the moment.
@@ -31,15 +31,17 @@ impl AsRawFd for Timer {
     }
 }
 
+/// A timer of the kernel.
 #[derive(Debug)]
-pub(super) struct Alarm {
+pub struct Alarm {
     timer: AsyncFd<Timer>,
     /// The moment that the kernel knows.
     set: Option<Time>,
 }
 
 impl Alarm {
-    pub(super) fn new() -> io::Result<Self> {
+    /// Must be called within a tokio runtime.
+    pub fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
         Ok(Self {
@@ -49,11 +51,11 @@ impl Alarm {
     }
 
     /// Waits until this moment. Cancel-safe.
-    pub(super) async fn until(&mut self, at: Time) {
+    pub async fn until(&mut self, at: Time) {
         while clock::now() < at {
             if let Err(errno) = self.set(at) {
-                // Set again with the next event.
-                warn!(%errno, "the loop's timer cannot be set");
+                // Whoever waits for something else as well tries again after that.
+                warn!(%errno, "a timer cannot be set");
                 return std::future::pending().await;
             }
             if let Ok(mut ready) = self.timer.readable().await {
