@@ -80,7 +80,7 @@ impl Path {
             ProbeAnswer::SynAck | ProbeAnswer::Ack => Reason::ProbeAnswered,
             ProbeAnswer::Reset | ProbeAnswer::Unreachable => Reason::ResetReceived,
         };
-        self.probing.answered(event.target.is_connect());
+        self.probing.answered(event.at, event.target.is_connect());
         let is_open = self.doubt.silence.is_some() || self.evidence.has_stuck_flow();
         if is_open || self.verdict() == Verdict::Unknown {
             self.snapshots.soon(now);

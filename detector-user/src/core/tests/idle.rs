@@ -1,6 +1,6 @@
 //! What many peers cost while all is well: at how many moments anything is due.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
@@ -13,6 +13,8 @@ struct Idle {
     moments: BTreeSet<Time>,
     probes: usize,
     looks: BTreeSet<Time>,
+    /// When each address last answered, which its socket shows.
+    answered: BTreeMap<IpAddr, Time>,
     /// Whether traffic flows on all connections.
     is_busy: bool,
 }
@@ -26,6 +28,7 @@ impl Idle {
             moments: BTreeSet::new(),
             probes: 0,
             looks: BTreeSet::new(),
+            answered: BTreeMap::new(),
             is_busy,
         };
         for n in 0..peers {
@@ -72,7 +75,8 @@ impl Idle {
 
     fn look(&mut self, peer: PeerName, addr: IpAddr) {
         self.looks.insert(self.now);
-        let heard = if self.is_busy { self.now } else { ms(0) };
+        let answered = self.answered.get(&addr).copied().unwrap_or_default();
+        let heard = if self.is_busy { self.now } else { answered };
         let reading = established(0, heard);
         let id = FlowId {
             remote: (addr, 9000).into(),
@@ -90,6 +94,9 @@ impl Idle {
 
     fn answer(&mut self, probe: ProbeId, target: ProbeTarget) {
         self.probes += 1;
+        if let ProbeTarget::Flow { flow, .. } = target {
+            self.answered.insert(flow.remote.ip(), self.now);
+        }
         let answer = ALL(target).map(ProbeOutcome::Answered);
         for outcome in [Some(ProbeOutcome::Sent), answer].into_iter().flatten() {
             let event = ProbeEvent {

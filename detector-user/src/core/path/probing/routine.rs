@@ -11,6 +11,9 @@ const SNAPSHOT_RETURNS: Duration = Duration::from_millis(10);
 /// A peer whose last connection was this long ago is no longer probed at the idle rate.
 const CONNECTED_LATELY: Duration = Duration::from_secs(10);
 
+/// How exactly a snapshot shows when a segment arrived: to a jiffy of the slowest kernel, of 100 Hz.
+const READ_EXACTLY_TO: Duration = Duration::from_millis(10);
+
 /// A peer with stuck flows is probed at least this often.
 const BESIDE_STUCK: Duration = Duration::from_secs(1);
 
@@ -132,7 +135,10 @@ impl Path {
             true => self.evidence.heard.on(Layer::Host),
             false => self.evidence.heard_on_flows(),
         };
-        self.probing.was_busy = segment.is_some_and(|heard| at.since(heard) < interval);
+        // An answer to a probe is no traffic.
+        let answered = self.probing.answered_at.map(|at| at + READ_EXACTLY_TO);
+        self.probing.was_busy =
+            segment.is_some_and(|heard| at.since(heard) < interval) && segment > answered;
         if self.evidence.has_stuck_flow() {
             self.probing.rhythm.wake(at + BESIDE_STUCK);
         }
