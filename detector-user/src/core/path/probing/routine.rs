@@ -98,12 +98,11 @@ impl Path {
         let heard = self.evidence.heard.on(layer);
         let last = heard.max(self.probing.rhythm.last_sent());
         let last = last.unwrap_or_default();
-        // At the idle rate it can wait for the common moment within the longest interval.
-        let wait = match interval == settings.idle_probe_interval {
-            true => around.grid.longest(),
-            false => interval,
+        let next = match self.evidence.has_stuck_flow() {
+            // No sooner than it has to be: on a stuck flow probes may disturb.
+            true => last + interval,
+            false => around.grid.before(last + around.grid.longest(), last),
         };
-        let next = around.grid.before(last + wait, last);
         Some(match least {
             Duration::ZERO => next,
             least => around.grid.from(next.max(last + least)),
@@ -135,10 +134,11 @@ impl Path {
             true => self.evidence.heard.on(Layer::Host),
             false => self.evidence.heard_on_flows(),
         };
-        // An answer to a probe is no traffic.
+        // An answer to a probe is no traffic; but while a flow is stuck, snapshots show how it goes
+        // on.
         let answered = self.probing.answered_at.map(|at| at + READ_EXACTLY_TO);
-        self.probing.was_busy =
-            segment.is_some_and(|heard| at.since(heard) < interval) && segment > answered;
+        let counts = segment > answered || self.evidence.has_stuck_flow();
+        self.probing.was_busy = counts && segment.is_some_and(|heard| at.since(heard) < interval);
         if self.evidence.has_stuck_flow() {
             self.probing.rhythm.wake(at + BESIDE_STUCK);
         }
