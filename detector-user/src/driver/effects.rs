@@ -21,16 +21,15 @@ impl Driver {
         }
     }
 
-    /// Does what the core requests, until it requests nothing more.
+    /// Does what the core requests. Probes that can wait are sent some at a time, so that a thousand
+    /// of them do not keep the loop from other events.
     pub(super) fn carry_out(&mut self) {
-        loop {
-            self.tell_who_watches();
-            self.carry_out_waiting();
-            let events = self.prober.turn();
-            if events.is_empty() {
-                return;
-            }
+        self.tell_who_watches();
+        self.carry_out_effects();
+        let events = self.prober.turn();
+        if !events.is_empty() {
             self.probed(events);
+            self.carry_out_effects();
         }
     }
 
@@ -47,7 +46,7 @@ impl Driver {
         }
     }
 
-    fn carry_out_waiting(&mut self) {
+    fn carry_out_effects(&mut self) {
         while let Some(effect) = self.detector.poll_effect() {
             match effect {
                 Effect::ReadSockets { peer, addr } => self.reader.request(peer, addr),

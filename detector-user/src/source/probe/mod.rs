@@ -30,7 +30,8 @@ pub use self::{
 };
 
 use std::{
-    io, mem,
+    collections::VecDeque,
+    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -53,6 +54,9 @@ use crate::{
     worker::{Inbox, Worker},
 };
 
+/// The most probes that are sent in one turn of the loop: about a millisecond's work.
+const IN_ONE_TURN: usize = 128;
+
 /// Sends probes on a thread of its own. Dropping the prober ends the thread and every probe that
 /// still waits.
 #[derive(Debug)]
@@ -61,7 +65,7 @@ pub struct Prober {
     signals: SignalSender,
     malformed: Arc<AtomicU64>,
     /// Those that can wait until [`Self::turn`].
-    can_wait: Vec<Order>,
+    can_wait: VecDeque<Order>,
     round: Round,
     /// The most probes that may wait for the thread, and the most of each kind that may wait for an
     /// answer. One more fails with `EAGAIN`.
@@ -96,7 +100,7 @@ impl Prober {
             worker: worker?,
             signals,
             malformed,
-            can_wait: Vec::new(),
+            can_wait: VecDeque::new(),
             round,
             most,
         })
@@ -109,28 +113,33 @@ impl Prober {
         target: ProbeTarget,
         give_up_after: Duration,
     ) {
-        self.can_wait.push(Order {
+        self.can_wait.push_back(Order {
             probe,
             target,
             give_up_after,
         });
     }
 
-    /// Sends the probes that could wait: those that this thread cannot send by the other one.
-    /// Returns what became of them so far.
+    /// Sends some of the probes that could wait: those that this thread cannot send by the other one.
+    /// Returns what became of them so far. While some are left, [`Self::due`] is past.
     pub fn turn(&mut self) -> Vec<ProbeEvent> {
         let mut events = Vec::new();
         if !self.can_wait.is_empty() {
-            let orders = mem::take(&mut self.can_wait);
+            let some = self.can_wait.len().min(IN_ONE_TURN);
+            let orders = self.can_wait.drain(..some).collect();
             let elsewhere = self.round.send(orders, &mut events);
             self.queue(&elsewhere);
         }
         events
     }
 
-    /// When [`Self::read`] should be called, if answers to probes that could wait are missing.
+    /// When [`Self::turn`] and [`Self::read`] should be called, if probes that could wait are to be
+    /// sent, or answers to them are missing.
     pub fn due(&self) -> Option<Time> {
-        self.round.due()
+        match self.can_wait.is_empty() {
+            true => self.round.due(),
+            false => Some(Time::default()),
+        }
     }
 
     /// The answers to probes that could wait.
@@ -203,7 +212,7 @@ mod tests {
             worker: Worker::idle(Inbox::new(Vec::new())),
             signals,
             malformed: Arc::default(),
-            can_wait: Vec::new(),
+            can_wait: VecDeque::new(),
             round: Round::new(Arc::new(Flows::load(0)), 0, 0),
             most,
         };
