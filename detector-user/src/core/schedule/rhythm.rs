@@ -116,7 +116,7 @@ impl Rhythm {
     /// All targets are being probed, to learn which ones answer.
     pub(in crate::core) fn surveyed(&mut self, now: Time, grid: Grid) {
         let next = now + self.jittered(SURVEY_EVERY, 10);
-        self.survey_due = grid.from(next.floor(SURVEYS_TOGETHER));
+        self.survey_due = grid.before(next.floor(SURVEYS_TOGETHER), now);
         self.last_all = Some(now);
     }
 

@@ -104,7 +104,9 @@ impl Snapshots {
         self.last = Some(at);
         let latest = at + interval;
         let due = if interval >= CAN_WAIT {
-            grid.before(latest.floor(interval / 2), at)
+            // A moment just before a multiple belongs to it, or the interval would be halved.
+            let slack = grid.longest().min(interval / 10);
+            grid.before((latest + slack).floor(interval / 2), at)
         } else if interval >= COMMON_STEP {
             latest.floor(COMMON_STEP)
         } else {

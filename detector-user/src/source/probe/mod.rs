@@ -1,13 +1,16 @@
 //! The daemon's own probes: is this host alive? A [`Prober`] carries out
 //! [`Effect::Probe`](crate::core::Effect::Probe) and answers with [`Signal::Probe`].
 //!
-//! One thread sends and receives all of them. The answers themselves wake it, so that a probe's
-//! times do not depend on how busy the loop is:
+//! One thread sends and receives those on which a verdict depends. The answers themselves wake it, so
+//! that a probe's times do not depend on how busy the loop is. The keepalives of idle peers can wait:
+//! the loop's own thread sends all that are due in one turn, and reads the answers in one turn.
 //!
 //! ```text
 //!   send() → queue → worker ─┬─ connect     a TCP connect, taken back before it is finished
 //!                            ├─ keepalive   a keepalive segment on a flow that is there
 //!                            └─ neighbour   an ARP request or a neighbour solicitation
+//!   send_with_others() → turn() → round     keepalive segments, many at a time
+//!   read() ←────────────────────────┘
 //! ```
 //!
 //! Probes are sent from the network namespace of the thread that called [`Prober::start`], except
