@@ -2,11 +2,12 @@
 //!
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The driver is
 //! the one loop that joins them. Imports run one way too: `main → cli → driver → { source, effect,
-//! serve, record } → { netlink, object, pending } → netns → { cgroup, keeper } → config → { insight,
-//! systemd } → { core, the ABI, detector-api }`.
+//! serve, record } → { netlink, object, pending, alarm } → netns → { cgroup, keeper } → config → { insight,
+//! systemd, readable } → { core, the ABI, detector-api }`.
 
 #![forbid(unsafe_code)]
 
+mod alarm;
 pub mod cgroup;
 pub mod check;
 pub mod cli;
@@ -21,6 +22,7 @@ pub mod netlink;
 pub mod netns;
 pub mod object;
 pub mod pending;
+mod readable;
 pub mod record;
 pub mod serve;
 pub mod signals;

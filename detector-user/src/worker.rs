@@ -13,7 +13,7 @@
 //! | `sock-diag-poll` | essential | the source without eBPF |
 //! | `sock-diag-read` | essential | reads socket snapshots |
 //! | `flow-map` | essential | reads the map of the eBPF source; a task of the loop reads its ring |
-//! | `probe` | essential | sends probes |
+//! | `probe` | essential | sends probes; the loop sends those that can wait |
 //! | `sock-destroy` | essential | destroys sockets |
 //! | `rtnetlink` | optional | follows links, routes and neighbours |
 //! | `discover` | optional | finds peers where none is configured |

@@ -10,13 +10,13 @@ use std::{
 /// The top modules of the daemon, the lowest floor first.
 const FLOORS: [&[&str]; 14] = [
     &["core", "check"],
-    &["clock", "insight", "systemd"],
+    &["clock", "insight", "readable", "systemd"],
     &["config"],
     &["signals"],
     &["worker"],
     &["cgroup", "keeper"],
     &["netns"],
-    &["netlink", "object", "pending"],
+    &["alarm", "netlink", "object", "pending"],
     &["source", "effect", "record"],
     &["serve"],
     &["driver"],

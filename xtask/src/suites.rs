@@ -36,6 +36,7 @@ pub const SUITES: [Suite; 23] = [
     suite("destroy", Others),
     suite("enemy", Others),
     suite("gray", Others),
+    suite("idle", Alone("it counts how often a daemon is woken")),
     suite("interfaces", Others),
     suite(
         "keepalive",

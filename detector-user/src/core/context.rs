@@ -7,7 +7,7 @@ use super::{
     bounds::MAX_LINKS,
     evidence::GIVE_UP_AFTER,
     isolation::Isolation,
-    schedule::{Budget, Urgency},
+    schedule::{Budget, Grid, Urgency},
     turns::Turns,
 };
 
@@ -17,6 +17,7 @@ pub(super) struct Context<'a> {
     pub settings: &'a Settings,
     pub isolation: &'a mut Isolation,
     pub prober: &'a mut ProbeDesk,
+    pub grid: Grid,
     pub effects: &'a mut VecDeque<Effect>,
 }
 
@@ -70,6 +71,7 @@ impl ProbeDesk {
 pub(super) struct Around<'a> {
     pub settings: &'a Settings,
     pub isolation: &'a Isolation,
+    pub grid: Grid,
 }
 
 impl Context<'_> {
@@ -77,6 +79,7 @@ impl Context<'_> {
         Around {
             settings: self.settings,
             isolation: self.isolation,
+            grid: self.grid,
         }
     }
 
@@ -96,6 +99,7 @@ impl Context<'_> {
             probe,
             target,
             give_up_after: GIVE_UP_AFTER,
+            can_wait: urgency == Urgency::Routine,
         });
         Some(probe)
     }

@@ -5,7 +5,7 @@ use tracing::warn;
 use super::Driver;
 use crate::{
     clock,
-    core::{Core as _, Effect},
+    core::{Core as _, Effect, ProbeEvent, Signal},
 };
 
 impl Driver {
@@ -21,8 +21,32 @@ impl Driver {
         }
     }
 
+    /// Does what the core requests. Probes that can wait are sent some at a time, so that a thousand
+    /// of them do not keep the loop from other events.
     pub(super) fn carry_out(&mut self) {
         self.tell_who_watches();
+        self.carry_out_effects();
+        let events = self.prober.turn();
+        if !events.is_empty() {
+            self.probed(events);
+            self.carry_out_effects();
+        }
+    }
+
+    /// Takes the answers to probes that could wait. This comes before a time-out: the core must not
+    /// take an answer for missing that is here.
+    pub(super) fn take_answers(&mut self) {
+        let events = self.prober.read();
+        self.probed(events);
+    }
+
+    fn probed(&mut self, events: Vec<ProbeEvent>) {
+        for event in events {
+            self.signal(Signal::Probe(event));
+        }
+    }
+
+    fn carry_out_effects(&mut self) {
         while let Some(effect) = self.detector.poll_effect() {
             match effect {
                 Effect::ReadSockets { peer, addr } => self.reader.request(peer, addr),
@@ -32,7 +56,14 @@ impl Driver {
                     probe,
                     target,
                     give_up_after,
+                    can_wait: false,
                 } => self.prober.send(probe, target, give_up_after),
+                Effect::Probe {
+                    probe,
+                    target,
+                    give_up_after,
+                    can_wait: true,
+                } => self.prober.send_with_others(probe, target, give_up_after),
                 Effect::Heard { peer, at } => self.outlets.heard(&peer, at),
                 Effect::Publish(state) => {
                     // This comes first: it is what frees programs that do not read verdicts.

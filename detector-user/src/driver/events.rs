@@ -1,24 +1,17 @@
 //! Everything that the loop waits for, as one event.
 
-use std::{future::pending, time::Duration};
+use std::io;
 
-use tokio::{
-    sync::mpsc,
-    time::{Interval, interval, sleep},
-};
+use tokio::sync::mpsc;
 
 use super::shutdown::Shutdown;
 use crate::{
-    clock,
+    alarm::Alarm,
     core::{Signal, Time},
     netns::Namespaces,
     serve::Request,
     signals::{Failure, SignalSender},
 };
-
-/// How often the source's counters are copied to the metrics, and a set of watched peers that the
-/// source has refused is offered to it again.
-const CHORES_EVERY: Duration = Duration::from_secs(1);
 
 /// What the loop is woken for.
 #[derive(Debug)]
@@ -29,11 +22,10 @@ const CHORES_EVERY: Duration = Duration::from_secs(1);
 pub(super) enum Event {
     Signal(Signal),
     Request(Request),
-    /// The detector has something to do now.
+    /// It is time.
     Timeout,
     /// The watched network namespaces have changed.
     Namespaces,
-    Chores,
     /// A thread has failed without which the daemon cannot work.
     Failed(Failure),
     /// The daemon should stop.
@@ -46,7 +38,7 @@ pub(super) struct Events {
     sender: SignalSender,
     requests: mpsc::Receiver<Request>,
     namespaces: Namespaces,
-    chores: Interval,
+    alarm: Alarm,
     stop: Shutdown,
 }
 
@@ -56,26 +48,25 @@ impl Events {
         requests: mpsc::Receiver<Request>,
         namespaces: Namespaces,
         stop: Shutdown,
-    ) -> Self {
-        Self {
+    ) -> io::Result<Self> {
+        Ok(Self {
             signals,
             sender,
             requests,
             namespaces,
-            chores: interval(CHORES_EVERY),
+            alarm: Alarm::new()?,
             stop,
-        }
+        })
     }
 
     /// The next event, at the latest when it is `timeout`. All of its futures are cancel-safe:
     /// channel receives, timers, changes of watched values, and signals of the operating system.
-    pub(super) async fn next(&mut self, timeout: Option<Time>) -> Event {
+    pub(super) async fn next(&mut self, timeout: Time) -> Event {
         tokio::select! {
             Some(signal) = self.signals.recv() => Event::Signal(signal),
             Some(request) = self.requests.recv() => Event::Request(request),
-            () = sleep_until(timeout) => Event::Timeout,
+            () = self.alarm.until(timeout) => Event::Timeout,
             () = self.namespaces.changed() => Event::Namespaces,
-            _ = self.chores.tick() => Event::Chores,
             failure = self.sender.failed() => Event::Failed(failure),
             () = self.stop.recv() => Event::Stop,
         }
@@ -84,12 +75,5 @@ impl Events {
     /// A signal that waits already.
     pub(super) fn waiting_signal(&mut self) -> Option<Signal> {
         self.signals.try_recv().ok()
-    }
-}
-
-async fn sleep_until(at: Option<Time>) {
-    match at {
-        Some(at) => sleep(at.since(clock::now())).await,
-        None => pending().await,
     }
 }

@@ -26,6 +26,8 @@ mod shutdown;
 mod tasks;
 mod watching;
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tracing::{debug, info};
@@ -39,7 +41,7 @@ use self::{
 use crate::{
     clock,
     config::Config,
-    core::{Core as _, PeerState, Signal},
+    core::{Core as _, PeerState, Signal, Time},
     effect::{destroy::Destroyer, protect::Protection},
     insight::Correlations,
     netns::Following,
@@ -56,6 +58,13 @@ const REQUEST_QUEUE: usize = 256;
 
 /// The most signals that are taken in before their effects are carried out.
 const SIGNALS_AT_ONCE: usize = 64;
+
+/// How often the source's counters are copied to the metrics, and a set of watched peers that the
+/// source has refused is offered to it again.
+const CHORES_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the chores wait for something else to wake the loop.
+const CHORES_CAN_WAIT: Duration = Duration::from_millis(500);
 
 /// Runs the daemon until SIGTERM or SIGINT; `printer` is called with each published state,
 /// `recorder` gets what goes into the core.
@@ -91,7 +100,8 @@ pub async fn run(
     let prober = Prober::start(signals.clone(), namespaces.clone(), bounds)
         .context("cannot probe the peers")?;
     let finder = tasks::find_peers(&config, &signals)?;
-    let events = Events::new((signals.clone(), received), asked, namespaces.clone(), stop);
+    let events = Events::new((signals.clone(), received), asked, namespaces.clone(), stop)
+        .context("cannot make the loop's timer")?;
 
     let mut driver = Driver {
         detector: Taped::new(config.core.clone(), recorder),
@@ -110,6 +120,7 @@ pub async fn run(
         correlations: Correlations::default(),
         layout: Layout::new(&config),
         outlets,
+        chores_due: Time::default(),
     };
     driver.follow_namespaces();
     info!(
@@ -147,25 +158,48 @@ struct Driver {
     correlations: Correlations,
     layout: Layout,
     outlets: Outlets,
+    chores_due: Time,
 }
 
 impl Driver {
     async fn run(&mut self, mut events: Events) -> anyhow::Result<()> {
         loop {
-            match events.next(self.detector.poll_timeout()).await {
+            match events.next(self.next_timeout()).await {
                 Event::Signal(signal) => self.signals(signal, &mut events),
                 Event::Request(request) => self.request(request),
-                Event::Timeout => self.detector.handle_timeout(clock::now()),
+                Event::Timeout => self.timeout(),
                 Event::Namespaces => self.follow_namespaces(),
-                Event::Chores => self.chores(),
                 Event::Failed(failure) => return Err(failure.into()),
                 Event::Stop => return Ok(()),
             }
             self.carry_out();
+            self.chores_when_due(clock::now());
+        }
+    }
+
+    fn next_timeout(&self) -> Time {
+        let timeouts = [self.detector.poll_timeout(), self.prober.due()];
+        let chores = self.chores_due + CHORES_CAN_WAIT;
+        timeouts.into_iter().flatten().fold(chores, Time::min)
+    }
+
+    fn timeout(&mut self) {
+        self.take_answers();
+        let now = clock::now();
+        if self.detector.poll_timeout().is_some_and(|due| due <= now) {
+            self.detector.handle_timeout(now);
+        }
+    }
+
+    fn chores_when_due(&mut self, now: Time) {
+        if self.chores_due <= now {
+            self.chores_due = now + CHORES_EVERY;
+            self.chores();
         }
     }
 
     fn chores(&mut self) {
+        self.source.chores();
         if self.unwatched {
             self.watch();
         }

@@ -38,6 +38,9 @@ pub trait Source: Send {
     /// leaves some of the previous ones in force.
     fn look_at(&mut self, namespaces: &Arc<Set>) -> anyhow::Result<()>;
 
+    /// Does what is due about once a second.
+    fn chores(&mut self) {}
+
     /// What the source has counted since it started, for metrics.
     fn counters(&self) -> SourceCounters;
 }

@@ -4,6 +4,7 @@
 mod answers;
 mod flood;
 mod limits;
+mod rounds;
 mod silence;
 
 use std::{

@@ -20,6 +20,7 @@ impl Detector {
             &self.settings,
             &mut self.isolation,
             &mut self.prober,
+            self.grid,
             &mut self.effects,
         );
         let turn = act(path, &mut context);

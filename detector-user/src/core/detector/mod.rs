@@ -25,7 +25,7 @@ use super::{
     isolation::Isolation,
     path::Path,
     peer::Peer,
-    schedule::Urgency,
+    schedule::{Grid, Urgency},
     session::Turn,
 };
 
@@ -42,6 +42,9 @@ pub enum Effect {
         probe: ProbeId,
         target: ProbeTarget,
         give_up_after: Duration,
+        /// Nothing stands unanswered: it can be sent together with others, and its answer be read
+        /// together with theirs, as long as that is before the next time-out.
+        can_wait: bool,
     },
     /// Destroy these sockets, except those that the last reading before spares, and report with
     /// [`Signal::SocketsDestroyed`].
@@ -81,6 +84,7 @@ pub struct Detector {
     /// When it was last called.
     called: Time,
     prober: ProbeDesk,
+    grid: Grid,
     /// When witnesses may be probed again.
     witnesses_due: Time,
     next_trial: u64,
@@ -95,6 +99,7 @@ impl Detector {
             isolation: Isolation::new(settings.bounds()),
             called: Time::default(),
             prober: ProbeDesk::new(&settings),
+            grid: Grid::new(&settings),
             witnesses_due: Time::default(),
             settings,
             peers: BTreeMap::new(),
@@ -160,7 +165,7 @@ impl Detector {
     /// Call this when [`Self::poll_timeout`] has passed; it is harmless at any other time.
     pub fn handle_timeout(&mut self, now: Time) {
         self.notice_pause(now);
-        let gateways = self.isolation.gateways.take_due(now);
+        let gateways = self.isolation.gateways.take_due(now, self.grid);
         self.probe_gateways(now, gateways, Urgency::Routine);
         let due: Vec<_> = self
             .timeouts
@@ -182,6 +187,7 @@ impl Detector {
     /// a snapshot makes due may lie before the last call, because a snapshot takes time: that is
     /// requested only since then.
     fn notice_pause(&mut self, now: Time) {
+        self.grid.begin(now);
         let due = self.poll_timeout().map(|due| due.max(self.called));
         self.called = self.called.max(now);
         let detection_time = self.settings.detection_time;
@@ -192,12 +198,14 @@ impl Detector {
         settings: &'a Settings,
         isolation: &'a mut Isolation,
         prober: &'a mut ProbeDesk,
+        grid: Grid,
         effects: &'a mut VecDeque<Effect>,
     ) -> Context<'a> {
         Context {
             settings,
             isolation,
             prober,
+            grid,
             effects,
         }
     }

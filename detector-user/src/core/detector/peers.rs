@@ -138,6 +138,7 @@ impl Detector {
         let around = Around {
             settings: &self.settings,
             isolation: &self.isolation,
+            grid: self.grid,
         };
         Some(explain::explanation(now, state, &paths, around))
     }

@@ -36,6 +36,7 @@ impl Detector {
                     &self.settings,
                     &mut self.isolation,
                     &mut self.prober,
+                    self.grid,
                     &mut self.effects,
                 );
                 path.call_as_witness(now, needed, &mut context);
@@ -62,6 +63,7 @@ impl Detector {
                 &self.settings,
                 &mut self.isolation,
                 &mut self.prober,
+                self.grid,
                 &mut self.effects,
             );
             if context.probe(now, target, urgency).is_some()

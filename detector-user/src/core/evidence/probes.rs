@@ -162,6 +162,10 @@ impl Probes {
         target.counts(self.flows_answer)
     }
 
+    fn target(&self, target: ProbeTarget) -> Option<&Target> {
+        self.targets.iter().find(|known| known.target == target)
+    }
+
     fn target_mut(&mut self, target: ProbeTarget) -> Option<&mut Target> {
         self.targets.iter_mut().find(|known| known.target == target)
     }

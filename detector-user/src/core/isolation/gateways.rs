@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use crate::core::{ProbeTarget, Time, bounds::MAX_GATEWAYS};
+use crate::core::{ProbeTarget, Time, bounds::MAX_GATEWAYS, schedule::Grid};
 
 /// How often each is probed while nothing is wrong.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -63,11 +63,11 @@ impl Gateways {
     }
 
     /// The gateways to probe, when it is time.
-    pub(in crate::core) fn take_due(&mut self, now: Time) -> Vec<ProbeTarget> {
+    pub(in crate::core) fn take_due(&mut self, now: Time, grid: Grid) -> Vec<ProbeTarget> {
         if self.due.is_none_or(|due| due > now) {
             return Vec::new();
         }
-        self.due = Some(now + ASK_EVERY);
+        self.due = Some(grid.before(now + ASK_EVERY, now));
         self.known.iter().map(target).collect()
     }
 

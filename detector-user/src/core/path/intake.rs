@@ -68,7 +68,9 @@ impl Path {
         };
         let reason = match answer {
             ProbeAnswer::Neighbour(_) => {
-                return self.card_answered(now, event.at, is_believed);
+                let turn = self.card_answered(now, event.at, is_believed);
+                self.rest(now, context.around());
+                return turn;
             }
             ProbeAnswer::Reset if matches!(event.target, ProbeTarget::Flow { .. }) => {
                 self.probing.flow_reset(event.at);
@@ -78,12 +80,14 @@ impl Path {
             ProbeAnswer::SynAck | ProbeAnswer::Ack => Reason::ProbeAnswered,
             ProbeAnswer::Reset | ProbeAnswer::Unreachable => Reason::ResetReceived,
         };
-        self.probing.answered(event.target.is_connect());
+        self.probing.answered(event.at, event.target.is_connect());
         let is_open = self.doubt.silence.is_some() || self.evidence.has_stuck_flow();
         if is_open || self.verdict() == Verdict::Unknown {
             self.snapshots.soon(now);
         }
-        self.heard(now, reason, context)
+        let turn = self.heard(now, reason, context);
+        self.rest(now, context.around());
+        turn
     }
 
     /// A card answered for this address. A dead peer may then be back: its host is probed at once.
@@ -151,7 +155,7 @@ impl Path {
         {
             // Two sources read at the same time, and the later snapshot arrived first.
             let interval = self.interval(last, None, context.around());
-            self.snapshots.came_back(now, last, interval);
+            self.snapshots.came_back(now, last, interval, context.grid);
             return Turn::None;
         }
         self.evidence.read(at, source, readings);
@@ -170,7 +174,8 @@ impl Path {
         self.probe_after_reset(at, context);
         self.free_sockets(at, context);
         let interval = self.interval(at, decided_again, context.around());
-        self.snapshots.came_back(now, at, interval);
+        self.snapshots.came_back(now, at, interval, context.grid);
+        self.rest(now, context.around());
         match turn {
             Turn::None if news => Turn::Changed,
             turn => turn,

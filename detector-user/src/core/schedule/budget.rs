@@ -45,10 +45,11 @@ impl Urgency {
 }
 
 impl Budget {
-    /// A full bucket: it holds the probes of a tenth of a second, but at least one.
+    /// A full bucket: it holds the probes of a quarter of a second, but at least one. All idle peers
+    /// are probed at the same moment, out of what is not reserved.
     pub(in crate::core) fn new(per_second: u32) -> Self {
         let per_second = f64::from(per_second);
-        let size = (per_second / 10.0).max(1.0);
+        let size = (per_second / 4.0).max(1.0);
         Self {
             per_second,
             size,
@@ -97,13 +98,13 @@ mod tests {
     fn no_more_than_the_rate_and_some_of_it_is_kept_for_what_is_more_urgent() {
         let mut budget = Budget::new(100);
         let mut taken = |at, urgency| (0..100).filter(|_| budget.take(ms(at), urgency)).count();
-        assert_eq!(taken(0, Urgency::Dead), 2);
-        assert_eq!(taken(0, Urgency::Routine), 3);
-        assert_eq!(taken(0, Urgency::Urgent), 4);
+        assert_eq!(taken(0, Urgency::Dead), 6);
+        assert_eq!(taken(0, Urgency::Routine), 6);
+        assert_eq!(taken(0, Urgency::Urgent), 10);
         assert_eq!(taken(0, Urgency::Urgent), 0);
-        assert_eq!(taken(0, Urgency::Witness), 1);
-        assert_eq!(taken(50, Urgency::Urgent), 4);
-        assert_eq!(taken(10_000, Urgency::Witness), 10);
+        assert_eq!(taken(0, Urgency::Witness), 3);
+        assert_eq!(taken(50, Urgency::Urgent), 2);
+        assert_eq!(taken(10_000, Urgency::Witness), 25);
     }
 
     #[test]

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use super::{Grid, random};
 use crate::core::{Time, evidence::PathHistory, rule::ANSWERS_WITHIN};
 
 /// How often every target is probed, to learn which ones answer.
 const SURVEY_EVERY: Duration = Duration::from_secs(45);
+
+/// Paths that are due for this within such a time are probed together.
+const SURVEYS_TOGETHER: Duration = Duration::from_secs(5);
 
 /// The first and the longest interval between probes of a dead peer: the interval doubles. After
 /// the peer's return its breaker closes within the longest interval plus the time of the answer.
@@ -110,8 +114,9 @@ impl Rhythm {
     }
 
     /// All targets are being probed, to learn which ones answer.
-    pub(in crate::core) fn surveyed(&mut self, now: Time) {
-        self.survey_due = now + self.jittered(SURVEY_EVERY, 10);
+    pub(in crate::core) fn surveyed(&mut self, now: Time, grid: Grid) {
+        let next = now + self.jittered(SURVEY_EVERY, 10);
+        self.survey_due = grid.before(next.floor(SURVEYS_TOGETHER), now);
         self.last_all = Some(now);
     }
 
@@ -154,12 +159,8 @@ impl Rhythm {
 
     /// An interval, varied at random by up to this percentage.
     pub(in crate::core) fn jittered(&mut self, interval: Duration, percent: u32) -> Duration {
-        // splitmix64
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let unit = (z ^ (z >> 31)) as f64 / u64::MAX as f64;
+        self.random = self.random.wrapping_add(1);
+        let unit = random::unit(self.random);
         let factor = 1.0 + f64::from(percent) / 100.0 * (2.0 * unit - 1.0);
         interval.mul_f64(factor.max(0.0))
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Grid;
 use crate::core::Time;
 
 /// Two snapshots are at least this far apart.
@@ -13,6 +14,9 @@ const LOST_AFTER: Duration = Duration::from_secs(2);
 /// Snapshots that are at least this far apart fall on multiples of it, so that one dump of the
 /// sockets serves all peers that are due.
 const COMMON_STEP: Duration = Duration::from_millis(100);
+
+/// From this interval on, snapshots are taken at a common moment of all that can wait.
+const CAN_WAIT: Duration = Duration::from_secs(1);
 
 /// After a snapshot that failed, the next is due after this time.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -89,13 +93,24 @@ impl Snapshots {
 
     /// A snapshot came back, taken at `at`. The next is due `interval` after that, or a little
     /// earlier, at a moment that it shares with other peers.
-    pub(in crate::core) fn came_back(&mut self, now: Time, at: Time, interval: Duration) {
+    pub(in crate::core) fn came_back(
+        &mut self,
+        now: Time,
+        at: Time,
+        interval: Duration,
+        grid: Grid,
+    ) {
         let again = matches!(self.next, Next::Asked { again: true, .. });
         self.last = Some(at);
-        let due = if interval >= COMMON_STEP {
-            (at + interval).floor(COMMON_STEP)
+        let latest = at + interval;
+        let due = if interval >= CAN_WAIT {
+            // A moment just before a multiple belongs to it, or the interval would be halved.
+            let slack = grid.longest().min(interval / 10);
+            grid.before((latest + slack).floor(interval / 2), at)
+        } else if interval >= COMMON_STEP {
+            latest.floor(COMMON_STEP)
         } else {
-            at + interval
+            latest
         };
         self.next = Next::Due(due.max(now + SPACING));
         if again {

@@ -82,7 +82,7 @@ fn without_a_connection_or_with_the_interval_at_zero_there_are_only_surveys() {
         // A connection may be made again soon after one has ended.
         world.run(12_000, |_| flows.clone());
         world.probed.clear();
-        while millis(world.now) < 40_000 {
+        while millis(world.now) < 34_000 {
             let at = world.next_look();
             world.look(at, flows.clone());
         }

@@ -9,6 +9,7 @@ mod death;
 mod ending;
 mod flows;
 mod health;
+mod idle;
 mod isolation;
 mod keepalives;
 mod late;

@@ -1,6 +1,6 @@
 //! The socket of sock_diag: one dump or request at a time.
 
-use std::{io, net::IpAddr};
+use std::io;
 
 use netlink_packet_sock_diag::{AF_INET6, inet::StateFlags};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
@@ -9,6 +9,7 @@ use nix::libc::ENOENT;
 use super::{
     SockDiagError, SocketKey,
     decode::{self, Progress, Response, malformed},
+    prefixes::Prefix,
     request,
 };
 use crate::{clock, core::Time, netlink::socket::Socket, netns};
@@ -38,7 +39,7 @@ impl Link {
         &mut self,
         family: u8,
         states: StateFlags,
-        only: &[IpAddr],
+        only: &[Prefix],
         mut each: impl FnMut(&Response, Time) -> Result<(), SockDiagError>,
     ) -> Result<(), SockDiagError> {
         let sequence = self.socket.next_sequence();

@@ -7,6 +7,7 @@ mod decode;
 mod destroy;
 mod everywhere;
 mod link;
+mod prefixes;
 mod request;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ use thiserror::Error;
 use self::{
     decode::{ReadAt, Response},
     link::Link,
+    prefixes::{Prefix, cover},
 };
 pub use self::{
     destroy::{DestroyError, Socket, SocketKey},
@@ -35,9 +37,9 @@ use crate::{
 /// The most sockets of one dump. The daemon is not made for more connections with watched peers.
 const MAX_FLOWS: usize = 1 << 18;
 
-/// With more addresses than this, the kernel's filter costs more than copying the unwanted sockets:
-/// it compares the addresses one by one for each socket.
-const MAX_FILTERED_IN_KERNEL: usize = 16;
+/// The most conditions of the kernel's filter, which compares them one by one for each socket. More
+/// addresses are joined to prefixes: what else these hold is copied, and left out here.
+const MAX_CONDITIONS: usize = 16;
 
 /// How often a dump is tried if the kernel reports it as inconsistent.
 const ATTEMPTS: u32 = 3;
@@ -138,10 +140,7 @@ impl SockDiag {
                 flows: Vec::new(),
             });
         }
-        let in_kernel: Vec<IpAddr> = wanted
-            .filter(|wanted| wanted.len() <= MAX_FILTERED_IN_KERNEL)
-            .map(|wanted| wanted.iter().copied().collect())
-            .unwrap_or_default();
+        let in_kernel = wanted.map_or_else(Vec::new, |addrs| cover(addrs, MAX_CONDITIONS));
         let mut attempts = 1;
         loop {
             match self.read_once(wanted, &in_kernel, &make) {
@@ -154,7 +153,7 @@ impl SockDiag {
     fn read_once<T>(
         &mut self,
         wanted: Option<&BTreeSet<IpAddr>>,
-        in_kernel: &[IpAddr],
+        in_kernel: &[Prefix],
         make: impl Fn(FlowReading, &Response) -> T,
     ) -> Result<Reading<T>, SockDiagError> {
         let mut flows = Vec::new();
@@ -177,7 +176,7 @@ impl SockDiag {
     fn dump(
         &mut self,
         states: StateFlags,
-        only: &[IpAddr],
+        only: &[Prefix],
         mut each: impl FnMut(&Response, ReadAt) -> Result<(), SockDiagError>,
     ) -> Result<Time, SockDiagError> {
         let mut link = self.take_link()?;

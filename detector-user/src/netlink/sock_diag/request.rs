@@ -12,7 +12,7 @@ use netlink_packet_sock_diag::{
     inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
 };
 
-use super::SocketKey;
+use super::{SocketKey, prefixes::Prefix};
 
 /// `INET_DIAG_REQ_BYTECODE` in `include/uapi/linux/inet_diag.h`.
 const REQ_BYTECODE: u16 = 1;
@@ -38,8 +38,8 @@ pub(super) fn flow_states() -> StateFlags {
 }
 
 /// A request for all TCP sockets of one family in `states`. If `only` is not empty, it asks only
-/// for those with one of these remote addresses.
-pub(super) fn dump(family: u8, states: StateFlags, only: &[IpAddr], sequence: u32) -> Vec<u8> {
+/// for those whose remote address is in one of these prefixes.
+pub(super) fn dump(family: u8, states: StateFlags, only: &[Prefix], sequence: u32) -> Vec<u8> {
     let request = InetRequest {
         family,
         protocol: IPPROTO_TCP,
@@ -94,18 +94,18 @@ where
     (message.header, bytes)
 }
 
-/// A filter program that accepts a socket whose remote address is one of `addrs`, in the form that
+/// A filter program that accepts a socket whose remote address is in one of the prefixes, in the form that
 /// `inet_diag_bc_audit` in net/ipv4/inet_diag.c accepts. If a condition holds, the next instruction
 /// is a jump to the end (accept). If it fails, the next condition follows; the last failing one
 /// jumps 4 bytes beyond the end (reject). An IPv4 condition also holds for v4-mapped sockets.
-fn bytecode(addrs: &[IpAddr]) -> Vec<u8> {
+fn bytecode(prefixes: &[Prefix]) -> Vec<u8> {
     let mut program = Vec::new();
     // The program is built backwards, because a jump needs the length of what comes after it.
-    for addr in addrs.iter().rev() {
-        let condition = condition_len(addr);
+    for prefix in prefixes.iter().rev() {
+        let condition = condition_len(&prefix.addr);
         let mut step = Vec::new();
         push_op(&mut step, BC_D_COND, condition, condition + OP_LEN);
-        push_address(&mut step, addr);
+        push_address(&mut step, prefix);
         if !program.is_empty() {
             push_op(&mut step, BC_JMP, OP_LEN, OP_LEN + program.len());
         }
@@ -125,22 +125,22 @@ fn condition_len(addr: &IpAddr) -> usize {
 }
 
 /// The lengths fit: they are below 64 for a condition, and below 1024 for a jump with at most
-/// `MAX_FILTERED_IN_KERNEL` addresses.
+/// `MAX_CONDITIONS` conditions.
 fn push_op(program: &mut Vec<u8>, code: u8, yes: usize, no: usize) {
     program.push(code);
     program.push(yes as u8);
     program.extend((no as u16).to_ne_bytes());
 }
 
-fn push_address(program: &mut Vec<u8>, addr: &IpAddr) {
+fn push_address(program: &mut Vec<u8>, prefix: &Prefix) {
     const ANY_PORT: i32 = -1;
-    let (family, bits) = match addr {
-        IpAddr::V4(_) => (AF_INET, 32),
-        IpAddr::V6(_) => (AF_INET6, 128),
+    let family = match prefix.addr {
+        IpAddr::V4(_) => AF_INET,
+        IpAddr::V6(_) => AF_INET6,
     };
-    program.extend([family, bits, 0, 0]);
+    program.extend([family, prefix.bits, 0, 0]);
     program.extend(ANY_PORT.to_ne_bytes());
-    match addr {
+    match prefix.addr {
         IpAddr::V4(addr) => program.extend(addr.octets()),
         IpAddr::V6(addr) => program.extend(addr.octets()),
     }

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::{
     SockDiag, SockDiagError, SocketKey,
     decode::{self, Progress, ReadAt},
+    prefixes::Prefix,
     request,
 };
 use crate::{
@@ -273,18 +274,20 @@ proptest! {
 
 #[test]
 fn the_filter_is_laid_out_as_the_kernel_audits_it() {
-    let addrs = [
-        IpAddr::from(Ipv4Addr::new(10, 0, 0, 1)),
-        IpAddr::from(Ipv6Addr::LOCALHOST),
+    let prefix = |addr, bits| Prefix { addr, bits };
+    let prefixes = [
+        prefix(IpAddr::from(Ipv4Addr::new(10, 0, 0, 1)), 24),
+        prefix(IpAddr::from(Ipv6Addr::LOCALHOST), 128),
     ];
     let unfiltered = request::dump(AF_INET, request::flow_states(), &[], 1);
-    let filtered = request::dump(AF_INET, request::flow_states(), &addrs, 1);
+    let filtered = request::dump(AF_INET, request::flow_states(), &prefixes, 1);
     let length = u32::from_ne_bytes(*filtered.first_chunk().unwrap());
     assert_eq!(length as usize, filtered.len());
     let attribute = &filtered[unfiltered.len()..];
     // Header; condition (16) and jump (4) for IPv4; condition (28) for IPv6.
     assert_eq!(attribute.len(), 4 + 16 + 4 + 28);
     assert_eq!(&attribute[4..8], [8, 16, 20, 0], "holds: on to the jump");
+    assert_eq!(attribute[9], 24, "the bits that count");
     assert_eq!(&attribute[20..24], [1, 4, 32, 0], "jump to the end");
     assert_eq!(&attribute[24..28], [8, 28, 32, 0], "fails: beyond the end");
 }
@@ -342,7 +345,7 @@ fn a_real_connection_is_found_by_its_addresses() {
         assert_eq!(read_peer(&mut sock_diag, &[]), []);
         let both = read_peer(&mut sock_diag, &[elsewhere, addr]);
         find(&both, &client);
-        // These are too many for the kernel's filter, so they are filtered here.
+        // These are too many for the kernel's filter, which gets prefixes of them.
         let mut many: Vec<IpAddr> = (0..40)
             .map(|i| Ipv4Addr::new(192, 0, 2, i).into())
             .collect();

@@ -5,6 +5,7 @@ mod clients;
 mod convert;
 mod correlations;
 mod health;
+mod heartbeat;
 mod reports;
 mod service;
 mod stream;
@@ -28,7 +29,10 @@ use tonic_reflection::server::{Builder, Error as ReflectionError};
 use tower::limit::GlobalConcurrencyLimitLayer;
 
 pub use self::convert::{explanation, peer_state_at, tuned_socket};
-use self::{clients::accepted, health::HealthService, service::Service, stream::Streams};
+use self::{
+    clients::accepted, health::HealthService, heartbeat::Heartbeat, service::Service,
+    stream::Streams,
+};
 use super::{BoundSocket, Request, board::Board};
 
 /// The largest request, except for reports, which have a limit of their own.
@@ -50,6 +54,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 pub enum ServeError {
     #[error("cannot hand the socket to the runtime: {0}")]
     Listen(#[source] io::Error),
+    #[error("cannot make a timer for heartbeats: {0}; is the limit of open files reached?")]
+    Timer(#[source] io::Error),
     #[error("the descriptors for server reflection are broken: {0}")]
     Reflection(#[from] ReflectionError),
     #[error("the gRPC server failed: {0}")]
@@ -68,7 +74,9 @@ pub async fn serve(
     let BoundSocket { file, listener } = bound;
     let listener = UnixListener::from_std(listener).map_err(ServeError::Listen)?;
     let (stop, mut stopping) = watch::channel(false);
-    let routes = routes(board, requests, Streams::new(stopping.clone()))?;
+    let heartbeat = Heartbeat::default();
+    let streams = Streams::new(stopping.clone());
+    let routes = routes(board, requests, streams, heartbeat.clone())?;
     let signal = async move {
         shutdown.await;
         // This happens before the listener closes, so that the next daemon finds no stale file.
@@ -91,6 +99,7 @@ pub async fn serve(
         .serve_with_incoming_shutdown(accepted(listener), signal);
     tokio::select! {
         served = server => Ok(served?),
+        Err(error) = heartbeat.run() => Err(ServeError::Timer(error)),
         () = cut => {
             tracing::warn!("some calls did not end in {SHUTDOWN_GRACE:?} and were cut");
             Ok(())
@@ -102,6 +111,7 @@ fn routes(
     board: Board,
     requests: mpsc::Sender<Request>,
     streams: Streams,
+    heartbeat: Heartbeat,
 ) -> Result<Routes, ReflectionError> {
     let health = HealthServer::new(HealthService {
         board: board.clone(),
@@ -111,6 +121,7 @@ fn routes(
         board,
         requests,
         streams,
+        heartbeat,
     });
     let descriptors = || {
         Builder::configure()

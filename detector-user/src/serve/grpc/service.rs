@@ -10,7 +10,9 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{convert, correlations, reports, stream::Streams, watching::Watching};
+use super::{
+    convert, correlations, heartbeat::Heartbeat, reports, stream::Streams, watching::Watching,
+};
 use crate::{
     clock,
     config::parse_peer_name,
@@ -27,6 +29,7 @@ pub(super) struct Service {
     pub(super) board: Board,
     pub(super) requests: mpsc::Sender<serve::Request>,
     pub(super) streams: Streams,
+    pub(super) heartbeat: Heartbeat,
 }
 
 #[tonic::async_trait]
@@ -59,7 +62,10 @@ impl Detector for Service {
     ) -> Result<Response<Self::WatchPeersStream>, Status> {
         let request = request.into_inner();
         let watch = self.board.watch(&request.instance, request.last_revision);
-        Ok(Response::new(self.streams.open(Watching::new(watch))?))
+        Ok(Response::new(
+            self.streams
+                .open(Watching::new(watch, self.heartbeat.watch()))?,
+        ))
     }
 
     async fn explain_peer(

@@ -1,49 +1,44 @@
 //! The events of a watch stream: the board's changes, and heartbeats in between.
 
-use std::time::Duration;
-
 use detector_api::v1::{self, watch_peers_response::Event};
-use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
-use super::{convert, stream::Answers};
+use super::{convert, heartbeat::Beats, stream::Answers};
 use crate::serve::board::{Lagged, Watch, WatchEvent};
-
-/// The longest time without an event while nothing changes.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// A watch that sends heartbeats, so that its client can distinguish a quiet cluster from a stopped
 /// daemon.
 pub(super) struct Watching {
     watch: Watch,
-    /// When the next event is due, whether or not something has changed.
-    due: Instant,
+    beats: Beats,
+    /// Whether an event is due, whether or not something has changed.
+    is_due: bool,
 }
 
 impl Watching {
     /// The first event is due at once. A watch that resumes gets no snapshot, so its client needs
     /// the protocol version and the time to live before any change.
-    pub(super) fn new(watch: Watch) -> Self {
+    pub(super) fn new(watch: Watch, beats: Beats) -> Self {
         Self {
             watch,
-            due: Instant::now(),
+            beats,
+            is_due: true,
         }
     }
 
     async fn event(&mut self) -> Result<Event, Status> {
-        if let Some(seen) = self.watch.seen() {
-            let changed = self.change_before(self.due).await;
-            return changed.unwrap_or_else(|| Ok(Event::Current(convert::current(seen))));
+        let Some(seen) = self.watch.seen() else {
+            return to_event(self.watch.next().await);
+        };
+        let current = || Ok(Event::Current(convert::current(seen)));
+        if self.is_due {
+            return current();
         }
-        to_event(self.watch.next().await)
-    }
-
-    /// The next change, if it comes before the next heartbeat is due.
-    async fn change_before(&mut self, due: Instant) -> Option<Result<Event, Status>> {
-        if due <= Instant::now() {
-            return None;
+        tokio::select! {
+            biased;
+            changed = self.watch.next() => to_event(changed),
+            () = self.beats.next() => current(),
         }
-        timeout_at(due, self.watch.next()).await.ok().map(to_event)
     }
 }
 
@@ -52,7 +47,7 @@ impl Answers for Watching {
 
     async fn next(&mut self) -> Result<v1::WatchPeersResponse, Status> {
         let event = self.event().await?;
-        self.due = Instant::now() + HEARTBEAT;
+        self.is_due = false;
         Ok(v1::WatchPeersResponse { event: Some(event) })
     }
 }

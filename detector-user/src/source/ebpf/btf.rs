@@ -1,11 +1,16 @@
 //! Reads the offsets of socket fields, and which tracepoints exist, from the running kernel's BTF.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read as _},
+    path::Path,
+};
 
 use detector_ebpf::{ABSENT, SocketOffsets};
 use thiserror::Error;
 
-use self::section::{Kind, Member, Section, Type};
+use self::section::{Kind, MAX_BYTES, Member, Section, Type};
 use super::tracepoints::TRACEPOINTS;
 
 mod section;
@@ -144,7 +149,7 @@ pub struct KernelTypes {
 impl KernelTypes {
     /// Reads BTF from this file.
     pub fn read(path: &Path) -> Result<Self, BtfError> {
-        let bytes = fs::read(path).map_err(|source| BtfError::Unreadable {
+        let bytes = read(path).map_err(|source| BtfError::Unreadable {
             path: path.display().to_string(),
             source,
         })?;
@@ -185,6 +190,19 @@ impl KernelTypes {
             .iter()
             .filter_map(|(_, found)| found.as_ref().err())
     }
+}
+
+/// Reads the file into a block that the allocator gives back to the kernel at once.
+///
+/// glibc learns from the blocks that are freed: after a block of 6 MiB it takes blocks of that size
+/// from its heap, and leaves twice as much free memory resident there. It learns nothing from blocks
+/// above 32 MiB (`DEFAULT_MMAP_THRESHOLD_MAX` in malloc/malloc.c). Only the part of the block that
+/// is written becomes resident.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(MAX_BYTES + 1);
+    let most = MAX_BYTES as u64 + 1;
+    fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Where a member was found.

@@ -22,7 +22,7 @@ mod sequences;
 mod tracepoints;
 mod watch;
 
-use std::{collections::BTreeSet, fmt, io, net::IpAddr, os::fd::AsRawFd, sync::Arc};
+use std::{collections::BTreeSet, fmt, io, net::IpAddr, sync::Arc};
 
 use anyhow::Context as _;
 use aya::{
@@ -30,10 +30,7 @@ use aya::{
     maps::{HashMap, MapData, MapError, RingBuf},
 };
 use aya_log::EbpfLogger;
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    task::JoinSet,
-};
+use tokio::{sync::Notify, task::JoinSet};
 use tracing::warn;
 
 pub(super) use self::tracepoints::TRACEPOINTS;
@@ -57,6 +54,7 @@ use crate::{
     core::{PeerName, SourceKind},
     netns::Set,
     object::{Part, Programs},
+    readable::readable,
     signals::SignalSender,
     worker::{Inbox, Worker},
 };
@@ -71,6 +69,8 @@ pub struct EbpfSource {
     held: Arc<Set>,
     counts: Arc<Counts>,
     attached: Vec<Tracepoint>,
+    /// Makes the task of the ring look for records that found it full.
+    check: Arc<Notify>,
     /// Those that read the ring and the programs' debug messages.
     _tasks: JoinSet<()>,
     /// Holds the programs and their attachments.
@@ -108,8 +108,9 @@ impl EbpfSource {
         let flows = Worker::essential("flow-map", &signals, inbox, |wanted| flows.run(wanted))
             .map_err(failed)?;
         let ring: RingBuf<_> = programs.take_map("EVENTS")?;
-        let ring = async_fd(ring).map_err(failed)?;
+        let ring = readable(ring).map_err(failed)?;
         let ring = Ring::new(ring, Arc::clone(&counts), flows.share(), signals);
+        let check = ring.check();
         tasks.spawn(ring.run());
         Ok(Self {
             flows,
@@ -117,6 +118,7 @@ impl EbpfSource {
             held: Arc::default(),
             counts,
             attached,
+            check,
             _tasks: tasks,
             _programs: programs,
         })
@@ -181,6 +183,10 @@ impl Source for EbpfSource {
         Ok(self.flows.inbox().take(change)?)
     }
 
+    fn chores(&mut self) {
+        self.check.notify_one();
+    }
+
     fn counters(&self) -> SourceCounters {
         self.counts.all()
     }
@@ -194,20 +200,11 @@ impl fmt::Debug for EbpfSource {
     }
 }
 
-#[expect(
-    deprecated,
-    reason = "its replacement is unsafe because a type may change its descriptor while it is \
-              registered; both types used here keep one descriptor until they are dropped"
-)]
-fn async_fd<T: AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
-    AsyncFd::with_interest(inner, Interest::READABLE)
-}
-
 /// Forwards the programs' debug messages to the log.
 fn start_logger(ebpf: &mut Ebpf, tasks: &mut JoinSet<()>) {
     let logger = EbpfLogger::init(ebpf)
         .map_err(|error| error.to_string())
-        .and_then(|logger| async_fd(logger).map_err(|error| error.to_string()));
+        .and_then(|logger| readable(logger).map_err(|error| error.to_string()));
     let mut logger = match logger {
         Ok(logger) => logger,
         Err(error) => return warn!("going without the programs' debug messages: {error}"),

@@ -7,8 +7,7 @@ use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
 use tokio::{
     io::unix::AsyncFd,
-    sync::oneshot,
-    time::{Interval, MissedTickBehavior, interval},
+    sync::{Notify, oneshot},
 };
 use tracing::warn;
 
@@ -22,8 +21,6 @@ use crate::{
 
 /// The most records in a batch.
 const MAX_BATCH: usize = 1024;
-/// How often the count of records that found the ring full is read while the ring is quiet.
-const DROPS_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time between two readings of the whole map.
 const HEAL_SPACING: Duration = Duration::from_millis(100);
 
@@ -32,7 +29,9 @@ pub(super) struct Ring {
     counts: Arc<Counts>,
     flows: Arc<Inbox<Wanted>>,
     signals: SignalSender,
-    drops_check: Interval,
+    /// Wakes the task to read the count of records that found the ring full, also while the ring is
+    /// quiet.
+    check: Arc<Notify>,
     /// The count of ring drops that are already healed, and when they were.
     healed_drops: u64,
     healed_at: Time,
@@ -45,17 +44,20 @@ impl Ring {
         flows: Arc<Inbox<Wanted>>,
         signals: SignalSender,
     ) -> Self {
-        let mut drops_check = interval(DROPS_INTERVAL);
-        drops_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             ring,
             counts,
             flows,
             signals,
-            drops_check,
+            check: Arc::default(),
             healed_drops: 0,
             healed_at: Time::default(),
         }
+    }
+
+    /// Wakes the task.
+    pub fn check(&self) -> Arc<Notify> {
+        Arc::clone(&self.check)
     }
 
     /// Sends a signal for each record until the loop takes no more.
@@ -77,7 +79,7 @@ impl Ring {
                 }
                 drained
             }
-            _ = self.drops_check.tick() => drain(self.ring.get_mut(), &self.counts),
+            () = self.check.notified() => drain(self.ring.get_mut(), &self.counts),
         };
         for signal in signals {
             if self.signals.send(signal).await.is_err() {

@@ -1,13 +1,16 @@
 //! The daemon's own probes: is this host alive? A [`Prober`] carries out
 //! [`Effect::Probe`](crate::core::Effect::Probe) and answers with [`Signal::Probe`].
 //!
-//! One thread sends and receives all of them. The answers themselves wake it, so that a probe's
-//! times do not depend on how busy the loop is:
+//! One thread sends and receives those on which a verdict depends. The answers themselves wake it, so
+//! that a probe's times do not depend on how busy the loop is. The keepalives of idle peers can wait:
+//! the loop's own thread sends all that are due in one turn, and reads the answers in one turn.
 //!
 //! ```text
 //!   send() → queue → worker ─┬─ connect     a TCP connect, taken back before it is finished
 //!                            ├─ keepalive   a keepalive segment on a flow that is there
 //!                            └─ neighbour   an ARP request or a neighbour solicitation
+//!   send_with_others() → turn() → round     keepalive segments, many at a time
+//!   read() ←────────────────────────┘
 //! ```
 //!
 //! Probes are sent from the network namespace of the thread that called [`Prober::start`], except
@@ -30,6 +33,7 @@ pub use self::{
 };
 
 use std::{
+    collections::VecDeque,
     io,
     sync::{
         Arc,
@@ -41,14 +45,20 @@ use std::{
 use nix::errno::Errno;
 use tracing::warn;
 
-use self::worker::Probing;
+use self::{
+    keepalive::{Flows, Round},
+    worker::Probing,
+};
 use crate::{
     clock,
-    core::{Bounds, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
+    core::{Bounds, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time},
     netns::Namespaces,
     signals::SignalSender,
     worker::{Inbox, Worker},
 };
+
+/// The most probes that are sent in one turn of the loop: about a millisecond's work.
+const IN_ONE_TURN: usize = 128;
 
 /// Sends probes on a thread of its own. Dropping the prober ends the thread and every probe that
 /// still waits.
@@ -57,6 +67,9 @@ pub struct Prober {
     worker: Worker<Vec<Order>>,
     signals: SignalSender,
     malformed: Arc<AtomicU64>,
+    /// Those that can wait until [`Self::turn`].
+    can_wait: VecDeque<Order>,
+    round: Round,
     /// The most probes that may wait for the thread, and the most of each kind that may wait for an
     /// answer. One more fails with `EAGAIN`.
     most: usize,
@@ -79,17 +92,66 @@ impl Prober {
         bounds: Bounds,
     ) -> anyhow::Result<Self> {
         let (malformed, most) = (Arc::default(), bounds.probes());
+        let flows = Arc::new(Flows::load(most));
+        let round = Round::new(Arc::clone(&flows), namespaces.own(), most);
         let inbox = Inbox::polled(Vec::new())?;
         let (sender, count) = (signals.clone(), Arc::clone(&malformed));
-        let probing = Probing::new(sender, namespaces, count, most)?;
+        let probing = Probing::new(sender, namespaces, count, flows, most)?;
         let body = move |orders: &Inbox<_>| probing.run(orders);
         let worker = Worker::essential("probe", &signals, inbox, body);
         Ok(Self {
             worker: worker?,
             signals,
             malformed,
+            can_wait: VecDeque::new(),
+            round,
             most,
         })
+    }
+
+    /// Sends a probe with the next [`Self::turn`].
+    pub fn send_with_others(
+        &mut self,
+        probe: ProbeId,
+        target: ProbeTarget,
+        give_up_after: Duration,
+    ) {
+        self.can_wait.push_back(Order {
+            probe,
+            target,
+            give_up_after,
+        });
+    }
+
+    /// Sends some of the probes that could wait: those that this thread cannot send by the other one.
+    /// Returns what became of them so far. While some are left, [`Self::due`] is past.
+    pub fn turn(&mut self) -> Vec<ProbeEvent> {
+        let mut events = Vec::new();
+        if !self.can_wait.is_empty() {
+            let some = self.can_wait.len().min(IN_ONE_TURN);
+            let orders = self.can_wait.drain(..some).collect();
+            let elsewhere = self.round.send(orders, &mut events);
+            self.queue(&elsewhere);
+        }
+        events
+    }
+
+    /// When [`Self::turn`] and [`Self::read`] should be called, if probes that could wait are to be
+    /// sent, or answers to them are missing.
+    pub fn due(&self) -> Option<Time> {
+        match self.can_wait.is_empty() {
+            true => self.round.due(),
+            false => Some(Time::default()),
+        }
+    }
+
+    /// The answers to probes that could wait.
+    pub fn read(&mut self) -> Vec<ProbeEvent> {
+        let mut events = Vec::new();
+        if self.round.due().is_some() {
+            self.round.read(&mut events);
+        }
+        events
     }
 
     /// Sends a probe and reports what becomes of it. Never blocks: a probe beyond the limit fails.
@@ -99,14 +161,19 @@ impl Prober {
             target,
             give_up_after,
         };
-        let has_room = self.worker.inbox().put(|orders| {
-            let has_room = orders.len() < self.most;
-            orders.extend(has_room.then_some(order));
-            has_room
-        });
-        if !has_room {
-            self.refuse(order);
+        self.queue(&[order]);
+    }
+
+    fn queue(&self, orders: &[Order]) {
+        if orders.is_empty() {
+            return;
         }
+        let taken = self.worker.inbox().put(|queue| {
+            let taken = orders.len().min(self.most.saturating_sub(queue.len()));
+            queue.extend(&orders[..taken]);
+            taken
+        });
+        orders[taken..].iter().for_each(|order| self.refuse(*order));
     }
 
     /// Answers to neighbour probes that could not be understood, since the start.
@@ -148,6 +215,8 @@ mod tests {
             worker: Worker::idle(Inbox::new(Vec::new())),
             signals,
             malformed: Arc::default(),
+            can_wait: VecDeque::new(),
+            round: Round::new(Arc::new(Flows::load(0)), 0, 0),
             most,
         };
         let target = ProbeTarget::Connect(Endpoint {

@@ -15,7 +15,7 @@ use nix::{
 use super::{
     Order,
     connect::Connects,
-    keepalive::{self, Keepalives},
+    keepalive::{self, Flows, Keepalives},
     neighbour::Neighbours,
     report::Report,
 };
@@ -55,6 +55,7 @@ impl Probing {
         signals: SignalSender,
         namespaces: Namespaces,
         malformed: Arc<AtomicU64>,
+        flows: Arc<Flows>,
         most: usize,
     ) -> anyhow::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
@@ -64,7 +65,7 @@ impl Probing {
             most,
             report: Report::new(signals),
             connects: Connects::new(namespaces.clone(), most),
-            keepalives: Keepalives::new(namespaces, most),
+            keepalives: Keepalives::new(flows, namespaces, most),
             neighbours: Neighbours::new(malformed, most),
         })
     }

@@ -180,6 +180,7 @@ impl World {
                 probe,
                 target,
                 give_up_after,
+                ..
             } => {
                 let asked = self.host_at(target);
                 self.checks.probed(self.now, asked);

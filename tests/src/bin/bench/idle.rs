@@ -5,43 +5,23 @@
 //! it. So the daemon's CPU time includes the switch and the peer's own answer, and the result is
 //! higher than on a real host.
 
-use std::{
-    fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
-use anyhow::{Context as _, ensure};
-use detector_api::v1::{ListPeersRequest, Verdict};
-use detector_tests::{Daemon, DaemonOptions, Host, Lab, METRICS, PEER_PORT, clock, get, testbed};
-use nix::{
-    sys::resource::{Resource, getrlimit, setrlimit},
-    unistd::Pid,
-};
+use anyhow::Context as _;
+use detector_tests::{Daemon, DaemonOptions, Host, Lab, METRICS, clock, crowd::Crowd, get, spent};
+use nix::unistd::Pid;
 use serde::Serialize;
 use tokio::time::sleep;
 
 use crate::{options::Options, table::Table};
 
-/// All peers are in this network: the asker is 10.80.0.1, and one other host has all other
-/// addresses.
-const ASKER: &str = "10.80.0.1/16";
-const PEERS: &str = "10.80.128.0/17";
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-const ALIVE_WITHIN: Duration = Duration::from_secs(60);
 /// The time until the effects of the start and of the connects have settled.
 const REST: Duration = Duration::from_secs(2);
 const PROBING_OFF: &str = "idle_probe_interval = \"off\"\n";
 
 /// How many peers, and where.
 #[derive(Clone, Copy, Debug)]
-pub struct Idle {
-    peers: u16,
-    /// They are on the daemon's own link, and asked by ARP as well. A thousand cannot be: the
-    /// kernel's table of neighbours has room for 1,024 in all namespaces together
-    /// (net.ipv4.neigh.default.gc_thresh3).
-    on_link: bool,
-}
+pub struct Idle(Crowd);
 
 /// The cost of a daemon with this many peers.
 #[derive(Debug, Serialize)]
@@ -62,6 +42,8 @@ pub struct Spent {
     pub probes_per_second: f64,
     /// In and out by the host's link.
     pub packets_per_second: f64,
+    /// Of all its threads.
+    pub wake_ups_per_second: f64,
     pub resident_mib: f64,
 }
 
@@ -70,28 +52,20 @@ impl Idle {
         let routed = [10, 100, 1000].map(|peers| (peers, false));
         let on_link = [10, 100].map(|peers| (peers, true));
         let all = on_link.into_iter().chain(routed);
-        all.map(|(peers, on_link)| Self { peers, on_link })
+        all.map(|(peers, on_link)| Self(Crowd { peers, on_link }))
             .collect()
     }
 
     pub fn name(self) -> String {
-        let place = if self.on_link { "on-link" } else { "routed" };
-        format!("probing-{}-{place}", self.peers)
-    }
-
-    fn addresses(self) -> impl Iterator<Item = SocketAddr> {
-        (0x8001..0x8001 + self.peers).map(|host| {
-            let [high, low] = host.to_be_bytes();
-            (Ipv4Addr::new(10, 80, high, low), PEER_PORT).into()
-        })
+        let place = if self.0.on_link { "on-link" } else { "routed" };
+        format!("probing-{}-{place}", self.0.peers)
     }
 }
 
 pub async fn run(idle: Idle, options: &Options) -> anyhow::Result<Cost> {
-    allow_many_files()?;
-    let (row, peers) = (idle.name(), idle.peers);
-    let not_probing = measure(idle, options, Some(PROBING_OFF)).await?;
-    let probing = measure(idle, options, None).await?;
+    let (row, peers) = (idle.name(), idle.0.peers);
+    let not_probing = measure(idle.0, options, Some(PROBING_OFF)).await?;
+    let probing = measure(idle.0, options, None).await?;
     let cost = Cost {
         row,
         peers,
@@ -102,26 +76,17 @@ pub async fn run(idle: Idle, options: &Options) -> anyhow::Result<Cost> {
     Ok(cost)
 }
 
-/// Each connection has its two ends in this process.
-fn allow_many_files() -> anyhow::Result<()> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("cannot allow more open files")
-}
-
 async fn measure(
-    idle: Idle,
+    crowd: Crowd,
     options: &Options,
     config: Option<&'static str>,
 ) -> anyhow::Result<Spent> {
     let lab = Lab::new(2)?;
-    prepare(&lab, idle)?;
+    crowd.settle(&lab)?;
     let us = lab.host(1);
     let daemon = DaemonOptions {
         source: options.source.clone(),
-        peers: idle
-            .addresses()
-            .map(|addr| format!("http://{addr}"))
-            .collect(),
+        peers: crowd.urls(),
         args: options.detector_args.clone(),
         config,
         log: "warn".to_owned(),
@@ -129,16 +94,8 @@ async fn measure(
         ..DaemonOptions::default()
     };
     let daemon = Daemon::start(us, &daemon).await?;
-    let _connections = connect(&lab, idle)?;
-    testbed::until("all peers are alive", ALIVE_WITHIN, async || {
-        let peers = daemon.client().list_peers(ListPeersRequest {}).await?;
-        let peers = peers.into_inner().peers;
-        let alive = peers.iter().filter(|p| p.verdict() == Verdict::Alive);
-        let alive = alive.count();
-        ensure!(alive == usize::from(idle.peers), "{alive} of them are");
-        Ok(Some(()))
-    })
-    .await?;
+    let _connections = crowd.connect(&lab)?;
+    crowd.alive(&daemon).await?;
     sleep(REST).await;
     let before = Reading::now(us, daemon.process().pid())?;
     sleep(options.idle_time()).await;
@@ -147,42 +104,13 @@ async fn measure(
     Ok(spent)
 }
 
-/// Gives the asker an address among the peers, and all peers to the other host.
-fn prepare(lab: &Lab, idle: Idle) -> anyhow::Result<()> {
-    let (us, peer) = (lab.host(1), lab.host(2));
-    us.exec("ip", &["addr", "add", ASKER, "dev", "eth0"])?;
-    peer.exec("ip", &["route", "add", "local", PEERS, "dev", "lo"])?;
-    // The way back: the peers ask for the asker, too.
-    peer.exec("ip", &["route", "add", "10.80.0.1/32", "dev", "eth0"])?;
-    if !idle.on_link {
-        let gateway = peer.v4().to_string();
-        us.exec("ip", &["route", "add", PEERS, "via", &gateway])?;
-    }
-    Ok(())
-}
-
-/// One connection with each peer, on which nothing is said.
-fn connect(lab: &Lab, idle: Idle) -> anyhow::Result<Vec<[TcpStream; 2]>> {
-    let listener = lab
-        .host(2)
-        .within(|| TcpListener::bind(("0.0.0.0", PEER_PORT)))??;
-    lab.host(1).within(|| {
-        idle.addresses()
-            .map(|addr| {
-                let ours = TcpStream::connect_timeout(&addr, CONNECT_WITHIN)
-                    .with_context(|| format!("cannot connect to {addr}"))?;
-                Ok([ours, listener.accept()?.0])
-            })
-            .collect()
-    })?
-}
-
 /// What the daemon has spent up to a moment.
 struct Reading {
     at_ns: u64,
     cpu_ns: u64,
     probes: u64,
     packets: u64,
+    wake_ups: u64,
     resident_kib: u64,
 }
 
@@ -193,10 +121,11 @@ impl Reading {
         let probes = probes(host)?;
         Ok(Self {
             at_ns: clock::now_ns(),
-            cpu_ns: cpu_ns(daemon)?,
+            cpu_ns: spent::cpu_ns(daemon)?,
             probes,
             packets: packets(host)?,
-            resident_kib: resident_kib(daemon)?,
+            wake_ups: spent::wake_ups(daemon)?,
+            resident_kib: spent::resident_kib(daemon)?,
         })
     }
 
@@ -208,30 +137,10 @@ impl Reading {
             cpu_percent: each_second(self.cpu_ns, before.cpu_ns) / 1e7,
             probes_per_second: each_second(self.probes, before.probes),
             packets_per_second: each_second(self.packets, before.packets),
+            wake_ups_per_second: each_second(self.wake_ups, before.wake_ups),
             resident_mib: self.resident_kib as f64 / 1024.0,
         }
     }
-}
-
-/// The nanoseconds that its threads ran on a CPU. Threads that have ended are not included; the
-/// daemon's threads do not end.
-fn cpu_ns(process: Pid) -> anyhow::Result<u64> {
-    let mut sum = 0;
-    for task in fs::read_dir(format!("/proc/{process}/task"))? {
-        let file = task?.path().join("schedstat");
-        let text = fs::read_to_string(&file)?;
-        let first = text.split_whitespace().next();
-        let first = first.with_context(|| format!("{} is empty", file.display()))?;
-        sum += first.parse::<u64>()?;
-    }
-    Ok(sum)
-}
-
-fn resident_kib(process: Pid) -> anyhow::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let value = line.and_then(|line| line.split_whitespace().next());
-    Ok(value.context("no VmRSS in the process's status")?.parse()?)
 }
 
 /// How many probes were sent, of every kind.
@@ -262,6 +171,7 @@ pub fn table(rows: &[Cost]) -> String {
     let heads = [
         "probes/s",
         "packets/s",
+        "wake-ups/s",
         "CPU %",
         "resident MiB",
         "probing off: CPU %",
@@ -281,6 +191,7 @@ pub fn table(rows: &[Cost]) -> String {
         let cells = vec![
             format!("{:.0}", on.probes_per_second),
             format!("{:.0}", on.packets_per_second),
+            format!("{:.1}", on.wake_ups_per_second),
             format!("{:.2}", on.cpu_percent),
             format!("{:.1}", on.resident_mib),
             format!("{:.2}", off.cpu_percent),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{GIVE_UP_AFTER, Probes, target::way_of};
+use super::{GIVE_UP_AFTER, Probes, Target, target::way_of};
 use crate::core::{
     ProbeLine, ProbeTarget, Time,
     evidence::{
@@ -40,6 +40,14 @@ impl Probes {
             .map(|(sent, _)| sent)
     }
 
+    /// Whether a probe that should be answered has not been, or is still to be sent.
+    pub(in crate::core) fn is_waiting(&self, heard: &Heard) -> bool {
+        let is_due = |target: &Target| self.counts(target) && !target.is_stalled;
+        let unsent = self.outstanding.iter().filter(|asked| asked.sent.is_none());
+        let mut unsent = unsent.filter_map(|asked| self.target(asked.target));
+        unsent.any(is_due) || self.waiting_since(heard).is_some()
+    }
+
     /// When the neighbour was first probed after `heard`, the last time that the link was heard.
     pub(in crate::core) fn neighbour_waits_since(&self, heard: Option<Time>) -> Option<Time> {
         let neighbours = self.counting().filter(|(_, t)| way_of(*t) == Way::Link);
@@ -50,7 +58,7 @@ impl Probes {
     /// The sent probes of targets whose missing answers count.
     fn counting(&self) -> impl Iterator<Item = (Time, ProbeTarget)> + '_ {
         self.outstanding.iter().filter_map(|asked| {
-            let target = self.targets.iter().find(|t| t.target == asked.target)?;
+            let target = self.target(asked.target)?;
             let counts = self.counts(target) && !target.is_stalled;
             counts.then_some((asked.sent?, asked.target))
         })

@@ -47,6 +47,8 @@ pub(in crate::core::path) struct Probing {
     /// Whether the last snapshot showed segments that had arrived lately: then the sockets are read
     /// before the next probe.
     was_busy: bool,
+    /// When the last answer came.
+    answered_at: Option<Time>,
     neighbour_at: Option<Time>,
     /// When SYNs were last sent because this peer is a witness.
     witness_syns: WitnessSyns,
@@ -70,6 +72,7 @@ impl Probing {
             rhythm,
             doubt_since: None,
             was_busy: false,
+            answered_at: None,
             neighbour_at: None,
             witness_syns: WitnessSyns::default(),
             connect_at: None,
@@ -94,7 +97,8 @@ impl Probing {
     }
 
     /// The host answered a SYN (`to_connect`) or something else.
-    pub(in crate::core::path) fn answered(&mut self, to_connect: bool) {
+    pub(in crate::core::path) fn answered(&mut self, at: Time, to_connect: bool) {
+        self.answered_at = self.answered_at.max(Some(at));
         let was_doubted = self.doubt_since.take().is_some();
         let (least, most) = CONNECT_EVERY;
         match (to_connect, was_doubted) {
@@ -259,7 +263,7 @@ mod tests {
         let mut probing = Probing::new(Rhythm::new(now, 7));
         let mut every = |was_doubted: bool, to_connect: bool| {
             probing.doubt_since = was_doubted.then_some(now);
-            probing.answered(to_connect);
+            probing.answered(now, to_connect);
             assert!(!probing.in_doubt());
             probing.connect_every.as_secs()
         };

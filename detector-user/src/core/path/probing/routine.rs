@@ -11,6 +11,9 @@ const SNAPSHOT_RETURNS: Duration = Duration::from_millis(10);
 /// A peer whose last connection was this long ago is no longer probed at the idle rate.
 const CONNECTED_LATELY: Duration = Duration::from_secs(10);
 
+/// How exactly a snapshot shows when a segment arrived: to a jiffy of the slowest kernel, of 100 Hz.
+const READ_EXACTLY_TO: Duration = Duration::from_millis(10);
+
 /// A peer with stuck flows is probed at least this often.
 const BESIDE_STUCK: Duration = Duration::from_secs(1);
 
@@ -19,7 +22,7 @@ impl Path {
         let missing_after = self.answer_is_missing_after(now);
         let rhythm = &mut self.probing.rhythm;
         if rhythm.survey_due <= now {
-            rhythm.surveyed(now);
+            rhythm.surveyed(now, around.grid);
             rhythm.due = now + missing_after;
             self.evidence.probes.retry_flows();
             return self.evidence.probes.all();
@@ -87,22 +90,35 @@ impl Path {
         } else {
             Duration::ZERO
         };
-        let rhythm = &mut self.probing.rhythm;
-        let interval = rhythm
-            .jittered(interval, settings.idle_probe_jitter_percent)
-            .max(least);
         // An answer on the link says nothing about the host, but the next neighbour probe can wait.
         let layer = match target {
             ProbeTarget::Neighbour { .. } => Layer::Link,
             _ => Layer::Host,
         };
         let heard = self.evidence.heard.on(layer);
-        Some(
-            heard
-                .max(self.probing.rhythm.last_sent())
-                .unwrap_or_default()
-                + interval,
-        )
+        let last = heard.max(self.probing.rhythm.last_sent());
+        let last = last.unwrap_or_default();
+        let next = match self.evidence.has_stuck_flow() {
+            // No sooner than it has to be: on a stuck flow probes may disturb.
+            true => last + interval,
+            false => around.grid.before(last + around.grid.longest(), last),
+        };
+        Some(match least {
+            Duration::ZERO => next,
+            least => around.grid.from(next.max(last + least)),
+        })
+    }
+
+    /// Nothing stands unanswered: the next probe waits for a moment that all paths share.
+    pub(in crate::core::path) fn rest(&mut self, now: Time, around: Around<'_>) {
+        let is_calm = !self.is_dead() && self.doubt.silence.is_none() && !self.probing.in_doubt();
+        let heard = &self.evidence.heard;
+        if !is_calm || self.discovered || self.evidence.probes.is_waiting(heard) {
+            return;
+        }
+        let next = self.next_idle(now, around);
+        let rhythm = &mut self.probing.rhythm;
+        rhythm.due = next.map_or(rhythm.survey_due, |next| next.min(rhythm.survey_due));
     }
 
     /// After a snapshot: notes whether the sockets should be read before the next probe.
@@ -118,7 +134,11 @@ impl Path {
             true => self.evidence.heard.on(Layer::Host),
             false => self.evidence.heard_on_flows(),
         };
-        self.probing.was_busy = segment.is_some_and(|heard| at.since(heard) < interval);
+        // An answer to a probe is no traffic; but while a flow is stuck, snapshots show how it goes
+        // on.
+        let answered = self.probing.answered_at.map(|at| at + READ_EXACTLY_TO);
+        let counts = segment > answered || self.evidence.has_stuck_flow();
+        self.probing.was_busy = counts && segment.is_some_and(|heard| at.since(heard) < interval);
         if self.evidence.has_stuck_flow() {
             self.probing.rhythm.wake(at + BESIDE_STUCK);
         }

@@ -8,7 +8,7 @@ use super::BtfError;
 /// `BTF_MAGIC` in include/uapi/linux/btf.h, which defines all of the following, too.
 pub const MAGIC: u16 = 0xeb9f;
 /// The most that is read; a distribution's kernel has about 6 MiB.
-const MAX_BYTES: usize = 64 << 20;
+pub const MAX_BYTES: usize = 64 << 20;
 /// `struct btf_type`.
 const TYPE_BYTES: usize = 12;
 /// `struct btf_member`.

@@ -62,10 +62,15 @@
 
 mod history;
 mod proof;
+mod round;
 mod segment;
+mod shared;
 mod socket;
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use detector_ebpf::Sequences;
 use nix::{
@@ -77,6 +82,7 @@ use nix::{
 };
 use tracing::{debug, warn};
 
+pub(super) use self::round::Round;
 use self::{
     history::History,
     segment::{Heard, Kind, Question},
@@ -107,12 +113,41 @@ const TCP_LISTEN: u8 = 10;
 /// The keepalive probes that wait for an answer, at most one for each flow.
 #[derive(Debug)]
 pub(super) struct Keepalives {
-    reader: Result<SequenceReader, Errno>,
+    flows: Arc<Flows>,
     namespaces: Namespaces,
     waiting: Waiting<Asked>,
     by_flow: HashMap<FlowId, u64>,
-    history: History,
     max: usize,
+}
+
+/// What is known of flows by all that send keepalives.
+#[derive(Debug)]
+pub(in crate::source::probe) struct Flows {
+    reader: Result<SequenceReader, Errno>,
+    history: Mutex<History>,
+}
+
+impl Flows {
+    /// Loads the program that reads flows, which takes some milliseconds. Without it no flow can be
+    /// probed.
+    pub(super) fn load(most: usize) -> Self {
+        Self {
+            reader: SequenceReader::load().map_err(|error| unavailable(&error)),
+            history: Mutex::new(History::new(most)),
+        }
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        // A history is whole after each of its methods.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Prepares a keepalive on the flow; called in the flow's network namespace. Also returns the
+    /// mark with which the flow is routed.
+    fn question(&self, flow: FlowId, cookie: u64, kind: Kind) -> Result<(Question, u32), Errno> {
+        let reader = self.reader.as_ref().map_err(|&errno| errno)?;
+        question(reader, flow, cookie, kind)
+    }
 }
 
 #[derive(Debug)]
@@ -126,17 +161,14 @@ struct Asked {
 }
 
 impl Keepalives {
-    /// Loads the program that reads flows, which takes some milliseconds. Without it no flow can be
-    /// probed. Up to `most` probes wait at a time, and no more than this process may open sockets
-    /// for.
-    pub(super) fn new(namespaces: Namespaces, most: usize) -> Self {
+    /// Up to `most` probes wait at a time, and no more than this process may open sockets for.
+    pub(super) fn new(flows: Arc<Flows>, namespaces: Namespaces, most: usize) -> Self {
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         Self {
-            reader: SequenceReader::load().map_err(|error| unavailable(&error)),
+            flows,
             namespaces,
             waiting: Waiting::new(),
             by_flow: HashMap::new(),
-            history: History::new(most),
             // In addition to the sockets of connects, which take half.
             max: usize::try_from(files / 8).map_or(most, |max| max.min(most)),
         }
@@ -159,9 +191,10 @@ impl Keepalives {
             return Err(Errno::EAGAIN);
         }
         let sent_at = clock::now();
-        let kind = self.history.next(flow, sent_at).ok_or(Errno::EAGAIN)?;
+        let next = self.flows.history().next(flow, sent_at);
+        let kind = next.ok_or(Errno::EAGAIN)?;
         let (socket, question) = self.ask(flow, cookie, kind)?;
-        self.history.asked(flow, sent_at);
+        self.flows.history().asked(flow, sent_at);
         let token = TOKEN | self.waiting.next_token();
         epoll.add(socket.socket(), EpollEvent::new(EpollFlags::EPOLLIN, token))?;
         report.sent(sent_at, order);
@@ -189,7 +222,8 @@ impl Keepalives {
         report: &mut Report,
     ) -> Result<(), Errno> {
         let sent_at = clock::now();
-        self.history.next(flow, sent_at).ok_or(Errno::EAGAIN)?;
+        let next = self.flows.history().next(flow, sent_at);
+        next.ok_or(Errno::EAGAIN)?;
         let asked = self.waiting.get_mut(token).ok_or(Errno::EAGAIN)?;
         if asked.target != order.target {
             return Err(Errno::ESTALE);
@@ -197,14 +231,16 @@ impl Keepalives {
         asked.question = asked.question.with_octet();
         asked.socket.send(&asked.question.segment())?;
         asked.probe = order.probe;
-        self.history.asked(flow, sent_at);
+        self.flows.history().asked(flow, sent_at);
         report.sent(sent_at, order);
         Ok(())
     }
 
     fn ask(&self, flow: FlowId, cookie: u64, kind: Kind) -> Result<(RawSocket, Question), Errno> {
-        let reader = self.reader.as_ref().map_err(|&errno| errno)?;
-        let ask = || ask(reader, flow, cookie, kind);
+        let ask = || {
+            let (question, mark) = self.flows.question(flow, cookie, kind)?;
+            ask(flow, question, mark)
+        };
         if flow.netns == 0 || flow.netns == self.namespaces.own() {
             return ask();
         }
@@ -271,13 +307,20 @@ impl Asked {
     }
 }
 
-/// Reads the flow's sequence numbers and sends the segment; called in the flow's network namespace.
-fn ask(
+/// Sends the segment; called in the flow's network namespace.
+fn ask(flow: FlowId, question: Question, mark: u32) -> Result<(RawSocket, Question), Errno> {
+    let socket = RawSocket::open(&flow, mark)?;
+    socket.ask(&question.segment())?;
+    Ok((socket, question))
+}
+
+/// Reads the flow's sequence numbers; called in the flow's network namespace.
+fn question(
     reader: &SequenceReader,
     flow: FlowId,
     cookie: u64,
     kind: Kind,
-) -> Result<(RawSocket, Question), Errno> {
+) -> Result<(Question, u32), Errno> {
     let sequences = reader.read(&flow)?.ok_or(Errno::ENOTCONN)?;
     check(&sequences, cookie)?;
     let kind = if sequences.snd_wnd == 0 {
@@ -285,10 +328,7 @@ fn ask(
     } else {
         kind
     };
-    let question = Question::new(flow, sequences, kind);
-    let socket = RawSocket::open(&flow, sequences.mark)?;
-    socket.ask(&question.segment())?;
-    Ok((socket, question))
+    Ok((Question::new(flow, sequences, kind), sequences.mark))
 }
 
 /// Whether this is the right socket, in a state in which it can be probed.

@@ -16,7 +16,7 @@ use socket2::SockRef;
 use thiserror::Error;
 
 use super::{
-    ask,
+    ask, question,
     segment::{Heard, Kind},
 };
 use crate::{
@@ -83,7 +83,8 @@ fn answer(
     };
     let begun = clock::now();
     let cookie = SockRef::from(stream).cookie()?;
-    let (socket, question) = ask(reader, flow, cookie, kind)?;
+    let (question, mark) = question(reader, flow, cookie, kind)?;
+    let (socket, question) = ask(flow, question, mark)?;
     let mut wait = [PollFd::new(socket.socket().as_fd(), PollFlags::POLLIN)];
     while poll(&mut wait, WITHIN_MS)? > 0 {
         let heard = socket.receive(|segment| question.hear(segment));

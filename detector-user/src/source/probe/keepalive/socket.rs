@@ -13,8 +13,8 @@ use std::{
 use nix::{
     errno::Errno,
     libc::{
-        BPF_ADD, BPF_ALU, BPF_B, BPF_H, BPF_IMM, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K,
-        BPF_LD, BPF_LDX, BPF_LEN, BPF_LSH, BPF_MISC, BPF_MSH, BPF_RET, BPF_RSH, BPF_TAX, BPF_X,
+        BPF_ADD, BPF_ALU, BPF_B, BPF_IMM, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD,
+        BPF_LDX, BPF_LEN, BPF_LSH, BPF_MISC, BPF_MSH, BPF_RET, BPF_RSH, BPF_TAX, BPF_W, BPF_X,
     },
     sys::socket::{MsgFlags, recv, send},
 };
@@ -23,7 +23,10 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use crate::{core::FlowId, source::probe::errno_of};
 
 /// Two headers with all their options: a longer packet carries data.
-const PACKET: usize = 128;
+pub(super) const PACKET: usize = 128;
+
+/// The most flows that a filter tells from others.
+pub(super) const FILTERED: usize = 64;
 
 /// The most segments that are taken at a time; if there are more, the thread wakes again.
 const AT_A_TIME: usize = 32;
@@ -42,7 +45,8 @@ impl RawSocket {
             let is_v4 = flow.remote.is_ipv4();
             let domain = if is_v4 { Domain::IPV4 } else { Domain::IPV6 };
             let socket = Socket::new(domain, Type::RAW.nonblocking(), Some(Protocol::TCP))?;
-            socket.attach_filter(&answers_only(flow))?;
+            let ports = (flow.remote.port(), flow.local.port());
+            socket.attach_filter(&answers_only(is_v4, &[ports]))?;
             if mark != 0 {
                 socket.set_mark(mark)?;
             }
@@ -85,20 +89,25 @@ impl RawSocket {
         heard
     }
 
-    /// The packet without its IP header, which only IPv4 raw sockets deliver.
     fn tcp<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
-        let length = match (self.is_v4, packet.first()) {
-            (true, Some(first)) => usize::from(first & 15) * 4,
-            _ => 0,
-        };
-        packet.get(length..).unwrap_or_default()
+        tcp(self.is_v4, packet)
     }
 }
 
-/// Lets pass the flow's segments without data, SYN and FIN: acknowledgements and resets. A
-/// raw socket's filter sees an IPv4 packet with its header (`raw_rcv` in net/ipv4/raw.c), an
+/// The packet without its IP header, which only IPv4 raw sockets deliver.
+pub(super) fn tcp(is_v4: bool, packet: &[u8]) -> &[u8] {
+    let length = match (is_v4, packet.first()) {
+        (true, Some(first)) => usize::from(first & 15) * 4,
+        _ => 0,
+    };
+    packet.get(length..).unwrap_or_default()
+}
+
+/// Lets pass segments without data, SYN and FIN: acknowledgements and resets, on flows with one of
+/// these remote and local ports, or on any flow if there are none. At most [`FILTERED`] ports. A raw
+/// socket's filter sees an IPv4 packet with its header (`raw_rcv` in net/ipv4/raw.c), an
 /// IPv6 packet without (`rawv6_rcv` in net/ipv6/raw.c).
-fn answers_only(flow: &FlowId) -> Vec<SockFilter> {
+pub(super) fn answers_only(is_v4: bool, ports: &[(u16, u16)]) -> Vec<SockFilter> {
     const SYN_FIN: u32 = 0x03;
     const RST: u32 = 0x04;
     const ACK: u32 = 0x10;
@@ -106,18 +115,24 @@ fn answers_only(flow: &FlowId) -> Vec<SockFilter> {
     let load = |size: u32, at: u32| instruction(BPF_LD | size | BPF_IND, 0, 0, at);
     let is = |value: u32, jt, jf| instruction(BPF_JMP | BPF_JEQ | BPF_K, jt, jf, value);
     let has = |bits: u32, jt, jf| instruction(BPF_JMP | BPF_JSET | BPF_K, jt, jf, bits);
-    let start = match flow.remote.is_ipv4() {
+    let start = match is_v4 {
         true => instruction(BPF_LDX | BPF_B | BPF_MSH, 0, 0, 0),
         false => instruction(BPF_LDX | BPF_IMM, 0, 0, 0),
     };
-    let (from, to) = (flow.remote.port(), flow.local.port());
-    vec![
-        // X is where the TCP header starts.
-        start,
-        load(BPF_H, 0),
-        is(from.into(), 0, 13),
-        load(BPF_H, 2),
-        is(to.into(), 0, 11),
+    // X is where the TCP header starts.
+    let mut filter = vec![start];
+    if !ports.is_empty() {
+        filter.push(load(BPF_W, 0));
+        // Past the ports that are left and the return.
+        let left = (1..=ports.len()).rev();
+        filter.extend(
+            ports.iter().zip(left).map(|(&(from, to), left)| {
+                is(u32::from(from) << 16 | u32::from(to), left as u8, 0)
+            }),
+        );
+        filter.push(instruction(BPF_RET | BPF_K, 0, 0, 0));
+    }
+    filter.extend([
         load(BPF_B, 13),
         has(SYN_FIN, 9, 0),
         has(RST, 9, 0),
@@ -132,5 +147,6 @@ fn answers_only(flow: &FlowId) -> Vec<SockFilter> {
         instruction(BPF_JMP | BPF_JEQ | BPF_X, 1, 0, 0),
         instruction(BPF_RET | BPF_K, 0, 0, 0),
         instruction(BPF_RET | BPF_K, 0, 0, u32::MAX),
-    ]
+    ]);
+    filter
 }
