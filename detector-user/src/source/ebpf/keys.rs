@@ -35,12 +35,12 @@ impl KernelKeys {
 
     fn add(&mut self, key: &KeyBytes, flags: u32) -> Result<(), MapError> {
         if self.known.contains(key) {
-            return self.keys.insert(key, &flags, 0);
+            return self.keys.insert(key, flags, 0);
         }
         // The bit comes first: a key without it would not be found.
         let (word, bits) = self.bits.add(key);
-        let added = self.addresses.set(word, &bits, 0);
-        if let Err(error) = added.and_then(|()| self.keys.insert(key, &flags, 0)) {
+        let added = self.addresses.set(word, bits, 0);
+        if let Err(error) = added.and_then(|()| self.keys.insert(key, flags, 0)) {
             self.bits.remove(key);
             return Err(error);
         }
@@ -53,7 +53,7 @@ impl KernelKeys {
         if self.known.remove(key) {
             let (word, bits) = self.bits.remove(key);
             // A bit that stays costs a search in vain, no more.
-            let _ = self.addresses.set(word, &bits, 0);
+            let _ = self.addresses.set(word, bits, 0);
         }
         Ok(())
     }
