@@ -1,4 +1,4 @@
-//! One socket snapshot for several requests.
+//! The snapshots before a batch, and one snapshot for several requests.
 //!
 //! If a thousand peers die together and each has its own snapshot, the kernel walks all sockets of
 //! this machine a thousand times. So the snapshot for the first request also shows the sockets of
@@ -12,11 +12,14 @@ use std::{
 
 use crate::{
     clock,
-    core::{Teardown, Time},
+    core::{Spare, Teardown, Time},
     netlink::sock_diag::{SockDiagError, Socket},
 };
 
-use super::work::Table;
+use super::{
+    rule,
+    work::{LOOKS, Table},
+};
 
 /// The most addresses of one snapshot: up to here the kernel filters them (`sock_diag`).
 const ADDRESSES: usize = 16;
@@ -69,6 +72,34 @@ fn by_address(sockets: Vec<Socket>, addrs: &BTreeSet<IpAddr>) -> HashMap<IpAddr,
         all.entry(remote).or_default().push(socket);
     }
     all
+}
+
+/// All of the peer's sockets, and the time at which the peer was heard if that spares them. The
+/// first snapshot may have been taken already.
+pub(super) fn look(
+    table: &mut impl Table,
+    request: &Teardown,
+    addrs: &BTreeSet<IpAddr>,
+    mut first: Option<Vec<Socket>>,
+) -> Result<(Vec<Socket>, Option<Time>), SockDiagError> {
+    let mut sockets = |table: &mut _| match first.take() {
+        Some(sockets) => Ok(sockets),
+        None => Table::sockets(table, addrs),
+    };
+    let Spare::HeardSince(silent_since) = request.spare else {
+        return Ok((sockets(table)?, None));
+    };
+    let mut looks = 0;
+    loop {
+        let look = sockets(table)?;
+        looks += 1;
+        let times = look.iter().map(|socket| socket.reading.last_heard);
+        let resolution = table.resolution();
+        let heard = rule::heard_since(times, silent_since, resolution);
+        if heard.is_none() || looks == LOOKS {
+            return Ok((look, heard));
+        }
+    }
 }
 
 /// The addresses of the requests that come next, as far as one snapshot can serve them.

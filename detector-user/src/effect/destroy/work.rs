@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::{
     count,
     rule::{self, Unfit},
-    shared::Shared,
+    shared::{Shared, look},
 };
 use crate::{
     core::{Destroyed, FlowId, PeerName, Spare, Teardown, Time},
@@ -283,33 +283,5 @@ fn what(request: &Teardown) -> &'static str {
     match request.spare {
         Spare::HeardSince(_) | Spare::Nothing => "sockets of a dead peer",
         Spare::ProgressedSince(_) => "stalled sockets of a living peer",
-    }
-}
-
-/// All of the peer's sockets, and the time at which the peer was heard if that spares them. The
-/// first snapshot may have been taken already.
-fn look(
-    table: &mut impl Table,
-    request: &Teardown,
-    addrs: &BTreeSet<IpAddr>,
-    mut first: Option<Vec<Socket>>,
-) -> Result<(Vec<Socket>, Option<Time>), SockDiagError> {
-    let mut sockets = |table: &mut _| match first.take() {
-        Some(sockets) => Ok(sockets),
-        None => Table::sockets(table, addrs),
-    };
-    let Spare::HeardSince(silent_since) = request.spare else {
-        return Ok((sockets(table)?, None));
-    };
-    let mut looks = 0;
-    loop {
-        let look = sockets(table)?;
-        looks += 1;
-        let times = look.iter().map(|socket| socket.reading.last_heard);
-        let resolution = table.resolution();
-        let heard = rule::heard_since(times, silent_since, resolution);
-        if heard.is_none() || looks == LOOKS {
-            return Ok((look, heard));
-        }
     }
 }
