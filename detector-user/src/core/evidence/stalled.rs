@@ -88,11 +88,12 @@ impl Evidence {
     /// Whether so much is unanswered on this flow, retransmissions and probes together, that loss by
     /// chance is as unlikely as for a dead host.
     fn is_lost(&self, flow: &TrackedFlow) -> bool {
-        let id = flow.reading.id;
-        // A firewall may drop keepalives.
-        let probes = match self.probes.do_flows_answer() {
-            true => self.waiting.unanswered_on(&id),
-            false => 0,
+        // A firewall may drop keepalives. With little loss the retransmissions alone say enough.
+        let is_dropped =
+            !self.probes.do_flows_answer() && self.history.round_trip_loss(false) >= LITTLE_LOSS;
+        let probes = match is_dropped {
+            true => 0,
+            false => self.waiting.unanswered_on(&flow.reading.id),
         };
         let unanswered = flow.reading.rto_count.saturating_add(probes);
         unanswered >= self.history.required_transmissions(false)

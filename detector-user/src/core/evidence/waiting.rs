@@ -9,9 +9,9 @@
 //! missing answer counts only if the reference was answered, so that neither the host, nor this
 //! node, nor a pause of either can be the cause.
 //!
-//! A firewall may drop keepalives. So missing answers count only if keepalives were answered on this
-//! path, and on a flow whose own retransmissions are not unanswered only if they were on this flow or
-//! on another with the same remote port.
+//! A firewall may drop keepalives. So where much is lost missing answers count only if keepalives
+//! were answered on this path; on a flow whose own retransmissions are not unanswered only if they
+//! were answered on this flow or on another with the same remote port.
 //!
 //! ```text
 //! round    the probes of one round
