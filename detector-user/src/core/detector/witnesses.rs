@@ -45,7 +45,7 @@ impl Detector {
                 self.timeouts.insert((due, key));
             }
         }
-        let gateways = self.isolation.gateways.wanted(now);
+        let gateways = self.isolation.gateways.wanted(now, needed);
         self.probe_gateways(now, gateways, Urgency::Witness);
     }
 

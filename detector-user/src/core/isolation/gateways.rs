@@ -3,14 +3,16 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
+use super::witness::HEARD_APART;
 use crate::core::{ProbeTarget, Time, bounds::MAX_GATEWAYS, schedule::Grid};
 
 /// How often each is probed while nothing is wrong.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
-/// How often each is probed while a peer is in doubt: a gateway that was heard within `RARELY`
-/// (witness.rs) shows that this node is not cut off.
-const ASK_IN_DOUBT_EVERY: Duration = Duration::from_millis(200);
+/// While a peer is in doubt, each is probed twice in this time, which is what the budget of neighbour
+/// probes allows. If the two were evenly spaced, one of them might always fall between the silences
+/// that are measured.
+const ASK_TWICE_IN: Duration = Duration::from_millis(600);
 
 #[derive(Debug, Default)]
 pub(in crate::core) struct Gateways {
@@ -21,7 +23,8 @@ pub(in crate::core) struct Gateways {
 #[derive(Debug)]
 struct Gateway {
     link: u32,
-    asked: Option<Time>,
+    /// When it was last probed while a peer was in doubt, and when the time before.
+    asked: (Option<Time>, Option<Time>),
     heard: Option<Time>,
 }
 
@@ -29,14 +32,16 @@ impl Gateway {
     fn new(link: u32) -> Self {
         Self {
             link,
-            asked: None,
+            asked: (None, None),
             heard: None,
         }
     }
 
-    fn is_wanted(&self, now: Time) -> bool {
-        self.asked
-            .is_none_or(|at| now.since(at) >= ASK_IN_DOUBT_EVERY)
+    /// Whether to probe it for a peer in doubt whose silence must last for `needed`.
+    fn is_wanted(&self, now: Time, needed: Duration) -> bool {
+        let apart = needed.mul_f64(HEARD_APART).min(ASK_TWICE_IN / 2);
+        let is_past = |at: Option<Time>, than| at.is_none_or(|at| now.since(at) >= than);
+        is_past(self.asked.0, apart) && is_past(self.asked.1, ASK_TWICE_IN)
     }
 }
 
@@ -72,23 +77,22 @@ impl Gateways {
     }
 
     /// The gateways to probe while a peer is in doubt, those first that have waited longest.
-    pub(in crate::core) fn wanted(&self, now: Time) -> Vec<ProbeTarget> {
+    pub(in crate::core) fn wanted(&self, now: Time, needed: Duration) -> Vec<ProbeTarget> {
         let mut wanted: Vec<_> = self.known.iter().collect();
-        wanted.retain(|(_, gateway)| gateway.is_wanted(now));
+        wanted.retain(|(_, gateway)| gateway.is_wanted(now, needed));
         wanted.sort_by_key(|(_, gateway)| gateway.asked);
         wanted.into_iter().map(target).collect()
     }
 
-    /// Whether a gateway on this link should be probed while a peer is in doubt.
-    pub(in crate::core) fn is_any_wanted(&self, link: u32, now: Time) -> bool {
-        let mut known = self.known.values();
-        known.any(|gateway| gateway.link == link && gateway.is_wanted(now))
+    /// Whether there is a gateway on this link.
+    pub(in crate::core) fn is_any_on(&self, link: u32) -> bool {
+        self.known.values().any(|gateway| gateway.link == link)
     }
 
     /// This gateway was probed.
     pub(in crate::core) fn asked(&mut self, addr: IpAddr, now: Time) {
         if let Some(gateway) = self.known.get_mut(&addr) {
-            gateway.asked = Some(now);
+            gateway.asked = (Some(now), gateway.asked.0);
         }
     }
 
@@ -112,5 +116,30 @@ fn target((&addr, gateway): (&IpAddr, &Gateway)) -> ProbeTarget {
     ProbeTarget::Neighbour {
         addr,
         link: gateway.link,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::ms;
+
+    #[test]
+    fn in_doubt_a_gateway_is_probed_in_pairs_that_fit_the_silence() {
+        for (needed_ms, expected) in [(250, vec![0, 88, 600, 688]), (1000, vec![0, 300, 600, 900])]
+        {
+            let gateway = IpAddr::from([10, 0, 0, 254]);
+            let mut gateways = Gateways::default();
+            gateways.set(ms(0), [(gateway, 2)].into_iter());
+            let mut asked = Vec::new();
+            for at in 0..1000 {
+                let needed = Duration::from_millis(needed_ms);
+                if !gateways.wanted(ms(at), needed).is_empty() {
+                    gateways.asked(gateway, ms(at));
+                    asked.push(at);
+                }
+            }
+            assert_eq!(asked, expected);
+        }
     }
 }

@@ -21,7 +21,7 @@ pub(super) use self::{
     gateways::Gateways,
     network::Network,
     pauses::Pauses,
-    witness::{WITNESSES_ANSWER_WITHIN, Witness, Witnesses},
+    witness::{HEARD_APART, WITNESSES_ANSWER_WITHIN, Witness, Witnesses},
 };
 use super::{Bounds, HardwareAddress, NeighbourState, NetworkEvent, Time};
 

@@ -12,8 +12,13 @@ const RECENTLY: Duration = Duration::from_secs(10);
 /// heard within this time.
 const LATELY: Duration = Duration::from_secs(1);
 
-/// How often a rarely probed witness is heard while a peer is in doubt: the budget of neighbour probes
-/// allows one in 256 ms, and witnesses are called every 20 ms.
+/// Probes of a witness that may not be probed often are this part of the silence apart that the peer
+/// in doubt needs for a death: the witness must be heard between a quarter and a half of that
+/// silence, and in its second half.
+pub(in crate::core) const HEARD_APART: f64 = 0.35;
+
+/// For how long a rarely probed witness counts as heard while a peer is in doubt: the budget of
+/// neighbour probes allows one in 256 ms, and witnesses are called every 20 ms.
 const RARELY: Duration = Duration::from_millis(350);
 
 /// A witness that is heard at least this long after a silence began shows that this node is not cut

@@ -14,6 +14,9 @@ use crate::core::{
 /// be there whenever a decision is due.
 const NEIGHBOUR_EVERY: Duration = Duration::from_millis(200);
 
+/// The same where the budget is left to a gateway.
+const YIELDS_FOR: Duration = Duration::from_secs(1);
+
 /// A path that waits for its turn is probed this often.
 const WAITING_EVERY: Duration = Duration::from_millis(100);
 
@@ -119,8 +122,10 @@ impl Path {
         let ProbeTarget::Neighbour { link, .. } = *target else {
             return false;
         };
-        let is_wanted = around.isolation.gateways.is_any_wanted(link, now);
-        is_wanted && self.link_now(now) != Link::Unknown
+        let lately = now - YIELDS_FOR;
+        let is_known = self.link_now(now) != Link::Unknown
+            && self.probing.neighbour_at.is_some_and(|at| at >= lately);
+        is_known && around.isolation.gateways.is_any_on(link)
     }
 
     /// Whether the link answers in the silence that the last snapshot showed.

@@ -3,16 +3,13 @@
 use std::{collections::VecDeque, time::Duration};
 
 use crate::core::{
-    Time, Verdict, context::Context, path::Path, rule::SUSPECT_AFTER, schedule::Urgency,
+    Time, Verdict, context::Context, isolation::HEARD_APART, path::Path, rule::SUSPECT_AFTER,
+    schedule::Urgency,
 };
 
 /// A witness without a flow is probed by no more than this many SYNs in this time: a usual rate
 /// limit lets a burst of three pass.
 const SYNS: (usize, Duration) = (3, Duration::from_millis(750));
-
-/// The SYNs of a burst are this part of the silence apart that the peer in doubt needs for a death:
-/// the witness must be heard between a quarter and a half of that silence, and in its second half.
-const SYNS_APART: f64 = 0.35;
 
 /// When SYNs were last sent because this peer is a witness, or a reference for flows that wait.
 #[derive(Debug, Default)]
@@ -26,7 +23,7 @@ impl WitnessSyns {
         while self.0.front().is_some_and(|at| now.since(*at) >= within) {
             self.0.pop_front();
         }
-        let apart = needed.mul_f64(SYNS_APART).min(within / 3);
+        let apart = needed.mul_f64(HEARD_APART).min(within / 3);
         let is_apart = self.0.back().is_none_or(|at| now.since(*at) >= apart);
         let may = is_apart && self.0.len() < at_most;
         if may {
