@@ -23,7 +23,9 @@ impl Checks {
         let dead = state.verdict == Verdict::Dead;
         // A death outlasts what led to it: of an older one only that it was found is known.
         let is_new = dead && state.changed_at == now;
-        if (holds && !dead) || (is_new && !holds) {
+        // That an address is contested is published between two decisions; the next is due then.
+        let is_undecided = holds && !dead && !state.contested;
+        if is_undecided || (is_new && !holds) {
             let clauses: Vec<_> = clauses.iter().map(shown::clause).collect();
             let what = format!("{}\n{}", shown::state(state), clauses.join("\n"));
             self.broken(
