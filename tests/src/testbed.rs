@@ -1,8 +1,11 @@
 //! What all end-to-end tests have in common.
 
-use std::{env, future::Future, time::Duration};
+use std::{env, future::Future, path::Path, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+use tokio::process::Command;
+
+use crate::binary;
 
 /// Set to 1 to skip the tests that need root, where there is none.
 pub const SKIP: &str = "DETECTOR_SKIP_ROOT_TESTS";
@@ -50,4 +53,22 @@ pub async fn until<T>(
             None => bail!("{what}: not within {within:?}"),
         },
     }
+}
+
+/// Runs the benchmark program with these arguments and the daemon of this build; returns what it
+/// prints. Its files are in `out`.
+pub async fn benchmark(program: &str, args: &[&str], out: &Path) -> anyhow::Result<String> {
+    let run = Command::new(program)
+        .args(args)
+        .arg("--out")
+        .arg(out)
+        .env("DETECTOR_BIN", binary()?)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("cannot run the benchmark")?;
+    let printed = String::from_utf8_lossy(&run.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&run.stderr);
+    ensure!(run.status.success(), "{printed}{errors}");
+    Ok(printed)
 }

@@ -3,35 +3,18 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use detector_tests::{binary, testbed};
+use detector_tests::testbed;
 use serde_json::Value;
-use tokio::process::Command;
 
 const LIMIT: Duration = Duration::from_secs(240);
+const ROWS: &str = "calls-3,deaf-behind-arp,process-killed,probing-10-on-link";
 
 #[tokio::test]
 async fn a_quick_run_writes_every_cut_and_its_plots() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let out = tempfile::tempdir()?;
-        let run = Command::new(env!("CARGO_BIN_EXE_bench"))
-            .args([
-                "--quick",
-                "--rows",
-                "calls-3,deaf-behind-arp,process-killed,probing-10-on-link",
-            ])
-            .arg("--out")
-            .arg(out.path())
-            .env("DETECTOR_BIN", binary()?)
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("cannot run the benchmark")?;
-        let said = String::from_utf8_lossy(&run.stdout);
-        ensure!(
-            run.status.success(),
-            "{said}{}",
-            String::from_utf8_lossy(&run.stderr)
-        );
+        let bench = env!("CARGO_BIN_EXE_bench");
+        let said = testbed::benchmark(bench, &["--quick", "--rows", ROWS], out.path()).await?;
 
         let json = fs::read_to_string(out.path().join("bench.json"))?;
         let report: Value = serde_json::from_str(&json)?;

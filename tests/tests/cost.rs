@@ -5,9 +5,8 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use detector_tests::{binary, testbed};
+use detector_tests::testbed;
 use serde_json::Value;
-use tokio::process::Command;
 
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -15,20 +14,8 @@ const LIMIT: Duration = Duration::from_secs(180);
 async fn the_cost_grows_no_faster_than_the_number_of_peers() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let out = tempfile::tempdir()?;
-        let run = Command::new(env!("CARGO_BIN_EXE_bench"))
-            .args(["cost", "--small", "--out"])
-            .arg(out.path())
-            .env("DETECTOR_BIN", binary()?)
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("cannot run the benchmark")?;
-        let said = String::from_utf8_lossy(&run.stdout);
-        ensure!(
-            run.status.success(),
-            "{said}{}",
-            String::from_utf8_lossy(&run.stderr)
-        );
+        let bench = env!("CARGO_BIN_EXE_bench");
+        let said = testbed::benchmark(bench, &["cost", "--small"], out.path()).await?;
         println!("{said}");
 
         let json = fs::read_to_string(out.path().join("cost.json"))?;

@@ -15,7 +15,9 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use super::{Detector, Effect, Signal, Time};
+use super::{
+    Detector, Effect, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time,
+};
 
 /// How often in a row the core may request a time-out for the present moment: an answer may make
 /// something due at once.
@@ -52,6 +54,25 @@ impl Core for Detector {
     fn poll_effect(&mut self) -> Option<Effect> {
         self.poll_effect()
     }
+}
+
+/// What becomes of a probe that is sent at once, and answered at once or not at all.
+pub fn probed(
+    at: Time,
+    probe: ProbeId,
+    target: ProbeTarget,
+    answer: Option<ProbeAnswer>,
+) -> impl Iterator<Item = Signal> {
+    let answered = answer.map(ProbeOutcome::Answered);
+    let outcomes = iter::once(ProbeOutcome::Sent).chain(answered);
+    outcomes.map(move |outcome| {
+        Signal::Probe(ProbeEvent {
+            at,
+            probe,
+            target,
+            outcome,
+        })
+    })
 }
 
 /// What is around the core: a simulated kernel and peers, or somebody who only takes notes.

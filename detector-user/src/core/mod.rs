@@ -60,7 +60,7 @@ pub use self::{
     },
     flow::{FlowId, FlowReading, TcpState},
     hardware::HardwareAddress,
-    harness::{Core, Harness, Surroundings},
+    harness::{Core, Harness, Surroundings, probed},
     reports::OperationReport,
     session::{Administrator, Trial, TrialError, TrialOutcome},
     settings::Settings,

@@ -123,12 +123,7 @@ pub async fn run(
         chores_due: Time::default(),
     };
     driver.follow_namespaces();
-    info!(
-        socket = %config.socket.display(),
-        peers = config.peers.len(),
-        mode = config.core.mode.as_str(),
-        "detector is running"
-    );
+    announce(&config);
     let result = driver.run(events).await;
     info!("stopping");
     driver.detector.finish(clock::now());
@@ -137,6 +132,15 @@ pub async fn run(
     drop(driver);
     servers.finish();
     result
+}
+
+fn announce(config: &Config) {
+    info!(
+        socket = %config.socket.display(),
+        peers = config.peers.len(),
+        mode = config.core.mode.as_str(),
+        "detector is running"
+    );
 }
 
 struct Driver {

@@ -14,7 +14,7 @@ use super::*;
 use crate::core::{
     Core as _, Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, Harness,
     PeerName, PeerState, ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Settings, Signal,
-    SourceKind, Surroundings, Time, TrialOutcome, Verdict, testing::established,
+    SourceKind, Surroundings, Time, TrialOutcome, Verdict, probed, testing::established,
 };
 
 const NO_LIMIT: u64 = u64::MAX;
@@ -145,21 +145,18 @@ impl Kernel {
                 flows: (0..FLOWS).map(|n| reading(n, millis)).collect(),
             }],
             Effect::Probe { probe, target, .. } => {
-                let outcome = |outcome| {
-                    Signal::Probe(ProbeEvent {
+                if let ProbeTarget::Flow { .. } = target {
+                    let outcome = ProbeOutcome::Failed { errno: EOPNOTSUPP };
+                    return vec![Signal::Probe(ProbeEvent {
                         at,
                         probe,
                         target,
                         outcome,
-                    })
-                };
-                let answer = (!is_cut(millis) && !self.firewalled)
-                    .then_some(ProbeOutcome::Answered(ProbeAnswer::SynAck));
-                if let ProbeTarget::Flow { .. } = target {
-                    return vec![outcome(ProbeOutcome::Failed { errno: EOPNOTSUPP })];
+                    })];
                 }
-                let outcomes = std::iter::once(ProbeOutcome::Sent).chain(answer);
-                outcomes.map(outcome).collect()
+                let is_answered = !is_cut(millis) && !self.firewalled;
+                let answer = is_answered.then_some(ProbeAnswer::SynAck);
+                probed(at, probe, target, answer).collect()
             }
             Effect::DestroySockets(teardown) => vec![Signal::SocketsDestroyed {
                 at,

@@ -107,7 +107,7 @@ async fn run() {
     let is_well = |s: &PeerState| s.verdict == Verdict::Alive && s.breaker == Breaker::Closed;
     same("well", &world.those(is_well), &all);
     in_time("closed", &world, CLOSED_WITHIN, |_| BACK_MS, is_well);
-    same("told to the watcher", &seen.those(is_well), &all);
+    same("received by the watcher", &seen.those(is_well), &all);
 
     let flows = STALLED * usize::from(FLOWS) + OTHERS;
     let bound = PLAN.peers * BYTES_A_PEER + flows * BYTES_A_FLOW;
@@ -178,7 +178,7 @@ impl Storm {
     }
 }
 
-/// What a watcher was told.
+/// The states that a watcher received.
 #[derive(Default)]
 struct Seen {
     latest: BTreeMap<PeerName, PeerState>,

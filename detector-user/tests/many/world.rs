@@ -8,8 +8,8 @@ use std::{
 use detector_user::{
     core::{
         Destroyed, Detector, Effect, Endpoint, FlowEvent, FlowEventKind, NetworkEvent, PeerName,
-        PeerState, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Route, Settings, Signal,
-        SourceKind, Teardown, Time,
+        PeerState, ProbeId, ProbeTarget, Route, Settings, Signal, SourceKind, Teardown, Time,
+        probed,
     },
     pending::Pending,
     serve::board::Board,
@@ -251,15 +251,9 @@ impl World {
     fn probe(&mut self, probe: ProbeId, target: ProbeTarget) {
         let host = self.by_addr.get(&target.addr()).copied();
         let answers = host.is_some_and(|n| !self.plan.is_silent(n, self.now));
-        let answer = answers.then(|| ProbeOutcome::Answered(answer(target)));
-        for outcome in [Some(ProbeOutcome::Sent), answer].into_iter().flatten() {
-            let event = ProbeEvent {
-                at: self.now,
-                probe,
-                target,
-                outcome,
-            };
-            self.detector.handle_signal(self.now, Signal::Probe(event));
+        let answer = answers.then(|| answer(target));
+        for event in probed(self.now, probe, target, answer) {
+            self.detector.handle_signal(self.now, event);
         }
     }
 

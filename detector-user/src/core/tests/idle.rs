@@ -6,7 +6,7 @@ use super::*;
 
 const IDLE_FOR: Duration = Duration::from_secs(60);
 
-/// Peers with one connection each, on which nothing is said, and which answer everything.
+/// Peers with one idle connection each, which answer every probe.
 struct Idle {
     detector: Detector,
     now: Time,
@@ -97,15 +97,8 @@ impl Idle {
         if let ProbeTarget::Flow { flow, .. } = target {
             self.answered.insert(flow.remote.ip(), self.now);
         }
-        let answer = ALL(target).map(ProbeOutcome::Answered);
-        for outcome in [Some(ProbeOutcome::Sent), answer].into_iter().flatten() {
-            let event = ProbeEvent {
-                at: self.now,
-                probe,
-                target,
-                outcome,
-            };
-            self.detector.handle_signal(self.now, Signal::Probe(event));
+        for event in probed(self.now, probe, target, ALL(target)) {
+            self.detector.handle_signal(self.now, event);
         }
     }
 }

@@ -141,6 +141,41 @@ fn a_host_whose_connects_were_never_answered_does_not_die_of_one_stuck_flow() {
     holds(&stuck);
 }
 
+/// The only witness has no connection, and SYNs to it are rare: they come when they show that this
+/// node is not cut off.
+#[test]
+fn a_witness_without_a_connection_is_heard_in_time() {
+    let mut alone = script(&[], SECONDS(62));
+    alone.seed = 1140;
+    alone.gateway = false;
+    alone.hosts = vec![HostSpec::near(&[Work::SMALL]), HostSpec::near(&[])];
+    alone.faults = vec![timed(SECONDS(15), cut(0), SECONDS(62))];
+    assert_eq!(holds(&alone).deaths, 1);
+}
+
+/// The only witness is the gateway, for which the link's budget has one probe in 256 ms.
+#[test]
+fn a_gateway_shows_that_two_cuts_are_two_deaths() {
+    for after in [0, 300, 1000, 2436] {
+        let mut two = script(&[], SECONDS(60));
+        two.hosts = vec![
+            HostSpec::near(&[Work::UPLOAD]),
+            HostSpec::near(&[Work::WAITING]),
+        ];
+        two.hosts[1].routed = true;
+        two.faults = vec![
+            timed(AT, cut(1), SECONDS(60)),
+            timed(AT + ms(after), cut(0), SECONDS(60)),
+        ];
+        assert_eq!(holds(&two).deaths, 2, "{after}");
+    }
+}
+
+fn cut(host: usize) -> Fault {
+    let ways = Ways::Both;
+    Fault::Cut { host, ways }
+}
+
 /// Three hosts on the link with this work.
 fn near(works: [&[Work]; 3]) -> Script {
     let mut script = script(&[], SECONDS(40));

@@ -1,16 +1,16 @@
-//! Plots the distribution of the times: for each method, the share of cuts that it had noticed by a
-//! certain time, on a logarithmic axis.
+//! Plots, as SVG and PNG; and the one of the cuts: for each method, the share of cuts that it had
+//! noticed by a certain time, on a logarithmic axis.
 
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, anyhow};
 use detector_tests::baseline::Method;
 use plotters::{
-    coord::Shift,
+    coord::{CoordTranslate, Shift},
     prelude::{
-        BLACK, BitMapBackend, ChartBuilder, Color as _, DrawingArea, DrawingBackend, FontStyle,
-        IntoDrawingArea as _, IntoLogRange as _, LineSeries, PathElement, RGBColor, SVGBackend,
-        SeriesLabelPosition, WHITE,
+        BLACK, BitMapBackend, ChartBuilder, ChartContext, Color as _, DrawingArea, DrawingBackend,
+        FontStyle, IntoDrawingArea as _, IntoLogRange as _, LineSeries, PathElement, RGBColor,
+        SVGBackend, SeriesLabelPosition, WHITE,
     },
     style::register_font,
 };
@@ -22,7 +22,7 @@ const SIZE: (u32, u32) = (1200, 720);
 const FROM_MS: f64 = 10.0;
 const TO_MS: f64 = 60_000.0;
 /// A font of the project's own, so that the plot does not depend on the machine's fonts.
-const FONT: &str = "sans-serif";
+pub const FONT: &str = "sans-serif";
 
 /// One line: its name, and the times in order. A cut that was not noticed has no point, but
 /// counts.
@@ -34,18 +34,62 @@ struct Curve {
     count: usize,
 }
 
+/// Something that can be drawn on either back end.
+pub trait Plot {
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Drawn<B>;
+
+    /// Writes NAME.svg and NAME.png.
+    fn save(&self, directory: &Path, name: &str) -> anyhow::Result<()> {
+        register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
+            .map_err(|_| anyhow!("the plot's font cannot be read"))?;
+        let svg = directory.join(name).with_extension("svg");
+        // The back end's error is not Sync where it is a bitmap's.
+        self.draw(&SVGBackend::new(&svg, SIZE).into_drawing_area())
+            .map_err(|error| anyhow!("{error}"))
+            .with_context(|| format!("cannot draw {}", svg.display()))?;
+        let png = directory.join(name).with_extension("png");
+        self.draw(&BitMapBackend::new(&png, SIZE).into_drawing_area())
+            .map_err(|error| anyhow!("{error}"))
+            .with_context(|| format!("cannot draw {}", png.display()))
+    }
+}
+
+pub type Drawn<B> =
+    Result<(), plotters::drawing::DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
+
+/// The empty page of a plot, with its title.
+pub fn page<'a, 'b, B: DrawingBackend>(
+    area: &'a DrawingArea<B, Shift>,
+    title: &str,
+) -> Result<ChartBuilder<'a, 'b, B>, plotters::drawing::DrawingAreaErrorKind<B::ErrorType>> {
+    area.fill(&WHITE)?;
+    let mut page = ChartBuilder::on(area);
+    page.caption(title, (FONT, 26))
+        .margin(16)
+        .x_label_area_size(48)
+        .y_label_area_size(72);
+    Ok(page)
+}
+
+/// What the curves are.
+pub fn legend<'a, B: DrawingBackend + 'a, C: CoordTranslate>(
+    chart: &mut ChartContext<'a, B, C>,
+) -> Drawn<B> {
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE.mix(0.85))
+        .border_style(BLACK.mix(0.3))
+        .label_font((FONT, 15))
+        .draw()
+}
+
 /// latency.svg and latency.png.
 pub fn write(rows: &[CutRow], directory: &Path) -> anyhow::Result<()> {
-    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
-        .map_err(|_| anyhow!("the plot's font cannot be read"))?;
-    let curves = curves(rows);
-    let svg = directory.join("latency.svg");
-    draw(&SVGBackend::new(&svg, SIZE).into_drawing_area(), &curves)
-        .with_context(|| format!("cannot draw {}", svg.display()))?;
-    let png = directory.join("latency.png");
-    draw(&BitMapBackend::new(&png, SIZE).into_drawing_area(), &curves)
-        .with_context(|| format!("cannot draw {}", png.display()))
+    Latency(curves(rows)).save(directory, "latency")
 }
+
+struct Latency(Vec<Curve>);
 
 fn curves(rows: &[CutRow]) -> Vec<Curve> {
     let colours = [
@@ -112,53 +156,36 @@ fn steps(curve: &Curve) -> Vec<(f64, f64)> {
     points
 }
 
-fn draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, curves: &[Curve]) -> anyhow::Result<()> {
-    // The back end's error is not Sync where it is a bitmap's.
-    try_draw(area, curves).map_err(|error| anyhow!("{error}"))
-}
-
-type Drawn<B> =
-    Result<(), plotters::drawing::DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
-
-fn try_draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, curves: &[Curve]) -> Drawn<B> {
-    area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(area)
-        .caption("Cuts noticed by a time after the cut", (FONT, 26))
-        .margin(16)
-        .x_label_area_size(48)
-        .y_label_area_size(64)
-        .build_cartesian_2d((FROM_MS..TO_MS).log_scale(), 0.0..100.0)?;
-    let time = |ms: &f64| match *ms {
-        ms if ms >= 1000.0 => format!("{} s", ms / 1000.0),
-        ms => format!("{ms} ms"),
-    };
-    chart
-        .configure_mesh()
-        .light_line_style(BLACK.mix(0.04))
-        .bold_line_style(BLACK.mix(0.15))
-        .x_desc("time after the cut")
-        .y_desc("share of cuts")
-        .x_label_formatter(&time)
-        .y_label_formatter(&|share| format!("{share:.0} %"))
-        .label_style((FONT, 16))
-        .axis_desc_style((FONT, 18))
-        .draw()?;
-    for curve in curves {
-        let width = if curve.ours { 4 } else { 2 };
-        let style = curve.colour.stroke_width(width);
+impl Plot for Latency {
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Drawn<B> {
+        let mut chart = page(area, "Cuts noticed by a time after the cut")?
+            .build_cartesian_2d((FROM_MS..TO_MS).log_scale(), 0.0..100.0)?;
+        let time = |ms: &f64| match *ms {
+            ms if ms >= 1000.0 => format!("{} s", ms / 1000.0),
+            ms => format!("{ms} ms"),
+        };
         chart
-            .draw_series(LineSeries::new(steps(curve), style))?
-            .label(&curve.label)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
+            .configure_mesh()
+            .light_line_style(BLACK.mix(0.04))
+            .bold_line_style(BLACK.mix(0.15))
+            .x_desc("time after the cut")
+            .y_desc("share of cuts")
+            .x_label_formatter(&time)
+            .y_label_formatter(&|share| format!("{share:.0} %"))
+            .label_style((FONT, 16))
+            .axis_desc_style((FONT, 18))
+            .draw()?;
+        for curve in &self.0 {
+            let width = if curve.ours { 4 } else { 2 };
+            let style = curve.colour.stroke_width(width);
+            chart
+                .draw_series(LineSeries::new(steps(curve), style))?
+                .label(&curve.label)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
+        }
+        legend(&mut chart)?;
+        area.present()
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.3))
-        .label_font((FONT, 15))
-        .draw()?;
-    area.present()
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ async fn dies(story: Story, scene: &Scene, cut: CutMoment) -> anyhow::Result<Dur
     let (verdict, breaker) = (open.state.verdict(), open.state.breaker());
     let reason = open.state.reason();
     story.say(&format!(
-        "A gRPC watcher on h1 was told: suspect {suspect:.0?} after the cut,"
+        "A gRPC watcher on h1 received: suspect {suspect:.0?} after the cut,"
     ))?;
     story.say(&format!(
         "  {verdict} and breaker {breaker} after {opened:.0?}: {reason}."

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use detector_tests::{Cut, Loss, Starvation, Traffic, Way, clock, dial, peer::Dialed, testbed};
+use detector_tests::{
+    Cut, Host, Loss, Starvation, Traffic, Way, clock, dial, peer::Dialed, testbed,
+};
 use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::time::sleep;
 
@@ -34,56 +36,30 @@ pub async fn make(
             site.lab.loss(PEER, 0)
         }
         Trouble::Bursts => {
-            site.lab
-                .drops(PEER, Some(Loss::Burst { lost: 50, of: 1000 }))?;
+            let bursts = Loss::Burst { lost: 50, of: 1000 };
+            site.lab.drops(PEER, Some(bursts))?;
             sleep(time).await;
             site.lab.drops(PEER, None)
         }
-        Trouble::Jitter => {
-            site.lab.jitter(PEER, Duration::from_millis(200))?;
-            sleep(time).await;
-            site.lab.jitter(PEER, Duration::ZERO)
-        }
-        // The peer's settings are the trouble.
-        Trouble::ZeroWindow | Trouble::Late => {
-            sleep(time).await;
-            Ok(())
-        }
+        Trouble::Jitter => jitter(site, Duration::from_millis(200), time).await,
+        Trouble::Reordering => jitter(site, Duration::from_millis(5), time).await,
         Trouble::StarvedDaemon => {
             let daemon = site.daemon.process().pid();
             let all: Vec<Pid> = programs.iter().copied().chain([daemon]).collect();
-            let (share, spinners) = STARVED;
-            let _starved = Starvation::new(site.us(), &all, share, spinners)?;
-            sleep(time).await;
-            Ok(())
+            stands(starved(site.us(), &all)?, time).await
         }
         Trouble::StarvedPeer => {
             let all: Vec<Pid> = site.servers.iter().map(|s| s.process.pid()).collect();
-            let (share, spinners) = STARVED;
-            let _starved = Starvation::new(site.lab.host(PEER), &all, share, spinners)?;
-            sleep(time).await;
-            Ok(())
+            stands(starved(site.lab.host(PEER), &all)?, time).await
         }
-        Trouble::Reordering => {
-            site.lab.jitter(PEER, Duration::from_millis(5))?;
-            sleep(time).await;
-            site.lab.jitter(PEER, Duration::ZERO)
-        }
-        Trouble::AsymmetricLoss => {
-            for way in [Way::To, Way::From] {
-                let lost = site.lab.lose(PEER, way, "numgen random mod 100 < 20")?;
-                sleep(time / 2).await;
-                ensure!(lost.counted()? > 0, "nothing was lost");
-            }
-            Ok(())
-        }
+        Trouble::AsymmetricLoss => asymmetric_loss(site, time).await,
         Trouble::ResetsLimited => stands(site.lab.host(PEER).resets_limited()?, time).await,
         Trouble::SynLimit => stands(site.lab.host(PEER).syn_limit()?, time).await,
         Trouble::ConntrackFullHere => stands(site.lab.host(US).conntrack_full()?, time).await,
         Trouble::ConntrackFullThere => stands(site.lab.host(PEER).conntrack_full()?, time).await,
         Trouble::GatewayAnswersArp => stands(site.spare()?.answers_for_its_link()?, time).await,
-        // The trouble has been there from the beginning.
-        Trouble::ClosedPortDropped => stands((), time).await,
+        // The trouble has been there from the beginning, or is in the peer's settings.
+        Trouble::ClosedPortDropped | Trouble::ZeroWindow | Trouble::Late => stands((), time).await,
         Trouble::AcceptQueueFull
         | Trouble::OnePathOfFour
         | Trouble::Stopped
@@ -91,14 +67,39 @@ pub async fn make(
         | Trouble::Killed
         | Trouble::OwnLink
         | Trouble::OwnSwitch
-        | Trouble::OwnSwitchIdlePeer => {
-            let begun = clock::now_ns();
-            while clock::between(begun, clock::now_ns()) < time {
-                let left = time.saturating_sub(clock::between(begun, clock::now_ns()));
-                once(trouble, site, left).await?;
-            }
-            Ok(())
+        | Trouble::OwnSwitchIdlePeer => again_and_again(trouble, site, time).await,
+    }
+}
+
+async fn jitter(site: &Site, most: Duration, time: Duration) -> anyhow::Result<()> {
+    site.lab.jitter(PEER, most)?;
+    sleep(time).await;
+    site.lab.jitter(PEER, Duration::ZERO)
+}
+
+fn starved(host: &Host, programs: &[Pid]) -> anyhow::Result<Starvation> {
+    let (share, spinners) = STARVED;
+    Starvation::new(host, programs, share, spinners)
+}
+
+/// First one way, then the other.
+async fn asymmetric_loss(site: &Site, time: Duration) -> anyhow::Result<()> {
+    for way in [Way::To, Way::From] {
+        let lost = site.lab.lose(PEER, way, "numgen random mod 100 < 20")?;
+        sleep(time / 2).await;
+        ensure!(lost.counted()? > 0, "nothing was lost");
+    }
+    Ok(())
+}
+
+async fn again_and_again(trouble: Trouble, site: &mut Site, time: Duration) -> anyhow::Result<()> {
+    let begun = clock::now_ns();
+    loop {
+        let left = time.saturating_sub(clock::between(begun, clock::now_ns()));
+        if left.is_zero() {
+            return Ok(());
         }
+        once(trouble, site, left).await?;
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use socket2::{Domain, Socket, Type};
 use tokio::{
     net::TcpStream as AsyncTcpStream,
@@ -32,12 +32,8 @@ enum What {
     Hold {
         #[arg(long)]
         connections: u32,
-        #[arg(long)]
-        first: Ipv4Addr,
-        #[arg(long)]
-        addresses: u32,
-        #[arg(long)]
-        port: u16,
+        #[command(flatten)]
+        targets: Targets,
         /// Listen on the port, too.
         #[arg(long)]
         listen: bool,
@@ -47,40 +43,44 @@ enum What {
     },
     /// Connects to each of these addresses again and again, and closes the connection.
     TcpProbe {
-        #[arg(long)]
-        first: Ipv4Addr,
-        #[arg(long)]
-        addresses: u32,
-        #[arg(long)]
-        port: u16,
+        #[command(flatten)]
+        targets: Targets,
         #[arg(long)]
         every_ms: u64,
     },
+}
+
+/// This many addresses from the first on, all with this port.
+#[derive(Clone, Copy, Debug, Args)]
+struct Targets {
+    #[arg(long)]
+    first: Ipv4Addr,
+    #[arg(long)]
+    addresses: u32,
+    #[arg(long)]
+    port: u16,
+}
+
+impl Targets {
+    fn all(self) -> impl Iterator<Item = SocketAddr> {
+        many(self.first, self.addresses, self.port)
+    }
 }
 
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match cli.what {
         What::Hold {
             connections,
-            first,
-            addresses,
-            port,
+            targets,
             listen,
             bytes,
         } => {
-            let _listener = listen.then(|| listener(port)).transpose()?;
-            let all = many(first, addresses, port);
-            hold(&open(all, connections)?, bytes)
+            let _listener = listen.then(|| listener(targets.port)).transpose()?;
+            hold(&open(targets.all(), connections)?, bytes)
         }
-        What::TcpProbe {
-            first,
-            addresses,
-            port,
-            every_ms,
-        } => probe(
-            many(first, addresses, port),
-            Duration::from_millis(every_ms),
-        ),
+        What::TcpProbe { targets, every_ms } => {
+            probe(targets.all(), Duration::from_millis(every_ms))
+        }
     }
 }
 
@@ -117,12 +117,12 @@ fn open(
     Ok(all)
 }
 
-/// Says that all are open; sends when it is told to, until its stdin ends.
+/// Prints that all are open. Sends on each connection for each byte on stdin, until stdin ends.
 fn hold(streams: &[TcpStream], bytes: usize) -> anyhow::Result<()> {
     println!("holding {}", streams.len());
     let message = vec![0; bytes];
-    let mut told = [0; 1];
-    while std::io::stdin().read(&mut told)? > 0 {
+    let mut command = [0; 1];
+    while std::io::stdin().read(&mut command)? > 0 {
         let mut failed = 0;
         for mut stream in streams {
             failed += u32::from(stream.write_all(&message).is_err());
