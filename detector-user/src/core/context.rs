@@ -42,17 +42,9 @@ impl ProbeDesk {
         }
     }
 
-    fn take(&mut self, now: Time, target: ProbeTarget, urgency: Urgency) -> bool {
-        if let ProbeTarget::Neighbour { link, .. } = target
-            && !self.take_neighbour(now, link)
-        {
-            return false;
-        }
-        self.budget.take(now, urgency)
-    }
-
-    /// Applies the limit per link: a switch may shut down a port that sends too much ARP.
-    fn take_neighbour(&mut self, now: Time, link: u32) -> bool {
+    /// Applies the limit per link: a switch may shut down a port that sends too much ARP. Its budget
+    /// must hold at least so many probes.
+    fn take_neighbour(&mut self, now: Time, link: u32, least: f64) -> bool {
         if self.neighbours.len() >= MAX_LINKS && !self.neighbours.contains_key(&link) {
             return false;
         }
@@ -61,8 +53,7 @@ impl ProbeDesk {
             .neighbours
             .entry(link)
             .or_insert_with(|| Budget::strict(per_second));
-        // The limit is for all of them together.
-        budget.take(now, Urgency::Witness)
+        budget.take_of(now, least)
     }
 }
 
@@ -90,7 +81,13 @@ impl Context<'_> {
         target: ProbeTarget,
         urgency: Urgency,
     ) -> Option<ProbeId> {
-        if !self.prober.take(now, target, urgency) {
+        if let ProbeTarget::Neighbour { addr, link } = target {
+            let least = self.isolation.gateways.needs_of_budget(addr, link, now);
+            if !self.prober.take_neighbour(now, link, least) {
+                return None;
+            }
+        }
+        if !self.prober.budget.take(now, urgency) {
             return None;
         }
         let probe = ProbeId(self.prober.next);

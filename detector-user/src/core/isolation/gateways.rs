@@ -14,6 +14,16 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 /// that are measured.
 const ASK_TWICE_IN: Duration = Duration::from_millis(600);
 
+/// The two are so close together that the second may use the last probe of the budget.
+const PAIR_WITHIN: Duration = Duration::from_millis(350);
+
+/// A pair begins only when the budget has its second probe by the time that it is sent, if a pair was
+/// sent this long ago. Before that, a single probe may be enough.
+const PAIRED_LATELY: Duration = Duration::from_secs(2);
+
+/// What the budget must hold for that, in probes: 0.34 come within the 88 ms between the two.
+const FOR_A_PAIR: f64 = 1.66;
+
 #[derive(Debug, Default)]
 pub(in crate::core) struct Gateways {
     known: BTreeMap<IpAddr, Gateway>,
@@ -42,6 +52,13 @@ impl Gateway {
         let apart = needed.mul_f64(HEARD_APART).min(ASK_TWICE_IN / 2);
         let is_past = |at: Option<Time>, than| at.is_none_or(|at| now.since(at) >= than);
         is_past(self.asked.0, apart) && is_past(self.asked.1, ASK_TWICE_IN)
+    }
+
+    fn needs_of_budget(&self, now: Time) -> f64 {
+        match self.asked.0.map(|at| now.since(at)) {
+            Some(ago) if (PAIR_WITHIN..PAIRED_LATELY).contains(&ago) => FOR_A_PAIR,
+            _ => 1.0,
+        }
     }
 }
 
@@ -84,9 +101,15 @@ impl Gateways {
         wanted.into_iter().map(target).collect()
     }
 
-    /// Whether there is a gateway on this link.
-    pub(in crate::core) fn is_any_on(&self, link: u32) -> bool {
-        self.known.values().any(|gateway| gateway.link == link)
+    /// How many probes the link's budget must hold for one of this address: where a gateway is on the
+    /// link, the others leave it what it needs to show that this node is not cut off.
+    pub(in crate::core) fn needs_of_budget(&self, addr: IpAddr, link: u32, now: Time) -> f64 {
+        let is_on_link = |gateway: &Gateway| gateway.link == link;
+        match self.known.get(&addr) {
+            Some(gateway) => gateway.needs_of_budget(now),
+            None if self.known.values().any(is_on_link) => f64::INFINITY,
+            None => 1.0,
+        }
     }
 
     /// This gateway was probed.
@@ -140,6 +163,20 @@ mod tests {
                 }
             }
             assert_eq!(asked, expected);
+        }
+    }
+
+    #[test]
+    fn a_pair_waits_for_its_budget_and_others_leave_it_there() {
+        let (gateway, peer) = (IpAddr::from([10, 0, 0, 254]), IpAddr::from([10, 0, 0, 1]));
+        let mut gateways = Gateways::default();
+        assert_eq!(gateways.needs_of_budget(peer, 2, ms(0)), 1.0);
+        gateways.set(ms(0), [(gateway, 2)].into_iter());
+        assert_eq!(gateways.needs_of_budget(peer, 2, ms(0)), f64::INFINITY);
+        assert_eq!(gateways.needs_of_budget(peer, 3, ms(0)), 1.0);
+        gateways.asked(gateway, ms(0));
+        for (at, needs) in [(88, 1.0), (600, FOR_A_PAIR), (5000, 1.0)] {
+            assert_eq!(gateways.needs_of_budget(gateway, 2, ms(at)), needs, "{at}");
         }
     }
 }

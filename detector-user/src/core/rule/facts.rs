@@ -58,7 +58,7 @@ pub(in crate::core) enum Link {
     /// The peer is not on a link of this host, or the card was not probed or has not had the time
     /// to answer.
     Unknown,
-    /// The card has answered in this silence.
+    /// The card has answered since the host was last heard.
     Answers,
     /// The card was probed since its last answer, and does not answer.
     Silent,

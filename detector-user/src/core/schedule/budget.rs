@@ -70,18 +70,23 @@ impl Budget {
         }
     }
 
-    /// Takes one probe out of the bucket, if it has one.
+    /// Takes one probe out of the bucket, if it has one beyond what is reserved.
     pub(in crate::core) fn take(&mut self, now: Time, urgency: Urgency) -> bool {
         let size = self.size;
-        let gained = now.since(self.as_of).as_secs_f64() * self.per_second;
-        self.left = (self.left + gained).min(size);
-        self.as_of = self.as_of.max(now);
         // A small bucket has nothing to reserve.
         let floor = match size >= 2.0 {
             true => (size * urgency.reserved()).min(size - 1.0),
             false => 0.0,
         };
-        let granted = self.left >= floor + 1.0;
+        self.take_of(now, floor + 1.0)
+    }
+
+    /// Takes one probe out of the bucket, if it holds so many, or is full.
+    pub(in crate::core) fn take_of(&mut self, now: Time, least: f64) -> bool {
+        let gained = now.since(self.as_of).as_secs_f64() * self.per_second;
+        self.left = (self.left + gained).min(self.size);
+        self.as_of = self.as_of.max(now);
+        let granted = self.left >= least.min(self.size);
         if granted {
             self.left -= 1.0;
         }

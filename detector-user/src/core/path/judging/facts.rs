@@ -35,7 +35,7 @@ impl Path {
                 transmissions: self.required(),
                 can_ask: self.can_ask(),
             },
-            link: silence.map_or(Link::Unknown, |silence| self.link(at, &silence)),
+            link: silence.map_or(Link::Unknown, |_| self.link(at)),
             is_receiving: silence.is_some_and(|silence| self.is_receiving(at, &silence)),
             has_flow: self.can_ask() && self.evidence.probes.has_flow(),
             has_connect: self.can_ask() && self.evidence.probes.has_connect(),
@@ -72,7 +72,8 @@ impl Path {
         self.evidence.history.required_transmissions(self.can_ask())
     }
 
-    pub(in crate::core::path) fn link(&self, at: Time, silence: &Silence) -> Link {
+    /// Whether the card has answered since the host was last heard.
+    pub(in crate::core::path) fn link(&self, at: Time) -> Link {
         let evidence = &self.evidence;
         let heard = evidence.heard.on(Layer::Link);
         let asked = evidence.probes.neighbour_waits_since(heard);
@@ -80,7 +81,7 @@ impl Path {
         let is_missing = asked.is_some_and(|asked| at.since(asked) >= grace);
         if is_missing {
             Link::Silent
-        } else if evidence.heard.card() > Some(silence.since) {
+        } else if evidence.heard.card() > evidence.heard.on(Layer::Host) {
             Link::Answers
         } else {
             Link::Unknown

@@ -14,9 +14,6 @@ use crate::core::{
 /// be there whenever a decision is due.
 const NEIGHBOUR_EVERY: Duration = Duration::from_millis(200);
 
-/// The same where the budget is left to a gateway.
-const YIELDS_FOR: Duration = Duration::from_secs(1);
-
 /// A path that waits for its turn is probed this often.
 const WAITING_EVERY: Duration = Duration::from_millis(100);
 
@@ -79,7 +76,7 @@ impl Path {
         let lasted = now.since(began);
         let rhythm = &mut self.probing.rhythm;
         rhythm.next_in_doubt(now, lasted, detection_time, required);
-        let mut targets = self.neighbour_when_due(now, around);
+        let mut targets = self.neighbour_when_due(now);
         if !self.evidence.probes.has_flow() {
             targets.extend(self.connects_in_doubt(now));
         } else if lasted >= detection_time / 2 && self.link_now(now) != Link::Silent {
@@ -106,32 +103,17 @@ impl Path {
         }
     }
 
-    fn neighbour_when_due(&self, now: Time, around: Around<'_>) -> Vec<ProbeTarget> {
+    fn neighbour_when_due(&self, now: Time) -> Vec<ProbeTarget> {
         let last = self.probing.neighbour_at;
         let is_due = last.is_none_or(|last| now.since(last) >= NEIGHBOUR_EVERY);
         let neighbour = self.evidence.probes.neighbour().filter(|_| is_due);
-        neighbour
-            .filter(|target| !self.yields_to_gateway(now, target, around))
-            .into_iter()
-            .collect()
-    }
-
-    /// The link's budget is small: once the link has shown whether it answers, the gateways on it
-    /// come first, which show that this node is not cut off.
-    fn yields_to_gateway(&self, now: Time, target: &ProbeTarget, around: Around<'_>) -> bool {
-        let ProbeTarget::Neighbour { link, .. } = *target else {
-            return false;
-        };
-        let lately = now - YIELDS_FOR;
-        let is_known = self.link_now(now) != Link::Unknown
-            && self.probing.neighbour_at.is_some_and(|at| at >= lately);
-        is_known && around.isolation.gateways.is_any_on(link)
+        neighbour.into_iter().collect()
     }
 
     /// Whether the link answers in the silence that the last snapshot showed.
     fn link_now(&self, now: Time) -> Link {
         match self.doubt.silence {
-            Some(silence) => self.link(now, &silence),
+            Some(_) => self.link(now),
             None => Link::Unknown,
         }
     }
