@@ -19,7 +19,7 @@ pub(in crate::core) const HEARD_APART: f64 = 0.35;
 
 /// For how long a rarely probed witness counts as heard while a peer is in doubt: the budget of
 /// neighbour probes allows one in 256 ms, and witnesses are called every 20 ms.
-const RARELY: Duration = Duration::from_millis(350);
+const RARELY: Duration = Duration::from_millis(300);
 
 /// A witness that is heard at least this long after a silence began shows that this node is not cut
 /// off: segments that were on their way when the silence began have arrived by then.

@@ -99,6 +99,21 @@ fn our_own_link_down_holds_every_verdict_at_once() {
     assert!(!NODES.iter().any(|n| cluster.isolated(*n)));
 }
 
+/// Nothing is in doubt any more: the others are probed at the idle rate.
+#[test]
+fn a_dead_peer_needs_no_witnesses() {
+    let mut cluster = Cluster::new(None);
+    cluster.busy = NODES.to_vec();
+    cluster.silence(&[4]);
+    cluster.run(1000);
+    assert_eq!(cluster.verdict(4), Verdict::Dead);
+    let first = cluster.probed.len();
+    cluster.run(5000);
+    let probed = cluster.probed[first..].iter();
+    let others = probed.filter(|(_, target)| target.addr() != at_node(4).addr);
+    assert!(others.count() <= 2 * 5000 / 315);
+}
+
 /// A peer that was dead before cannot bear witness for this host's own troubles.
 #[test]
 fn a_peer_that_was_dead_already_is_no_witness() {

@@ -197,6 +197,10 @@ impl World {
         if self.own_switch_down == 0 && over {
             return false;
         }
+        // It was cut off when this node's switch died: whether it has come back, nothing can tell.
+        if self.checks.was_cut_since(host, since) {
+            return true;
+        }
         let gateway = self.script.gateway && self.gateway_down + self.gateway_usurped == 0;
         let interval = self.script.settings.idle_probe_interval;
         let is_probed = !interval.is_zero() && interval <= WITNESS_INTERVAL;

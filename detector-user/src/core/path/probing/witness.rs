@@ -46,7 +46,7 @@ impl Path {
     /// before a snapshot makes it Suspect: with a hundred thousand sockets a snapshot takes longer
     /// than a witness may be silent.
     pub(in crate::core) fn needs_witnesses(&self, now: Time) -> bool {
-        let doubted = self.probing.doubt_since;
+        let doubted = self.probing.doubt_since.filter(|_| !self.is_dead());
         let is_doubted = doubted.is_some_and(|since| now.since(since) >= SUSPECT_AFTER);
         self.verdict() == Verdict::Suspect || is_doubted || self.is_failing()
     }
