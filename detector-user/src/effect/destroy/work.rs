@@ -121,7 +121,11 @@ impl Teardowns {
         let mut result = Destroyed::default();
         let mut left = fit(table, request, &mut result);
         let addrs: BTreeSet<IpAddr> = left.iter().map(|(flow, _)| flow.remote.ip()).collect();
-        let mut first = self.shared.sockets(table, &addrs, next).ok();
+        let mut first = match request.spare {
+            // The peer is alive: only a snapshot of this moment shows which flows make progress.
+            Spare::ProgressedSince(_) => None,
+            Spare::HeardSince(_) | Spare::Nothing => self.shared.sockets(table, &addrs, next).ok(),
+        };
         let mut ending = Ending::Silent;
         while ending == Ending::Silent && !left.is_empty() {
             ending = match wish() {

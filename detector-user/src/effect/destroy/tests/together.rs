@@ -33,6 +33,20 @@ fn one_look_serves_those_that_wait() {
     assert_eq!(table.looks, 1 + LOOKS - 1);
 }
 
+/// Between two snapshots its flows may make progress.
+#[test]
+fn a_living_peer_has_a_snapshot_of_its_own() {
+    let (dead, living) = (of_host(1, flows([1])), of_host(2, flows([2])));
+    let mut table = FakeTable::of([dead.clone(), living.clone()].concat());
+    let mut teardowns = Teardowns::default();
+    let requests = [request(&dead), of_stalled(&living)];
+    let next = next(requests[1..].iter());
+    for request in &requests {
+        teardowns.carry_out(&mut table, request, &next, || Wish::GoOn);
+    }
+    assert_eq!((table.looks, table.destroyed.len()), (2, 2));
+}
+
 /// What one snapshot shows must not become old while it is worked on.
 #[test]
 fn one_look_serves_no_more_than_is_done_soon() {
