@@ -150,7 +150,7 @@ impl Checks {
         self.hosts[host].answers().max().copied()
     }
 
-    pub(super) fn last_answer_before(&self, host: usize, at: Time) -> Option<Time> {
+    pub fn last_answer_before(&self, host: usize, at: Time) -> Option<Time> {
         let before = |answer: &&Time| **answer <= at;
         self.hosts[host].answers().filter(before).max().copied()
     }

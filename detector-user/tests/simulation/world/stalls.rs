@@ -31,6 +31,9 @@ const STALLED: Duration = ms(2000);
 /// Calls that wait for a restarted host end within this time after it answers.
 const RESTARTED: Duration = ms(2000);
 
+/// An answer that comes while the last snapshot is taken is not in it.
+const SNAPSHOT_TAKES: Duration = ms(5);
+
 /// For this long nothing is destroyed behind a next hop whose address another card has.
 const CARD_SETTLES: Duration = ms(10_000);
 
@@ -304,7 +307,7 @@ impl World {
         let settings = &self.script.settings;
         let (now, name) = (self.now, self.hosts[host].name.clone());
         let since = |at: Option<Time>| at.map(|at| now.since(at));
-        let heard = since(self.checks.last_answer(host));
+        let heard = since(self.checks.last_answer_before(host, now - SNAPSHOT_TAKES));
         let asked = since(self.checks.asked_since(host));
         let own = self.own_link_down + self.own_switch_down > 0;
         // Of one that was found dead before and is back by now, nothing can be heard.
