@@ -145,11 +145,20 @@ pub(super) fn explanation(
         .max_by_key(|line| (line.duration, line.detection_time))
         .unwrap_or_default();
     let large = paths.iter().find_map(|path| path.large_segments());
+    let destroy = paths
+        .iter()
+        .find_map(|path| path.destroy_line(around.settings));
     let mut events: Vec<_> = paths.iter().flat_map(|path| path.event_lines()).collect();
     events.sort_by_key(|event| event.at);
     let addresses = &state.addresses;
     Explanation {
-        summary: summary(now, &state, &silence, flows.len(), large),
+        summary: summary(
+            now,
+            &state,
+            &silence,
+            flows.len(),
+            large.map(advice).or(destroy),
+        ),
         routes: around.isolation.network.lines(addresses),
         silence,
         flows,
@@ -176,7 +185,7 @@ fn summary(
     state: &PeerState,
     silence: &SilenceLine,
     flows: usize,
-    large: Option<u32>,
+    more: Option<String>,
 ) -> String {
     let heard = state.last_heard.map_or_else(
         || "never heard".to_owned(),
@@ -189,7 +198,7 @@ fn summary(
         state.reason,
         if flows == 1 { "flow" } else { "flows" },
         demand(state, silence, flows),
-        large.map_or_else(String::new, advice),
+        more.map_or_else(String::new, |more| format!("; {more}")),
     )
 }
 
@@ -222,7 +231,7 @@ fn demand(state: &PeerState, silence: &SilenceLine, flows: usize) -> String {
 /// Advice for the case that large segments are lost.
 fn advice(bytes: u32) -> String {
     format!(
-        "; segments with {bytes} bytes of data are lost while those without data pass: compare \
+        "segments with {bytes} bytes of data are lost while those without data pass: compare \
          the MTU of the links on the way (ip link), or set net.ipv4.tcp_mtu_probing=1"
     )
 }

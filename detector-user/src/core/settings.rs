@@ -18,6 +18,10 @@ pub struct Settings {
     /// How long the silence must be before a dead peer's sockets are destroyed.
     #[serde(with = "nanos")]
     pub destroy_delay: Duration,
+    /// The same where every layer of the peer is silent and several flows agree. The shorter of the
+    /// two applies, and never before the peer is Dead.
+    #[serde(default = "fast_destroy_delay_before", with = "nanos")]
+    pub fast_destroy_delay: Duration,
     /// Whether a dead peer's sockets and stalled flows are destroyed at all.
     pub destroy_sockets: bool,
     /// How often a peer that has connections and was not heard lately is probed. Zero: peers are
@@ -79,6 +83,7 @@ impl Default for Settings {
             mode: Mode::Enforce,
             detection_time: Duration::from_millis(250),
             destroy_delay: Duration::from_secs(1),
+            fast_destroy_delay: Duration::from_millis(300),
             destroy_sockets: true,
             idle_probe_interval: Duration::from_millis(350),
             idle_probe_jitter_percent: 10,
@@ -100,6 +105,11 @@ impl Default for Settings {
 }
 
 // Older recordings lack these settings: the defaults below are used for them.
+
+// Daemons without this setting had one destroy delay.
+fn fast_destroy_delay_before() -> Duration {
+    Duration::from_secs(600)
+}
 
 fn failure_threshold() -> u32 {
     3

@@ -19,7 +19,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::core::{ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
 use target::Target;
-pub(in crate::core) use target::{FlowTarget, means_gone, targets};
+pub(in crate::core) use target::{FlowTarget, means_gone, targets, way_of};
 
 /// The port that is probed besides a peer's own: discard (RFC 863). It is closed nearly everywhere,
 /// and a reset from a closed port disturbs no program.

@@ -3,15 +3,16 @@
 //! A demand is something that was sent to the peer and must be answered. It is answered on its own
 //! layer or above, never below: an ARP answer does not answer a segment.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Evidence,
     heard::Layer,
     orphans::{ORPHAN_LIFE, Orphan},
+    probes::way_of,
     tracked::{Sent, TrackedFlow},
 };
-use crate::core::{Reason, TcpState, Time};
+use crate::core::{FlowId, ProbeTarget, Reason, TcpState, Time};
 
 /// How many requests the kernel sends before it gives up on a neighbour (`ucast_probes` or
 /// `mcast_probes`, net/ipv4/arp.c and net/ipv6/ndisc.c).
@@ -33,6 +34,8 @@ pub(in crate::core) enum Way {
 struct Demand {
     sent: Sent,
     way: Way,
+    /// The established flow on which it was sent.
+    flow: Option<FlowId>,
     reason: Reason,
     /// Whether it was sent again, and was not the original transmission.
     again: bool,
@@ -55,6 +58,8 @@ pub(in crate::core) struct Silence {
     /// How many of the transmissions were SYNs, and how many went out on established flows.
     pub connects: u32,
     pub on_flows: u32,
+    /// On how many different established flows.
+    pub flows: u32,
     pub reason: Reason,
 }
 
@@ -93,6 +98,7 @@ impl Evidence {
             moments: spacing.moments(demands.iter().map(|d| d.sent.latest).collect()),
             connects: by(Way::Connect),
             on_flows: by(Way::Flow),
+            flows: flows(&demands),
             reason: demands
                 .iter()
                 .fold(Reason::NoEvidence, |known, d| stronger(known, d.reason)),
@@ -116,14 +122,20 @@ impl Evidence {
             .filter(|flow| !flow.is_stalled && !flow.is_contradicted(self.heard.surely()))
             .filter_map(|flow| Some((flow.demand()?, flow)))
             .flat_map(|(reason, flow)| on_flow(reason, flow));
-        let orphans = self.orphans(now).map(|orphan| Demand {
-            sent: orphan.sent,
-            way: match orphan.reason {
-                Reason::RtoUnanswered | Reason::TlpUnanswered => Way::Flow,
-                _ => Way::Connect,
-            },
-            reason: orphan.reason,
-            again: true,
+        let orphans = self.orphans(now).map(|orphan| {
+            let was_established =
+                matches!(orphan.reason, Reason::RtoUnanswered | Reason::TlpUnanswered);
+            Demand {
+                sent: orphan.sent,
+                way: if was_established {
+                    Way::Flow
+                } else {
+                    Way::Connect
+                },
+                flow: was_established.then_some(orphan.flow),
+                reason: orphan.reason,
+                again: true,
+            }
         });
         standing
             .chain(orphans)
@@ -137,6 +149,7 @@ impl Evidence {
             let demand = Demand {
                 sent: Sent::at(at),
                 way: Way::Link,
+                flow: None,
                 reason: Reason::NeighbourFailed,
                 again: true,
             };
@@ -152,9 +165,13 @@ impl Evidence {
     fn unanswered_probes(&self, now: Time) -> impl Iterator<Item = Demand> + '_ {
         self.probes
             .unanswered(now, self.history.answer_grace(now))
-            .map(|(sent, way)| Demand {
+            .map(|(sent, target)| Demand {
                 sent,
-                way,
+                way: way_of(target),
+                flow: match target {
+                    ProbeTarget::Flow { flow, .. } => Some(flow),
+                    _ => None,
+                },
                 reason: Reason::ProbeUnanswered,
                 again: true,
             })
@@ -170,12 +187,18 @@ fn on_flow(reason: Reason, flow: &TrackedFlow) -> impl Iterator<Item = Demand> +
     let demand = move |sent, again| Demand {
         sent,
         way,
+        flow: (way == Way::Flow).then_some(flow.reading.id),
         reason,
         again,
     };
     let original = flow.original().map(move |sent| demand(sent, false));
     let resent = flow.resent().map(move |sent| demand(sent, true));
     original.into_iter().chain(resent)
+}
+
+fn flows(demands: &[Demand]) -> u32 {
+    let flows: BTreeSet<_> = demands.iter().filter_map(|demand| demand.flow).collect();
+    count(flows.len())
 }
 
 fn count(n: usize) -> u32 {

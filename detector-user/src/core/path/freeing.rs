@@ -1,4 +1,4 @@
-//! Which sockets are destroyed: a dead peer's, at the destroy delay, once for each time it is found
+//! Which sockets are destroyed: a dead peer's, at a destroy delay, once for each time it is found
 //! Dead; and stalled flows, each on its own, while their peer lives.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -8,6 +8,7 @@ use crate::core::{
     Breaker, Destroyed, Effect, FlowId, Mode, Reason, Settings, Spare, Teardown, Time,
     context::{Around, Context},
     evidence::Stalled,
+    rule::Certainty,
     session::{Death, State},
 };
 
@@ -44,6 +45,7 @@ pub(super) struct Freeing {
 struct Pending {
     silent_since: Time,
     unheard_since: Time,
+    certainty: Certainty,
     /// The teardown was requested. It is requested again if a socket was spared.
     tried: bool,
 }
@@ -53,9 +55,22 @@ impl Freeing {
         self.pending = death.map(|death| Pending {
             silent_since: death.silent_since,
             unheard_since: death.unheard_since,
+            certainty: death.certainty,
             tried: false,
         });
         self.result = None;
+    }
+
+    /// Whether more evidence could make the teardown come sooner.
+    pub(super) fn may_become_certain(&self) -> bool {
+        self.pending
+            .is_some_and(|pending| !pending.tried && !pending.certainty.is_certain())
+    }
+
+    pub(super) fn weigh(&mut self, certainty: Certainty) {
+        if let Some(pending) = &mut self.pending {
+            pending.certainty = certainty;
+        }
     }
 
     /// Other sockets are spared than were before, so the teardown is requested again.
@@ -155,7 +170,7 @@ impl Path {
             .freeing
             .pending
             .filter(|pending| settings.destroy_sockets && !pending.tried)
-            .map(|pending| self.destroy_from(pending) + settings.destroy_delay);
+            .map(|pending| self.destroy_at(pending, settings));
         let after = settings.destroy_stalled_after;
         let stalled = self
             .freeing
@@ -182,18 +197,38 @@ impl Path {
         }
     }
 
-    /// From when the destroy delay of a dead peer counts.
-    fn destroy_from(&self, pending: Pending) -> Time {
-        let unheard = pending.unheard_since;
+    /// When a dead peer's sockets are destroyed. The fast delay counts from when something stands
+    /// unanswered; the other one from when nothing was heard, because a program that waits for a
+    /// reply has been stuck since then.
+    fn destroy_at(&self, pending: Pending, settings: &Settings) -> Time {
         let refused = self.evidence.refused.unwrap_or_default();
-        unheard.max(refused.min(unheard + REFUSED_WITHIN))
+        let from = |since: Time| since.max(refused.min(since + REFUSED_WITHIN));
+        let slow = from(pending.unheard_since) + settings.destroy_delay;
+        if pending.certainty.is_certain() {
+            slow.min(from(pending.silent_since) + settings.fast_destroy_delay)
+        } else {
+            slow
+        }
+    }
+
+    /// When the sockets of a dead peer are destroyed, and why then; `None` where they are not.
+    pub(super) fn destroy_plan(&self, settings: &Settings) -> Option<(Duration, Certainty)> {
+        let pending = self.freeing.pending?;
+        let fast = settings.fast_destroy_delay.min(settings.destroy_delay);
+        let delay = match pending.certainty.is_certain() {
+            true => fast,
+            false => settings.destroy_delay,
+        };
+        settings
+            .destroy_sockets
+            .then_some((delay, pending.certainty))
     }
 
     fn free_dead(&mut self, at: Time, context: &mut Context<'_>) {
         let Some(pending) = self.freeing.pending else {
             return;
         };
-        let is_due = at >= self.destroy_from(pending) + context.settings.destroy_delay;
+        let is_due = at >= self.destroy_at(pending, context.settings);
         let is_open = self.session.breaker() == Breaker::Open;
         if pending.tried || !is_due || !is_open || !self.may_be_sure(at, context.around()) {
             return;

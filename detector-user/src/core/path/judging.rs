@@ -17,7 +17,7 @@ use crate::core::{
     Reason, Time, Verdict,
     context::{Around, Context},
     evidence::Silence,
-    rule::{Decision, decide},
+    rule::{Certainty, Decision, decide},
     session::{Death, Event, State, Turn},
 };
 
@@ -114,21 +114,32 @@ impl Path {
         let ended = self.heard_since_doubt(at, Reason::PacketReceived, context);
         if self.is_dead() {
             let received = self.notice_received(at, context.settings);
+            if self.freeing.may_become_certain() {
+                let facts = self.facts(at, context.around());
+                self.freeing.weigh(Certainty::of(&facts));
+            }
             return (first_of(received, first_of(ended, links)), None);
         }
         if ended == Turn::Returned {
             return (first_of(ended, links), None);
         }
         let weighed = self.weigh_failures(at, context, true);
-        let decision = decide(&self.facts(at, context.around()), context.settings);
+        let facts = self.facts(at, context.around());
+        let decision = decide(&facts, context.settings);
         let again_in = decision.again_in;
         self.doubt.needed = decision.needed_silence;
-        let turn = self.carry_out(at, decision, context);
+        let turn = self.carry_out(at, decision, Certainty::of(&facts), context);
         let others = first_of(first_of(ended, weighed), links);
         (first_of(turn, others), again_in)
     }
 
-    fn carry_out(&mut self, at: Time, decision: Decision, context: &mut Context<'_>) -> Turn {
+    fn carry_out(
+        &mut self,
+        at: Time,
+        decision: Decision,
+        certainty: Certainty,
+        context: &mut Context<'_>,
+    ) -> Turn {
         let settings = context.settings;
         let (verdict, reason) = (decision.verdict, decision.reason);
         if let Some(silence) = self.doubt.silence {
@@ -153,6 +164,7 @@ impl Path {
                 unheard_since: self.unheard_since(&silence, context.around()),
                 found_at: at,
                 clauses: decision.clauses,
+                certainty,
             });
         let turn = self.turn(at, Event::Decided(state), reason, death, context);
         match turn {

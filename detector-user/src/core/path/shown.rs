@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Path;
 use crate::core::{
-    ClauseLine, Destroyed, FlowLine, ProbeLine, SilenceLine, Time, Verdict,
+    ClauseLine, Destroyed, FlowLine, ProbeLine, Settings, SilenceLine, Time, Verdict,
     context::Around,
     evidence::TrackedFlow,
     rule::{Clause, decide, needed_silence},
@@ -108,6 +108,15 @@ impl Path {
                 decision.clauses.iter().map(line).collect()
             }
         }
+    }
+
+    /// For a dead peer: when its sockets are destroyed, and why then.
+    pub(in crate::core) fn destroy_line(&self, settings: &Settings) -> Option<String> {
+        let (delay, certainty) = self.destroy_plan(settings)?;
+        let delay = delay.as_millis();
+        Some(format!(
+            "its sockets are destroyed after {delay} ms of silence ({certainty})"
+        ))
     }
 
     pub(in crate::core) fn flow_lines(&self, now: Time) -> Vec<FlowLine> {

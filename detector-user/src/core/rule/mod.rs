@@ -20,6 +20,7 @@
 //! host is alive: they change the reason and lengthen the silence that is needed.
 
 mod basis;
+mod certainty;
 mod clause;
 mod facts;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use std::time::Duration;
 use self::basis::Basis;
 pub(super) use self::{
     basis::{STARVED_FACTOR, needed_silence},
+    certainty::Certainty,
     clause::{Clause, Quantity},
     facts::{Facts, LastProbe, Life, Link, Needs, Starved, Stuck},
 };

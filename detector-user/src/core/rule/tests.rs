@@ -15,6 +15,7 @@ fn dead() -> Facts {
         moments: 30,
         connects: 0,
         on_flows: 30,
+        flows: 3,
         reason: Reason::RtoUnanswered,
     };
     Facts {
@@ -277,4 +278,39 @@ fn signs_of_life_fade() {
         life(|life| life.heard_since_doubt = false),
         Verdict::Unknown
     );
+}
+
+#[test]
+fn only_a_death_in_which_every_layer_and_several_flows_agree_is_certain() {
+    let table: [(Certainty, Facts); 7] = [
+        (Certainty::Certain { flows: 3 }, dead()),
+        (
+            Certainty::FewFlows { flows: 2 },
+            with_silence(|silence| silence.flows = 2),
+        ),
+        (
+            Certainty::LowerLayerAnswers,
+            with(|facts| facts.link = Link::Answers),
+        ),
+        (
+            Certainty::LowerLayerAnswers,
+            with(|facts| facts.is_receiving = true),
+        ),
+        (
+            Certainty::LowerLayerUnknown,
+            with(|facts| facts.link = Link::Unknown),
+        ),
+        (Certainty::Certain { flows: 3 }, {
+            let mut routed = with_silence(|silence| silence.connects = 3);
+            routed.link = Link::Unknown;
+            routed
+        }),
+        (
+            Certainty::FewFlows { flows: 0 },
+            with(|facts| facts.silence = None),
+        ),
+    ];
+    for (wanted, facts) in table {
+        assert_eq!(Certainty::of(&facts), wanted, "{facts:#?}");
+    }
 }

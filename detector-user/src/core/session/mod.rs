@@ -15,7 +15,10 @@ use self::circuit::Circuit;
 pub use self::circuit::{Trial, TrialError, TrialOutcome};
 pub(super) use self::transition::{Event, State};
 use self::transition::{Move, next};
-use super::{Breaker, Reason, Settings, Time, Verdict, rule::Clause};
+use super::{
+    Breaker, Reason, Settings, Time, Verdict,
+    rule::{Certainty, Clause},
+};
 
 /// An administrator's setting for a peer's breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +44,7 @@ pub(super) struct Death {
     pub found_at: Time,
     /// The clauses as they held then.
     pub clauses: Vec<Clause>,
+    pub certainty: Certainty,
 }
 
 /// What a transition means for the path.

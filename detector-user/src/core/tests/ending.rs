@@ -57,6 +57,58 @@ fn sockets_are_destroyed_at_destroy_delay_once() {
     assert_eq!(world.explain().destroyed, Some(result));
 }
 
+/// A peer on the link with this many idle flows falls silent at 2 s, but for those who answer then;
+/// returns how long after the first unanswered probe its sockets are destroyed.
+fn destroyed_after(flows: u16, settings: Settings, answers: Answers) -> (u64, String) {
+    let idle_flows = |_| (0..flows).map(|n| idle(n, 0)).collect::<Vec<_>>();
+    let mut world = World::new(settings);
+    world.keepalives = true;
+    world.answers = ALL;
+    world.route(None);
+    world.run(2000, idle_flows);
+    world.answers = answers;
+    world.run_until_dead(5000, idle_flows).expect("it dies");
+    let explained = world.explain();
+    let silent_since = millis(world.now) - explained.silence.duration.as_millis() as u64;
+    while world.destroyed.is_empty() {
+        let next = millis(world.now) + 1;
+        assert!(next < 10_000, "{explained:#?}");
+        world.run(next, idle_flows);
+    }
+    (millis(world.now) - silent_since, explained.summary)
+}
+
+#[test]
+fn where_every_layer_is_silent_on_several_flows_sockets_are_destroyed_soon() {
+    let (after, summary) = destroyed_after(3, Settings::default(), NONE);
+    assert!((300..350).contains(&after), "{after} ms");
+    let plan = "its sockets are destroyed after 300 ms of silence (every layer is silent, and 3 flows agree)";
+    assert!(summary.contains(plan), "{summary}");
+}
+
+#[test]
+fn the_shorter_destroy_delay_counts() {
+    let settings = Settings {
+        destroy_delay: Duration::from_millis(400),
+        fast_destroy_delay: Duration::from_millis(600),
+        ..Settings::default()
+    };
+    let (after, _) = destroyed_after(3, settings, NONE);
+    assert!((250..450).contains(&after), "{after} ms");
+}
+
+/// The destroy delay counts from when the host was last heard, up to 385 ms before the silence.
+#[test]
+fn otherwise_sockets_are_destroyed_later() {
+    let (after, summary) = destroyed_after(2, Settings::default(), NONE);
+    assert!((600..1050).contains(&after), "{after} ms");
+    let plan = "after 1000 ms of silence (2 unanswered flows, 3 needed for less)";
+    assert!(summary.contains(plan), "{summary}");
+    let (after, summary) = destroyed_after(3, Settings::default(), NEIGHBOUR);
+    assert!((1000..1100).contains(&after), "{after} ms");
+    assert!(summary.contains("a lower layer still answers"), "{summary}");
+}
+
 #[test]
 fn a_peer_that_returns_before_destroy_delay_keeps_its_sockets() {
     let mut world = dead(Settings::default());

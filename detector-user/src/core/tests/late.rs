@@ -25,9 +25,11 @@ fn a_stuck_wait_for_a_reply_ends_at_destroy_delay_after_the_peer_was_last_heard(
 
 #[test]
 fn a_peer_that_nobody_asked_for_long_has_its_destroy_delay_from_the_first_question() {
+    let settings = Settings::default();
     let mut world = asked(Settings {
         idle_probe_interval: Duration::ZERO,
-        ..Settings::default()
+        fast_destroy_delay: settings.destroy_delay,
+        ..settings
     });
     world.look(20_000, vec![idle(0, 0)]);
     world.answers = NONE;

@@ -130,6 +130,10 @@ fn settings(rng: &mut Rng) -> Settings {
     }
     settings.detection_time = rng.pick(&[ms(50), ms(100), ms(500), ms(2000)]);
     settings.destroy_delay = settings.detection_time + rng.pick(&[ms(250), ms(750), ms(3000)]);
+    settings.fast_destroy_delay = match settings.destroy_delay {
+        delay if rng.chance(0.3) => delay,
+        _ => settings.detection_time.max(ms(100)),
+    };
     settings.destroy_sockets = rng.chance(0.7);
     settings.idle_probe_interval = rng.pick(&[ms(0), ms(500), ms(1000), ms(2000), ms(5000)]);
     settings

@@ -273,7 +273,7 @@ impl World {
     /// only stalled ones are.
     pub(super) fn judge_teardown(&mut self, host: usize, sockets: &[(FlowId, u64)]) {
         if self.checks.found_dead(host) {
-            self.judge_death(host);
+            self.judge_death(host, sockets.len());
             return;
         }
         let now = self.now;
@@ -303,7 +303,17 @@ impl World {
         is_whole && self.is_usurped(host) && heard.is_some_and(|heard| heard < CARD_SETTLES)
     }
 
-    fn judge_death(&mut self, host: usize) {
+    /// The destroy delay of a death with this many sockets. Few cannot agree. Those that ended in
+    /// the silence count as well, so this is not exact near that number.
+    fn destroy_delay(&self, sockets: usize) -> Duration {
+        let settings = &self.script.settings;
+        match sockets {
+            0 | 1 => settings.destroy_delay,
+            _ => settings.destroy_delay.min(settings.fast_destroy_delay),
+        }
+    }
+
+    fn judge_death(&mut self, host: usize, sockets: usize) {
         let settings = &self.script.settings;
         let (now, name) = (self.now, self.hosts[host].name.clone());
         let since = |at: Option<Time>| at.map(|at| now.since(at));
@@ -313,7 +323,7 @@ impl World {
         // Of one that was found dead before and is back by now, nothing can be heard.
         let is_cut = !self.hosts[host].is_reachable() || self.checks.died_before_own(host, now);
         let what = format!("{name}: answered {heard:?} ago, asked for {asked:?}");
-        let rule = if heard.is_some_and(|heard| heard + BLUR < settings.destroy_delay) {
+        let rule = if heard.is_some_and(|heard| heard + BLUR < self.destroy_delay(sockets)) {
             "nothing is destroyed before the destroy delay"
         } else if asked.is_none_or(|asked| asked + BLUR < settings.detection_time) {
             "nothing is destroyed before the daemon has asked for a detection time"

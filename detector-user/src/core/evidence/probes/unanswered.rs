@@ -17,16 +17,16 @@ use crate::core::{
 const CONTRADICTED_WITHIN: Duration = Duration::from_millis(50);
 
 impl Probes {
-    /// The probes whose answers have been missing for at least `grace`: when each was sent, and by
-    /// which way.
+    /// The probes whose answers have been missing for at least `grace`: when each was sent, and to
+    /// what.
     pub(in crate::core) fn unanswered(
         &self,
         now: Time,
         grace: Duration,
-    ) -> impl Iterator<Item = (Sent, Way)> + '_ {
+    ) -> impl Iterator<Item = (Sent, ProbeTarget)> + '_ {
         self.counting()
             .filter(move |(sent, _)| now.since(*sent) >= grace)
-            .map(|(sent, target)| (Sent::at(sent), way_of(target)))
+            .map(|(sent, target)| (Sent::at(sent), target))
     }
 
     /// When the first probe was sent that nothing heard since answers.
