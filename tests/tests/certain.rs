@@ -208,6 +208,36 @@ async fn calls_that_block_on_a_dead_peer_return_at_destroy_delay() -> anyhow::Re
     .await
 }
 
+/// A death takes 250 ms of silence, and sockets are destroyed after 300 ms of it at the earliest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flap_of_250_ms_destroys_nothing() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = Scene::new(SceneOptions::default()).await?;
+        let traffic = scene.traffic_to(2).await?;
+        let mut flaps = 0;
+        for _ in 0..20 {
+            let begun = clock::now_ns();
+            scene.cut(2, Cut::SilentDrop)?;
+            tokio::time::sleep(Duration::from_millis(245)).await;
+            scene.heal(2)?;
+            let lasted = clock::between(begun, clock::now_ns());
+            let error = traffic.error_since(begun, Duration::from_secs(2)).await;
+            // If the fault lasted too long for lack of CPU, it was a cut.
+            if lasted <= Duration::from_millis(260) {
+                assert!(error.is_err(), "after {lasted:?}: {error:?}");
+                flaps += 1;
+            }
+            scene.alive(2).await?;
+            if flaps == 3 {
+                break;
+            }
+        }
+        assert_eq!(flaps, 3, "too many flaps took too long");
+        scene.daemon.stop().await
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_destroyed_when_it_is_switched_off() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

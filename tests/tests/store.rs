@@ -68,6 +68,25 @@ async fn a_cut_in_transfer_is_hardly_seen_with_a_detector() -> anyhow::Result<()
     .await
 }
 
+/// Unmodified nodes: an outage that is long enough for a death, and over before today's time-outs.
+#[tokio::test]
+async fn a_flap_costs_an_unmodified_store_no_small_request() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let mut options = quick();
+        options.daemon.config = None;
+        let measured = run(scenario("flap-400ms")?, &options).await?;
+        nothing_lost(&measured)?;
+        for (op, seen) in &measured.ops {
+            ensure!(
+                op.is_transfer() || seen.failed == 0,
+                "{op:?}: {measured:#?}"
+            );
+        }
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_lost_quorum_is_an_error_and_no_hang() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

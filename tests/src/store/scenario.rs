@@ -30,6 +30,8 @@ enum Fault {
     Nothing,
     /// So many nodes are cut off.
     CutOff(usize),
+    /// The last node's frames are lost for so many milliseconds.
+    Flap(u64),
     /// The last node's frames are lost in one direction.
     OneWay(Loss),
 }
@@ -61,7 +63,7 @@ pub enum Daemons {
 }
 
 /// All of them.
-pub const SCENARIOS: [Scenario; 13] = [
+pub const SCENARIOS: [Scenario; 15] = [
     Scenario::new("healthy", Nothing, Before, Daemons::Run),
     Scenario::new("idle-cut", CutOff(1), After, Daemons::Run),
     Scenario::new("cut-in-transfer", CutOff(1), Before, Daemons::Run),
@@ -80,6 +82,8 @@ pub const SCENARIOS: [Scenario; 13] = [
     Scenario::new("daemon-absent", CutOff(1), Before, Daemons::Absent),
     Scenario::new("daemon-lies", CutOff(1), Before, Daemons::Lie),
     Scenario::new("daemon-outside", CutOff(1), Before, Daemons::Outside),
+    Scenario::new("flap-250ms", Flap(250), Before, Daemons::Outside),
+    Scenario::new("flap-400ms", Flap(400), Before, Daemons::Outside),
 ];
 
 /// The one of this name.
@@ -113,10 +117,17 @@ impl Scenario {
         matches!(self.fault, CutOff(nodes) if nodes > 1)
     }
 
+    /// Whether small operations must all succeed: the detector is at work, and the quorum is there.
+    pub fn fails_nothing(self) -> bool {
+        let at_work = matches!(self.daemons, Daemons::Run | Daemons::Outside);
+        at_work && !self.loses_quorum()
+    }
+
     /// How long it lasts.
     fn window(self, options: &Options) -> Duration {
         use Daemons::{Outside, Restarted, Run};
-        let short = matches!(self.daemons, Outside | Run | Restarted) || self.fault == Nothing;
+        let short = matches!(self.daemons, Outside | Run | Restarted)
+            || matches!(self.fault, Nothing | Flap(_));
         if short {
             options.window
         } else {
@@ -180,6 +191,10 @@ pub async fn run(scenario: Scenario, options: &Options) -> anyhow::Result<Measur
     }
     let mut from_ns = clock::now_ns();
     network(scenario.fault, Some(options.cut), &cluster.lab)?;
+    if let Flap(ms) = scenario.fault {
+        sleep(Duration::from_millis(ms)).await;
+        network(scenario.fault, None, &cluster.lab)?;
+    }
     daemons(scenario.daemons, &mut cluster).await?;
     if scenario.begins == After {
         sleep(IDLE).await;
@@ -216,6 +231,9 @@ fn network(fault: Fault, cut: Option<Cut>, lab: &Lab) -> anyhow::Result<()> {
     let last = |nodes| (NODES - nodes + 1..=NODES).collect::<Vec<_>>();
     match (fault, cut) {
         (Nothing, _) => {}
+        // Of a port that goes down the kernel makes a longer cut.
+        (Flap(_), Some(_)) => _ = lab.cut(&last(1), Cut::SilentDrop)?,
+        (Flap(_), None) => _ = lab.heal(&last(1))?,
         (OneWay(loss), cut) => lab.drops(NODES, cut.map(|_| loss))?,
         (CutOff(nodes), Some(cut)) => _ = lab.cut(&last(nodes), cut)?,
         (CutOff(nodes), None) => _ = lab.heal(&last(nodes))?,

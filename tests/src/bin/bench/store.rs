@@ -227,7 +227,7 @@ fn targets(row: &Row) -> Vec<Target> {
             _ => SECOND_MS,
         };
         targets.push(target(op.as_str().to_owned(), seen.worst_ms, limit));
-        if works && !row.scenario.loses_quorum() {
+        if row.scenario.fails_nothing() && (works || !op.is_transfer()) {
             targets.push(count(format!("failed: {}", op.as_str()), seen.failed));
         }
     }
