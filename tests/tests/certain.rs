@@ -31,7 +31,21 @@ async fn two_peers() -> anyhow::Result<(Scene, Vec<Traffic>)> {
     let flags = [&["--quiet"][..], &UNTIMED].concat();
     let quiet = Traffic::caller(us, &scene.lab.host(3).url(), &flags).await?;
     scene.alive(3).await?;
+    idle(&scene, 3).await?;
     Ok((scene, vec![busy, quiet]))
+}
+
+/// Waits until the host's only connection is probed, which happens once nothing was heard on it for
+/// a while: then nothing of the first call is in flight any more.
+async fn idle(scene: &Scene, host: usize) -> anyhow::Result<()> {
+    let url = scene.lab.host(host).url();
+    testbed::until("the idle connection is probed", SOON, async || {
+        let explained = scene.daemon.explain(&url).await?;
+        let mut probes = explained.probes.iter();
+        let answered = probes.any(|probe| probe.kind == "keepalive" && probe.answered >= 2);
+        Ok(answered.then_some(()))
+    })
+    .await
 }
 
 /// An unmodified program on h1 waits for h2's answers, on two connections.
