@@ -139,12 +139,9 @@ impl Checks {
         let found = state.changed_at;
         let detection_time = self.settings.detection_time;
         let truth = &self.hosts[host];
-        let now_cut = truth.cut_since.map(|since| (since, found));
         let cut_for = truth
-            .past
-            .iter()
-            .copied()
-            .chain(now_cut)
+            .cuts_until(found)
+            .into_iter()
             .filter(|(_, until)| *until + truth.round_trip + BLUR >= found)
             .map(|(since, until)| until.since(since))
             .max();

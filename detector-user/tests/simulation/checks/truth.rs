@@ -21,6 +21,9 @@ impl Layer {
     const COUNT: usize = 3;
 }
 
+/// Longer than the interval at which a silent peer is probed.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
 /// What is true of one host.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Truth {
@@ -44,6 +47,20 @@ pub(super) struct Truth {
 }
 
 impl Truth {
+    /// The cuts, the present one until `now`. Two that follow one another at once are one: nothing
+    /// may have been sent between them.
+    pub(super) fn cuts_until(&self, now: Time) -> Vec<(Time, Time)> {
+        let present = self.cut_since.map(|since| (since, now));
+        let mut cuts: Vec<(Time, Time)> = Vec::new();
+        for cut in self.past.iter().copied().chain(present) {
+            match cuts.last_mut() {
+                Some(last) if cut.0.since(last.1) < AT_ONCE => last.1 = cut.1,
+                _ => cuts.push(cut),
+            }
+        }
+        cuts
+    }
+
     fn answers(&self) -> impl Iterator<Item = &Time> {
         self.heard[Layer::Host as usize].iter()
     }
