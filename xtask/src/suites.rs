@@ -23,9 +23,10 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 24] = [
+pub const SUITES: [Suite; 25] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
+    suite("boot", Others),
     suite("certain", Others),
     suite("clients", Others),
     suite(

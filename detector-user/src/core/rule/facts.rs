@@ -32,6 +32,8 @@ pub(in crate::core) struct Facts {
     pub was_isolated: bool,
     pub stuck: Stuck,
     pub life: Life,
+    /// Any segment of the peer was ever received.
+    pub was_there: bool,
 }
 
 /// A silence, and its length without the pauses of this machine.

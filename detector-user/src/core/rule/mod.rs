@@ -4,6 +4,7 @@
 //!
 //! | clause | what it asks |
 //! |---|---|
+//! | `was_there` | something was ever received from the peer: a host that has not booted yet is no dead host |
 //! | `silent_long_enough` | the host has acknowledged nothing for the detection time |
 //! | `asked_throughout` | and was probed all that time: data that was lost once, and asked about late, does not count as a long silence |
 //! | `asked_enough` | at so many moments that chance does not explain the missing answers |
@@ -12,7 +13,7 @@
 //! | `asked_just_now` | the last probe is fresh, and had the time to be answered |
 //! | `not_isolated` | this node itself is not cut off |
 //!
-//! The first five say that enough is unanswered. The last two are tested after them, in the order of
+//! All but the last two say that enough is unanswered. The last two are tested after them, in the order of
 //! the `match`: isolation first, then the last probe.
 //!
 //! Two signs are weaker than an acknowledgement from the host: a card answers ARP for the address,
@@ -81,6 +82,7 @@ pub(super) fn decide(facts: &Facts, settings: &Settings) -> Decision {
     let clauses = clauses(facts, settings);
     let holds = |name| clauses.iter().any(|c: &Clause| c.name == name && c.holds);
     let is_unanswered_enough = [
+        "was_there",
         "silent_long_enough",
         "asked_throughout",
         "asked_enough",
@@ -151,6 +153,15 @@ fn clauses(facts: &Facts, settings: &Settings) -> Vec<Clause> {
         holds,
     };
     vec![
+        clause(
+            "was_there",
+            Quantity::Word(match facts.was_there {
+                true => "heard before",
+                false => "never heard",
+            }),
+            Quantity::Word("heard before"),
+            facts.was_there,
+        ),
         clause(
             "silent_long_enough",
             Quantity::Time(basis.silent),

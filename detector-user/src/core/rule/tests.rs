@@ -37,6 +37,7 @@ fn dead() -> Facts {
         was_isolated: false,
         stuck: Stuck::default(),
         life: Life::default(),
+        was_there: true,
     }
 }
 
@@ -76,7 +77,8 @@ fn where_all_clauses_hold_the_peer_is_dead() {
 
 #[test]
 fn where_any_clause_does_not_hold_it_is_suspect_at_most() {
-    let table: [(&str, Facts); 10] = [
+    let table: [(&str, Facts); 11] = [
+        ("was_there", with(|facts| facts.was_there = false)),
         (
             "silent_long_enough",
             with_silence(|silence| silence.since = ms(1051)),

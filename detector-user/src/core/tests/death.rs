@@ -90,7 +90,27 @@ fn our_own_kill_is_no_answer() {
 
 #[test]
 fn connects_that_were_given_up_add_up() {
+    let mut world = World::alive(1);
+    world.look(1, Vec::new());
+    give_up_three_connects(&mut world);
+    let state = world.state();
+    assert_eq!(
+        (state.verdict, state.reason),
+        (Verdict::Dead, Reason::ConnectUnanswered)
+    );
+}
+
+/// The whole cluster lost power, and this node boots first.
+#[test]
+fn a_peer_that_was_never_heard_is_not_dead_yet() {
     let mut world = World::new(Settings::default());
+    give_up_three_connects(&mut world);
+    let state = world.state();
+    assert_eq!(state.verdict, Verdict::Suspect);
+    assert_eq!(state.breaker, Breaker::Closed);
+}
+
+fn give_up_three_connects(world: &mut World) {
     let syn = |n: u16, rto_count: u32| FlowReading {
         state: TcpState::SynSent,
         last_heard: None,
@@ -114,11 +134,6 @@ fn connects_that_were_given_up_add_up() {
         );
         world.look(start + 2950, Vec::new());
     }
-    let state = world.state();
-    assert_eq!(
-        (state.verdict, state.reason),
-        (Verdict::Dead, Reason::ConnectUnanswered)
-    );
 }
 
 #[test]
