@@ -31,6 +31,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// # }
 /// ```
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectError {
     /// Nothing listens there.
     #[error(

@@ -50,6 +50,7 @@ use crate::{GuardedConnector, Peer};
 /// assert!(Profile::Bulk.settings().ping.is_none(), "a PING would queue behind the data");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Profile {
     /// Small messages whose answers are waited for: calls, locks, metadata.
     Control,

@@ -121,6 +121,6 @@ fn note(event: Option<Event>, request: &mut WatchPeersRequest, log: &Log<Observe
             log.push(Observed { at_ns, state });
         }
         Some(Event::Removed(removed)) => request.last_revision = removed.revision,
-        Some(Event::Current(_)) | None => {}
+        _ => {}
     }
 }

@@ -14,12 +14,13 @@ use crate::{PeerDown, Refused};
 /// fn is_worth_a_retry(error: &ConnectionError) -> bool {
 ///     match error {
 ///         ConnectionError::Down { .. } => false,
-///         ConnectionError::Refused { .. } | ConnectionError::Full { .. } => true,
-///         ConnectionError::Dial { .. } => true,
+///         // The trials are taken, other dials are under way, or the dial failed.
+///         _ => true,
 ///     }
 /// }
 /// ```
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectionError {
     /// The breaker is Open: nothing was dialled, or the dial was ended.
     #[error("not connected to {key}: the peer is down; ask another")]

@@ -17,14 +17,16 @@ use crate::{Peer, PeerDown, Refused};
 /// /// Whether another peer is to be asked at once.
 /// fn ask_another(error: &Interrupted<io::Error>) -> bool {
 ///     match error {
-///         Interrupted::Down(_) | Interrupted::Refused(_) => true,
 ///         Interrupted::Failed(error) => error.kind() == io::ErrorKind::TimedOut,
+///         // The peer is down, or its trials are taken.
+///         _ => true,
 ///     }
 /// }
 /// let refused = Refused::TrialsTaken { peer: "http://node4:9000".to_owned() };
 /// assert!(ask_another(&Interrupted::Refused(refused)));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Interrupted<E: Error + 'static> {
     /// The peer is down: the request was not made, or was ended in flight.
     #[error("ended because the peer is down")]

@@ -29,6 +29,7 @@ use crate::Details;
 /// assert_eq!(deadline.of(&Details::default()), Duration::from_secs(3));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Deadline {
     /// Always the same.
     Fixed(Duration),

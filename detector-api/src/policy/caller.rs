@@ -311,6 +311,7 @@ fn outcome<T, E: CallFailure>(ended: &Result<T, CallError<E>>) -> Outcome {
 /// assert_eq!(late.to_string(), "no answer within 3s");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CallError<E> {
     /// The call was not made, or was ended, because the peer is down.
     Down(PeerDown),

@@ -116,7 +116,7 @@ impl Seen {
                 self.removed(removed, output)
             }
             // A heartbeat, or an event that only a newer daemon knows: nothing to print.
-            Some(Event::Current(_)) | None => String::new(),
+            _ => String::new(),
         }
     }
 

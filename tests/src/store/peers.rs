@@ -193,9 +193,10 @@ async fn dial(peer: String, profile: Profile) -> Result<Channel, Error> {
 fn answered(failure: Option<&Failure>) -> Option<bool> {
     match failure {
         None => Some(true),
-        Some(CallError::Down(_)) => None,
         Some(CallError::TimedOut { .. }) => Some(false),
-        Some(CallError::Failed(status)) if status.is_of_breaker() => None,
-        Some(CallError::Failed(status)) => Some(status.outcome() == Outcome::Refused),
+        Some(CallError::Failed(status)) if !status.is_of_breaker() => {
+            Some(status.outcome() == Outcome::Refused)
+        }
+        _ => None,
     }
 }

@@ -282,7 +282,7 @@ pub(super) fn trial_outcome(outcome: i32) -> Option<TrialOutcome> {
     match v1::TrialOutcome::try_from(outcome) {
         Ok(v1::TrialOutcome::Succeeded) => Some(TrialOutcome::Succeeded),
         Ok(v1::TrialOutcome::Failed) => Some(TrialOutcome::Failed),
-        Ok(v1::TrialOutcome::Unspecified) | Err(_) => None,
+        _ => None,
     }
 }
 
