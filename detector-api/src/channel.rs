@@ -7,21 +7,23 @@
 //! - ends what is in flight when the breaker opens. This covers the request and also the response's
 //!   body, so that a stream that is cut midway ends with an error, and does not just fall silent.
 //!
-//! Each of these errors is a [`Status`] with the code `UNAVAILABLE`, which programs that look at
-//! the code treat as a network failure. The cause is in the status: see [`PeerDown::from_status`].
+//! The first and the last end with a [`Status`] with the code `UNAVAILABLE`, which programs that look
+//! at the code treat as a network failure. A call that gets no trial ends with `RESOURCE_EXHAUSTED`:
+//! nothing is known against the peer, so it must not be counted as a failure of the peer's, nor cost
+//! it a connection. The cause is in the status: see
+//! [`PeerDown::from_status`](crate::PeerDown::from_status) and [`Refused::find`](crate::Refused::find).
 //!
 //! ```
 //! # use detector_api::Peer;
-//! use detector_api::{PeerLayer, v1::detector_client::DetectorClient};
+//! use detector_api::{PeerChannel, v1::detector_client::DetectorClient};
 //! use tonic::transport::Endpoint;
-//! use tower::Layer;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
 //! # let peer = Peer::unwatched("http://node4:9000"); // states.peer("http://node4:9000")
 //! let channel = Endpoint::from_static("http://node4:9000").connect_lazy();
 //! // Any generated client takes it in the place of the channel.
-//! let client = DetectorClient::new(PeerLayer::new(peer).layer(channel));
+//! let client = DetectorClient::new(PeerChannel::new(channel, peer));
 //! # }
 //! ```
 //!
@@ -36,16 +38,14 @@
 //! # The least change
 //! That connector alone, without the layer, already ends what is in flight and refuses to dial; it
 //! is one line where a program connects. A call in flight then ends as if the kernel had destroyed
-//! its socket: with `UNKNOWN`, "transport error", and without a [`PeerDown`], because HTTP/2 passes
-//! on only the text of an error. A dial ends with `UNAVAILABLE` and the `PeerDown`. The connector
+//! its socket: with `UNKNOWN`, "transport error", and without a [`PeerDown`](crate::PeerDown),
+//! because HTTP/2 passes on only the text of an error. A dial ends with `UNAVAILABLE` and the `PeerDown`. The connector
 //! does not use trials: every caller calls a peer whose breaker is HalfOpen.
 
 use std::{
-    error::Error,
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -54,7 +54,7 @@ use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use crate::{
-    GuardedBody, Peer, PeerDown,
+    GuardedBody, Peer,
     guard::{self, Guard, Interrupted, Origin},
 };
 
@@ -94,10 +94,7 @@ impl<S> Layer<S> for PeerLayer {
     type Service = PeerChannel<S>;
 
     fn layer(&self, inner: S) -> PeerChannel<S> {
-        PeerChannel {
-            inner,
-            origin: Origin::Request(self.peer.clone()),
-        }
+        PeerChannel::new(inner, self.peer.clone())
     }
 }
 
@@ -108,13 +105,12 @@ impl<S> Layer<S> for PeerLayer {
 /// wait can be ended.
 ///
 /// ```
-/// use detector_api::{Peer, PeerChannel, PeerLayer, v1::detector_client::DetectorClient};
+/// use detector_api::{Peer, PeerChannel, v1::detector_client::DetectorClient};
 /// use tonic::transport::{Channel, Endpoint};
-/// use tower::Layer;
 ///
 /// /// What a function that returns a client for one peer returns.
 /// fn client(peer: &Peer, channel: Channel) -> DetectorClient<PeerChannel<Channel>> {
-///     DetectorClient::new(PeerLayer::new(peer.clone()).layer(channel))
+///     DetectorClient::new(PeerChannel::new(channel, peer.clone()))
 /// }
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
@@ -129,6 +125,26 @@ pub struct PeerChannel<S> {
 }
 
 impl<S> PeerChannel<S> {
+    /// Wraps a channel to `peer`, as [`PeerLayer`] does.
+    ///
+    /// ```
+    /// # use detector_api::{Peer, PeerChannel};
+    /// # use tonic::transport::Endpoint;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let peer = Peer::unwatched("http://node4:9000"); // states.peer("http://node4:9000")
+    /// let channel = Endpoint::from_static("http://node4:9000").connect_lazy();
+    /// let channel = PeerChannel::new(channel, peer);
+    /// # drop(channel);
+    /// # }
+    /// ```
+    pub fn new(channel: S, peer: Peer) -> Self {
+        Self {
+            inner: channel,
+            origin: Origin::Request(peer),
+        }
+    }
+
     #[cfg(feature = "connections")]
     pub(crate) fn of_connection(inner: S, guard: Guard) -> Self {
         Self {
@@ -182,33 +198,10 @@ fn guarded(body: Body, guard: Guard) -> Body {
 
 /// The status with which a call ends. An error from the channel itself is passed on unchanged.
 fn status(error: Interrupted<Status>) -> Status {
-    let (message, source): (_, Arc<dyn Error + Send + Sync>) = match error {
-        Interrupted::Failed(status) => return status,
-        Interrupted::Down(down) => (down.to_string(), Arc::new(down)),
-        Interrupted::Refused(refused) => (refused.to_string(), Arc::new(refused)),
-    };
-    let mut status = Status::unavailable(message);
-    status.set_source(source);
-    status
-}
-
-impl PeerDown {
-    /// The `PeerDown` that ended the call, if that is why it ended.
-    ///
-    /// ```
-    /// use detector_api::PeerDown;
-    /// use tonic::Status;
-    ///
-    /// fn explain(status: &Status) -> String {
-    ///     match PeerDown::from_status(status) {
-    ///         Some(down) => format!("{} is down: do not try again", down.peer),
-    ///         None => status.to_string(),
-    ///     }
-    /// }
-    /// assert!(explain(&Status::not_found("no such disk")).contains("no such disk"));
-    /// ```
-    pub fn from_status(status: &Status) -> Option<&Self> {
-        Self::find(status)
+    match error {
+        Interrupted::Failed(status) => status,
+        Interrupted::Down(down) => down.into(),
+        Interrupted::Refused(refused) => refused.into(),
     }
 }
 

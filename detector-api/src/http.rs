@@ -98,10 +98,7 @@ impl<S> Layer<S> for HttpLayer {
     type Service = PeerHttp<S>;
 
     fn layer(&self, inner: S) -> PeerHttp<S> {
-        PeerHttp {
-            inner,
-            origin: Origin::Request(self.peer.clone()),
-        }
+        PeerHttp::new(inner, self.peer.clone())
     }
 }
 
@@ -132,6 +129,26 @@ pub struct PeerHttp<S> {
 }
 
 impl<S> PeerHttp<S> {
+    /// Wraps a client for requests to `peer`, as [`HttpLayer`] does.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use detector_api::{Peer, PeerHttp};
+    /// use http_body_util::Empty;
+    /// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+    ///
+    /// # let peer = Peer::unwatched("http://node4:9000"); // states.peer("http://node4:9000")
+    /// let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    /// let client = PeerHttp::new(client, peer);
+    /// # drop(client);
+    /// ```
+    pub fn new(client: S, peer: Peer) -> Self {
+        Self {
+            inner: client,
+            origin: Origin::Request(peer),
+        }
+    }
+
     #[cfg(feature = "connections")]
     pub(crate) fn of_connection(inner: S, guard: crate::Guard) -> Self {
         Self {

@@ -56,6 +56,8 @@
 //!   [`State`] is a verdict and a breaker, each with its reason; [`Details`] describe stalled
 //!   connections, [`Path`] a single address.
 //! - [`Peer::admit`] lets a bounded number of calls try a peer that may be back.
+//! - [`PeerWatch::start_global`] starts the one watch of a program that makes its connections in
+//!   several crates; [`Peer::global`] and [`PeerStates::global`] read it from anywhere.
 //! - [`Reporter`] reports the outcomes of the program's own operations to the daemon.
 //! - [`PeerName`] turns the many spellings of a peer into one name.
 //! - With the feature `connections`: `ConnectionCache` dials once for all callers, and refuses to
@@ -86,8 +88,10 @@ pub mod channel;
 mod client;
 #[cfg(feature = "connections")]
 mod connection;
+mod errors;
 #[cfg(any(feature = "channel", feature = "hyper"))]
 pub mod factory;
+mod global;
 #[cfg(any(feature = "connections", feature = "channel", feature = "hyper"))]
 mod guard;
 #[cfg(feature = "hyper")]
@@ -111,7 +115,7 @@ pub use self::{
     client::{ConnectError, connect},
     name::{NameError, PeerName},
     report::{Report, Reporter},
-    states::{Details, Path, Peer, PeerDown, PeerStates, State},
+    states::{Details, NotWatched, Path, Peer, PeerDown, PeerStates, State},
     watch::{PeerWatch, WatchStatus},
 };
 

@@ -15,7 +15,7 @@ use tonic_prost::ProstCodec;
 
 use super::*;
 use crate::{
-    PeerStates, Profile,
+    PeerDown, PeerStates, Profile,
     guard::testing::{self, REASON, silent_server, within},
     v1::{Breaker, OperationReport, ReportRequest, ReportResponse},
 };

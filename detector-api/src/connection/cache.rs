@@ -175,7 +175,8 @@ impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
     /// or for a lazy channel, which dials when it is used.
     ///
     /// This is like [`get_or_connect`](Self::get_or_connect), except for trials: making a client
-    /// contacts no peer. While the breaker is HalfOpen, each request on the client is a trial.
+    /// contacts no peer, even if it takes a while, for example to read certificates. While the
+    /// breaker is HalfOpen, each request on the client is a trial.
     ///
     /// # Errors
     /// Fails at once if the peer's breaker is Open, or if `make` fails; see [`ConnectionError`].
@@ -190,22 +191,23 @@ impl<C: Clone + Send + Sync + 'static> ConnectionCache<C> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let cache = ConnectionCache::<Channel>::new(PeerStates::unwatched());
-    /// let lazy = || Ok::<_, Error>(Endpoint::from_static("http://node4:9000").connect_lazy());
+    /// let endpoint = Endpoint::from_static("http://node4:9000");
+    /// let lazy = || async move { Ok::<_, Error>(endpoint.connect_lazy()) };
     /// let connection = cache.get_or_make("http://node4:9000", lazy).await?;
     /// # drop(connection);
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn get_or_make<E>(
+    pub async fn get_or_make<F, E>(
         &self,
         key: &str,
-        make: impl FnOnce() -> Result<C, E> + Send + 'static,
+        make: impl FnOnce() -> F + Send + 'static,
     ) -> Result<Connection<C>, ConnectionError>
     where
-        E: Into<BoxedError> + Send + 'static,
+        F: Future<Output = Result<C, E>> + Send + 'static,
+        E: Into<BoxedError> + 'static,
     {
-        let made = || std::future::ready(make());
-        self.get(key, made, Reaches::Nobody).await
+        self.get(key, make, Reaches::Nobody).await
     }
 
     async fn get<F, E>(

@@ -113,11 +113,8 @@ impl<C: Clone> Connection<C> {
     /// # let cache = ConnectionCache::new(PeerStates::unwatched());
     /// // As a rule `get_or_connect` and `Endpoint::connect`; a lazy channel leaves the dialling to
     /// // the first call.
-    /// let make = || {
-    ///     Ok::<_, tonic::transport::Error>(
-    ///         Endpoint::from_static("http://node4:9000").connect_lazy(),
-    ///     )
-    /// };
+    /// let endpoint = Endpoint::from_static("http://node4:9000");
+    /// let make = || async move { Ok::<_, tonic::transport::Error>(endpoint.connect_lazy()) };
     /// let connection = cache.get_or_make("http://node4:9000", make).await?;
     /// let client = DetectorClient::new(connection.service());
     /// # drop(client);
@@ -144,7 +141,7 @@ impl<C: Clone> Connection<C> {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let cache = ConnectionCache::new(PeerStates::unwatched());
     /// // One pool a peer: it goes when its peer does, and its dead connections with it.
-    /// let pool = || {
+    /// let pool = || async {
     ///     let connector = Profile::Bulk.settings().connector();
     ///     let pool = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(connector);
     ///     Ok::<_, std::convert::Infallible>(pool)

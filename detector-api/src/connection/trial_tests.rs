@@ -55,12 +55,11 @@ fn makes(made: u32) -> impl FnOnce() -> std::future::Ready<Result<Arc<u32>, Infa
 #[tokio::test]
 async fn a_client_that_is_made_is_no_trial() {
     let world = world(Breaker::HalfOpen, 1).await;
-    let made = || Ok::<_, Infallible>(Arc::new(7));
-    let pool = world.cache.get_or_make(PEER, made).await.unwrap();
+    let pool = world.cache.get_or_make(PEER, makes(7)).await.unwrap();
     assert_eq!(**pool, 7);
     assert_eq!(world.daemon.trials_asked(), 0);
-    let again = || Ok::<_, Infallible>(Arc::new(8));
-    assert_eq!(**world.cache.get_or_make(PEER, again).await.unwrap(), 7);
+    let again = world.cache.get_or_make(PEER, makes(8)).await.unwrap();
+    assert_eq!(**again, 7);
 
     let open = FakeDaemon::state(PEER, Verdict::Dead, Breaker::Open);
     world.daemon.publish(open);
@@ -68,7 +67,7 @@ async fn a_client_that_is_made_is_no_trial() {
     tokio::time::timeout(LIMIT, peer.until_down())
         .await
         .expect("told");
-    let refused = world.cache.get_or_make(PEER, again).await.unwrap_err();
+    let refused = world.cache.get_or_make(PEER, makes(9)).await.unwrap_err();
     assert!(refused.peer_down().is_some(), "{refused:?}");
 }
 
@@ -152,7 +151,7 @@ mod channel {
     use crate::{PeerLayer, Refused, guard::testing::silent_server};
 
     #[tokio::test]
-    async fn a_request_is_a_trial_and_one_too_many_is_unavailable() {
+    async fn a_request_is_a_trial_and_one_too_many_is_told_from_a_failure() {
         let world = world(Breaker::HalfOpen, 1).await;
         let (server, mut accepted) = silent_server().await;
         let channel = Endpoint::from_shared(format!("http://{server}")).unwrap();
@@ -167,8 +166,8 @@ mod channel {
         let second = second.check(HealthCheckRequest::default());
         let second = tokio::time::timeout(LIMIT, second).await;
         let status = second.expect("told at once").unwrap_err();
-        assert_eq!(status.code(), Code::Unavailable);
-        let cause = std::error::Error::source(&status).and_then(|cause| cause.downcast_ref());
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let cause = Refused::find(&status);
         assert!(
             matches!(cause, Some(Refused::TrialsTaken { .. })),
             "{cause:?}"

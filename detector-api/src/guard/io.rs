@@ -134,10 +134,7 @@ impl Watched {
         }
         match self {
             Self::Up(_) => Poll::Pending,
-            Self::Down(down) => Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                down.clone(),
-            ))),
+            Self::Down(down) => Poll::Ready(Err(down.clone().into())),
         }
     }
 }

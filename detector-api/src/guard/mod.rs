@@ -14,7 +14,7 @@ mod io;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::{error::Error, fmt, future::Future};
+use std::{fmt, future::Future};
 
 use tokio::sync::watch;
 
@@ -26,7 +26,7 @@ pub use self::{
     call::Interrupted,
     io::{GuardedConnector, GuardedIo},
 };
-use crate::{Peer, PeerDown, Refused};
+use crate::{Peer, PeerDown};
 
 /// Watches one peer's breaker from the moment of its creation.
 ///
@@ -150,39 +150,6 @@ impl fmt::Debug for Guard {
             .field("peer", &self.peer)
             .field("opened", &self.opened())
             .finish()
-    }
-}
-
-impl PeerDown {
-    /// The `PeerDown` that caused an error, at any depth of its chain: in a tonic `Status`, in an
-    /// error of hyper's or reqwest's, or in one of this crate's errors.
-    ///
-    /// ```
-    /// use detector_api::{PeerDown, v1::Reason};
-    ///
-    /// let down = PeerDown {
-    ///     peer: "http://node4:9000".to_owned(),
-    ///     reason: Reason::ProbeUnanswered,
-    ///     since: None,
-    /// };
-    /// let error = std::io::Error::other(down.clone());
-    /// assert_eq!(PeerDown::find(&error), Some(&down));
-    /// ```
-    pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
-        std::iter::successors(Some(error), |&error| error.source()).find_map(Self::find_in)
-    }
-
-    /// Searches one link of the chain. This includes errors that a wrapper contains without naming
-    /// them as its source.
-    fn find_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
-        if let Some(Refused::Down(down)) = error.downcast_ref() {
-            return Some(down);
-        }
-        let io = error.downcast_ref::<std::io::Error>();
-        if let Some(inner) = io.and_then(std::io::Error::get_ref) {
-            return Self::find(inner);
-        }
-        error.downcast_ref()
     }
 }
 

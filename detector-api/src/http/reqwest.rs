@@ -7,7 +7,43 @@ use tower::Service;
 
 use self::loan::Loan;
 use super::PeerHttp;
-use crate::{GuardedBody, Interrupted, guard};
+use crate::{GuardedBody, Interrupted, Peer, guard};
+
+impl Peer {
+    /// Sends a reqwest request to this peer; it ends when the peer goes down, and so does the
+    /// response's body. It is the same as [`PeerHttp::execute`] with the client of the request, so
+    /// that a program with one client for all peers changes only the line that sends.
+    ///
+    /// The client's pool does not learn that its idle connections to the peer are dead. Over
+    /// HTTP/1.1 that is harmless: a connection whose request or body is ended is closed and not
+    /// reused, and an idle one owes nothing. An HTTP/2 connection (as a rule: over TLS) carries many
+    /// requests and stays; after a cut it may retransmit only at long intervals, unless the daemon
+    /// destroys it. With HTTP/2, keep a client for each peer in a
+    /// [`ConnectionCache`](crate::ConnectionCache).
+    ///
+    /// ```
+    /// use detector_api::Peer;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let client = reqwest::Client::new(); // the program's one
+    /// let url = "http://127.0.0.1:1/shard";
+    /// let sent = Peer::global(url).send(client.get(url)).await;
+    /// assert!(sent.is_err(), "nobody listens there");
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of reqwest's `send`; fails at once if the peer is down.
+    pub async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Response, Interrupted<Error>> {
+        let (client, request) = request.build_split();
+        let request = request.map_err(Interrupted::Failed)?;
+        PeerHttp::new(client, self.clone()).execute(request).await
+    }
+}
 
 impl<S> PeerHttp<S>
 where
@@ -33,10 +69,8 @@ where
     /// }
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
-    /// # use tower::Layer;
     /// # let peer = detector_api::Peer::unwatched("http://127.0.0.1:1");
-    /// let client = reqwest::Client::new();
-    /// let client = detector_api::HttpLayer::new(peer).layer(client);
+    /// let client = PeerHttp::new(reqwest::Client::new(), peer);
     /// let request = reqwest::Request::new(
     ///     reqwest::Method::GET,
     ///     "http://127.0.0.1:1/shard".parse().expect("a URL"),
@@ -61,7 +95,7 @@ where
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let states = PeerStates::unwatched(); // watch.states()
     /// let cache = ConnectionCache::new(states);
-    /// let pool = || Profile::Bulk.settings().reqwest(reqwest::Client::builder()).build();
+    /// let pool = || async { Profile::Bulk.settings().reqwest(reqwest::Client::builder()).build() };
     /// let client = cache.get_or_make("http://127.0.0.1:1", pool).await?.http();
     ///
     /// let url = "http://127.0.0.1:1/shard".parse()?;

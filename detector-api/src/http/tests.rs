@@ -253,3 +253,27 @@ async fn reqwests_upload_ends_and_lets_go_of_its_source() {
     assert_is_down(&within(request).await.unwrap().unwrap_err());
     within(writer).await.expect("the source is let go of");
 }
+
+/// One client for all peers, and only the line that sends is changed.
+#[cfg(feature = "reqwest")]
+#[tokio::test]
+async fn a_peer_sends_by_the_programs_own_client() {
+    let states = testing::states();
+    let client = ::reqwest::Client::new();
+    let (listener, server) = listener().await;
+    let url = format!("http://{server}/shard");
+    let served = tokio::spawn(half_a_shard(listener));
+    let peer = states.peer(PEER);
+    let mut response = peer.send(client.get(&url)).await.unwrap();
+    assert_eq!(response.chunk().await.unwrap().unwrap(), "hello");
+    let rest = tokio::spawn(async move { response.chunk().await });
+    let _connection = served.await.unwrap();
+    testing::set(&states, PEER, Breaker::Open);
+    assert_is_down(&within(rest).await.unwrap().unwrap_err());
+    let refused = within(peer.send(client.get(&url))).await.unwrap_err();
+    assert!(matches!(refused, Interrupted::Down(_)), "{refused:?}");
+    // A request that cannot be built is reqwest's own error.
+    testing::set(&states, PEER, Breaker::Closed);
+    let invalid = peer.send(client.get("no URL")).await.unwrap_err();
+    assert!(matches!(invalid, Interrupted::Failed(_)), "{invalid:?}");
+}

@@ -47,6 +47,8 @@ impl CallFailure for Status {
     fn outcome(&self) -> Outcome {
         match self.code() {
             Code::Unavailable => Outcome::Unreachable,
+            // No trial was free: the peer was not asked, and another attempt may be.
+            Code::ResourceExhausted if self.is_of_breaker() => Outcome::Unreachable,
             Code::DeadlineExceeded => Outcome::TimedOut,
             Code::Cancelled if self.message().contains("Timeout") => Outcome::TimedOut,
             Code::Unknown if self.source().is_some() => Outcome::Unreachable,
@@ -56,8 +58,7 @@ impl CallFailure for Status {
     }
 
     fn is_of_breaker(&self) -> bool {
-        std::iter::successors(self.source(), |&cause| cause.source())
-            .any(|cause| cause.is::<PeerDown>() || cause.is::<Refused>())
+        is_of_breaker(self)
     }
 }
 
@@ -86,10 +87,13 @@ impl CallFailure for io::Error {
         }
     }
 
-    /// The error of a `GuardedIo` that ended contains the `PeerDown`.
     fn is_of_breaker(&self) -> bool {
-        self.get_ref().is_some_and(|cause| cause.is::<PeerDown>())
+        is_of_breaker(self)
     }
+}
+
+fn is_of_breaker(error: &(dyn Error + 'static)) -> bool {
+    PeerDown::find(error).is_some() || Refused::find(error).is_some()
 }
 
 #[cfg(test)]
@@ -103,7 +107,7 @@ mod tests {
             reason: crate::v1::Reason::RtoUnanswered,
             since: None,
         };
-        assert!(io::Error::new(io::ErrorKind::ConnectionAborted, down).is_of_breaker());
+        assert!(io::Error::from(down).is_of_breaker());
         assert!(!io::Error::from(io::ErrorKind::ConnectionAborted).is_of_breaker());
     }
 
@@ -135,10 +139,12 @@ mod tests {
         let refused = Refused::TrialsTaken {
             peer: "http://node4:9000".to_owned(),
         };
-        let mut status = Status::unavailable(refused.to_string());
-        assert!(!status.is_of_breaker());
-        status.set_source(std::sync::Arc::new(refused));
+        let exhausted = Status::resource_exhausted(refused.to_string());
+        assert!(!exhausted.is_of_breaker());
+        assert_eq!(exhausted.outcome(), Outcome::Refused);
+        let status = Status::from(refused);
         assert!(status.is_of_breaker());
+        assert_eq!(status.outcome(), Outcome::Unreachable);
     }
 
     #[test]

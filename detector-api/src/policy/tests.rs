@@ -251,9 +251,7 @@ async fn what_a_connection_refused_is_not_reported() {
     let (_watch, caller) = watched(&daemon).await;
     let refused = || {
         let peer = NODE4.to_owned();
-        let mut status = Status::unavailable("others are trying it");
-        status.set_source(std::sync::Arc::new(Refused::TrialsTaken { peer }));
-        status
+        Status::from(Refused::TrialsTaken { peer })
     };
     let call = caller.to(NODE4, Operation::Control);
     let result = call.once(async { Err::<(), _>(refused()) }).await;

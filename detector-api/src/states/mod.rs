@@ -17,7 +17,7 @@ mod word;
 mod tests;
 
 pub use self::{
-    peer::{Peer, PeerDown},
+    peer::{NotWatched, Peer, PeerDown},
     slot::{Details, Path},
     word::State,
 };
@@ -138,6 +138,10 @@ impl PeerStates {
     /// shows its state from then on. A handle by address leads to the peer that has the address at
     /// the time.
     ///
+    /// For a peer that is watched and spelled canonically up to its path, it takes no lock and tens
+    /// of nanoseconds, as [`get`](Self::get) does. A name that is not watched takes a lock, because
+    /// its handle has to be found again when it is.
+    ///
     /// Up to 4,096 names of unwatched peers are tracked. Handles beyond that stay Unknown, and so
     /// do handles by a text that is no peer's name.
     ///
@@ -149,19 +153,53 @@ impl PeerStates {
     /// assert!(peer.down().is_none());
     /// ```
     pub fn peer(&self, peer: &str) -> Peer {
-        if let Some(slot) = self.shared.table.look(|table| table.get(peer).cloned()) {
-            // The table has the name as it is, but the book hands out the slots.
-            if let Some(slot) = self.book().slot(slot.name()) {
-                return Peer::new(slot);
-            }
+        // The book keeps each slot under its name for as long as a table or a handle has it, so this
+        // is the one that it would hand out.
+        let tabled = |name: &str| self.shared.table.look(|table| table.get(name).cloned());
+        if let Some(slot) = tabled(without_path(peer)) {
+            return Peer::new(slot);
         }
-        match PeerName::parse(without_path(peer)) {
-            Ok(name) => match self.book().slot(name.as_str()) {
-                Some(slot) => Peer::new(slot),
-                None => Peer::unwatched(name.as_str()),
-            },
-            Err(_) => Peer::unwatched(peer),
+        let name = PeerName::parse(without_path(peer));
+        let Some(name) = name.ok().filter(|_| self.shared.source.is_watched()) else {
+            return Peer::unwatched(peer);
+        };
+        match self.book().slot(name.as_str()) {
+            Some(slot) => Peer::new(slot),
+            None => Peer::unwatched(name.as_str()),
         }
+    }
+
+    /// Why the daemon says nothing about a name, if it is live and does not watch it; `None` while
+    /// the states do not come from a live daemon ([`until_fresh`](Self::until_fresh) awaits that).
+    ///
+    /// The daemon and the program must name a peer alike: a scheme or a port that differs makes two
+    /// peers, of which the program's stays Unknown. Log it.
+    ///
+    /// ```
+    /// use detector_api::PeerStates;
+    ///
+    /// # async fn example(states: PeerStates) {
+    /// states.until_fresh().await;
+    /// if let Some(gap) = states.not_watched("https://node4:9000") {
+    ///     // the daemon does not watch https://node4:9000, but it watches http://node4:9000: …
+    ///     eprintln!("{gap}");
+    /// }
+    /// # }
+    /// # assert!(PeerStates::unwatched().not_watched("http://node4:9000").is_none());
+    /// ```
+    pub fn not_watched(&self, peer: &str) -> Option<NotWatched> {
+        let peer = self.peer(peer);
+        if !self.is_fresh() || peer.watched_as().is_some() {
+            return None;
+        }
+        let host = |name: &str| PeerName::parse(name).ok().map(|name| name.host());
+        let same = host(peer.name());
+        let is_same = |name: &String| same.is_some() && host(name) == same;
+        let watched = self.peers().into_iter().map(|peer| peer.name().to_owned());
+        Some(NotWatched {
+            peer: peer.name().to_owned(),
+            similar: watched.filter(is_same).collect(),
+        })
     }
 
     /// The peers that the daemon watches, according to its last message, sorted by name.

@@ -3,7 +3,11 @@
 use std::{fmt, sync::Arc, time::SystemTime};
 
 use super::{Details, Path, Slot, Source, State};
-use crate::v1::{Breaker, Reason};
+use crate::{
+    PeerName,
+    name::without_path,
+    v1::{Breaker, Reason},
+};
 
 /// One peer that is looked up once and then queried any number of times. Cheap to clone.
 ///
@@ -35,7 +39,8 @@ impl Peer {
         Self { slot }
     }
 
-    /// A peer without a daemon: it stays Unknown, and its breaker Closed.
+    /// A peer without a daemon: it stays Unknown, and its breaker Closed. Any spelling of its name
+    /// will do.
     ///
     /// ```
     /// use detector_api::{Peer, State};
@@ -44,6 +49,8 @@ impl Peer {
     /// assert_eq!(peer.state(), State::default());
     /// ```
     pub fn unwatched(name: &str) -> Self {
+        let parsed = PeerName::parse(without_path(name));
+        let name = parsed.as_ref().map_or(name, PeerName::as_str);
         Self::new(Arc::new(Slot::new(name, Source::none())))
     }
 
@@ -214,4 +221,34 @@ pub struct PeerDown {
     pub reason: Reason,
     /// Since when, as wall-clock time.
     pub since: Option<SystemTime>,
+}
+
+/// A live daemon does not watch a peer that the program calls. Until both name it alike, the peer is
+/// Unknown, and nothing ends a call to it.
+///
+/// ```
+/// use detector_api::NotWatched;
+///
+/// fn log(gap: NotWatched) {
+///     eprintln!("{gap}"); // what to do is part of the text
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the daemon does not watch {peer}{}", advice(.peer, .similar))]
+#[non_exhaustive]
+pub struct NotWatched {
+    /// The name by which the program calls it.
+    pub peer: String,
+    /// The peers on the same host that the daemon does watch.
+    pub similar: Vec<String>,
+}
+
+fn advice(peer: &str, similar: &[String]) -> String {
+    match similar {
+        [] => format!(": add it to the daemon's peers as {peer}"),
+        _ => format!(
+            ", but it watches {}: name it {peer} in the daemon's configuration, too",
+            similar.join(", ")
+        ),
+    }
 }

@@ -46,6 +46,11 @@ impl Source {
         Arc::clone(&NONE)
     }
 
+    /// Whether there is a watch that may feed the states.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.runtime.is_some()
+    }
+
     /// Whether the states are still valid.
     pub(crate) fn holds(&self) -> bool {
         self.until() > Instant::now()

@@ -1,6 +1,7 @@
 //! States: how they are found, how long they are valid, and what they wake.
 
 mod gray;
+mod names;
 
 use std::{pin::pin, task::Context, time::Duration};
 

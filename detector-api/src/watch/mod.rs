@@ -20,6 +20,7 @@ mod tests;
 
 use std::{
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -77,11 +78,11 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct PeerWatch {
-    states: PeerStates,
+    pub(crate) states: PeerStates,
     status: watch::Receiver<WatchStatus>,
     reporter: Reporter,
-    stop: Option<oneshot::Sender<()>>,
-    task: Option<JoinHandle<()>>,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+    task: JoinHandle<()>,
 }
 
 impl PeerWatch {
@@ -122,8 +123,8 @@ impl PeerWatch {
             states,
             status,
             reporter,
-            stop: Some(stop),
-            task: Some(task),
+            stop: Mutex::new(Some(stop)),
+            task,
         }
     }
 
@@ -205,9 +206,9 @@ impl PeerWatch {
         timeout(within, live).await.is_ok_and(|live| live.is_ok())
     }
 
-    /// Ends the watch after the queued reports have been sent, which may take at most two seconds.
-    /// From then on every peer is Unknown. Dropping the watch also ends it, but does not send the
-    /// reports.
+    /// Ends the watch after the queued reports have been sent, which may take at most two seconds,
+    /// and waits for the end. From then on every peer is Unknown. Dropping the watch also ends it,
+    /// but does not send the reports.
     ///
     /// ```
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -215,20 +216,22 @@ impl PeerWatch {
     /// watch.shutdown().await;
     /// # });
     /// ```
-    pub async fn shutdown(mut self) {
-        drop(self.stop.take());
-        if let Some(task) = self.task.take() {
-            // An error means that the runtime has ended.
-            let _ = task.await;
-        }
+    pub async fn shutdown(&self) {
+        let stop = self
+            .stop
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(stop);
+        // The task holds the sender until it ends, be it with its runtime.
+        let mut status = self.status.clone();
+        while status.changed().await.is_ok() {}
     }
 }
 
 impl Drop for PeerWatch {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.task.abort();
     }
 }
 

@@ -342,7 +342,7 @@ async fn after_its_end_every_peer_is_unknown() {
     daemon.open(NODE4);
     let watch = watching(daemon.socket()).await;
     let (states, reporter) = (watch.states(), watch.reporter());
-    watch.shutdown().await;
+    tokio::join!(watch.shutdown(), watch.shutdown());
     assert_eq!(states.get(NODE4), State::default());
     assert!(!states.is_fresh() && !reporter.is_enabled());
 
