@@ -168,6 +168,11 @@ pub mod v1 {
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/detector.v1.bin");
 }
 
+/// The README's example is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
+
 /// The default path of the daemon's socket.
 pub const DEFAULT_SOCKET: &str = "/run/detector/detector.sock";
 

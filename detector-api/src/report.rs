@@ -115,7 +115,11 @@ impl Report<'_> {
 
 /// The beginning of a text, at most `length` bytes, cut between characters.
 fn cut(text: &str, length: usize) -> &str {
-    &text[..text.floor_char_boundary(length)]
+    let mut end = length.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// Accepts reports without ever making its caller wait. Cheap to clone.
