@@ -65,6 +65,7 @@ async fn watching() -> (FakeDaemon, PeerWatch) {
 fn measure(states: &PeerStates) -> Vec<(&'static str, f64)> {
     let peer = states.peer("http://node4:9000");
     let down = states.peer("http://node1:9000");
+    let without = PeerStates::unwatched();
     let locked: RwLock<HashMap<String, State>> = RwLock::new(
         (1..=PEERS)
             .map(|peer| (name(peer), states.get(&name(peer))))
@@ -95,6 +96,18 @@ fn measure(states: &PeerStates) -> Vec<(&'static str, f64)> {
         (
             "get, in upper case",
             of(|| states.get(black_box("HTTP://NODE4:9000"))),
+        ),
+        (
+            "a handle, with a disk's path",
+            of(|| states.peer(black_box("http://node4:9000/data/rustfs1"))),
+        ),
+        (
+            "a handle, not watched",
+            of(|| states.peer(black_box("http://node99:9000"))),
+        ),
+        (
+            "a handle, of unwatched states",
+            of(|| without.peer(black_box("http://node4:9000/data/rustfs1"))),
         ),
         ("handle", of(|| black_box(&peer).state())),
         (
