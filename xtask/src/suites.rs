@@ -43,6 +43,7 @@ pub const SUITES: [Suite; 25] = [
         "keepalive",
         Alone("it floods a connection from all processors"),
     ),
+    suite("kubernetes", Others),
     suite("lifecycle", Alone("it measures how long a stop takes")),
     suite("namespaces", Others),
     suite("network", Alone("it measures its own process's CPU time")),
