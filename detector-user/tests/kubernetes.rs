@@ -1,7 +1,5 @@
 //! What the daemon is configured with in Kubernetes is a configuration of this daemon.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::fs;
 
 use detector_user::config::{keys::find, load};

@@ -6,6 +6,7 @@
 //! they would without a detector.
 
 mod book;
+mod gap;
 mod peer;
 mod slot;
 mod source;
@@ -17,7 +18,8 @@ mod word;
 mod tests;
 
 pub use self::{
-    peer::{NotWatched, Peer, PeerDown},
+    gap::NotWatched,
+    peer::{Peer, PeerDown},
     slot::{Details, Path},
     word::State,
 };
@@ -167,39 +169,6 @@ impl PeerStates {
             Some(slot) => Peer::new(slot),
             None => Peer::unwatched(name.as_str()),
         }
-    }
-
-    /// Why the daemon says nothing about a name, if it is live and does not watch it; `None` while
-    /// the states do not come from a live daemon ([`until_fresh`](Self::until_fresh) awaits that).
-    ///
-    /// The daemon and the program must name a peer alike: a scheme or a port that differs makes two
-    /// peers, of which the program's stays Unknown. Log it.
-    ///
-    /// ```
-    /// use detector_api::PeerStates;
-    ///
-    /// # async fn example(states: PeerStates) {
-    /// states.until_fresh().await;
-    /// if let Some(gap) = states.not_watched("https://node4:9000") {
-    ///     // the daemon does not watch https://node4:9000, but it watches http://node4:9000: …
-    ///     eprintln!("{gap}");
-    /// }
-    /// # }
-    /// # assert!(PeerStates::unwatched().not_watched("http://node4:9000").is_none());
-    /// ```
-    pub fn not_watched(&self, peer: &str) -> Option<NotWatched> {
-        let peer = self.peer(peer);
-        if !self.is_fresh() || peer.watched_as().is_some() {
-            return None;
-        }
-        let host = |name: &str| PeerName::parse(name).ok().map(|name| name.host());
-        let same = host(peer.name());
-        let is_same = |name: &String| same.is_some() && host(name) == same;
-        let watched = self.peers().into_iter().map(|peer| peer.name().to_owned());
-        Some(NotWatched {
-            peer: peer.name().to_owned(),
-            similar: watched.filter(is_same).collect(),
-        })
     }
 
     /// The peers that the daemon watches, according to its last message, sorted by name.

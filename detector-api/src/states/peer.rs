@@ -222,33 +222,3 @@ pub struct PeerDown {
     /// Since when, as wall-clock time.
     pub since: Option<SystemTime>,
 }
-
-/// A live daemon does not watch a peer that the program calls. Until both name it alike, the peer is
-/// Unknown, and nothing ends a call to it.
-///
-/// ```
-/// use detector_api::NotWatched;
-///
-/// fn log(gap: NotWatched) {
-///     eprintln!("{gap}"); // what to do is part of the text
-/// }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the daemon does not watch {peer}{}", advice(.peer, .similar))]
-#[non_exhaustive]
-pub struct NotWatched {
-    /// The name by which the program calls it.
-    pub peer: String,
-    /// The peers on the same host that the daemon does watch.
-    pub similar: Vec<String>,
-}
-
-fn advice(peer: &str, similar: &[String]) -> String {
-    match similar {
-        [] => format!(": add it to the daemon's peers as {peer}"),
-        _ => format!(
-            ", but it watches {}: name it {peer} in the daemon's configuration, too",
-            similar.join(", ")
-        ),
-    }
-}

@@ -20,23 +20,30 @@ async fn a_handle_from_the_table_stays_the_names_own() {
     assert!(from_table.down().is_some() && from_book.down().is_some());
 }
 
-/// The thread that holds the lock is the one that asks: a lock would never be had.
+/// The lock is held meanwhile, so a lookup that wanted it would not end.
 #[tokio::test]
 async fn a_watched_peer_is_found_without_the_lock() {
-    let states = states();
-    states.replace(&[open(NODE4)], TTL);
-    let book = states.book();
-    assert!(
-        states
-            .peer("http://node4:9000/data/rustfs1")
-            .down()
-            .is_some()
-    );
-    drop(book);
-    let unwatched = PeerStates::unwatched();
-    let book = unwatched.book();
-    assert_eq!(unwatched.peer("HTTP://Node4:9000/data").name(), NODE4);
-    drop(book);
+    let watched = states();
+    watched.replace(&[open(NODE4)], TTL);
+    for states in [watched, PeerStates::unwatched()] {
+        let (tell, found) = std::sync::mpsc::channel();
+        let book = states.book();
+        let lookup = std::thread::spawn({
+            let states = states.clone();
+            move || {
+                tell.send(
+                    states
+                        .peer("http://node4:9000/data/rustfs1")
+                        .name()
+                        .to_owned(),
+                )
+            }
+        });
+        let found = found.recv_timeout(Duration::from_secs(20));
+        drop(book);
+        assert_eq!(found.as_deref(), Ok(NODE4), "it waits for the lock");
+        lookup.join().expect("no panic").expect("it is received");
+    }
 }
 
 #[tokio::test]
