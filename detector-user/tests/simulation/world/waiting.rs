@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{Event, World};
-use crate::{flow::Flow, script::Fault, ticks::ms};
+use crate::{flow::Flow, script::Fault, ticks::ms, work::Kind};
 
 /// By then such a call has ended: ten seconds until a snapshot shows it where nothing else happens
 /// on the path, five until it is destroyed, and time for the turns that probes take.
@@ -40,7 +40,9 @@ impl World {
         let is_clear = self.hosts[host].wire.condition.is_clear();
         let has_reference = self.flows.iter().enumerate().any(|(index, other)| {
             let known = other.life == self.hosts[host].life && other.sender.heard.is_some();
-            index != flow && other.host == host && known && self.passes(other)
+            // A SYN, sent once a second, takes the place of connections that do not last.
+            let lasts = other.work.kind != Kind::Dials;
+            index != flow && other.host == host && known && lasts && self.passes(other)
         });
         if !self.is_only_fault(fault) || !is_clear || !has_reference {
             return;
