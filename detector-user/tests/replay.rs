@@ -248,7 +248,7 @@ fn verdicts_are_printed_with_their_times_and_a_summary() {
         "recorded by detector 0.1.0 on Linux 6.18.0, from 2026-01-31T12:00:00.000Z\n",
         "\n3.0s, ",
         " signals, 313 time-outs, 0 trials; 3 changes of verdict\n",
-        "\n4 sockets of dead peers to be destroyed, the first at 2026-01-31T12:00:02.0",
+        "\n4 sockets of dead peers to be destroyed, the first at 2026-01-31T12:00:01.3",
         "settings: as recorded\n",
         "the recording ends: the daemon was stopped\n",
     ] {
@@ -286,7 +286,12 @@ fn other_settings_show_what_they_would_have_said() {
     let ran = recording.replay(&["--set", "recovery_timeout=500ms"]);
     let said = "settings: recovery_timeout 500ms (recorded: 30s)\n";
     assert!(ran.stderr.contains(said), "{}", ran.stderr);
-    let ran = recording.replay(&["--destroy-delay", "1500ms"]);
+    let ran = recording.replay(&[
+        "--destroy-delay",
+        "1500ms",
+        "--set",
+        "fast_destroy_delay=1500ms",
+    ]);
     let said = "to be destroyed, the first at 2026-01-31T12:00:02.5";
     assert!(ran.stderr.contains(said), "{}", ran.stderr);
 

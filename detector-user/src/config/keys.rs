@@ -134,7 +134,7 @@ keys! {
     "destroy_delay", core.destroy_delay = duration(ms(100)..=s(600)), shown,
         "how long the silence must be before that; not less than detection_time (100ms to 10m)";
     "fast_destroy_delay", core.fast_destroy_delay = duration(ms(100)..=s(600)), shown,
-        "the same where every layer of the peer is silent and 3 flows agree; the shorter one counts (100ms to 10m)";
+        "the same where every layer is silent and 3 flows agree; the shorter counts (100ms to 10m)";
     "destroy_stalled_after", core.destroy_stalled_after = duration_or_zero(s(1)..=s(600)), shown_or_zero,
         "how long a flow with a living peer is stalled before it is destroyed; off, or 1s to 10m";
     "idle_probe_interval", core.idle_probe_interval = duration_or_zero(ms(50)..=s(60)), shown_or_zero,
