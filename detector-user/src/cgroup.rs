@@ -1,6 +1,7 @@
 //! Finds the cgroup of a service: the cgroup v2 tree, a unit's place in it, and its processes.
 
 use std::{
+    ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -44,11 +45,13 @@ impl Tree {
         &self.mount
     }
 
-    /// The target's directory, if it exists now.
+    /// The directory of a unit or a path, if it exists now. Other targets are found by their
+    /// processes ([`process`](crate::process)).
     pub fn locate(&self, target: &Target) -> Option<PathBuf> {
         match target {
             Target::Path(path) => Some(self.path(path)).filter(|path| path.is_dir()),
             Target::Unit(unit) => self.unit(unit),
+            Target::Exe(_) | Target::Pod(_) => None,
         }
     }
 
@@ -64,7 +67,7 @@ impl Tree {
     /// The directory of a unit has the unit's name, whatever its slice. If users' managers have
     /// units of the same name, the machine's own is meant, and systemd tells which that is.
     fn unit(&self, unit: &str) -> Option<PathBuf> {
-        let found = self.directories_named(unit);
+        let found = self.directories(|name| name == unit);
         if found.len() > 1 {
             if let Some(path) = systemd::control_group(unit).map(|path| self.path(&path))
                 && found.contains(&path)
@@ -94,11 +97,24 @@ impl Tree {
         processes.take(MAX_PROCESSES).collect()
     }
 
-    /// All directories with this name, those nearest to the root first.
-    fn directories_named(&self, name: &str) -> Vec<PathBuf> {
+    /// All directories with such a name, those nearest to the root first.
+    pub fn directories(&self, is_meant: impl Fn(&str) -> bool) -> Vec<PathBuf> {
         let mut found = all_below(&self.mount);
-        found.retain(|directory| directory.file_name().is_some_and(|this| this == name));
+        found.retain(|directory| {
+            let name = directory.file_name().and_then(OsStr::to_str);
+            name.is_some_and(&is_meant)
+        });
         found
+    }
+
+    /// The directory of the process: searched for in the whole tree, because a process outside of
+    /// this one's cgroup namespace has no path from its root (cgroup_namespaces(7)).
+    pub fn holding(&self, process: u32) -> Option<PathBuf> {
+        let holds = |directory: &PathBuf| {
+            let ids = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            ids.lines().any(|id| id.parse() == Ok(process))
+        };
+        all_below(&self.mount).into_iter().find(holds)
     }
 }
 
@@ -133,9 +149,10 @@ fn directories(directory: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 /// The mount point of the cgroup v2 tree in a `/proc/PID/mountinfo` (proc_pid_mountinfo(5)). A
-/// mount of the whole tree is preferred.
+/// mount of the whole tree is preferred, and most of all the host's in a container, whose root is
+/// above that of the container's own cgroup namespace.
 fn mount_of(mountinfo: &str) -> Option<PathBuf> {
-    let mut part = None;
+    let (mut whole, mut part) = (None, None);
     for line in mountinfo.lines() {
         let Some((mount, filesystem)) = line.split_once(" - ") else {
             continue;
@@ -148,12 +165,15 @@ fn mount_of(mountinfo: &str) -> Option<PathBuf> {
             continue;
         };
         let point = PathBuf::from(unescape(point));
-        if root == "/" {
+        if root.starts_with("/..") {
             return Some(point);
         }
-        part.get_or_insert(point);
+        match root {
+            "/" => whole.get_or_insert(point),
+            _ => part.get_or_insert(point),
+        };
     }
-    part
+    whole.or(part)
 }
 
 /// Decodes octal escapes, such as the `\040` of a space.
@@ -206,6 +226,8 @@ mod tests {
         let part = CONTAINER.lines().next().unwrap();
         assert_eq!(mount(part).unwrap(), "/sys/fs/cgroup");
         assert_eq!(mount(HYBRID.split("41 31").next().unwrap()), None);
+        let private = UNIFIED.to_owned() + "9 8 0:26 /../.. /host rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(mount(&private).unwrap(), "/host");
         assert_eq!(mount("a - cgroup2\n - \n\\"), None);
     }
 

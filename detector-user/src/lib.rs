@@ -2,7 +2,8 @@
 //!
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The driver is
 //! the one loop that joins them. Imports run one way too: `main → cli → driver → { source, effect,
-//! serve, record } → { netlink, object, pending, alarm } → netns → { cgroup, keeper } → config → { insight,
+//! serve, record } → { netlink, object, pending, alarm } → netns → process →
+//! { cgroup, keeper, stores } → config → { insight,
 //! systemd, readable } → { core, the ABI, detector-api }`.
 
 #![forbid(unsafe_code)]
@@ -22,10 +23,12 @@ pub mod netlink;
 pub mod netns;
 pub mod object;
 pub mod pending;
+pub mod process;
 mod readable;
 pub mod record;
 pub mod serve;
 pub mod signals;
 pub mod source;
+pub mod stores;
 pub mod systemd;
 pub mod worker;

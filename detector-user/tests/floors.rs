@@ -8,13 +8,14 @@ use std::{
 };
 
 /// The top modules of the daemon, the lowest floor first.
-const FLOORS: [&[&str]; 14] = [
+const FLOORS: [&[&str]; 15] = [
     &["core", "check"],
     &["clock", "insight", "readable", "systemd"],
     &["config"],
     &["signals"],
     &["worker"],
-    &["cgroup", "keeper"],
+    &["cgroup", "keeper", "stores"],
+    &["process"],
     &["netns"],
     &["alarm", "netlink", "object", "pending"],
     &["source", "effect", "record"],

@@ -152,6 +152,10 @@ pub struct ListPeersResponse {
     pub revision: u64,
     #[prost(message, repeated, tag = "3")]
     pub peers: ::prost::alloc::vec::Vec<PeerState>,
+    /// Where peers come from that the daemon has found by itself, and what it could not find: lines for
+    /// people, as in "4 nodes of pool 1, from RUSTFS_VOLUMES of pid 812 (rustfs.service)".
+    #[prost(string, repeated, tag = "4")]
+    pub sources: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 impl ::prost::Name for ListPeersResponse {
     const NAME: &'static str = "ListPeersResponse";

@@ -34,6 +34,7 @@ impl Detector for Service {
             instance,
             revision,
             peers,
+            sources: Vec::new(),
         }))
     }
 

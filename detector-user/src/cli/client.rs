@@ -58,8 +58,14 @@ pub async fn answer<T>(
 pub async fn peers(global: &Global) -> Result<Exit, Failure> {
     let mut client = connect(&socket(global)?).await?;
     let answer = answer(client.list_peers(ListPeersRequest {})).await?;
-    let none = "no peers are watched; name them with --peer or in the configuration\n";
-    list(global, &answer.peers, none, text::peers)
+    let none = "no peers are watched; name them with --peer or in the configuration, or find them \
+                with --rustfs\n";
+    let listed = list(global, &answer.peers, none, text::peers)?;
+    if global.output == Output::Text && !answer.sources.is_empty() {
+        let lines = answer.sources.iter().map(|line| format!("{line}\n"));
+        print(&format!("\n{}", lines.collect::<String>()))?;
+    }
+    Ok(listed)
 }
 
 /// Prints a list, or as text `none` where it is empty.

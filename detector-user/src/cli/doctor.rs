@@ -5,13 +5,12 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    args::{Global, Output},
+    args::{Global, Output, StoreArgs},
     block_on,
     exit::{Exit, Failure},
     json, print,
 };
 use crate::{
-    cgroup::Tree,
     check::{Check, Status},
     config::{self, PeerSpec, Target},
     effect::{
@@ -21,6 +20,7 @@ use crate::{
     netlink::sock_diag::{DestroyError, SockDiag},
     netns,
     object::chain,
+    process::Finder,
     source::{
         resolve::{Lookup as _, SystemLookup},
         support,
@@ -30,13 +30,16 @@ use crate::{
 /// The time limit for resolving the names of all peers: a diagnosis must not hang where DNS does.
 const LOOKUPS: Duration = Duration::from_secs(2);
 
-pub fn doctor(global: &Global) -> Result<Exit, Failure> {
+pub fn doctor(global: &Global, stores: &StoreArgs) -> Result<Exit, Failure> {
     // Errors of the configuration file are not reported here: `detector config check` does that.
-    let config = config::load(global.config.as_deref(), &[]).map(|loaded| loaded.config);
+    let flags: Vec<_> = stores.flags().collect();
+    let config = config::load(global.config.as_deref(), &flags).map(|loaded| loaded.config);
     let config = config.unwrap_or_default();
     let mut checks = support::checks(&block_on(peers(config.peers))?);
     checks.push(destroy_sockets(&destroy::prove()));
-    checks.extend(config.network_namespaces.iter().map(network_namespace));
+    let finder = Finder::new()?;
+    let namespace = |target| network_namespace(&finder, target);
+    checks.extend(config.network_namespaces.iter().map(namespace));
     checks.extend(protect::support::checks());
     match global.output {
         Output::Text => print(&text(&checks))?,
@@ -65,7 +68,7 @@ async fn peers(peers: Vec<PeerSpec>) -> Result<BTreeSet<IpAddr>, Failure> {
 }
 
 /// Checks whether the sockets of a network namespace in the configuration file can be read.
-fn network_namespace(target: &Target) -> Check {
+fn network_namespace(finder: &Finder, target: &Target) -> Check {
     let check = |status, found: String, meaning: &str| {
         Check::new(
             format!("network namespace {target}"),
@@ -74,11 +77,9 @@ fn network_namespace(target: &Target) -> Check {
             meaning,
         )
     };
-    // Without a cgroup tree, the target may still be a file.
-    let tree = Tree::find().ok().flatten();
     let read = || -> Result<Vec<String>, anyhow::Error> {
         let mut read = Vec::new();
-        for (id, namespace) in netns::open(tree.as_ref(), target)? {
+        for (id, namespace) in netns::open(finder, target)? {
             let flows = SockDiag::open_in(&namespace)?.read_all()?.len();
             read.push(format!("{id} with {flows} connections"));
         }

@@ -60,7 +60,7 @@ fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Cascades => block_on(correlations::cascades(global)),
         Command::Quorum => block_on(correlations::quorum(global)),
         Command::Tune(args) => block_on(tune::tune(global, args)),
-        Command::Doctor => doctor::doctor(global),
+        Command::Doctor(stores) => doctor::doctor(global, stores),
         Command::Config(command) => config::config(global, command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -28,7 +28,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     if let Some(file) = &loaded.file {
         info!(file = %file.display(), "configuration read");
     }
-    if config.peers.is_empty() {
+    if config.peers.is_empty() && config.stores.is_empty() {
         match config.discover_limit {
             0 => {
                 warn!("no peers are named (--peer URL) and discover_limit is 0: nothing is watched")
@@ -40,7 +40,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
             ),
         }
     }
-    if config.peers.is_empty() && !config.refuse_connects.is_empty() {
+    if config.peers.is_empty() && config.stores.is_empty() && !config.refuse_connects.is_empty() {
         warn!(
             "peers that are only observed are never refused: name them, to have connects refused"
         );

@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
-    Config, MAX_TARGETS, SourceChoice, Target,
+    Config, MAX_TARGETS, Profile, SourceChoice, Target,
+    stores::{shown as shown_store, store},
     values::{
         boolean, duration, duration_or_off, duration_or_zero, group, log, metrics, node, number,
         on_off, ring_bytes, seconds, seconds_or_off, socket, targets, word,
@@ -159,6 +160,12 @@ keys! {
         "how many failed calls in a row that the node reports of a peer count; 0 is off (to 100)";
     "failure_window", core.failure_window = duration(s(1)..=s(3600)), shown,
         "how far apart the first and the last of them may be (1s to 1h)";
+    "rustfs", stores.rustfs = store(Profile::RustFs), shown_store,
+        "find the peers of RustFS on this host from its own volumes, and protect it: true or selectors";
+    "minio", stores.minio = store(Profile::Minio), shown_store,
+        "the same for MinIO";
+    "etcd", stores.etcd = store(Profile::Etcd), shown_store,
+        "the same for etcd, from its initial cluster";
     "node_name", node_name = node(), text_or_empty,
         "this node's own name among the nodes of the pools; empty when it is none of them";
     "max_peers", core.max_peers = number(1..=MAX_PEERS), integer,
@@ -176,11 +183,11 @@ keys! {
     "resolve_interval", resolve_interval = duration(s(1)..=s(86_400)), shown,
         "how often the peers' names are resolved anew (1s to 1day)";
     "network_namespaces", network_namespaces = targets(MAX_NAMESPACES), list,
-        "the network namespaces to watch beside the daemon's own: files, systemd units, cgroups";
+        "the network namespaces to watch beside the daemon's own: files, or services by selector";
     "refuse_connects", refuse_connects = targets(MAX_TARGETS), list,
-        "the services, by systemd unit or cgroup, whose connects to dead peers are refused at once";
+        "the services, by unit, cgroup, exe: or pod:, whose connects to dead peers are refused at once";
     "tune_sockets", tune_sockets = targets(MAX_TARGETS), list,
-        "the services, by systemd unit or cgroup, whose new connections with peers are tuned";
+        "the services, by unit, cgroup, exe: or pod:, whose new connections with peers are tuned";
     // The kernel's limits are two jiffies and TCP_RTO_MIN (`bpf_sol_tcp_setsockopt`).
     "tune_rto_min", tune.rto_min = duration_or_off(ms(2)..=ms(200)), shown_or_off,
         "the least retransmission time-out of tuned connections (2ms to 200ms), or off";

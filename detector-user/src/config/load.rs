@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Config, ConfigError, ConfigErrors, PeerSpec, Place,
+    Config, ConfigError, ConfigErrors, PeerSpec, Place, Profile,
     file::{self, Contents},
     keys::{self, Value},
     parse_peer_name,
@@ -45,6 +45,12 @@ pub enum Flag {
     Protect(String),
     /// `--network-namespace PATH|UNIT|CGROUP`: watched in addition to those of the file.
     Namespace(String),
+    /// `--rustfs` or `--profile NAME`: a program whose processes are looked for.
+    Store {
+        flag: &'static str,
+        profile: Profile,
+        target: String,
+    },
     /// A flag that sets a key of the file.
     Key {
         flag: &'static str,
@@ -172,6 +178,13 @@ impl Joiner {
             Flag::Namespace(target) => {
                 self.add_target(NAMESPACE_FLAG, "network_namespaces", target);
             }
+            Flag::Store {
+                flag,
+                profile,
+                target,
+            } => {
+                self.add_target(flag, profile.as_str(), target);
+            }
             Flag::Key { flag, key, value } => match keys::find(key) {
                 Some(key) => {
                     if let Err(message) = key.set(&mut self.config, value) {
@@ -200,8 +213,9 @@ impl Joiner {
         let Some(key) = keys::find(name) else {
             return false;
         };
-        let Value::List(mut targets) = key.get(&self.config) else {
-            return false;
+        let mut targets = match key.get(&self.config) {
+            Value::List(targets) => targets,
+            _ => Vec::new(),
         };
         targets.push(target.to_owned());
         if let Err(message) = key.set(&mut self.config, &Value::List(targets)) {

@@ -10,6 +10,7 @@ pub mod keys;
 mod load;
 mod name;
 mod pool;
+mod stores;
 mod suggest;
 mod target;
 mod values;
@@ -31,6 +32,7 @@ pub use self::{
     load::{DEFAULT_FILE, Flag, Loaded, NAMESPACE_FLAG, Origin, PEER_FLAG, PROTECT_FLAG, load},
     name::parse_peer_name,
     pool::MAX_POOLS,
+    stores::{Profile, Stores},
     target::{MAX_TARGETS, Target},
 };
 use crate::{
@@ -51,9 +53,11 @@ pub struct Config {
     pub socket_group: Option<String>,
     /// The address of the metrics; `None` turns them off.
     pub metrics: Option<SocketAddr>,
-    /// The watched peers in the order given, each name once. If there are none, peers are
-    /// discovered, and only observed.
+    /// The watched peers in the order given, each name once. If there are none, and no
+    /// stores, peers are discovered, and only observed.
     pub peers: Vec<PeerSpec>,
+    /// The storage programs on this host whose own configuration names peers.
+    pub stores: Stores,
     /// This node's own name. The quorum outlook counts its drives as available.
     pub node_name: Option<PeerName>,
     /// The erasure sets for the quorum outlook; without any, there is no outlook.
@@ -93,6 +97,7 @@ impl Default for Config {
             socket_group: None,
             metrics: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
             peers: Vec::new(),
+            stores: Stores::default(),
             node_name: None,
             pools: Vec::new(),
             poll_interval: Duration::from_millis(100),

@@ -11,6 +11,7 @@ use crate::{
     netns::Namespaces,
     serve::Request,
     signals::{Failure, SignalSender},
+    source::stores::FoundNow,
 };
 
 /// What the loop is woken for.
@@ -26,6 +27,8 @@ pub(super) enum Event {
     Timeout,
     /// The watched network namespaces have changed.
     Namespaces,
+    /// Something else is found of the programs that name peers.
+    Stores,
     /// A thread has failed without which the daemon cannot work.
     Failed(Failure),
     /// The daemon should stop.
@@ -38,6 +41,7 @@ pub(super) struct Events {
     sender: SignalSender,
     requests: mpsc::Receiver<Request>,
     namespaces: Namespaces,
+    found: FoundNow,
     alarm: Alarm,
     stop: Shutdown,
 }
@@ -46,7 +50,7 @@ impl Events {
     pub(super) fn new(
         (sender, signals): (SignalSender, mpsc::Receiver<Signal>),
         requests: mpsc::Receiver<Request>,
-        namespaces: Namespaces,
+        (namespaces, found): (Namespaces, FoundNow),
         stop: Shutdown,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -54,6 +58,7 @@ impl Events {
             sender,
             requests,
             namespaces,
+            found,
             alarm: Alarm::new()?,
             stop,
         })
@@ -67,6 +72,7 @@ impl Events {
             Some(request) = self.requests.recv() => Event::Request(request),
             () = self.alarm.until(timeout) => Event::Timeout,
             () = self.namespaces.changed() => Event::Namespaces,
+            () = self.found.changed() => Event::Stores,
             failure = self.sender.failed() => Event::Failed(failure),
             () = self.stop.recv() => Event::Stop,
         }

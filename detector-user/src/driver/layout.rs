@@ -1,4 +1,4 @@
-//! The configured erasure sets, and what they can still take.
+//! The erasure sets, and what they can still take.
 
 use detector_api::v1::PoolOutlook;
 
@@ -7,12 +7,14 @@ use crate::{
     config::Config,
     core::{Breaker, PeerName, PeerState, Verdict},
     insight::{Pool, outlook},
+    source::stores::Found,
 };
 
-/// The configured erasure sets, and this node's name in them.
+/// The erasure sets that are configured or found, and this node's name in them.
 pub(super) struct Layout {
     node_name: Option<PeerName>,
     pools: Vec<Pool>,
+    found: Vec<Pool>,
 }
 
 impl Layout {
@@ -20,15 +22,25 @@ impl Layout {
         Self {
             node_name: config.node_name.clone(),
             pools: config.pools.clone(),
+            found: Vec::new(),
         }
     }
 
-    /// The outlook of the sets: how many more failures they can take. `None` if none is configured.
+    /// Takes in what the programs say. What is configured wins.
+    pub(super) fn found(&mut self, found: &Found) {
+        self.found = found.pools();
+    }
+
+    /// The outlook of the sets: how many more failures they can take. `None` if none is known.
     pub(super) fn outlook(&self, outlets: &Outlets) -> Option<Vec<PoolOutlook>> {
         let is_there = |node: &PeerName| {
             self.node_name.as_ref() == Some(node) || outlets.last(node).is_none_or(is_available)
         };
-        (!self.pools.is_empty()).then(|| outlook(&self.pools, is_there))
+        let pools = match self.pools.is_empty() {
+            true => &self.found,
+            false => &self.pools,
+        };
+        (!pools.is_empty()).then(|| outlook(pools, is_there))
     }
 }
 

@@ -37,6 +37,7 @@ use self::{
     layout::Layout,
     namespaces::LookedAt,
     outlets::Outlets,
+    tasks::PeerFinder,
 };
 use crate::{
     clock,
@@ -45,11 +46,16 @@ use crate::{
     effect::{destroy::Destroyer, protect::Protection},
     insight::Correlations,
     netns::Following,
+    process::Finder,
     record::{Recorder, Taped},
     signals::{self, SignalSender},
     source::{
-        self, Source, Watched, network::NetworkSource, probe::Prober, resolve::Names,
+        self, Source, Watched,
+        network::NetworkSource,
+        probe::Prober,
+        resolve::Names,
         sock_diag::Reader,
+        stores::{self, FoundNow, StorePeers},
     },
 };
 
@@ -84,13 +90,17 @@ pub async fn run(
     let (signals, received) = signals::channel(bounds.signals());
 
     let (outlets, servers) = tasks::serve(&config, Box::new(printer), requests)?;
-    let (following, namespaces) = Following::start(&config.network_namespaces)
+    let finder = Finder::new().context("cannot look for processes and cgroups")?;
+    let (following, namespaces) = Following::start(&config.namespaces(), &finder)
         .context("cannot look for network namespaces (network_namespaces)")?;
+    let (stores, found) = stores::Following::start(&config.stores, &finder)
+        .context("cannot look for the programs whose peers are to be found (--rustfs)")?;
     let source = source::open(&config, namespaces.clone(), signals.clone())?;
     let reader = Reader::spawn(signals.clone(), namespaces.clone(), bounds)
         .context("cannot read the kernel's sockets")?;
-    let protection = Protection::load(&config).context(
-        "services are to be protected (refuse_connects, tune_sockets, --protect) and cannot be",
+    let protection = Protection::load(&config, &finder).context(
+        "services are to be protected (refuse_connects, tune_sockets, --protect, --rustfs) and \
+         cannot be",
     )?;
     let network = NetworkSource::start(signals.clone(), bounds)
         .context("cannot read links, routes and neighbours")?;
@@ -99,9 +109,14 @@ pub async fn run(
     tasks::allow_open_files(bounds);
     let prober = Prober::start(signals.clone(), namespaces.clone(), bounds)
         .context("cannot probe the peers")?;
-    let finder = tasks::find_peers(&config, &signals)?;
-    let events = Events::new((signals.clone(), received), asked, namespaces.clone(), stop)
-        .context("cannot make the loop's timer")?;
+    let finding = tasks::find_peers(&config, &signals)?;
+    let events = Events::new(
+        (signals.clone(), received),
+        asked,
+        (namespaces.clone(), found.clone()),
+        stop,
+    )
+    .context("cannot make the loop's timer")?;
 
     let mut driver = Driver {
         detector: Taped::new(config.core.clone(), recorder),
@@ -115,7 +130,10 @@ pub async fn run(
         protection,
         destroyer,
         prober,
-        names: finder.names(),
+        names: finding.names(),
+        finding,
+        stores: StorePeers::new(&config.peers, config.core.max_peers),
+        found,
         looked_at: LookedAt::new(namespaces),
         correlations: Correlations::default(),
         layout: Layout::new(&config),
@@ -123,11 +141,12 @@ pub async fn run(
         chores_due: Time::default(),
     };
     driver.follow_namespaces();
+    driver.follow_stores();
     announce(&config);
     let result = driver.run(events).await;
     info!("stopping");
     driver.detector.finish(clock::now());
-    drop(finder);
+    drop(stores);
     drop(following);
     drop(driver);
     servers.finish();
@@ -158,6 +177,9 @@ struct Driver {
     destroyer: Destroyer,
     prober: Prober,
     names: Names,
+    finding: PeerFinder,
+    stores: StorePeers,
+    found: FoundNow,
     looked_at: LookedAt,
     correlations: Correlations,
     layout: Layout,
@@ -173,6 +195,7 @@ impl Driver {
                 Event::Request(request) => self.request(request),
                 Event::Timeout => self.timeout(),
                 Event::Namespaces => self.follow_namespaces(),
+                Event::Stores => self.follow_stores(),
                 Event::Failed(failure) => return Err(failure.into()),
                 Event::Stop => return Ok(()),
             }

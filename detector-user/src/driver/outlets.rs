@@ -48,6 +48,11 @@ impl Outlets {
         self.board.publish(state);
     }
 
+    /// Sets where the peers come from, for people.
+    pub(super) fn set_sources(&self, lines: Vec<String>) {
+        self.board.set_sources(lines);
+    }
+
     /// The state that was last published of the peer.
     pub(super) fn last(&self, peer: &PeerName) -> Option<&PeerState> {
         self.last.get(peer)

@@ -135,10 +135,10 @@ pub(super) fn allow_open_files(bounds: Bounds) {
     }
 }
 
-/// Starts what finds the peers: the resolver of the configured names, or, with none
-/// configured, discovery.
+/// Starts what finds the peers: the resolver of the names that are configured or found, or, with
+/// neither, discovery.
 pub(super) fn find_peers(config: &Config, signals: &SignalSender) -> anyhow::Result<PeerFinder> {
-    if config.peers.is_empty() {
+    if config.peers.is_empty() && config.stores.is_empty() {
         let discoverer = Discoverer::spawn(config.discover_limit, signals.clone())
             .context("cannot read the kernel's sockets to discover peers")?;
         return Ok(PeerFinder::Discoverer(discoverer));

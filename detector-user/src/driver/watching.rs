@@ -2,10 +2,20 @@
 
 use tracing::warn;
 
-use super::Driver;
+use super::{Driver, tasks::PeerFinder};
 use crate::core::{PeerState, Verdict};
 
 impl Driver {
+    /// Follows what the programs on this host say of their peers.
+    pub(super) fn follow_stores(&mut self) {
+        let found = self.found.now();
+        if let PeerFinder::Resolver(resolver) = &mut self.finding {
+            self.stores.follow(&found, resolver);
+        }
+        self.layout.found(&found);
+        self.outlets.set_sources(found.lines());
+    }
+
     /// Passes changed peers to the sources, many changes at once.
     pub(super) fn tell_who_watches(&mut self) {
         if std::mem::take(&mut self.watch_due) {

@@ -9,26 +9,20 @@ use std::{
 };
 
 use super::NamespaceError;
-use crate::{cgroup::Tree, config::Target};
+use crate::{config::Target, process::Finder};
 
 /// Namespaces by number, each with a file that stands for it now.
 pub(super) type Found = BTreeMap<u32, PathBuf>;
 
 /// The namespaces of a target: the one of a file, or those of a service's processes. Empty while
 /// the target does not exist. Nothing is held open.
-pub(super) fn find(tree: Option<&Tree>, target: &Target) -> Result<Found, NamespaceError> {
+pub(super) fn find(finder: &Finder, target: &Target) -> Result<Found, NamespaceError> {
     if let Target::Path(path) = target
         && let Some(id) = of_file(Path::new(path))?
     {
         return Ok(Found::from([(id, PathBuf::from(path))]));
     }
-    let Some(tree) = tree else {
-        return Ok(Found::new());
-    };
-    let Some(cgroup) = tree.locate(target) else {
-        return Ok(Found::new());
-    };
-    of_processes(&tree.processes(&cgroup))
+    of_processes(&finder.processes(target))
 }
 
 /// The namespaces of a service's processes, as far as they belong to the daemon's own user
@@ -113,14 +107,15 @@ fn of_file(path: &Path) -> Result<Option<u32>, NamespaceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netns;
+    use crate::{cgroup::Tree, netns};
 
     fn target(text: impl Into<String>) -> Target {
         Target::parse(&text.into()).unwrap()
     }
 
     fn ids(tree: Option<&Tree>, text: &str) -> Vec<u32> {
-        let found = find(tree, &target(text)).unwrap();
+        let finder = Finder::at(tree.cloned(), Path::new("/proc"));
+        let found = find(&finder, &target(text)).unwrap();
         found.into_keys().collect()
     }
 
@@ -169,7 +164,8 @@ mod tests {
         let is_ready = std::io::Read::read(out, &mut ready).unwrap() == 1;
         let found = of_processes(&[child.id()]);
         let beside = of_processes(&[child.id(), std::process::id()]);
-        let by_name = find(None, &target(format!("/proc/{}/ns/net", child.id())));
+        let nowhere = Finder::at(None, Path::new("/proc"));
+        let by_name = find(&nowhere, &target(format!("/proc/{}/ns/net", child.id())));
         drop(child.stdin.take());
         child.wait().unwrap();
         if !is_ready {

@@ -11,10 +11,10 @@ use tracing::{info, warn};
 
 use super::{Namespace, find::find, own};
 use crate::{
-    cgroup::Tree,
     config::Target,
     core::MAX_NAMESPACES,
     keeper::{Keeper, Look},
+    process::Finder,
 };
 
 /// The watched namespaces by number, without the daemon's own. The set holds them open.
@@ -70,14 +70,14 @@ pub struct Following {
 impl Following {
     /// Looks once before it returns, then each second: for namespaces that do not exist yet, that
     /// are gone, and that a restarted service has created again. Blocks.
-    pub fn start(targets: &[Target]) -> io::Result<(Self, Namespaces)> {
+    pub fn start(targets: &[Target], finder: &Finder) -> io::Result<(Self, Namespaces)> {
         if targets.is_empty() {
             let none = Self { _keeper: None };
             return Ok((none, Namespaces::only_own()?));
         }
         let own = own()?;
         let (sender, watched) = watch::channel(Arc::new(Set::new()));
-        let follower = Follower::new(own, Tree::find()?, targets, sender);
+        let follower = Follower::new(own, finder.clone(), targets, sender);
         let keeper = Keeper::start("namespaces", vec![Box::new(follower)])?;
         let following = Self {
             _keeper: Some(keeper),
@@ -92,23 +92,18 @@ const NOT_THERE: &str = "not there yet";
 #[derive(Debug)]
 struct Follower {
     own: u32,
-    tree: Option<Tree>,
+    finder: Finder,
     /// Each target, with the last message that was logged about it.
     targets: Vec<(Target, String)>,
     sender: watch::Sender<Arc<Set>>,
 }
 
 impl Follower {
-    fn new(
-        own: u32,
-        tree: Option<Tree>,
-        targets: &[Target],
-        sender: watch::Sender<Arc<Set>>,
-    ) -> Self {
+    fn new(own: u32, finder: Finder, targets: &[Target], sender: watch::Sender<Arc<Set>>) -> Self {
         let unsaid = |target: &Target| (target.clone(), String::new());
         Self {
             own,
-            tree,
+            finder,
             targets: targets.iter().map(unsaid).collect(),
             sender,
         }
@@ -118,7 +113,7 @@ impl Follower {
     /// in `before`.
     fn of_target(&self, target: &Target, before: &Set) -> (Set, String) {
         let mut set = Set::new();
-        let found = match find(self.tree.as_ref(), target) {
+        let found = match find(&self.finder, target) {
             Ok(found) => found,
             Err(error) => return (set, error.to_string()),
         };
@@ -200,7 +195,7 @@ fn say(target: &Target, news: &str) {
         NOT_THERE => info!(
             %target,
             "there is no such network namespace yet; waiting for it (a file as /run/netns/NAME \
-             or /proc/PID/ns/net, or a unit or cgroup with processes)"
+             or /proc/PID/ns/net, or a service with processes)"
         ),
         news => warn!(%target, "{news}; trying again each second"),
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   network_namespaces ─ find ─▶ Follower, each second ─▶ Set ─┬─▶ netlink: looks, destroying
-//!   (files, units, cgroups)        └ Namespace, held open      ├─▶ probes
+//!   (files, selectors)             └ Namespace, held open      ├─▶ probes
 //!                                                              └─▶ the programs' filter
 //! ```
 //!
@@ -30,11 +30,11 @@ pub use self::{
     enter::{Namespace, NamespaceError, own},
     follow::{Following, Namespaces, Set},
 };
-use crate::{cgroup::Tree, config::Target};
+use crate::{config::Target, process::Finder};
 
 /// The namespaces of a target at this moment, including the calling thread's own.
-pub fn open(tree: Option<&Tree>, target: &Target) -> Result<Set, NamespaceError> {
-    let found = find::find(tree, target)?;
+pub fn open(finder: &Finder, target: &Target) -> Result<Set, NamespaceError> {
+    let found = find::find(finder, target)?;
     let open = |path: PathBuf| {
         let namespace = Namespace::open(&path)?;
         Ok((namespace.id(), Arc::new(namespace)))

@@ -8,6 +8,7 @@ pub mod probe;
 pub mod resolve;
 mod select;
 pub mod sock_diag;
+pub mod stores;
 pub mod support;
 
 pub use self::select::open;

@@ -6,35 +6,28 @@
 //!
 //! A peer that died may come back under another address: when it becomes Dead its name is looked up
 //! at once ([`Names::look_up`]), and again after 1 s, 2 s, 4 s and so on.
+//!
+//! A name may turn out to be this node itself ([`Lookup::is_this_node`]): then there is no such
+//! peer.
+
+mod task;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     future::Future,
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, oneshot, watch},
     task::JoinSet,
-    time::{sleep, timeout},
-};
-use tracing::{info, warn};
-
-use crate::{
-    config::PeerSpec,
-    core::{Endpoint, MAX_ADDRESSES, PeerName, Signal},
-    signals::SignalSender,
 };
 
-/// How long one lookup may take. glibc gives each name server 5 s (resolv.conf(5)).
-const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
-
-/// The first wait between lookups of a peer that has no address yet, or whose lookup was requested:
-/// the wait doubles up to the interval. No name is looked up more often.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
+use self::task::PeerTask;
+use crate::{config::PeerSpec, core::PeerName, signals::SignalSender};
 
 /// The most lookups at the same time: each holds a thread while `getaddrinfo` blocks.
 const CONCURRENT_LOOKUPS: usize = 16;
@@ -43,6 +36,11 @@ const CONCURRENT_LOOKUPS: usize = 16;
 pub trait Lookup: Send + Sync + 'static {
     fn lookup(&self, host: &str, port: u16)
     -> impl Future<Output = io::Result<Vec<IpAddr>>> + Send;
+
+    /// Whether a host with these addresses is this node; `None` if that cannot be told now.
+    fn is_this_node(&self, _: &[IpAddr]) -> impl Future<Output = Option<bool>> + Send {
+        async { Some(false) }
+    }
 }
 
 /// The system's own resolver (`getaddrinfo(3)`: hosts file, DNS, whatever nsswitch says).
@@ -59,21 +57,55 @@ impl Lookup for SystemLookup {
 /// Keeps peers' names resolved. Dropping it ends its tasks.
 #[derive(Debug)]
 pub struct Resolver {
+    interval: Duration,
+    slots: Arc<Semaphore>,
+    signals: SignalSender,
     names: Names,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// A handle for looking up names before the interval ends. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Names(Arc<BTreeMap<PeerName, Arc<Notify>>>);
+pub struct Names(Arc<Mutex<BTreeMap<PeerName, Arc<Notify>>>>);
 
 impl Names {
     /// Requests a lookup of this peer's name now, and then at intervals that begin short and grow.
     /// No name is looked up more than once a second. Never blocks.
     pub fn look_up(&self, peer: &PeerName) {
-        if let Some(asked) = self.0.get(peer) {
+        if let Some(asked) = self.lock().get(peer) {
             asked.notify_one();
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerName, Arc<Notify>>> {
+        // The map is whole after each statement under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A peer that may be removed again, or looked up in another way.
+#[derive(Debug)]
+pub struct Resolved<L> {
+    peer: PeerName,
+    lookup: watch::Sender<Arc<L>>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl<L> Resolved<L> {
+    /// From now on the name is looked up like this, at once for the first time.
+    pub fn look_up_by(&self, lookup: Arc<L>) {
+        self.lookup.send_replace(lookup);
+    }
+}
+
+/// A peer that was removed, whose last signal is perhaps still on its way.
+#[derive(Debug)]
+pub struct Leaving(oneshot::Receiver<()>);
+
+impl Leaving {
+    /// Whether its last signal was sent.
+    pub fn has_left(&mut self) -> bool {
+        !matches!(self.0.try_recv(), Err(oneshot::error::TryRecvError::Empty))
     }
 }
 
@@ -88,137 +120,80 @@ impl Resolver {
         lookup: impl Lookup,
         signals: &SignalSender,
     ) -> Self {
-        let lookup = Arc::new(lookup);
-        let slots = Arc::new(Semaphore::new(CONCURRENT_LOOKUPS));
-        let mut tasks = JoinSet::new();
-        let mut names = BTreeMap::new();
+        let mut resolver = Self {
+            interval,
+            slots: Arc::new(Semaphore::new(CONCURRENT_LOOKUPS)),
+            signals: signals.clone(),
+            names: Names::default(),
+            tasks: JoinSet::new(),
+        };
+        let (sender, lookup) = watch::channel(Arc::new(lookup));
         for peer in peers {
-            let asked: &Arc<Notify> = names.entry(peer.name.clone()).or_default();
-            let task = PeerTask {
-                asked: Arc::clone(asked),
-                peer,
-                interval,
-                lookup: Arc::clone(&lookup),
-                slots: Arc::clone(&slots),
-                signals: signals.clone(),
-            };
-            tasks.spawn(task.run());
+            let mut task = resolver.task(peer, lookup.clone());
+            // It never ends: the sender lives as long as the task.
+            task.keeps = Some(sender.clone());
+            resolver.tasks.spawn(task.run());
         }
-        Self {
-            names: Names(Arc::new(names)),
-            _tasks: tasks,
+        resolver
+    }
+
+    fn task<L: Lookup>(&self, peer: PeerSpec, lookup: watch::Receiver<Arc<L>>) -> PeerTask<L> {
+        let mut names = self.names.lock();
+        let asked = names.entry(peer.name.clone()).or_default();
+        PeerTask {
+            asked: Arc::clone(asked),
+            peer,
+            is_withheld: false,
+            interval: self.interval,
+            lookup,
+            keeps: None,
+            slots: Arc::clone(&self.slots),
+            signals: self.signals.clone(),
         }
+    }
+
+    /// Adds a peer. One that is withheld is not reported before its addresses are known: it is
+    /// perhaps this node. If a peer of this name has just been removed, it leaves first.
+    pub fn add<L: Lookup>(
+        &mut self,
+        peer: PeerSpec,
+        is_withheld: bool,
+        lookup: Arc<L>,
+        before: Option<Leaving>,
+    ) -> Resolved<L> {
+        let name = peer.name.clone();
+        let (sender, lookup) = watch::channel(lookup);
+        let (ends, ended) = oneshot::channel();
+        let mut task = self.task(peer, lookup);
+        task.is_withheld = is_withheld;
+        self.tasks.spawn(async move {
+            if let Some(Leaving(before)) = before {
+                // An error means that it has ended in another way.
+                let _ = before.await;
+            }
+            task.run().await;
+            // Nobody may wait for it.
+            let _ = ends.send(());
+        });
+        // The tasks that have ended are let go.
+        while self.tasks.try_join_next().is_some() {}
+        Resolved {
+            peer: name,
+            lookup: sender,
+            ended,
+        }
+    }
+
+    /// Removes a peer: [`Signal::PeerRemoved`](crate::core::Signal::PeerRemoved) follows.
+    pub fn remove<L>(&mut self, resolved: Resolved<L>) -> Leaving {
+        self.names.lock().remove(&resolved.peer);
+        Leaving(resolved.ended)
     }
 
     /// The handle for looking up these names before the interval ends.
     pub fn names(&self) -> Names {
         self.names.clone()
     }
-}
-
-struct PeerTask<L> {
-    peer: PeerSpec,
-    /// Notified when a lookup is requested.
-    asked: Arc<Notify>,
-    interval: Duration,
-    lookup: Arc<L>,
-    slots: Arc<Semaphore>,
-    signals: SignalSender,
-}
-
-impl<L: Lookup> PeerTask<L> {
-    async fn run(self) {
-        if !self.peer.addresses.is_empty() {
-            let fixed = canonical(self.peer.addresses.iter().copied());
-            self.send(&fixed).await;
-            return;
-        }
-        // The peer is reported before the lookup, which may take long.
-        let mut known = Vec::new();
-        let mut open = self.send(&known).await;
-        let mut failing = false;
-        let mut wait = self.first_retry();
-        while open {
-            match self.resolve().await {
-                Ok(addresses) => {
-                    if std::mem::take(&mut failing) {
-                        info!(peer = %self.peer.name, "the name resolves again");
-                    }
-                    if known != addresses {
-                        open = self.send(&addresses).await;
-                        known = addresses;
-                        wait = self.interval;
-                    }
-                }
-                // Logged once for each outage: further failures show nothing new.
-                Err(error) if !std::mem::replace(&mut failing, true) => self.warn(&error, &known),
-                Err(_) => {}
-            }
-            wait = match self.is_asked_within(wait).await {
-                true => self.first_retry(),
-                false => (wait * 2).min(self.interval),
-            };
-        }
-    }
-
-    fn first_retry(&self) -> Duration {
-        FIRST_RETRY.min(self.interval)
-    }
-
-    /// Waits for this time, or until a lookup is requested; returns whether one was.
-    async fn is_asked_within(&self, wait: Duration) -> bool {
-        let asked = async {
-            sleep(self.first_retry()).await;
-            self.asked.notified().await;
-        };
-        timeout(wait, asked).await.is_ok()
-    }
-
-    async fn resolve(&self) -> io::Result<Vec<IpAddr>> {
-        let PeerSpec { host, port, .. } = &self.peer;
-        let _slot = self.slots.acquire().await.map_err(io::Error::other)?;
-        let found = timeout(LOOKUP_LIMIT, self.lookup.lookup(host, *port)).await??;
-        let addresses = canonical(found);
-        if addresses.is_empty() {
-            let message = "the name has no usable address";
-            return Err(io::Error::new(io::ErrorKind::NotFound, message));
-        }
-        Ok(addresses)
-    }
-
-    /// Whether the signal was taken; it is not when the resolver has been dropped.
-    async fn send(&self, addresses: &[IpAddr]) -> bool {
-        let endpoint = |&addr| Endpoint {
-            addr,
-            port: self.peer.port,
-        };
-        let signal = Signal::PeerConfigured {
-            peer: self.peer.name.clone(),
-            endpoints: addresses.iter().map(endpoint).collect(),
-            discovered: false,
-        };
-        self.signals.send(signal).await.is_ok()
-    }
-
-    fn warn(&self, error: &io::Error, known: &[IpAddr]) {
-        let PeerSpec { name, host, .. } = &self.peer;
-        if known.is_empty() {
-            warn!(peer = %name, host, %error, "the name does not resolve; the peer is unknown until it does");
-        } else {
-            warn!(peer = %name, host, %error, "the name no longer resolves; its last addresses are kept");
-        }
-    }
-}
-
-/// Addresses without v4-mapped forms, sorted, each once, bounded; addresses that cannot be a host's
-/// are left out.
-fn canonical(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
-    let canonical: BTreeSet<IpAddr> = addresses
-        .into_iter()
-        .map(|address| address.to_canonical())
-        .filter(|address| !address.is_unspecified() && !address.is_multicast())
-        .collect();
-    canonical.into_iter().take(MAX_ADDRESSES).collect()
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ fn ebpf_options(config: &Config) -> EbpfOptions {
         max_watched: config.core.bounds().map_entries(),
         max_flows: config.max_flows,
         ring_bytes: config.ring_bytes,
-        other_namespaces: !config.network_namespaces.is_empty(),
+        other_namespaces: !config.namespaces().is_empty(),
         log: config.ebpf_log,
         ..EbpfOptions::default()
     }

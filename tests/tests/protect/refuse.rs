@@ -13,6 +13,7 @@ use detector_user::{
     config::Config,
     core::{Breaker, Mode, PeerName, PeerState, Reason, Time, Verdict},
     effect::protect::Protection,
+    process::Finder,
 };
 use nix::libc::EHOSTUNREACH;
 
@@ -27,7 +28,7 @@ fn refusing(text: &str) -> anyhow::Result<Protection> {
         refuse_connects: target(text),
         ..Config::default()
     };
-    Ok(Protection::load(&config)?)
+    Ok(Protection::load(&config, &Finder::new()?)?)
 }
 
 fn state(name: &str, breaker: Breaker, addresses: &[IpAddr]) -> PeerState {

@@ -14,6 +14,7 @@ use detector_user::{
     config::{Config, Tuning},
     core::{Endpoint, PeerName},
     effect::protect::{Protection, Tuned},
+    process::Finder,
 };
 use nix::sys::signal::Signal;
 
@@ -58,7 +59,7 @@ fn tuning(cgroup: &Cgroup, peers: &[SocketAddr]) -> anyhow::Result<Protection> {
         tune_sockets: target(&cgroup.target()),
         ..Config::default()
     };
-    let mut protection = Protection::load(&config)?;
+    let mut protection = Protection::load(&config, &Finder::new()?)?;
     let endpoint = |peer: &SocketAddr| Endpoint {
         addr: peer.ip(),
         port: peer.port(),
@@ -171,7 +172,7 @@ async fn only_what_is_asked_for_is_set() -> anyhow::Result<()> {
             },
             ..Config::default()
         };
-        let mut protection = Protection::load(&config)?;
+        let mut protection = Protection::load(&config, &Finder::new()?)?;
         let endpoint = Endpoint {
             addr: peer.v4().into(),
             port: PEER_PORT,

@@ -1,7 +1,7 @@
 //! Translates the flags of the command line into keys and values of the configuration.
 
-use super::{Overrides, TuneArgs};
-use crate::config::{Flag, keys};
+use super::{Overrides, StoreArgs, TuneArgs};
+use crate::config::{Flag, Profile, keys};
 
 /// The flags that are set, each with its key and its text.
 macro_rules! given {
@@ -35,6 +35,23 @@ impl TuneArgs {
     }
 }
 
+impl StoreArgs {
+    /// The programs that are looked for.
+    pub fn flags(&self) -> impl Iterator<Item = Flag> {
+        let rustfs = self.rustfs.iter().map(|target| Flag::Store {
+            flag: "--rustfs",
+            profile: Profile::RustFs,
+            target: target.clone(),
+        });
+        let others = self.profiles.iter().map(|profile| Flag::Store {
+            flag: "--profile",
+            profile: *profile,
+            target: profile.default_target().to_string(),
+        });
+        rustfs.chain(others)
+    }
+}
+
 impl Overrides {
     /// The flags that are set, each with its key and value. `socket` is the value of the global
     /// flag.
@@ -57,7 +74,8 @@ impl Overrides {
         let protected = self.protected.iter().cloned().map(Flag::Protect);
         let namespaces = self.namespaces.iter().cloned().map(Flag::Namespace);
         // A key's own flag comes last and wins over --protect, which sets several keys.
-        let added = peers.chain(protected).chain(namespaces);
+        let services = protected.chain(namespaces).chain(self.stores.flags());
+        let added = peers.chain(services);
         added.chain(socket).chain(texts).collect()
     }
 }

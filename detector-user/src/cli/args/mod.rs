@@ -9,14 +9,14 @@ mod tests;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use prost::Name;
 
 pub use self::values::At;
-use self::values::{at, bytes};
+use self::values::{at, bytes, profile};
 use super::json;
-use crate::config::{Config, DEFAULT_FILE, keys};
+use crate::config::{Config, DEFAULT_FILE, Profile, keys};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -53,6 +53,7 @@ Examples:
 
 const EXAMPLES: &str = "\
 Examples:
+  detector run --rustfs
   detector run --peer http://node2:9000 --peer http://node3:9000
   detector run --mode observe
   detector watch --output json | jq 'select(.verdict == \"dead\")'
@@ -124,7 +125,7 @@ pub enum Command {
     #[command(after_help = format!("{TUNE_HELP}\n\n{EXIT_CODES}"))]
     Tune(TuneArgs),
     /// Check what this kernel and these privileges allow, and explain the consequences.
-    Doctor,
+    Doctor(StoreArgs),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -183,18 +184,20 @@ pub struct ReplayArgs {
 #[derive(Debug, Default, Args)]
 pub struct Overrides {
     /// A peer to watch, as in http://node4:9000; may be repeated, adds to the file's peers. If
-    /// there are none, peers are discovered from established connections, and only observed.
+    /// there are none, and no --rustfs, peers are discovered from established connections, and only observed.
     #[arg(long = "peer", value_name = "URL")]
     pub peers: Vec<String>,
-    /// A service to protect, by systemd unit or cgroup; may be repeated. Its connects to dead
+    #[command(flatten)]
+    pub stores: StoreArgs,
+    /// A service to protect, by systemd unit, cgroup, exe:NAME or pod:NAME; may be repeated. Its connects to dead
     /// peers are refused, its connections with a dead peer destroyed (unless
     /// --destroy-sockets off), its new ones tuned.
-    #[arg(long = "protect", value_name = "UNIT|CGROUP")]
+    #[arg(long = "protect", value_name = "SELECTOR")]
     pub protected: Vec<String>,
     /// A network namespace to watch besides the daemon's own: a file (/run/netns/NAME,
-    /// /proc/PID/ns/net), or those of a systemd unit's or cgroup's processes; may be repeated,
+    /// /proc/PID/ns/net), or those of a service's processes, named as for --protect; may be repeated,
     /// adds to the file's. Needs CAP_SYS_ADMIN.
-    #[arg(long = "network-namespace", value_name = "PATH|UNIT|CGROUP")]
+    #[arg(long = "network-namespace", value_name = "PATH|SELECTOR")]
     pub namespaces: Vec<String>,
     #[arg(long, value_name = "enforce|observe", help = describe("mode"))]
     pub mode: Option<String>,
@@ -218,6 +221,27 @@ pub struct Overrides {
     pub metrics: Option<String>,
     #[arg(long, value_name = "LEVEL", env = "DETECTOR_LOG", hide_env_values = true, help = describe("log"))]
     pub log: Option<String>,
+}
+
+/// The storage programs of this host.
+#[derive(Clone, Debug, Default, Args)]
+pub struct StoreArgs {
+    /// Find the peers of the RustFS processes of this host from their own volumes, watch their
+    /// network namespaces, and protect them as --protect does. A selector (exe:NAME,
+    /// unit:NAME, cgroup:PATH, pod:NAME) may name other processes than those of the executable
+    /// rustfs; may be repeated.
+    #[arg(
+        long,
+        value_name = "SELECTOR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "exe:rustfs",
+        action = ArgAction::Append
+    )]
+    pub rustfs: Vec<String>,
+    /// The same for another program, by its executable; may be repeated.
+    #[arg(long = "profile", value_name = "rustfs|minio|etcd", value_parser = profile)]
+    pub profiles: Vec<Profile>,
 }
 
 /// The arguments of `detector tune`.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::config::Profile;
+
 /// A moment of a recording, as `--at` names it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum At {
@@ -22,6 +24,14 @@ pub(super) fn at(text: &str) -> Result<At, String> {
     let wall = text.parse();
     wall.map(At::Wall)
         .map_err(|error| format!("neither +SECONDS nor a time as in 2026-01-31T12:00:00Z: {error}"))
+}
+
+pub(super) fn profile(text: &str) -> Result<Profile, String> {
+    let words = Profile::ALL.map(Profile::as_str).join(", ");
+    let found = Profile::ALL
+        .into_iter()
+        .find(|profile| profile.as_str() == text);
+    found.ok_or_else(|| format!("the programs that are known are {words}"))
 }
 
 /// The smallest limit of a recording: room for its header.

@@ -14,7 +14,7 @@ use std::{
 use tracing::{info, warn};
 
 use super::ProtectError;
-use crate::{cgroup::Tree, config::Target, keeper::Look};
+use crate::{config::Target, keeper::Look, process::Finder};
 
 /// Programs that can be attached to a cgroup.
 pub trait Attach: Send + 'static {
@@ -30,30 +30,43 @@ pub trait Attach: Send + 'static {
 /// One kind of programs, with the cgroups where they belong.
 #[derive(Debug)]
 pub struct Follower<A: Attach> {
-    tree: Tree,
+    finder: Finder,
     programs: A,
-    targets: BTreeMap<Target, State<A::Link>>,
+    targets: BTreeMap<Target, Followed<A::Link>>,
+}
+
+/// A target, and the cgroups to which the programs are attached for it.
+#[derive(Debug)]
+struct Followed<L> {
+    attached: Vec<Attached<L>>,
+    /// The last message that was logged about it.
+    said: String,
 }
 
 #[derive(Debug)]
-enum State<L> {
-    /// Not attached. Holds the last message that was logged about it.
-    Waiting(String),
-    Attached {
-        path: PathBuf,
-        id: CgroupId,
-        _link: L,
-    },
+struct Attached<L> {
+    path: PathBuf,
+    id: CgroupId,
+    _link: L,
 }
 
 /// The device and inode of a cgroup's directory. A cgroup that is created again gets new ones.
 type CgroupId = (u64, u64);
 
+/// The message about a target that names nothing yet.
+const NOT_THERE: &str = "not there";
+
 impl<A: Attach> Follower<A> {
-    pub fn new(tree: Tree, programs: A, targets: &[Target]) -> Self {
-        let waiting = |target: &Target| (target.clone(), State::Waiting(String::new()));
+    pub fn new(finder: Finder, programs: A, targets: &[Target]) -> Self {
+        let waiting = |target: &Target| {
+            let followed = Followed {
+                attached: Vec::new(),
+                said: String::new(),
+            };
+            (target.clone(), followed)
+        };
         Self {
-            tree,
+            finder,
             programs,
             targets: targets.iter().map(waiting).collect(),
         }
@@ -62,60 +75,88 @@ impl<A: Attach> Follower<A> {
 
 impl<A: Attach> Look for Follower<A> {
     fn look(&mut self) {
-        for (target, state) in &mut self.targets {
-            if let State::Attached { path, id, .. } = &*state {
-                if cgroup_id(path).is_ok_and(|now| now == *id) {
-                    continue;
-                }
-                info!(%target, path = %path.display(), "the cgroup is gone");
-                // The kernel has detached the programs; dropping the link has no effect.
-                *state = State::Waiting(String::new());
+        for (target, followed) in &mut self.targets {
+            followed.forget_the_gone(target);
+            // A unit and a path have one cgroup, and while it is there nothing else is looked for.
+            let has_one = matches!(target, Target::Unit(_) | Target::Path(_));
+            if has_one && !followed.attached.is_empty() {
+                continue;
             }
-            let outcome = attach(&self.tree, &mut self.programs, target);
-            match (outcome, &mut *state) {
-                (Ok(Some((path, id, link))), state) => {
-                    info!(%target, path = %path.display(), "{}", A::DOING);
-                    *state = State::Attached {
-                        path,
-                        id,
-                        _link: link,
-                    };
-                }
-                (Ok(None), State::Waiting(said)) => {
-                    let news = "not there";
-                    if said != news {
-                        info!(
-                            %target,
-                            tree = %self.tree.mount().display(),
-                            "there is no such cgroup yet; waiting for it (a unit is named with its \
-                             suffix, as in rustfs.service)"
-                        );
-                        news.clone_into(said);
-                    }
-                }
-                (Err(error), State::Waiting(said)) => {
-                    let news = error.to_string();
-                    if *said != news {
-                        warn!(%target, "{news}; trying again");
-                        *said = news;
-                    }
-                }
-                (_, State::Attached { .. }) => {}
+            let news = followed.attach_all(&self.finder, &mut self.programs, target);
+            if news != followed.said {
+                say(target, &self.finder, &news);
+                followed.said = news;
             }
         }
     }
 }
 
-type Attached<L> = (PathBuf, CgroupId, L);
+impl<L> Followed<L> {
+    fn forget_the_gone(&mut self, target: &Target) {
+        let before = self.attached.len();
+        self.attached.retain(|attached| {
+            let is_there = cgroup_id(&attached.path).is_ok_and(|now| now == attached.id);
+            if !is_there {
+                // The kernel has detached the programs; dropping the link has no effect.
+                info!(%target, path = %attached.path.display(), "the cgroup is gone");
+            }
+            is_there
+        });
+        if self.attached.len() < before {
+            self.said.clear();
+        }
+    }
+
+    /// Attaches the programs wherever they are missing; returns what is to be said.
+    fn attach_all<A: Attach<Link = L>>(
+        &mut self,
+        finder: &Finder,
+        programs: &mut A,
+        target: &Target,
+    ) -> String {
+        let found = finder.cgroups(target);
+        // A cgroup in which none of the processes is any more is let go.
+        self.attached
+            .retain(|attached| found.paths.contains(&attached.path));
+        let mut news = found.problem.unwrap_or_default();
+        for path in found.paths {
+            if self.attached.iter().any(|attached| attached.path == path) {
+                continue;
+            }
+            match attach(programs, path) {
+                Ok(Some(attached)) => {
+                    info!(%target, path = %attached.path.display(), "{}", A::DOING);
+                    self.attached.push(attached);
+                }
+                Ok(None) => {}
+                Err(error) => news = error.to_string(),
+            }
+        }
+        match self.attached.is_empty() && news.is_empty() {
+            true => NOT_THERE.to_owned(),
+            false => news,
+        }
+    }
+}
+
+fn say(target: &Target, finder: &Finder, news: &str) {
+    let tree = finder.tree().map(|tree| tree.mount().display().to_string());
+    match news {
+        "" => {}
+        NOT_THERE => info!(
+            %target,
+            tree = tree.unwrap_or_default(),
+            "there is no such cgroup yet; waiting for it (a unit is named with its suffix, as in \
+             rustfs.service)"
+        ),
+        news => warn!(%target, "{news}; trying again"),
+    }
+}
 
 fn attach<A: Attach>(
-    tree: &Tree,
     programs: &mut A,
-    target: &Target,
+    path: PathBuf,
 ) -> Result<Option<Attached<A::Link>>, ProtectError> {
-    let Some(path) = tree.locate(target) else {
-        return Ok(None);
-    };
     let open = |source| ProtectError::Cgroup {
         path: path.clone(),
         source,
@@ -128,7 +169,11 @@ fn attach<A: Attach>(
     };
     let metadata = directory.metadata().map_err(open)?;
     let link = programs.attach(&directory)?;
-    Ok(Some((path, (metadata.dev(), metadata.ino()), link)))
+    Ok(Some(Attached {
+        path,
+        id: (metadata.dev(), metadata.ino()),
+        _link: link,
+    }))
 }
 
 fn cgroup_id(path: &Path) -> io::Result<CgroupId> {
@@ -144,7 +189,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::keeper::Keeper;
+    use crate::{cgroup::Tree, keeper::Keeper};
 
     /// Records the inodes of the cgroups to which it is attached; can be set to refuse.
     #[derive(Debug, Default)]
@@ -180,7 +225,8 @@ mod tests {
         let programs = Fake::default();
         let attached = Arc::clone(&programs.attached);
         let targets = [Target::parse(target).unwrap()];
-        let follower = Follower::new(Tree::at(root), programs, &targets);
+        let finder = Finder::at(Some(Tree::at(root)), Path::new("/proc"));
+        let follower = Follower::new(finder, programs, &targets);
         (follower, move || attached.lock().unwrap().clone())
     }
 
@@ -223,9 +269,11 @@ mod tests {
         *refuse.lock().unwrap() = true;
         follower.look();
         assert!(attached().is_empty());
-        let said = |follower: &Follower<Fake>| match follower.targets.values().next() {
-            Some(State::Waiting(said)) => said.clone(),
-            _ => String::new(),
+        let said = |follower: &Follower<Fake>| {
+            let followed = follower.targets.values().next();
+            followed
+                .map(|followed| followed.said.clone())
+                .unwrap_or_default()
         };
         assert_eq!(said(&follower), ProtectError::NoLinks.to_string());
         *refuse.lock().unwrap() = false;

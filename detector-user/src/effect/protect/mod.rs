@@ -33,10 +33,10 @@ use self::{
     tune::Tuner,
 };
 use crate::{
-    cgroup::Tree,
     config::{Config, Target, Tuning},
     core::{Bounds, Endpoint, PeerName, PeerState},
     keeper::{Keeper, Look},
+    process::Finder,
 };
 
 /// The active protection. Dropping it ends the protection.
@@ -50,14 +50,15 @@ pub struct Protection {
 impl Protection {
     /// Loads the programs that the configuration asks for, and attaches them where possible.
     /// Blocks.
-    pub fn load(config: &Config) -> Result<Self, ProtectError> {
+    pub fn load(config: &Config, finder: &Finder) -> Result<Self, ProtectError> {
         let mut protection = Self::default();
-        if config.refuse_connects.is_empty() && config.tune_sockets.is_empty() {
+        let (refused, tuned) = (config.refused(), config.tuned());
+        if refused.is_empty() && tuned.is_empty() {
             return Ok(protection);
         }
-        let tree = tree()?;
+        check_tree(finder)?;
         let mut followers: Vec<Box<dyn Look>> = Vec::new();
-        if !config.refuse_connects.is_empty() {
+        if !refused.is_empty() {
             let bounds = config.core.bounds();
             let peers = u32::try_from(config.core.max_peers).unwrap_or(u32::MAX);
             let mut programs = RefusePrograms::load(peers, bounds.map_entries())?;
@@ -67,17 +68,12 @@ impl Protection {
                 lease: programs.programs.take_map("LEASE")?,
             };
             protection.refuser = Some(Refuser::new(maps, peers));
-            let follower = Follower::new(tree.clone(), programs, &config.refuse_connects);
+            let follower = Follower::new(finder.clone(), programs, &refused);
             followers.push(Box::new(follower));
         }
-        if !config.tune_sockets.is_empty() {
-            let (tuner, follower) = tuner(
-                tree,
-                config.core.bounds(),
-                &config.tune,
-                &config.tune_sockets,
-                false,
-            )?;
+        if !tuned.is_empty() {
+            let bounds = config.core.bounds();
+            let (tuner, follower) = tuner(finder, bounds, &config.tune, &tuned, false)?;
             protection.tuner = Some(tuner);
             followers.push(Box::new(follower));
         }
@@ -88,7 +84,9 @@ impl Protection {
 
     /// Only tunes, and announces each socket for [`Self::announced`]. Blocks.
     pub fn tune(tuning: &Tuning, target: Target, bounds: Bounds) -> Result<Self, ProtectError> {
-        let (tuner, follower) = tuner(tree()?, bounds, tuning, &[target], true)?;
+        let finder = Finder::new().map_err(ProtectError::Mounts)?;
+        check_tree(&finder)?;
+        let (tuner, follower) = tuner(&finder, bounds, tuning, &[target], true)?;
         let keeper =
             Keeper::start("cgroups", vec![Box::new(follower)]).map_err(ProtectError::Thread)?;
         Ok(Self {
@@ -157,15 +155,14 @@ impl Protection {
     }
 }
 
-fn tree() -> Result<Tree, ProtectError> {
-    let tree = Tree::find().map_err(ProtectError::Mounts)?;
-    let tree = tree.ok_or(ProtectError::NoTree)?;
+fn check_tree(finder: &Finder) -> Result<(), ProtectError> {
+    let tree = finder.tree().ok_or(ProtectError::NoTree)?;
     debug!(mount = %tree.mount().display(), "the cgroup v2 tree");
-    Ok(tree)
+    Ok(())
 }
 
 fn tuner(
-    tree: Tree,
+    finder: &Finder,
     bounds: Bounds,
     tuning: &Tuning,
     targets: &[Target],
@@ -174,5 +171,5 @@ fn tuner(
     let config = tune_config(tuning, announce);
     let mut program = TuneProgram::load(&config, bounds.map_entries())?;
     let tuner = Tuner::new(&mut program, bounds.addresses())?;
-    Ok((tuner, Follower::new(tree, program, targets)))
+    Ok((tuner, Follower::new(finder.clone(), program, targets)))
 }

@@ -50,7 +50,12 @@ impl Drop for Container {
 fn following(targets: &[Target]) -> (Follower, watch::Receiver<Arc<Set>>) {
     let (sender, watched) = watch::channel(Arc::new(Set::new()));
     (
-        Follower::new(own().unwrap(), None, targets, sender),
+        Follower::new(
+            own().unwrap(),
+            Finder::at(None, std::path::Path::new("/proc")),
+            targets,
+            sender,
+        ),
         watched,
     )
 }

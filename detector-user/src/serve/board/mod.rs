@@ -41,6 +41,8 @@ struct Contents {
     log: VecDeque<Change>,
     /// The newest revision that was dropped from the log.
     forgotten: u64,
+    /// Where the peers come from, for people.
+    sources: Vec<String>,
 }
 
 /// One published change.
@@ -140,6 +142,16 @@ impl Board {
         contents.log.push_back(change);
         drop(contents);
         self.shared.newest.send_replace(revision);
+    }
+
+    /// Sets where the peers come from, a line each.
+    pub fn set_sources(&self, lines: Vec<String>) {
+        self.contents().sources = lines;
+    }
+
+    /// Where the peers come from, a line each.
+    pub fn sources(&self) -> Vec<String> {
+        self.contents().sources.clone()
     }
 
     /// Identifies this run of the daemon.

@@ -43,6 +43,7 @@ impl Detector for Service {
             instance: snapshot.instance,
             revision: snapshot.revision,
             peers: snapshot.peers,
+            sources: self.board.sources(),
         }))
     }
 

@@ -73,6 +73,22 @@ impl LocalAddresses {
     }
 }
 
+/// Whether any of these addresses is local in this namespace, or in the daemon's own. Blocks.
+pub fn any_is_local(addrs: &[IpAddr], namespace: Option<&Namespace>) -> Result<bool, NetworkError> {
+    let mut requests = match namespace {
+        Some(namespace) => namespace
+            .within(Requests::open)
+            .map_err(NetworkError::Enter)??,
+        None => Requests::open()?,
+    };
+    for addr in addrs {
+        if requests.is_local(*addr)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Whether an answer that was `asked` for then is valid for something that was heard at `heard`.
 fn is_valid(asked: Time, heard: Time, now: Time) -> bool {
     asked >= heard && now.since(asked) < FRESH

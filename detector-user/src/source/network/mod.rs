@@ -54,7 +54,7 @@ pub(in crate::source) use self::table::NeighbourTable;
 use self::worker::Following;
 pub use self::{
     decode::Malformed,
-    local::LocalAddresses,
+    local::{LocalAddresses, any_is_local},
     survey::{Survey, survey},
 };
 use crate::{

@@ -1,0 +1,109 @@
+//! What was found: clusters, each with where it comes from.
+
+use std::{collections::BTreeSet, fmt, path::PathBuf};
+
+use super::View;
+use crate::{
+    config::{PeerSpec, Profile},
+    core::PeerName,
+    insight::Pool,
+    process::Process,
+    stores::Cluster,
+};
+
+/// What is known at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    pub named: Vec<Named>,
+    /// What could not be found or read, with what to do.
+    pub notes: Vec<String>,
+}
+
+/// A cluster, and who names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub profile: Profile,
+    pub cluster: Cluster,
+    pub origin: Origin,
+    /// The nodes that are perhaps the program itself, by their names alone.
+    pub suspects: BTreeSet<PeerName>,
+    pub view: View,
+}
+
+/// Where a cluster is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// By a process, in a service.
+    Process { process: Process, service: String },
+    /// In a file, while no process runs.
+    File(PathBuf),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process { process, service } => write!(f, "pid {} ({service})", process.id),
+            Self::File(path) => write!(f, "{} (no process runs)", path.display()),
+        }
+    }
+}
+
+impl Found {
+    /// The erasure sets of all clusters.
+    pub fn pools(&self) -> Vec<Pool> {
+        let mut pools: Vec<Pool> = Vec::new();
+        for pool in self.named.iter().flat_map(|named| &named.cluster.pools) {
+            // Several nodes of a cluster on this host say the same.
+            if !pools.contains(pool) {
+                pools.push(pool.clone());
+            }
+        }
+        pools
+    }
+
+    /// The nodes of all clusters that are to be peers.
+    pub fn nodes(&self) -> impl Iterator<Item = (&Named, &PeerSpec)> {
+        self.named.iter().flat_map(|named| {
+            let others = |node: &&PeerSpec| !named.cluster.own.contains(&node.name);
+            named
+                .cluster
+                .nodes
+                .iter()
+                .filter(others)
+                .map(move |node| (named, node))
+        })
+    }
+
+    /// Where the peers come from, for people: a line for each pool, then what was not found.
+    pub fn lines(&self) -> Vec<String> {
+        let named = self.named.iter().flat_map(Named::lines);
+        named.chain(self.notes.iter().cloned()).collect()
+    }
+}
+
+impl Named {
+    /// As in "4 nodes of pool 1, from RUSTFS_VOLUMES of pid 812 (rustfs.service)".
+    fn lines(&self) -> Vec<String> {
+        let Cluster {
+            named_in,
+            nodes_of_pools,
+            ..
+        } = &self.cluster;
+        let from = format!("from {named_in} of {}", self.origin);
+        if self.cluster.nodes.is_empty() {
+            return vec![format!(
+                "no other nodes, {from}: all of its drives are its own"
+            )];
+        }
+        let with_pools = !self.cluster.pools.is_empty() || nodes_of_pools.len() > 1;
+        let line = |(index, nodes): (usize, &usize)| match with_pools {
+            true => format!("{nodes} nodes of pool {}, {from}", index + 1),
+            false => format!("{nodes} nodes, {from}"),
+        };
+        let mut lines: Vec<String> = nodes_of_pools.iter().enumerate().map(line).collect();
+        if let Some(why) = &self.cluster.no_layout {
+            lines.push(format!("no quorum outlook for them: {why}"));
+        }
+        lines
+    }
+}
