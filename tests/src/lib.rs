@@ -43,7 +43,7 @@ pub use self::{
     },
     log::Log,
     names::Names,
-    peers::{Traffic, dial},
+    peers::{STAND_IN, Traffic, dial},
     process::Process,
     scene::{Scene, SceneOptions},
     starve::Starvation,

@@ -1,6 +1,12 @@
 //! Starts the lab's storage peers, and awaits their events.
 
-use std::{env, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use std::{
+    env,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 
@@ -12,6 +18,9 @@ use crate::{
 
 /// How long a peer may take to start and to have its first success.
 const START_WITHIN: Duration = Duration::from_secs(30);
+
+/// The environment variable with the arguments of a peer whose command line is another program's.
+pub const STAND_IN: &str = "LAB_PEER";
 
 /// A running storage peer of the lab, server or client.
 #[derive(Debug)]
@@ -139,6 +148,43 @@ impl Traffic {
         Self::start(host, &args)?.succeeding().await
     }
 
+    /// A program that is called `rustfs`, with RustFS's volumes in its environment, and blocking
+    /// connections to the server; it sees `hosts` in the place of /etc/hosts.
+    pub async fn rustfs(
+        host: &Host,
+        volumes: &str,
+        hosts: Option<&Path>,
+        server: &Host,
+    ) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let program = directory.path().join("rustfs");
+        let (peer, _) = program()?;
+        std::fs::copy(&peer, &program).context("cannot copy the lab's peer")?;
+        let mut command = match hosts {
+            None => host.command(&program.to_string_lossy()),
+            Some(hosts) => {
+                let lay_over = format!(
+                    r#"mount --bind {} /etc/hosts && exec "$0" "$@""#,
+                    hosts.display()
+                );
+                let mut command = host.command("unshare");
+                command.args(["--mount", "--", "sh", "-c", &lay_over]);
+                command.arg(&program);
+                command
+            }
+        };
+        let target = format!("{}:{PEER_PORT}", server.v4());
+        let work = format!("blocking-client --target {target} --connections 2");
+        command.env(STAND_IN, work).env("RUSTFS_VOLUMES", volumes);
+        let name = format!("rustfs on {}", host.name());
+        let process = Process::start(&name, command)?;
+        let stand_in = Self { process, name };
+        stand_in.blocked(2).await?;
+        // Its file is not needed any more: the kernel calls it by its name all the same.
+        drop(directory);
+        Ok(stand_in)
+    }
+
     /// `connections` blocking connections to the server, each of which waits for an answer
     /// that never comes. Returns once all of them do.
     pub async fn blocking_client(
@@ -156,15 +202,20 @@ impl Traffic {
             &number,
         ];
         let client = Self::start(host, &args)?;
-        for connection in 0..connections {
-            client
-                .event(0, START_WITHIN, |event| match event {
-                    Event::Ok { channel, .. } => (*channel == connection).then_some(()),
-                    _ => None,
-                })
-                .await?;
-        }
+        client.blocked(connections).await?;
         Ok(client)
+    }
+
+    /// Waits until each of these connections waits for its answer.
+    async fn blocked(&self, connections: u32) -> anyhow::Result<()> {
+        for connection in 0..connections {
+            self.event(0, START_WITHIN, |event| match event {
+                Event::Ok { channel, .. } => (*channel == connection).then_some(()),
+                _ => None,
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// An unprivileged process that creates namespaces, takes an address there, serves it, and

@@ -64,6 +64,10 @@ pub const SUITES: [Suite; 25] = [
         "store",
         Alone("it measures how long a client waits, with all processors at work"),
     ),
+    suite(
+        "stores",
+        Alone("its daemons find every program of this machine that is called rustfs"),
+    ),
     suite("systemd", Alone("it is one test")),
 ];
 

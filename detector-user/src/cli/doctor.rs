@@ -23,16 +23,16 @@ use crate::{
     process::Finder,
     source::{
         resolve::{Lookup as _, SystemLookup},
-        support,
+        stores, support,
     },
 };
 
 /// The time limit for resolving the names of all peers: a diagnosis must not hang where DNS does.
 const LOOKUPS: Duration = Duration::from_secs(2);
 
-pub fn doctor(global: &Global, stores: &StoreArgs) -> Result<Exit, Failure> {
+pub fn doctor(global: &Global, args: &StoreArgs) -> Result<Exit, Failure> {
     // Errors of the configuration file are not reported here: `detector config check` does that.
-    let flags: Vec<_> = stores.flags().collect();
+    let flags: Vec<_> = args.flags().collect();
     let config = config::load(global.config.as_deref(), &flags).map(|loaded| loaded.config);
     let config = config.unwrap_or_default();
     let mut checks = support::checks(&block_on(peers(config.peers))?);
@@ -41,6 +41,9 @@ pub fn doctor(global: &Global, stores: &StoreArgs) -> Result<Exit, Failure> {
     let namespace = |target| network_namespace(&finder, target);
     checks.extend(config.network_namespaces.iter().map(namespace));
     checks.extend(protect::support::checks());
+    checks.extend(block_on(async {
+        Ok(stores::examine(&config.stores, &finder).await)
+    })?);
     match global.output {
         Output::Text => print(&text(&checks))?,
         Output::Json => {

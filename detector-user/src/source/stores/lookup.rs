@@ -204,15 +204,24 @@ enum NotTold {
 }
 
 impl View {
-    fn is_local(&self, addresses: &[IpAddr]) -> Result<bool, NotTold> {
-        let (Some(process), Some(netns)) = (&self.process, self.netns) else {
-            return Ok(false);
-        };
+    /// The process's network namespace, if it is not the daemon's own; the inner value is `None` if
+    /// the process has ended.
+    pub(super) fn namespace(&self) -> Option<Result<Option<Namespace>, NamespaceError>> {
+        let (process, netns) = (self.process.as_ref()?, self.netns?);
         let path = PathBuf::from(format!("/proc/{}/ns/net", process.id));
-        let namespace = match Namespace::open(&path) {
-            Ok(namespace) if namespace.id() == netns && process.runs() => namespace,
-            Ok(_) | Err(NamespaceError::Look { .. }) => return Err(NotTold::Ended),
-            Err(error) => {
+        Some(match Namespace::open(&path) {
+            Ok(namespace) if namespace.id() == netns && process.runs() => Ok(Some(namespace)),
+            Ok(_) | Err(NamespaceError::Look { .. }) => Ok(None),
+            Err(error) => Err(error),
+        })
+    }
+
+    fn is_local(&self, addresses: &[IpAddr]) -> Result<bool, NotTold> {
+        let namespace = match self.namespace() {
+            None => return Ok(false),
+            Some(Ok(Some(namespace))) => namespace,
+            Some(Ok(None)) => return Err(NotTold::Ended),
+            Some(Err(error)) => {
                 debug!(%error, "not told what is local in a process's network");
                 return Err(NotTold::Refused);
             }

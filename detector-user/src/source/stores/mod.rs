@@ -14,6 +14,7 @@
 //! of a user namespace of its own, can have peers watched, up to `max_peers`. Where that is too
 //! much, a unit or a pod is named.
 
+mod examine;
 mod follow;
 mod found;
 mod lookup;
@@ -30,6 +31,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::watch;
 
 pub use self::{
+    examine::examine,
     follow::Follower,
     found::{Found, Named},
     lookup::{StoreLookup, View},
