@@ -157,8 +157,8 @@ impl Traffic {
         server: &Host,
     ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
-        let program = directory.path().join("rustfs");
         let (peer, _) = program()?;
+        let program = directory.path().join("rustfs");
         std::fs::copy(&peer, &program).context("cannot copy the lab's peer")?;
         let mut command = match hosts {
             None => host.command(&program.to_string_lossy()),

@@ -52,7 +52,8 @@ async fn is_protected(
     inside: &Host,
     (cut, peer): (CutMoment, &Host),
 ) -> anyhow::Result<()> {
-    let open = daemon.await_since(cut.at_ns, &peer.url(), SOON, |state| {
+    let url = peer.url();
+    let open = daemon.await_since(cut.at_ns, &url, SOON, |state| {
         state.breaker() == Breaker::Open
     });
     open.await?;
@@ -172,11 +173,11 @@ async fn a_pod_is_followed_to_another_network_and_other_peers() -> anyhow::Resul
             Traffic::http_server(fourth).await?,
         ];
         let daemon = Daemon::start(host, &options(&format!("--rustfs=pod:{POD}"))).await?;
-        let nothing = daemon.cli(host, &["peers"])?;
-        ensure!(
-            nothing.contains("no process of rustfs is found"),
-            "{nothing}"
-        );
+        testbed::until("it says that there is none", SOON, async || {
+            let listed = daemon.cli(host, &["peers"])?;
+            Ok(listed.contains("no process of rustfs is found").then_some(()))
+        })
+        .await?;
 
         let run = Cgroup::named(&format!("{slice}/cri-containerd-1.scope"))?;
         let volumes = "http://10.77.0.{2...3}:9000/data{1...2}";
@@ -210,11 +211,12 @@ async fn absurd_volumes_are_said_and_change_nothing() -> anyhow::Result<()> {
         let volumes = "http://10.77.0.{1...1000000000}:9000/data{1...4}";
         let absurd = Traffic::rustfs(own, volumes, None, peer).await?;
         let daemon = Daemon::start(own, &options("--rustfs").peer(peer.url())).await?;
-        let listed = daemon.cli(own, &["peers"])?;
-        ensure!(
-            listed.contains("{1...1000000000} has more than 10000 values"),
-            "{listed}"
-        );
+        testbed::until("it says what is wrong", SOON, async || {
+            let listed = daemon.cli(own, &["peers"])?;
+            let said = listed.contains("{1...1000000000} has more than 10000 values");
+            Ok(said.then_some(()))
+        })
+        .await?;
         await_peers(&daemon, &[peer]).await?;
         drop(absurd);
         daemon.stop().await

@@ -83,7 +83,7 @@ impl Found {
 
 impl Named {
     /// As in "4 nodes of pool 1, from RUSTFS_VOLUMES of pid 812 (rustfs.service)".
-    fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let Cluster {
             named_in,
             nodes_of_pools,

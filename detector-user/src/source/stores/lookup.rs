@@ -1,4 +1,4 @@
-//! How a process sees its peers: its network namespace and its own hosts file.
+//! How a process sees its peers: its network namespace, its own hosts file and name servers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,6 +12,7 @@ use std::{
 use tokio::task::spawn_blocking;
 use tracing::debug;
 
+use super::name_server;
 use crate::{
     core::PeerName,
     netns::{Namespace, NamespaceError},
@@ -149,8 +150,11 @@ impl Lookup for StoreLookup {
             return Ok(vec![address]);
         }
         let (views, name) = (self.views.clone(), host.to_owned());
-        let in_files = move || views.iter().find_map(|view| view.in_hosts_file(&name));
-        match spawn_blocking(in_files).await.map_err(io::Error::other)? {
+        let of_processes = move || views.iter().find_map(|view| view.look_up(&name));
+        match spawn_blocking(of_processes)
+            .await
+            .map_err(io::Error::other)?
+        {
             Some(addresses) => Ok(addresses),
             None => SystemLookup.lookup(host, port).await,
         }
@@ -232,12 +236,23 @@ impl View {
         })
     }
 
-    /// What the process's own hosts file says of a name.
-    fn in_hosts_file(&self, host: &str) -> Option<Vec<IpAddr>> {
+    /// What the process's own hosts file says of a name, or else its own name servers.
+    fn look_up(&self, host: &str) -> Option<Vec<IpAddr>> {
         let process = self.process.as_ref()?;
-        let text = read_in_root(process, "etc/hosts").ok()?;
-        let addresses = in_hosts(&text, host);
-        (!addresses.is_empty()).then_some(addresses)
+        let hosts = read_in_root(process, "etc/hosts").unwrap_or_default();
+        let in_file = in_hosts(&hosts, host);
+        if !in_file.is_empty() {
+            return Some(in_file);
+        }
+        let servers = read_in_root(process, "etc/resolv.conf").ok()?;
+        let namespace = match self.namespace() {
+            None => None,
+            Some(namespace) => Some(namespace.ok()??),
+        };
+        let asked = name_server::ask(&servers, namespace.as_ref(), host);
+        asked
+            .inspect_err(|error| debug!(host, %error, "the process's name servers do not tell"))
+            .ok()
     }
 }
 

@@ -18,6 +18,7 @@ mod examine;
 mod follow;
 mod found;
 mod lookup;
+mod name_server;
 mod peers;
 
 use std::{
