@@ -149,27 +149,27 @@ impl Traffic {
     }
 
     /// A program that is called `rustfs`, with RustFS's volumes in its environment, and blocking
-    /// connections to the server; it sees `hosts` in the place of /etc/hosts.
+    /// connections to the server; it sees the files `hosts` and `resolv.conf` of `etc` in the
+    /// place of its host's.
     pub async fn rustfs(
         host: &Host,
         volumes: &str,
-        hosts: Option<&Path>,
+        etc: Option<&Path>,
         server: &Host,
     ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let (peer, _) = program()?;
         let program = directory.path().join("rustfs");
         std::fs::copy(&peer, &program).context("cannot copy the lab's peer")?;
-        let mut command = match hosts {
+        let mut command = match etc {
             None => host.command(&program.to_string_lossy()),
-            Some(hosts) => {
-                let lay_over = format!(
-                    r#"mount --bind {} /etc/hosts && exec "$0" "$@""#,
-                    hosts.display()
-                );
+            Some(etc) => {
+                let lay_over = ["hosts", "resolv.conf"]
+                    .map(|file| format!("mount --bind {0}/{file} /etc/{file} && ", etc.display()))
+                    .concat();
                 let mut command = host.command("unshare");
-                command.args(["--mount", "--", "sh", "-c", &lay_over]);
-                command.arg(&program);
+                command.args(["--mount", "--", "sh", "-c"]);
+                command.arg(lay_over + r#"exec "$0" "$@""#).arg(&program);
                 command
             }
         };

@@ -1,6 +1,13 @@
 //! `detector run --rustfs` finds the peers of the programs on its host, and protects these.
 
-use std::{collections::BTreeSet, fs, process::Command, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{Ipv4Addr, UdpSocket},
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, ensure};
 use detector_api::v1::{Breaker, ListPeersRequest};
@@ -108,6 +115,38 @@ async fn a_unit_s_peers_are_found_and_it_is_protected() -> anyhow::Result<()> {
     .await
 }
 
+/// A name server as Docker has one in each container's network: it knows one address for all names.
+fn serve_names(host: &Host, address: Ipv4Addr) -> anyhow::Result<thread::JoinHandle<()>> {
+    let socket = host.within(|| UdpSocket::bind("127.0.0.11:53"))??;
+    // Longer than the test: it ends with its process.
+    Ok(thread::spawn(move || {
+        let mut request = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut request) {
+            let answer = answer(&request[..length], address);
+            // A request that cannot be answered is asked again.
+            let _ = socket.send_to(&answer, from);
+        }
+    }))
+}
+
+/// The answer to a request for one name (RFC 1035, 4.1).
+fn answer(request: &[u8], address: Ipv4Addr) -> Vec<u8> {
+    let name = request[12..]
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(0);
+    let question = &request[12..12 + name + 5];
+    let is_ipv4 = question[name + 1..] == [0, 1, 0, 1];
+    let mut answer = request[..2].to_vec();
+    answer.extend([0x81, 0x80, 0, 1, 0, is_ipv4.into(), 0, 0, 0, 0]);
+    answer.extend(question);
+    if is_ipv4 {
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        answer.extend(address.octets());
+    }
+    answer
+}
+
 /// Its network and its names are its own, and the host has no way to look these up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_s_peers_are_found_as_it_names_them() -> anyhow::Result<()> {
@@ -116,16 +155,14 @@ async fn a_container_s_peers_are_found_as_it_names_them() -> anyhow::Result<()> 
         let lab = Lab::new(3)?;
         let [host, own, peer] = [1, 2, 3].map(|number| lab.host(number));
         let _server = Traffic::http_server(peer).await?;
-        let directory = tempfile::tempdir()?;
-        let hosts = directory.path().join("hosts");
-        let (first, second) = (own.v4(), peer.v4());
-        fs::write(
-            &hosts,
-            format!("127.0.0.1 localhost\n{first} store1\n{second} store2\n"),
-        )?;
+        let etc = tempfile::tempdir()?;
+        let hosts = format!("127.0.0.1 localhost\n{} store1\n", own.v4());
+        fs::write(etc.path().join("hosts"), hosts)?;
+        fs::write(etc.path().join("resolv.conf"), "nameserver 127.0.0.11\n")?;
+        let _names = serve_names(own, peer.v4())?;
         let inside = own.in_cgroup(&container);
         let volumes = "http://Store{1...2}:9000/data{1...4}";
-        let rustfs = Traffic::rustfs(&inside, volumes, Some(&hosts), peer).await?;
+        let rustfs = Traffic::rustfs(&inside, volumes, Some(etc.path()), peer).await?;
         let daemon = Daemon::start(host, &options("--rustfs")).await?;
         let resolved = daemon.await_state("http://store2:9000", SOON, |state| {
             state.addresses == [peer.v4().to_string()]
@@ -175,7 +212,9 @@ async fn a_pod_is_followed_to_another_network_and_other_peers() -> anyhow::Resul
         let daemon = Daemon::start(host, &options(&format!("--rustfs=pod:{POD}"))).await?;
         testbed::until("it says that there is none", SOON, async || {
             let listed = daemon.cli(host, &["peers"])?;
-            Ok(listed.contains("no process of rustfs is found").then_some(()))
+            Ok(listed
+                .contains("no process of rustfs is found")
+                .then_some(()))
         })
         .await?;
 
