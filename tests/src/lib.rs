@@ -26,6 +26,7 @@ mod peers;
 mod process;
 mod scene;
 pub mod spent;
+mod stand_in;
 mod starve;
 pub mod stats;
 pub mod store;
@@ -43,9 +44,10 @@ pub use self::{
     },
     log::Log,
     names::Names,
-    peers::{STAND_IN, Traffic, dial},
+    peers::{Traffic, dial},
     process::Process,
     scene::{Scene, SceneOptions},
+    stand_in::STAND_IN,
     starve::Starvation,
     trio::Trio,
     watcher::{Observed, Watcher, connect},

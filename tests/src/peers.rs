@@ -1,12 +1,6 @@
 //! Starts the lab's storage peers, and awaits their events.
 
-use std::{
-    env,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{env, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context as _, bail};
 
@@ -19,14 +13,11 @@ use crate::{
 /// How long a peer may take to start and to have its first success.
 const START_WITHIN: Duration = Duration::from_secs(30);
 
-/// The environment variable with the arguments of a peer whose command line is another program's.
-pub const STAND_IN: &str = "LAB_PEER";
-
 /// A running storage peer of the lab, server or client.
 #[derive(Debug)]
 pub struct Traffic {
     pub process: Process,
-    name: String,
+    pub(crate) name: String,
 }
 
 impl Traffic {
@@ -148,43 +139,6 @@ impl Traffic {
         Self::start(host, &args)?.succeeding().await
     }
 
-    /// A program that is called `rustfs`, with RustFS's volumes in its environment, and blocking
-    /// connections to the server; it sees the files `hosts` and `resolv.conf` of `etc` in the
-    /// place of its host's.
-    pub async fn rustfs(
-        host: &Host,
-        volumes: &str,
-        etc: Option<&Path>,
-        server: &Host,
-    ) -> anyhow::Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let (peer, _) = program()?;
-        let program = directory.path().join("rustfs");
-        std::fs::copy(&peer, &program).context("cannot copy the lab's peer")?;
-        let mut command = match etc {
-            None => host.command(&program.to_string_lossy()),
-            Some(etc) => {
-                let lay_over = ["hosts", "resolv.conf"]
-                    .map(|file| format!("mount --bind {0}/{file} /etc/{file} && ", etc.display()))
-                    .concat();
-                let mut command = host.command("unshare");
-                command.args(["--mount", "--", "sh", "-c"]);
-                command.arg(lay_over + r#"exec "$0" "$@""#).arg(&program);
-                command
-            }
-        };
-        let target = format!("{}:{PEER_PORT}", server.v4());
-        let work = format!("blocking-client --target {target} --connections 2");
-        command.env(STAND_IN, work).env("RUSTFS_VOLUMES", volumes);
-        let name = format!("rustfs on {}", host.name());
-        let process = Process::start(&name, command)?;
-        let stand_in = Self { process, name };
-        stand_in.blocked(2).await?;
-        // Its file is not needed any more: the kernel calls it by its name all the same.
-        drop(directory);
-        Ok(stand_in)
-    }
-
     /// `connections` blocking connections to the server, each of which waits for an answer
     /// that never comes. Returns once all of them do.
     pub async fn blocking_client(
@@ -207,7 +161,7 @@ impl Traffic {
     }
 
     /// Waits until each of these connections waits for its answer.
-    async fn blocked(&self, connections: u32) -> anyhow::Result<()> {
+    pub(crate) async fn blocked(&self, connections: u32) -> anyhow::Result<()> {
         for connection in 0..connections {
             self.event(0, START_WITHIN, |event| match event {
                 Event::Ok { channel, .. } => (*channel == connection).then_some(()),
@@ -351,7 +305,7 @@ pub fn dial(host: &Host, target: SocketAddr, args: &[&str]) -> anyhow::Result<Di
 
 /// The peers' program and its first arguments. For tests, `lab-peer` is built next to them. The
 /// other programs of this package run themselves, because cargo builds only the requested one.
-fn program() -> anyhow::Result<(PathBuf, &'static [&'static str])> {
+pub(crate) fn program() -> anyhow::Result<(PathBuf, &'static [&'static str])> {
     let me = env::current_exe().context("cannot find this program's own path")?;
     if !in_deps(&me) {
         return Ok((me, &["peer"]));

@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    Config, ConfigError, ConfigErrors, PeerSpec, Place, Profile,
+    Config, ConfigError, ConfigErrors, Flag, NAMESPACE_FLAG, PEER_FLAG, PROTECT_FLAG, PeerSpec,
+    Place,
     file::{self, Contents},
     keys::{self, Value},
     parse_peer_name,
@@ -19,45 +20,12 @@ use crate::core::{MAX_ADDRESSES, PeerName};
 /// The file that is read by default, if it exists.
 pub const DEFAULT_FILE: &str = "/etc/detector/detector.toml";
 
-/// The flag that names a peer.
-pub const PEER_FLAG: &str = "--peer";
-
-/// The flag that turns on every protection of a service.
-pub const PROTECT_FLAG: &str = "--protect";
-
-/// The flag that names a network namespace.
-pub const NAMESPACE_FLAG: &str = "--network-namespace";
-
 const PROTECTED: Place = Place::Flag { flag: PROTECT_FLAG };
 
 /// The keys to which `--protect` adds its service.
 const PROTECT_KEYS: [&str; 2] = ["refuse_connects", "tune_sockets"];
 
 const MAX_FILE_BYTES: u64 = 4 << 20;
-
-/// A flag and its value.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Flag {
-    /// `--peer URL`.
-    Peer(String),
-    /// `--protect UNIT|CGROUP`: connects to dead peers are refused, connections are tuned, and
-    /// those with a dead peer are destroyed.
-    Protect(String),
-    /// `--network-namespace PATH|UNIT|CGROUP`: watched in addition to those of the file.
-    Namespace(String),
-    /// `--rustfs` or `--profile NAME`: a program whose processes are looked for.
-    Store {
-        flag: &'static str,
-        profile: Profile,
-        target: String,
-    },
-    /// A flag that sets a key of the file.
-    Key {
-        flag: &'static str,
-        key: &'static str,
-        value: Value,
-    },
-}
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

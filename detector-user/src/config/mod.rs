@@ -6,6 +6,7 @@
 
 mod error;
 mod file;
+mod flag;
 pub mod keys;
 mod load;
 mod name;
@@ -29,7 +30,8 @@ use serde::Serialize;
 
 pub use self::{
     error::{ConfigError, ConfigErrors, Place},
-    load::{DEFAULT_FILE, Flag, Loaded, NAMESPACE_FLAG, Origin, PEER_FLAG, PROTECT_FLAG, load},
+    flag::{Flag, NAMESPACE_FLAG, PEER_FLAG, PROTECT_FLAG},
+    load::{DEFAULT_FILE, Loaded, Origin, load},
     name::parse_peer_name,
     pool::MAX_POOLS,
     stores::{Profile, Stores},

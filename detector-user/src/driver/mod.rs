@@ -142,7 +142,7 @@ pub async fn run(
     };
     driver.follow_namespaces();
     driver.follow_stores();
-    announce(&config);
+    tasks::announce(&config);
     let result = driver.run(events).await;
     info!("stopping");
     driver.detector.finish(clock::now());
@@ -151,15 +151,6 @@ pub async fn run(
     drop(driver);
     servers.finish();
     result
-}
-
-fn announce(config: &Config) {
-    info!(
-        socket = %config.socket.display(),
-        peers = config.peers.len(),
-        mode = config.core.mode.as_str(),
-        "detector is running"
-    );
 }
 
 struct Driver {

@@ -8,7 +8,7 @@ use tokio::{
     runtime::Builder,
     sync::{mpsc, oneshot, watch},
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::outlets::{Outlets, Printer};
 use crate::{
@@ -162,6 +162,15 @@ impl PeerFinder {
             Self::Discoverer(_) => Names::default(),
         }
     }
+}
+
+pub(super) fn announce(config: &Config) {
+    info!(
+        socket = %config.socket.display(),
+        peers = config.peers.len(),
+        mode = config.core.mode.as_str(),
+        "detector is running"
+    );
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {

@@ -1,11 +1,14 @@
 //! RustFS and MinIO: the nodes of a cluster from its volumes, as in
 //! `http://node{1...4}:9000/data{1...4}`; each argument with a pattern is a pool.
 
+mod dialect;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     iter,
 };
 
+pub use self::dialect::{Dialect, MINIO, RUSTFS};
 use super::{
     Cluster, Environment, Started, StoreError,
     arguments::Arguments,
@@ -16,64 +19,6 @@ use crate::{
     config::{MAX_POOLS, PeerSpec, parse_peer_name},
     core::PeerName,
     insight::Pool,
-};
-
-/// What differs between the programs.
-#[derive(Debug)]
-pub struct Dialect {
-    volumes: &'static str,
-    address: &'static str,
-    /// The variable that names the node itself among the nodes.
-    own_host: Option<&'static str>,
-    storage_class: &'static str,
-    set_size: &'static str,
-    /// The commands that are no server.
-    other_commands: &'static [&'static str],
-    /// Whether `server` may be left out.
-    bare: bool,
-    /// The options without a value.
-    flags: &'static [&'static str],
-}
-
-pub const RUSTFS: Dialect = Dialect {
-    volumes: "RUSTFS_VOLUMES",
-    address: "RUSTFS_ADDRESS",
-    own_host: Some("RUSTFS_LOCAL_ENDPOINT_HOST"),
-    storage_class: "RUSTFS_STORAGE_CLASS_STANDARD",
-    set_size: "RUSTFS_ERASURE_SET_DRIVE_COUNT",
-    other_commands: &["info", "tls", "diagnose", "inspect", "help"],
-    bare: true,
-    flags: &[
-        "console-enable",
-        "kms-enable",
-        "kms-allow-insecure-dev-defaults",
-        "buffer-profile-disable",
-        "info",
-        "help",
-        "version",
-        "h",
-        "V",
-    ],
-};
-
-pub const MINIO: Dialect = Dialect {
-    volumes: "MINIO_VOLUMES",
-    address: "MINIO_ADDRESS",
-    own_host: None,
-    storage_class: "MINIO_STORAGE_CLASS_STANDARD",
-    set_size: "MINIO_ERASURE_SET_DRIVE_COUNT",
-    other_commands: &["help", "gateway"],
-    bare: false,
-    flags: &[
-        "quiet",
-        "anonymous",
-        "json",
-        "no-compat",
-        "help",
-        "version",
-        "h",
-        "v",
-    ],
 };
 
 /// The programs' port where they are given none.
