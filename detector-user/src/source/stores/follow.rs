@@ -250,3 +250,6 @@ fn read_file(path: &Path) -> io::Result<String> {
         false => Ok(text),
     }
 }
+
+#[cfg(test)]
+mod tests;

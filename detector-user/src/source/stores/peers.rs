@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -58,8 +59,10 @@ impl StorePeers {
                 None => {
                     let lookup = Arc::new(lookup);
                     let before = self.leaving.remove(&name);
-                    let resolved =
-                        resolver.add(spec, lookup.is_suspect, Arc::clone(&lookup), before);
+                    // An address is looked at before it is reported, which takes no time.
+                    let is_address = spec.host.parse::<IpAddr>().is_ok();
+                    let is_withheld = lookup.is_suspect || is_address;
+                    let resolved = resolver.add(spec, is_withheld, Arc::clone(&lookup), before);
                     self.known.insert(name, (lookup, resolved));
                 }
             }
