@@ -17,6 +17,7 @@
 //! | `sock-destroy` | essential | destroys sockets |
 //! | `rtnetlink` | optional | follows links, routes and neighbours |
 //! | `discover` | optional | finds peers where none is configured |
+//! | `stores` | optional | follows the programs on this host that name peers |
 //! | `cgroups`, `namespaces` | optional | follow what comes and goes ([`keeper`](crate::keeper)) |
 //! | `serve` | optional | gRPC and metrics |
 //! | `record` | optional | writes a recording; ends with it, for a recording has no holes |

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use detector_api::v1::{Breaker, ListPeersRequest};
 use detector_tests::{
-    Cgroup, Cut, CutMoment, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Traffic, dial,
+    Cgroup, Cut, CutMoment, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Traffic, binary, dial,
     peer::{Dialed, Event},
     testbed,
 };
@@ -235,6 +235,57 @@ async fn a_pod_is_followed_to_another_network_and_other_peers() -> anyhow::Resul
         await_protection(&pod).await?;
         let cut = lab.cut(&[5], Cut::SilentDrop)?;
         is_protected(&daemon, &rustfs, &inside, (cut, fourth)).await?;
+        daemon.stop().await
+    })
+    .await
+}
+
+/// However the node spells itself, and with RustFS's own port in the place of a missing one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_itself_is_no_peer_and_doctor_tells_each_node_apart() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let unit = Cgroup::new()?;
+        let lab = Lab::new(3)?;
+        let [own, peer, silent] = [1, 2, 3].map(|number| lab.host(number));
+        let _server = Traffic::http_server(peer).await?;
+        lab.cut(&[3], Cut::SilentDrop)?;
+        let hosts = [
+            "LOCALHOST".to_owned(),
+            "127.0.0.1:9000".to_owned(),
+            "127.7.7.7:9001".to_owned(),
+            "[::1]".to_owned(),
+            "[::ffff:10.77.0.1]:9002".to_owned(),
+            own.v4().to_string(),
+            format!("[{}]:9000", own.v6()),
+            format!("[{}]", peer.v6()),
+            silent.v4().to_string(),
+            "no-such-host.invalid".to_owned(),
+        ];
+        let volumes = hosts.map(|host| format!("http://{host}/data")).join(" ");
+        let _rustfs = Traffic::rustfs(&own.in_cgroup(&unit), &volumes, None, peer).await?;
+        let daemon = Daemon::start(own, &options("--rustfs")).await?;
+        let others = [peer.url_v6(), silent.url(), "http://no-such-host.invalid:9000".to_owned()];
+        let others = BTreeSet::from(others);
+        testbed::until("the peers are found", SOON, async || {
+            let listed = daemon.client().list_peers(ListPeersRequest {}).await?;
+            let peers = listed.into_inner().peers.into_iter();
+            Ok((peers.map(|state| state.peer).collect::<BTreeSet<_>>() == others).then_some(()))
+        })
+        .await?;
+
+        let mut doctor = own.command(&binary()?.to_string_lossy());
+        let told = doctor.args(["doctor", "--rustfs"]).output()?;
+        let told = String::from_utf8(told.stdout)?;
+        ensure!(told.matches("this node itself").count() == 7, "{told}");
+        let name = unit.path().display().to_string();
+        for part in [
+            &format!("cgroup: {name}"),
+            &format!("ok        node {}: {}, and it answers", peer.url_v6(), peer.v6()),
+            &format!("degraded  node {}: {}: does not answer", silent.url(), silent.v4()),
+            "missing   node http://no-such-host.invalid:9000: no-such-host.invalid does not resolve",
+        ] {
+            ensure!(told.contains(part), "{part} is missing in\n{told}");
+        }
         daemon.stop().await
     })
     .await

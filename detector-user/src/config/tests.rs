@@ -441,3 +441,46 @@ fn capitalised(text: &str) -> String {
     let (first, rest) = text.split_at(1);
     format!("{}{rest}.", first.to_uppercase())
 }
+
+#[test]
+fn programs_are_looked_for_by_their_executable_or_by_selectors() {
+    let exe = |name: &str| Target::Exe(name.to_owned());
+    let config =
+        file("rustfs = true\nminio = [\"unit:minio\", \"pod:m-*\"]\netcd = false\n").unwrap();
+    assert_eq!(config.stores.rustfs, [exe("rustfs")]);
+    assert_eq!(config.stores.minio.len(), 2);
+    assert!(config.stores.etcd.is_empty());
+    // They are protected and watched, beside what is named by hand.
+    for targets in [config.refused(), config.tuned(), config.namespaces()] {
+        assert_eq!(targets.len(), 3, "{targets:?}");
+    }
+    assert!(config.refuse_connects.is_empty());
+    let errors = file("rustfs = \"rustfs\"\nminio = [\"exe:\"]\n").unwrap_err();
+    assert!(
+        errors[0].starts_with("d.toml:1:10: rustfs: expected true, false or a list"),
+        "{errors:?}"
+    );
+    assert!(errors[1].starts_with("d.toml:2:9: minio: "), "{errors:?}");
+
+    let store = |flag, profile, target: &str| Flag::Store {
+        flag,
+        profile,
+        target: target.to_owned(),
+    };
+    let flags = [
+        store("--rustfs", Profile::RustFs, "pod:rustfs-0"),
+        store("--profile", Profile::Etcd, "exe:etcd"),
+    ];
+    let text = "rustfs = true\n";
+    let config = join(Some((Path::new("d.toml"), text)), &flags)
+        .unwrap()
+        .config;
+    assert_eq!(
+        config.stores.rustfs,
+        [exe("rustfs"), Target::Pod("rustfs-0".to_owned())]
+    );
+    assert_eq!(config.stores.etcd, [exe("etcd")]);
+    let wrong = [store("--rustfs", Profile::RustFs, "pod:A/B")];
+    let errors = join(None, &wrong).unwrap_err().to_string();
+    assert!(errors.starts_with("--rustfs: "), "{errors}");
+}

@@ -163,3 +163,22 @@ fn sizes_and_moments_are_read() {
     let wall = Timestamp::new(1_700_000_000, 0).unwrap();
     assert_eq!(at("2023-11-14T22:13:20Z"), Ok(At::Wall(wall)));
 }
+
+#[test]
+fn rustfs_takes_a_selector_only_after_an_equals_sign() {
+    let cli = parse("detector run --rustfs --rustfs=pod:a --profile minio --mode observe").unwrap();
+    let Command::Run(args) = &cli.command else {
+        panic!("{cli:?}")
+    };
+    assert_eq!(args.overrides.stores.rustfs, ["exe:rustfs", "pod:a"]);
+    let config = crate::config::load(Some("/dev/null".as_ref()), &args.overrides.flags(None))
+        .expect("all are valid")
+        .config;
+    assert_eq!(
+        (config.stores.rustfs.len(), config.stores.minio.len()),
+        (2, 1)
+    );
+    assert!(parse("detector doctor --rustfs=unit:a.service").is_ok());
+    assert!(parse("detector run --profile ceph").is_err());
+    assert!(parse("detector run --rustfs unit:a.service").is_err());
+}
