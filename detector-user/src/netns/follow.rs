@@ -89,6 +89,9 @@ impl Following {
 /// The message about a target that names nothing yet.
 const NOT_THERE: &str = "not there yet";
 
+/// The message about a target that is in the daemon's own namespace.
+const OWN: &str = "it is the daemon's own, which is watched in any case";
+
 #[derive(Debug)]
 struct Follower {
     own: u32,
@@ -123,7 +126,7 @@ impl Follower {
         let mut said = String::new();
         for (id, path) in found {
             if id == self.own {
-                said = "it is this process's own, which is watched in any case".to_owned();
+                said = OWN.to_owned();
                 continue;
             }
             // While it is held open, no other namespace can get its number.
@@ -192,6 +195,7 @@ impl Look for Follower {
 fn say(target: &Target, news: &str) {
     match news {
         "" => {}
+        OWN => info!(%target, "{OWN}"),
         NOT_THERE => info!(
             %target,
             "there is no such network namespace yet; waiting for it (a file as /run/netns/NAME \

@@ -146,8 +146,8 @@ pub struct StoreLookup {
 
 impl Lookup for StoreLookup {
     async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<IpAddr>> {
-        if let Ok(address) = host.parse() {
-            return Ok(vec![address]);
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![address.to_canonical()]);
         }
         let (views, name) = (self.views.clone(), host.to_owned());
         let of_processes = move || views.iter().find_map(|view| view.look_up(&name));
