@@ -247,8 +247,8 @@ pub struct StoreArgs {
 /// The arguments of `detector tune`.
 #[derive(Debug, Args)]
 pub struct TuneArgs {
-    /// The service, by systemd unit or cgroup, as in rustfs.service.
-    #[arg(value_name = "UNIT|CGROUP", required_unless_present = "list")]
+    /// The service, by systemd unit, cgroup, exe:NAME or pod:NAME, as in rustfs.service.
+    #[arg(value_name = "SELECTOR", required_unless_present = "list")]
     pub target: Option<String>,
     /// Print the open connections that the running daemon has tuned, and end.
     #[arg(long, conflicts_with_all = [
