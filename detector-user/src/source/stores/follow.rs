@@ -73,7 +73,7 @@ impl Follower {
             alive.extend(processes.iter().map(|process| (profile, process.clone())));
             let named = self.named(profile, &processes, &mut found.notes);
             let named = match named.is_empty() {
-                true => self.remembered(profile, &mut found.notes),
+                true => self.remembered(profile, processes.is_empty(), &mut found.notes),
                 false => {
                     self.last.insert(profile, (clock::now(), named.clone()));
                     named
@@ -176,8 +176,14 @@ impl Follower {
         }))
     }
 
-    /// What is known of a program of which no process runs.
-    fn remembered(&mut self, profile: Profile, notes: &mut Vec<String>) -> Vec<Named> {
+    /// What is known of a program of which no process tells anything. What is wrong with a process
+    /// that runs was noted before.
+    fn remembered(
+        &mut self,
+        profile: Profile,
+        none_runs: bool,
+        notes: &mut Vec<String>,
+    ) -> Vec<Named> {
         if let Some((at, named)) = self.last.get(&profile)
             && clock::now().since(*at) < KEPT
         {
@@ -203,6 +209,7 @@ impl Follower {
                 view: View::default(),
             }],
             Ok(None) => Vec::new(),
+            Err(_) if !none_runs => Vec::new(),
             Err(why) => {
                 let targets = self.stores.of(profile).iter();
                 let targets: Vec<String> = targets.map(Target::to_string).collect();

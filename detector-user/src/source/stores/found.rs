@@ -43,7 +43,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process { process, service } => write!(f, "pid {} ({service})", process.id),
-            Self::File(path) => write!(f, "{} (no process runs)", path.display()),
+            Self::File(path) => write!(f, "{} (no process tells)", path.display()),
         }
     }
 }

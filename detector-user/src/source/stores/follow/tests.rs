@@ -137,7 +137,7 @@ fn the_environment_file_serves_while_no_process_runs() {
     assert_eq!(nodes(&found).len(), 4);
     assert_eq!(found.pools()[0].nodes.len(), 4);
     let line = format!(
-        "4 nodes of pool 1, from RUSTFS_VOLUMES of {} (no process runs)",
+        "4 nodes of pool 1, from RUSTFS_VOLUMES of {} (no process tells)",
         file.display()
     );
     assert_eq!(found.lines(), [line]);
@@ -172,5 +172,11 @@ fn what_a_process_says_wrongly_is_told_with_its_number() {
         let note = &found.notes[0];
         let pid = format!("etcd pid {} (", program.child.id());
         assert!(note.starts_with(&pid) && note.contains(why), "{note}");
+        assert_eq!(
+            found.notes.len(),
+            1,
+            "nothing else is said: {:?}",
+            found.notes
+        );
     }
 }
