@@ -14,9 +14,10 @@ use crate::{
     tuple::Tuple,
 };
 
-/// `TCP_CA_CWR`: also entered when this host's own queue drops a segment, so it says nothing about
-/// the peer.
-const CA_CWR: u64 = 2;
+/// `TCP_CA_Open`: what was lost is acknowledged. The states between it and `TCP_CA_Loss` are of no
+/// interest. Disorder and Recovery are entered at an acknowledgement, and end in Open. CWR is also
+/// entered when this host's own queue drops a segment, so it says nothing about the peer.
+const CA_OPEN: u64 = 0;
 /// `TCP_CA_Loss`.
 const CA_LOSS: u64 = 4;
 /// `TCP_SYN_SENT`.
@@ -32,7 +33,7 @@ pub fn tcp_cong_state_set(ctx: RawTracePointContext) -> u32 {
 #[inline(always)]
 fn handle(ctx: &RawTracePointContext) -> Option<()> {
     let cong_state: u64 = ctx.arg(1);
-    if cong_state == CA_CWR {
+    if cong_state != CA_OPEN && cong_state != CA_LOSS {
         return None;
     }
     let socket = Socket::of(ctx);

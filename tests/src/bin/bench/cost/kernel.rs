@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    net::Ipv4Addr,
     time::Duration,
 };
 
@@ -17,7 +18,10 @@ use nix::unistd::Pid;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::stand::{Holder, Stand};
+use super::{
+    REST, all_alive,
+    stand::{FIRST_PEER, Holder, Stand},
+};
 use crate::table::Table;
 
 const WATCHED: u32 = 10;
@@ -58,7 +62,9 @@ struct Map {
 
 pub async fn measure() -> anyhow::Result<Kernel> {
     let stand = Stand::new()?;
-    let mut all = stand.connect(WATCHED + UNWATCHED, 1).await?;
+    let _watched = stand.connect(WATCHED, 1).await?;
+    let first = Ipv4Addr::from(u32::from(FIRST_PEER) + WATCHED);
+    let mut unwatched = stand.connect_from(first, UNWATCHED, 1).await?;
     let options = DaemonOptions {
         peers: Stand::urls(WATCHED),
         log: "warn".to_owned(),
@@ -70,9 +76,11 @@ pub async fn measure() -> anyhow::Result<Kernel> {
     // The kernel counts for as long as this is open.
     let _counting = sys::enable_stats(sys::Stats::RunTime)
         .context("the kernel does not count what BPF programs take (5.8 or later does)")?;
+    all_alive(&daemon, WATCHED).await?;
+    sleep(REST).await;
     let before = programs(pid)?;
     stand.lab().loss(2, LOSS_PERCENT)?;
-    send(&mut all, LASTS).await?;
+    send(&mut unwatched, LASTS).await?;
     stand.lab().loss(2, 0)?;
     let since = |mut program: Program| {
         let earlier = before.iter().find(|earlier| earlier.name == program.name);
