@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use detector_tests::{Host, Process, get, testbed};
+use detector_tests::{Host, PEER_PORT, Process, get, testbed};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -93,19 +93,37 @@ async fn tcp_probe(cli: &Cli, peers: u32) -> anyhow::Result<Spent> {
     let listener = stand.peers().within(|| TcpListener::bind(any))??;
     // It ends with the process; each connection ends at once.
     std::thread::spawn(move || listener.incoming().for_each(drop));
+    prober(cli, &stand, "tcp-probe", peers, PROBED_PORT).await
+}
+
+/// The program that makes only the system calls that probing needs.
+pub async fn floor(cli: &Cli, peers: u32) -> anyhow::Result<Row> {
+    let stand = Stand::new()?;
+    let spent = prober(cli, &stand, "floor", peers, PEER_PORT).await?;
+    Ok(row("floor", peers, 0, spent))
+}
+
+/// What a helper spends that probes this many peers.
+async fn prober(
+    cli: &Cli,
+    stand: &Stand,
+    name: &str,
+    peers: u32,
+    port: u16,
+) -> anyhow::Result<Spent> {
     let me = std::env::current_exe()?;
     let mut command = stand.us().command(&me.to_string_lossy());
-    command.args(["helper", "tcp-probe", "--first", &FIRST_PEER.to_string()]);
+    command.args(["helper", name, "--first", &FIRST_PEER.to_string()]);
     command.args(["--addresses", &peers.to_string()]);
-    command.args(["--port", &PROBED_PORT.to_string()]);
+    command.args(["--port", &port.to_string()]);
     command.args(["--every-ms", &PROBED_EVERY_MS.to_string()]);
-    let (process, _stdin) = Process::start_piped("TCP probe", command)?;
+    let (process, _stdin) = Process::start_piped(name, command)?;
     let says = |line: &String| line.starts_with("probing").then_some(());
     process
         .stdout()
         .find(SOON, says)
         .await
-        .context("it does not begin")?;
+        .with_context(|| format!("it does not begin\n{}", process.stderr_tail(5)))?;
     pin(process.pid(), 0)?;
     sleep(REST).await;
     let mut measured = Measured::begin(process.pid())?;

@@ -14,6 +14,8 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
+use super::floor;
+
 /// The most connections that wait to be accepted: all of them, so that they need no descriptor.
 const BACKLOG: i32 = 65_535;
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -43,6 +45,14 @@ enum What {
     },
     /// Connects to each of these addresses again and again, and closes the connection.
     TcpProbe {
+        #[command(flatten)]
+        targets: Targets,
+        #[arg(long)]
+        every_ms: u64,
+    },
+    /// Opens a connection to each of these addresses, and probes it by keepalive segments, with the
+    /// fewest system calls.
+    Floor {
         #[command(flatten)]
         targets: Targets,
         #[arg(long)]
@@ -80,6 +90,9 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         }
         What::TcpProbe { targets, every_ms } => {
             probe(targets.all(), Duration::from_millis(every_ms))
+        }
+        What::Floor { targets, every_ms } => {
+            floor::probe(&open(targets.all(), 1)?, Duration::from_millis(every_ms))
         }
     }
 }

@@ -8,10 +8,11 @@
 //! ```
 //!
 //! [`stand`] makes the network and the sockets, [`spent`] reads what a process spends, [`beside`]
-//! runs the other programs, [`kernel`] measures the programs in the kernel, [`growth`] judges how the
+//! runs the other programs, [`floor`] is one that does only what cannot be left out, [`kernel`] measures the programs in the kernel, [`growth`] judges how the
 //! cost grows, [`plot`] draws it.
 
 mod beside;
+mod floor;
 mod growth;
 pub mod helper;
 mod kernel;
@@ -146,6 +147,13 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
                 );
                 print!("{}", table::line(rows.last()));
             }
+        }
+    }
+    if !cli.small {
+        for &peers in &cli.peers {
+            let row = beside::floor(cli, peers).await;
+            rows.push(row.with_context(|| format!("the floor, {peers} peers"))?);
+            print!("{}", table::line(rows.last()));
         }
     }
     if cli.beside {

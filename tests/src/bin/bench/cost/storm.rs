@@ -3,18 +3,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use detector_api::v1::{Breaker, PeerState, Verdict};
-use detector_tests::{Cut, Daemon, DaemonOptions, METRICS, clock, get, testbed};
+use detector_tests::{Cut, Daemon, DaemonOptions, METRICS, PEER_PORT, clock, get, testbed};
+use detector_user::netlink::sock_diag::SockDiag;
 
 use super::{
     CONFIG, all_alive,
+    helper::many,
     spent::{Measured, Spent},
-    stand::{FIRST_OF_MORE, Holder, Stand},
+    stand::{FIRST_OF_MORE, FIRST_PEER, Holder, Stand},
 };
 
 /// The slowest that a peer may be Open after the cut: the detection time and the timers of TCP
@@ -23,6 +26,7 @@ const OPEN_WITHIN: Duration = Duration::from_millis(460 + 1_000 + 1_000);
 /// From the first socket that is destroyed to the last.
 const DESTROYED_WITHIN: Duration = Duration::from_secs(5);
 const DESTROYED: &str = "detector_sockets_destroyed_total";
+const METRICS_EVERY: Duration = Duration::from_millis(250);
 const SOON: Duration = Duration::from_secs(60);
 
 /// A storm: many connections with many peers stall at once.
@@ -38,6 +42,10 @@ pub struct Cli {
     /// Few peers and connections: what CI runs.
     #[arg(long)]
     small: bool,
+    /// Without a daemon: only cuts the peers off, and destroys the sockets by one request after the
+    /// other. The kernel's own work takes this long.
+    #[arg(long)]
+    floor: bool,
     /// Fail when something takes longer than it should.
     #[arg(long)]
     check: bool,
@@ -50,6 +58,9 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
     };
     let stand = Stand::with_more()?;
     let mut holders = stand.connect(peers, flows).await?;
+    if cli.floor {
+        return floor(&stand, &mut holders, peers).await;
+    }
     let _others = stand.connect_from(FIRST_OF_MORE, peers, 1).await?;
     println!("{} connections are open", peers * (flows + 1));
     let stalled: BTreeSet<String> = Stand::urls(peers).into_iter().collect();
@@ -74,6 +85,37 @@ pub async fn run(cli: &Cli) -> anyhow::Result<()> {
     daemon.stop().await?;
     ensure!(!cli.check || result.is_in_time(), "not in time: {result:?}");
     Ok(())
+}
+
+/// What the kernel's own work takes, shortly after the cut.
+async fn floor(stand: &Stand, holders: &mut [Holder], peers: u32) -> anyhow::Result<()> {
+    stand.lab().cut(&[2], Cut::SilentDrop)?;
+    for holder in &mut *holders {
+        holder.send().await?;
+    }
+    for holder in &*holders {
+        holder.has_sent().await?;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let addrs = many(FIRST_PEER, peers, PEER_PORT).map(|addr| addr.ip());
+    let addrs: BTreeSet<IpAddr> = addrs.collect();
+    stand.us().within(|| -> anyhow::Result<()> {
+        let mut kernel = SockDiag::open()?;
+        let began = clock::now_ns();
+        let sockets = kernel.sockets(&addrs)?.flows;
+        let dumped = clock::now_ns();
+        for socket in &sockets {
+            kernel.destroy(&socket.key)?;
+        }
+        let taken = clock::between(dumped, clock::now_ns());
+        println!(
+            "a dump of {} sockets takes {:?}; to destroy them one after the other {taken:?}, {:?} each",
+            sockets.len(),
+            clock::between(began, dumped),
+            taken / sockets.len().max(1) as u32
+        );
+        Ok(())
+    })?
 }
 
 async fn start(stand: &Stand, peers: Vec<String>) -> anyhow::Result<Daemon> {
@@ -145,6 +187,10 @@ impl Storm<'_> {
             state.verdict() == Verdict::Dead && state.breaker() == Breaker::Open
         };
         let open = self.when(began, is_open).await?;
+        println!(
+            "all open {:?} after the cut",
+            clock::between(cut_ns, clock::now_ns())
+        );
         let (destroyed, destroyed_within) = self.destroyed(u64::from(flows)).await?;
         let ring_drops = self.metric("detector_ring_drops_total")?;
 
@@ -202,6 +248,10 @@ impl Storm<'_> {
             let now = clock::now_ns();
             if done > 0 {
                 first.get_or_insert(now);
+            }
+            if done < wanted {
+                // The page is long: to ask for it all the time would slow the daemon down.
+                tokio::time::sleep(METRICS_EVERY).await;
             }
             ensure!(done >= wanted, "{done} of {wanted}");
             Ok(Some(clock::between(first.unwrap_or(now), now)))
