@@ -18,11 +18,10 @@
 //! namespaces are not affected.
 //!
 //! The snapshot is one dump of the socket table instead of a query for each socket just before its
-//! destruction. The dump costs 0.3 ms, and then the same 1.3 µs for each socket (on 6.18; to
-//! destroy one takes 13 to 50 µs). It also shows the peer's other sockets, and gives the exact name
-//! of each. A query for each socket would be at most 5 ms more recent, which is no better than the
-//! resolution of its answer: the kernel records the time of received segments in jiffies. When many
-//! peers die together, one snapshot serves several of them (`shared`).
+//! destruction: it also shows the peer's other sockets, and gives the exact name of each. The dump
+//! costs 0.3 ms, and then 1.3 µs for each socket of the machine (on 6.18; to destroy one takes 13 to
+//! 50 µs). When many peers die together, one dump serves several of them, and their sockets are
+//! queried one by one (`shared`).
 
 mod proof;
 mod rule;

@@ -2,7 +2,8 @@
 //!
 //! If a thousand peers die together and each has its own snapshot, the kernel walks all sockets of
 //! this machine a thousand times. So the snapshot for the first request also shows the sockets of
-//! those that wait next, and serves them too while it is fresh.
+//! those that wait next. When it is their turn, each of these sockets is read once more, which takes
+//! some microseconds; only a connection that is newer than the snapshot is not seen.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -21,14 +22,14 @@ use super::{
     work::{LOOKS, Table},
 };
 
-/// The most addresses of one snapshot: up to here the kernel filters them (`sock_diag`).
-const ADDRESSES: usize = 16;
+/// The most addresses of one snapshot.
+const ADDRESSES: usize = 512;
 
-/// The most sockets that are destroyed after one snapshot of several peers: about 40 ms of work.
-const SOCKETS: usize = 1024;
+/// The most sockets that are kept of one snapshot for those that wait: some megabytes.
+const SOCKETS: usize = 1 << 14;
 
-/// A snapshot is fresh for this long.
-const FRESH: Duration = Duration::from_millis(50);
+/// A snapshot serves others for this long: about as long as it takes to destroy so many sockets.
+const SERVES_FOR: Duration = Duration::from_millis(500);
 
 /// The sockets of requests that wait.
 #[derive(Default)]
@@ -38,30 +39,37 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// The sockets with these addresses: from the last snapshot if it is fresh and shows them, and
-    /// else from a new one, which also shows the addresses that come `next`.
+    /// The sockets with these addresses: those of the last snapshot, as they are now, if it is not
+    /// old and shows them; and else those of a new one, which also shows the addresses that come
+    /// `next`.
     pub(super) fn sockets(
         &mut self,
         table: &mut impl Table,
         addrs: &BTreeSet<IpAddr>,
         next: &BTreeSet<IpAddr>,
     ) -> Result<Vec<Socket>, SockDiagError> {
-        let now = clock::now();
-        let is_fresh = now.since(self.taken) < FRESH;
-        if !is_fresh || !addrs.iter().all(|addr| self.sockets.contains_key(addr)) {
+        let is_old = clock::now().since(self.taken) >= SERVES_FOR;
+        if is_old || !addrs.iter().all(|addr| self.sockets.contains_key(addr)) {
             let all: BTreeSet<IpAddr> = addrs.union(next).copied().collect();
             self.sockets.clear();
             self.sockets = by_address(table.sockets(&all)?, &all);
-            self.taken = now;
+            self.taken = clock::now();
+            return Ok(self.take(table, addrs));
         }
-        // Each request is answered once: its later snapshots are its own.
+        let before = self.take(table, addrs);
+        let now = before.iter().map(|socket| table.again(socket));
+        now.filter_map(Result::transpose).collect()
+    }
+
+    /// Each request is answered once: its later snapshots are its own.
+    fn take(&mut self, table: &impl Table, addrs: &BTreeSet<IpAddr>) -> Vec<Socket> {
         let own = addrs.iter().filter_map(|addr| self.sockets.remove(addr));
         let own = own.flatten().collect();
         if !table.is_complete() {
             // A namespace could not be read: the next request tries it again.
             self.sockets.clear();
         }
-        Ok(own)
+        own
     }
 }
 

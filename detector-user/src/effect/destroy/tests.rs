@@ -42,6 +42,8 @@ struct FakeTable {
     /// The kernel's answers to the next requests; after these, every request succeeds.
     answers: VecDeque<Result<(), DestroyError>>,
     looks: u32,
+    /// How many sockets were read one by one.
+    read_again: u32,
     /// From this look on, the socket with this cookie has heard something.
     heard: Option<(u32, u64)>,
     /// During this many looks, all times are reported too late.
@@ -104,6 +106,16 @@ impl Table for FakeTable {
                 },
             })
             .collect())
+    }
+
+    fn again(&mut self, socket: &Socket) -> Result<Option<Socket>, SockDiagError> {
+        self.read_again += 1;
+        let mut flows = self.sockets.iter();
+        let found = flows.find(|flow| SocketKey::of_flow(flow) == socket.key);
+        Ok(found.map(|flow| Socket {
+            key: socket.key.clone(),
+            reading: flow.clone(),
+        }))
     }
 
     fn destroy(&mut self, socket: &Socket) -> Result<(), DestroyError> {

@@ -37,6 +37,8 @@ pub(super) trait Table {
     /// The sockets whose remote address is one of these. A namespace that cannot be read counts as
     /// not reached from then on.
     fn sockets(&mut self, addrs: &BTreeSet<IpAddr>) -> Result<Vec<Socket>, SockDiagError>;
+    /// The socket as it is now; `None` if it is gone.
+    fn again(&mut self, socket: &Socket) -> Result<Option<Socket>, SockDiagError>;
     fn destroy(&mut self, socket: &Socket) -> Result<(), DestroyError>;
 }
 
@@ -55,6 +57,10 @@ impl Table for Tables<'_> {
 
     fn sockets(&mut self, addrs: &BTreeSet<IpAddr>) -> Result<Vec<Socket>, SockDiagError> {
         Ok(self.sockets(addrs)?.flows)
+    }
+
+    fn again(&mut self, socket: &Socket) -> Result<Option<Socket>, SockDiagError> {
+        self.again(socket)
     }
 
     fn destroy(&mut self, socket: &Socket) -> Result<(), DestroyError> {

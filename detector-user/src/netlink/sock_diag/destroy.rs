@@ -13,7 +13,10 @@ use netlink_packet_sock_diag::{AF_INET, AF_INET6};
 use nix::libc::{ENOENT, EOPNOTSUPP, EPERM};
 use thiserror::Error;
 
-use super::{Reading, SockDiag, SockDiagError, decode::Response};
+use super::{
+    Reading, SockDiag, SockDiagError,
+    decode::{self, ReadAt, Response},
+};
 use crate::core::FlowReading;
 
 /// Identifies one socket in the kernel's own terms: the family and form of the addresses under
@@ -96,6 +99,26 @@ impl SockDiag {
             key: SocketKey::of(response),
             reading,
         })
+    }
+
+    /// Reads a socket of a dump once more; `None` if it is gone, or has no timers any more. However
+    /// many sockets there are, this takes some microseconds.
+    pub fn again(&mut self, socket: &SocketKey) -> Result<Option<Socket>, SockDiagError> {
+        let mut link = self.take_link()?;
+        let (netns, jiffy) = (self.netns, self.jiffy);
+        let mut found = None;
+        link.one(socket, |response, received| {
+            let read_at = ReadAt {
+                received,
+                jiffy,
+                netns,
+            };
+            let key = SocketKey::of(response);
+            found = decode::reading(response, read_at)?.map(|reading| Socket { key, reading });
+            Ok(())
+        })?;
+        self.link = Some(link);
+        Ok(found)
     }
 
     /// Destroys the socket. It only waits while a program is in a system call with the socket.

@@ -138,15 +138,23 @@ impl Tables<'_> {
         self.read(|table| table.sockets(addrs))
     }
 
+    /// Reads the socket once more; `None` if it is gone.
+    pub fn again(&mut self, socket: &Socket) -> Result<Option<Socket>, SockDiagError> {
+        self.of(socket)?.again(&socket.key)
+    }
+
     /// Destroys the socket in its own namespace.
     pub fn destroy(&mut self, socket: &Socket) -> Result<(), DestroyError> {
+        self.of(socket)?.destroy(&socket.key)
+    }
+
+    /// The table that the socket is in.
+    fn of(&mut self, socket: &Socket) -> Result<&mut SockDiag, SockDiagError> {
         let netns = socket.reading.id.netns;
         let own = self.own.as_deref_mut().into_iter();
         let mut tables = own.chain(&mut self.others);
-        match tables.find(|table| table.netns() == netns) {
-            Some(table) => table.destroy(&socket.key),
-            None => Err(SockDiagError::Closed.into()),
-        }
+        let table = tables.find(|table| table.netns() == netns);
+        table.ok_or(SockDiagError::Closed)
     }
 
     /// The largest error of `last_heard`.

@@ -68,6 +68,24 @@ impl Link {
         }
     }
 
+    /// Reads one socket: calls `take` with it, or returns `false` if it is gone.
+    pub(super) fn one(
+        &mut self,
+        socket: &SocketKey,
+        mut take: impl FnMut(&Response, Time) -> Result<(), SockDiagError>,
+    ) -> Result<bool, SockDiagError> {
+        let sequence = self.socket.next_sequence();
+        self.socket.send(&request::one(socket, sequence))?;
+        let datagram = self.socket.receive(0)?;
+        let received = clock::now();
+        let progress = decode::datagram(datagram, sequence, |response| take(response, received))?;
+        match progress {
+            Progress::More => Ok(true),
+            Progress::Refused(ENOENT) => Ok(false),
+            other => Err(malformed(format!("{other:?} in the place of a socket"))),
+        }
+    }
+
     /// Destroys one socket; returns the kernel's errno if it refuses. After an error the answer may
     /// still arrive, so drop the link.
     pub(super) fn destroy(&mut self, socket: &SocketKey) -> Result<Option<i32>, SockDiagError> {

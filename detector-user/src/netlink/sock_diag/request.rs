@@ -1,5 +1,5 @@
 //! Builds the requests to the kernel: a dump, with the filter that the kernel runs for each socket,
-//! and the destruction of one socket.
+//! the reading of one socket, and its destruction.
 
 use std::net::IpAddr;
 
@@ -64,19 +64,29 @@ pub(super) fn dump(family: u8, states: StateFlags, only: &[Prefix], sequence: u3
     bytes
 }
 
+/// A request for this socket and no other.
+pub(super) fn one(socket: &SocketKey, sequence: u32) -> Vec<u8> {
+    let message = SockDiagMessage::InetRequest(exactly(socket, ExtensionFlags::INFO));
+    message_of(message, 0, sequence).1
+}
+
 /// A request to destroy this socket and no other. It asks for an acknowledgement, because otherwise
 /// a success has no answer.
 pub(super) fn destroy(socket: &SocketKey, sequence: u32) -> Vec<u8> {
-    let request = InetRequest {
+    let request = exactly(socket, ExtensionFlags::empty());
+    let message = SockDiagDestroy::new(SockDiagMessage::InetRequest(request));
+    message_of(message, NLM_F_ACK, sequence).1
+}
+
+fn exactly(socket: &SocketKey, extensions: ExtensionFlags) -> InetRequest {
+    InetRequest {
         family: socket.family,
         protocol: IPPROTO_TCP,
-        extensions: ExtensionFlags::empty(),
+        extensions,
         // Only dumps use this field.
         states: StateFlags::all(),
         socket_id: socket.id.clone(),
-    };
-    let message = SockDiagDestroy::new(SockDiagMessage::InetRequest(request));
-    message_of(message, NLM_F_ACK, sequence).1
+    }
 }
 
 /// A whole request, and its header for later changes.
