@@ -1,8 +1,8 @@
 //! The one way in: every signal reaches the driver loop through one bounded channel.
 //!
-//! When the channel is full, a sender waits and nothing is lost: threads block, the ring keeps its
-//! records (what finds the ring full is counted by the kernel side and healed from its map), and
-//! the prober keeps its reports and sends no new probes. Only an answer that is made on the loop
+//! When the channel is full, a sender waits for its turn and nothing is lost: threads block, and the
+//! ring keeps its records (what finds the ring full is counted by the kernel side and healed from its
+//! map). So nothing overtakes what was sent before it. Only an answer that is made on the loop
 //! itself cannot wait. [`SignalSender::offer`] drops it then, and counts it.
 //!
 //! The channel also ends the loop when a thread fails without which the daemon cannot work

@@ -173,6 +173,10 @@ impl Prober {
             queue.extend(&orders[..taken]);
             taken
         });
+        let most = self.most;
+        if let Some(Order { target, .. }) = orders.get(taken) {
+            warn!(%target, "{most} probes wait to be sent; {} are not", orders.len() - taken);
+        }
         orders[taken..].iter().for_each(|order| self.refuse(*order));
     }
 
@@ -182,8 +186,6 @@ impl Prober {
     }
 
     fn refuse(&self, order: Order) {
-        let most = self.most;
-        warn!(target = %order.target, "{most} probes wait to be sent; this one is not");
         // A probe without `Sent` is no evidence: losing this signal costs only a count.
         self.signals.offer(Signal::Probe(ProbeEvent {
             at: clock::now(),

@@ -1,7 +1,5 @@
 //! Reports the results of probes to the loop.
 
-use std::collections::VecDeque;
-
 use nix::errno::Errno;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -12,20 +10,18 @@ use crate::{
     signals::SignalSender,
 };
 
-/// Reports to the loop what became of the probes. When the loop does not keep up, the reports wait
-/// here, and not the thread, which has deadlines to keep.
+/// Reports to the loop what became of the probes. When the loop does not keep up, the thread waits
+/// for its turn like all others that send signals. Nothing may be reported later than what others
+/// send after it: a socket snapshot that overtakes an answer would make the answer missing, and a
+/// living peer dead.
 #[derive(Debug)]
 pub(super) struct Report {
     signals: SignalSender,
-    backlog: VecDeque<Signal>,
 }
 
 impl Report {
     pub(super) fn new(signals: SignalSender) -> Self {
-        Self {
-            signals,
-            backlog: VecDeque::new(),
-        }
+        Self { signals }
     }
 
     pub(super) fn sent(&mut self, at: Time, order: &Order) {
@@ -49,32 +45,16 @@ impl Report {
     }
 
     fn event(&mut self, at: Time, probe: ProbeId, target: ProbeTarget, outcome: ProbeOutcome) {
-        self.backlog.push_back(Signal::Probe(ProbeEvent {
+        let event = ProbeEvent {
             at,
             probe,
             target,
             outcome,
-        }));
-        self.flush();
-    }
-
-    /// Hands over the waiting reports, as far as the loop has room.
-    pub(super) fn flush(&mut self) {
-        while let Some(signal) = self.backlog.pop_front() {
-            match self.signals.try_send(signal) {
-                Ok(()) => {}
-                Err(TrySendError::Full(signal)) => {
-                    self.backlog.push_front(signal);
-                    return;
-                }
-                Err(TrySendError::Closed(_)) => self.backlog.clear(),
-            }
+        };
+        if let Err(TrySendError::Full(signal)) = self.signals.try_send(Signal::Probe(event)) {
+            // An error means that the loop has ended, and then this thread ends too.
+            let _ = self.signals.blocking_send(signal);
         }
-    }
-
-    /// How many events the loop has not taken.
-    pub(super) fn behind(&self) -> usize {
-        self.backlog.len()
     }
 
     /// Whether the loop has ended.
@@ -85,7 +65,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{thread, time::Duration};
 
     use super::*;
     use crate::{core::Endpoint, signals};
@@ -110,31 +90,23 @@ mod tests {
 
     #[test]
     fn a_full_queue_delays_and_loses_nothing() {
-        let (sender, mut signals) = signals::channel(2);
+        let (sender, mut signals) = signals::channel(1);
         let mut report = Report::new(sender);
-        for id in 0..5 {
-            report.sent(Time::default(), &order(id));
-        }
-        assert_eq!(report.behind(), 3);
-        let mut taken = Vec::new();
-        while let Ok(signal) = signals.try_recv() {
-            taken.push(probe(signal));
-            report.flush();
-        }
-        assert_eq!(taken, [0, 1, 2, 3, 4]);
-        assert_eq!(report.behind(), 0);
+        let thread = thread::spawn(move || {
+            (0..100).for_each(|id| report.sent(Time::default(), &order(id)));
+        });
+        let taken = std::iter::from_fn(|| signals.blocking_recv().map(probe));
+        assert_eq!(taken.collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+        thread.join().unwrap();
     }
 
     #[test]
-    fn without_a_listener_nothing_is_kept() {
+    fn without_a_listener_it_does_not_wait() {
         let (sender, signals) = signals::channel(1);
         let mut report = Report::new(sender);
         report.sent(Time::default(), &order(1));
-        report.sent(Time::default(), &order(2));
-        assert_eq!(report.behind(), 1);
         drop(signals);
-        report.flush();
+        report.sent(Time::default(), &order(2));
         assert!(report.is_closed());
-        assert_eq!(report.behind(), 0);
     }
 }

@@ -36,14 +36,10 @@ pub(super) const NDP: u64 = u64::MAX - 2;
 /// The most events that are taken from the kernel at a time.
 const EVENTS: usize = 256;
 
-/// How soon reports for which the loop had no room are offered again.
-const OFFER_AGAIN: Duration = Duration::from_millis(1);
-
-/// The thread: waits for answers, orders and deadlines, and for nothing else.
+/// The thread: waits for answers, orders, deadlines, and room for its reports.
 #[derive(Debug)]
 pub(super) struct Probing {
     epoll: Epoll,
-    most: usize,
     report: Report,
     connects: Connects,
     keepalives: Keepalives,
@@ -62,7 +58,6 @@ impl Probing {
             .context("cannot make an epoll instance; is the limit of open files reached?")?;
         Ok(Self {
             epoll,
-            most,
             report: Report::new(signals),
             connects: Connects::new(namespaces.clone(), most),
             keepalives: Keepalives::new(flows, namespaces, most),
@@ -87,12 +82,8 @@ impl Probing {
             for event in &events[..ready] {
                 self.ready(event.data(), event.events(), at);
             }
-            self.report.flush();
-            // Orders that are not taken stay in the queue; when it is full, further ones fail.
-            if self.report.behind() < self.most {
-                for order in orders.take(mem::take) {
-                    self.send(&order);
-                }
+            for order in orders.take(mem::take) {
+                self.send(&order);
             }
             let now = clock::now();
             self.connects.give_up(now);
@@ -145,8 +136,7 @@ impl Probing {
             self.neighbours.deadline(),
             self.keepalives.deadline(),
         ];
-        let offer = (self.report.behind() > 0).then(|| now + OFFER_AGAIN);
-        let Some(next) = deadlines.into_iter().chain([offer]).flatten().min() else {
+        let Some(next) = deadlines.into_iter().flatten().min() else {
             return EpollTimeout::NONE;
         };
         let wait = next.since(now) + Duration::from_millis(1);
