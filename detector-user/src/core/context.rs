@@ -21,10 +21,16 @@ pub(super) struct Context<'a> {
     pub effects: &'a mut VecDeque<Effect>,
 }
 
+/// One in so many probes of a second may be for dead peers: a thousand of them, which stay away for
+/// long, must not keep a processor busy.
+const DEAD_SHARE: u32 = 8;
+
 /// Gives out probes within their budgets.
 #[derive(Debug)]
 pub(super) struct ProbeDesk {
     budget: Budget,
+    /// The part of it that may be spent on dead peers.
+    of_dead: Budget,
     neighbours_per_second: u32,
     neighbours: BTreeMap<u32, Budget>,
     pub turns: Turns,
@@ -35,11 +41,20 @@ impl ProbeDesk {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             budget: Budget::new(settings.max_probes_per_second),
+            of_dead: Budget::new((settings.max_probes_per_second / DEAD_SHARE).max(1)),
             neighbours_per_second: settings.neighbour_probes_per_second,
             neighbours: BTreeMap::new(),
             turns: Turns::new(settings.max_probes_per_second),
             next: 1,
         }
+    }
+
+    fn take(&mut self, now: Time, urgency: Urgency) -> bool {
+        let is_for_dead = urgency == Urgency::Dead;
+        if is_for_dead && (self.turns.are_late(now) || !self.of_dead.take(now, Urgency::Witness)) {
+            return false;
+        }
+        self.budget.take(now, urgency)
     }
 
     /// Applies the limit per link: a switch may shut down a port that sends too much ARP. Its budget
@@ -87,11 +102,14 @@ impl Context<'_> {
                 return None;
             }
         }
-        if !self.prober.budget.take(now, urgency) {
+        if !self.prober.take(now, urgency) {
             return None;
         }
         let probe = ProbeId(self.prober.next);
         self.prober.next += 1;
+        if urgency != Urgency::Routine {
+            self.prober.turns.asked(now, probe);
+        }
         self.effects.push_back(Effect::Probe {
             probe,
             target,

@@ -5,10 +5,14 @@
 //! Dead. So when there are many, each is probed only as often as the rule requires. When there are
 //! more, they take turns: those that fell silent first are probed, and the others wait until these
 //! are decided.
+//!
+//! A machine on which everything stalls is busy, too. If it cannot send as many probes as the budget
+//! allows, they leave late, and a late probe is worth nothing. So while probes leave late fewer paths
+//! are probed at once.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use super::Time;
+use super::{ProbeId, Time};
 
 /// The probes of a second to one path: at the full rate, which is twice what the rule requires, on
 /// flows and by SYNs; and at the spare rate.
@@ -22,7 +26,23 @@ const IN_DOUBT: Duration = Duration::from_millis(100);
 const EVERY: Duration = Duration::from_millis(5);
 
 /// When a path asks again whether it is its turn.
-pub(super) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+pub(super) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(40);
+
+/// A probe that is sent this much later than it was requested is late.
+const LATE: Duration = Duration::from_millis(10);
+
+/// If nothing is heard of a probe for this long, it waits to be sent, or the core is late itself:
+/// then it has too much to do.
+const UNHEARD: Duration = Duration::from_millis(150);
+
+/// How long fewer paths at once take to show in how late probes leave.
+const SETTLES_WITHIN: Duration = Duration::from_millis(100);
+
+/// A probe of which nothing was heard for this long is lost.
+const LOST_AFTER: Duration = Duration::from_secs(3);
+
+/// However busy the machine is, so many paths are probed at once.
+const LEAST_AT_ONCE: usize = 32;
 
 /// Those that fell silent first come first.
 type Place = (Time, IpAddr);
@@ -39,8 +59,13 @@ pub(super) enum Rate {
 
 #[derive(Debug)]
 pub(super) struct Turns {
-    at_full_rate: usize,
+    most_at_full_rate: usize,
+    most_at_once: usize,
+    /// As many as this machine can serve now.
     at_once: usize,
+    /// A probe of which it is not known yet whether it left late, and when it was requested.
+    sample: Option<(ProbeId, Time)>,
+    slowed_at: Time,
     /// The paths in doubt, and when each was last here.
     doubtful: BTreeMap<Place, Time>,
     /// The first one whose turn it is not yet.
@@ -52,8 +77,11 @@ impl Turns {
     pub(super) fn new(probes_per_second: u32) -> Self {
         let room = |rate: u32| (probes_per_second / rate).max(1) as usize;
         Self {
-            at_full_rate: room(FULL),
+            most_at_full_rate: room(FULL),
+            most_at_once: room(SPARE),
             at_once: room(SPARE),
+            sample: None,
+            slowed_at: Time::default(),
             doubtful: BTreeMap::new(),
             next: None,
             due: Time::default(),
@@ -64,17 +92,61 @@ impl Turns {
     pub(super) fn rate(&mut self, now: Time, since: Time, addr: IpAddr) -> Rate {
         let place = (since, addr);
         self.doubtful.insert(place, now);
-        if self.doubtful.len() > self.at_full_rate && now >= self.due {
+        let at_full_rate = self.at_full_rate();
+        if self.doubtful.len() > at_full_rate && now >= self.due {
             self.due = now + EVERY;
             self.doubtful
                 .retain(|_, asked| now.since(*asked) < IN_DOUBT);
             self.next = self.doubtful.keys().nth(self.at_once).copied();
         }
         match self.doubtful.len() {
-            few if few <= self.at_full_rate => Rate::Full,
+            few if few <= at_full_rate => Rate::Full,
             many if many <= self.at_once => Rate::Spare,
             _ if self.next.is_none_or(|next| place < next) => Rate::Spare,
             _ => Rate::Wait,
+        }
+    }
+
+    fn at_full_rate(&self) -> usize {
+        match self.at_once < self.most_at_once {
+            true => 0,
+            false => self.most_at_full_rate,
+        }
+    }
+
+    /// A probe was requested.
+    pub(super) fn asked(&mut self, now: Time, probe: ProbeId) {
+        match self.sample {
+            Some((_, at)) if now.since(at) >= LOST_AFTER => self.sample = Some((probe, now)),
+            Some(_) if self.are_late(now) => self.slow(now),
+            Some(_) => {}
+            None => self.sample = Some((probe, now)),
+        }
+    }
+
+    /// The core hears that a probe was sent, or could not be, at this moment.
+    pub(super) fn told(&mut self, now: Time, probe: ProbeId, sent: Time) {
+        let Some((_, asked)) = self.sample.take_if(|sample| sample.0 == probe) else {
+            return;
+        };
+        if sent.since(asked) >= LATE {
+            return self.slow(now);
+        }
+        let more = self.at_once + self.at_once.div_ceil(8);
+        self.at_once = more.min(self.most_at_once);
+    }
+
+    /// Whether nothing is heard of probes that were requested a while ago.
+    pub(super) fn are_late(&self, now: Time) -> bool {
+        self.sample
+            .is_some_and(|(_, asked)| now.since(asked) >= UNHEARD)
+    }
+
+    fn slow(&mut self, now: Time) {
+        if now.since(self.slowed_at) >= SETTLES_WITHIN {
+            self.slowed_at = now;
+            let least = LEAST_AT_ONCE.min(self.most_at_once);
+            self.at_once = (self.at_once / 2).max(least);
         }
     }
 
@@ -129,6 +201,43 @@ mod tests {
         turns.over(ms(1), [10, 0, 0, 1].into());
         let left: Vec<u8> = all.into_iter().filter(|n| *n != 1).collect();
         assert_eq!(probed(&mut turns, 50, &left), [0, 2, 3]);
+    }
+
+    /// The share of the paths that are probed at once, after the fates of some probes.
+    #[test]
+    fn where_probes_leave_late_fewer_paths_are_probed_at_once() {
+        let mut turns = Turns::new(200 * SPARE);
+        let mut left_after = |at: u64, delay: u64| {
+            turns.asked(ms(at), ProbeId(at));
+            turns.asked(ms(at + 1), ProbeId(0));
+            turns.told(ms(at + 1), ProbeId(0), ms(at + 1));
+            turns.told(ms(at + 60), ProbeId(at), ms(at + delay));
+            (turns.at_once, turns.at_full_rate())
+        };
+        assert_eq!(left_after(1_000, 9), (200, 66));
+        assert_eq!(left_after(1_100, 10), (100, 0));
+        assert_eq!(left_after(1_199, 50), (100, 0), "too soon to show");
+        assert_eq!(left_after(1_300, 30), (50, 0));
+        assert_eq!(left_after(2_000, 60), (LEAST_AT_ONCE, 0));
+        assert_eq!(left_after(3_000, 5), (36, 0));
+        let recovered = (0..15).map(|n| left_after(4_000 + 100 * n, 5)).last();
+        assert_eq!(recovered, Some((200, 66)));
+    }
+
+    #[test]
+    fn a_probe_of_which_nothing_is_heard_is_forgotten() {
+        let mut turns = Turns::new(200 * SPARE);
+        turns.asked(ms(1_000), ProbeId(1));
+        assert!(!turns.are_late(ms(1_149)) && turns.are_late(ms(1_150)));
+        turns.asked(ms(1_149), ProbeId(2));
+        assert_eq!(turns.at_once, 200);
+        turns.asked(ms(1_150), ProbeId(2));
+        assert_eq!(turns.at_once, 100, "it is late already");
+        turns.told(ms(3_990), ProbeId(2), ms(3_990));
+        turns.asked(ms(4_000), ProbeId(3));
+        assert!(!turns.are_late(ms(4_001)));
+        turns.told(ms(4_001), ProbeId(3), ms(4_001));
+        assert_eq!(turns.at_once, 113);
     }
 
     #[test]

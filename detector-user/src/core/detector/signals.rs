@@ -45,6 +45,7 @@ impl Detector {
     }
 
     pub(super) fn probe(&mut self, now: Time, event: &ProbeEvent) {
+        self.prober.turns.told(now, event.probe, event.at);
         let addr = event.target.addr();
         let was_contested = self.isolation.cards.is_contested(addr, now);
         let is_believed = match event.outcome {

@@ -132,6 +132,11 @@ impl Rhythm {
         self.dead_interval = (self.dead_interval * 2).min(DEAD.1);
     }
 
+    /// Sets the time of the next probe of a dead peer to a random one.
+    pub(in crate::core) fn next_dead_by_chance(&mut self, now: Time) {
+        self.due = now + self.jittered(DEAD.1, 50);
+    }
+
     /// Sets the time of the next probe in a doubt that has lasted for `lasted`: twice as many
     /// probes as are `required` fit into the detection time.
     pub(in crate::core) fn next_in_doubt(

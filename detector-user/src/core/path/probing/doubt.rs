@@ -28,11 +28,14 @@ impl Path {
     }
 
     /// How often the path is probed, beside all others that are in doubt. One that waits for its
-    /// turn is probed now and then: most doubts end with the first answer.
+    /// turn is probed now and then, unless probes leave late: most doubts end with the first answer.
     pub(super) fn rate_in_doubt(&mut self, now: Time, context: &mut Context<'_>) -> Rate {
         let since = *self.probing.turn_since.get_or_insert(now);
-        match context.prober.turns.rate(now, since, self.addr) {
-            Rate::Wait if !self.probing.has_sent_since(now - WAITING_EVERY) => Rate::Spare,
+        let turns = &mut context.prober.turns;
+        let rate = turns.rate(now, since, self.addr);
+        let is_due = !self.probing.has_sent_since(now - WAITING_EVERY);
+        match rate {
+            Rate::Wait if is_due && !turns.are_late(now) => Rate::Spare,
             rate => rate,
         }
     }

@@ -224,8 +224,13 @@ impl Path {
         !self.is_dead() && (is_known || !context.isolation.witnesses.anyone())
     }
 
-    /// The budget refused a probe: if no target is known to answer, all are probed again later.
+    /// The budget refused a probe: if no target is known to answer, all are probed again later. Dead
+    /// peers try again at random, so that each has its chance.
     fn refused(&mut self, now: Time) {
+        if self.is_dead() {
+            self.probing.rhythm.next_dead_by_chance(now);
+            return;
+        }
         if !self.evidence.probes.is_answerable() {
             let rhythm = &mut self.probing.rhythm;
             rhythm.survey_due = now + rhythm.jittered(LATER, LATER_JITTER_PERCENT);
