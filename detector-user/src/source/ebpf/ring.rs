@@ -21,8 +21,10 @@ use crate::{
 
 /// The most records in a batch.
 const MAX_BATCH: usize = 1024;
-/// The shortest time between two readings of the whole map.
+/// The shortest time between two readings of the whole map, and how many times as long as the
+/// reading it is: the loop also needs time for what was read.
 const HEAL_SPACING: Duration = Duration::from_millis(100);
+const HEAL_SHARE: u32 = 4;
 
 pub(super) struct Ring {
     ring: AsyncFd<RingBuf<MapData>>,
@@ -35,6 +37,7 @@ pub(super) struct Ring {
     /// The count of ring drops that are already healed, and when they were.
     healed_drops: u64,
     healed_at: Time,
+    heal_after: Duration,
 }
 
 impl Ring {
@@ -52,6 +55,7 @@ impl Ring {
             check: Arc::default(),
             healed_drops: 0,
             healed_at: Time::default(),
+            heal_after: HEAL_SPACING,
         }
     }
 
@@ -99,7 +103,7 @@ impl Ring {
     async fn heal(&mut self) -> anyhow::Result<()> {
         let drops = self.counts.ring_drops()?;
         let now = clock::now();
-        if drops == self.healed_drops || now.since(self.healed_at) < HEAL_SPACING {
+        if drops == self.healed_drops || now.since(self.healed_at) < self.heal_after {
             return Ok(());
         }
         warn!(
@@ -110,7 +114,9 @@ impl Ring {
         self.flows.put(|wanted| wanted.heal(done));
         healed.await.context("the map of flows was not read")?;
         self.healed_drops = drops;
-        self.healed_at = now;
+        self.healed_at = clock::now();
+        let took = self.healed_at.since(now);
+        self.heal_after = HEAL_SPACING.max(took * HEAL_SHARE);
         Ok(())
     }
 }
