@@ -139,7 +139,7 @@ impl Turns {
     /// Whether nothing is heard of probes that were requested a while ago.
     pub(super) fn are_late(&self, now: Time) -> bool {
         self.sample
-            .is_some_and(|(_, asked)| now.since(asked) >= UNHEARD)
+            .is_some_and(|(_, asked)| (UNHEARD..LOST_AFTER).contains(&now.since(asked)))
     }
 
     fn slow(&mut self, now: Time) {
@@ -229,6 +229,10 @@ mod tests {
         let mut turns = Turns::new(200 * SPARE);
         turns.asked(ms(1_000), ProbeId(1));
         assert!(!turns.are_late(ms(1_149)) && turns.are_late(ms(1_150)));
+        assert!(
+            turns.are_late(ms(3_999)) && !turns.are_late(ms(4_000)),
+            "lost"
+        );
         turns.asked(ms(1_149), ProbeId(2));
         assert_eq!(turns.at_once, 200);
         turns.asked(ms(1_150), ProbeId(2));
