@@ -323,7 +323,9 @@ impl World {
         // Of one that was found dead before and is back by now, nothing can be heard.
         let is_cut = !self.hosts[host].is_reachable() || self.checks.died_before_own(host, now);
         let what = format!("{name}: answered {heard:?} ago, asked for {asked:?}");
-        let rule = if heard.is_some_and(|heard| heard + BLUR < self.destroy_delay(sockets)) {
+        // An answer that others overtook acknowledges nothing new when it comes.
+        let blur = BLUR + self.hosts[host].wire.condition.jitter;
+        let rule = if heard.is_some_and(|heard| heard + blur < self.destroy_delay(sockets)) {
             "nothing is destroyed before the destroy delay"
         } else if asked.is_none_or(|asked| asked + BLUR < settings.detection_time) {
             "nothing is destroyed before the daemon has asked for a detection time"
