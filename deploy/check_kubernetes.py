@@ -20,8 +20,6 @@ KUBERNETES = DEPLOY / "kubernetes"
 CHART = DEPLOY / "helm" / "detector"
 # The oldest version that knows appArmorProfile, and the newest that the schemas know.
 VERSIONS = ["1.30", kubernetes_validate.latest_version()]
-# Beyond the unit and its drop-ins: a store's environment is another user's file in /proc.
-BEYOND_THE_UNIT = {"DAC_READ_SEARCH"}
 
 failures = []
 
@@ -80,7 +78,7 @@ def setting(text, name):
 def like_the_unit(daemon_set):
     unit_file = DEPLOY / "detector.service"
     drop_ins = set().union(*(of_unit(path) for path in DEPLOY.glob("*.conf")))
-    expected = of_unit(unit_file) | drop_ins | BEYOND_THE_UNIT
+    expected = of_unit(unit_file) | drop_ins
     found = capabilities(daemon_set)
     check(found == expected, f"capabilities {sorted(found)}, by the units {sorted(expected)}")
     unit = unit_file.read_text()

@@ -25,7 +25,7 @@ pub enum ReadError {
     #[error("pid {process} has ended")]
     Ended { process: u32 },
     #[error(
-        "{} cannot be read: {source}; another user's process takes CAP_SYS_PTRACE", path.display()
+        "{} cannot be read: {source}; another user's process takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH", path.display()
     )]
     Refused { path: PathBuf, source: io::Error },
     #[error("{} has more than {MAX_BYTES} bytes, and is not read", path.display())]
