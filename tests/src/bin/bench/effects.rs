@@ -43,7 +43,7 @@ pub struct Freed {
     pub unprotected_ms: Option<f64>,
 }
 
-/// How long a cut lasts: the destroy delay, plus time to see the effect on connects.
+/// How long a cut lasts: the longer destroy delay, plus time to see the effect on connects.
 const CUT_FOR: Duration = Duration::from_secs(4);
 /// The time after which RustFS's own time-outs have ended every earlier call.
 const UNPROTECTED_FOR: Duration = Duration::from_secs(45);
@@ -189,7 +189,7 @@ fn longest_call(events: &[Event], cut_ns: u64, heal_ns: u64) -> Option<f64> {
     calls.max_by(f64::total_cmp)
 }
 
-/// What the project asks of protected programs: the destroy delay of 1 s and a little.
+/// What the project asks of protected programs: the longer destroy delay, 1 s, and a little.
 const RETURNED_LIMIT_MS: f64 = 1010.0;
 const CONNECT_LIMIT_MS: f64 = 10.0;
 const LONGEST_CALL_LIMIT_MS: f64 = 1300.0;

@@ -28,9 +28,9 @@ pub const NAME: &str = "frozen-host";
 /// The durations of the freezes, in turn.
 const FROZEN_MS: [u64; 6] = [200, 400, 700, 1000, 1500, 2000];
 const CLOSED_WITHIN: Duration = Duration::from_secs(20);
-/// Sockets are destroyed after the destroy delay of 1 s of silence. The last segment may have been
-/// heard up to one round of the programs before the freeze.
-const DESTROYED_AFTER_MS: f64 = 950.0;
+/// Sockets are destroyed after 300 ms of silence, as a frozen host is silent on every layer. The last
+/// segment may have been heard up to one round of the programs before the freeze.
+const DESTROYED_AFTER_MS: f64 = 250.0;
 const CLOSED_LIMIT_MS: f64 = 50.0;
 
 /// One freeze; times are in milliseconds, and absent if the event did not occur.

@@ -74,7 +74,7 @@ pub struct Expected {
 }
 
 const HOST_SILENT_MS: f64 = 1300.0;
-/// Destroying waits for the destroy delay of 1 s of silence, or for the verdict when that is later.
+/// Destroying waits for 1 s of silence at most, or for the verdict when that is later.
 const HOST_FREED_MS: f64 = HOST_SILENT_MS + 1000.0;
 /// If there are only SYNs, no tail loss probe can be missed.
 const SHORT_TOLD_MS: f64 = 500.0;
