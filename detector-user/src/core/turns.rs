@@ -107,11 +107,9 @@ impl Turns {
         }
     }
 
+    /// As many as take the same number of probes at the full rate.
     fn at_full_rate(&self) -> usize {
-        match self.at_once < self.most_at_once {
-            true => 0,
-            false => self.most_at_full_rate,
-        }
+        self.at_once * self.most_at_full_rate / self.most_at_once
     }
 
     /// A probe was requested.
@@ -215,11 +213,11 @@ mod tests {
             (turns.at_once, turns.at_full_rate())
         };
         assert_eq!(left_after(1_000, 9), (200, 66));
-        assert_eq!(left_after(1_100, 10), (100, 0));
-        assert_eq!(left_after(1_199, 50), (100, 0), "too soon to show");
-        assert_eq!(left_after(1_300, 30), (50, 0));
-        assert_eq!(left_after(2_000, 60), (LEAST_AT_ONCE, 0));
-        assert_eq!(left_after(3_000, 5), (36, 0));
+        assert_eq!(left_after(1_100, 10), (100, 33));
+        assert_eq!(left_after(1_199, 50), (100, 33), "too soon to show");
+        assert_eq!(left_after(1_300, 30), (50, 16));
+        assert_eq!(left_after(2_000, 60), (LEAST_AT_ONCE, 10));
+        assert_eq!(left_after(3_000, 5), (36, 11));
         let recovered = (0..15).map(|n| left_after(4_000 + 100 * n, 5)).last();
         assert_eq!(recovered, Some((200, 66)));
     }
