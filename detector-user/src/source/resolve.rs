@@ -1,6 +1,6 @@
 //! Resolves peers' names into endpoints: at the start, and again at an interval.
 //!
-//! One task for each peer looks up the host and sends [`Signal::PeerConfigured`] when the set of
+//! One task for each peer looks up the host and sends `Signal::PeerConfigured` when the set of
 //! addresses has changed. A name that no longer resolves keeps its last known addresses: a dead
 //! name server must not hide a dead peer.
 //!

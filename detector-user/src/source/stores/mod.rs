@@ -7,7 +7,7 @@
 //!
 //! The worker reads each process once, and waits for its end; new ones are looked for every few
 //! seconds. What a process has said stays valid for a while after its end, so that a restart
-//! changes nothing. Names are looked up as the process would ([`lookup`]), and a node that is
+//! changes nothing. Names are looked up as the process would (`lookup`), and a node that is
 //! this one is no peer.
 //!
 //! A process says what it likes: whoever may start a program called `rustfs` on this host, outside
