@@ -199,7 +199,7 @@ mod tests {
         let good = freeze(Some(1000.0), Some(20.0));
         assert_eq!(met(&[good.clone(), freeze(None, Some(50.0))]), [true, true]);
         assert_eq!(
-            met(&[good.clone(), freeze(Some(600.0), Some(20.0))]),
+            met(&[good.clone(), freeze(Some(200.0), Some(20.0))]),
             [false, true]
         );
         assert_eq!(
