@@ -63,14 +63,27 @@ async fn blocked_calls(daemon: DaemonOptions) -> anyhow::Result<(Scene, Traffic)
     Ok((scene, client))
 }
 
-async fn isolated(scene: &Scene, since_ns: u64, host: usize, is: bool) -> anyhow::Result<()> {
+async fn isolated(scene: &Scene, since_ns: u64, host: usize) -> anyhow::Result<()> {
     let url = scene.lab.host(host).url();
-    let wanted = move |state: &PeerState| state.isolated == is;
+    let isolated = |state: &PeerState| state.isolated;
     scene
         .daemon
-        .await_since(since_ns, &url, SOON, wanted)
+        .await_since(since_ns, &url, SOON, isolated)
         .await?;
     Ok(())
+}
+
+/// Waits until the host is heard after this moment. No new state needs to be published for that.
+async fn heard_again(scene: &Scene, since_ns: u64, host: usize) -> anyhow::Result<()> {
+    let url = scene.lab.host(host).url();
+    testbed::until("it is heard again", SOON, async || {
+        let since = clock::between(since_ns, clock::now_ns());
+        let state = scene.daemon.peer(&url).await?;
+        let heard = state.last_heard_age.map(Duration::try_from).transpose()?;
+        let again = heard.is_some_and(|age| age < since) && !state.isolated;
+        Ok(again.then_some(()))
+    })
+    .await
 }
 
 async fn nobody_dies_and_all_return(
@@ -79,7 +92,7 @@ async fn nobody_dies_and_all_return(
     heal: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     for host in [2, 3] {
-        isolated(scene, since_ns, host, true).await?;
+        isolated(scene, since_ns, host).await?;
     }
     let (h2, h3) = (scene.lab.host(2).url(), scene.lab.host(3).url());
     let (two, three) = tokio::join!(
@@ -91,7 +104,7 @@ async fn nobody_dies_and_all_return(
     let healed = clock::now_ns();
     heal().await?;
     for host in [2, 3] {
-        isolated(scene, healed, host, false).await?;
+        heard_again(scene, healed, host).await?;
         scene.alive(host).await?;
         let state = scene.daemon.peer(&scene.lab.host(host).url()).await?;
         assert_eq!(state.breaker(), Breaker::Closed);
