@@ -8,7 +8,7 @@ use detector_api::v1::{Breaker, PeerState, Reason, Verdict};
 
 use crate::{
     Daemon, DaemonOptions, Lab, Observed, PEER_PORT, Scene, SceneOptions, Traffic, clock,
-    peer::Event,
+    peer::Event, testbed,
 };
 
 /// Enough time for events that normally take a second or two, on a busy machine. The benchmark
@@ -50,11 +50,25 @@ impl Trio {
         let others = request_loops(&scene.lab, US, OTHER, 2, 100).await?;
         scene.alive(PEER).await?;
         scene.alive(OTHER).await?;
-        Ok(Self {
+        let trio = Self {
             loops,
             others,
             scene,
+        };
+        trio.is_clean().await?;
+        Ok(trio)
+    }
+
+    /// Waits until the daemon knows that the path to h2 loses little. On a busy machine the first
+    /// requests are sent again as a whole; by this loss a stuck flow would need more time-outs.
+    async fn is_clean(&self) -> anyhow::Result<()> {
+        testbed::until("the path is known to be clean", SOON, async || {
+            let explained = self.daemon().explain(&self.peer()).await?;
+            let loss = explained.silence.and_then(|silence| silence.observed_loss);
+            Ok(loss.filter(|loss| *loss < 0.02))
         })
+        .await?;
+        Ok(())
     }
 
     pub fn lab(&self) -> &Lab {
