@@ -26,6 +26,11 @@ pub struct Tree {
     mount: PathBuf,
 }
 
+/// The path of the v2 tree in a /proc/PID/cgroup (cgroups(7): the line of hierarchy 0).
+pub fn v2_path(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix("0::"))
+}
+
 impl Tree {
     /// Finds where the tree is mounted: at /sys/fs/cgroup, or next to version 1 at
     /// /sys/fs/cgroup/unified. `None` if it is not mounted.

@@ -101,14 +101,7 @@ async fn a_node_that_is_linked_lets_go_of_a_dead_peer() {
         daemon.close(peer);
     }
 
-    // Unset, there is no watch, and every peer is unwatched.
-    rustfs_utils::set_env("");
-    rustfs_bin::start_detector_watch();
-    assert!(PeerWatch::global().is_none() && !PeerStates::global().is_fresh());
-    assert_eq!(
-        rustfs_bin::ebpf_status(),
-        Err("not wired into runtime".into())
-    );
+    without_the_variable();
 
     rustfs_utils::set_env(daemon.socket().to_str().expect("a path in UTF-8"));
     rustfs_bin::start_detector_watch();
@@ -120,14 +113,39 @@ async fn a_node_that_is_linked_lets_go_of_a_dead_peer() {
     assert!(matches!(watch.status(), WatchStatus::Live { .. }));
     assert_eq!(rustfs_bin::ebpf_status(), Ok(()));
 
-    // In flight: a call on one channel of three, and a download.
+    what_is_in_flight_ends(&daemon, &rpc, &shards, &mut dialled).await;
+    nothing_is_dialled(&rpc, &shards).await;
+    a_taken_trial_is_no_failure(&daemon, rpc).await;
+
+    ctx.cancel();
+    within(PeerStates::global().until_stale()).await;
+}
+
+/// Unset, there is no watch, and every peer is unwatched.
+fn without_the_variable() {
+    rustfs_utils::set_env("");
+    rustfs_bin::start_detector_watch();
+    assert!(PeerWatch::global().is_none() && !PeerStates::global().is_fresh());
+    assert_eq!(
+        rustfs_bin::ebpf_status(),
+        Err("not wired into runtime".into())
+    );
+}
+
+/// A call on one channel of three, and a download.
+async fn what_is_in_flight_ends(
+    daemon: &FakeDaemon,
+    rpc: &str,
+    shards: &str,
+    dialled: &mut mpsc::Receiver<()>,
+) {
     for key in ["", "\0bulk\x000", "/data/rustfs1"] {
         rustfs_common::cache_lazily(&format!("{rpc}{key}")).await;
     }
-    let mut client = rustfs_ecstore::client(&rpc).await;
+    let mut client = rustfs_ecstore::client(rpc).await;
     let call = tokio::spawn(async move { client.check(HealthCheckRequest::default()).await });
     within(dialled.recv()).await.expect("it was called");
-    let mut reader = rustfs_rio::HttpReader::open(&shards)
+    let mut reader = rustfs_rio::HttpReader::open(shards)
         .await
         .expect("it answers");
     assert_eq!(
@@ -136,8 +154,8 @@ async fn a_node_that_is_linked_lets_go_of_a_dead_peer() {
     );
     let rest = tokio::spawn(async move { reader.chunk().await });
 
-    daemon.open(&rpc);
-    daemon.open(&shards);
+    daemon.open(rpc);
+    daemon.open(shards);
     let ended = within(call)
         .await
         .expect("no panic")
@@ -150,16 +168,18 @@ async fn a_node_that_is_linked_lets_go_of_a_dead_peer() {
     assert_eq!(ended.kind(), std::io::ErrorKind::BrokenPipe);
     let mut told = within(rustfs_io_metrics::internode_metrics::unreachable(2)).await;
     told.sort();
-    let mut expected = vec![(rpc.clone(), 1), (shards.clone(), 1)];
+    let mut expected = vec![(rpc.to_owned(), 1), (shards.to_owned(), 1)];
     expected.sort();
     assert_eq!(
         told, expected,
         "each but the local node, once, under RustFS's own name"
     );
     assert_eq!(rustfs_common::cached().await, 0);
+}
 
-    // While it is down: no dial, no request.
-    let refused = rustfs_protos::build_channel(&rpc)
+/// While the peers are down: no dial, no request.
+async fn nothing_is_dialled(rpc: &str, shards: &str) {
+    let refused = rustfs_protos::build_channel(rpc)
         .await
         .expect_err("refused");
     let status = refused.downcast_ref::<Status>().expect("a status");
@@ -167,14 +187,16 @@ async fn a_node_that_is_linked_lets_go_of_a_dead_peer() {
         status.to_string().contains("currently unavailable"),
         "{status}"
     );
-    let refused = rustfs_rio::HttpReader::open(&shards)
+    let refused = rustfs_rio::HttpReader::open(shards)
         .await
         .err()
         .expect("refused");
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset);
     assert_eq!(within(retries(0)).await, [""; 0]);
+}
 
-    // A trial that is not free is no failure of the peer's.
+/// A trial that is not free is no failure of the peer's.
+async fn a_taken_trial_is_no_failure(daemon: &FakeDaemon, rpc: String) {
     daemon.publish(FakeDaemon::state(
         &rpc,
         v1::Verdict::Unknown,
@@ -191,7 +213,4 @@ async fn a_node_that_is_linked_lets_go_of_a_dead_peer() {
         Some(Refused::TrialsTaken { .. })
     ));
     assert_eq!(within(retries(1)).await, [rpc]);
-
-    ctx.cancel();
-    within(PeerStates::global().until_stale()).await;
 }

@@ -21,7 +21,7 @@ pub(crate) mod rustfs_utils {
     }
 }
 
-/// What was told, in order, for those who wait for it.
+/// The reports, in order, for those who wait for them.
 struct Log<T>(std::sync::LazyLock<tokio::sync::watch::Sender<Vec<T>>>);
 
 impl<T: Clone> Log<T> {

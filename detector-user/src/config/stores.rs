@@ -22,7 +22,7 @@ impl Profile {
         }
     }
 
-    /// The selector of its processes where nothing else is said.
+    /// The default selector of its processes.
     pub fn default_target(self) -> Target {
         Target::Exe(self.as_str().to_owned())
     }

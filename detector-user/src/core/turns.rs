@@ -31,8 +31,8 @@ pub(super) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(40);
 /// A probe that is sent this much later than it was requested is late.
 const LATE: Duration = Duration::from_millis(10);
 
-/// If nothing is heard of a probe for this long, it waits to be sent, or the core is late itself:
-/// then it has too much to do.
+/// A probe without a report for this long still waits to be sent, or the core is late itself. Either
+/// way there is too much to do.
 const UNHEARD: Duration = Duration::from_millis(150);
 
 /// How long fewer paths at once take to show in how late probes leave.
@@ -134,7 +134,7 @@ impl Turns {
         self.at_once = more.min(self.most_at_once);
     }
 
-    /// Whether nothing is heard of probes that were requested a while ago.
+    /// Whether a probe that was requested a while ago has had no report yet.
     pub(super) fn are_late(&self, now: Time) -> bool {
         self.sample
             .is_some_and(|(_, asked)| (UNHEARD..LOST_AFTER).contains(&now.since(asked)))

@@ -45,7 +45,7 @@ use crate::{
     core::{Core as _, PeerState, Signal, Time},
     effect::{destroy::Destroyer, protect::Protection},
     insight::Correlations,
-    netns::Following,
+    netns::{Following, Namespaces},
     process::Finder,
     record::{Recorder, Taped},
     signals::{self, SignalSender},
@@ -91,17 +91,12 @@ pub async fn run(
 
     let (outlets, servers) = tasks::serve(&config, Box::new(printer), requests)?;
     let finder = Finder::new().context("cannot look for processes and cgroups")?;
-    let (following, namespaces) = Following::start(&config.namespaces(), &finder)
-        .context("cannot look for network namespaces (network_namespaces)")?;
-    let (stores, found) = stores::Following::start(&config.stores, &finder)
-        .context("cannot look for the programs whose peers are to be found (--rustfs)")?;
+    let (following, namespaces, stores, found) = follow(&config, &finder)?;
     let source = source::open(&config, namespaces.clone(), signals.clone())?;
     let reader = Reader::spawn(signals.clone(), namespaces.clone(), bounds)
         .context("cannot read the kernel's sockets")?;
-    let protection = Protection::load(&config, &finder).context(
-        "services are to be protected (refuse_connects, tune_sockets, --protect, --rustfs) and \
-         cannot be",
-    )?;
+    let protection = Protection::load(&config, &finder)
+        .context("cannot protect services (refuse_connects, tune_sockets, --protect, --rustfs)")?;
     let network = NetworkSource::start(signals.clone(), bounds)
         .context("cannot read links, routes and neighbours")?;
     let destroyer = Destroyer::spawn(signals.clone(), namespaces.clone(), bounds)
@@ -151,6 +146,18 @@ pub async fn run(
     drop(driver);
     servers.finish();
     result
+}
+
+/// Begins to follow the network namespaces, and the programs whose peers are found.
+fn follow(
+    config: &Config,
+    finder: &Finder,
+) -> anyhow::Result<(Following, Namespaces, stores::Following, FoundNow)> {
+    let (following, namespaces) = Following::start(&config.namespaces(), finder)
+        .context("cannot look for network namespaces (network_namespaces)")?;
+    let (stores, found) = stores::Following::start(&config.stores, finder)
+        .context("cannot look for the programs whose peers are to be found (--rustfs)")?;
+    Ok((following, namespaces, stores, found))
 }
 
 struct Driver {

@@ -17,6 +17,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use self::{pods::Pods, scan::Scan};
@@ -25,6 +26,12 @@ pub use self::{
     scan::Executable,
 };
 use crate::{cgroup::Tree, config::Target};
+
+/// How long a reading of the processes or pods serves while all that it showed is still there.
+const SERVES_FOR: Duration = Duration::from_secs(3);
+
+/// The same where nothing was found.
+const SERVES_ANYWAY: Duration = Duration::from_millis(900);
 
 /// Finds what targets select. Clones share what was read.
 #[derive(Clone, Debug)]

@@ -5,13 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::cgroup::Tree;
+use crate::cgroup::{Tree, v2_path};
 
 /// The directory of the process's cgroup; `None` if the process has ended.
 pub(super) fn of_process(tree: &Tree, proc: &Path, process: u32) -> Option<PathBuf> {
     let text = fs::read_to_string(proc.join(process.to_string()).join("cgroup")).ok()?;
-    // The line of the cgroup v2 tree (cgroups(7)).
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let path = v2_path(&text)?;
     let directory = tree.path(path);
     match path.split('/').any(|part| part == "..") || !directory.is_dir() {
         true => tree.holding(process),

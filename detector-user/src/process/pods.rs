@@ -9,9 +9,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
+use super::{SERVES_ANYWAY, SERVES_FOR};
 use crate::{cgroup::Tree, clock, core::Time};
 
 const LOGS: &str = "/var/log/pods";
@@ -19,10 +19,7 @@ const LOGS: &str = "/var/log/pods";
 /// The most pods of a host that are looked at.
 const MAX_PODS: usize = 4096;
 
-/// How long an answer serves while all of its cgroups are there, and otherwise.
-const FRESH: [Duration; 2] = [Duration::from_secs(3), Duration::from_millis(900)];
-
-/// Pods that were asked for.
+/// The cgroups that were last found for each pod.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     /// Where the folders of logs are, if not in their usual place.
@@ -43,8 +40,11 @@ impl Pods {
     pub(super) fn find(&mut self, tree: &Tree, pod: &str) -> Vec<PathBuf> {
         if let Some((at, found)) = self.found.get(pod) {
             let are_there = !found.is_empty() && found.iter().all(|path| path.is_dir());
-            let fresh = FRESH[usize::from(!are_there)];
-            if clock::now().since(*at) < fresh && (are_there || found.is_empty()) {
+            let serves = match are_there {
+                true => SERVES_FOR,
+                false => SERVES_ANYWAY,
+            };
+            if clock::now().since(*at) < serves && (are_there || found.is_empty()) {
                 return found.clone();
             }
         }

@@ -13,7 +13,10 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use thiserror::Error;
 
 use super::pods::uid_of;
-use crate::stores::{Environment, Started};
+use crate::{
+    cgroup::v2_path,
+    stores::{Environment, Started},
+};
 
 /// The most that is read of a command line or an environment: ARG_MAX is 2 MiB where nobody has
 /// changed it, and no volumes are so long.
@@ -131,8 +134,7 @@ impl Process {
     /// What people call the service that it belongs to: its unit, pod or container, or its cgroup.
     pub fn service(&self) -> String {
         let text = fs::read_to_string(self.path("cgroup")).unwrap_or_default();
-        let path = text.lines().find_map(|line| line.strip_prefix("0::"));
-        service_of(path.unwrap_or_default())
+        service_of(v2_path(&text).unwrap_or_default())
     }
 }
 

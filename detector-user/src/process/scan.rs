@@ -3,16 +3,12 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use tracing::debug;
 
-use super::read::start_time;
+use super::{SERVES_ANYWAY, SERVES_FOR, read::start_time};
 use crate::{clock, core::Time};
-
-/// How long a reading serves while the processes that were asked for go on, and otherwise.
-const FRESH: [Duration; 2] = [Duration::from_secs(3), Duration::from_millis(900)];
 
 /// The most processes that are looked at.
 const MAX_PROCESSES: usize = 1 << 17;
@@ -70,7 +66,7 @@ pub(super) struct Scan {
     proc: PathBuf,
     read_at: Option<Time>,
     executables: Vec<(u32, Executable)>,
-    /// The processes that were asked for since, each with its start.
+    /// The processes that somebody was given since, each with its start.
     asked: Vec<(u32, u64)>,
 }
 
@@ -108,8 +104,8 @@ impl Scan {
         let goes_on =
             |(process, start): &(u32, u64)| start_time(&self.proc, *process) == Some(*start);
         match age {
-            age if age < FRESH[1] => self.asked.iter().all(goes_on),
-            age if age < FRESH[0] => !self.asked.is_empty() && self.asked.iter().all(goes_on),
+            age if age < SERVES_ANYWAY => self.asked.iter().all(goes_on),
+            age if age < SERVES_FOR => !self.asked.is_empty() && self.asked.iter().all(goes_on),
             _ => false,
         }
     }

@@ -170,7 +170,7 @@ impl Path {
             .freeing
             .pending
             .filter(|pending| settings.destroy_sockets && !pending.tried)
-            .map(|pending| self.destroy_at(pending, settings));
+            .map(|pending| self.destroy_at(pending, settings).0);
         let after = settings.destroy_stalled_after;
         let stalled = self
             .freeing
@@ -197,38 +197,35 @@ impl Path {
         }
     }
 
-    /// When a dead peer's sockets are destroyed. The fast delay counts from when something stands
-    /// unanswered; the other one from when nothing was heard, because a program that waits for a
-    /// reply has been stuck since then.
-    fn destroy_at(&self, pending: Pending, settings: &Settings) -> Time {
+    /// When a dead peer's sockets are destroyed, and the delay that applies. The fast delay counts from
+    /// when something stands unanswered; the other one from when nothing was heard, because a program
+    /// that waits for a reply has been stuck since then.
+    fn destroy_at(&self, pending: Pending, settings: &Settings) -> (Time, Duration) {
         let refused = self.evidence.refused.unwrap_or_default();
-        let from = |since: Time| since.max(refused.min(since + REFUSED_WITHIN));
-        let slow = from(pending.unheard_since) + settings.destroy_delay;
-        if pending.certainty.is_certain() {
-            slow.min(from(pending.silent_since) + settings.fast_destroy_delay)
-        } else {
-            slow
+        let after = |since: Time, delay: Duration| {
+            let from = since.max(refused.min(since + REFUSED_WITHIN));
+            (from + delay, delay)
+        };
+        let slow = after(pending.unheard_since, settings.destroy_delay);
+        match pending.certainty.is_certain() {
+            true => slow.min(after(pending.silent_since, settings.fast_destroy_delay)),
+            false => slow,
         }
     }
 
-    /// When the sockets of a dead peer are destroyed, and why then; `None` where they are not.
+    /// The delay after which the sockets of a dead peer are destroyed, and why it applies; `None`
+    /// where they are not destroyed.
     pub(super) fn destroy_plan(&self, settings: &Settings) -> Option<(Duration, Certainty)> {
-        let pending = self.freeing.pending?;
-        let fast = settings.fast_destroy_delay.min(settings.destroy_delay);
-        let delay = match pending.certainty.is_certain() {
-            true => fast,
-            false => settings.destroy_delay,
-        };
-        settings
-            .destroy_sockets
-            .then_some((delay, pending.certainty))
+        let pending = self.freeing.pending.filter(|_| settings.destroy_sockets)?;
+        let (_, delay) = self.destroy_at(pending, settings);
+        Some((delay, pending.certainty))
     }
 
     fn free_dead(&mut self, at: Time, context: &mut Context<'_>) {
         let Some(pending) = self.freeing.pending else {
             return;
         };
-        let is_due = at >= self.destroy_at(pending, context.settings);
+        let is_due = at >= self.destroy_at(pending, context.settings).0;
         let is_open = self.session.breaker() == Breaker::Open;
         if pending.tried || !is_due || !is_open || !self.may_be_sure(at, context.around()) {
             return;

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::{Facts, Link, OF_EACH_KIND};
+use super::{Facts, Link, clause::OF_EACH_KIND};
 
 /// How many connections must be unanswered: one or two can share a fate that is not the host's.
 pub(in crate::core) const AGREEING_FLOWS: u32 = 3;

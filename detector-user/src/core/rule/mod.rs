@@ -29,11 +29,11 @@ mod tests;
 
 use std::time::Duration;
 
-use self::basis::Basis;
+use self::clause::clauses;
 pub(super) use self::{
     basis::{STARVED_FACTOR, needed_silence},
     certainty::Certainty,
-    clause::{Clause, Quantity},
+    clause::Clause,
     facts::{Facts, LastProbe, Life, Link, Needs, Starved, Stuck},
 };
 use super::{Reason, Settings, Verdict, evidence::Silence, isolation::Isolated};
@@ -43,10 +43,6 @@ pub(super) const SUSPECT_AFTER: Duration = Duration::from_millis(10);
 
 /// The part of the needed silence during which the peer must have been probed again and again.
 const ASKED_FOR: f64 = 0.9;
-
-/// How many transmissions of one kind must be unanswered: where one round trip in twenty is lost,
-/// three in a row are lost by chance once in eight thousand times.
-const OF_EACH_KIND: u32 = 3;
 
 /// Without a flow, a peer that was last heard this long ago is no longer known to be alive. This is
 /// longer than the time between two surveys of all targets.
@@ -133,108 +129,6 @@ pub(super) fn decide(facts: &Facts, settings: &Settings) -> Decision {
     Decision {
         clauses,
         ..decision
-    }
-}
-
-/// Every clause, whether it holds or not.
-fn clauses(facts: &Facts, settings: &Settings) -> Vec<Clause> {
-    let basis = Basis::of(facts, settings);
-    let throughout = basis.needed_silence.mul_f64(ASKED_FOR);
-    let count: fn(u32) -> Quantity = match facts.needs.can_ask {
-        true => Quantity::Moments,
-        false => Quantity::Transmissions,
-    };
-    let flows_needed = facts.has_flow.then_some(OF_EACH_KIND);
-    let connects_needed = connects_needed(facts);
-    let clause = |name, measured, needed, holds| Clause {
-        name,
-        measured,
-        needed,
-        holds,
-    };
-    vec![
-        clause(
-            "was_there",
-            Quantity::Word(match facts.was_there {
-                true => "heard before",
-                false => "never heard",
-            }),
-            Quantity::Word("heard before"),
-            facts.was_there,
-        ),
-        clause(
-            "silent_long_enough",
-            Quantity::Time(basis.silent),
-            Quantity::AtLeast(basis.needed_silence),
-            basis.is_silent && basis.silent >= basis.needed_silence,
-        ),
-        clause(
-            "asked_throughout",
-            Quantity::Time(basis.asked_for),
-            Quantity::AtLeast(throughout),
-            basis.asked_for >= throughout,
-        ),
-        clause(
-            "asked_enough",
-            count(basis.unanswered),
-            count(facts.needs.transmissions),
-            basis.unanswered >= facts.needs.transmissions,
-        ),
-        clause(
-            "asked_on_flows",
-            Quantity::Transmissions(basis.on_flows),
-            flows_needed.map_or(
-                Quantity::Word("not needed: no flow can be probed"),
-                Quantity::Transmissions,
-            ),
-            flows_needed.is_none_or(|needed| basis.on_flows >= needed),
-        ),
-        clause(
-            "asked_by_connect",
-            Quantity::Transmissions(basis.connects),
-            connects_needed.map_or_else(Quantity::Word, Quantity::Transmissions),
-            connects_needed.map_or(true, |needed| basis.connects >= needed),
-        ),
-        clause(
-            "asked_just_now",
-            Quantity::Word(last_probe(facts)),
-            Quantity::Word("just now"),
-            facts.last_probe == LastProbe::Fresh,
-        ),
-        clause(
-            "not_isolated",
-            Quantity::Word(isolation(facts)),
-            Quantity::Word("not isolated"),
-            facts.isolated == Isolated::No && !facts.was_isolated,
-        ),
-    ]
-}
-
-const fn last_probe(facts: &Facts) -> &'static str {
-    match facts.last_probe {
-        LastProbe::Fresh => "just now",
-        LastProbe::Due => "a while ago",
-    }
-}
-
-const fn isolation(facts: &Facts) -> &'static str {
-    match facts.isolated {
-        Isolated::No if facts.was_isolated => "isolated until just now",
-        Isolated::No => "not isolated",
-        Isolated::NoLink => "this node has no link to it",
-        Isolated::NobodyHeard => "others are as silent",
-    }
-}
-
-/// How many SYNs must be unanswered; or why none: no SYN probe is known to be answered, or the
-/// link is as silent as the flows.
-fn connects_needed(facts: &Facts) -> Result<u32, &'static str> {
-    if facts.link == Link::Silent {
-        Err("not needed: the link is silent too")
-    } else if facts.has_connect {
-        Ok(OF_EACH_KIND)
-    } else {
-        Err("not needed: no SYN probe is known to be answered")
     }
 }
 

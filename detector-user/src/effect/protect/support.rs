@@ -11,7 +11,7 @@ use detector_ebpf::refuse_flag;
 
 use super::{Protection, RefusePrograms};
 use crate::{
-    cgroup::Tree,
+    cgroup::{Tree, v2_path},
     check::{Check, Status},
     config::{Target, Tuning},
     core::{Bounds, Endpoint, PeerName},
@@ -137,10 +137,10 @@ fn tuned_options() -> anyhow::Result<Vec<&'static str>> {
     Ok(socket.options)
 }
 
-/// This process's path in the v2 tree (cgroups(7): the line of hierarchy 0).
+/// This process's path in the v2 tree.
 fn own_cgroup() -> io::Result<String> {
     let text = fs::read_to_string("/proc/self/cgroup")?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
-    path.map(str::to_owned)
+    v2_path(&text)
+        .map(str::to_owned)
         .ok_or_else(|| io::Error::other("it has no line of the cgroup v2 tree"))
 }
