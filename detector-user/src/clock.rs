@@ -16,12 +16,21 @@ pub fn now() -> Time {
 
 /// The wall-clock time of a monotonic moment, by the current difference of the two clocks.
 pub fn wall(at: Time) -> SystemTime {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this module is where time is read"
-    )]
-    let wall = SystemTime::now();
-    wall - now().since(at)
+    let now = now();
+    present_wall() - now.since(at) + at.since(now)
+}
+
+/// The present wall-clock time.
+pub fn present() -> Timestamp {
+    Timestamp::try_from(present_wall()).unwrap_or_default()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this module is where time is read"
+)]
+fn present_wall() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Like [`wall`], in a form for people to read.

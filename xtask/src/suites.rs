@@ -23,7 +23,7 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 27] = [
+pub const SUITES: [Suite; 28] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
@@ -47,6 +47,7 @@ pub const SUITES: [Suite; 27] = [
     suite("lifecycle", Alone("it measures how long a stop takes")),
     suite("namespaces", Others),
     suite("network", Alone("it measures its own process's CPU time")),
+    suite("overrides", Others),
     suite(
         "peers",
         Alone("it starves a program of its processor, and measures that"),

@@ -64,6 +64,9 @@ pub struct PeerState {
     /// The state of each address; the verdict summarises them.
     #[prost(message, repeated, tag = "21")]
     pub paths: ::prost::alloc::vec::Vec<PathState>,
+    /// An administrator's override of the breaker; absent if there is none.
+    #[prost(message, optional, tag = "22")]
+    pub r#override: ::core::option::Option<Override>,
 }
 impl ::prost::Name for PeerState {
     const NAME: &'static str = "PeerState";
@@ -73,6 +76,31 @@ impl ::prost::Name for PeerState {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/detector.v1.PeerState".into()
+    }
+}
+/// An override of a peer's breaker. The verdict still follows the evidence.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Override {
+    #[prost(enumeration = "OverrideKind", tag = "1")]
+    pub kind: i32,
+    /// When it ends by itself.
+    #[prost(message, optional, tag = "2")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    /// The administrator's own words.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// The administrator's user id.
+    #[prost(uint32, tag = "4")]
+    pub uid: u32,
+}
+impl ::prost::Name for Override {
+    const NAME: &'static str = "Override";
+    const PACKAGE: &'static str = "detector.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "detector.v1.Override".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/detector.v1.Override".into()
     }
 }
 /// What the daemon believes about the path to one address of a peer.
@@ -671,6 +699,83 @@ impl ::prost::Name for FinishTrialResponse {
         "/detector.v1.FinishTrialResponse".into()
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetOverrideRequest {
+    #[prost(string, tag = "1")]
+    pub peer: ::prost::alloc::string::String,
+    #[prost(enumeration = "OverrideKind", tag = "2")]
+    pub kind: i32,
+    /// At least one second, at most seven days.
+    #[prost(message, optional, tag = "3")]
+    pub duration: ::core::option::Option<::prost_types::Duration>,
+    /// Why, for the audit log and for others; at most 256 bytes. Required unless the kind is
+    /// MAINTENANCE.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+impl ::prost::Name for SetOverrideRequest {
+    const NAME: &'static str = "SetOverrideRequest";
+    const PACKAGE: &'static str = "detector.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "detector.v1.SetOverrideRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/detector.v1.SetOverrideRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetOverrideResponse {
+    #[prost(message, optional, tag = "1")]
+    pub peer: ::core::option::Option<PeerState>,
+    /// Why the override does not outlast a restart of the daemon, or is not in the audit log; empty
+    /// when all is well.
+    #[prost(string, tag = "2")]
+    pub warning: ::prost::alloc::string::String,
+}
+impl ::prost::Name for SetOverrideResponse {
+    const NAME: &'static str = "SetOverrideResponse";
+    const PACKAGE: &'static str = "detector.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "detector.v1.SetOverrideResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/detector.v1.SetOverrideResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndOverrideRequest {
+    #[prost(string, tag = "1")]
+    pub peer: ::prost::alloc::string::String,
+}
+impl ::prost::Name for EndOverrideRequest {
+    const NAME: &'static str = "EndOverrideRequest";
+    const PACKAGE: &'static str = "detector.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "detector.v1.EndOverrideRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/detector.v1.EndOverrideRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EndOverrideResponse {
+    /// Absent if the peer is not watched any more.
+    #[prost(message, optional, tag = "1")]
+    pub peer: ::core::option::Option<PeerState>,
+    /// As in SetOverrideResponse.
+    #[prost(string, tag = "2")]
+    pub warning: ::prost::alloc::string::String,
+}
+impl ::prost::Name for EndOverrideResponse {
+    const NAME: &'static str = "EndOverrideResponse";
+    const PACKAGE: &'static str = "detector.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "detector.v1.EndOverrideResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/detector.v1.EndOverrideResponse".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListTunedSocketsRequest {}
 impl ::prost::Name for ListTunedSocketsRequest {
@@ -1251,6 +1356,44 @@ impl Mode {
         }
     }
 }
+/// What an administrator wants of a peer's breaker.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OverrideKind {
+    Unspecified = 0,
+    /// The peer is under maintenance: its breaker is open until the peer has been dead and is heard
+    /// again, or until the time ends.
+    Maintenance = 1,
+    /// The breaker is open, whatever the evidence says.
+    Open = 2,
+    /// The breaker is closed, whatever the evidence says, and no socket is destroyed.
+    Closed = 3,
+}
+impl OverrideKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OVERRIDE_KIND_UNSPECIFIED",
+            Self::Maintenance => "OVERRIDE_KIND_MAINTENANCE",
+            Self::Open => "OVERRIDE_KIND_OPEN",
+            Self::Closed => "OVERRIDE_KIND_CLOSED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OVERRIDE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "OVERRIDE_KIND_MAINTENANCE" => Some(Self::Maintenance),
+            "OVERRIDE_KIND_OPEN" => Some(Self::Open),
+            "OVERRIDE_KIND_CLOSED" => Some(Self::Closed),
+            _ => None,
+        }
+    }
+}
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1749,6 +1892,60 @@ pub mod detector_client {
                 .insert(GrpcMethod::new("detector.v1.Detector", "ListTunedSockets"));
             self.inner.unary(req, path, codec).await
         }
+        /// Overrides a peer's breaker for a while, for maintenance or by force, in place of an earlier
+        /// override. PERMISSION_DENIED unless the caller's process runs as root, as the daemon's user, or
+        /// as one of the configured administrators. The answer comes when the override is on the disk, so
+        /// that it outlasts a restart of the daemon.
+        pub async fn set_override(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetOverrideRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetOverrideResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/detector.v1.Detector/SetOverride",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("detector.v1.Detector", "SetOverride"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a peer's override before its time. PERMISSION_DENIED as for SetOverride,
+        /// FAILED_PRECONDITION if the peer has none.
+        pub async fn end_override(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EndOverrideRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EndOverrideResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/detector.v1.Detector/EndOverride",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("detector.v1.Detector", "EndOverride"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Reports the outcomes of the node's own operations. If a report is invalid, the whole request is
         /// refused with INVALID_ARGUMENT and changes nothing.
         pub async fn report(
@@ -1923,6 +2120,26 @@ pub mod detector_server {
             request: tonic::Request<super::ListTunedSocketsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListTunedSocketsResponse>,
+            tonic::Status,
+        >;
+        /// Overrides a peer's breaker for a while, for maintenance or by force, in place of an earlier
+        /// override. PERMISSION_DENIED unless the caller's process runs as root, as the daemon's user, or
+        /// as one of the configured administrators. The answer comes when the override is on the disk, so
+        /// that it outlasts a restart of the daemon.
+        async fn set_override(
+            &self,
+            request: tonic::Request<super::SetOverrideRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetOverrideResponse>,
+            tonic::Status,
+        >;
+        /// Ends a peer's override before its time. PERMISSION_DENIED as for SetOverride,
+        /// FAILED_PRECONDITION if the peer has none.
+        async fn end_override(
+            &self,
+            request: tonic::Request<super::EndOverrideRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EndOverrideResponse>,
             tonic::Status,
         >;
         /// Reports the outcomes of the node's own operations. If a report is invalid, the whole request is
@@ -2332,6 +2549,96 @@ pub mod detector_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListTunedSocketsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/detector.v1.Detector/SetOverride" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetOverrideSvc<T: Detector>(pub Arc<T>);
+                    impl<
+                        T: Detector,
+                    > tonic::server::UnaryService<super::SetOverrideRequest>
+                    for SetOverrideSvc<T> {
+                        type Response = super::SetOverrideResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetOverrideRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Detector>::set_override(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetOverrideSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/detector.v1.Detector/EndOverride" => {
+                    #[allow(non_camel_case_types)]
+                    struct EndOverrideSvc<T: Detector>(pub Arc<T>);
+                    impl<
+                        T: Detector,
+                    > tonic::server::UnaryService<super::EndOverrideRequest>
+                    for EndOverrideSvc<T> {
+                        type Response = super::EndOverrideResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EndOverrideRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Detector>::end_override(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EndOverrideSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

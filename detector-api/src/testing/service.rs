@@ -110,6 +110,20 @@ impl Detector for Service {
         Ok(Response::new(v1::FinishTrialResponse { peer }))
     }
 
+    async fn set_override(
+        &self,
+        _: Request<v1::SetOverrideRequest>,
+    ) -> Answer<v1::SetOverrideResponse> {
+        Err(Status::unimplemented("a fake daemon takes no overrides"))
+    }
+
+    async fn end_override(
+        &self,
+        _: Request<v1::EndOverrideRequest>,
+    ) -> Answer<v1::EndOverrideResponse> {
+        Err(Status::unimplemented("a fake daemon takes no overrides"))
+    }
+
     async fn report(&self, request: Request<v1::ReportRequest>) -> Answer<v1::ReportResponse> {
         self.shared.running().await;
         let request = request.into_inner();

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{args::Output, text};
 use crate::{
-    core::{Breaker, PeerName, PeerState, Time, Verdict},
+    core::{Breaker, OverrideKind, PeerName, PeerState, Time, Verdict},
     serve::grpc,
 };
 
@@ -30,6 +30,7 @@ struct Shown {
     contested: bool,
     /// Only whether flows are stalled: their number and age change with every socket snapshot.
     stalled: bool,
+    overridden: Option<OverrideKind>,
     paths: Vec<(IpAddr, Verdict, Breaker)>,
 }
 
@@ -42,13 +43,14 @@ impl Shown {
             isolated: state.isolated,
             contested: state.contested,
             stalled: state.stalled_flows > 0,
+            overridden: state.overridden.as_ref().map(|overridden| overridden.kind),
             paths: paths.map(|p| (p.address, p.verdict, p.breaker)).collect(),
         }
     }
 }
 
 /// Finds the states to print: those whose verdict (also that of a single address), breaker,
-/// isolation, stalls or contested addresses changed.
+/// override, isolation, stalls or contested addresses changed.
 #[derive(Debug)]
 pub struct Changes {
     printed: HashMap<PeerName, Shown>,

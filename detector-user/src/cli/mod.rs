@@ -9,6 +9,7 @@ mod doctor;
 mod exit;
 mod json;
 mod lines;
+mod overrides;
 mod replay;
 mod run;
 mod text;
@@ -60,6 +61,8 @@ fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Cascades => block_on(correlations::cascades(global)),
         Command::Quorum => block_on(correlations::quorum(global)),
         Command::Tune(args) => block_on(tune::tune(global, args)),
+        Command::Maintenance(args) => block_on(overrides::maintenance(global, args)),
+        Command::Override(args) => block_on(overrides::r#override(global, args)),
         Command::Doctor(stores) => doctor::doctor(global, stores),
         Command::Config(command) => config::config(global, command),
         Command::Completions { shell } => {

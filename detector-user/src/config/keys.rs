@@ -6,8 +6,8 @@ use super::{
     Config, MAX_TARGETS, Profile, SourceChoice, Target,
     stores::{shown as shown_store, store},
     values::{
-        boolean, duration, duration_or_off, duration_or_zero, group, log, metrics, node, number,
-        on_off, ring_bytes, seconds, seconds_or_off, socket, targets, word,
+        accounts, boolean, directory, duration, duration_or_off, duration_or_zero, group, log,
+        metrics, node, number, on_off, ring_bytes, seconds, seconds_or_off, socket, targets, word,
     },
 };
 use crate::core::{MAX_NAMESPACES, MAX_PEERS, Mode};
@@ -120,6 +120,12 @@ keys! {
         "the Unix socket of the gRPC API";
     "socket_group", socket_group = group(), text_or_empty,
         "the group that may use the socket; empty means the daemon's own";
+    "admin_users", admin_users = accounts("alice"), names,
+        "the users, by name or id, who may override breakers; root always may";
+    "admin_groups", admin_groups = accounts("storage"), names,
+        "the groups, by name or id, whose members may override breakers";
+    "state_directory", state_directory = directory(), path,
+        "the directory of what outlasts a restart: overrides and their audit log";
     "metrics", metrics = metrics(), address_or_off,
         "the address and port of the metrics over HTTP, or off";
     "log", log = log(), text,
@@ -240,6 +246,10 @@ fn shown_or_zero(duration: &Duration) -> Value {
 
 fn integer<T: Copy + TryInto<i64>>(number: &T) -> Value {
     Value::Integer((*number).try_into().unwrap_or(i64::MAX))
+}
+
+fn names(names: &[String]) -> Value {
+    Value::List(names.to_vec())
 }
 
 fn list(targets: &[Target]) -> Value {

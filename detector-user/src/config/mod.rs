@@ -53,6 +53,12 @@ pub struct Config {
     pub socket: PathBuf,
     /// The group that may use the socket; `None` means the daemon's own group.
     pub socket_group: Option<String>,
+    /// The users, and the groups whose members, may override breakers, by name or id; root and the
+    /// daemon's own user always may.
+    pub admin_users: Vec<String>,
+    pub admin_groups: Vec<String>,
+    /// The directory of what outlasts a restart: overrides and their audit log.
+    pub state_directory: PathBuf,
     /// The address of the metrics; `None` turns them off.
     pub metrics: Option<SocketAddr>,
     /// The watched peers in the order given, each name once. If there are none, and no
@@ -97,6 +103,9 @@ impl Default for Config {
             source: SourceChoice::Auto,
             socket: PathBuf::from(detector_api::DEFAULT_SOCKET),
             socket_group: None,
+            admin_users: Vec::new(),
+            admin_groups: Vec::new(),
+            state_directory: PathBuf::from("/var/lib/detector"),
             metrics: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
             peers: Vec::new(),
             stores: Stores::default(),

@@ -172,9 +172,38 @@ pub(super) fn socket(value: &Value) -> Result<PathBuf, String> {
 
 pub(super) fn group(value: &Value) -> Result<Option<String>, String> {
     let name = text(value, "rustfs")?;
-    match name.find(|c: char| c.is_whitespace() || matches!(c, ':' | '/') || c.is_control()) {
-        Some(_) => Err(format!("{name:?} is not a group's name")),
-        None => Ok((!name.is_empty()).then(|| name.to_owned())),
+    match name.is_empty() || is_account(name) {
+        true => Ok((!name.is_empty()).then(|| name.to_owned())),
+        false => Err(format!("{name:?} is not a group's name")),
+    }
+}
+
+fn is_account(name: &str) -> bool {
+    let is_odd = |c: char| c.is_whitespace() || matches!(c, ':' | '/') || c.is_control();
+    !name.is_empty() && !name.contains(is_odd)
+}
+
+/// Names or ids of users or groups.
+pub(super) fn accounts(value: &Value, example: &str) -> Result<Vec<String>, String> {
+    let Value::List(names) = value else {
+        return Err(format!(
+            "expected a list, as in [{example:?}], found {}",
+            value.kind()
+        ));
+    };
+    match names.iter().find(|name| !is_account(name)) {
+        Some(name) => Err(format!("{name:?} is not a name or an id")),
+        None => Ok(names.clone()),
+    }
+}
+
+pub(super) fn directory(value: &Value) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text(value, "/var/lib/detector")?);
+    match path.is_absolute() {
+        true => Ok(path),
+        false => Err(format!(
+            "an absolute path is needed, as in \"/var/lib/detector\", found {path:?}"
+        )),
     }
 }
 

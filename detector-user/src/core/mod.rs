@@ -18,6 +18,7 @@
 //! turns       who is probed first when many are in doubt
 //! path        one address of a peer: joins the above
 //! peer        the sum of its paths
+//! overrides   what an administrator wants of a breaker
 //! detector    all peers: takes signals, returns effects
 //! ```
 
@@ -31,6 +32,7 @@ mod hardware;
 mod harness;
 mod isolation;
 mod nanos;
+mod overrides;
 mod path;
 mod peer;
 mod reports;
@@ -61,8 +63,9 @@ pub use self::{
     flow::{FlowId, FlowReading, TcpState},
     hardware::HardwareAddress,
     harness::{Core, Harness, Surroundings, probed},
+    overrides::{Override, OverrideEnd, OverrideKind},
     reports::OperationReport,
-    session::{Administrator, Trial, TrialError, TrialOutcome},
+    session::{Trial, TrialError, TrialOutcome},
     settings::Settings,
     signal::{
         Destroyed, Endpoint, FlowEvent, FlowEventKind, NamespaceChange, NeighbourState,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
-    Breaker, Health, Mode, PeerName, PeerState, Reason, Settings, Time, Verdict,
+    Breaker, Health, Mode, Override, PeerName, PeerState, Reason, Settings, Time, Verdict,
     isolation::Isolation, path::Path, session::Session,
 };
 
@@ -12,6 +12,7 @@ pub(super) struct Peer {
     pub name: PeerName,
     pub discovered: bool,
     pub addresses: BTreeSet<IpAddr>,
+    pub overridden: Option<Override>,
     revision: u64,
     generation: u64,
     /// The verdict that was published last.
@@ -26,6 +27,7 @@ impl Peer {
             name,
             discovered: false,
             addresses: BTreeSet::new(),
+            overridden: None,
             revision: 0,
             generation: 0,
             verdict: Verdict::Unknown,
@@ -111,6 +113,7 @@ impl Peer {
             stalled_flows: paths.iter().map(|path| path.stalled_flows()).sum(),
             oldest_stall: oldest.map(|since| now.since(since)),
             contested: self.is_contested(now, isolation),
+            overridden: self.overridden.clone(),
             paths: paths.iter().map(|path| path.state()).collect(),
             down_since: paths.iter().filter_map(|path| path.down_since()).min(),
         };

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Breaker, Health, Mode, Reason, Time, Verdict};
+use super::{Breaker, Health, Mode, Override, Reason, Time, Verdict};
 
 /// A peer's name: scheme, host and port, as in `http://node4:9000`. Lower case, no path, no
 /// trailing slash, IPv6 in brackets. Cheap to clone.
@@ -74,6 +74,8 @@ pub struct PeerState {
     pub oldest_stall: Option<Duration>,
     /// Another host answers for one of the peer's addresses on the link.
     pub contested: bool,
+    /// An administrator's override of the breaker.
+    pub overridden: Option<Override>,
     /// The state of each address; `verdict` sums them up.
     pub paths: Vec<PathState>,
 }

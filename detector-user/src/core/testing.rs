@@ -71,6 +71,7 @@ pub(crate) fn unknown(peer: &str) -> PeerState {
         stalled_flows: 0,
         oldest_stall: None,
         contested: false,
+        overridden: None,
         paths: Vec::new(),
     }
 }

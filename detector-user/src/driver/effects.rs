@@ -74,6 +74,7 @@ impl Driver {
                     self.look_up(&state);
                     self.outlets.publish(state);
                 }
+                Effect::OverrideEnded { peer, why } => self.overrides.ended(&peer, why),
                 Effect::Retract { peer, revision } => {
                     self.protection.retract(&peer);
                     self.correlations.retracted(&peer);

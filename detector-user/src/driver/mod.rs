@@ -21,6 +21,7 @@ mod events;
 mod layout;
 mod namespaces;
 mod outlets;
+mod overrides;
 mod requests;
 mod shutdown;
 mod tasks;
@@ -46,6 +47,7 @@ use crate::{
     effect::{destroy::Destroyer, protect::Protection},
     insight::Correlations,
     netns::{Following, Namespaces},
+    overrides::Overrides,
     process::Finder,
     record::{Recorder, Taped},
     signals::{self, SignalSender},
@@ -131,6 +133,8 @@ pub async fn run(
         found,
         looked_at: LookedAt::new(namespaces),
         correlations: Correlations::default(),
+        overrides: Overrides::start(&config.state_directory, config.core.max_peers)
+            .context("cannot keep overrides")?,
         layout: Layout::new(&config),
         outlets,
         chores_due: Time::default(),
@@ -180,6 +184,7 @@ struct Driver {
     found: FoundNow,
     looked_at: LookedAt,
     correlations: Correlations,
+    overrides: Overrides,
     layout: Layout,
     outlets: Outlets,
     chores_due: Time,
@@ -230,6 +235,7 @@ impl Driver {
         }
         self.retry_namespaces();
         self.protection.chores();
+        self.overrides.drop_expired(clock::now());
         let metrics = &self.outlets.metrics;
         metrics.set_counters(self.source.kind(), self.source.counters());
         metrics.set_network_counters(self.network.counters());
@@ -297,6 +303,13 @@ impl Driver {
                 }
             }
         }
+        let configured = match &signal {
+            Signal::PeerConfigured { peer, .. } => Some(peer.clone()),
+            _ => None,
+        };
         self.detector.handle_signal(clock::now(), signal);
+        if let Some(peer) = configured {
+            self.keep_override(&peer);
+        }
     }
 }

@@ -28,6 +28,12 @@ impl Driver {
                 self.carry_out();
                 let _ = reply.send(finished);
             }
+            Request::Override {
+                peer,
+                command,
+                caller,
+                reply,
+            } => self.override_breaker(&peer, command, caller, reply),
             Request::ListTuned { reply } => tasks::list_tuned(self.protection.tuned(), reply),
             Request::Report {
                 reports,

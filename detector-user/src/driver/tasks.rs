@@ -17,6 +17,7 @@ use crate::{
     core::Bounds,
     effect::protect::{Tuned, TunedSockets},
     object::OBJECT,
+    overrides::Administrators,
     serve::{self, BoundSocket, Metrics, Request, board::Board, grpc, http},
     signals::SignalSender,
     source::{
@@ -55,6 +56,7 @@ pub(super) fn serve(
     let board = Board::new(instance(), config.core.bounds());
     let metrics = Metrics::new().context("cannot set up the metrics")?;
     metrics.set_build_info(env!("CARGO_PKG_VERSION"), OBJECT.is_some());
+    let administrators = Administrators::look_up(&config.admin_users, &config.admin_groups)?;
     let (stopping, stopped) = watch::channel(false);
     let mut serving = Serving {
         socket: config.socket.clone(),
@@ -63,6 +65,7 @@ pub(super) fn serve(
         address: config.metrics,
         board: board.clone(),
         metrics: metrics.clone(),
+        administrators,
         requests,
         stopped,
     };
@@ -80,6 +83,7 @@ struct Serving {
     address: Option<SocketAddr>,
     board: Board,
     metrics: Metrics,
+    administrators: Administrators,
     requests: mpsc::Sender<Request>,
     stopped: watch::Receiver<bool>,
 }
@@ -94,7 +98,8 @@ impl Serving {
         };
         let (board, requests) = (self.board.clone(), self.requests.clone());
         let stopped = || until(self.stopped.clone());
-        let grpc = grpc::serve(bound, board, requests, stopped());
+        let administrators = self.administrators.clone();
+        let grpc = grpc::serve(bound, board, requests, administrators, stopped());
         let http = async {
             if let Some(address) = self.address {
                 http::serve(address, self.metrics.clone(), stopped()).await;

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::Ending;
 use crate::{
     clock,
-    core::{FlowReading, OperationReport, PeerName, Settings, Signal, Time, TrialOutcome},
+    core::{
+        FlowReading, OperationReport, Override, PeerName, Settings, Signal, Time, TrialOutcome,
+    },
 };
 
 /// The version of the format. It rises with each change that would make older recordings be
@@ -27,7 +29,6 @@ pub struct Header {
     /// The kernel's release.
     pub kernel: String,
     /// The wall-clock time, RFC 3339, at the monotonic moment `now`.
-    #[serde(with = "rfc3339")]
     pub started_at: Timestamp,
     pub now: Time,
     /// The settings of the core.
@@ -95,6 +96,11 @@ pub enum Input {
         trial: u64,
         outcome: TrialOutcome,
     },
+    /// [`Detector::set_override`](crate::core::Detector::set_override).
+    Override {
+        peer: PeerName,
+        overridden: Option<Override>,
+    },
     End(Ending),
 }
 
@@ -113,19 +119,5 @@ impl Entry {
             _ => 0,
         };
         size_of::<Self>() + more
-    }
-}
-
-mod rfc3339 {
-    use jiff::Timestamp;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(at)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
-        let text = String::deserialize(from)?;
-        text.parse().map_err(D::Error::custom)
     }
 }

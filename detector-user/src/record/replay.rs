@@ -85,7 +85,7 @@ impl Replay {
             Input::Signal(_) => summary.signals += 1,
             Input::Timeout => summary.timeouts += 1,
             Input::AcquireTrial { .. } | Input::FinishTrial { .. } => summary.trials += 1,
-            Input::End(_) => {}
+            Input::Override { .. } | Input::End(_) => {}
         }
         if let Some(recorded) = &mut self.recorded {
             tell(recorded, now, input.clone());
@@ -197,6 +197,9 @@ fn tell(detector: &mut Detector, now: Time, input: Input) {
             outcome,
         } => {
             let _ = detector.finish_trial(now, &peer, trial, outcome);
+        }
+        Input::Override { peer, overridden } => {
+            detector.set_override(now, &peer, overridden);
         }
         Input::End(_) => {}
     }

@@ -2,8 +2,8 @@
 
 use super::{Entry, Input, Recorder};
 use crate::core::{
-    Core, Detector, Effect, Explanation, PeerName, Settings, Signal, Time, Trial, TrialError,
-    TrialOutcome,
+    Core, Detector, Effect, Explanation, Override, PeerName, Settings, Signal, Time, Trial,
+    TrialError, TrialOutcome,
 };
 
 /// The detector. If there is a recorder, every input is recorded.
@@ -41,6 +41,20 @@ impl Taped {
             outcome,
         });
         self.detector.finish_trial(now, peer, trial, outcome)
+    }
+
+    /// [`Detector::set_override`].
+    pub fn set_override(
+        &mut self,
+        now: Time,
+        peer: &PeerName,
+        overridden: Option<Override>,
+    ) -> bool {
+        self.record(now, || Input::Override {
+            peer: peer.clone(),
+            overridden: overridden.clone(),
+        });
+        self.detector.set_override(now, peer, overridden)
     }
 
     /// [`Detector::explain`].

@@ -7,6 +7,7 @@ use crate::{
     core::{Explanation, OperationReport, PeerName, Trial, TrialError, TrialOutcome},
     effect::protect::Tuned,
     insight::{Cascade, LockLine},
+    overrides::{self, Caller},
 };
 
 /// A client's request that only the core, or what the core drives, can answer. It is sent to the
@@ -26,6 +27,12 @@ pub enum Request {
         trial: u64,
         outcome: TrialOutcome,
         reply: oneshot::Sender<Result<(), TrialError>>,
+    },
+    Override {
+        peer: PeerName,
+        command: overrides::Command,
+        caller: Caller,
+        reply: overrides::Reply,
     },
     /// The open connections that are tuned, oldest first.
     ListTuned {

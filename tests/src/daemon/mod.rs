@@ -104,6 +104,10 @@ impl Daemon {
         command.args(["run", "--socket"]).arg(socket);
         command.args(["--metrics", METRICS, "--source", &options.source]);
         command.args(["--output", "json", "--log", &options.log]);
+        // Beside the socket: a daemon of the lab keeps nothing on this machine.
+        command
+            .arg("--state-directory")
+            .arg(socket.with_extension("state"));
         for peer in &options.peers {
             command.args(["--peer", peer]);
         }

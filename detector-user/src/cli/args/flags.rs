@@ -68,6 +68,7 @@ impl Overrides {
             "--probe-closed-port" "probe_closed_port" probe_closed_port;
             "--source" "source" source;
             "--metrics" "metrics" metrics;
+            "--state-directory" "state_directory" state_directory;
             "--log or DETECTOR_LOG" "log" log;
         };
         let peers = self.peers.iter().cloned().map(Flag::Peer);

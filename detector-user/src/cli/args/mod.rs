@@ -7,7 +7,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -50,6 +50,26 @@ To see which open connections are tuned, use `detector tune --list` for the daem
 Examples:
   detector tune rustfs.service --peer http://node4:9000
   detector tune --list";
+
+const MAINTENANCE_HELP: &str = "\
+While it lasts, new connects to the peer are refused and open connections are left to end by
+themselves; if the peer dies, they are destroyed as always. The alerts for the peer are silent.
+It outlasts a restart of the daemon, and is in its audit log. Root, the daemon's user, and those
+in admin_users and admin_groups may do it.
+
+Examples:
+  detector maintenance http://node4:9000 --for 10m --reason \"new disk\"
+  detector maintenance http://node4:9000 --end";
+
+const OVERRIDE_HELP: &str = "\
+Open: programs avoid the peer, although it may be alive. Closed: programs call the peer, although
+it may be dead, and none of its sockets is destroyed. The verdict follows the evidence as always.
+It outlasts a restart of the daemon, and is in its audit log. Root, the daemon's user, and those
+in admin_users and admin_groups may do it.
+
+Examples:
+  detector override http://node4:9000 closed --for 1h --reason \"false alarm, see ticket 4711\"
+  detector override http://node4:9000 --end";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -124,6 +144,12 @@ pub enum Command {
     /// Tune a service's new connections with peers until Ctrl-C, and print each; needs root.
     #[command(after_help = format!("{TUNE_HELP}\n\n{EXIT_CODES}"))]
     Tune(TuneArgs),
+    /// Put a peer into maintenance: its breaker is open until it has been away and is back.
+    #[command(after_help = format!("{MAINTENANCE_HELP}\n\n{EXIT_CODES}"))]
+    Maintenance(MaintenanceArgs),
+    /// Hold a peer's breaker open or closed, whatever the evidence says.
+    #[command(after_help = format!("{OVERRIDE_HELP}\n\n{EXIT_CODES}"))]
+    Override(OverrideArgs),
     /// Check what this kernel and these privileges allow, and explain the consequences.
     Doctor(StoreArgs),
     /// Check or show the configuration.
@@ -180,6 +206,48 @@ pub struct ReplayArgs {
     pub at: Option<At>,
 }
 
+/// The arguments of `detector maintenance`.
+#[derive(Debug, Args)]
+pub struct MaintenanceArgs {
+    /// The peer, as in http://node4:9000.
+    pub peer: String,
+    /// How long at most, as in 10m; up to 7 days.
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration, required_unless_present = "end")]
+    pub lasts: Option<Duration>,
+    /// Why, for others who look.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// End the maintenance now.
+    #[arg(long, conflicts_with_all = ["lasts", "reason"])]
+    pub end: bool,
+}
+
+/// The arguments of `detector override`.
+#[derive(Debug, Args)]
+pub struct OverrideArgs {
+    /// The peer, as in http://node4:9000.
+    pub peer: String,
+    /// The state of its breaker.
+    #[arg(required_unless_present = "end")]
+    pub wanted: Option<Wanted>,
+    /// How long, as in 10m; up to 7 days.
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration, required_unless_present = "end")]
+    pub lasts: Option<Duration>,
+    /// Why, for others who look.
+    #[arg(long, value_name = "TEXT", required_unless_present = "end")]
+    pub reason: Option<String>,
+    /// End the override now.
+    #[arg(long, conflicts_with_all = ["wanted", "lasts", "reason"])]
+    pub end: bool,
+}
+
+/// What an override makes of a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Wanted {
+    Open,
+    Closed,
+}
+
 /// Flags that override the configuration file.
 #[derive(Debug, Default, Args)]
 pub struct Overrides {
@@ -219,6 +287,8 @@ pub struct Overrides {
     pub source: Option<String>,
     #[arg(long, value_name = "ADDR|off", help = describe("metrics"))]
     pub metrics: Option<String>,
+    #[arg(long, value_name = "PATH", help = describe("state_directory"))]
+    pub state_directory: Option<String>,
     #[arg(long, value_name = "LEVEL", env = "DETECTOR_LOG", hide_env_values = true, help = describe("log"))]
     pub log: Option<String>,
 }

@@ -160,7 +160,7 @@ fn times_and_durations_are_written_as_protobuf_writes_them() {
             r#""changed_at":"2023-11-14T22:13:20.123Z","silence":"0.253s","#,
             r#""isolated":false,"last_heard_age":null,"srtt":null,"rtt_variance":null,"#,
             r#""health":null,"breaker_reason":"unspecified","stalled_flows":0,"#,
-            r#""oldest_stall":null,"contested":false,"paths":[]}"#,
+            r#""oldest_stall":null,"contested":false,"paths":[],"override":null}"#,
             "\n"
         )
     );

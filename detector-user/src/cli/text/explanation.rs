@@ -8,7 +8,7 @@ use detector_api::v1::{
 
 use super::{
     Table, addresses, breaker_by, breaker_reason, correlations::vitals, duration, given, moment,
-    notes, optional, rule, time, verdict,
+    notes, optional, overridden, rule, time, verdict,
 };
 
 /// The round-trip time of a flow on which none was measured yet.
@@ -64,14 +64,18 @@ fn facts(peer: &PeerState) -> Vec<(&'static str, String)> {
     } = peer;
     let (reason, mode) = (peer.reason(), peer.mode());
     let breaker = breaker_by(peer, breaker_reason(peer));
-    vec![
+    let mut facts = vec![
         ("verdict", format!("{} ({reason})", verdict(peer))),
         ("since", optional(moment(peer.changed_at), time)),
         ("breaker", format!("{breaker}, mode {mode}")),
+    ];
+    facts.extend(overridden(peer).map(|held| ("override", held)));
+    facts.extend([
         ("generation", format!("{generation}, revision {revision}")),
         ("addresses", addresses(peer)),
         ("heard", heard(peer)),
-    ]
+    ]);
+    facts
 }
 
 fn heard(peer: &PeerState) -> String {

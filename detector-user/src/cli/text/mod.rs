@@ -12,7 +12,7 @@ mod tests;
 use std::time::Duration;
 
 use detector_api::v1::{
-    Breaker, PathState, PeerState, Reason, TunedSocket, watch_peers_response::Removed,
+    Breaker, OverrideKind, PathState, PeerState, Reason, TunedSocket, watch_peers_response::Removed,
 };
 use jiff::Timestamp;
 
@@ -71,11 +71,15 @@ fn path_row(path: &PathState) -> [String; 9] {
     ]
 }
 
-/// Notes on stalls and contested addresses, which are rare and so have no column.
+/// Notes on overrides, stalls and contested addresses, which are rare and so have no column.
 fn below(states: &[PeerState]) -> String {
     let note = |state: &PeerState| {
         let stalled = notes::stalled(state, None);
-        let said: Vec<_> = stalled.into_iter().chain(notes::contested(state)).collect();
+        let said: Vec<_> = overridden(state)
+            .into_iter()
+            .chain(stalled)
+            .chain(notes::contested(state))
+            .collect();
         (!said.is_empty()).then(|| format!("{}: {}\n", state.peer, said.join("; ")))
     };
     let notes: String = states.iter().filter_map(note).collect();
@@ -83,6 +87,23 @@ fn below(states: &[PeerState]) -> String {
         true => notes,
         false => format!("\n{notes}"),
     }
+}
+
+/// The override and its end, such as "maintenance until 2026-01-31T12:00:00.000Z (new disk)".
+pub fn overridden(state: &PeerState) -> Option<String> {
+    let held = state.r#override.as_ref()?;
+    let until = optional(moment(held.until), time);
+    let reason = match &*held.reason {
+        "" => String::new(),
+        reason => format!(" ({reason})"),
+    };
+    let kind = match held.kind() {
+        OverrideKind::Maintenance => "maintenance",
+        OverrideKind::Open => "held open",
+        OverrideKind::Closed => "held closed",
+        _ => "overridden",
+    };
+    Some(format!("{kind} by user {} until {until}{reason}", held.uid))
 }
 
 /// One change as one line.

@@ -50,6 +50,7 @@ fn state() -> PeerState {
         oldest_stall: None,
         contested: false,
         paths: vec![path("10.0.0.4", Verdict::Dead, Reason::RtoUnanswered)],
+        r#override: None,
     }
 }
 

@@ -29,6 +29,9 @@ impl Detector {
             self.timeouts.remove(&(was_due, key.clone()));
             self.timeouts.insert((due, key.clone()));
         }
+        if turn == Turn::Returned {
+            self.end_maintenance(now, &key.peer);
+        }
         if turn != Turn::None {
             self.publish_before(first, now, &key.peer);
         }

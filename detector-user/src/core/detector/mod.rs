@@ -4,11 +4,13 @@
 //! detector    what goes in and out, and when
 //! signals     each signal to the paths that it concerns
 //! peers       which peers there are, and the paths to their addresses
+//! overrides   which peers an administrator has overridden
 //! witnesses   which hosts are probed as witnesses
 //! following   what follows from each change of a path
 //! ```
 
 mod following;
+mod overrides;
 mod peers;
 mod signals;
 mod witnesses;
@@ -20,7 +22,7 @@ use std::{
 };
 
 use super::{
-    PeerName, PeerState, ProbeId, ProbeTarget, Settings, Signal, Teardown, Time,
+    OverrideEnd, PeerName, PeerState, ProbeId, ProbeTarget, Settings, Signal, Teardown, Time,
     context::{Context, ProbeDesk},
     isolation::Isolation,
     path::Path,
@@ -55,6 +57,8 @@ pub enum Effect {
     Heard { peer: PeerName, at: Time },
     /// Publish this change.
     Publish(PeerState),
+    /// An override has ended by itself; [`Self::Publish`] shows the peer without it.
+    OverrideEnded { peer: PeerName, why: OverrideEnd },
     /// Publish that the peer is no longer watched.
     Retract { peer: PeerName, revision: u64 },
     /// Ask the source to report finished handshakes with this address, or to stop doing so.
@@ -80,6 +84,8 @@ pub struct Detector {
     paths: BTreeMap<PathKey, Path>,
     by_address: HashMap<IpAddr, BTreeSet<PeerName>>,
     timeouts: BTreeSet<(Time, PathKey)>,
+    /// When the override of each peer that has one ends.
+    override_ends: BTreeSet<(Time, PeerName)>,
     isolation: Isolation,
     /// When it was last called.
     called: Time,
@@ -106,6 +112,7 @@ impl Detector {
             paths: BTreeMap::new(),
             by_address: HashMap::new(),
             timeouts: BTreeSet::new(),
+            override_ends: BTreeSet::new(),
             next_trial: 1,
             effects: VecDeque::new(),
             revision: 0,
@@ -156,7 +163,8 @@ impl Detector {
     /// When [`Self::handle_timeout`] should be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
         let paths = self.timeouts.first().map(|(at, _)| *at);
-        [paths, self.isolation.gateways.timeout()]
+        let overrides = self.override_ends.first().map(|(at, _)| *at);
+        [paths, overrides, self.isolation.gateways.timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -165,6 +173,7 @@ impl Detector {
     /// Call this when [`Self::poll_timeout`] has passed; it is harmless at any other time.
     pub fn handle_timeout(&mut self, now: Time) {
         self.notice_pause(now);
+        self.end_overrides(now);
         let gateways = self.isolation.gateways.take_due(now, self.grid);
         self.probe_gateways(now, gateways, Urgency::Routine);
         let due: Vec<_> = self

@@ -4,12 +4,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{Detector, Effect, PathKey};
 use crate::core::{
-    Endpoint, Explanation, PeerName, Time, Trial, TrialError, TrialOutcome,
-    context::Around,
-    explain,
-    path::Path,
-    peer::Peer,
-    session::{Administrator, Turn},
+    Endpoint, Explanation, PeerName, Time, Trial, TrialError, TrialOutcome, context::Around,
+    explain, path::Path, peer::Peer, session::Turn,
 };
 
 impl Detector {
@@ -59,13 +55,15 @@ impl Detector {
             return false;
         };
         peer.discovered = discovered;
+        let overridden = peer.overridden.as_ref().map(|overridden| overridden.kind);
         let before = std::mem::replace(&mut peer.addresses, addresses.clone());
         for addr in before.difference(&addresses) {
             self.forget_path(name, *addr);
         }
         for addr in addresses.difference(&before) {
             let (peer, addr) = (name.clone(), *addr);
-            let path = Path::new(now, peer.clone(), addr, discovered, &self.settings);
+            let mut path = Path::new(now, peer.clone(), addr, discovered, &self.settings);
+            path.set_override(now, overridden);
             let key = PathKey { peer, addr };
             self.timeouts.insert((path.timeout(), key.clone()));
             self.paths.insert(key, path);
@@ -98,6 +96,9 @@ impl Detector {
         let Some(peer) = self.peers.remove(name) else {
             return;
         };
+        if let Some(ended) = &peer.overridden {
+            self.override_ends.remove(&(ended.until, name.clone()));
+        }
         for addr in peer.addresses {
             self.forget_path(name, addr);
         }
@@ -188,16 +189,5 @@ impl Detector {
             });
         }
         finished
-    }
-
-    /// Applies an administrator's command to a peer; returns whether the peer is watched.
-    pub fn administer(&mut self, now: Time, peer: &PeerName, word: Administrator) -> bool {
-        for key in self.paths_of(peer) {
-            self.with_path(now, &key, |path, _| match path.administer(now, word) {
-                true => Turn::Changed,
-                false => Turn::None,
-            });
-        }
-        self.peers.contains_key(peer)
     }
 }

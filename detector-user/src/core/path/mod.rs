@@ -28,14 +28,14 @@ use std::{
 
 use self::{freeing::Freeing, judging::Doubt, pace::Pace, probing::Probing};
 use super::{
-    Destroyed, Effect, Endpoint, FlowEvent, PeerName, Reason, Settings, Time, Trial, TrialError,
-    TrialOutcome, Verdict,
+    Destroyed, Effect, Endpoint, FlowEvent, OverrideKind, PeerName, Reason, Settings, Time, Trial,
+    TrialError, TrialOutcome, Verdict,
     context::{Around, Context},
     evidence::{Evidence, Layer, targets},
     isolation::Witness,
     reports::Failures,
     schedule::{Rhythm, Snapshots},
-    session::{Administrator, Event, Session, State, Turn},
+    session::{Event, Session, State, Turn},
     vitals::Vitals,
 };
 
@@ -123,8 +123,8 @@ impl Path {
         self.session.verdict()
     }
 
-    pub(super) fn administer(&mut self, now: Time, administrator: Administrator) -> bool {
-        self.session.administer(now, administrator)
+    pub(super) fn set_override(&mut self, now: Time, overridden: Option<OverrideKind>) {
+        self.session.set_override(now, overridden);
     }
 
     /// When [`Self::handle_timeout`] should be called.

@@ -16,21 +16,9 @@ pub use self::circuit::{Trial, TrialError, TrialOutcome};
 pub(super) use self::transition::{Event, State};
 use self::transition::{Move, next};
 use super::{
-    Breaker, Reason, Settings, Time, Verdict,
+    Breaker, OverrideKind, Reason, Settings, Time, Verdict,
     rule::{Certainty, Clause},
 };
-
-/// An administrator's setting for a peer's breaker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Administrator {
-    /// The evidence decides.
-    #[default]
-    Normal,
-    /// The peer is under maintenance: its breaker stays closed and nothing is destroyed.
-    Maintenance,
-    ForcedOpen,
-    ForcedClosed,
-}
 
 /// The silence in which a path was found Dead.
 #[derive(Clone, Debug)]
@@ -67,7 +55,7 @@ pub(super) struct Session {
     breaker_reason: Reason,
     /// Since when the breaker has been open, or half open, because of the node's own reports alone.
     opened_by_reports: Option<Time>,
-    administrator: Administrator,
+    overridden: Option<OverrideKind>,
     generation: u64,
     changed_at: Time,
 }
@@ -81,14 +69,14 @@ impl Session {
             circuit: Circuit::new(),
             breaker_reason: Reason::NoEvidence,
             opened_by_reports: None,
-            administrator: Administrator::Normal,
+            overridden: None,
             generation: 0,
             changed_at: now,
         }
     }
 
     /// Applies an event with its reason; `death` comes with the decision that the path is Dead.
-    /// Apart from [`Self::set_reason`] and [`Self::administer`], nothing else changes the verdict,
+    /// Apart from [`Self::set_reason`] and [`Self::set_override`], nothing else changes the verdict,
     /// the breaker or their reasons.
     pub(super) fn apply(
         &mut self,
@@ -164,14 +152,12 @@ impl Session {
         Turn::Changed
     }
 
-    /// Applies an administrator's setting; returns whether it is a new one.
-    pub(super) fn administer(&mut self, now: Time, administrator: Administrator) -> bool {
-        let is_news = self.administrator != administrator;
-        if is_news {
-            self.administrator = administrator;
+    /// Applies an administrator's override, or ends it.
+    pub(super) fn set_override(&mut self, now: Time, overridden: Option<OverrideKind>) {
+        if self.overridden != overridden {
+            self.overridden = overridden;
             self.changed_at = now;
         }
-        is_news
     }
 
     pub(super) fn state(&self) -> State {
@@ -194,19 +180,19 @@ impl Session {
 
     /// The published breaker: an administrator's, or else what the evidence made it.
     pub(super) fn breaker(&self) -> Breaker {
-        match self.administrator {
-            Administrator::Normal => self.circuit.breaker(),
-            Administrator::ForcedOpen => Breaker::Open,
-            Administrator::Maintenance | Administrator::ForcedClosed => Breaker::Closed,
+        match self.overridden {
+            None => self.circuit.breaker(),
+            Some(OverrideKind::Maintenance | OverrideKind::Open) => Breaker::Open,
+            Some(OverrideKind::Closed) => Breaker::Closed,
         }
     }
 
     pub(super) fn breaker_reason(&self) -> Reason {
-        match self.administrator {
-            Administrator::Normal => self.breaker_reason,
-            Administrator::Maintenance => Reason::Maintenance,
-            Administrator::ForcedOpen => Reason::ForcedOpen,
-            Administrator::ForcedClosed => Reason::ForcedClosed,
+        match self.overridden {
+            None => self.breaker_reason,
+            Some(OverrideKind::Maintenance) => Reason::Maintenance,
+            Some(OverrideKind::Open) => Reason::ForcedOpen,
+            Some(OverrideKind::Closed) => Reason::ForcedClosed,
         }
     }
 
@@ -217,10 +203,7 @@ impl Session {
 
     /// Whether sockets may be destroyed.
     pub(super) fn may_destroy(&self) -> bool {
-        !matches!(
-            self.administrator,
-            Administrator::Maintenance | Administrator::ForcedClosed
-        )
+        self.overridden != Some(OverrideKind::Closed)
     }
 
     pub(super) fn opened_by_reports(&self) -> Option<Time> {

@@ -1,6 +1,5 @@
 //! The rules of the verdict, told as what happens to one peer's sockets over time.
 
-mod administrator;
 mod always;
 mod asking;
 mod cards;
@@ -17,6 +16,7 @@ mod layers;
 mod life;
 mod looks;
 mod namespaces;
+mod overrides;
 mod paths;
 mod pauses;
 mod recovery;
@@ -73,6 +73,7 @@ struct Around {
     /// Who answers probes.
     answers: Answers,
     destroyed: Vec<Effect>,
+    overrides_ended: Vec<OverrideEnd>,
     last_probe: u64,
     heard: Vec<Time>,
 }
@@ -89,6 +90,7 @@ impl Around {
             keepalives: false,
             answers: NONE,
             destroyed: Vec::new(),
+            overrides_ended: Vec::new(),
             last_probe: 0,
             heard: Vec::new(),
         }
@@ -133,6 +135,7 @@ impl Surroundings for Around {
                         }));
                 }
                 effect @ Effect::DestroySockets(_) => self.destroyed.push(effect),
+                Effect::OverrideEnded { why, .. } => self.overrides_ended.push(why),
             }
         }
         left.append(&mut answered);

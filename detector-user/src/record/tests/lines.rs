@@ -67,6 +67,13 @@ fn timeouts_trials_and_endings_are_written_as_before() {
             r#"{"acquire_trial":{"peer":"http://node4:9000"}}"#,
         ),
         (
+            Input::Override {
+                peer: peer(),
+                overridden: None,
+            },
+            r#"{"override":{"peer":"http://node4:9000","overridden":null}}"#,
+        ),
+        (
             trial,
             r#"{"finish_trial":{"peer":"http://node4:9000","trial":3,"outcome":"succeeded"}}"#,
         ),

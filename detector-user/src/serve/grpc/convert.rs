@@ -12,9 +12,9 @@ use tonic::Status;
 use crate::{
     clock,
     core::{
-        Breaker, ClauseLine, Destroyed, EventLine, Explanation, FlowLine, Health, Mode, PathState,
-        PeerState, ProbeLine, Reason, RouteLine, SilenceLine, Time, Trend, Trial, TrialError,
-        TrialOutcome, Verdict,
+        Breaker, ClauseLine, Destroyed, EventLine, Explanation, FlowLine, Health, Mode, Override,
+        OverrideKind, PathState, PeerState, ProbeLine, Reason, RouteLine, SilenceLine, Time, Trend,
+        Trial, TrialError, TrialOutcome, Verdict,
     },
     effect::protect::Tuned,
     serve::board::{Change, Snapshot},
@@ -36,6 +36,7 @@ same_words! {
     breaker: Breaker { Closed Open HalfOpen }
     mode: Mode { Enforce Observe }
     trend: Trend { Steady Improving Worsening }
+    override_kind: OverrideKind { Maintenance Open Closed }
     reason: Reason {
         NoEvidence PacketReceived ConnectSucceeded ResetReceived TlpUnanswered RtoUnanswered
         ConnectUnanswered ErrorReported ZeroWindow ProbeUnanswered NeighbourFailed ProbeAnswered
@@ -82,6 +83,22 @@ pub fn peer_state_at(
         oldest_stall: state.oldest_stall.map(duration),
         contested: state.contested,
         paths: state.paths.iter().map(path).collect(),
+        r#override: state
+            .overridden
+            .as_ref()
+            .map(|overridden| shown_override(overridden, wall)),
+    }
+}
+
+fn shown_override(
+    overridden: &Override,
+    wall: impl Fn(Time) -> Option<SystemTime>,
+) -> v1::Override {
+    v1::Override {
+        kind: override_kind(overridden.kind).into(),
+        until: wall(overridden.until).map(Into::into),
+        reason: overridden.reason.to_string(),
+        uid: overridden.uid,
     }
 }
 

@@ -6,6 +6,7 @@ mod convert;
 mod correlations;
 mod health;
 mod heartbeat;
+mod overrides;
 mod reports;
 mod service;
 mod stream;
@@ -34,6 +35,7 @@ use self::{
     stream::Streams,
 };
 use super::{BoundSocket, Request, board::Board};
+use crate::overrides::Administrators;
 
 /// The largest request, except for reports, which have a limit of their own.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
@@ -69,6 +71,7 @@ pub async fn serve(
     bound: BoundSocket,
     board: Board,
     requests: mpsc::Sender<Request>,
+    administrators: Administrators,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let BoundSocket { file, listener } = bound;
@@ -76,7 +79,14 @@ pub async fn serve(
     let (stop, mut stopping) = watch::channel(false);
     let heartbeat = Heartbeat::default();
     let streams = Streams::new(stopping.clone());
-    let routes = routes(board, requests, streams, heartbeat.clone())?;
+    let service = Service {
+        board,
+        requests,
+        administrators,
+        streams,
+        heartbeat: heartbeat.clone(),
+    };
+    let routes = routes(service)?;
     let signal = async move {
         shutdown.await;
         // This happens before the listener closes, so that the next daemon finds no stale file.
@@ -107,22 +117,12 @@ pub async fn serve(
     }
 }
 
-fn routes(
-    board: Board,
-    requests: mpsc::Sender<Request>,
-    streams: Streams,
-    heartbeat: Heartbeat,
-) -> Result<Routes, ReflectionError> {
+fn routes(service: Service) -> Result<Routes, ReflectionError> {
     let health = HealthServer::new(HealthService {
-        board: board.clone(),
-        streams: streams.clone(),
+        board: service.board.clone(),
+        streams: service.streams.clone(),
     });
-    let detector = DetectorServer::new(Service {
-        board,
-        requests,
-        streams,
-        heartbeat,
-    });
+    let detector = DetectorServer::new(service);
     let descriptors = || {
         Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)

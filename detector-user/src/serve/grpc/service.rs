@@ -11,13 +11,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert, correlations, heartbeat::Heartbeat, reports, stream::Streams, watching::Watching,
+    convert, correlations, heartbeat::Heartbeat, overrides, reports, stream::Streams,
+    watching::Watching,
 };
 use crate::{
     clock,
     config::parse_peer_name,
     core::PeerName,
     effect::protect::Tuned,
+    overrides::{Administrators, Caller, Command, Written},
     serve::{self, board::Board},
 };
 
@@ -28,6 +30,7 @@ const DRIVER_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Service {
     pub(super) board: Board,
     pub(super) requests: mpsc::Sender<serve::Request>,
+    pub(super) administrators: Administrators,
     pub(super) streams: Streams,
     pub(super) heartbeat: Heartbeat,
 }
@@ -117,6 +120,33 @@ impl Detector for Service {
         Ok(Response::new(v1::FinishTrialResponse { peer: Some(peer) }))
     }
 
+    async fn set_override(
+        &self,
+        request: Request<v1::SetOverrideRequest>,
+    ) -> Result<Response<v1::SetOverrideResponse>, Status> {
+        let caller = overrides::administrator(&request, &self.administrators)?;
+        let request = request.into_inner();
+        let command = overrides::command(&request)?;
+        let written = self.command(&request.peer, command, caller).await?;
+        Ok(Response::new(v1::SetOverrideResponse {
+            peer: Some(self.published(&request.peer)?),
+            warning: written.err().unwrap_or_default(),
+        }))
+    }
+
+    async fn end_override(
+        &self,
+        request: Request<v1::EndOverrideRequest>,
+    ) -> Result<Response<v1::EndOverrideResponse>, Status> {
+        let caller = overrides::administrator(&request, &self.administrators)?;
+        let peer = request.into_inner().peer;
+        let written = self.command(&peer, Command::End, caller).await?;
+        Ok(Response::new(v1::EndOverrideResponse {
+            peer: self.published(&peer).ok(),
+            warning: written.err().unwrap_or_default(),
+        }))
+    }
+
     async fn list_tuned_sockets(
         &self,
         _request: Request<v1::ListTunedSocketsRequest>,
@@ -186,6 +216,23 @@ impl Service {
         let peer = peer_name(peer)?;
         let state = self.board.get(&peer).ok_or_else(|| not_watched(&peer))?;
         Ok(convert::peer_state(&state))
+    }
+
+    async fn command(
+        &self,
+        peer: &str,
+        command: Command,
+        caller: Caller,
+    ) -> Result<Written, Status> {
+        let peer = peer_name(peer)?;
+        self.ask(|reply| serve::Request::Override {
+            peer,
+            command,
+            caller,
+            reply,
+        })
+        .await?
+        .map_err(overrides::refused)
     }
 
     async fn tuned(&self) -> Result<Vec<Tuned>, Status> {

@@ -2,6 +2,7 @@
 //! table.
 
 mod layers;
+mod overrides;
 mod reports;
 mod standard;
 mod watching;
@@ -79,14 +80,25 @@ impl Rig {
     }
 
     async fn start_with(requests: mpsc::Sender<Request>) -> Self {
+        let administrators = Administrators::look_up(&[], &[]).unwrap();
+        Self::start_for(requests, administrators).await
+    }
+
+    async fn start_for(requests: mpsc::Sender<Request>, administrators: Administrators) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("detector.sock");
         let bound = bind(&path, None).unwrap();
         let board = Board::new("this-run", Bounds::new(4));
         let (stop, stopped) = oneshot::channel();
-        let server = tokio::spawn(serve(bound, board.clone(), requests, async {
-            stopped.await.unwrap();
-        }));
+        let server = tokio::spawn(serve(
+            bound,
+            board.clone(),
+            requests,
+            administrators,
+            async {
+                stopped.await.unwrap();
+            },
+        ));
         let socket = path.clone();
         let channel = Endpoint::from_static("http://detector")
             // The windows are small, so that it soon matters if a client does not read.
@@ -152,10 +164,11 @@ async fn answer(mut driver: mpsc::Receiver<Request>) {
                 reply.send(answer).unwrap();
             }
             Request::ListTuned { reply } => reply.send(vec![tuned()]).unwrap(),
-            Request::Report { .. }
+            Request::Override { .. }
+            | Request::Report { .. }
             | Request::ListLocks { .. }
             | Request::ListCascades { .. }
-            | Request::QuorumOutlook { .. } => panic!("asked in tests of reports only"),
+            | Request::QuorumOutlook { .. } => panic!("asked in other tests only"),
         }
     }
 }

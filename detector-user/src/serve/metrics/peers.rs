@@ -33,6 +33,13 @@ impl Series {
         set(&self.reason, &[peer, state.reason.as_str()], true);
         let labels = [peer, state.breaker_reason.as_str()];
         set(&self.breaker_reason, &labels, true);
+        if let Some(ended) = previous.and_then(|previous| previous.overridden.as_ref()) {
+            let labels = [peer, ended.kind.as_str()];
+            let _ = self.overridden.remove_label_values(&labels);
+        }
+        if let Some(overridden) = &state.overridden {
+            set(&self.overridden, &[peer, overridden.kind.as_str()], true);
+        }
         set(&self.isolated, &[peer], state.isolated);
         self.show_vitals(state);
         self.show_troubles(state);

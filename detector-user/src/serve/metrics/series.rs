@@ -132,6 +132,9 @@ metrics! {
         "1 for why the peer's verdict is what it is.", &["peer", "reason"];
     breaker_reason: IntGaugeVec = "detector_peer_breaker_reason",
         "1 for why the peer's breaker is what it is.", &["peer", "reason"];
+    overridden: IntGaugeVec = "detector_peer_override",
+        "1 for each peer whose breaker an administrator overrides, with what is wanted of it.",
+        &["peer", "kind"];
     isolated: IntGaugeVec = "detector_isolated",
         "1 while this node itself may be isolated and the peer's verdict is held.", &["peer"];
     stalled_flows: IntGaugeVec = "detector_peer_stalled_flows",

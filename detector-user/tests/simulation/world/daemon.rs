@@ -207,7 +207,7 @@ impl World {
                     self.hosts[host].report_established = on;
                 }
             }
-            Effect::Heard { .. } | Effect::Retract { .. } => {}
+            Effect::Heard { .. } | Effect::Retract { .. } | Effect::OverrideEnded { .. } => {}
         }
     }
 
