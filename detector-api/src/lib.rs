@@ -160,6 +160,10 @@ pub use self::{
     clippy::allow_attributes_without_reason,
     reason = "generated code gives none"
 )]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most messages of a watch are changes, the largest"
+)]
 pub mod v1 {
     // Made from the proto file by tests/generated.rs, which sees that it is fresh.
     include!("generated/detector.v1.rs");

@@ -55,6 +55,7 @@ fn state(name: &str, breaker: Breaker, addresses: &[IpAddr]) -> PeerState {
         stalled_flows: 0,
         oldest_stall: None,
         contested: false,
+        overridden: None,
         paths: Vec::new(),
     }
 }
