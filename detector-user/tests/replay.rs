@@ -52,6 +52,7 @@ fn reading(n: u16, millis: u64) -> FlowReading {
         rto: Duration::from_millis(204 << rto_count),
         segments_sent: 1_000,
         segments_retransmitted: u64::from(rto_count),
+        segments_received: 0,
         bytes_acked: 0,
         mss: 0,
         awaiting_since: None,

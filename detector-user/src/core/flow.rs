@@ -77,6 +77,10 @@ pub struct FlowReading {
     pub segments_sent: u64,
     /// Segments retransmitted over the flow's life.
     pub segments_retransmitted: u64,
+    /// Segments that have arrived over the flow's life, also those that brought nothing new; wraps
+    /// around at 2^32. 0 where the source cannot read it.
+    #[serde(default)]
+    pub segments_received: u32,
     /// Bytes that the peer has acknowledged over the flow's life; 0 where the source cannot
     /// read it.
     #[serde(default)]

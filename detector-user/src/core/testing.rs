@@ -40,6 +40,7 @@ pub(crate) fn established(n: u16, last_heard: Time) -> FlowReading {
         rto: Duration::from_millis(204),
         segments_sent: 1000,
         segments_retransmitted: 0,
+        segments_received: 0,
         bytes_acked: 0,
         mss: 0,
         awaiting_since: None,

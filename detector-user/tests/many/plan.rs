@@ -72,6 +72,7 @@ impl Plan {
             rto: Duration::from_millis(204 << rto_count),
             segments_sent: 1_000,
             segments_retransmitted: u64::from(rto_count),
+            segments_received: 0,
             bytes_acked: 0,
             mss: 1_448,
             awaiting_since: None,

@@ -99,6 +99,7 @@ impl Evidence {
             let mut flow = match old.remove(&id) {
                 Some(flow) if flow.is_same_connection(reading.cookie) => {
                     self.heard_on(Layer::of_reading(&flow, &reading), reading.last_heard);
+                    self.heard_on(Layer::Received, flow.received_after(&reading));
                     flow
                 }
                 other => {

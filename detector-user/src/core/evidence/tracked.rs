@@ -105,6 +105,13 @@ impl TrackedFlow {
         news
     }
 
+    /// The moment after which a segment has arrived that brought nothing new, such as a
+    /// retransmission: the kernel counts it and does not note its time.
+    pub(in crate::core) fn received_after(&self, reading: &FlowReading) -> Option<Time> {
+        let counts = [self.reading.segments_received, reading.segments_received];
+        (!counts.contains(&0) && counts[0] != counts[1]).then_some(self.read_at)
+    }
+
     /// Takes in the socket as an event showed it, which lacks some fields of a full reading.
     pub(in crate::core) fn glimpse(&mut self, reading: &FlowReading) {
         self.reading = FlowReading {
@@ -113,6 +120,7 @@ impl TrackedFlow {
             rtt_variance: self.reading.rtt_variance,
             segments_sent: self.reading.segments_sent,
             segments_retransmitted: self.reading.segments_retransmitted,
+            segments_received: self.reading.segments_received,
             bytes_acked: self.reading.bytes_acked,
             mss: self.reading.mss,
             awaiting_since: self.reading.awaiting_since,

@@ -5,9 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::Path;
 use crate::core::{
-    Breaker, Destroyed, Effect, FlowId, Mode, Reason, Settings, Spare, Teardown, Time,
+    Breaker, Destroyed, Effect, FlowId, HEARD_RESOLUTION, Mode, Reason, Settings, Spare, Teardown,
+    Time,
     context::{Around, Context},
-    evidence::Stalled,
+    evidence::{Layer, Stalled},
     rule::Certainty,
     session::{Death, State},
 };
@@ -24,6 +25,9 @@ const START_SETTLES_WITHIN: Duration = Duration::from_secs(10);
 /// a router again and again: what is refused later than this after the silence began delays
 /// nothing.
 const REFUSED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Longer than the coarse times of a snapshot differ from the true ones.
+const SNAPSHOT_TAKES: Duration = HEARD_RESOLUTION.saturating_mul(4);
 
 /// A flow that replaces a destroyed one has shown by then whether it is stalled, too.
 const SHOWS_AGAIN: Duration = Duration::from_secs(4);
@@ -247,9 +251,18 @@ impl Path {
             .collect();
         let spare = match self.session.reason() {
             Reason::SendsUnanswered => Spare::Nothing,
-            _ => Spare::HeardSince(pending.silent_since),
+            _ => Spare::HeardSince(self.known_to_be_unheard(pending, at)),
         };
         self.destroy(sockets, spare, context);
+    }
+
+    /// The moment up to which the host is known to have acknowledged nothing: this snapshot has shown
+    /// that what was received before it acknowledges nothing. What may have come during the snapshot
+    /// is left to the next one.
+    fn known_to_be_unheard(&self, pending: Pending, at: Time) -> Time {
+        let received = self.evidence.heard.on(Layer::Received).unwrap_or_default();
+        let settled = received.min(at - SNAPSHOT_TAKES);
+        pending.silent_since.max(settled)
     }
 
     fn free_stalled(&mut self, at: Time, context: &mut Context<'_>) {

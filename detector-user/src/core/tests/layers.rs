@@ -126,6 +126,48 @@ fn segments_that_arrive_after_the_death_do_not_say_that_ours_do() {
     assert_eq!(teardown.spare, Spare::Nothing);
 }
 
+/// The kernel counts retransmissions of what has arrived before, and notes no time of them.
+#[test]
+fn retransmissions_of_the_peer_are_segments_that_arrive() {
+    let mut world = World::with_keepalives(Settings::default());
+    world.run(2500, |at| vec![acknowledged(0, at - 5)]);
+    world.answers = NEIGHBOUR;
+    let flows = |at: u64| {
+        vec![FlowReading {
+            segments_received: 100 + u32::try_from(at / 200).unwrap(),
+            ..one_way(0, 2505, 1)
+        }]
+    };
+    world.event(2510, FlowEventKind::Tlp, one_way(0, 2505, 0));
+    let dead = world.run_until_dead(6000, flows);
+    let dead = dead.unwrap_or_else(|| panic!("{:#?}", world.explain()));
+    assert!((1000..1300).contains(&(dead - 2500)), "{dead}");
+    assert_eq!(world.state().reason, Reason::SendsUnanswered);
+    world.run(dead + 3000, |_| vec![one_way(0, 2505, 1)]);
+    assert_eq!(world.state().verdict, Verdict::Dead);
+}
+
+/// The peer sent for a moment longer than it acknowledged: that does not spare its sockets for ever.
+#[test]
+fn what_arrived_before_the_death_spares_nothing() {
+    let mut world = World::with_keepalives(Settings::default());
+    world.run(2500, |at| vec![acknowledged(0, at - 5)]);
+    world.answers = NEIGHBOUR;
+    let flows = |at: u64| vec![one_way(0, 2560.min(at - 5), 1)];
+    world.event(2510, FlowEventKind::Tlp, one_way(0, 2505, 0));
+    let dead = world.run_until_dead(6000, flows).expect("it is silent");
+    assert_eq!(world.state().reason, Reason::HostUnanswered);
+    world.run(dead + 3000, flows);
+    let [Effect::DestroySockets(teardown)] = &world.destroyed[..] else {
+        panic!("{:?}", world.destroyed)
+    };
+    let Spare::HeardSince(since) = teardown.spare else {
+        panic!("{teardown:?}")
+    };
+    assert!(since >= ms(2560), "{since:?}");
+    assert!(since < ms(dead), "what arrives from now on spares them");
+}
+
 /// It is the same but for one thing: what is acknowledged grows.
 #[test]
 fn segments_that_acknowledge_ours_do() {

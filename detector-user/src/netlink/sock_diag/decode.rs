@@ -130,6 +130,7 @@ pub(super) fn reading(
         rto: Duration::from_micros(info.u32(info::RTO).into()),
         segments_sent: info.optional_u32(info::DATA_SEGS_OUT).unwrap_or(0).into(),
         segments_retransmitted: info.u32(info::TOTAL_RETRANS).into(),
+        segments_received: info.optional_u32(info::SEGS_IN).unwrap_or(0),
         bytes_acked: info.optional_u64(info::BYTES_ACKED).unwrap_or(0),
         mss: info.u32(info::SND_MSS),
         awaiting_since: awaiting_since(info, at),
@@ -219,6 +220,7 @@ mod info {
     /// The end of the part that exists since Linux 2.6.
     pub(super) const REQUIRED: usize = 104;
     pub(super) const BYTES_ACKED: usize = 120;
+    pub(super) const SEGS_IN: usize = 140;
     pub(super) const NOTSENT_BYTES: usize = 144;
     pub(super) const DATA_SEGS_IN: usize = 152;
     pub(super) const DATA_SEGS_OUT: usize = 156;

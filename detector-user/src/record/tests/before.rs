@@ -32,6 +32,7 @@ fn a_flow_of_before_there_were_acknowledged_bytes_is_read() {
         kind: FlowEventKind::Rto { count: 1 },
         reading: Some(FlowReading {
             last_heard: Some(at),
+            segments_received: 0,
             bytes_acked: 0,
             mss: 0,
             awaiting_since: None,

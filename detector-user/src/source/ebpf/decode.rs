@@ -117,6 +117,7 @@ fn reading(record: &FlowRecord, id: FlowId, at: Time) -> FlowReading {
         rto: Duration::from_micros(u64::from(record.rto_us)),
         segments_sent: 0,
         segments_retransmitted: 0,
+        segments_received: 0,
         bytes_acked: 0,
         mss: 0,
         awaiting_since: None,

@@ -317,6 +317,7 @@ impl Sender {
             rto: JIFFY * self.rto as u32,
             segments_sent: 0,
             segments_retransmitted: 0,
+            segments_received: 0,
             bytes_acked: self.una * u64::from(self.size),
             mss: MSS,
             awaiting_since: None,
