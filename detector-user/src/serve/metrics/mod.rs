@@ -7,6 +7,8 @@ mod reports;
 mod series;
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

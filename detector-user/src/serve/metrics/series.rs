@@ -96,6 +96,13 @@ macro_rules! metrics {
             $(pub $field: $kind,)+
         }
 
+        /// The name, the kind, the help, and labels or buckets of each metric, as they are written
+        /// in the table.
+        #[cfg(test)]
+        pub(super) const TABLE: &[(&str, &str, &str, &str)] = &[
+            $(($name, stringify!($kind), $help, stringify!($($more)?)),)+
+        ];
+
         impl Series {
             /// Fails only if two metrics have the same name, or if Prometheus does not accept a
             /// name.
