@@ -1,18 +1,18 @@
-//! `detector doctor`: checks what this kernel and these privileges permit.
+//! `detector doctor`: checks what this kernel and these privileges permit, or asks all daemons.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    args::{Global, Output, StoreArgs},
-    block_on,
+    args::{DoctorArgs, Global, Output},
+    block_on, daemons,
     exit::{Exit, Failure},
     json, print,
 };
 use crate::{
     check::{Check, Status},
-    config::{self, PeerSpec, Target},
+    config::{self, Config, PeerSpec, Target},
     effect::{
         destroy::{self, ProofError},
         protect,
@@ -30,20 +30,18 @@ use crate::{
 /// The time limit for resolving the names of all peers: a diagnosis must not hang where DNS does.
 const LOOKUPS: Duration = Duration::from_secs(2);
 
-pub fn doctor(global: &Global, args: &StoreArgs) -> Result<Exit, Failure> {
-    // Errors of the configuration file are not reported here: `detector config check` does that.
-    let flags: Vec<_> = args.flags().collect();
+pub fn doctor(global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
+    let flags: Vec<_> = args.stores.flags().collect();
     let config = config::load(global.config.as_deref(), &flags).map(|loaded| loaded.config);
-    let config = config.unwrap_or_default();
-    let mut checks = support::checks(&block_on(peers(config.peers))?);
-    checks.push(destroy_sockets(&destroy::prove()));
     let finder = Finder::new()?;
-    let namespace = |target| network_namespace(&finder, target);
-    checks.extend(config.network_namespaces.iter().map(namespace));
-    checks.extend(protect::support::checks());
-    checks.extend(block_on(async {
-        Ok(stores::examine(&config.stores, &finder).await)
-    })?);
+    let checks = match args.all {
+        true => {
+            let config = config.map_err(Failure::Config)?;
+            block_on(async { Ok(daemons::examine(&config, &finder).await) })?
+        }
+        // Errors of the configuration file are not reported here: `detector config check` does that.
+        false => this_machine(config.unwrap_or_default(), &finder)?,
+    };
     match global.output {
         Output::Text => print(&text(&checks))?,
         Output::Json => {
@@ -51,6 +49,18 @@ pub fn doctor(global: &Global, args: &StoreArgs) -> Result<Exit, Failure> {
         }
     }
     Ok(verdict(&checks))
+}
+
+fn this_machine(config: Config, finder: &Finder) -> Result<Vec<Check>, Failure> {
+    let mut checks = support::checks(&block_on(peers(config.peers))?);
+    checks.push(destroy_sockets(&destroy::prove()));
+    let namespace = |target| network_namespace(finder, target);
+    checks.extend(config.network_namespaces.iter().map(namespace));
+    checks.extend(protect::support::checks());
+    checks.extend(block_on(async {
+        Ok(stores::examine(&config.stores, finder).await)
+    })?);
+    Ok(checks)
 }
 
 /// The addresses of the peers in the configuration file, as far as their names resolve.

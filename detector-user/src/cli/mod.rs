@@ -5,6 +5,7 @@ mod changes;
 mod client;
 mod config;
 mod correlations;
+mod daemons;
 mod doctor;
 mod exit;
 mod json;
@@ -63,7 +64,7 @@ fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Tune(args) => block_on(tune::tune(global, args)),
         Command::Maintenance(args) => block_on(overrides::maintenance(global, args)),
         Command::Override(args) => block_on(overrides::r#override(global, args)),
-        Command::Doctor(stores) => doctor::doctor(global, stores),
+        Command::Doctor(args) => doctor::doctor(global, args),
         Command::Config(command) => config::config(global, command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

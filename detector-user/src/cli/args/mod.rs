@@ -151,7 +151,7 @@ pub enum Command {
     #[command(after_help = format!("{OVERRIDE_HELP}\n\n{EXIT_CODES}"))]
     Override(OverrideArgs),
     /// Check what this kernel and these privileges allow, and explain the consequences.
-    Doctor(StoreArgs),
+    Doctor(DoctorArgs),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -312,6 +312,17 @@ pub struct StoreArgs {
     /// The same for another program, by its executable; may be repeated.
     #[arg(long = "profile", value_name = "rustfs|minio|etcd", value_parser = profile)]
     pub profiles: Vec<Profile>,
+}
+
+/// The arguments of `detector doctor`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub stores: StoreArgs,
+    /// Ask the daemons of all nodes instead: this one's, and one on the host of each peer of the
+    /// configuration or of a storage program, at the port of `metrics`.
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// The arguments of `detector tune`.
