@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(150);
 /// the store's calls here is the crate alone.
 fn quick() -> Options {
     let mut options = Options::new("ebpf", true);
-    options.daemon.config = Some("destroy_sockets = \"off\"\n");
+    options.daemon.config = Some("destroy_sockets = \"off\"\n".into());
     options
 }
 

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{step::Runner, workspace::Workspace};
 
+mod alerts;
 mod commands;
 mod ebpf;
 mod facts;

@@ -63,19 +63,29 @@ pub const TEST_TOOLS: [Tool; 2] = [
     },
 ];
 
-/// Debian's package that contains both of [`PROMETHEUS`]. Its installation would start a server, so
-/// it is only unpacked into the cache.
-pub const PROMETHEUS_PACKAGE: &str = "prometheus";
+/// The folder of the cache into which Debian's packages of [`PROMETHEUS`] are unpacked. Their
+/// installation would start servers.
+pub const PROMETHEUS_FOLDER: &str = "prometheus";
 
-pub const PROMETHEUS: [Tool; 2] = [
+pub const PROMETHEUS: [Tool; 4] = [
     Tool {
         command: "promtool",
-        package: PROMETHEUS_PACKAGE,
+        package: "prometheus",
         why: "the alert rules in deploy/prometheus are checked and tested with it",
     },
     Tool {
         command: "prometheus",
-        package: PROMETHEUS_PACKAGE,
+        package: "prometheus",
         why: "a test has a real Prometheus read the daemon's metrics",
+    },
+    Tool {
+        command: "amtool",
+        package: "prometheus-alertmanager",
+        why: "the routes in deploy/alertmanager are checked and tested with it",
+    },
+    Tool {
+        command: "prometheus-alertmanager",
+        package: "prometheus-alertmanager",
+        why: "a test gets a page of it",
     },
 ];

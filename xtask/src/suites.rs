@@ -23,7 +23,7 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 28] = [
+pub const SUITES: [Suite; 29] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
@@ -48,6 +48,7 @@ pub const SUITES: [Suite; 28] = [
     suite("namespaces", Others),
     suite("network", Alone("it measures its own process's CPU time")),
     suite("overrides", Others),
+    suite("paging", Alone("it measures how long a page takes")),
     suite(
         "peers",
         Alone("it starves a program of its processor, and measures that"),

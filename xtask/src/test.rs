@@ -5,6 +5,7 @@ use std::{thread, time::Duration};
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    alerts,
     commands::{build_host, build_object},
     invocation::Invocation,
     plan::Needs,
@@ -99,7 +100,7 @@ fn stages_in_order(
         }
     }
     if others {
-        stages.run("alert rules", || alert_rules(runner, workspace))?;
+        stages.run("alerts", || alerts::check(runner, workspace))?;
     }
     Ok(())
 }
@@ -220,26 +221,6 @@ fn lab_invocation(runner: &Runner, part: &Part, daemon: &str, path: &str) -> Inv
     };
     let jobs = part.jobs;
     cargo.args(["--", &format!("--test-threads={jobs}")])
-}
-
-fn alert_rules(runner: &Runner, workspace: &Workspace) -> Result<()> {
-    runner.heading("alert rules");
-    let rules = workspace.root.join("deploy/prometheus");
-    let promtool = workspace.tool("promtool")?;
-    runner.run(&Step::new(
-        "check the rules",
-        "a rule file that Prometheus refuses would silence every alert",
-        Invocation::new(&promtool)
-            .args(["check", "rules"])
-            .args([rules.join("detector-rules.yml")]),
-    ))?;
-    runner.run(&Step::new(
-        "test the rules",
-        "each alert fires when it should and not otherwise",
-        Invocation::new(&promtool)
-            .args(["test", "rules"])
-            .args([rules.join("detector-rules-test.yml")]),
-    ))
 }
 
 /// The stages that were run, with their durations and results.

@@ -102,7 +102,7 @@ impl Daemon {
             None => via(host, options.via, &binary),
         };
         command.args(["run", "--socket"]).arg(socket);
-        command.args(["--metrics", METRICS, "--source", &options.source]);
+        command.args(["--metrics", &options.metrics, "--source", &options.source]);
         command.args(["--output", "json", "--log", &options.log]);
         // Beside the socket: a daemon of the lab keeps nothing on this machine.
         command
@@ -111,9 +111,10 @@ impl Daemon {
         for peer in &options.peers {
             command.args(["--peer", peer]);
         }
-        if let Some(config) = options.config {
+        if let Some(config) = &options.config {
             let file = socket.with_extension("toml");
-            fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))?;
+            fs::write(&file, config.as_ref())
+                .with_context(|| format!("cannot write {}", file.display()))?;
             command.arg("--config").arg(file);
         }
         command.args(&options.args);

@@ -1,6 +1,11 @@
 //! How the daemon is run: its flags, and what it sees of the machine.
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
+
+use super::METRICS;
 
 /// The daemon's own debugging, not its libraries'.
 const LOG: &str = "warn,detector=debug,detector_user=debug";
@@ -29,7 +34,9 @@ pub struct DaemonOptions {
     /// More flags of `detector run`.
     pub args: Vec<String>,
     /// A configuration file's text, for what has no flag.
-    pub config: Option<&'static str>,
+    pub config: Option<Cow<'static, str>>,
+    /// For `--metrics`: the loopback address, if nobody else is to read them.
+    pub metrics: String,
     pub via: Via,
     /// A file that it sees in place of /etc/hosts, and sees change.
     pub hosts: Option<PathBuf>,
@@ -46,6 +53,7 @@ impl Default for DaemonOptions {
             peers: Vec::new(),
             args: Vec::new(),
             config: None,
+            metrics: METRICS.to_owned(),
             via: Via::Direct,
             hosts: None,
             log: LOG.to_owned(),
@@ -70,8 +78,13 @@ impl DaemonOptions {
         self
     }
 
-    pub fn config(mut self, config: &'static str) -> Self {
-        self.config = Some(config);
+    pub fn config(mut self, config: impl Into<Cow<'static, str>>) -> Self {
+        self.config = Some(config.into());
+        self
+    }
+
+    pub fn metrics(mut self, address: &str) -> Self {
+        self.metrics = address.to_owned();
         self
     }
 

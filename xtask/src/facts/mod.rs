@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::pins::PROMETHEUS_PACKAGE;
+use crate::pins::PROMETHEUS_FOLDER;
 
 pub use apt::Apt;
 pub use rust::{Origin, Release, Toolchain};
@@ -66,7 +66,8 @@ impl Facts {
 }
 
 /// The commands whose presence is checked.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 17] = [
+    "amtool",
     "apt-get",
     "bpftool",
     "c++",
@@ -77,6 +78,7 @@ const COMMANDS: [&str; 15] = [
     "nft",
     "nsenter",
     "prometheus",
+    "prometheus-alertmanager",
     "promtool",
     "rustup",
     "sudo",
@@ -98,7 +100,7 @@ pub fn find_command(command: &str, cache: &Path) -> Option<PathBuf> {
 /// users.
 pub fn more_directories(cache: &Path) -> Vec<PathBuf> {
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    let unpacked = cache.join(PROMETHEUS_PACKAGE).join("usr/bin");
+    let unpacked = cache.join(PROMETHEUS_FOLDER).join("usr/bin");
     system.into_iter().chain([unpacked]).collect()
 }
 

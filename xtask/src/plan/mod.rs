@@ -3,12 +3,12 @@
 //! A plan covers what is known now. After its steps have run, the machine is inspected again and a
 //! new plan is made, until nothing is left to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     facts::{Facts, Toolchain},
     invocation::Invocation,
-    pins::{LAB_TOOLS, PROMETHEUS, PROMETHEUS_PACKAGE, TEST_TOOLS, Tool},
+    pins::{LAB_TOOLS, PROMETHEUS, PROMETHEUS_FOLDER, TEST_TOOLS, Tool},
     step::{OnFailure, Route, Step},
 };
 
@@ -137,19 +137,25 @@ fn plan_prometheus(facts: &Facts, plan: &mut Plan) {
         plan.blocked.extend(missing.iter().map(Tool::by_hand));
         return;
     }
-    let script = "mkdir -p \"$1\" && cd \"$1\" && apt-get download prometheus && \
-                  dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb";
-    let into = facts.cache.join(PROMETHEUS_PACKAGE);
+    let script = "mkdir -p \"$1\" && cd \"$1\" && shift && for package; do \
+                  apt-get download \"$package\" && dpkg-deb -x \"$package\"_*.deb . && \
+                  rm \"$package\"_*.deb || exit 1; done";
+    let into = facts.cache.join(PROMETHEUS_FOLDER);
     let reasons = missing.iter().map(Tool::reason).collect::<Vec<_>>();
+    let packages: BTreeSet<&str> = missing.iter().map(|tool| tool.package).collect();
     plan.steps.push(Step::new(
-        format!("unpack Prometheus into {}", into.display()),
         format!(
-            "{}; installed, the package would start a server, so it is only unpacked",
+            "unpack Prometheus and its Alertmanager into {}",
+            into.display()
+        ),
+        format!(
+            "{}; installed, the packages would start servers, so they are only unpacked",
             reasons.join("; ")
         ),
         Invocation::new("sh")
             .args(["-c", script, "unpack"])
-            .args([into]),
+            .args([into])
+            .args(packages),
     ));
 }
 

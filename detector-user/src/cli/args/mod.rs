@@ -5,6 +5,8 @@ mod flags;
 mod values;
 
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod tests;
 
 use std::{path::PathBuf, time::Duration};

@@ -88,7 +88,7 @@ async fn measure(
         source: options.source.clone(),
         peers: crowd.urls(),
         args: options.detector_args.clone(),
-        config,
+        config: config.map(Into::into),
         log: "warn".to_owned(),
         show_log: false,
         ..DaemonOptions::default()

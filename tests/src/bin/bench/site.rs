@@ -87,7 +87,7 @@ impl Site {
                 .chain(other_hosts.iter().map(Host::url))
                 .collect(),
             args,
-            config: setting.named.map(Named::config),
+            config: setting.named.map(Named::config).map(Into::into),
             show_log: false,
             ..DaemonOptions::default()
         };

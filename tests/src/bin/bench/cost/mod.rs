@@ -207,7 +207,7 @@ async fn measure(cli: &Cli, load: Load, peers: u32, others: u32) -> anyhow::Resu
     let options = DaemonOptions {
         source: cli.source.clone(),
         peers: Stand::urls(peers),
-        config: Some(CONFIG),
+        config: Some(CONFIG.into()),
         log: "warn".to_owned(),
         show_log: false,
         ..DaemonOptions::default()

@@ -121,7 +121,7 @@ async fn floor(stand: &Stand, holders: &mut [Holder], peers: u32) -> anyhow::Res
 async fn start(stand: &Stand, peers: Vec<String>) -> anyhow::Result<Daemon> {
     let options = DaemonOptions {
         peers,
-        config: Some(CONFIG),
+        config: Some(CONFIG.into()),
         log: "warn".to_owned(),
         ..DaemonOptions::default()
     };
