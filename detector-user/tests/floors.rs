@@ -17,7 +17,7 @@ const FLOORS: [&[&str]; 15] = [
     &["cgroup", "keeper", "stores"],
     &["process"],
     &["netns"],
-    &["alarm", "netlink", "object", "pending"],
+    &["alarm", "netlink", "object", "overrides", "pending"],
     &["source", "effect", "record"],
     &["serve"],
     &["driver"],

@@ -1,6 +1,7 @@
 //! Scripts that the property search made up, and that once broke a rule.
 
 use super::*;
+use crate::work::{Kind, MSS};
 
 /// Whose connects are refused is there: a connect that is refused is no sure answer, but the
 /// destroy delay counts from it.
@@ -169,6 +170,29 @@ fn a_gateway_shows_that_two_cuts_are_two_deaths() {
         ];
         assert_eq!(holds(&two).deaths, 2, "{after}");
     }
+}
+
+/// The only other host answers nothing but SYNs, and these may not be sent often: it is heard four
+/// times a second, which must be enough for a silence that has to last a second.
+#[test]
+fn a_deaf_host_is_dead_where_the_only_witness_is_asked_by_syns() {
+    let waits = Work {
+        kind: Kind::Calls {
+            segments: 2,
+            reply: SECONDS(20),
+        },
+        every: SECONDS(30),
+        size: MSS,
+    };
+    let mut deaf = script(&[], SECONDS(60));
+    deaf.gateway = false;
+    deaf.hosts = vec![HostSpec::near(&[]), HostSpec::near(&[waits])];
+    deaf.hosts[0].firewalled = true;
+    deaf.seed = 4229;
+    let ways = Ways::Both;
+    let fault = Fault::Deaf { host: 1, ways };
+    deaf.faults = vec![timed(SECONDS(15), fault, SECONDS(35))];
+    assert_eq!(holds(&deaf).deaths, 1);
 }
 
 fn cut(host: usize) -> Fault {

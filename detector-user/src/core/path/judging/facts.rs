@@ -117,8 +117,8 @@ impl Path {
             .none_but(Some(self.addr), since, at, idle)
     }
 
-    /// The same, already after half of the detection time, once witnesses have had the time to
-    /// answer: they are probed as soon as the path is Suspect.
+    /// The same, already after half of the silence that is needed, once witnesses have had the time to
+    /// answer: they are probed as soon as the path is Suspect, at intervals that fit this silence.
     pub(super) fn are_others_silent_half_way(
         &self,
         at: Time,
@@ -127,10 +127,11 @@ impl Path {
     ) -> bool {
         let wanted = around.settings.detection_time;
         let detection_time = self.evidence.history.detection_time(at, wanted);
+        let needed = self.doubt.needed.unwrap_or(detection_time);
         let suspected = self.verdict() == Verdict::Suspect
             && at.since(self.session.changed_at()) >= WITNESSES_ANSWER_WITHIN;
         suspected
-            && at.since(silence.since) >= detection_time / 2
+            && at.since(silence.since) >= needed / 2
             && self.are_others_silent(at, silence.since, around)
     }
 }
