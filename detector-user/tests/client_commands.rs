@@ -56,7 +56,23 @@ fn answers() -> Answers {
             cascades: vec![cascade()],
         }),
         quorum: Some(Ok(quorum())),
+        sources: sources(),
     }
+}
+
+fn sources() -> Vec<v1::PeerSource> {
+    let source = |text: &str, peers: &[&str]| v1::PeerSource {
+        text: text.to_owned(),
+        peers: peers.iter().map(|peer| (*peer).to_owned()).collect(),
+    };
+    vec![
+        source(
+            "2 nodes, from here",
+            &["http://node4:9000", "http://own:9000"],
+        ),
+        source("1 node, from there", &["http://node5:9000"]),
+        source("no process of minio is found", &[]),
+    ]
 }
 
 fn explanation() -> v1::ExplainPeerResponse {
@@ -166,12 +182,38 @@ fn peers_are_listed() {
         .collect();
     assert_eq!(rows[0][..3], ["PEER", "VERDICT", "BREAKER"]);
     assert_eq!(rows[1][..3], ["http://node4:9000", "alive", "closed"]);
+    assert!(stdout.contains("\n2 nodes, from here\n1 node, from there\nno process"));
 
-    let (code, stdout, _) = output(&scratch.socket, &["peers", "--output", "json"]);
+    let (code, stdout, stderr) = output(&scratch.socket, &["peers", "--output", "json"]);
     assert_eq!((code, stdout.lines().count()), (0, 1));
+    assert_eq!(stderr, "no process of minio is found\n");
     let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(json["verdict"], "alive");
     assert_eq!(json["addresses"][0], "10.0.0.4");
+    assert_eq!(json["sources"], serde_json::json!(["2 nodes, from here"]));
+}
+
+#[test]
+fn without_peers_it_is_said_what_is_waited_for() {
+    let scratch = scratch();
+    let daemon = FakeDaemon::start_at(&scratch.socket);
+    let said = |sources: &[v1::PeerSource]| {
+        daemon.set_answers(Answers {
+            sources: sources.to_vec(),
+            ..answers()
+        });
+        output(&scratch.socket, &["peers"]).1
+    };
+    assert!(said(&[]).contains("find them with --rustfs"));
+    let all = sources();
+    let named = said(&all);
+    assert!(named.starts_with("no peers are watched yet; the names of these are looked up:\n2 "));
+    let none = said(&all[2..]);
+    assert!(
+        none.ends_with("when this changes:\nno process of minio is found\n"),
+        "{none}"
+    );
+    assert!(!none.contains("--rustfs"), "{none}");
 }
 
 #[test]

@@ -45,9 +45,17 @@ impl Cgroup {
 
     /// Makes a cgroup with this name.
     pub fn named(name: &str) -> anyhow::Result<Self> {
-        let path = root()?.join(name);
+        Self::at(root()?.join(name))
+    }
+
+    fn at(path: PathBuf) -> anyhow::Result<Self> {
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self { path })
+    }
+
+    /// Makes a cgroup of this name in this one.
+    pub fn below(&self, name: &str) -> anyhow::Result<Self> {
+        Self::at(self.path.join(name))
     }
 
     pub fn path(&self) -> &Path {

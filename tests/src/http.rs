@@ -1,4 +1,4 @@
-//! Reads a page over HTTP from within a host.
+//! Speaks HTTP from within a host.
 
 use std::{
     io::{Read as _, Write as _},
@@ -16,11 +16,24 @@ const MAX_BYTES: u64 = 16 << 20;
 
 /// Reads a page over HTTP, from within a host: its loopback addresses work.
 pub fn get(host: &Host, server: SocketAddr, path: &str) -> anyhow::Result<String> {
+    ask(host, server, &format!("GET {path}"), "")
+}
+
+/// Sends a body and reads the answer.
+pub fn post(host: &Host, server: SocketAddr, path: &str, body: &str) -> anyhow::Result<String> {
+    ask(host, server, &format!("POST {path}"), body)
+}
+
+fn ask(host: &Host, server: SocketAddr, what: &str, body: &str) -> anyhow::Result<String> {
     host.within(|| {
         let mut stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         // 1.0: the answer is not chunked, and ends with the connection.
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {server}\r\n\r\n")?;
+        write!(
+            stream,
+            "{what} HTTP/1.0\r\nHost: {server}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
         let mut answer = String::new();
         stream.take(MAX_BYTES).read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP head")?;
@@ -30,5 +43,5 @@ pub fn get(host: &Host, server: SocketAddr, path: &str) -> anyhow::Result<String
         }
         Ok(body.to_owned())
     })?
-    .with_context(|| format!("GET http://{server}{path} on {}", host.name()))
+    .with_context(|| format!("{what} of {server} on {}", host.name()))
 }

@@ -20,6 +20,7 @@ mod daemon;
 mod http;
 mod lab;
 mod log;
+pub mod name_server;
 mod names;
 pub mod peer;
 mod peers;
@@ -37,17 +38,17 @@ mod watcher;
 pub use self::{
     cgroup::{Cgroup, Joined},
     daemon::{Daemon, DaemonOptions, METRICS, Via, binary},
-    http::get,
+    http::{get, post},
     lab::{
-        ArpCount, Cut, CutMoment, Host, Inspection, Lab, Loss, Rules, Says, SecondCard, StandsIn,
-        Stranger, Way,
+        ArpCount, Cut, CutMoment, Host, Inspection, Lab, Loss, PodNetwork, Rules, Says, SecondCard,
+        StandsIn, Stranger, Way,
     },
     log::Log,
     names::Names,
     peers::{Traffic, dial},
     process::Process,
     scene::{Scene, SceneOptions},
-    stand_in::STAND_IN,
+    stand_in::{STAND_IN, StandIn},
     starve::Starvation,
     trio::Trio,
     watcher::{Observed, Watcher, connect},

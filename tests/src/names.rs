@@ -1,7 +1,8 @@
-//! Names of the lab's hosts, in a file that replaces the daemon's /etc/hosts.
+//! Names of the lab's hosts, in a file that replaces a program's /etc/hosts.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write as _,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -9,37 +10,61 @@ use std::{
 use anyhow::Context as _;
 use tempfile::TempDir;
 
-/// A hosts file; to be given to [`crate::DaemonOptions::hosts`]. It can be rewritten while the
-/// daemon runs.
+/// A hosts file, for [`crate::DaemonOptions::hosts`], and the directory with it and an empty
+/// `resolv.conf`, for [`crate::StandIn`]. It can be rewritten while programs run.
 #[derive(Debug)]
 pub struct Names {
     file: PathBuf,
-    // Holds the file.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Names {
     /// One name with these addresses.
     pub fn new(name: &str, addresses: &[IpAddr]) -> anyhow::Result<Self> {
-        let directory = tempfile::tempdir().context("cannot make a directory for names")?;
-        let names = Self {
-            file: directory.path().join("hosts"),
-            _directory: directory,
-        };
+        let names = Self::none()?;
         names.set(name, addresses)?;
         Ok(names)
+    }
+
+    /// No names yet.
+    pub fn none() -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir().context("cannot make a directory for names")?;
+        let file = directory.path().join("hosts");
+        for file in [&file, &directory.path().join("resolv.conf")] {
+            fs::write(file, "").with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        Ok(Self { file, directory })
     }
 
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// The name has these addresses from now on.
+    /// Where it is, with the file `resolv.conf` beside it.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// This name alone is known from now on, with these addresses.
     pub fn set(&self, name: &str, addresses: &[IpAddr]) -> anyhow::Result<()> {
-        let named: String = addresses.iter().map(|a| format!("{a} {name}\n")).collect();
-        let lines = format!("127.0.0.1 localhost\n{named}");
-        // In place: the daemon sees this very file.
-        fs::write(&self.file, lines)
+        self.set_all(addresses.iter().map(|address| (name, *address)))
+    }
+
+    /// These names are known from now on.
+    pub fn set_all<'a>(
+        &self,
+        named: impl IntoIterator<Item = (&'a str, IpAddr)>,
+    ) -> anyhow::Result<()> {
+        let named = named.into_iter();
+        let named: String = named.map(|(name, at)| format!("{at} {name}\n")).collect();
+        self.write(&format!("127.0.0.1 localhost\n{named}"))
             .with_context(|| format!("cannot write {}", self.file.display()))
+    }
+
+    /// In place, because programs see this very file, and never empty in between.
+    fn write(&self, lines: &str) -> std::io::Result<()> {
+        let mut file = File::options().write(true).open(&self.file)?;
+        file.write_all(lines.as_bytes())?;
+        file.set_len(lines.len() as u64)
     }
 }

@@ -49,7 +49,7 @@ pub const LAB_TOOLS: [Tool; 3] = [
     },
 ];
 
-/// The tools that only the tests need, besides [`LAB_TOOLS`] and [`PROMETHEUS`].
+/// The tools that only the tests need, besides [`LAB_TOOLS`] and [`SERVERS`].
 pub const TEST_TOOLS: [Tool; 2] = [
     Tool {
         command: "bpftool",
@@ -63,11 +63,9 @@ pub const TEST_TOOLS: [Tool; 2] = [
     },
 ];
 
-/// The folder of the cache into which Debian's packages of [`PROMETHEUS`] are unpacked. Their
-/// installation would start servers.
-pub const PROMETHEUS_FOLDER: &str = "prometheus";
-
-pub const PROMETHEUS: [Tool; 4] = [
+/// Programs of packages whose installation would start a server, so that these are only unpacked into
+/// the cache. Those of one package follow each other.
+pub const SERVERS: [Tool; 5] = [
     Tool {
         command: "promtool",
         package: "prometheus",
@@ -87,5 +85,10 @@ pub const PROMETHEUS: [Tool; 4] = [
         command: "prometheus-alertmanager",
         package: "prometheus-alertmanager",
         why: "a test gets a page of it",
+    },
+    Tool {
+        command: "etcd",
+        package: "etcd-server",
+        why: "a test has the daemon ask a real etcd for its members",
     },
 ];

@@ -180,10 +180,9 @@ pub struct ListPeersResponse {
     pub revision: u64,
     #[prost(message, repeated, tag = "3")]
     pub peers: ::prost::alloc::vec::Vec<PeerState>,
-    /// Where peers come from that the daemon has found by itself, and what it could not find: lines for
-    /// people, as in "4 nodes of pool 1, from RUSTFS_VOLUMES of pid 812 (rustfs.service)".
-    #[prost(string, repeated, tag = "4")]
-    pub sources: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where the daemon has found peers by itself, and what it could not find.
+    #[prost(message, repeated, tag = "4")]
+    pub sources: ::prost::alloc::vec::Vec<PeerSource>,
 }
 impl ::prost::Name for ListPeersResponse {
     const NAME: &'static str = "ListPeersResponse";
@@ -193,6 +192,27 @@ impl ::prost::Name for ListPeersResponse {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/detector.v1.ListPeersResponse".into()
+    }
+}
+/// Where peers come from.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PeerSource {
+    /// For people, as in "4 nodes of pool 1, from RUSTFS_VOLUMES of pid 812 (rustfs.service)".
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// The names of the nodes there, watched or not yet; this node may be one of them. There is none
+    /// if the text says what could not be found.
+    #[prost(string, repeated, tag = "2")]
+    pub peers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for PeerSource {
+    const NAME: &'static str = "PeerSource";
+    const PACKAGE: &'static str = "detector.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "detector.v1.PeerSource".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/detector.v1.PeerSource".into()
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

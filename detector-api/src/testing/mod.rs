@@ -65,6 +65,8 @@ pub struct Answers {
     pub cascades: Option<v1::ListCascadesResponse>,
     /// The daemon refuses it where no layout is configured.
     pub quorum: Option<Result<v1::GetQuorumOutlookResponse, Status>>,
+    /// Where all peers come from, part of the list of peers.
+    pub sources: Vec<v1::PeerSource>,
 }
 
 /// What the fake says about itself.

@@ -34,7 +34,7 @@ impl Detector for Service {
             instance,
             revision,
             peers,
-            sources: Vec::new(),
+            sources: lock(&self.shared.answers).sources.clone(),
         }))
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -58,14 +59,22 @@ pub async fn answer<T>(
 pub async fn peers(global: &Global) -> Result<Exit, Failure> {
     let mut client = connect(&socket(global)?).await?;
     let answer = answer(client.list_peers(ListPeersRequest {})).await?;
-    let none = "no peers are watched; name them with --peer or in the configuration, or find them \
-                with --rustfs\n";
-    let listed = list(global, &answer.peers, none, text::peers)?;
-    if global.output == Output::Text && !answer.sources.is_empty() {
-        let lines = answer.sources.iter().map(|line| format!("{line}\n"));
-        print(&format!("\n{}", lines.collect::<String>()))?;
+    match global.output {
+        Output::Text => print(&text::peers_with_sources(&answer))?,
+        Output::Json => {
+            print(&json::peers(&answer))?;
+            // Standard output has a peer on each line.
+            for source in answer
+                .sources
+                .iter()
+                .filter(|source| source.peers.is_empty())
+            {
+                // If stderr is closed, nobody wants to know.
+                let _ = writeln!(io::stderr(), "{}", source.text);
+            }
+        }
     }
-    Ok(listed)
+    Ok(Exit::Done)
 }
 
 /// Prints a list, or as text `none` where it is empty.

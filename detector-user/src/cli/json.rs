@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, sync::LazyLock};
 
-use detector_api::v1::{self, watch_peers_response::Removed};
+use detector_api::v1::{self, ListPeersResponse, PeerState, watch_peers_response::Removed};
 use prost::Name;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, ReflectMessage as _,
@@ -41,6 +41,25 @@ pub fn message(message: &impl Name) -> String {
 /// One object a line.
 pub fn messages<M: Name>(messages: &[M]) -> String {
     messages.iter().map(message).collect()
+}
+
+/// The peers, each with the texts of the sources that name it.
+pub fn peers(listed: &ListPeersResponse) -> String {
+    #[derive(Serialize)]
+    struct Peer<'a> {
+        #[serde(flatten)]
+        state: Object,
+        sources: Vec<&'a str>,
+    }
+    let peer = |state: &PeerState| {
+        let sources = listed.sources.iter();
+        let of_peer = sources.filter(|source| source.peers.contains(&state.peer));
+        line(&Peer {
+            state: Object::of(state),
+            sources: of_peer.map(|source| source.text.as_str()).collect(),
+        })
+    };
+    listed.peers.iter().map(peer).collect()
 }
 
 /// A peer that is no longer watched, told apart from the others by `removed`.

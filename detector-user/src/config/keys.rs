@@ -171,7 +171,9 @@ keys! {
     "minio", stores.minio = store(Profile::Minio), shown_store,
         "the same for MinIO";
     "etcd", stores.etcd = store(Profile::Etcd), shown_store,
-        "the same for etcd, from its initial cluster";
+        "the same for etcd, from its initial cluster and from what it says of its members";
+    "ipfs_cluster", stores.ipfs_cluster = store(Profile::IpfsCluster), shown_store,
+        "the same for IPFS Cluster, from its peerstore";
     "node_name", node_name = node(), text_or_empty,
         "this node's own name among the nodes of the pools; empty when it is none of them";
     "max_peers", core.max_peers = number(1..=MAX_PEERS), integer,

@@ -151,7 +151,7 @@ impl Joiner {
                 profile,
                 target,
             } => {
-                self.add_target(flag, profile.as_str(), target);
+                self.add_target(flag, profile.key(), target);
             }
             Flag::Key { flag, key, value } => match keys::find(key) {
                 Some(key) => {

@@ -8,23 +8,41 @@ pub enum Profile {
     RustFs,
     Minio,
     Etcd,
+    IpfsCluster,
 }
 
 impl Profile {
-    pub const ALL: [Self; 3] = [Self::RustFs, Self::Minio, Self::Etcd];
+    pub const ALL: [Self; 4] = [Self::RustFs, Self::Minio, Self::Etcd, Self::IpfsCluster];
 
-    /// The key in the file, the word of `--profile`, and the name of the executable.
+    /// The word of `--profile`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RustFs => "rustfs",
             Self::Minio => "minio",
             Self::Etcd => "etcd",
+            Self::IpfsCluster => "ipfs-cluster",
+        }
+    }
+
+    /// The key in the file.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::IpfsCluster => "ipfs_cluster",
+            other => other.as_str(),
+        }
+    }
+
+    /// The name of its executable.
+    pub const fn executable(self) -> &'static str {
+        match self {
+            Self::IpfsCluster => "ipfs-cluster-service",
+            other => other.as_str(),
         }
     }
 
     /// The default selector of its processes.
     pub fn default_target(self) -> Target {
-        Target::Exe(self.as_str().to_owned())
+        Target::Exe(self.executable().to_owned())
     }
 
     /// The file with its environment as packages install it: it is read while no process runs.
@@ -33,6 +51,7 @@ impl Profile {
             Self::RustFs => "/etc/default/rustfs",
             Self::Minio => "/etc/default/minio",
             Self::Etcd => "/etc/default/etcd",
+            Self::IpfsCluster => "/etc/default/ipfs-cluster",
         }
     }
 }
@@ -43,6 +62,7 @@ pub struct Stores {
     pub rustfs: Vec<Target>,
     pub minio: Vec<Target>,
     pub etcd: Vec<Target>,
+    pub ipfs_cluster: Vec<Target>,
 }
 
 impl Stores {
@@ -51,6 +71,7 @@ impl Stores {
             Profile::RustFs => &self.rustfs,
             Profile::Minio => &self.minio,
             Profile::Etcd => &self.etcd,
+            Profile::IpfsCluster => &self.ipfs_cluster,
         }
     }
 

@@ -7,6 +7,7 @@ use tracing::{debug, info};
 use crate::{
     core::{PeerName, PeerState, Time},
     serve::{Metrics, board::Board},
+    source::stores::PeerSource,
 };
 
 /// Called with each published state.
@@ -48,9 +49,9 @@ impl Outlets {
         self.board.publish(state);
     }
 
-    /// Sets where the peers come from, for people.
-    pub(super) fn set_sources(&self, lines: Vec<String>) {
-        self.board.set_sources(lines);
+    /// Sets where the peers come from.
+    pub(super) fn set_sources(&self, sources: Vec<PeerSource>) {
+        self.board.set_sources(sources);
     }
 
     /// The state that was last published of the peer.

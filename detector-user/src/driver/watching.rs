@@ -13,7 +13,7 @@ impl Driver {
             self.stores.follow(&found, resolver);
         }
         self.layout.found(&found);
-        self.outlets.set_sources(found.lines());
+        self.outlets.set_sources(found.sources());
     }
 
     /// Passes changed peers to the sources, many changes at once.

@@ -119,6 +119,14 @@ impl Process {
         }
     }
 
+    /// The path from the process's root, where this one may be from its working directory.
+    pub fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        match path.is_absolute() {
+            true => Ok(path.to_owned()),
+            false => Ok(fs::read_link(self.path("cwd"))?.join(path)),
+        }
+    }
+
     /// Opens a file as the process would, links included (openat2(2), RESOLVE_IN_ROOT).
     pub fn open_in_root(&self, path: &Path) -> io::Result<File> {
         let how = OpenHow::new()

@@ -1,9 +1,15 @@
-//! etcd: its members from `--initial-cluster`, as in `a=http://10.0.0.1:2380,b=http://10.0.0.2:2380`.
+//! etcd: its members from `--initial-cluster`, as in `a=http://10.0.0.1:2380,b=http://10.0.0.2:2380`,
+//! and from the running program, which alone knows those that joined later.
 
-use std::collections::BTreeSet;
+mod members;
+#[cfg(test)]
+mod tests;
 
-use super::{Cluster, Started, StoreError, arguments::Arguments};
-use crate::{config::parse_peer_name, core::PeerName};
+use std::path::Path;
+
+pub use self::members::{Members, Question};
+use super::{Cluster, Environment, ReadFile, Started, StoreError, arguments::Arguments, yaml};
+use crate::config::parse_peer_name;
 
 /// The options without a value; others that are not known are taken to have one.
 const FLAGS: [&str; 8] = [
@@ -17,13 +23,21 @@ const FLAGS: [&str; 8] = [
     "strict-reconfig-check",
 ];
 
-/// etcd's own name of a member that is given none.
+/// etcd's own name of a member that is given none, and where it listens.
 const DEFAULT_NAME: &str = "default";
+const PEERS_AT: &str = "http://localhost:2380";
+const CLIENTS_AT: &str = "http://localhost:2379";
 
-/// The most members that are read.
-const MAX_MEMBERS: usize = 1024;
+/// What its configuration says.
+struct Settings {
+    named_in: &'static str,
+    initial_cluster: Option<String>,
+    name: Option<String>,
+    listen_peer_urls: Option<String>,
+    listen_client_urls: Option<String>,
+}
 
-pub fn cluster(started: &Started) -> Result<Cluster, StoreError> {
+pub fn cluster(started: &Started, read: &ReadFile<'_>) -> Result<Cluster, StoreError> {
     let arguments = Arguments::parse(&started.arguments, &FLAGS);
     if ["version", "help", "h"]
         .iter()
@@ -32,115 +46,98 @@ pub fn cluster(started: &Started) -> Result<Cluster, StoreError> {
         return Err(StoreError::NoServer);
     }
     let variable = |name| started.environment.get(name).map_err(StoreError::Wrong);
-    let (named_in, members) = match arguments.get("initial-cluster") {
-        Some(members) => ("--initial-cluster", members),
-        None => match variable("ETCD_INITIAL_CLUSTER")? {
-            Some(members) => ("ETCD_INITIAL_CLUSTER", members),
-            None => {
-                return Err(StoreError::wrong(
-                    "names no members, neither by --initial-cluster nor in ETCD_INITIAL_CLUSTER; \
-                     what a file (--config-file) or a discovery service names is not read",
-                ));
-            }
-        },
+    let file = match arguments.get("config-file") {
+        Some(file) => Some(file),
+        None => variable("ETCD_CONFIG_FILE")?,
     };
-    let own = match arguments.get("name") {
-        Some(name) => Some(name),
-        None => variable("ETCD_NAME")?,
+    let settings = match file {
+        // All other options and variables are then ignored, by etcd too.
+        Some(file) => Settings::of_file(Path::new(file), read)?,
+        None => Settings::given(&arguments, &started.environment)?,
     };
-    members_of(named_in, members, own.unwrap_or(DEFAULT_NAME))
-}
-
-fn members_of(
-    named_in: &'static str,
-    members: &str,
-    own_name: &str,
-) -> Result<Cluster, StoreError> {
-    let mut cluster = Cluster {
-        named_in,
-        ..Cluster::default()
-    };
-    let mut known: BTreeSet<PeerName> = BTreeSet::new();
-    for member in members
-        .split(',')
-        .map(str::trim)
-        .filter(|member| !member.is_empty())
-    {
-        let Some((name, url)) = member.split_once('=') else {
-            return Err(StoreError::wrong(format!(
-                "{named_in}: {member:?} is no member; one is written name=http://host:2380"
-            )));
-        };
-        let mut spec = parse_peer_name(url)
-            .map_err(|error| StoreError::wrong(format!("{named_in}: member {name:?}: {error}")))?;
-        spec.addresses.clear();
-        if name == own_name {
-            cluster.own.push(spec.name.clone());
-        }
-        if known.insert(spec.name.clone()) {
-            cluster.nodes.push(spec);
-        }
-        if known.len() > MAX_MEMBERS {
-            let message = format!("{named_in} has more than {MAX_MEMBERS} members");
-            return Err(StoreError::Wrong(message));
-        }
+    let members = settings.members();
+    let mut cluster = settings.initial()?;
+    cluster.may_change = file.is_some() || members.is_some();
+    cluster.members = members;
+    if cluster.nodes.is_empty() && cluster.members.is_none() {
+        return Err(StoreError::wrong(
+            "names no members, neither by --initial-cluster nor in ETCD_INITIAL_CLUSTER or its \
+             --config-file, and cannot be asked, because it listens by TLS alone; name its peers \
+             (--peer)",
+        ));
     }
-    cluster.nodes_of_pools = vec![cluster.nodes.len()];
     Ok(cluster)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stores::Environment;
+impl Settings {
+    fn of_file(file: &Path, read: &ReadFile<'_>) -> Result<Self, StoreError> {
+        let wrong = |error: String| StoreError::wrong(format!("{}: {error}", file.display()));
+        let text = read(file).map_err(|error| wrong(error.to_string()))?;
+        let mut all = yaml::settings(&text).map_err(|error| wrong(error.to_string()))?;
+        Ok(Self {
+            named_in: "initial-cluster in the configuration file",
+            initial_cluster: all.remove("initial-cluster"),
+            name: all.remove("name"),
+            listen_peer_urls: all.remove("listen-peer-urls"),
+            listen_client_urls: all.remove("listen-client-urls"),
+        })
+    }
 
-    fn started(line: &str, environ: &[u8]) -> Started {
-        Started {
-            arguments: line.split_whitespace().map(str::to_owned).collect(),
-            environment: Environment::of_process(environ),
+    /// From the command line, and what it leaves out from the environment.
+    fn given(arguments: &Arguments<'_>, environment: &Environment) -> Result<Self, StoreError> {
+        let set = |option, variable| match arguments.get(option) {
+            Some(value) => Ok(Some(value.to_owned())),
+            None => {
+                let value = environment.get(variable).map_err(StoreError::Wrong)?;
+                Ok(value.map(str::to_owned))
+            }
+        };
+        Ok(Self {
+            named_in: match arguments.get("initial-cluster") {
+                Some(_) => "--initial-cluster",
+                None => "ETCD_INITIAL_CLUSTER",
+            },
+            initial_cluster: set("initial-cluster", "ETCD_INITIAL_CLUSTER")?,
+            name: set("name", "ETCD_NAME")?,
+            listen_peer_urls: set("listen-peer-urls", "ETCD_LISTEN_PEER_URLS")?,
+            listen_client_urls: set("listen-client-urls", "ETCD_LISTEN_CLIENT_URLS")?,
+        })
+    }
+
+    fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(DEFAULT_NAME)
+    }
+
+    /// How the running program is asked for its members.
+    fn members(&self) -> Option<Members> {
+        let peers_at = self.listen_peer_urls.as_deref().unwrap_or(PEERS_AT);
+        let clients_at = self.listen_client_urls.as_deref().unwrap_or(CLIENTS_AT);
+        Members::at(peers_at, clients_at, self.name())
+    }
+
+    /// The members of the first start; none where they are found by a discovery service.
+    fn initial(&self) -> Result<Cluster, StoreError> {
+        let named_in = self.named_in;
+        let mut cluster = Cluster {
+            named_in,
+            ..Cluster::default()
+        };
+        let members = self.initial_cluster.as_deref().unwrap_or_default();
+        let members = members.split(',').map(str::trim);
+        for member in members.filter(|member| !member.is_empty()) {
+            let Some((name, url)) = member.split_once('=') else {
+                return Err(StoreError::wrong(format!(
+                    "{named_in}: {member:?} is no member; one is written name=http://host:2380"
+                )));
+            };
+            let spec = parse_peer_name(url).map_err(|error| {
+                StoreError::wrong(format!("{named_in}: member {name:?}: {error}"))
+            })?;
+            if name == self.name() {
+                cluster.own.push(spec.name.clone());
+            }
+            cluster.add(spec)?;
         }
-    }
-
-    fn names(names: &[PeerName]) -> Vec<&str> {
-        names.iter().map(PeerName::as_str).collect()
-    }
-
-    #[test]
-    fn members_come_from_the_command_line_or_else_the_environment() {
-        let line = "--name b --auto-tls --initial-cluster \
-                    a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,b=http://b.example:2380";
-        let read = cluster(&started(line, b"ETCD_INITIAL_CLUSTER=x=http://no:1\0")).unwrap();
-        assert_eq!(read.named_in, "--initial-cluster");
-        assert_eq!(read.nodes.len(), 3);
-        assert_eq!(
-            names(&read.own),
-            ["http://10.0.0.2:2380", "http://b.example:2380"]
-        );
-
-        let environ =
-            b"ETCD_NAME=c\0ETCD_INITIAL_CLUSTER=c=https://[fd00::3]:2380, d=https://d:2380\0";
-        let read = cluster(&started("--data-dir /d", environ)).unwrap();
-        assert_eq!(read.named_in, "ETCD_INITIAL_CLUSTER");
-        assert_eq!(names(&read.own), ["https://[fd00::3]:2380"]);
-        assert_eq!(read.nodes_of_pools, [2]);
-    }
-
-    #[test]
-    fn what_names_no_members_is_said() {
-        assert_eq!(
-            cluster(&started("--version", b"")),
-            Err(StoreError::NoServer)
-        );
-        for (line, part) in [
-            ("", "--config-file"),
-            ("--initial-cluster http://a:1", "name=http://host:2380"),
-            ("--initial-cluster a=ftp://a:1", "\"a\""),
-        ] {
-            let error = cluster(&started(line, b"")).unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
-        }
-        let many: Vec<String> = (0..2000).map(|n| format!("m=http://n{n}:2380")).collect();
-        let line = format!("--initial-cluster {}", many.join(","));
-        assert!(cluster(&started(&line, b"")).is_err());
+        Ok(cluster.of_one_pool())
     }
 }

@@ -188,16 +188,16 @@ fn nodes(pools: &[Expanded], port: u16) -> Result<Cluster, StoreError> {
     let mut cluster = Cluster::default();
     let mut known: BTreeMap<PeerName, usize> = BTreeMap::new();
     for (number, pool) in pools.iter().enumerate() {
-        let mut of_pool = 0;
+        let mut of_pool = Vec::new();
         for drive in &pool.drives {
             let Some(spec) = node_of(drive, port)? else {
                 continue;
             };
             match known.insert(spec.name.clone(), number) {
                 Some(last) if last == number => {}
-                Some(_) => of_pool += 1,
+                Some(_) => of_pool.push(spec.name),
                 None => {
-                    of_pool += 1;
+                    of_pool.push(spec.name.clone());
                     cluster.nodes.push(spec);
                 }
             }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use nix::unistd::Pid;
 
 /// Where `ip netns` keeps namespaces.
 pub(super) const NETNS: &str = "/run/netns";
@@ -22,16 +23,26 @@ pub(super) fn in_namespace(namespace: &str, program: &str) -> Command {
     command
 }
 
-/// As [`in_namespace`], in a cgroup as well from its first moment on.
-pub(super) fn in_cgroup(procs: &Path, namespace: &str, program: &str) -> Command {
+/// As [`in_namespace`], with the process ids and the mounts of this process's children. `nsenter`
+/// stays as the program's parent here, and the program ends with it.
+pub(super) fn in_machine(machine: Pid, namespace: &str, program: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--pid=/proc/{machine}/ns/pid_for_children"))
+        .arg(format!("--mount=/proc/{machine}/ns/mnt"))
+        .arg(format!("--net={NETNS}/{namespace}"))
+        .args(["--", "setpriv", "--pdeathsig", "KILL", program]);
+    command
+}
+
+/// The same command, in a cgroup from its first moment on.
+pub(super) fn in_cgroup(procs: &Path, entered: &Command) -> Command {
     let mut command = Command::new("sh");
     command
         .args(["-c", r#"echo $$ > "$0" && exec "$@""#])
         .arg(procs)
-        .arg("nsenter")
-        .arg(format!("--net={NETNS}/{namespace}"))
-        .arg("--")
-        .arg(program);
+        .arg(entered.get_program())
+        .args(entered.get_args());
     command
 }
 

@@ -9,7 +9,10 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    sched::{CloneFlags, setns},
+    unistd::Pid,
+};
 
 use super::command;
 use crate::Cgroup;
@@ -17,23 +20,33 @@ use crate::Cgroup;
 /// The number of the router, and with it its place in both networks.
 pub(super) const ROUTER: u8 = 254;
 
-/// Which side of the router a host is on.
+/// Where a host is in the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
-    /// 10.77.0.0/24, fd77::/64
+    /// On this side of the router: 10.77.0.0/24, fd77::/64
     Near,
-    /// 10.78.0.0/24, fd78::/64
+    /// Behind the router: 10.78.0.0/24, fd78::/64
     Far,
+    /// A pod behind the host of this number: 10.80.NUMBER.0/24, fd80:0:0:NUMBER::/64
+    Pod(u8),
 }
 
 impl Side {
     pub(super) fn v4(self, number: u8) -> Ipv4Addr {
-        Ipv4Addr::new(10, if self == Self::Near { 77 } else { 78 }, 0, number)
+        match self {
+            Self::Near => Ipv4Addr::new(10, 77, 0, number),
+            Self::Far => Ipv4Addr::new(10, 78, 0, number),
+            Self::Pod(behind) => Ipv4Addr::new(10, 80, behind, number),
+        }
     }
 
     pub(super) fn v6(self, number: u8) -> Ipv6Addr {
-        let net = if self == Self::Near { 0xfd77 } else { 0xfd78 };
-        Ipv6Addr::new(net, 0, 0, 0, 0, 0, 0, number.into())
+        let (net, behind) = match self {
+            Self::Near => (0xfd77, 0),
+            Self::Far => (0xfd78, 0),
+            Self::Pod(behind) => (0xfd80, behind),
+        };
+        Ipv6Addr::new(net, 0, 0, behind.into(), 0, 0, 0, number.into())
     }
 }
 
@@ -48,6 +61,8 @@ pub struct Host {
     port: String,
     /// The file for the ids of processes that should be in a cgroup.
     procs: Option<PathBuf>,
+    /// The process whose children have process ids and mounts of their own, in which programs run.
+    machine: Option<Pid>,
 }
 
 impl Host {
@@ -59,6 +74,20 @@ impl Host {
             namespace: format!("{prefix}-h{number}"),
             port: format!("p{number}"),
             procs: None,
+            machine: None,
+        }
+    }
+
+    /// The network of a pod behind this host, in its machine.
+    pub(super) fn pod(&self, number: u8) -> Self {
+        Self {
+            number,
+            side: Side::Pod(self.number),
+            routed: true,
+            namespace: format!("{}-pod{number}", self.namespace),
+            port: format!("pod{number}"),
+            procs: None,
+            machine: self.machine,
         }
     }
 
@@ -110,9 +139,12 @@ impl Host {
         self.number.into()
     }
 
-    /// h1, h2, …
+    /// h1, h2, …, or pod1, …
     pub fn name(&self) -> String {
-        format!("h{}", self.number)
+        match self.side {
+            Side::Pod(_) => format!("pod{}", self.number),
+            _ => format!("h{}", self.number),
+        }
     }
 
     pub fn v4(&self) -> Ipv4Addr {
@@ -160,9 +192,22 @@ impl Host {
 
     /// A command that runs on this host, with this machine's own view of the file system.
     pub fn command(&self, program: &str) -> Command {
-        match &self.procs {
-            Some(procs) => command::in_cgroup(procs, &self.namespace, program),
+        let entered = match self.machine {
+            Some(machine) => command::in_machine(machine, &self.namespace, program),
             None => command::in_namespace(&self.namespace, program),
+        };
+        match &self.procs {
+            Some(procs) => command::in_cgroup(procs, &entered),
+            None => entered,
+        }
+    }
+
+    /// The same host, whose programs run beside the children of this process, see no others, and
+    /// end with them.
+    pub fn in_machine(&self, machine: Pid) -> Self {
+        Self {
+            machine: Some(machine),
+            ..self.clone()
         }
     }
 

@@ -3,6 +3,7 @@
 mod command;
 mod faults;
 mod host;
+mod pods;
 mod relay;
 mod sweep;
 mod switch;
@@ -21,6 +22,7 @@ use anyhow::{Context as _, ensure};
 pub use self::{
     faults::{ArpCount, Inspection, Rules, Says, SecondCard, StandsIn, Stranger, Way},
     host::Host,
+    pods::PodNetwork,
     switch::{Cut, CutMoment, Loss},
 };
 use self::{

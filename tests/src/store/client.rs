@@ -1,4 +1,4 @@
-//! A client of the store, on the host of one of its nodes. What it reads is compared with what was
+//! A client of the store, on the host of one of its nodes or elsewhere. What it reads is compared with what was
 //! written.
 
 use std::{
@@ -15,7 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{
     peers::WINDOW,
-    proto::{Name, Part, store_client::StoreClient},
+    proto::{Empty, Name, Part, store_client::StoreClient},
 };
 use crate::{Host, PEER_PORT};
 
@@ -49,15 +49,23 @@ impl Content {
     }
 }
 
-/// Talks to the node of one host over its loopback, which no cut affects.
+/// Talks to one node.
 #[derive(Clone, Debug)]
 pub struct Client {
     host: Host,
+    node: Ipv4Addr,
 }
 
 impl Client {
+    /// Talks to the node of this host over its loopback, which no cut affects.
     pub fn new(host: &Host) -> Self {
-        Self { host: host.clone() }
+        Self::of(host, Ipv4Addr::LOCALHOST)
+    }
+
+    /// Talks from this host to the node with this address.
+    pub fn of(host: &Host, node: Ipv4Addr) -> Self {
+        let host = host.clone();
+        Self { host, node }
     }
 
     /// Returns how many nodes have it.
@@ -91,10 +99,16 @@ impl Client {
         Ok(())
     }
 
+    /// Asks whether the node is ready, and returns how many nodes answer it.
+    pub async fn ready(&self) -> anyhow::Result<u32> {
+        let ready = self.node().await?.ready(Empty {}).await?;
+        Ok(ready.into_inner().nodes)
+    }
+
     /// A connection of its own for each operation: none waits behind another.
     pub async fn node(&self) -> anyhow::Result<StoreClient<Channel>> {
-        let host = self.host.clone();
-        let connector = tower::service_fn(move |_| std::future::ready(connect(&host)));
+        let (host, node) = (self.host.clone(), self.node);
+        let connector = tower::service_fn(move |_| std::future::ready(connect(&host, node)));
         // The connector decides where it goes; the URI only has to parse.
         let endpoint = Endpoint::from_static("http://node").initial_stream_window_size(WINDOW);
         let channel = endpoint.connect_with_connector(connector).await;
@@ -103,8 +117,8 @@ impl Client {
     }
 }
 
-fn connect(host: &Host) -> std::io::Result<TokioIo<tokio::net::TcpStream>> {
-    let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, PEER_PORT));
+fn connect(host: &Host, node: Ipv4Addr) -> std::io::Result<TokioIo<tokio::net::TcpStream>> {
+    let connect = || TcpStream::connect((node, PEER_PORT));
     let stream = host.within(connect).map_err(std::io::Error::other)??;
     stream.set_nonblocking(true)?;
     Ok(TokioIo::new(tokio::net::TcpStream::from_std(stream)?))

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::Serialize;
 use tokio::{
     sync::watch,
@@ -16,10 +16,10 @@ use tokio::{
 
 use super::{
     client::{Client, Content},
-    measured::Done,
+    measured::{Done, seen},
     proto::{Empty, Name},
 };
-use crate::{Log, clock};
+use crate::{Host, Log, clock};
 
 /// No operation takes longer, or it hangs. With the beat, it also bounds how many are under way.
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -217,6 +217,35 @@ impl Load {
 
     fn ledger(&self) -> MutexGuard<'_, Vec<Content>> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The small operations of clients of one node, from their first successes on.
+#[derive(Debug)]
+pub struct SmallLoad {
+    load: Load,
+    running: JoinSet<()>,
+}
+
+impl SmallLoad {
+    pub async fn start(node: &Host) -> anyhow::Result<Self> {
+        let (load, mut running) = (Load::new(Client::new(node), SMALL), JoinSet::new());
+        load.prepare().await?;
+        load.start(&mut running);
+        load.succeeding().await?;
+        Ok(Self { load, running })
+    }
+
+    /// Ends it; fails if an operation failed that was under way at this time or later.
+    pub async fn none_failed(mut self, since_ns: u64) -> anyhow::Result<()> {
+        self.load.stop(&mut self.running).await;
+        let ops = seen(self.load.done.all(), since_ns, clock::now_ns());
+        for (op, seen) in &ops {
+            println!("{}: {seen:?}", op.as_str());
+            ensure!(seen.failed == 0, "{op:?}: {seen:?}");
+        }
+        ensure!(!ops.is_empty(), "there was no operation");
+        Ok(())
     }
 }
 

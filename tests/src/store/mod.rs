@@ -22,12 +22,13 @@ mod locks;
 mod measured;
 mod node;
 mod peers;
+pub mod pods;
 mod put;
 mod scenario;
 mod served;
 
 pub use self::{
-    load::Op,
+    load::{Op, SmallLoad},
     measured::{Measured, Seen},
     node::StoreNode,
     scenario::{Daemons, Options, SCENARIOS, Scenario, run, scenario},

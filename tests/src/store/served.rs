@@ -51,6 +51,17 @@ impl Store for Node {
         Ok(Response::new(Empty {}))
     }
 
+    /// As RustFS's `/health/ready`: it waits for every node, and asks for the locks each time,
+    /// whatever it knows of the drives.
+    async fn ready(&self, _: Request<Empty>) -> Result<Response<Count>, Status> {
+        let (drives, locks) = tokio::join!(
+            self.answering(Operation::Control),
+            self.answering(Operation::Lock)
+        );
+        let nodes = drives?.min(locks?);
+        Ok(Response::new(Count { nodes }))
+    }
+
     async fn info(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
         Ok(Response::new(Empty {}))
     }
@@ -105,5 +116,17 @@ impl Store for Node {
     async fn unlock(&self, request: Request<Name>) -> Result<Response<Empty>, Status> {
         self.kept().locks.remove(&request.get_ref().name);
         Ok(Response::new(Empty {}))
+    }
+}
+
+impl Node {
+    /// How many nodes answer when they are asked like this; fewer than a quorum are an error.
+    async fn answering(&self, operation: Operation) -> Result<u32, Status> {
+        let info = |_, mut peer: Remote| async move { peer.info(Empty {}).await };
+        let answers = self.peers.call_all(self.peers.all(), operation, info).await;
+        let (answered, failed): (Vec<_>, Vec<_>) = answers.iter().partition(|(_, a)| a.is_ok());
+        let last = failed.last().and_then(|(_, answer)| answer.as_ref().err());
+        self.quorum(answered.len(), last)?;
+        Ok(answered.len() as u32)
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::pins::PROMETHEUS_FOLDER;
+use crate::pins::SERVERS;
 
 pub use apt::Apt;
 pub use rust::{Origin, Release, Toolchain};
@@ -66,7 +66,7 @@ impl Facts {
 }
 
 /// The commands whose presence is checked.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "amtool",
     "apt-get",
     "bpftool",
@@ -74,6 +74,7 @@ const COMMANDS: [&str; 17] = [
     "cargo-binstall",
     "curl",
     "dbus-daemon",
+    "etcd",
     "ip",
     "nft",
     "nsenter",
@@ -100,8 +101,10 @@ pub fn find_command(command: &str, cache: &Path) -> Option<PathBuf> {
 /// users.
 pub fn more_directories(cache: &Path) -> Vec<PathBuf> {
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    let unpacked = cache.join(PROMETHEUS_FOLDER).join("usr/bin");
-    system.into_iter().chain([unpacked]).collect()
+    let mut all = Vec::from(system);
+    all.extend(SERVERS.map(|tool| cache.join(tool.package).join("usr/bin")));
+    all.dedup();
+    all
 }
 
 /// `$XDG_CACHE_HOME/detector`; by default `~/.cache/detector`.

@@ -3,12 +3,12 @@
 //! A plan covers what is known now. After its steps have run, the machine is inspected again and a
 //! new plan is made, until nothing is left to do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::{
     facts::{Facts, Toolchain},
     invocation::Invocation,
-    pins::{LAB_TOOLS, PROMETHEUS, PROMETHEUS_FOLDER, TEST_TOOLS, Tool},
+    pins::{LAB_TOOLS, SERVERS, TEST_TOOLS, Tool},
     step::{OnFailure, Route, Step},
 };
 
@@ -94,7 +94,7 @@ pub fn plan(facts: &Facts, needs: Needs, closed: &Closed) -> Plan {
     }
     plan_tools(facts, &tools, &mut plan);
     if needs.test_tools {
-        plan_prometheus(facts, &mut plan);
+        plan_servers(facts, &mut plan);
     }
     renew_lists_first(facts, &mut plan);
     plan
@@ -123,40 +123,38 @@ fn plan_tools(facts: &Facts, tools: &[Tool], plan: &mut Plan) {
     ));
 }
 
-fn plan_prometheus(facts: &Facts, plan: &mut Plan) {
-    let missing: Vec<Tool> = PROMETHEUS
-        .into_iter()
-        .filter(|tool| !facts.has(tool.command))
-        .collect();
-    if missing.is_empty() {
-        let names = PROMETHEUS.map(|tool| tool.command).join(", ");
-        plan.present.push(format!("commands: {names}"));
-        return;
+fn plan_servers(facts: &Facts, plan: &mut Plan) {
+    let (there, missing): (Vec<Tool>, Vec<Tool>) =
+        SERVERS.iter().partition(|tool| facts.has(tool.command));
+    if !there.is_empty() {
+        let names: Vec<&str> = there.iter().map(|tool| tool.command).collect();
+        plan.present.push(format!("commands: {}", names.join(", ")));
     }
     if facts.apt.is_none() {
         plan.blocked.extend(missing.iter().map(Tool::by_hand));
         return;
     }
-    let script = "mkdir -p \"$1\" && cd \"$1\" && shift && for package; do \
-                  apt-get download \"$package\" && dpkg-deb -x \"$package\"_*.deb . && \
-                  rm \"$package\"_*.deb || exit 1; done";
-    let into = facts.cache.join(PROMETHEUS_FOLDER);
-    let reasons = missing.iter().map(Tool::reason).collect::<Vec<_>>();
-    let packages: BTreeSet<&str> = missing.iter().map(|tool| tool.package).collect();
-    plan.steps.push(Step::new(
+    for tools in missing.chunk_by(|one, next| one.package == next.package) {
+        plan.steps.push(unpack(facts, tools[0].package, tools));
+    }
+}
+
+fn unpack(facts: &Facts, package: &'static str, tools: &[Tool]) -> Step {
+    let script = "mkdir -p \"$1\" && cd \"$1\" && apt-get download \"$2\" && \
+                  dpkg-deb -x \"$2\"_*.deb . && rm \"$2\"_*.deb";
+    let into = facts.cache.join(package);
+    let reasons = tools.iter().map(Tool::reason).collect::<Vec<_>>();
+    Step::new(
+        format!("unpack {package} into {}", into.display()),
         format!(
-            "unpack Prometheus and its Alertmanager into {}",
-            into.display()
-        ),
-        format!(
-            "{}; installed, the packages would start servers, so they are only unpacked",
+            "{}; installed, the package would start a server, so it is only unpacked",
             reasons.join("; ")
         ),
         Invocation::new("sh")
             .args(["-c", script, "unpack"])
             .args([into])
-            .args(packages),
-    ));
+            .args([package]),
+    )
 }
 
 /// Old lists name packages that the mirror no longer has.

@@ -239,7 +239,7 @@ fn what_needs_root_goes_through_sudo() {
 }
 
 #[test]
-fn only_missing_tools_are_installed_and_prometheus_never_is() {
+fn only_missing_tools_are_installed_and_servers_never_are() {
     let mut facts = Facts {
         toolchains: vec![toolchain(Origin::System)],
         ..debian()
@@ -247,9 +247,17 @@ fn only_missing_tools_are_installed_and_prometheus_never_is() {
     facts.commands.insert("ip".to_owned());
     let plan = plan(&facts, Needs::ALL, &Closed::new());
     let missing = "nftables util-linux bpftool dbus-daemon";
-    assert_steps(&plan, &[missing, "apt-get download"]);
+    let unpacked = "apt-get download";
+    assert_steps(&plan, &[missing, unpacked, unpacked, unpacked]);
     assert!(!lines(&plan)[0].contains("iproute2"), "{plan:#?}");
-    assert!(!lines(&plan)[0].contains("prometheus"), "{plan:#?}");
+    for (server, step) in [
+        ("prometheus", 1),
+        ("prometheus-alertmanager", 2),
+        ("etcd-server", 3),
+    ] {
+        assert!(!lines(&plan)[0].contains(server), "{plan:#?}");
+        assert!(lines(&plan)[step].contains(server), "{plan:#?}");
+    }
 }
 
 #[test]

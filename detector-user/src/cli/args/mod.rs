@@ -312,7 +312,7 @@ pub struct StoreArgs {
     )]
     pub rustfs: Vec<String>,
     /// The same for another program, by its executable; may be repeated.
-    #[arg(long = "profile", value_name = "rustfs|minio|etcd", value_parser = profile)]
+    #[arg(long = "profile", value_name = "rustfs|minio|etcd|ipfs-cluster", value_parser = profile)]
     pub profiles: Vec<Profile>,
 }
 

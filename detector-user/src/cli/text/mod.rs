@@ -12,7 +12,8 @@ mod tests;
 use std::time::Duration;
 
 use detector_api::v1::{
-    Breaker, OverrideKind, PathState, PeerState, Reason, TunedSocket, watch_peers_response::Removed,
+    Breaker, ListPeersResponse, OverrideKind, PathState, PeerState, Reason, TunedSocket,
+    watch_peers_response::Removed,
 };
 use jiff::Timestamp;
 
@@ -21,6 +22,26 @@ pub use self::{
     explanation::explanation,
     table::Table,
 };
+
+/// All peers as a table, or why there is none, and where they come from.
+pub fn peers_with_sources(listed: &ListPeersResponse) -> String {
+    let sources = &listed.sources;
+    let lines: String = sources.iter().map(|s| format!("{}\n", s.text)).collect();
+    let is_named = sources.iter().any(|source| !source.peers.is_empty());
+    match (listed.peers.is_empty(), sources.is_empty()) {
+        (false, true) => peers(&listed.peers),
+        (false, false) => format!("{}\n{lines}", peers(&listed.peers)),
+        (true, true) => "no peers are watched; name them with --peer or in the configuration, or \
+                         find them with --rustfs\n"
+            .to_owned(),
+        (true, false) if is_named => {
+            format!("no peers are watched yet; the names of these are looked up:\n{lines}")
+        }
+        (true, false) => {
+            format!("no peers are watched yet; they are found when this changes:\n{lines}")
+        }
+    }
+}
 
 /// All peers as a table. A peer with several addresses has a row for each below its own. Notes
 /// follow the table.

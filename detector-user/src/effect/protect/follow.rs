@@ -39,6 +39,8 @@ pub struct Follower<A: Attach> {
 #[derive(Debug)]
 struct Followed<L> {
     attached: Vec<Attached<L>>,
+    /// Whether another follower says what its cgroups are.
+    is_told: bool,
     /// The last message that was logged about it.
     said: String,
 }
@@ -57,10 +59,12 @@ type CgroupId = (u64, u64);
 const NOT_THERE: &str = "not there";
 
 impl<A: Attach> Follower<A> {
-    pub fn new(finder: Finder, programs: A, targets: &[Target]) -> Self {
+    /// Of the `told` ones of the targets, another follower says what their cgroups are.
+    pub fn new(finder: Finder, programs: A, targets: &[Target], told: &[Target]) -> Self {
         let waiting = |target: &Target| {
             let followed = Followed {
                 attached: Vec::new(),
+                is_told: told.contains(target),
                 said: String::new(),
             };
             (target.clone(), followed)
@@ -118,7 +122,8 @@ impl<L> Followed<L> {
         // A cgroup in which none of the processes is any more is let go.
         self.attached
             .retain(|attached| found.paths.contains(&attached.path));
-        let mut news = found.problem.unwrap_or_default();
+        let problem = found.problem.filter(|_| !self.is_told);
+        let mut news = problem.unwrap_or_default();
         for path in found.paths {
             if self.attached.iter().any(|attached| attached.path == path) {
                 continue;
@@ -132,7 +137,7 @@ impl<L> Followed<L> {
                 Err(error) => news = error.to_string(),
             }
         }
-        match self.attached.is_empty() && news.is_empty() {
+        match self.attached.is_empty() && news.is_empty() && !self.is_told {
             true => NOT_THERE.to_owned(),
             false => news,
         }
@@ -182,112 +187,4 @@ fn cgroup_id(path: &Path) -> io::Result<CgroupId> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        fs,
-        sync::{Arc, Mutex},
-    };
-
-    use super::*;
-    use crate::{cgroup::Tree, keeper::Keeper};
-
-    /// Records the inodes of the cgroups to which it is attached; can be set to refuse.
-    #[derive(Debug, Default)]
-    struct Fake {
-        attached: Arc<Mutex<Vec<u64>>>,
-        refuse: Arc<Mutex<bool>>,
-    }
-
-    #[derive(Debug)]
-    struct FakeLink(u64, Arc<Mutex<Vec<u64>>>);
-
-    impl Drop for FakeLink {
-        fn drop(&mut self) {
-            self.1.lock().unwrap().retain(|inode| *inode != self.0);
-        }
-    }
-
-    impl Attach for Fake {
-        type Link = FakeLink;
-        const DOING: &'static str = "pretending";
-
-        fn attach(&mut self, cgroup: &File) -> Result<FakeLink, ProtectError> {
-            if *self.refuse.lock().unwrap() {
-                return Err(ProtectError::NoLinks);
-            }
-            let inode = cgroup.metadata().unwrap().ino();
-            self.attached.lock().unwrap().push(inode);
-            Ok(FakeLink(inode, Arc::clone(&self.attached)))
-        }
-    }
-
-    fn follower(root: &Path, target: &str) -> (Follower<Fake>, impl Fn() -> Vec<u64>) {
-        let programs = Fake::default();
-        let attached = Arc::clone(&programs.attached);
-        let targets = [Target::parse(target).unwrap()];
-        let finder = Finder::at(Some(Tree::at(root)), Path::new("/proc"));
-        let follower = Follower::new(finder, programs, &targets);
-        (follower, move || attached.lock().unwrap().clone())
-    }
-
-    fn inode(path: &Path) -> u64 {
-        path.metadata().unwrap().ino()
-    }
-
-    #[test]
-    fn a_cgroup_is_followed_from_before_it_is_there_and_through_a_restart() {
-        let root = tempfile::tempdir().unwrap();
-        let (mut follower, attached) = follower(root.path(), "a.service");
-        follower.look();
-        assert!(attached().is_empty());
-
-        let path = root.path().join("system.slice/a.service");
-        fs::create_dir_all(&path).unwrap();
-        let first = inode(&path);
-        follower.look();
-        follower.look();
-        assert_eq!(attached(), [first]);
-
-        // The cgroup is created anew before the next look. The old one is kept so that the inodes
-        // differ.
-        fs::rename(&path, root.path().join("old")).unwrap();
-        fs::create_dir(&path).unwrap();
-        let second = inode(&path);
-        follower.look();
-        assert_eq!(attached(), [second]);
-
-        fs::remove_dir(&path).unwrap();
-        follower.look();
-        assert!(attached().is_empty());
-    }
-
-    #[test]
-    fn what_is_refused_is_tried_again_and_said_once() {
-        let root = tempfile::tempdir().unwrap();
-        let (mut follower, attached) = follower(root.path(), "/");
-        let refuse = Arc::clone(&follower.programs.refuse);
-        *refuse.lock().unwrap() = true;
-        follower.look();
-        assert!(attached().is_empty());
-        let said = |follower: &Follower<Fake>| {
-            let followed = follower.targets.values().next();
-            followed
-                .map(|followed| followed.said.clone())
-                .unwrap_or_default()
-        };
-        assert_eq!(said(&follower), ProtectError::NoLinks.to_string());
-        *refuse.lock().unwrap() = false;
-        follower.look();
-        assert_eq!(attached(), [inode(root.path())]);
-    }
-
-    #[test]
-    fn dropping_the_keeper_detaches() {
-        let root = tempfile::tempdir().unwrap();
-        let (follower, attached) = follower(root.path(), "/");
-        let keeper = Keeper::start("cgroups", vec![Box::new(follower)]).unwrap();
-        assert_eq!(attached().len(), 1);
-        drop(keeper);
-        assert!(attached().is_empty());
-    }
-}
+mod tests;

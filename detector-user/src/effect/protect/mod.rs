@@ -68,12 +68,12 @@ impl Protection {
                 lease: programs.programs.take_map("LEASE")?,
             };
             protection.refuser = Some(Refuser::new(maps, peers));
-            let follower = Follower::new(finder.clone(), programs, &refused);
+            let follower = Follower::new(finder.clone(), programs, &refused, &[]);
             followers.push(Box::new(follower));
         }
         if !tuned.is_empty() {
             let bounds = config.core.bounds();
-            let (tuner, follower) = tuner(finder, bounds, &config.tune, &tuned, false)?;
+            let (tuner, follower) = tuner(finder, bounds, &config.tune, (&tuned, &refused), false)?;
             protection.tuner = Some(tuner);
             followers.push(Box::new(follower));
         }
@@ -86,7 +86,7 @@ impl Protection {
     pub fn tune(tuning: &Tuning, target: Target, bounds: Bounds) -> Result<Self, ProtectError> {
         let finder = Finder::new().map_err(ProtectError::Mounts)?;
         check_tree(&finder)?;
-        let (tuner, follower) = tuner(&finder, bounds, tuning, &[target], true)?;
+        let (tuner, follower) = tuner(&finder, bounds, tuning, (&[target], &[]), true)?;
         let keeper =
             Keeper::start("cgroups", vec![Box::new(follower)]).map_err(ProtectError::Thread)?;
         Ok(Self {
@@ -165,11 +165,11 @@ fn tuner(
     finder: &Finder,
     bounds: Bounds,
     tuning: &Tuning,
-    targets: &[Target],
+    (targets, told): (&[Target], &[Target]),
     announce: bool,
 ) -> Result<(Tuner, Follower<TuneProgram>), ProtectError> {
     let config = tune_config(tuning, announce);
     let mut program = TuneProgram::load(&config, bounds.map_entries())?;
     let tuner = Tuner::new(&mut program, bounds.addresses())?;
-    Ok((tuner, Follower::new(finder.clone(), program, targets)))
+    Ok((tuner, Follower::new(finder.clone(), program, targets, told)))
 }

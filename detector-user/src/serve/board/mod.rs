@@ -15,7 +15,10 @@ use std::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::core::{Bounds, PeerName, PeerState, Time};
+use crate::{
+    core::{Bounds, PeerName, PeerState, Time},
+    source::stores::PeerSource,
+};
 
 /// The published state of all peers. It is cheap to clone, and all clones share one board.
 #[derive(Clone, Debug)]
@@ -41,8 +44,7 @@ struct Contents {
     log: VecDeque<Change>,
     /// The newest revision that was dropped from the log.
     forgotten: u64,
-    /// Where the peers come from, for people.
-    sources: Vec<String>,
+    sources: Vec<PeerSource>,
 }
 
 /// One published change.
@@ -144,13 +146,13 @@ impl Board {
         self.shared.newest.send_replace(revision);
     }
 
-    /// Sets where the peers come from, a line each.
-    pub fn set_sources(&self, lines: Vec<String>) {
-        self.contents().sources = lines;
+    /// Sets where the peers come from.
+    pub fn set_sources(&self, sources: Vec<PeerSource>) {
+        self.contents().sources = sources;
     }
 
-    /// Where the peers come from, a line each.
-    pub fn sources(&self) -> Vec<String> {
+    /// Where the peers come from.
+    pub fn sources(&self) -> Vec<PeerSource> {
         self.contents().sources.clone()
     }
 

@@ -21,6 +21,7 @@ use crate::{
     effect::protect::Tuned,
     overrides::{Administrators, Caller, Command, Written},
     serve::{self, board::Board},
+    source::stores::PeerSource,
 };
 
 /// How long the driver may take to answer; normally it answers within one turn of its loop.
@@ -35,6 +36,13 @@ pub(super) struct Service {
     pub(super) heartbeat: Heartbeat,
 }
 
+fn source(source: PeerSource) -> v1::PeerSource {
+    v1::PeerSource {
+        text: source.text,
+        peers: source.peers.iter().map(ToString::to_string).collect(),
+    }
+}
+
 #[tonic::async_trait]
 impl Detector for Service {
     async fn list_peers(
@@ -46,7 +54,7 @@ impl Detector for Service {
             instance: snapshot.instance,
             revision: snapshot.revision,
             peers: snapshot.peers,
-            sources: self.board.sources(),
+            sources: self.board.sources().into_iter().map(source).collect(),
         }))
     }
 

@@ -61,7 +61,9 @@ pub async fn examine(stores: &Stores, finder: &Finder) -> Vec<Check> {
 /// Where the peers come from, and what could not be found.
 fn named(found: &Found) -> Vec<Check> {
     let of = |named: &Named| {
-        let (name, lines) = (named.profile.as_str(), named.lines().join("; "));
+        let sources = named.sources().into_iter().map(|source| source.text);
+        let lines = sources.collect::<Vec<_>>().join("; ");
+        let name = named.profile.as_str();
         match named.cluster.nodes.len() {
             0 | 1 => Check::new(name, Status::Degraded, lines, "there is no peer to watch"),
             _ => Check::new(

@@ -15,22 +15,26 @@ use super::{
     Found, Named, View,
     found::Origin,
     lookup::{Here, suspects},
+    members,
 };
 use crate::{
     clock,
     config::{MAX_TARGETS, Profile, Stores, Target},
     core::Time,
     process::{Executable, Finder, Process, ReadError},
-    stores::{self, Cluster, Environment, Started, StoreError},
+    stores::{self, Cluster, Environment, ReadFile, Started, StoreError},
 };
 
 /// How long what a process has said stays valid after its end.
 const KEPT: Duration = Duration::from_secs(300);
 
+/// How long what may change serves.
+const SERVES_FOR: Duration = Duration::from_secs(15);
+
 /// The most processes of one program that are read.
 const MAX_PROCESSES: usize = MAX_TARGETS;
 
-/// The longest environment file that is read.
+/// The longest file that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Reads the processes of the configured programs.
@@ -39,10 +43,12 @@ pub struct Follower {
     stores: Stores,
     finder: Finder,
     here: Here,
-    /// What each process has said; `None` if it is no server.
-    read: BTreeMap<(Profile, Process), Option<Cluster>>,
+    /// What each process has said, and when; `None` if it is no server.
+    read: BTreeMap<(Profile, Process), (Time, Option<Cluster>)>,
     /// What was found last of each program, and when.
     last: BTreeMap<Profile, (Time, Vec<Named>)>,
+    /// How long what may change serves.
+    serves_for: Duration,
     /// Where the environment files are: below this directory, or in their usual place.
     root: PathBuf,
     said: BTreeSet<String>,
@@ -56,6 +62,7 @@ impl Follower {
             here: Here::find(),
             read: BTreeMap::new(),
             last: BTreeMap::new(),
+            serves_for: SERVES_FOR,
             root: PathBuf::from("/"),
             said: BTreeSet::new(),
         }
@@ -88,7 +95,10 @@ impl Follower {
 
     /// Descriptors that become readable when a process ends that was read.
     pub fn pidfds(&self) -> Vec<OwnedFd> {
-        let servers = self.read.iter().filter(|(_, cluster)| cluster.is_some());
+        let servers = self
+            .read
+            .iter()
+            .filter(|(_, (_, cluster))| cluster.is_some());
         servers
             .filter_map(|((_, process), _)| process.pidfd())
             .collect()
@@ -102,7 +112,7 @@ impl Follower {
             let ids = self.finder.processes(target);
             let is_program = |id: &u32| {
                 let executable = Executable::of(Path::new("/proc"), *id);
-                executable.is_some_and(|executable| executable.is(profile.as_str()))
+                executable.is_some_and(|executable| executable.is(profile.executable()))
             };
             let of_program: Vec<u32> = match target {
                 Target::Exe(_) => Vec::new(),
@@ -151,19 +161,7 @@ impl Follower {
             Err(Ok(error)) => return Err(error.to_string()),
             Err(Err(foreign)) => return Err(foreign),
         };
-        let key = (profile, process.clone());
-        let cluster = match self.read.get(&key) {
-            Some(known) => known.clone(),
-            None => {
-                let cluster = match process.started() {
-                    Ok(started) => read(profile, &started)?,
-                    Err(ReadError::Ended { .. }) => return Ok(None),
-                    Err(error) => return Err(error.to_string()),
-                };
-                self.read.insert(key, cluster.clone());
-                cluster
-            }
-        };
+        let cluster = self.cluster_of(profile, process, &view)?;
         Ok(cluster.map(|cluster| Named {
             profile,
             suspects: suspects(&cluster, view.hostname.as_deref()),
@@ -174,6 +172,36 @@ impl Follower {
             cluster,
             view,
         }))
+    }
+
+    /// What the process says, read anew where that may have changed.
+    fn cluster_of(
+        &mut self,
+        profile: Profile,
+        process: &Process,
+        view: &View,
+    ) -> Result<Option<Cluster>, String> {
+        let key = (profile, process.clone());
+        let before = self.read.get(&key);
+        if let Some((at, known)) = before
+            && (clock::now().since(*at) < self.serves_for
+                || !known.as_ref().is_some_and(|known| known.may_change))
+        {
+            return Ok(known.clone());
+        }
+        let started = match process.started() {
+            Ok(started) => started,
+            Err(ReadError::Ended { .. }) => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        let file = |path: &Path| read_text(process.open_in_root(&process.absolute(path)?)?);
+        let mut cluster = read(profile, &started, &file)?;
+        if let Some(known) = &mut cluster {
+            let before = before.and_then(|(_, before)| before.as_ref());
+            members::ask(known, before, view)?;
+        }
+        self.read.insert(key, (clock::now(), cluster.clone()));
+        Ok(cluster)
     }
 
     /// What is known of a program of which no process tells anything. What is wrong with a process
@@ -195,10 +223,10 @@ impl Follower {
         let text = read_file(&path).map_err(|error| error.to_string());
         let cluster = text.and_then(|text| {
             let started = Started {
-                arguments: vec!["server".to_owned()],
+                arguments: stores::server(profile),
                 environment: Environment::of_file(&text),
             };
-            read(profile, &started)
+            read(profile, &started, &read_file)
         });
         match cluster {
             Ok(Some(cluster)) => vec![Named {
@@ -227,7 +255,8 @@ impl Follower {
 
     /// Logs what has changed.
     fn say(&mut self, found: &Found) {
-        let news: BTreeSet<String> = found.lines().into_iter().collect();
+        let sources = found.sources().into_iter();
+        let news: BTreeSet<String> = sources.map(|source| source.text).collect();
         for line in news.difference(&self.said) {
             match found.notes.contains(line) {
                 true => warn!("{line}"),
@@ -239,8 +268,12 @@ impl Follower {
 }
 
 /// The cluster that a program names; `None` if it is no server.
-fn read(profile: Profile, started: &Started) -> Result<Option<Cluster>, String> {
-    match stores::cluster(profile, started) {
+fn read(
+    profile: Profile,
+    started: &Started,
+    file: &ReadFile<'_>,
+) -> Result<Option<Cluster>, String> {
+    match stores::cluster(profile, started, file) {
         Ok(cluster) => Ok(Some(cluster)),
         Err(StoreError::NoServer) => Ok(None),
         Err(StoreError::Wrong(why)) => Err(why),
@@ -248,10 +281,12 @@ fn read(profile: Profile, started: &Started) -> Result<Option<Cluster>, String> 
 }
 
 fn read_file(path: &Path) -> io::Result<String> {
+    read_text(File::open(path)?)
+}
+
+fn read_text(file: File) -> io::Result<String> {
     let mut text = String::new();
-    let read = File::open(path)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_string(&mut text)?;
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     match read as u64 > MAX_FILE_BYTES {
         true => Err(io::ErrorKind::FileTooLarge.into()),
         false => Ok(text),

@@ -39,6 +39,23 @@ pub enum Origin {
     File(PathBuf),
 }
 
+/// Where peers come from, or, without any, what could not be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerSource {
+    /// For people.
+    pub text: String,
+    pub peers: Vec<PeerName>,
+}
+
+impl PeerSource {
+    fn note(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            peers: Vec::new(),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -74,16 +91,18 @@ impl Found {
         })
     }
 
-    /// Where the peers come from, for people: a line for each pool, then what was not found.
-    pub fn lines(&self) -> Vec<String> {
-        let named = self.named.iter().flat_map(Named::lines);
-        named.chain(self.notes.iter().cloned()).collect()
+    /// Where the peers come from: for each pool, then what was not found.
+    pub fn sources(&self) -> Vec<PeerSource> {
+        let named = self.named.iter().flat_map(Named::sources);
+        named
+            .chain(self.notes.iter().map(|note| PeerSource::note(note)))
+            .collect()
     }
 }
 
 impl Named {
     /// As in "4 nodes of pool 1, from RUSTFS_VOLUMES of pid 812 (rustfs.service)".
-    pub fn lines(&self) -> Vec<String> {
+    pub fn sources(&self) -> Vec<PeerSource> {
         let Cluster {
             named_in,
             nodes_of_pools,
@@ -91,19 +110,35 @@ impl Named {
         } = &self.cluster;
         let from = format!("from {named_in} of {}", self.origin);
         if self.cluster.nodes.is_empty() {
-            return vec![format!(
-                "no other nodes, {from}: all of its drives are its own"
-            )];
+            let text = match self.profile {
+                Profile::RustFs | Profile::Minio => {
+                    format!("no other nodes, {from}: all of its drives are its own")
+                }
+                Profile::Etcd | Profile::IpfsCluster => format!("no other nodes yet, {from}"),
+            };
+            return vec![PeerSource::note(&text)];
         }
         let with_pools = !self.cluster.pools.is_empty() || nodes_of_pools.len() > 1;
-        let line = |(index, nodes): (usize, &usize)| match with_pools {
-            true => format!("{nodes} nodes of pool {}, {from}", index + 1),
-            false => format!("{nodes} nodes, {from}"),
+        let pool = |(index, nodes): (usize, &Vec<PeerName>)| PeerSource {
+            text: match with_pools {
+                true => format!("{} of pool {}, {from}", count(nodes.len()), index + 1),
+                false => format!("{}, {from}", count(nodes.len())),
+            },
+            peers: nodes.clone(),
         };
-        let mut lines: Vec<String> = nodes_of_pools.iter().enumerate().map(line).collect();
+        let mut sources: Vec<PeerSource> = nodes_of_pools.iter().enumerate().map(pool).collect();
         if let Some(why) = &self.cluster.no_layout {
-            lines.push(format!("no quorum outlook for them: {why}"));
+            sources.push(PeerSource::note(&format!(
+                "no quorum outlook for them: {why}"
+            )));
         }
-        lines
+        sources
+    }
+}
+
+fn count(nodes: usize) -> String {
+    match nodes {
+        1 => "1 node".to_owned(),
+        _ => format!("{nodes} nodes"),
     }
 }

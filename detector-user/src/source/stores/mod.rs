@@ -1,4 +1,4 @@
-//! Finds peers where storage programs name them: RustFS, MinIO and etcd on this host.
+//! Finds peers where storage programs name them: RustFS, MinIO, etcd and IPFS Cluster on this host.
 //!
 //! ```text
 //!   processes ─ Finder ─▶ Follower ─ Found ─▶ the loop ─┬─▶ StorePeers ─▶ Resolver ─▶ Signal
@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The worker reads each process once, and waits for its end; new ones are looked for every few
-//! seconds. What a process has said stays valid for a while after its end, so that a restart
+//! seconds. Files that a process keeps and members that it tells (`members`) are read again now and
+//! then. What a process has said stays valid for a while after its end, so that a restart
 //! changes nothing. Names are looked up as the process would (`lookup`), and a node that is
 //! this one is no peer.
 //!
@@ -18,6 +19,7 @@ mod examine;
 mod follow;
 mod found;
 mod lookup;
+mod members;
 mod name_server;
 mod peers;
 
@@ -34,7 +36,7 @@ use tokio::sync::watch;
 pub use self::{
     examine::examine,
     follow::Follower,
-    found::{Found, Named},
+    found::{Found, Named, PeerSource},
     lookup::{StoreLookup, View},
     peers::StorePeers,
 };

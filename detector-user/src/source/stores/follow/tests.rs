@@ -27,6 +27,10 @@ impl Program {
             .arg0("sleep")
             .args(["--", "1000"])
             .env("ETCD_INITIAL_CLUSTER", volumes);
+        // It is not asked: by TLS alone it would answer.
+        for urls in ["ETCD_LISTEN_PEER_URLS", "ETCD_LISTEN_CLIENT_URLS"] {
+            command.env(urls, "https://localhost:2380");
+        }
         command
             .env("ETCD_NAME", "a")
             .stdout(Stdio::null())
@@ -64,6 +68,7 @@ fn follower(profile: Profile, exe: &str, root: &Path) -> Follower {
         Profile::RustFs => stores.rustfs = targets,
         Profile::Minio => stores.minio = targets,
         Profile::Etcd => stores.etcd = targets,
+        Profile::IpfsCluster => stores.ipfs_cluster = targets,
     }
     let mut follower = Follower::new(stores, Finder::at(None, Path::new("/proc")));
     follower.root = root.to_owned();
@@ -101,7 +106,10 @@ fn a_process_names_the_peers_and_a_restart_other_ones() {
         "2 nodes, from ETCD_INITIAL_CLUSTER of pid {} (",
         first.child.id()
     );
-    assert!(found.lines()[0].starts_with(&line), "{:?}", found.lines());
+    let source = &found.sources()[0];
+    assert!(source.text.starts_with(&line), "{source:?}");
+    let peers = ["http://a:2380", "http://b:2380"].map(PeerName::from_canonical);
+    assert_eq!(source.peers, peers);
     assert_eq!(follower.look(), found, "nothing has changed");
 
     // What it has said is kept, until another says something else.
@@ -140,7 +148,8 @@ fn the_environment_file_serves_while_no_process_runs() {
         "4 nodes of pool 1, from RUSTFS_VOLUMES of {} (no process tells)",
         file.display()
     );
-    assert_eq!(found.lines(), [line]);
+    assert_eq!(found.sources()[0].text, line);
+    assert_eq!(found.sources()[0].peers.len(), 4);
     std::fs::write(
         &file,
         [b"RUSTFS_VOLUMES=\xff".as_slice(), &[b'a'; 9]].concat(),
@@ -179,4 +188,46 @@ fn what_a_process_says_wrongly_is_told_with_its_number() {
             found.notes
         );
     }
+}
+
+/// A shell that is called like this runs a file that is called like the command of a server.
+fn start_shell(name: &str, directory: &Path) -> Program {
+    std::fs::copy("/bin/sh", directory.join(name)).unwrap();
+    std::fs::write(directory.join("daemon"), "read forever\n").unwrap();
+    let mut command = Command::new(directory.join(name));
+    command.arg("daemon").current_dir(directory);
+    command.env("IPFS_CLUSTER_PATH", ".");
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    Program {
+        child: command.spawn().unwrap(),
+        _directory: tempfile::tempdir().unwrap(),
+    }
+}
+
+#[test]
+fn a_file_that_the_program_rewrites_is_read_again() {
+    let (root, exe) = (tempfile::tempdir().unwrap(), name("files"));
+    let mut follower = follower(Profile::IpfsCluster, &exe, root.path());
+    follower.serves_for = Duration::ZERO;
+    let write = |file: &str, text: &str| std::fs::write(root.path().join(file), text).unwrap();
+    write("service.json", "{\"cluster\": {}}");
+    write("peerstore", "/ip4/192.0.2.1/tcp/9096/p2p/X\n");
+    let _program = start_shell(&exe, root.path());
+    assert_eq!(nodes(&look(&mut follower)), ["http://192.0.2.1:9096"]);
+    write(
+        "peerstore",
+        "/ip4/192.0.2.1/tcp/9096/p2p/X\n/dns4/n2/tcp/9096/p2p/Y\n",
+    );
+    let both = ["http://192.0.2.1:9096", "http://n2:9096"];
+    assert_eq!(nodes(&follower.look()), both);
+
+    // While it cannot be read, what it said last stays.
+    write("service.json", "{");
+    let found = follower.look();
+    assert_eq!(nodes(&found), both);
+    assert!(
+        found.notes[0].contains("./service.json: "),
+        "{:?}",
+        found.notes
+    );
 }

@@ -1,18 +1,14 @@
 //! `detector run --rustfs` finds the peers of the programs on its host, and protects these.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    net::{Ipv4Addr, UdpSocket},
-    process::Command,
-    thread,
-    time::Duration,
-};
+mod etcd;
+
+use std::{collections::BTreeSet, fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use detector_api::v1::{Breaker, ListPeersRequest};
 use detector_tests::{
     Cgroup, Cut, CutMoment, Daemon, DaemonOptions, Host, Lab, PEER_PORT, Traffic, binary, dial,
+    name_server,
     peer::{Dialed, Event},
     testbed,
 };
@@ -27,7 +23,15 @@ fn options(flag: &str) -> DaemonOptions {
 
 /// Waits until the daemon watches these hosts, and no others.
 async fn await_peers(daemon: &Daemon, hosts: &[&Host]) -> anyhow::Result<()> {
-    let wanted: BTreeSet<String> = hosts.iter().map(|host| host.url()).collect();
+    await_names(daemon, hosts.iter().map(|host| host.url())).await
+}
+
+/// Waits until the daemon watches peers of these names, and no others.
+async fn await_names(
+    daemon: &Daemon,
+    wanted: impl IntoIterator<Item = String>,
+) -> anyhow::Result<()> {
+    let wanted: BTreeSet<String> = wanted.into_iter().collect();
     let mut last = BTreeSet::new();
     let found = testbed::until("the peers are found", SOON, async || {
         let listed = daemon.client().list_peers(ListPeersRequest {}).await?;
@@ -79,19 +83,40 @@ async fn is_protected(
     Ok(())
 }
 
+/// Three hosts: one with a unit, its peer with a server, and another.
+struct Site {
+    _server: Traffic,
+    lab: Lab,
+    unit: Cgroup,
+}
+
+impl Site {
+    async fn new() -> anyhow::Result<Self> {
+        let unit = Cgroup::new()?;
+        let lab = Lab::new(3)?;
+        Ok(Self {
+            _server: Traffic::http_server(lab.host(2)).await?,
+            lab,
+            unit,
+        })
+    }
+
+    fn hosts(&self) -> [&Host; 3] {
+        [1, 2, 3].map(|number| self.lab.host(number))
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unit_s_peers_are_found_and_it_is_protected() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let unit = Cgroup::new()?;
-        let lab = Lab::new(3)?;
-        let [own, peer, other] = [1, 2, 3].map(|number| lab.host(number));
-        let _server = Traffic::http_server(peer).await?;
-        let inside = own.in_cgroup(&unit);
+        let site = Site::new().await?;
+        let (lab, unit, [own, peer, other]) = (&site.lab, &site.unit, site.hosts());
+        let inside = own.in_cgroup(unit);
         let volumes = "http://10.77.0.{1...3}:9000/data{1...4}";
         let rustfs = Traffic::rustfs(&inside, volumes, None, peer).await?;
         let daemon = Daemon::start(own, &options("--rustfs")).await?;
         await_peers(&daemon, &[peer, other]).await?;
-        await_protection(&unit).await?;
+        await_protection(unit).await?;
 
         let listed = daemon.cli(own, &["peers"])?;
         let name = unit
@@ -115,38 +140,6 @@ async fn a_unit_s_peers_are_found_and_it_is_protected() -> anyhow::Result<()> {
     .await
 }
 
-/// A name server as Docker has one in each container's network: it knows one address for all names.
-fn serve_names(host: &Host, address: Ipv4Addr) -> anyhow::Result<thread::JoinHandle<()>> {
-    let socket = host.within(|| UdpSocket::bind("127.0.0.11:53"))??;
-    // Longer than the test: it ends with its process.
-    Ok(thread::spawn(move || {
-        let mut request = [0; 512];
-        while let Ok((length, from)) = socket.recv_from(&mut request) {
-            let answer = answer(&request[..length], address);
-            // A request that cannot be answered is asked again.
-            let _ = socket.send_to(&answer, from);
-        }
-    }))
-}
-
-/// The answer to a request for one name (RFC 1035, 4.1).
-fn answer(request: &[u8], address: Ipv4Addr) -> Vec<u8> {
-    let name = request[12..]
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(0);
-    let question = &request[12..12 + name + 5];
-    let is_ipv4 = question[name + 1..] == [0, 1, 0, 1];
-    let mut answer = request[..2].to_vec();
-    answer.extend([0x81, 0x80, 0, 1, 0, is_ipv4.into(), 0, 0, 0, 0]);
-    answer.extend(question);
-    if is_ipv4 {
-        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-        answer.extend(address.octets());
-    }
-    answer
-}
-
 /// Its network and its names are its own, and the host has no way to look these up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_s_peers_are_found_as_it_names_them() -> anyhow::Result<()> {
@@ -159,7 +152,7 @@ async fn a_container_s_peers_are_found_as_it_names_them() -> anyhow::Result<()> 
         let hosts = format!("127.0.0.1 localhost\n{} store1\n", own.v4());
         fs::write(etc.path().join("hosts"), hosts)?;
         fs::write(etc.path().join("resolv.conf"), "nameserver 127.0.0.11\n")?;
-        let _names = serve_names(own, peer.v4())?;
+        let _names = name_server::start(own, peer.v4())?;
         let inside = own.in_cgroup(&container);
         let volumes = "http://Store{1...2}:9000/data{1...4}";
         let rustfs = Traffic::rustfs(&inside, volumes, Some(etc.path()), peer).await?;
@@ -169,19 +162,10 @@ async fn a_container_s_peers_are_found_as_it_names_them() -> anyhow::Result<()> 
         });
         resolved.await?;
         await_protection(&container).await?;
-        let listed = daemon
-            .client()
-            .list_peers(ListPeersRequest {})
-            .await?
-            .into_inner();
-        let names: Vec<_> = listed
-            .peers
-            .iter()
-            .map(|state| state.peer.as_str())
-            .collect();
-        assert_eq!(names, ["http://store2:9000"], "the node itself is no peer");
-        let from = listed.sources.join("\n");
-        ensure!(from.contains("(container 0a1b2c3d0a1b)"), "{from}");
+        // The node itself is no peer.
+        await_names(&daemon, ["http://store2:9000".to_owned()]).await?;
+        let listed = daemon.cli(host, &["peers", "--output", "json"])?;
+        ensure!(listed.contains("(container 0a1b2c3d0a1b)"), "{listed}");
 
         let cut = lab.cut(&[3], Cut::SilentDrop)?;
         let open = daemon.await_since(cut.at_ns, "http://store2:9000", SOON, |state| {
@@ -244,10 +228,8 @@ async fn a_pod_is_followed_to_another_network_and_other_peers() -> anyhow::Resul
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_itself_is_no_peer_and_doctor_tells_each_node_apart() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
-        let unit = Cgroup::new()?;
-        let lab = Lab::new(3)?;
-        let [own, peer, silent] = [1, 2, 3].map(|number| lab.host(number));
-        let _server = Traffic::http_server(peer).await?;
+        let site = Site::new().await?;
+        let (lab, unit, [own, peer, silent]) = (&site.lab, &site.unit, site.hosts());
         lab.cut(&[3], Cut::SilentDrop)?;
         let hosts = [
             "LOCALHOST".to_owned(),
@@ -262,16 +244,10 @@ async fn the_node_itself_is_no_peer_and_doctor_tells_each_node_apart() -> anyhow
             "no-such-host.invalid".to_owned(),
         ];
         let volumes = hosts.map(|host| format!("http://{host}/data")).join(" ");
-        let _rustfs = Traffic::rustfs(&own.in_cgroup(&unit), &volumes, None, peer).await?;
+        let _rustfs = Traffic::rustfs(&own.in_cgroup(unit), &volumes, None, peer).await?;
         let daemon = Daemon::start(own, &options("--rustfs")).await?;
         let others = [peer.url_v6(), silent.url(), "http://no-such-host.invalid:9000".to_owned()];
-        let others = BTreeSet::from(others);
-        testbed::until("the peers are found", SOON, async || {
-            let listed = daemon.client().list_peers(ListPeersRequest {}).await?;
-            let peers = listed.into_inner().peers.into_iter();
-            Ok((peers.map(|state| state.peer).collect::<BTreeSet<_>>() == others).then_some(()))
-        })
-        .await?;
+        await_names(&daemon, others).await?;
 
         let mut doctor = own.command(&binary()?.to_string_lossy());
         let told = doctor.args(["doctor", "--rustfs"]).output()?;
