@@ -72,6 +72,11 @@ fn command(cli: &Cli) -> Result<Exit, Failure> {
             io::stdout().write_all(&script)?;
             Ok(Exit::Done)
         }
+        Command::Manual { directory } => {
+            clap_mangen::generate_to(Cli::command(), directory)
+                .with_context(|| format!("cannot write into {}", directory.display()))?;
+            Ok(Exit::Done)
+        }
     }
 }
 

@@ -66,7 +66,7 @@ impl Facts {
 }
 
 /// The commands whose presence is checked.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 20] = [
     "amtool",
     "apt-get",
     "bpftool",
@@ -74,7 +74,10 @@ const COMMANDS: [&str; 17] = [
     "cargo-binstall",
     "curl",
     "dbus-daemon",
+    "dpkg-deb",
+    "dpkg-shlibdeps",
     "ip",
+    "mmdebstrap",
     "nft",
     "nsenter",
     "prometheus",
