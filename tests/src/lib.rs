@@ -17,6 +17,7 @@ mod cgroup;
 pub mod clock;
 pub mod crowd;
 mod daemon;
+mod debian;
 mod http;
 mod lab;
 mod log;
@@ -37,6 +38,7 @@ mod watcher;
 pub use self::{
     cgroup::{Cgroup, Joined},
     daemon::{Daemon, DaemonOptions, METRICS, Via, binary},
+    debian::Debian,
     http::get,
     lab::{
         ArpCount, Cut, CutMoment, Host, Inspection, Lab, Loss, Rules, Says, SecondCard, StandsIn,

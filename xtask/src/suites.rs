@@ -50,6 +50,10 @@ pub const SUITES: [Suite; 29] = [
     suite("overrides", Others),
     suite("paging", Alone("it measures how long a page takes")),
     suite(
+        "package",
+        Alone("it is one test, and the first on a machine takes minutes"),
+    ),
+    suite(
         "peers",
         Alone("it starves a program of its processor, and measures that"),
     ),

@@ -1,9 +1,6 @@
 //! What dpkg reads of a package: its control file, its scripts, and which files are configuration.
 
-use std::{
-    fs,
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
@@ -100,7 +97,13 @@ mod tests {
         let template = include_str!("../../../deploy/debian/control");
         let names = ["@VERSION@", "@ARCHITECTURE@", "@SIZE@", "@LIBRARIES@"];
         let filled = filled(template, &names.map(|name| (name, "1")));
-        assert!(!filled.contains('@') || filled.matches('@').count() == 1, "{filled}");
-        assert!(filled.contains("Version: 1\n") && filled.ends_with('\n'), "{filled}");
+        assert!(
+            !filled.contains('@') || filled.matches('@').count() == 1,
+            "{filled}"
+        );
+        assert!(
+            filled.contains("Version: 1\n") && filled.ends_with('\n'),
+            "{filled}"
+        );
     }
 }

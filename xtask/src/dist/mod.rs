@@ -40,14 +40,29 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What is copied as it is: from where, to where.
 const COPIES: [(&str, &str); 9] = [
-    ("deploy/detector.service", "usr/lib/systemd/system/detector.service"),
-    ("deploy/detector.sysusers.conf", "usr/lib/sysusers.d/detector.conf"),
+    (
+        "deploy/detector.service",
+        "usr/lib/systemd/system/detector.service",
+    ),
+    (
+        "deploy/detector.sysusers.conf",
+        "usr/lib/sysusers.d/detector.conf",
+    ),
     ("deploy/detector.toml", control::CONFIGURATION),
-    ("deploy/debian/copyright", "usr/share/doc/detector/copyright"),
+    (
+        "deploy/debian/copyright",
+        "usr/share/doc/detector/copyright",
+    ),
     ("CHANGELOG.md", "usr/share/doc/detector/changelog"),
     ("LICENSE", "usr/share/doc/detector/LICENSE"),
-    ("detector-ebpf/LICENSE-MIT", "usr/share/doc/detector/LICENSE-MIT"),
-    ("detector-ebpf/LICENSE-GPL2", "usr/share/doc/detector/LICENSE-GPL2"),
+    (
+        "detector-ebpf/LICENSE-MIT",
+        "usr/share/doc/detector/LICENSE-MIT",
+    ),
+    (
+        "detector-ebpf/LICENSE-GPL2",
+        "usr/share/doc/detector/LICENSE-GPL2",
+    ),
     (
         "deploy/detector-containers.conf",
         "usr/share/doc/detector/examples/containers.conf",
