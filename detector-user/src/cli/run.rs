@@ -1,6 +1,9 @@
 //! `detector run`: the daemon in the foreground, printing verdicts as they change.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    io::{self, IsTerminal as _},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use tracing::{info, warn};
@@ -17,14 +20,14 @@ use super::{
 use crate::{
     clock,
     core::PeerState,
-    driver,
+    driver::{self, Operator, ReadConfig, SetLog},
     record::{Header, Recorder},
 };
 
 pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let loaded = config::load(global, &args.overrides).map_err(Failure::Config)?;
     let config = loaded.config;
-    start_log(&config.log)?;
+    let set_log = start_log(&config.log)?;
     if let Some(file) = &loaded.file {
         info!(file = %file.display(), "configuration read");
     }
@@ -61,22 +64,44 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
             lines.send(line(state, clock::now(), clock::timestamp, output));
         }
     };
+    let operator = Operator {
+        printer: Box::new(printer),
+        read_config: reader(global, args),
+        set_log,
+        recorder,
+    };
     block_on(async {
-        driver::run(config, printer, recorder).await?;
+        driver::run(config, operator).await?;
         Ok(Exit::Done)
     })
 }
 
-pub(super) fn start_log(filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder()
-        .parse(filter)
-        .with_context(|| format!("log: {filter:?} is no filter"))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+/// Reads the configuration again, with the flags of the start.
+fn reader(global: &Global, args: &RunArgs) -> ReadConfig {
+    let file = global.config.clone();
+    let flags = args.overrides.flags(global.socket.as_deref());
+    Arc::new(move || Ok(crate::config::load(file.as_deref(), &flags)?.config))
+}
+
+/// Starts the log; what is logged can be set later.
+pub(super) fn start_log(filter: &str) -> anyhow::Result<SetLog> {
+    let log = tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         // Otherwise it would report a closed stderr to stderr, and panic.
         .log_internal_errors(false)
-        .try_init()
-        .map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+        .with_env_filter(parse(filter)?)
+        .with_filter_reloading();
+    let handle = log.reload_handle();
+    log.try_init()
+        .map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
+    Ok(Box::new(move |filter| {
+        handle.reload(parse(filter)?).context("cannot set the log")
+    }))
+}
+
+fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::builder()
+        .parse(filter)
+        .with_context(|| format!("log: {filter:?} is no filter"))
 }

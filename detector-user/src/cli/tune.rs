@@ -47,7 +47,7 @@ pub async fn tune(global: &Global, args: &TuneArgs) -> Result<Exit, Failure> {
                        name them here or in the file";
         return Err(usage(PEER_FLAG, message.to_owned()));
     }
-    start_log(&config.log)?;
+    let _set_log = start_log(&config.log)?;
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut asked = signal(SignalKind::user_defined1())?;

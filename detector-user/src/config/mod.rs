@@ -11,6 +11,7 @@ pub mod keys;
 mod load;
 mod name;
 mod pool;
+mod reload;
 mod stores;
 mod suggest;
 mod target;
@@ -34,6 +35,7 @@ pub use self::{
     load::{DEFAULT_FILE, Loaded, Origin, load},
     name::parse_peer_name,
     pool::MAX_POOLS,
+    reload::{Changed, changed},
     stores::{Profile, Stores},
     target::{MAX_TARGETS, Target},
 };

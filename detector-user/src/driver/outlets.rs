@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tracing::{debug, info};
 
 use crate::{
-    core::{PeerName, PeerState, Time},
+    core::{PeerName, PeerState, Time, Verdict},
     serve::{Metrics, board::Board},
 };
 
@@ -46,6 +46,12 @@ impl Outlets {
         self.metrics.state_published(previous.as_ref(), &state);
         (self.printer)(&state);
         self.board.publish(state);
+    }
+
+    /// How many peers are known, and how many of them are dead.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let is_dead = |state: &&PeerState| state.verdict == Verdict::Dead;
+        (self.last.len(), self.last.values().filter(is_dead).count())
     }
 
     /// Sets where the peers come from, for people.

@@ -9,7 +9,7 @@ impl Driver {
     /// Follows what the programs on this host say of their peers.
     pub(super) fn follow_stores(&mut self) {
         let found = self.found.now();
-        if let PeerFinder::Resolver(resolver) = &mut self.finding {
+        if let PeerFinder::Resolver(resolver, _) = &mut self.finding {
             self.stores.follow(&found, resolver);
         }
         self.layout.found(&found);

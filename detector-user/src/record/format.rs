@@ -101,6 +101,8 @@ pub enum Input {
         peer: PeerName,
         overridden: Option<Override>,
     },
+    /// [`Detector::set_settings`](crate::core::Detector::set_settings).
+    Settings(Settings),
     End(Ending),
 }
 

@@ -57,6 +57,12 @@ impl Taped {
         self.detector.set_override(now, peer, overridden)
     }
 
+    /// [`Detector::set_settings`].
+    pub fn set_settings(&mut self, now: Time, settings: Settings) {
+        self.record(now, || Input::Settings(settings.clone()));
+        self.detector.set_settings(now, settings);
+    }
+
     /// [`Detector::explain`].
     pub fn explain(&self, now: Time, peer: &PeerName) -> Option<Explanation> {
         self.detector.explain(now, peer)

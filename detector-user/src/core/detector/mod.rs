@@ -4,6 +4,7 @@
 //! detector    what goes in and out, and when
 //! signals     each signal to the paths that it concerns
 //! peers       which peers there are, and the paths to their addresses
+//! settings    other settings, while it runs
 //! overrides   which peers an administrator has overridden
 //! witnesses   which hosts are probed as witnesses
 //! following   what follows from each change of a path
@@ -12,6 +13,7 @@
 mod following;
 mod overrides;
 mod peers;
+mod settings;
 mod signals;
 mod witnesses;
 

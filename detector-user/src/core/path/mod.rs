@@ -111,6 +111,12 @@ impl Path {
         changed
     }
 
+    /// Other settings apply: other targets may be probed, and the next snapshot is judged by them.
+    pub(super) fn settings_changed(&mut self, now: Time, context: &mut Context<'_>) {
+        self.set_routes(now, context.around());
+        self.snapshots.soon(now);
+    }
+
     pub(super) fn addr(&self) -> IpAddr {
         self.addr
     }
