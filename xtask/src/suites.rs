@@ -23,7 +23,7 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 29] = [
+pub const SUITES: [Suite; 30] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
@@ -75,6 +75,7 @@ pub const SUITES: [Suite; 29] = [
         Alone("its daemons find every program of this machine that is called rustfs"),
     ),
     suite("systemd", Alone("it is one test")),
+    suite("upgrade", Others),
 ];
 
 const fn suite(name: &'static str, beside: Beside) -> Suite {

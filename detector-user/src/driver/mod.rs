@@ -55,6 +55,7 @@ use crate::{
     overrides::Overrides,
     process::Finder,
     record::{Recorder, Taped},
+    remembered::DeadPeers,
     signals::{self, SignalSender},
     source::{
         self, Source, Watched,
@@ -80,6 +81,7 @@ const CHORES_EVERY: Duration = Duration::from_secs(1);
 const CHORES_CAN_WAIT: Duration = Duration::from_millis(500);
 
 /// What the command line gives the daemon.
+#[expect(missing_debug_implementations, reason = "it holds closures")]
 pub struct Operator {
     /// Called with each published state.
     pub printer: Box<dyn FnMut(&PeerState) + Send>,
@@ -152,6 +154,8 @@ pub async fn run(config: Config, operator: Operator) -> anyhow::Result<()> {
         correlations: Correlations::default(),
         overrides: Overrides::start(&config.state_directory, config.core.max_peers)
             .context("cannot keep overrides")?,
+        dead_peers: DeadPeers::start(&config.state_directory, config.core.max_peers)
+            .context("cannot keep which peers are dead")?,
         layout: Layout::new(&config),
         outlets,
         manager: Manager::new(config.peers.len()),
@@ -207,6 +211,7 @@ struct Driver {
     looked_at: LookedAt,
     correlations: Correlations,
     overrides: Overrides,
+    dead_peers: DeadPeers,
     layout: Layout,
     outlets: Outlets,
     manager: Manager,
@@ -342,6 +347,7 @@ impl Driver {
         self.detector.handle_signal(clock::now(), signal);
         if let Some(peer) = configured {
             self.keep_override(&peer);
+            self.remember(&peer);
         }
     }
 }

@@ -186,6 +186,5 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 
 /// An identifier of this run of the daemon: no two runs on a machine start at the same nanosecond.
 fn instance() -> String {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    format!("{}-{:x}", boot.trim(), clock::now().as_nanos())
+    format!("{}-{:x}", clock::boot(), clock::now().as_nanos())
 }

@@ -3,7 +3,10 @@
 use tracing::warn;
 
 use super::{Driver, tasks::PeerFinder};
-use crate::core::{PeerState, Verdict};
+use crate::{
+    clock,
+    core::{PeerName, PeerState, Verdict},
+};
 
 impl Driver {
     /// Follows what the programs on this host say of their peers.
@@ -14,6 +17,13 @@ impl Driver {
         }
         self.layout.found(&found);
         self.outlets.set_sources(found.lines());
+    }
+
+    /// Takes over what the run before knew of a peer that was dead.
+    pub(super) fn remember(&mut self, peer: &PeerName) {
+        for memory in self.dead_peers.of(peer) {
+            self.detector.remember(clock::now(), peer, memory);
+        }
     }
 
     /// Passes changed peers to the sources, many changes at once.

@@ -85,7 +85,10 @@ impl Replay {
             Input::Signal(_) => summary.signals += 1,
             Input::Timeout => summary.timeouts += 1,
             Input::AcquireTrial { .. } | Input::FinishTrial { .. } => summary.trials += 1,
-            Input::Override { .. } | Input::Settings(_) | Input::End(_) => {}
+            Input::Override { .. }
+            | Input::Remember { .. }
+            | Input::Settings(_)
+            | Input::End(_) => {}
         }
         if let Some(recorded) = &mut self.recorded {
             tell(recorded, now, input.clone());
@@ -202,6 +205,7 @@ fn tell(detector: &mut Detector, now: Time, input: Input) {
         Input::Override { peer, overridden } => {
             detector.set_override(now, &peer, overridden);
         }
+        Input::Remember { peer, memory } => detector.remember(now, &peer, &memory),
         Input::Settings(settings) => detector.set_settings(now, settings),
         Input::End(_) => {}
     }
