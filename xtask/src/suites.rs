@@ -74,7 +74,7 @@ pub const SUITES: [Suite; 30] = [
         "stores",
         Alone("its daemons find every program of this machine that is called rustfs"),
     ),
-    suite("systemd", Alone("it is one test")),
+    suite("systemd", Others),
     suite("upgrade", Others),
 ];
 
