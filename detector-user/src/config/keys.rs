@@ -125,7 +125,7 @@ keys! {
     "admin_groups", admin_groups = accounts("storage"), names,
         "the groups, by name or id, whose members may override breakers";
     "state_directory", state_directory = directory(), path,
-        "the directory of what outlasts a restart: overrides and their audit log";
+        "the directory of what outlasts a restart: overrides, their audit log, and which peers are dead";
     "metrics", metrics = metrics(), address_or_off,
         "the address and port of the metrics over HTTP, or off";
     "log", log = log(), text,
