@@ -1,13 +1,8 @@
 //! `detector run`: the daemon in the foreground, printing verdicts as they change.
 
-use std::{
-    io::{self, IsTerminal as _},
-    sync::Arc,
-};
+use std::{io, sync::Arc};
 
-use anyhow::Context as _;
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
 
 use super::{
     args::{Global, RunArgs},
@@ -16,18 +11,19 @@ use super::{
     config,
     exit::{Exit, Failure},
     lines::Lines,
+    log,
 };
 use crate::{
     clock,
     core::PeerState,
-    driver::{self, Operator, ReadConfig, SetLog},
+    driver::{self, Operator, ReadConfig},
     record::{Header, Recorder},
 };
 
 pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let loaded = config::load(global, &args.overrides).map_err(Failure::Config)?;
     let config = loaded.config;
-    let set_log = start_log(&config.log)?;
+    let set_log = log::start(&config.log, config.log_format)?;
     if let Some(file) = &loaded.file {
         info!(file = %file.display(), "configuration read");
     }
@@ -81,27 +77,4 @@ fn reader(global: &Global, args: &RunArgs) -> ReadConfig {
     let file = global.config.clone();
     let flags = args.overrides.flags(global.socket.as_deref());
     Arc::new(move || Ok(crate::config::load(file.as_deref(), &flags)?.config))
-}
-
-/// Starts the log; what is logged can be set later.
-pub(super) fn start_log(filter: &str) -> anyhow::Result<SetLog> {
-    let log = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        // Otherwise it would report a closed stderr to stderr, and panic.
-        .log_internal_errors(false)
-        .with_env_filter(parse(filter)?)
-        .with_filter_reloading();
-    let handle = log.reload_handle();
-    log.try_init()
-        .map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
-    Ok(Box::new(move |filter| {
-        handle.reload(parse(filter)?).context("cannot set the log")
-    }))
-}
-
-fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::builder()
-        .parse(filter)
-        .with_context(|| format!("log: {filter:?} is no filter"))
 }

@@ -27,6 +27,7 @@ mod reload;
 mod requests;
 mod shutdown;
 mod tasks;
+mod verdict_line;
 mod watching;
 
 use std::time::Duration;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use tracing::{debug, info};
 
+use super::verdict_line;
 use crate::{
+    clock,
     core::{PeerName, PeerState, Time, Verdict},
     serve::{Metrics, board::Board},
 };
@@ -39,7 +41,8 @@ impl Outlets {
                 verdict = state.verdict.as_str(),
                 breaker = state.breaker.as_str(),
                 reason = state.reason.as_str(),
-                "verdict"
+                "{}",
+                verdict_line::line(clock::now(), previous.as_ref(), &state)
             );
         }
         debug!(?state, "published");

@@ -18,7 +18,7 @@ fn dead() -> BTreeMap<PeerName, Vec<Memory>> {
         addr: endpoint.ip(),
         answers,
     };
-    let peer = PeerName::parse("http://node2:9000").unwrap();
+    let peer = PeerName::from_canonical("http://node2:9000");
     BTreeMap::from([(peer, vec![memory])])
 }
 
