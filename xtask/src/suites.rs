@@ -48,11 +48,11 @@ pub const SUITES: [Suite; 31] = [
     suite("namespaces", Others),
     suite("network", Alone("it measures its own process's CPU time")),
     suite("overrides", Others),
-    suite("paging", Alone("it measures how long a page takes")),
     suite(
         "package",
         Alone("it is one test, and the first on a machine takes minutes"),
     ),
+    suite("paging", Alone("it measures how long a page takes")),
     suite(
         "peers",
         Alone("it starves a program of its processor, and measures that"),
