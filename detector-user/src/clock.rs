@@ -43,3 +43,9 @@ pub fn timestamp(at: Time) -> Option<Timestamp> {
 pub fn jiffy() -> Duration {
     clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::from_millis(4), Duration::from)
 }
+
+/// Which boot of this machine this is, for times that outlast a restart of the daemon.
+pub fn boot() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot.trim().to_owned()
+}

@@ -2,7 +2,7 @@
 //!
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The driver is
 //! the one loop that joins them. Imports run one way too: `main → cli → driver → { source, effect,
-//! serve, record } → { netlink, object, overrides, pending, alarm } → netns → process →
+//! serve, record } → { netlink, object, overrides, remembered, pending, alarm } → netns → process →
 //! { cgroup, keeper, stores } → config → { insight,
 //! systemd, readable } → { core, the ABI, detector-api }`.
 
@@ -27,6 +27,7 @@ pub mod pending;
 pub mod process;
 mod readable;
 pub mod record;
+pub mod remembered;
 pub mod serve;
 pub mod signals;
 pub mod source;

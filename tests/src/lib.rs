@@ -17,6 +17,7 @@ mod cgroup;
 pub mod clock;
 pub mod crowd;
 mod daemon;
+mod debian;
 mod http;
 mod lab;
 mod log;
@@ -38,6 +39,7 @@ mod watcher;
 pub use self::{
     cgroup::{Cgroup, Joined},
     daemon::{Daemon, DaemonOptions, METRICS, Via, binary},
+    debian::Debian,
     http::{get, post},
     lab::{
         ArpCount, Cut, CutMoment, Host, Inspection, Lab, Loss, PodNetwork, Rules, Says, SecondCard,

@@ -1,14 +1,18 @@
-//! Asks systemd for a unit over a real `dbus-daemon`. The test plays the part of systemd, which the
-//! machines that run the tests do not have.
+//! Asks systemd for a unit over a real `dbus-daemon`, and tells it how the daemon is. The tests play
+//! the part of systemd, which the machines that run them do not have.
 
 use std::{
     future::pending,
     io::{BufRead as _, BufReader},
+    os::unix::net::UnixDatagram,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::Context as _;
+use detector_tests::{Daemon, Lab, METRICS, Process};
 use detector_user::systemd::control_group_by;
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use zbus::{Address, Connection, OwnedObjectPath, connection, fdo};
 
@@ -91,4 +95,51 @@ async fn systemd_says_where_a_unit_s_cgroup_is() {
     assert_eq!(asked("rustfs.service").as_deref(), Some(CGROUP));
     assert_eq!(asked("other.service"), None, "it is not loaded");
     assert_eq!(asked("stuck.service"), None, "no answer is waited for");
+}
+
+/// Waits until the daemon says this; what it says besides does not matter.
+fn hears(manager: &UnixDatagram, wanted: &str) -> anyhow::Result<()> {
+    let mut message = [0; 4096];
+    loop {
+        let length = manager
+            .recv(&mut message)
+            .with_context(|| format!("{wanted} was not said"))?;
+        let said = String::from_utf8_lossy(&message[..length]);
+        if said.lines().any(|line| line == wanted) {
+            return Ok(());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_hears_that_the_daemon_is_ready_lives_reloads_and_stops() -> anyhow::Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = tempfile::tempdir()?;
+    let path = |name: &str| directory.path().join(name);
+    let manager = UnixDatagram::bind(path("notify"))?;
+    manager.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let mut command = Daemon::command(lab.host(1))?;
+    command.args([
+        "run",
+        "--peer",
+        "http://10.77.0.2:9000",
+        "--metrics",
+        METRICS,
+    ]);
+    command.arg("--socket").arg(path("detector.sock"));
+    command.arg("--state-directory").arg(path("state"));
+    command.env("NOTIFY_SOCKET", path("notify"));
+    command.env("WATCHDOG_USEC", "3000000");
+    let mut daemon = Process::start("detector", command)?;
+    hears(&manager, "READY=1")?;
+    hears(&manager, "WATCHDOG=1")?;
+    hears(&manager, "WATCHDOG=1")?;
+    daemon.signal(Signal::SIGHUP)?;
+    hears(&manager, "RELOADING=1")?;
+    hears(&manager, "READY=1")?;
+    daemon.signal(Signal::SIGTERM)?;
+    hears(&manager, "STOPPING=1")?;
+    let status = daemon.ended(Duration::from_secs(10)).await?;
+    anyhow::ensure!(status.success(), "{status}");
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Sets up, builds, runs and tests the project: the same commands that CI runs.
 //!
 //! [`facts`] inspects the machine, [`plan`] decides from the facts, purely, and [`setup`] carries
-//! the plan out. [`commands`] and [`mod@test`] are the subcommands.
+//! the plan out. [`commands`], [`mod@test`] and [`dist`] are the subcommands.
 
 use std::process::ExitCode;
 
@@ -12,6 +12,7 @@ use crate::{step::Runner, workspace::Workspace};
 
 mod alerts;
 mod commands;
+mod dist;
 mod ebpf;
 mod facts;
 mod invocation;
@@ -52,6 +53,8 @@ enum Task {
     Lab(Passed),
     /// Show a demonstration in one minute: traffic, cut, verdict, recovery.
     Demo(Passed),
+    /// Build the Debian package: target/dist/release/detector_VERSION_ARCHITECTURE.deb.
+    Dist(dist::Options),
     /// Measure cuts, their effects, gray failures and false alarms, and compare with other methods;
     /// `bench gray`, `bench alarms`, …: one part of it;
     /// `bench store`: a small storage cluster with and without the detector.
@@ -95,7 +98,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Run(passed) | Task::Lab(passed) | Task::Demo(passed) | Task::Bench(passed) => {
             passed.take_dry_run()
         }
-        Task::Setup | Task::BuildEbpf | Task::Test(_) | Task::Simulate(_) => false,
+        Task::Setup | Task::BuildEbpf | Task::Test(_) | Task::Simulate(_) | Task::Dist(_) => false,
     } || dry_run;
     let runner = Runner {
         dry_run,
@@ -110,6 +113,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Run(passed) => commands::run(&runner, &workspace, &passed.args),
         Task::Test(options) => test::run(&runner, &workspace, &options),
         Task::Simulate(options) => simulate::run(&runner, &options),
+        Task::Dist(options) => dist::run(&runner, &workspace, &options),
         Task::Lab(passed) => commands::lab_program(&runner, &workspace, "lab", &passed.args),
         Task::Demo(passed) => {
             let mut args = passed.args;

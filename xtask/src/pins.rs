@@ -63,6 +63,27 @@ pub const TEST_TOOLS: [Tool; 2] = [
     },
 ];
 
+/// The tool that makes a clean Debian.
+pub const DEBIAN: Tool = Tool {
+    command: "mmdebstrap",
+    package: "mmdebstrap",
+    why: "a test installs the package in a Debian that is made with it",
+};
+
+/// The tools that make the Debian package.
+pub const DIST_TOOLS: [Tool; 2] = [
+    Tool {
+        command: "dpkg-deb",
+        package: "dpkg",
+        why: "it packs the package",
+    },
+    Tool {
+        command: "dpkg-shlibdeps",
+        package: "dpkg-dev",
+        why: "it names the packages of the libraries that the program needs",
+    },
+];
+
 /// Programs of packages whose installation would start a server, so that these are only unpacked into
 /// the cache. Those of one package follow each other.
 pub const SERVERS: [Tool; 5] = [

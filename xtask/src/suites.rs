@@ -23,7 +23,7 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 30] = [
+pub const SUITES: [Suite; 32] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
@@ -48,6 +48,10 @@ pub const SUITES: [Suite; 30] = [
     suite("namespaces", Others),
     suite("network", Alone("it measures its own process's CPU time")),
     suite("overrides", Others),
+    suite(
+        "package",
+        Alone("it is one test, and the first on a machine takes minutes"),
+    ),
     suite("paging", Alone("it measures how long a page takes")),
     suite(
         "peers",
@@ -74,7 +78,8 @@ pub const SUITES: [Suite; 30] = [
         "stores",
         Alone("its daemons find every program of this machine that is called rustfs"),
     ),
-    suite("systemd", Alone("it is one test")),
+    suite("systemd", Others),
+    suite("upgrade", Others),
 ];
 
 const fn suite(name: &'static str, beside: Beside) -> Suite {

@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     alerts,
     commands::{build_host, build_object},
+    dist,
+    facts::{cache_dir, find_command},
     invocation::Invocation,
     plan::Needs,
     setup, simulate,
@@ -82,6 +84,11 @@ fn stages_in_order(
     }
     if lab {
         stages.run("build of the lab", || build_lab(runner))?;
+        if find_command("dpkg-deb", &cache_dir()?).is_some() {
+            stages.run("Debian package", || {
+                dist::package(runner, workspace, Profile::Debug, dist::VERSION)
+            })?;
+        }
         if options.lab && !runner.dry_run {
             check_names(&options.filters)?;
         }

@@ -51,6 +51,11 @@ impl Workspace {
             .context("a directory with a colon in its name cannot be on PATH")
     }
 
+    /// The directory of the packages of what was built with `profile`.
+    pub fn packages(&self, profile: Profile) -> PathBuf {
+        self.target.join("dist").join(profile.directory())
+    }
+
     /// The path of one of the project's programs, built with `profile`.
     pub fn binary(&self, profile: Profile, name: &str) -> PathBuf {
         self.target.join(profile.directory()).join(name)

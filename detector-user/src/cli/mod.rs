@@ -8,8 +8,10 @@ mod correlations;
 mod daemons;
 mod doctor;
 mod exit;
+mod journal;
 mod json;
 mod lines;
+mod log;
 mod overrides;
 mod replay;
 mod run;
@@ -70,6 +72,11 @@ fn command(cli: &Cli) -> Result<Exit, Failure> {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "detector", &mut script);
             io::stdout().write_all(&script)?;
+            Ok(Exit::Done)
+        }
+        Command::Manual { directory } => {
+            clap_mangen::generate_to(Cli::command(), directory)
+                .with_context(|| format!("cannot write into {}", directory.display()))?;
             Ok(Exit::Done)
         }
     }

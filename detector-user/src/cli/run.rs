@@ -1,10 +1,8 @@
 //! `detector run`: the daemon in the foreground, printing verdicts as they change.
 
-use std::io::{self, IsTerminal as _};
+use std::{io, sync::Arc};
 
-use anyhow::Context as _;
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
 
 use super::{
     args::{Global, RunArgs},
@@ -13,18 +11,19 @@ use super::{
     config,
     exit::{Exit, Failure},
     lines::Lines,
+    log,
 };
 use crate::{
     clock,
     core::PeerState,
-    driver,
+    driver::{self, Operator, ReadConfig},
     record::{Header, Recorder},
 };
 
 pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let loaded = config::load(global, &args.overrides).map_err(Failure::Config)?;
     let config = loaded.config;
-    start_log(&config.log)?;
+    let set_log = log::start(&config.log, config.log_format)?;
     if let Some(file) = &loaded.file {
         info!(file = %file.display(), "configuration read");
     }
@@ -61,22 +60,21 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
             lines.send(line(state, clock::now(), clock::timestamp, output));
         }
     };
+    let operator = Operator {
+        printer: Box::new(printer),
+        read_config: reader(global, args),
+        set_log,
+        recorder,
+    };
     block_on(async {
-        driver::run(config, printer, recorder).await?;
+        driver::run(config, operator).await?;
         Ok(Exit::Done)
     })
 }
 
-pub(super) fn start_log(filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder()
-        .parse(filter)
-        .with_context(|| format!("log: {filter:?} is no filter"))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        // Otherwise it would report a closed stderr to stderr, and panic.
-        .log_internal_errors(false)
-        .try_init()
-        .map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+/// Reads the configuration again, with the flags of the start.
+fn reader(global: &Global, args: &RunArgs) -> ReadConfig {
+    let file = global.config.clone();
+    let flags = args.overrides.flags(global.socket.as_deref());
+    Arc::new(move || Ok(crate::config::load(file.as_deref(), &flags)?.config))
 }

@@ -15,9 +15,7 @@ use super::{
     args::{Global, Output, TuneArgs},
     client,
     exit::{Exit, Failure},
-    json, print,
-    run::start_log,
-    text,
+    json, log, print, text,
 };
 use crate::{
     config::{self, ConfigError, ConfigErrors, PEER_FLAG, Place, Target},
@@ -47,7 +45,7 @@ pub async fn tune(global: &Global, args: &TuneArgs) -> Result<Exit, Failure> {
                        name them here or in the file";
         return Err(usage(PEER_FLAG, message.to_owned()));
     }
-    start_log(&config.log)?;
+    let _set_log = log::start(&config.log, config.log_format)?;
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut asked = signal(SignalKind::user_defined1())?;

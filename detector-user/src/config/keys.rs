@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
-    Config, MAX_TARGETS, Profile, SourceChoice, Target,
+    Config, LogFormat, MAX_TARGETS, Profile, SourceChoice, Target,
     stores::{shown as shown_store, store},
     values::{
         accounts, boolean, directory, duration, duration_or_off, duration_or_zero, group, log,
@@ -125,11 +125,13 @@ keys! {
     "admin_groups", admin_groups = accounts("storage"), names,
         "the groups, by name or id, whose members may override breakers";
     "state_directory", state_directory = directory(), path,
-        "the directory of what outlasts a restart: overrides and their audit log";
+        "the directory of what outlasts a restart: overrides, their audit log, and which peers are dead";
     "metrics", metrics = metrics(), address_or_off,
         "the address and port of the metrics over HTTP, or off";
     "log", log = log(), text,
         "what is logged: off, error, warn, info, debug or trace; or target=level pairs";
+    "log_format", log_format = word(&LogFormat::ALL, |format| format.as_str()), text,
+        "how the log is written: auto, text, json or journald; auto is journald where systemd reads it";
     "ebpf_log", ebpf_log = boolean(), true_or_false,
         "whether the eBPF programs log, for debugging";
     "detection_time", core.detection_time = duration(DETECTION_TIME), shown,

@@ -11,6 +11,7 @@ pub mod keys;
 mod load;
 mod name;
 mod pool;
+mod reload;
 mod stores;
 mod suggest;
 mod target;
@@ -34,6 +35,7 @@ pub use self::{
     load::{DEFAULT_FILE, Loaded, Origin, load},
     name::parse_peer_name,
     pool::MAX_POOLS,
+    reload::{Changed, changed},
     stores::{Profile, Stores},
     target::{MAX_TARGETS, Target},
 };
@@ -83,6 +85,7 @@ pub struct Config {
     pub discover_limit: usize,
     /// The log filter: a level, or `target=level` pairs.
     pub log: String,
+    pub log_format: LogFormat,
     /// Whether the eBPF programs write to the log, for debugging.
     pub ebpf_log: bool,
     /// The network namespaces that are watched besides the daemon's own: named by file, or those of
@@ -117,6 +120,7 @@ impl Default for Config {
             ring_bytes: 1 << 20,
             discover_limit: 64,
             log: "info".to_owned(),
+            log_format: LogFormat::Auto,
             ebpf_log: false,
             network_namespaces: Vec::new(),
             refuse_connects: Vec::new(),
@@ -181,6 +185,36 @@ impl SourceChoice {
 }
 
 impl fmt::Display for SourceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// To journald where systemd reads it, otherwise as text.
+    Auto,
+    Text,
+    Json,
+    Journald,
+}
+
+impl LogFormat {
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Text, Self::Json, Self::Journald];
+
+    /// The word for it in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Journald => "journald",
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

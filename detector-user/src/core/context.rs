@@ -49,6 +49,19 @@ impl ProbeDesk {
         }
     }
 
+    /// Other rates apply from now on.
+    pub(super) fn set_settings(&mut self, before: &Settings, settings: &Settings) {
+        if before.max_probes_per_second != settings.max_probes_per_second {
+            self.budget = Budget::new(settings.max_probes_per_second);
+            self.of_dead = Budget::new((settings.max_probes_per_second / DEAD_SHARE).max(1));
+            self.turns = Turns::new(settings.max_probes_per_second);
+        }
+        if before.neighbour_probes_per_second != settings.neighbour_probes_per_second {
+            self.neighbours_per_second = settings.neighbour_probes_per_second;
+            self.neighbours.clear();
+        }
+    }
+
     fn take(&mut self, now: Time, urgency: Urgency) -> bool {
         let is_for_dead = urgency == Urgency::Dead;
         if is_for_dead && (self.turns.are_late(now) || !self.of_dead.take(now, Urgency::Witness)) {

@@ -18,6 +18,7 @@
 //! turns       who is probed first when many are in doubt
 //! path        one address of a peer: joins the above
 //! peer        the sum of its paths
+//! memory      what outlasts a restart of what is known of a dead path
 //! overrides   what an administrator wants of a breaker
 //! detector    all peers: takes signals, returns effects
 //! ```
@@ -31,6 +32,7 @@ mod flow;
 mod hardware;
 mod harness;
 mod isolation;
+mod memory;
 mod nanos;
 mod overrides;
 mod path;
@@ -63,6 +65,7 @@ pub use self::{
     flow::{FlowId, FlowReading, TcpState},
     hardware::HardwareAddress,
     harness::{Core, Harness, Surroundings, probed},
+    memory::{Memory, Remembered},
     overrides::{Override, OverrideEnd, OverrideKind},
     reports::OperationReport,
     session::{Trial, TrialError, TrialOutcome},

@@ -68,6 +68,8 @@ impl Driver {
                 Effect::Publish(state) => {
                     // This comes first: it is what frees programs that do not read verdicts.
                     self.protection.publish(&state);
+                    self.dead_peers
+                        .published(&state, || self.detector.memories(&state.peer));
                     self.check_links(&state);
                     self.correlations.published(clock::now(), &state);
                     self.tell_cascades();
@@ -77,6 +79,7 @@ impl Driver {
                 Effect::OverrideEnded { peer, why } => self.overrides.ended(&peer, why),
                 Effect::Retract { peer, revision } => {
                     self.protection.retract(&peer);
+                    self.dead_peers.retract(&peer);
                     self.correlations.retracted(&peer);
                     self.outlets.retract(peer, revision);
                 }

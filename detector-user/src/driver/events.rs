@@ -4,7 +4,10 @@ use std::io;
 
 use tokio::sync::mpsc;
 
-use super::shutdown::Shutdown;
+use super::{
+    reload::Reread,
+    shutdown::{Asked, Shutdown},
+};
 use crate::{
     alarm::Alarm,
     core::{Signal, Time},
@@ -31,6 +34,10 @@ pub(super) enum Event {
     Stores,
     /// A thread has failed without which the daemon cannot work.
     Failed(Failure),
+    /// The configuration should be read again.
+    Reload,
+    /// It was read again.
+    Reread(Reread),
     /// The daemon should stop.
     Stop,
 }
@@ -42,6 +49,7 @@ pub(super) struct Events {
     requests: mpsc::Receiver<Request>,
     namespaces: Namespaces,
     found: FoundNow,
+    reread: mpsc::UnboundedReceiver<Reread>,
     alarm: Alarm,
     stop: Shutdown,
 }
@@ -51,6 +59,7 @@ impl Events {
         (sender, signals): (SignalSender, mpsc::Receiver<Signal>),
         requests: mpsc::Receiver<Request>,
         (namespaces, found): (Namespaces, FoundNow),
+        reread: mpsc::UnboundedReceiver<Reread>,
         stop: Shutdown,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -59,6 +68,7 @@ impl Events {
             requests,
             namespaces,
             found,
+            reread,
             alarm: Alarm::new()?,
             stop,
         })
@@ -74,7 +84,11 @@ impl Events {
             () = self.namespaces.changed() => Event::Namespaces,
             () = self.found.changed() => Event::Stores,
             failure = self.sender.failed() => Event::Failed(failure),
-            () = self.stop.recv() => Event::Stop,
+            Some(reread) = self.reread.recv() => Event::Reread(reread),
+            asked = self.stop.recv() => match asked {
+                Asked::Stop => Event::Stop,
+                Asked::Reload => Event::Reload,
+            },
         }
     }
 

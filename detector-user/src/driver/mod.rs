@@ -19,12 +19,15 @@
 mod effects;
 mod events;
 mod layout;
+mod manager;
 mod namespaces;
 mod outlets;
 mod overrides;
+mod reload;
 mod requests;
 mod shutdown;
 mod tasks;
+mod verdict_line;
 mod watching;
 
 use std::time::Duration;
@@ -33,11 +36,14 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tracing::{debug, info};
 
+pub use self::reload::ReadConfig;
 use self::{
     events::{Event, Events},
     layout::Layout,
+    manager::Manager,
     namespaces::LookedAt,
     outlets::Outlets,
+    reload::Rereader,
     tasks::PeerFinder,
 };
 use crate::{
@@ -50,6 +56,7 @@ use crate::{
     overrides::Overrides,
     process::Finder,
     record::{Recorder, Taped},
+    remembered::DeadPeers,
     signals::{self, SignalSender},
     source::{
         self, Source, Watched,
@@ -74,24 +81,35 @@ const CHORES_EVERY: Duration = Duration::from_secs(1);
 /// How long the chores wait for something else to wake the loop.
 const CHORES_CAN_WAIT: Duration = Duration::from_millis(500);
 
-/// Runs the daemon until SIGTERM or SIGINT; `printer` is called with each published state,
-/// `recorder` gets what goes into the core.
+/// What the command line gives the daemon.
+#[expect(missing_debug_implementations, reason = "it holds closures")]
+pub struct Operator {
+    /// Called with each published state.
+    pub printer: Box<dyn FnMut(&PeerState) + Send>,
+    /// Reads the configuration again.
+    pub read_config: ReadConfig,
+    /// Sets what is logged.
+    pub set_log: SetLog,
+    /// Gets what goes into the core.
+    pub recorder: Option<Recorder>,
+}
+
+/// Sets what is logged: a level, or target=level pairs.
+pub type SetLog = Box<dyn Fn(&str) -> anyhow::Result<()> + Send>;
+
+/// Runs the daemon until SIGTERM or SIGINT; SIGHUP makes it read its configuration again.
 ///
 /// # Errors
 ///
 /// If something it needs is not available: the socket, the metrics address, a source. It leaves
 /// nothing behind, neither then nor at the orderly end.
-pub async fn run(
-    config: Config,
-    printer: impl FnMut(&PeerState) + Send + 'static,
-    recorder: Option<Recorder>,
-) -> anyhow::Result<()> {
+pub async fn run(config: Config, operator: Operator) -> anyhow::Result<()> {
     let stop = shutdown::Shutdown::listen().context("cannot listen for SIGTERM")?;
     let bounds = config.core.bounds();
     let (requests, asked) = mpsc::channel(REQUEST_QUEUE);
     let (signals, received) = signals::channel(bounds.signals());
 
-    let (outlets, servers) = tasks::serve(&config, Box::new(printer), requests)?;
+    let (outlets, servers) = tasks::serve(&config, operator.printer, requests)?;
     let finder = Finder::new().context("cannot look for processes and cgroups")?;
     let (following, namespaces, stores, found) = follow(&config, &finder)?;
     let source = source::open(&config, namespaces.clone(), signals.clone())?;
@@ -107,16 +125,18 @@ pub async fn run(
     let prober = Prober::start(signals.clone(), namespaces.clone(), bounds)
         .context("cannot probe the peers")?;
     let finding = tasks::find_peers(&config, &signals)?;
+    let (rereader, reread) = Rereader::new(operator.read_config);
     let events = Events::new(
         (signals.clone(), received),
         asked,
         (namespaces.clone(), found.clone()),
+        reread,
         stop,
     )
     .context("cannot make the loop's timer")?;
 
     let mut driver = Driver {
-        detector: Taped::new(config.core.clone(), recorder),
+        detector: Taped::new(config.core.clone(), operator.recorder),
         watched: Watched::new(),
         watch_due: false,
         unwatched: false,
@@ -135,15 +155,22 @@ pub async fn run(
         correlations: Correlations::default(),
         overrides: Overrides::start(&config.state_directory, config.core.max_peers)
             .context("cannot keep overrides")?,
+        dead_peers: DeadPeers::start(&config.state_directory, config.core.max_peers)
+            .context("cannot keep which peers are dead")?,
         layout: Layout::new(&config),
         outlets,
+        manager: Manager::new(config.peers.len()),
+        rereader,
+        set_log: operator.set_log,
+        config,
         chores_due: Time::default(),
     };
     driver.follow_namespaces();
     driver.follow_stores();
-    tasks::announce(&config);
+    tasks::announce(&driver.config);
     let result = driver.run(events).await;
     info!("stopping");
+    driver.manager.stopping();
     driver.detector.finish(clock::now());
     drop(stores);
     drop(following);
@@ -185,8 +212,14 @@ struct Driver {
     looked_at: LookedAt,
     correlations: Correlations,
     overrides: Overrides,
+    dead_peers: DeadPeers,
     layout: Layout,
     outlets: Outlets,
+    manager: Manager,
+    rereader: Rereader,
+    set_log: SetLog,
+    /// The configuration by which the daemon works.
+    config: Config,
     chores_due: Time,
 }
 
@@ -199,10 +232,13 @@ impl Driver {
                 Event::Timeout => self.timeout(),
                 Event::Namespaces => self.follow_namespaces(),
                 Event::Stores => self.follow_stores(),
+                Event::Reload => self.reload(),
+                Event::Reread(reread) => self.reread(reread),
                 Event::Failed(failure) => return Err(failure.into()),
                 Event::Stop => return Ok(()),
             }
             self.carry_out();
+            self.manager.known(self.watched.len());
             self.chores_when_due(clock::now());
         }
     }
@@ -234,6 +270,8 @@ impl Driver {
             self.watch();
         }
         self.retry_namespaces();
+        let (peers, dead) = self.outlets.count();
+        self.manager.chores(clock::now(), peers, dead);
         self.protection.chores();
         self.overrides.drop_expired(clock::now());
         let metrics = &self.outlets.metrics;
@@ -310,6 +348,7 @@ impl Driver {
         self.detector.handle_signal(clock::now(), signal);
         if let Some(peer) = configured {
             self.keep_override(&peer);
+            self.remember(&peer);
         }
     }
 }

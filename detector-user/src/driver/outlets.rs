@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use tracing::{debug, info};
 
+use super::verdict_line;
 use crate::{
-    core::{PeerName, PeerState, Time},
+    clock,
+    core::{PeerName, PeerState, Time, Verdict},
     serve::{Metrics, board::Board},
     source::stores::PeerSource,
 };
@@ -40,13 +42,20 @@ impl Outlets {
                 verdict = state.verdict.as_str(),
                 breaker = state.breaker.as_str(),
                 reason = state.reason.as_str(),
-                "verdict"
+                "{}",
+                verdict_line::line(clock::now(), previous.as_ref(), &state)
             );
         }
         debug!(?state, "published");
         self.metrics.state_published(previous.as_ref(), &state);
         (self.printer)(&state);
         self.board.publish(state);
+    }
+
+    /// How many peers are known, and how many of them are dead.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let is_dead = |state: &&PeerState| state.verdict == Verdict::Dead;
+        (self.last.len(), self.last.values().filter(is_dead).count())
     }
 
     /// Sets where the peers come from.

@@ -22,7 +22,7 @@ use crate::{
     signals::SignalSender,
     source::{
         discover::Discoverer,
-        resolve::{Names, Resolver, SystemLookup},
+        resolve::{ConfiguredPeers, Names, Resolver},
     },
     worker::{Inbox, Worker},
 };
@@ -148,14 +148,15 @@ pub(super) fn find_peers(config: &Config, signals: &SignalSender) -> anyhow::Res
             .context("cannot read the kernel's sockets to discover peers")?;
         return Ok(PeerFinder::Discoverer(discoverer));
     }
-    let (peers, interval) = (config.peers.clone(), config.resolve_interval);
-    let resolver = Resolver::start(peers, interval, SystemLookup, signals);
-    Ok(PeerFinder::Resolver(resolver))
+    let mut resolver = Resolver::new(config.resolve_interval, signals);
+    let mut configured = ConfiguredPeers::default();
+    configured.follow(&config.peers, &mut resolver);
+    Ok(PeerFinder::Resolver(resolver, configured))
 }
 
 /// Finds peers until it is dropped.
 pub(super) enum PeerFinder {
-    Resolver(Resolver),
+    Resolver(Resolver, ConfiguredPeers),
     Discoverer(#[expect(dead_code, reason = "held for its thread")] Discoverer),
 }
 
@@ -163,7 +164,7 @@ impl PeerFinder {
     /// The handle for looking up configured names; it does nothing for discovered peers.
     pub(super) fn names(&self) -> Names {
         match self {
-            Self::Resolver(resolver) => resolver.names(),
+            Self::Resolver(resolver, _) => resolver.names(),
             Self::Discoverer(_) => Names::default(),
         }
     }
@@ -185,6 +186,5 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 
 /// An identifier of this run of the daemon: no two runs on a machine start at the same nanosecond.
 fn instance() -> String {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    format!("{}-{:x}", boot.trim(), clock::now().as_nanos())
+    format!("{}-{:x}", clock::boot(), clock::now().as_nanos())
 }

@@ -3,17 +3,27 @@
 use tracing::warn;
 
 use super::{Driver, tasks::PeerFinder};
-use crate::core::{PeerState, Verdict};
+use crate::{
+    clock,
+    core::{PeerName, PeerState, Verdict},
+};
 
 impl Driver {
     /// Follows what the programs on this host say of their peers.
     pub(super) fn follow_stores(&mut self) {
         let found = self.found.now();
-        if let PeerFinder::Resolver(resolver) = &mut self.finding {
+        if let PeerFinder::Resolver(resolver, _) = &mut self.finding {
             self.stores.follow(&found, resolver);
         }
         self.layout.found(&found);
         self.outlets.set_sources(found.sources());
+    }
+
+    /// Takes over what the run before knew of a peer that was dead.
+    pub(super) fn remember(&mut self, peer: &PeerName) {
+        for memory in self.dead_peers.of(peer) {
+            self.detector.remember(clock::now(), peer, memory);
+        }
     }
 
     /// Passes changed peers to the sources, many changes at once.

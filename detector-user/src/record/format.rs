@@ -10,7 +10,8 @@ use super::Ending;
 use crate::{
     clock,
     core::{
-        FlowReading, OperationReport, Override, PeerName, Settings, Signal, Time, TrialOutcome,
+        FlowReading, Memory, OperationReport, Override, PeerName, Settings, Signal, Time,
+        TrialOutcome,
     },
 };
 
@@ -77,10 +78,6 @@ pub struct Entry {
 /// One call of the core, or the end of the recording.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large variant is the frequent one"
-)]
 pub enum Input {
     /// [`Detector::handle_signal`](crate::core::Detector::handle_signal).
     Signal(Signal),
@@ -101,6 +98,13 @@ pub enum Input {
         peer: PeerName,
         overridden: Option<Override>,
     },
+    /// [`Detector::remember`](crate::core::Detector::remember).
+    Remember {
+        peer: PeerName,
+        memory: Memory,
+    },
+    /// [`Detector::set_settings`](crate::core::Detector::set_settings).
+    Settings(Settings),
     End(Ending),
 }
 

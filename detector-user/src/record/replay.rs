@@ -85,14 +85,18 @@ impl Replay {
             Input::Signal(_) => summary.signals += 1,
             Input::Timeout => summary.timeouts += 1,
             Input::AcquireTrial { .. } | Input::FinishTrial { .. } => summary.trials += 1,
-            Input::Override { .. } | Input::End(_) => {}
+            Input::Override { .. }
+            | Input::Remember { .. }
+            | Input::Settings(_)
+            | Input::End(_) => {}
         }
         if let Some(recorded) = &mut self.recorded {
             tell(recorded, now, input.clone());
             while recorded.poll_effect().is_some() {}
         }
         let input = match (self.timeouts, input) {
-            (Timeouts::Own, Input::Timeout) => return,
+            // With other settings than the recorded ones, these hold throughout.
+            (Timeouts::Own, Input::Timeout | Input::Settings(_)) => return,
             (Timeouts::Own, Input::Signal(Signal::Probe(event))) => {
                 Input::Signal(Signal::Probe(self.harness.questions.own(event)))
             }
@@ -201,6 +205,8 @@ fn tell(detector: &mut Detector, now: Time, input: Input) {
         Input::Override { peer, overridden } => {
             detector.set_override(now, &peer, overridden);
         }
+        Input::Remember { peer, memory } => detector.remember(now, &peer, &memory),
+        Input::Settings(settings) => detector.set_settings(now, settings),
         Input::End(_) => {}
     }
 }

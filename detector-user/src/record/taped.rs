@@ -2,7 +2,7 @@
 
 use super::{Entry, Input, Recorder};
 use crate::core::{
-    Core, Detector, Effect, Explanation, Override, PeerName, Settings, Signal, Time, Trial,
+    Core, Detector, Effect, Explanation, Memory, Override, PeerName, Settings, Signal, Time, Trial,
     TrialError, TrialOutcome,
 };
 
@@ -55,6 +55,26 @@ impl Taped {
             overridden: overridden.clone(),
         });
         self.detector.set_override(now, peer, overridden)
+    }
+
+    /// [`Detector::memories`].
+    pub fn memories(&self, peer: &PeerName) -> Vec<Memory> {
+        self.detector.memories(peer)
+    }
+
+    /// [`Detector::remember`].
+    pub fn remember(&mut self, now: Time, peer: &PeerName, memory: &Memory) {
+        self.record(now, || Input::Remember {
+            peer: peer.clone(),
+            memory: memory.clone(),
+        });
+        self.detector.remember(now, peer, memory);
+    }
+
+    /// [`Detector::set_settings`].
+    pub fn set_settings(&mut self, now: Time, settings: Settings) {
+        self.record(now, || Input::Settings(settings.clone()));
+        self.detector.set_settings(now, settings);
     }
 
     /// [`Detector::explain`].

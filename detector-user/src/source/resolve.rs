@@ -10,6 +10,7 @@
 //! A name may turn out to be this node itself ([`Lookup::is_this_node`]): then there is no such
 //! peer.
 
+mod configured;
 mod task;
 
 use std::{
@@ -26,6 +27,7 @@ use tokio::{
     task::JoinSet,
 };
 
+pub use self::configured::ConfiguredPeers;
 use self::task::PeerTask;
 use crate::{config::PeerSpec, core::PeerName, signals::SignalSender};
 
@@ -110,6 +112,17 @@ impl Leaving {
 }
 
 impl Resolver {
+    /// Resolves nothing yet.
+    pub fn new(interval: Duration, signals: &SignalSender) -> Self {
+        Self {
+            interval,
+            slots: Arc::new(Semaphore::new(CONCURRENT_LOOKUPS)),
+            signals: signals.clone(),
+            names: Names::default(),
+            tasks: JoinSet::new(),
+        }
+    }
+
     /// Starts resolving; must be called within a tokio runtime.
     ///
     /// The first signal of a peer is sent at once, with no endpoints while its name has not been
@@ -120,13 +133,7 @@ impl Resolver {
         lookup: impl Lookup,
         signals: &SignalSender,
     ) -> Self {
-        let mut resolver = Self {
-            interval,
-            slots: Arc::new(Semaphore::new(CONCURRENT_LOOKUPS)),
-            signals: signals.clone(),
-            names: Names::default(),
-            tasks: JoinSet::new(),
-        };
+        let mut resolver = Self::new(interval, signals);
         let (sender, lookup) = watch::channel(Arc::new(lookup));
         for peer in peers {
             let mut task = resolver.task(peer, lookup.clone());

@@ -66,7 +66,7 @@ impl Facts {
 }
 
 /// The commands whose presence is checked.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 21] = [
     "amtool",
     "apt-get",
     "bpftool",
@@ -74,8 +74,11 @@ const COMMANDS: [&str; 18] = [
     "cargo-binstall",
     "curl",
     "dbus-daemon",
+    "dpkg-deb",
+    "dpkg-shlibdeps",
     "etcd",
     "ip",
+    "mmdebstrap",
     "nft",
     "nsenter",
     "prometheus",

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     facts::{Facts, Toolchain},
     invocation::Invocation,
-    pins::{LAB_TOOLS, SERVERS, TEST_TOOLS, Tool},
+    pins::{DEBIAN, DIST_TOOLS, LAB_TOOLS, SERVERS, TEST_TOOLS, Tool},
     step::{OnFailure, Route, Step},
 };
 
@@ -24,6 +24,8 @@ pub struct Needs {
     pub ebpf: bool,
     pub lab_tools: bool,
     pub test_tools: bool,
+    /// What makes the Debian package.
+    pub dist_tools: bool,
 }
 
 impl Needs {
@@ -31,6 +33,11 @@ impl Needs {
         ebpf: true,
         lab_tools: false,
         test_tools: false,
+        dist_tools: false,
+    };
+    pub const DIST: Self = Self {
+        dist_tools: true,
+        ..Self::BUILD
     };
     pub const LAB: Self = Self {
         lab_tools: true,
@@ -91,6 +98,14 @@ pub fn plan(facts: &Facts, needs: Needs, closed: &Closed) -> Plan {
     }
     if needs.test_tools {
         tools.extend(TEST_TOOLS);
+    }
+    // The package is tested where it can be installed.
+    let tests_package = needs.test_tools && facts.apt.is_some();
+    if needs.dist_tools || tests_package {
+        tools.extend(DIST_TOOLS);
+    }
+    if tests_package {
+        tools.push(DEBIAN);
     }
     plan_tools(facts, &tools, &mut plan);
     if needs.test_tools {

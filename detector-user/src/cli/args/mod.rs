@@ -159,6 +159,9 @@ pub enum Command {
     Config(ConfigCommand),
     /// Print a completion script for a shell.
     Completions { shell: Shell },
+    /// Write the manual pages, one for each command, into a directory.
+    #[command(hide = true)]
+    Manual { directory: PathBuf },
 }
 
 #[derive(Debug, Subcommand)]

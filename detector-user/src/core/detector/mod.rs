@@ -4,14 +4,18 @@
 //! detector    what goes in and out, and when
 //! signals     each signal to the paths that it concerns
 //! peers       which peers there are, and the paths to their addresses
+//! memories    what outlasts a restart
+//! settings    other settings, while it runs
 //! overrides   which peers an administrator has overridden
 //! witnesses   which hosts are probed as witnesses
 //! following   what follows from each change of a path
 //! ```
 
 mod following;
+mod memories;
 mod overrides;
 mod peers;
+mod settings;
 mod signals;
 mod witnesses;
 

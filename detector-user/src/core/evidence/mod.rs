@@ -67,6 +67,8 @@ pub(super) struct Evidence {
     endpoints: Vec<Endpoint>,
     flows: BTreeMap<FlowId, TrackedFlow>,
     pub heard: Heard,
+    /// The peer was there before the daemon was restarted.
+    pub was_there: bool,
     /// When the kernel gave up asking for the neighbour's address.
     neighbour_failed: Option<Time>,
     /// When a connect was last refused. That is no sure sign of the host: a router may refuse in its
@@ -94,6 +96,7 @@ impl Evidence {
             endpoints: Vec::new(),
             flows: BTreeMap::new(),
             heard: Heard::default(),
+            was_there: false,
             neighbour_failed: None,
             refused: None,
             counted_at: None,

@@ -17,7 +17,7 @@ mod unanswered;
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::core::{ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
+use crate::core::{ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Remembered, Time};
 use target::Target;
 pub(in crate::core) use target::{FlowTarget, means_gone, targets, way_of};
 
@@ -53,6 +53,8 @@ pub(in crate::core) struct Probes {
     flows_answer: bool,
     /// Keepalives cannot be sent on this machine.
     no_keepalives: bool,
+    /// What answered before the daemon was restarted, also where it is no target yet.
+    remembered: Vec<Remembered>,
 }
 
 /// The answer to a probe.
@@ -93,12 +95,28 @@ impl Probes {
         self.targets.retain(stays);
         for target in wanted {
             if !self.targets.iter().any(|known| known.target == *target) {
-                self.targets.push(Target::new(*target));
+                let mut new = Target::new(*target);
+                new.remember(&self.remembered);
+                self.targets.push(new);
             }
         }
         let targets = &self.targets;
         self.outstanding
             .retain(|asked| targets.iter().any(|known| known.target == asked.target));
+    }
+
+    /// The targets other than flows that are known to answer, with their last answers.
+    pub(in crate::core) fn known_answers(&self) -> Vec<Remembered> {
+        let known = self.targets.iter().filter(|target| self.counts(target));
+        known.filter_map(Target::memory).collect()
+    }
+
+    /// Targets that were known to answer before the daemon was restarted.
+    pub(in crate::core) fn remember(&mut self, answers: &[Remembered]) {
+        self.remembered = answers.to_vec();
+        for target in &mut self.targets {
+            target.remember(answers);
+        }
     }
 
     /// Makes keepalives be tried again.

@@ -28,8 +28,8 @@ use std::{
 
 use self::{freeing::Freeing, judging::Doubt, pace::Pace, probing::Probing};
 use super::{
-    Destroyed, Effect, Endpoint, FlowEvent, OverrideKind, PeerName, Reason, Settings, Time, Trial,
-    TrialError, TrialOutcome, Verdict,
+    Destroyed, Effect, Endpoint, FlowEvent, Memory, OverrideKind, PeerName, Reason, Settings, Time,
+    Trial, TrialError, TrialOutcome, Verdict,
     context::{Around, Context},
     evidence::{Evidence, Layer, targets},
     isolation::Witness,
@@ -109,6 +109,25 @@ impl Path {
         }
         self.tell_awaiting(context);
         changed
+    }
+
+    /// Other settings apply: other targets may be probed, and the next snapshot is judged by them.
+    pub(super) fn settings_changed(&mut self, now: Time, context: &mut Context<'_>) {
+        self.set_routes(now, context.around());
+        self.snapshots.soon(now);
+    }
+
+    pub(super) fn memory(&self) -> Memory {
+        Memory {
+            addr: self.addr,
+            answers: self.evidence.probes.known_answers(),
+        }
+    }
+
+    pub(super) fn take_memory(&mut self, now: Time, memory: &Memory) {
+        self.evidence.was_there = true;
+        self.evidence.probes.remember(&memory.answers);
+        self.probing.survey(now);
     }
 
     pub(super) fn addr(&self) -> IpAddr {

@@ -33,6 +33,15 @@ impl Grid {
         }
     }
 
+    /// Moments by other settings; the first one stays.
+    pub(in crate::core) fn set_settings(&mut self, settings: &Settings) {
+        let began = self.began;
+        *self = Self {
+            began,
+            ..Self::new(settings)
+        };
+    }
+
     /// The first call sets the first moment.
     pub(in crate::core) fn begin(&mut self, now: Time) {
         self.began.get_or_insert(now);

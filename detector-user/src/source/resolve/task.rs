@@ -57,9 +57,7 @@ enum Woken {
 impl<L: Lookup> PeerTask<L> {
     pub(super) async fn run(mut self) {
         if !self.peer.addresses.is_empty() {
-            let fixed = canonical(self.peer.addresses.iter().copied());
-            self.report(&Known::Addresses(fixed), &Known::Nothing).await;
-            return;
+            return self.run_fixed().await;
         }
         // The peer is reported before the lookup, which may take long.
         let mut known = match self.is_withheld {
@@ -93,6 +91,16 @@ impl<L: Lookup> PeerTask<L> {
                     return;
                 }
             };
+        }
+    }
+
+    /// Fixed addresses are reported once, until the peer is removed.
+    async fn run_fixed(mut self) {
+        let fixed = canonical(self.peer.addresses.iter().copied());
+        let fixed = Known::Addresses(fixed);
+        if self.report(&fixed, &Known::Nothing).await {
+            while self.lookup.changed().await.is_ok() {}
+            self.report(&Known::ThisNode, &fixed).await;
         }
     }
 

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::CLOSED_PORT;
 use crate::core::{
-    Endpoint, FlowId, ProbeAnswer, ProbeEvent, ProbeLine, ProbeOutcome, ProbeTarget, Route,
-    Settings, Time, evidence::silence::Way,
+    Endpoint, FlowId, ProbeAnswer, ProbeEvent, ProbeLine, ProbeOutcome, ProbeTarget, Remembered,
+    Route, Settings, Time, evidence::silence::Way,
 };
 
 /// After this many missing answers in a row, while the peer is heard otherwise, a target no longer
@@ -73,6 +73,30 @@ impl Target {
         self.last_answer = Some((at, answer));
         self.misses = 0;
         self.answered += 1;
+    }
+
+    /// For the next run of the daemon. Flows and namespaces may be others by then.
+    pub(super) fn memory(&self) -> Option<Remembered> {
+        let outlasts = matches!(
+            self.target,
+            ProbeTarget::Connect(_) | ProbeTarget::Neighbour { .. }
+        );
+        let (at, answer) = self.last_answer.filter(|_| outlasts)?;
+        Some(Remembered {
+            target: self.target,
+            at,
+            answer,
+        })
+    }
+
+    /// It is known to answer if it was before, and has not answered since.
+    pub(super) fn remember(&mut self, answers: &[Remembered]) {
+        let mut known = answers.iter();
+        if self.last_answer.is_none()
+            && let Some(known) = known.find(|known| known.target == self.target)
+        {
+            self.last_answer = Some((known.at, known.answer));
+        }
     }
 
     /// Whether a missing answer counts. TCP must acknowledge a keepalive (RFC 9293, 3.10.7.4), but

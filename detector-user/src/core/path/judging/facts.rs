@@ -53,7 +53,7 @@ impl Path {
                 is_connected: self.evidence.heard_on_flows().is_some(),
                 heard_ago: heard.map(|heard| at.since(heard)),
             },
-            was_there: heard.is_some(),
+            was_there: heard.is_some() || self.evidence.was_there,
         }
     }
 

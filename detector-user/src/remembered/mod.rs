@@ -1,0 +1,89 @@
+//! The peers that were dead when the daemon stopped, so that the next one finds them dead soon:
+//! `DIRECTORY/dead.json`, written when a peer dies or returns.
+//!
+//! It holds for one boot of this machine: after a power cut of the whole cluster no peer was there.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, convert::Infallible, io, mem, path::Path};
+
+use tracing::{info, warn};
+
+use self::file::Stored;
+use crate::{
+    core::{Memory, PeerName, PeerState, Verdict},
+    worker::{Inbox, Worker},
+};
+
+/// The dead peers, each with what is remembered of it.
+#[derive(Debug)]
+pub struct DeadPeers {
+    dead: BTreeMap<PeerName, Vec<Memory>>,
+    most: usize,
+    writer: Worker<Option<Stored>>,
+}
+
+impl DeadPeers {
+    /// Reads those of the run before. A file that cannot be read is reported, and holds none.
+    /// At most so many are kept.
+    pub fn start(directory: &Path, most: usize) -> io::Result<Self> {
+        let mut dead = file::load(directory).unwrap_or_else(|error| {
+            warn!(error = format!("{error:#}"), "no dead peer is remembered");
+            BTreeMap::new()
+        });
+        while dead.len() > most {
+            dead.pop_last();
+        }
+        for peer in dead.keys() {
+            info!(%peer, "it was dead before this start");
+        }
+        let directory = directory.to_owned();
+        let writer = Worker::optional("dead-peers", Inbox::new(None), move |inbox| {
+            while let Some(stored) = inbox.wait(mem::take::<Option<Stored>>) {
+                if let Err(error) = file::save(&directory, &stored) {
+                    let error = format!("{error:#}");
+                    warn!(error, "after a restart dead peers are found later");
+                }
+            }
+            Ok::<_, Infallible>(())
+        })?;
+        Ok(Self { dead, most, writer })
+    }
+
+    /// What the run before has remembered of the peer.
+    pub fn of(&self, peer: &PeerName) -> &[Memory] {
+        self.dead.get(peer).map_or(&[], Vec::as_slice)
+    }
+
+    /// A state was published; `memories` says what to remember of the peer. One that is in doubt
+    /// stays as it was: the daemon may be started again before it is decided.
+    pub fn published(&mut self, state: &PeerState, memories: impl FnOnce() -> Vec<Memory>) {
+        match state.verdict {
+            Verdict::Dead => {
+                let memories = memories();
+                let is_known = self.dead.contains_key(&state.peer);
+                let fits = is_known || self.dead.len() < self.most;
+                if fits && (!is_known || self.of(&state.peer) != memories) {
+                    self.dead.insert(state.peer.clone(), memories);
+                    self.write();
+                }
+            }
+            Verdict::Alive | Verdict::Degraded => self.retract(&state.peer),
+            Verdict::Unknown | Verdict::Suspect => {}
+        }
+    }
+
+    /// The peer is alive, or no longer watched.
+    pub fn retract(&mut self, peer: &PeerName) {
+        if self.dead.remove(peer).is_some() {
+            self.write();
+        }
+    }
+
+    fn write(&self) {
+        let stored = Stored::new(&self.dead);
+        self.writer.inbox().put(|waiting| *waiting = Some(stored));
+    }
+}
