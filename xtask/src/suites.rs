@@ -70,6 +70,10 @@ pub const SUITES: [Suite; 29] = [
         "stores",
         Alone("its daemons find every program of this machine that is called rustfs"),
     ),
+    suite(
+        "status",
+        Alone("a browser takes all processors, and its page is measured"),
+    ),
     suite("systemd", Alone("it is one test")),
 ];
 

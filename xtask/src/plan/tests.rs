@@ -246,7 +246,7 @@ fn only_missing_tools_are_installed_and_prometheus_never_is() {
     };
     facts.commands.insert("ip".to_owned());
     let plan = plan(&facts, Needs::ALL, &Closed::new());
-    let missing = "nftables util-linux bpftool dbus-daemon";
+    let missing = "nftables util-linux bpftool dbus-daemon chromium tmux";
     assert_steps(&plan, &[missing, "apt-get download"]);
     assert!(!lines(&plan)[0].contains("iproute2"), "{plan:#?}");
     assert!(!lines(&plan)[0].contains("prometheus"), "{plan:#?}");
