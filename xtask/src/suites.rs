@@ -63,16 +63,16 @@ pub const SUITES: [Suite; 30] = [
     suite("reports", Others),
     suite("sources", Others),
     suite(
+        "status",
+        Alone("a browser takes all processors, and its page is measured"),
+    ),
+    suite(
         "store",
         Alone("it measures how long a client waits, with all processors at work"),
     ),
     suite(
         "stores",
         Alone("its daemons find every program of this machine that is called rustfs"),
-    ),
-    suite(
-        "status",
-        Alone("a browser takes all processors, and its page is measured"),
     ),
     suite("systemd", Alone("it is one test")),
 ];
