@@ -4,7 +4,7 @@
 //! the one loop that joins them. Imports run one way too: `main → cli → driver → { source, effect,
 //! serve, record } → { netlink, object, overrides, remembered, pending, alarm } → netns → process →
 //! { cgroup, keeper, stores } → config → { insight,
-//! systemd, readable } → { core, the ABI, detector-api }`.
+//! systemd, readable } → { json → text, core, the ABI, detector-api }`.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ pub mod core;
 pub mod driver;
 pub mod effect;
 pub mod insight;
+pub mod json;
 pub mod keeper;
 pub mod netlink;
 pub mod netns;
@@ -33,4 +34,5 @@ pub mod signals;
 pub mod source;
 pub mod stores;
 pub mod systemd;
+pub mod text;
 pub mod worker;

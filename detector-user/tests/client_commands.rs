@@ -42,6 +42,7 @@ fn node4(verdict: Verdict, breaker: Breaker) -> PeerState {
 fn answers() -> Answers {
     Answers {
         explain: Some(explanation()),
+        history: None,
         tuned_sockets: Some(v1::ListTunedSocketsResponse {
             sockets: vec![tuned_socket()],
         }),

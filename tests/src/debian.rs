@@ -116,7 +116,7 @@ fn make(release: &str, cache: &Path, archive: &Path) -> anyhow::Result<()> {
         archive.display()
     );
     // What this machine needs to reach its sources: proxies, checks that are off.
-    let settings = succeeds(&mut Command::new("apt-config").arg("dump"))?.stdout;
+    let settings = succeeds(Command::new("apt-config").arg("dump"))?.stdout;
     let settings = String::from_utf8_lossy(&settings).into_owned();
     let lines = settings
         .lines()

@@ -13,6 +13,7 @@
 
 pub mod asker;
 pub mod baseline;
+pub mod browser;
 mod cgroup;
 pub mod clock;
 pub mod crowd;

@@ -161,6 +161,35 @@ async fn idle_connections_to_the_metrics_port() -> anyhow::Result<()> {
     .await
 }
 
+/// As many status pages as the daemon serves at once, and many more, none of which reads a byte.
+#[tokio::test(flavor = "multi_thread")]
+async fn status_pages_that_never_read() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let scene = scene().await?;
+        let _traffic = scene.traffic_to(2).await?;
+        let mut unread = connections(&scene, 200)?;
+        for stream in &mut unread {
+            stream.set_nonblocking(true)?;
+            // The last of them wait in the queue, or the daemon may have hung up.
+            let _ = stream.write(b"GET /status/events HTTP/1.1\r\nHost: x\r\n\r\n");
+        }
+        a_cut_is_found(&scene).await?;
+        // They take some of the connections, and not those that Prometheus needs.
+        let scraped = scrape(&scene)?;
+        ensure!(scraped.starts_with("HTTP/1.1 200"), "{scraped}");
+        let served = unread.iter_mut().filter_map(|stream| {
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).ok()?;
+            Some(head.ends_with(b"200"))
+        });
+        let (served, refused): (Vec<_>, Vec<_>) = served.partition(|served| *served);
+        println!("{} are served, {} refused", served.len(), refused.len());
+        ensure!((1..=16).contains(&served.len()) && refused.len() > 100);
+        scene.daemon.stop().await
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_that_are_never_finished() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

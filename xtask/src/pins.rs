@@ -50,7 +50,7 @@ pub const LAB_TOOLS: [Tool; 3] = [
 ];
 
 /// The tools that only the tests need, besides [`LAB_TOOLS`] and [`SERVERS`].
-pub const TEST_TOOLS: [Tool; 2] = [
+pub const TEST_TOOLS: [Tool; 4] = [
     Tool {
         command: "bpftool",
         package: "bpftool",
@@ -60,6 +60,16 @@ pub const TEST_TOOLS: [Tool; 2] = [
         command: "dbus-daemon",
         package: "dbus-daemon",
         why: "a test asks on its bus where a unit's cgroup is",
+    },
+    Tool {
+        command: "chromium",
+        package: "chromium",
+        why: "a test looks at the status page with it",
+    },
+    Tool {
+        command: "tmux",
+        package: "tmux",
+        why: "a test runs `detector top` in its terminal",
     },
 ];
 

@@ -23,7 +23,7 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 32] = [
+pub const SUITES: [Suite; 33] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
@@ -70,6 +70,10 @@ pub const SUITES: [Suite; 32] = [
     suite("reported_cases", Others),
     suite("reports", Others),
     suite("sources", Others),
+    suite(
+        "status",
+        Alone("a browser takes all processors, and its page is measured"),
+    ),
     suite(
         "store",
         Alone("it measures how long a client waits, with all processors at work"),

@@ -104,7 +104,7 @@ impl ::prost::Name for Override {
     }
 }
 /// What the daemon believes about the path to one address of a peer.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PathState {
     #[prost(string, tag = "1")]
     pub address: ::prost::alloc::string::String,
@@ -119,6 +119,16 @@ pub struct PathState {
     /// As in PeerState.
     #[prost(message, optional, tag = "5")]
     pub last_heard_age: ::core::option::Option<::prost_types::Duration>,
+    /// The number of connections with the peer at this address. A change of this and of the next two
+    /// alone is not sent to watchers.
+    #[prost(uint32, tag = "6")]
+    pub flows: u32,
+    /// The kernel's smoothed round-trip time of the flow that was heard last; absent if there is none.
+    #[prost(message, optional, tag = "7")]
+    pub srtt: ::core::option::Option<::prost_types::Duration>,
+    /// The share of sent segments that was lost lately (0 to 1); absent from an older daemon.
+    #[prost(double, optional, tag = "8")]
+    pub loss: ::core::option::Option<f64>,
 }
 impl ::prost::Name for PathState {
     const NAME: &'static str = "PathState";
@@ -649,6 +659,98 @@ impl ::prost::Name for Event {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/detector.v1.Event".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetHistoryRequest {
+    /// Empty for all peers.
+    #[prost(string, tag = "1")]
+    pub peer: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetHistoryRequest {
+    const NAME: &'static str = "GetHistoryRequest";
+    const PACKAGE: &'static str = "detector.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "detector.v1.GetHistoryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/detector.v1.GetHistoryRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetHistoryResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub peers: ::prost::alloc::vec::Vec<PeerHistory>,
+}
+impl ::prost::Name for GetHistoryResponse {
+    const NAME: &'static str = "GetHistoryResponse";
+    const PACKAGE: &'static str = "detector.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "detector.v1.GetHistoryResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/detector.v1.GetHistoryResponse".into()
+    }
+}
+/// What one peer was before.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PeerHistory {
+    #[prost(string, tag = "1")]
+    pub peer: ::prost::alloc::string::String,
+    /// The last changes of its verdict or breaker, oldest first; at most 32.
+    #[prost(message, repeated, tag = "2")]
+    pub transitions: ::prost::alloc::vec::Vec<Transition>,
+    /// The time between two of the values below. Their last one is of now.
+    #[prost(message, optional, tag = "3")]
+    pub step: ::core::option::Option<::prost_types::Duration>,
+    /// The worst round-trip time of each step, in microseconds, oldest first; 0 if none is known.
+    #[prost(uint32, repeated, tag = "4")]
+    pub srtt_micros: ::prost::alloc::vec::Vec<u32>,
+    /// The worst loss of each step, in thousandths of the segments sent, oldest first.
+    #[prost(uint32, repeated, tag = "5")]
+    pub loss_permille: ::prost::alloc::vec::Vec<u32>,
+}
+impl ::prost::Name for PeerHistory {
+    const NAME: &'static str = "PeerHistory";
+    const PACKAGE: &'static str = "detector.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "detector.v1.PeerHistory".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/detector.v1.PeerHistory".into()
+    }
+}
+/// One change of a peer's verdict or breaker.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Transition {
+    #[prost(string, tag = "1")]
+    pub peer: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(enumeration = "Verdict", tag = "3")]
+    pub from: i32,
+    #[prost(enumeration = "Verdict", tag = "4")]
+    pub to: i32,
+    /// The reason of the verdict after it.
+    #[prost(enumeration = "Reason", tag = "5")]
+    pub reason: i32,
+    /// The breaker after it; in observe mode, what it would be.
+    #[prost(enumeration = "Breaker", tag = "6")]
+    pub breaker: i32,
+    #[prost(enumeration = "Reason", tag = "7")]
+    pub breaker_reason: i32,
+    /// As in PeerState.
+    #[prost(uint64, tag = "8")]
+    pub revision: u64,
+}
+impl ::prost::Name for Transition {
+    const NAME: &'static str = "Transition";
+    const PACKAGE: &'static str = "detector.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "detector.v1.Transition".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/detector.v1.Transition".into()
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1834,6 +1936,32 @@ pub mod detector_client {
                 .insert(GrpcMethod::new("detector.v1.Detector", "ExplainPeer"));
             self.inner.unary(req, path, codec).await
         }
+        /// What the peers were before: the last transitions, and the round-trip time and loss of the last
+        /// ten minutes.
+        pub async fn get_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetHistoryResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/detector.v1.Detector/GetHistory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("detector.v1.Detector", "GetHistory"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Requests one of the bounded number of trials that a HalfOpen breaker admits.
         /// FAILED_PRECONDITION if the breaker is not HalfOpen, RESOURCE_EXHAUSTED if all trials are
         /// leased.
@@ -2113,6 +2241,15 @@ pub mod detector_server {
             request: tonic::Request<super::ExplainPeerRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ExplainPeerResponse>,
+            tonic::Status,
+        >;
+        /// What the peers were before: the last transitions, and the round-trip time and loss of the last
+        /// ten minutes.
+        async fn get_history(
+            &self,
+            request: tonic::Request<super::GetHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetHistoryResponse>,
             tonic::Status,
         >;
         /// Requests one of the bounded number of trials that a HalfOpen breaker admits.
@@ -2434,6 +2571,51 @@ pub mod detector_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExplainPeerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/detector.v1.Detector/GetHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetHistorySvc<T: Detector>(pub Arc<T>);
+                    impl<
+                        T: Detector,
+                    > tonic::server::UnaryService<super::GetHistoryRequest>
+                    for GetHistorySvc<T> {
+                        type Response = super::GetHistoryResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Detector>::get_history(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetHistorySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

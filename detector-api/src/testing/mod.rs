@@ -57,6 +57,8 @@ pub struct FakeDaemon {
 pub struct Answers {
     /// About any peer that is published.
     pub explain: Option<v1::ExplainPeerResponse>,
+    /// About every peer.
+    pub history: Option<v1::GetHistoryResponse>,
     /// About every socket.
     pub tuned_sockets: Option<v1::ListTunedSocketsResponse>,
     /// About every lock.

@@ -144,6 +144,13 @@ impl Detector for Service {
         self.answer(|answers| answers.explain.clone())
     }
 
+    async fn get_history(
+        &self,
+        _: Request<v1::GetHistoryRequest>,
+    ) -> Answer<v1::GetHistoryResponse> {
+        self.answer(|answers| answers.history.clone())
+    }
+
     async fn list_tuned_sockets(
         &self,
         _: Request<v1::ListTunedSocketsRequest>,

@@ -120,6 +120,7 @@ mod tests {
             reason: Reason::PacketReceived,
             breaker: Breaker::Closed,
             last_heard: None,
+            measured: Default::default(),
         };
         let paths = |second| {
             vec![

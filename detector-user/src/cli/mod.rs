@@ -9,13 +9,12 @@ mod daemons;
 mod doctor;
 mod exit;
 mod journal;
-mod json;
 mod lines;
 mod log;
 mod overrides;
 mod replay;
 mod run;
-mod text;
+mod top;
 mod tune;
 mod watch;
 
@@ -33,6 +32,7 @@ use self::{
     args::{Cli, Command},
     exit::{Exit, Failure},
 };
+use crate::{json, text};
 
 /// How long a runtime may take to shut down: each lookup in progress blocks a thread, and the
 /// system's resolver cannot be interrupted.
@@ -59,6 +59,7 @@ fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Replay(args) => replay::replay(global, args),
         Command::Peers => block_on(client::peers(global)),
         Command::Watch => block_on(watch::watch(global)),
+        Command::Top(args) => block_on(top::top(global, args)),
         Command::Explain { peer } => block_on(client::explain(global, peer)),
         Command::Locks => block_on(correlations::locks(global)),
         Command::Cascades => block_on(correlations::cascades(global)),

@@ -75,7 +75,7 @@ pub use self::{
         NetworkEvent, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Route, Signal,
         SourceKind,
     },
-    state::{PathState, PeerName, PeerState},
+    state::{Measured, PathState, PeerName, PeerState},
     teardown::{Spare, Teardown},
     time::Time,
     vitals::Health,

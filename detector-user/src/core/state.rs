@@ -89,6 +89,19 @@ pub struct PathState {
     /// What the breaker would be if this were the only path, in enforce mode.
     pub breaker: Breaker,
     pub last_heard: Option<Time>,
+    pub measured: Measured,
+}
+
+/// What the last socket snapshots show of one address. A change of it alone is told to those who
+/// ask, and is no published change.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Measured {
+    /// How many connections there are with the peer's endpoints.
+    pub flows: u32,
+    /// The kernel's smoothed round-trip time of the flow that was heard last.
+    pub srtt: Option<Duration>,
+    /// The share of sent segments that was lost lately (0 to 1), to a thousandth.
+    pub loss: f64,
 }
 
 impl PeerState {

@@ -65,6 +65,11 @@ impl Driver {
                     can_wait: true,
                 } => self.prober.send_with_others(probe, target, give_up_after),
                 Effect::Heard { peer, at } => self.outlets.heard(&peer, at),
+                Effect::Measured {
+                    peer,
+                    addr,
+                    measured,
+                } => self.outlets.measured(&peer, addr, measured),
                 Effect::Publish(state) => {
                     // This comes first: it is what frees programs that do not read verdicts.
                     self.protection.publish(&state);

@@ -1,13 +1,13 @@
 //! Everywhere a published state goes: clients, metrics, the log.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use tracing::{debug, info};
 
 use super::verdict_line;
 use crate::{
     clock,
-    core::{PeerName, PeerState, Time, Verdict},
+    core::{Measured, PeerName, PeerState, Time, Verdict},
     serve::{Metrics, board::Board},
     source::stores::PeerSource,
 };
@@ -72,6 +72,11 @@ impl Outlets {
     pub(super) fn heard(&self, peer: &PeerName, at: Time) {
         self.metrics.heard(peer, at);
         self.board.heard(peer, at);
+    }
+
+    /// Notes what was measured of the peer at this address, for those who ask later.
+    pub(super) fn measured(&self, peer: &PeerName, addr: IpAddr, measured: Measured) {
+        self.board.measured(peer, addr, measured);
     }
 
     pub(super) fn retract(&mut self, peer: PeerName, revision: u64) {

@@ -47,7 +47,7 @@ impl Servers {
     }
 }
 
-/// Starts gRPC and metrics.
+/// Starts gRPC, metrics and the status page.
 pub(super) fn serve(
     config: &Config,
     printer: Printer,
@@ -98,11 +98,16 @@ impl Serving {
         };
         let (board, requests) = (self.board.clone(), self.requests.clone());
         let stopped = || until(self.stopped.clone());
+        let pages = http::Pages {
+            metrics: self.metrics.clone(),
+            board: board.clone(),
+            requests: requests.clone(),
+        };
         let administrators = self.administrators.clone();
         let grpc = grpc::serve(bound, board, requests, administrators, stopped());
         let http = async {
             if let Some(address) = self.address {
-                http::serve(address, self.metrics.clone(), stopped()).await;
+                http::serve(address, pages, stopped()).await;
             }
             Ok(())
         };

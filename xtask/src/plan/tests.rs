@@ -246,7 +246,7 @@ fn only_missing_tools_are_installed_and_servers_never_are() {
     };
     facts.commands.insert("ip".to_owned());
     let plan = plan(&facts, Needs::ALL, &Closed::new());
-    let missing = "nftables util-linux bpftool dbus-daemon dpkg dpkg-dev mmdebstrap";
+    let missing = "nftables util-linux bpftool dbus-daemon chromium tmux dpkg dpkg-dev mmdebstrap";
     let unpacked = "apt-get download";
     assert_steps(&plan, &[missing, unpacked, unpacked, unpacked]);
     assert!(!lines(&plan)[0].contains("iproute2"), "{plan:#?}");

@@ -25,6 +25,7 @@ fn path(address: &str, verdict: Verdict, breaker: Breaker) -> PathState {
         reason: Reason::HostUnanswered.into(),
         breaker: breaker.into(),
         last_heard_age: None,
+        ..Default::default()
     }
 }
 

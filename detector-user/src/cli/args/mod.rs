@@ -73,6 +73,16 @@ Examples:
   detector override http://node4:9000 closed --for 1h --reason \"false alarm, see ticket 4711\"
   detector override http://node4:9000 --end";
 
+const TOP_HELP: &str = "\
+Keys:
+  up, down, j, k      choose a peer
+  Enter               show the evidence behind its verdict, as `detector explain`; Esc goes back
+  s                   the next order: worst first, by name, round trip, loss, flows
+  /                   filter by name, verdict, reason or address; Esc clears it
+  q, Ctrl-C           end
+
+It continues after restarts of the daemon. In observe mode, open* is a breaker that would be open.";
+
 const EXAMPLES: &str = "\
 Examples:
   detector run --rustfs
@@ -80,6 +90,7 @@ Examples:
   detector run --mode observe
   detector watch --output json | jq 'select(.verdict == \"dead\")'
   detector explain http://node4:9000
+  detector top
   detector run --config /etc/detector/detector.toml --record node1.rec
   detector replay node1.rec --detection-time 50ms";
 
@@ -132,6 +143,9 @@ pub enum Command {
     Peers,
     /// Print the peers, then every change, until Ctrl-C; continues after restarts of the daemon.
     Watch,
+    /// Show the peers live: verdicts, what is wrong, round-trip times, transitions; q ends it.
+    #[command(after_help = TOP_HELP)]
+    Top(TopArgs),
     /// Show the evidence behind a peer's verdict.
     Explain {
         /// The peer, as in http://node4:9000; a path is ignored.
@@ -183,6 +197,13 @@ pub struct RunArgs {
     /// The most bytes that are recorded; then the recording ends, and the daemon continues.
     #[arg(long, value_name = "BYTES", default_value = "1GiB", requires = "record", value_parser = bytes)]
     pub record_limit: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Use no colours; the same as NO_COLOR=1.
+    #[arg(long)]
+    pub no_color: bool,
 }
 
 #[derive(Debug, Args)]

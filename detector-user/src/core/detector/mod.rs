@@ -26,7 +26,8 @@ use std::{
 };
 
 use super::{
-    OverrideEnd, PeerName, PeerState, ProbeId, ProbeTarget, Settings, Signal, Teardown, Time,
+    Measured, OverrideEnd, PeerName, PeerState, ProbeId, ProbeTarget, Settings, Signal, Teardown,
+    Time,
     context::{Context, ProbeDesk},
     isolation::Isolation,
     path::Path,
@@ -59,6 +60,12 @@ pub enum Effect {
     CancelTeardown { peer: PeerName, addr: IpAddr },
     /// The peer was heard; nothing else in the published state has changed.
     Heard { peer: PeerName, at: Time },
+    /// This is what was measured of the peer at this address; nothing else has changed.
+    Measured {
+        peer: PeerName,
+        addr: IpAddr,
+        measured: Measured,
+    },
     /// Publish this change.
     Publish(PeerState),
     /// An override has ended by itself; [`Self::Publish`] shows the peer without it.

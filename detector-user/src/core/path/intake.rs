@@ -168,6 +168,7 @@ impl Path {
         }
         let (turn, decided_again) = self.judge(at, context);
         self.tell_heard(context);
+        self.measure(at, context);
         self.tell_awaiting(context);
         let news = self.refresh_vitals(at, turn);
         self.notice_traffic(at, context.settings);

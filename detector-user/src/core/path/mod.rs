@@ -28,8 +28,8 @@ use std::{
 
 use self::{freeing::Freeing, judging::Doubt, pace::Pace, probing::Probing};
 use super::{
-    Destroyed, Effect, Endpoint, FlowEvent, Memory, OverrideKind, PeerName, Reason, Settings, Time,
-    Trial, TrialError, TrialOutcome, Verdict,
+    Destroyed, Effect, Endpoint, FlowEvent, Measured, Memory, OverrideKind, PeerName, Reason,
+    Settings, Time, Trial, TrialError, TrialOutcome, Verdict,
     context::{Around, Context},
     evidence::{Evidence, Layer, targets},
     isolation::Witness,
@@ -57,6 +57,9 @@ pub(super) struct Path {
     vitals: Vitals,
     /// The time at which it was last heard, as last published.
     told_heard: Option<Time>,
+    measured: Measured,
+    /// What was last told of that, and when.
+    told_measured: (Option<Time>, Measured),
     /// Whether the source was requested to report finished handshakes.
     awaits_connects: bool,
 }
@@ -86,6 +89,8 @@ impl Path {
             probed_on_report: None,
             vitals: Vitals::new(now),
             told_heard: None,
+            measured: Measured::default(),
+            told_measured: (None, Measured::default()),
             awaits_connects: false,
         }
     }

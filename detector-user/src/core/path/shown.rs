@@ -38,6 +38,7 @@ impl Path {
                 .evidence
                 .heard
                 .on(crate::core::evidence::Layer::Received),
+            measured: self.measured,
         }
     }
 

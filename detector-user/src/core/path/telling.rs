@@ -1,13 +1,14 @@
-//! What other parts learn of the path between verdicts: that it was heard, and what the source
-//! should report.
+//! What other parts learn of the path between verdicts: that it was heard, what was measured,
+//! and what the source should report.
 
 use std::time::Duration;
 
 use super::Path;
-use crate::core::{Effect, Time, context::Context, evidence::Layer};
+use crate::core::{Effect, Measured, Time, context::Context, evidence::Layer};
 
-/// How often it is published that the peer was heard, if nothing else changes.
-const HEARD_TOLD_EVERY: Duration = Duration::from_secs(1);
+/// How often it is published that the peer was heard, or what was measured, if nothing else
+/// changes.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 impl Path {
     /// Reports that this host was heard: so this node is not cut off, its link carries traffic, and
@@ -32,7 +33,7 @@ impl Path {
         let received = self.evidence.heard.on(Layer::Received);
         let is_due = received.is_some_and(|at| {
             self.told_heard
-                .is_none_or(|told| at.since(told) >= HEARD_TOLD_EVERY)
+                .is_none_or(|told| at.since(told) >= TOLD_EVERY)
         });
         if let (true, Some(at)) = (is_due, received) {
             self.told_heard = received;
@@ -45,6 +46,27 @@ impl Path {
 
     fn told_witness(&self) -> Option<Time> {
         self.probing.told_witness
+    }
+
+    /// Takes in what a socket snapshot shows, and tells it if that has changed.
+    pub(super) fn measure(&mut self, at: Time, context: &mut Context<'_>) {
+        let flows = self.evidence.watched_flows().count();
+        let loss = self.evidence.history.observed_loss(at);
+        self.measured = Measured {
+            flows: u32::try_from(flows).unwrap_or(u32::MAX),
+            srtt: self.evidence.rtt().map(|rtt| rtt.srtt),
+            loss: (loss * 1000.0).round() / 1000.0,
+        };
+        let (told_at, told) = self.told_measured;
+        if self.measured == told || told_at.is_some_and(|told| at.since(told) < TOLD_EVERY) {
+            return;
+        }
+        self.told_measured = (Some(at), self.measured);
+        context.effects.push_back(Effect::Measured {
+            peer: self.peer.clone(),
+            addr: self.addr,
+            measured: self.measured,
+        });
     }
 
     /// Tells the source whether to report finished handshakes from now on. While the peer is Dead

@@ -123,7 +123,9 @@ impl Surroundings for Around {
                     self.to_read.push(addr);
                 }
                 Effect::ReportEstablished { on, .. } => self.established_reported.push(on),
-                Effect::Retract { .. } | Effect::CancelTeardown { .. } => {}
+                Effect::Retract { .. }
+                | Effect::CancelTeardown { .. }
+                | Effect::Measured { .. } => {}
                 Effect::Heard { at, .. } => self.heard.push(at),
                 Effect::Probe { probe, target, .. } => {
                     let outcome = self.leaves(now, probe, target);

@@ -4,19 +4,24 @@
 //! in that log, so a slow reader costs the driver nothing. A reader that falls further behind than
 //! the log reaches gets an error and starts again from a snapshot.
 
+mod history;
+
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use thiserror::Error;
 use tokio::sync::watch;
 
+pub use self::history::{History, SAMPLE_EVERY, SAMPLES, Samples, Transition};
 use crate::{
-    core::{Bounds, PeerName, PeerState, Time},
+    clock,
+    core::{Bounds, Measured, PeerName, PeerState, Time},
     source::stores::PeerSource,
 };
 
@@ -40,6 +45,8 @@ struct Shared {
 struct Contents {
     revision: u64,
     peers: BTreeMap<PeerName, Arc<PeerState>>,
+    /// What each of them was before.
+    histories: BTreeMap<PeerName, History>,
     /// Oldest first, in rising order of revisions.
     log: VecDeque<Change>,
     /// The newest revision that was dropped from the log.
@@ -97,8 +104,13 @@ impl Board {
     /// is ignored.
     pub fn publish(&self, state: PeerState) {
         let state = Arc::new(state);
-        self.record(Change::Changed(Arc::clone(&state)), |peers| {
-            peers.insert(state.peer.clone(), state);
+        let now = clock::now();
+        self.record(Change::Changed(Arc::clone(&state)), |contents| {
+            let history = contents.histories.entry(state.peer.clone()).or_default();
+            let previous = contents
+                .peers
+                .insert(state.peer.clone(), Arc::clone(&state));
+            history.published(now, previous.as_deref(), &state);
         });
     }
 
@@ -114,18 +126,39 @@ impl Board {
         }
     }
 
+    /// Notes what was measured of the peer at this address while nothing else changed. Readers of the
+    /// state see it, but no watcher is notified.
+    pub fn measured(&self, peer: &PeerName, address: IpAddr, measured: Measured) {
+        let now = clock::now();
+        let mut contents = self.contents();
+        let Contents {
+            peers, histories, ..
+        } = &mut *contents;
+        let Some(state) = peers.get_mut(peer) else {
+            return;
+        };
+        let paths = &mut Arc::make_mut(state).paths;
+        if let Some(path) = paths.iter_mut().find(|path| path.address == address) {
+            path.measured = measured;
+        }
+        if let Some(history) = histories.get_mut(peer) {
+            history.measured(now, state);
+        }
+    }
+
     /// Publishes that the peer is no longer watched.
     pub fn retract(&self, peer: PeerName, revision: u64) {
         let change = Change::Removed {
             peer: peer.clone(),
             revision,
         };
-        self.record(change, |peers| {
-            peers.remove(&peer);
+        self.record(change, |contents| {
+            contents.peers.remove(&peer);
+            contents.histories.remove(&peer);
         });
     }
 
-    fn record(&self, change: Change, apply: impl FnOnce(&mut BTreeMap<PeerName, Arc<PeerState>>)) {
+    fn record(&self, change: Change, apply: impl FnOnce(&mut Contents)) {
         let revision = change.revision();
         let mut contents = self.contents();
         if revision <= contents.revision {
@@ -134,7 +167,7 @@ impl Board {
             tracing::error!(revision, newest, "a change came after a newer one; dropped");
             return;
         }
-        apply(&mut contents.peers);
+        apply(&mut contents);
         contents.revision = revision;
         if contents.log.len() == self.shared.log_capacity
             && let Some(oldest) = contents.log.pop_front()
@@ -174,6 +207,16 @@ impl Board {
     /// The state of one peer.
     pub fn get(&self, peer: &PeerName) -> Option<Arc<PeerState>> {
         self.contents().peers.get(peer).cloned()
+    }
+
+    /// What the peers were before, by name; all of them or one.
+    pub fn histories(&self, of: Option<&PeerName>) -> Vec<(PeerName, History)> {
+        let contents = self.contents();
+        let kept = contents.histories.iter();
+        let asked = kept.filter(|(peer, _)| of.is_none_or(|of| of == *peer));
+        asked
+            .map(|(peer, history)| (peer.clone(), history.clone()))
+            .collect()
     }
 
     /// The newest revision, for callers that only wait for any change.

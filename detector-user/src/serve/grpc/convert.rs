@@ -13,11 +13,11 @@ use crate::{
     clock,
     core::{
         Breaker, ClauseLine, Destroyed, EventLine, Explanation, FlowLine, Health, Mode, Override,
-        OverrideKind, PathState, PeerState, ProbeLine, Reason, RouteLine, SilenceLine, Time, Trend,
-        Trial, TrialError, TrialOutcome, Verdict,
+        OverrideKind, PathState, PeerName, PeerState, ProbeLine, Reason, RouteLine, SilenceLine,
+        Time, Trend, Trial, TrialError, TrialOutcome, Verdict,
     },
     effect::protect::Tuned,
-    serve::board::{Change, Snapshot},
+    serve::board::{Change, History, SAMPLE_EVERY, Samples, Snapshot, Transition},
 };
 
 /// Makes a function for each enum, from its values to those of the same name in the protocol. It
@@ -50,7 +50,7 @@ same_words! {
 /// least one message each second, so two of them may be late.
 pub(super) const STATE_TTL: Duration = Duration::from_secs(3);
 
-pub(super) fn peer_state(state: &PeerState) -> v1::PeerState {
+pub(in crate::serve) fn peer_state(state: &PeerState) -> v1::PeerState {
     peer_state_at(state, clock::now(), |at| Some(clock::wall(at)))
 }
 
@@ -109,6 +109,9 @@ fn path_state(path: &PathState, now: Time) -> v1::PathState {
         reason: reason(path.reason).into(),
         breaker: breaker(path.breaker).into(),
         last_heard_age: age(path.last_heard, now),
+        flows: path.measured.flows,
+        srtt: path.measured.srtt.map(duration),
+        loss: Some(path.measured.loss),
     }
 }
 
@@ -171,6 +174,36 @@ pub fn explanation(explanation: &Explanation, now: Time) -> v1::ExplainPeerRespo
         destroyed: explanation.destroyed.map(destroyed),
         as_of: Some(clock::wall(now).into()),
         clauses: explanation.clauses.iter().map(clause).collect(),
+    }
+}
+
+/// What a peer was before, as of `now`.
+pub(in crate::serve) fn history(peer: &PeerName, history: &History, now: Time) -> v1::PeerHistory {
+    let Samples {
+        srtt_micros,
+        loss_permille,
+    } = history.samples(now);
+    let transitions = history.transitions();
+    v1::PeerHistory {
+        peer: peer.to_string(),
+        transitions: transitions.map(|t| transition(peer, t)).collect(),
+        step: Some(duration(SAMPLE_EVERY)),
+        srtt_micros,
+        loss_permille,
+    }
+}
+
+/// One change of a verdict or breaker.
+pub(in crate::serve) fn transition(peer: &PeerName, transition: &Transition) -> v1::Transition {
+    v1::Transition {
+        peer: peer.to_string(),
+        at: Some(clock::wall(transition.at).into()),
+        from: verdict(transition.from).into(),
+        to: verdict(transition.to).into(),
+        reason: reason(transition.reason).into(),
+        breaker: breaker(transition.breaker).into(),
+        breaker_reason: reason(transition.breaker_reason).into(),
+        revision: transition.revision,
     }
 }
 

@@ -17,7 +17,7 @@ same_words! {
     }
 }
 
-pub(super) fn locks(locks: &Locks, now: Time) -> v1::ListLocksResponse {
+pub(in crate::serve) fn locks(locks: &Locks, now: Time) -> v1::ListLocksResponse {
     v1::ListLocksResponse {
         locks: locks.lines.iter().map(|line| lock(line, now)).collect(),
         beyond_bound: locks.beyond_bound,
@@ -37,7 +37,7 @@ fn lock(line: &LockLine, now: Time) -> v1::Lock {
     }
 }
 
-pub(super) fn cascade(cascade: &Cascade) -> v1::Cascade {
+pub(in crate::serve) fn cascade(cascade: &Cascade) -> v1::Cascade {
     v1::Cascade {
         pattern: cascade.pattern.name.to_owned(),
         initial: failure_kind(cascade.pattern.initial).into(),

@@ -34,6 +34,10 @@ use self::{
     clients::accepted, health::HealthService, heartbeat::Heartbeat, service::Service,
     stream::Streams,
 };
+pub(super) use self::{
+    convert::{history, peer_state, transition},
+    correlations::{cascade, locks},
+};
 use super::{BoundSocket, Request, board::Board};
 use crate::overrides::Administrators;
 

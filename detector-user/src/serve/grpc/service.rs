@@ -95,6 +95,26 @@ impl Detector for Service {
         Ok(Response::new(response))
     }
 
+    async fn get_history(
+        &self,
+        request: Request<v1::GetHistoryRequest>,
+    ) -> Result<Response<v1::GetHistoryResponse>, Status> {
+        let request = request.into_inner();
+        let of = match request.peer.as_str() {
+            "" => None,
+            peer => Some(peer_name(peer)?),
+        };
+        let kept = self.board.histories(of.as_ref());
+        if let (Some(peer), true) = (&of, kept.is_empty()) {
+            return Err(not_watched(peer));
+        }
+        let now = clock::now();
+        let peers = kept.iter().map(|(peer, h)| convert::history(peer, h, now));
+        Ok(Response::new(v1::GetHistoryResponse {
+            peers: peers.collect(),
+        }))
+    }
+
     async fn acquire_trial(
         &self,
         request: Request<v1::AcquireTrialRequest>,

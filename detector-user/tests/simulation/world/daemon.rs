@@ -151,7 +151,7 @@ impl World {
         let mut count = 0;
         while let Some(effect) = self.driver.effect() {
             count += 1;
-            if !matches!(effect, Effect::Heard { .. }) {
+            if !matches!(effect, Effect::Heard { .. } | Effect::Measured { .. }) {
                 self.trace(|| match &effect {
                     Effect::Publish(state) => format!("effect Publish: {}", shown(state)),
                     effect => format!("effect {effect:?}"),
@@ -207,7 +207,10 @@ impl World {
                     self.hosts[host].report_established = on;
                 }
             }
-            Effect::Heard { .. } | Effect::Retract { .. } | Effect::OverrideEnded { .. } => {}
+            Effect::Heard { .. }
+            | Effect::Measured { .. }
+            | Effect::Retract { .. }
+            | Effect::OverrideEnded { .. } => {}
         }
     }
 

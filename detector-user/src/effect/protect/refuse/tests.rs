@@ -184,6 +184,7 @@ fn of_several_addresses_those_that_are_dead_are_refused() {
             reason: Reason::RtoUnanswered,
             breaker: Breaker::Open,
             last_heard: None,
+            measured: Default::default(),
         })
         .collect();
     one_dead.paths[1].verdict = Verdict::Alive;

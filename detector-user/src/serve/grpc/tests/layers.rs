@@ -13,6 +13,7 @@ fn gray() -> PeerState {
         reason,
         breaker,
         last_heard: Some(clock::now() - 300 * MS),
+        measured: Default::default(),
     };
     PeerState {
         reason: Reason::FlowsStalled,

@@ -12,6 +12,7 @@ fn path(address: [u8; 4], verdict: Verdict) -> PathState {
         reason: Reason::HostUnanswered,
         breaker: Breaker::Closed,
         last_heard: None,
+        measured: Default::default(),
     }
 }
 

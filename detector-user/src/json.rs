@@ -15,7 +15,7 @@ use prost_reflect::{
 };
 use serde::{Serialize, Serializer, ser::Error as _};
 
-use super::text::moment;
+use crate::text::moment;
 
 #[cfg(test)]
 mod tests;
@@ -77,10 +77,12 @@ pub fn removed(removed: &Removed) -> String {
 }
 
 /// A message with each of its fields, set or not.
-struct Object(DynamicMessage);
+#[derive(Clone, Debug)]
+pub struct Object(DynamicMessage);
 
 impl Object {
-    fn of<M: Name>(message: &M) -> Self {
+    /// The message as it is printed.
+    pub fn of<M: Name>(message: &M) -> Self {
         let descriptor = POOL.get_message_by_name(&M::full_name());
         let mut object =
             DynamicMessage::new(descriptor.expect("it is made from these descriptors"));

@@ -65,6 +65,7 @@ fn path(address: &str, verdict: Verdict, reason: Reason) -> PathState {
         reason: reason.into(),
         breaker: breaker.into(),
         last_heard_age: Some(millis(254)),
+        ..Default::default()
     }
 }
 

@@ -102,6 +102,9 @@ fn a_flow_s_stall_a_path_and_a_clause_keep_what_was_told() {
                 reason: v1::Reason::HostUnanswered.into(),
                 breaker: v1::Breaker::Open.into(),
                 last_heard_age: duration(312),
+                flows: 7,
+                srtt: None,
+                loss: Some(0.021),
             }],
             ..Default::default()
         }),
@@ -126,7 +129,7 @@ fn a_flow_s_stall_a_path_and_a_clause_keep_what_was_told() {
     assert_eq!(peer["contested"], true);
     let path = json!({
         "address": "10.0.0.4", "verdict": "dead", "reason": "host_unanswered",
-        "breaker": "open", "last_heard_age": "0.312s",
+        "breaker": "open", "last_heard_age": "0.312s", "flows": 7, "srtt": null, "loss": 0.021,
     });
     assert_eq!(peer["paths"][0], path);
     assert_eq!(json["flows"][0]["stalled_for"], "2.400s");

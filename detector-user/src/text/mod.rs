@@ -2,7 +2,7 @@
 
 mod correlations;
 mod explanation;
-mod notes;
+pub mod notes;
 mod rule;
 mod table;
 

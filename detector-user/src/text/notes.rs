@@ -1,8 +1,22 @@
 //! Problems of a peer besides its verdict, and advice on them.
 
-use detector_api::v1::{PathState, PeerState, Reason};
+use detector_api::v1::{PathState, PeerState, Reason, Verdict};
 
 use super::duration;
+
+/// What is wrong with the peer, in a few words each; empty if nothing is.
+pub fn wrong(peer: &PeerState) -> Vec<String> {
+    let is_fine = matches!(peer.verdict(), Verdict::Alive | Verdict::Unknown);
+    let verdict = (!is_fine).then(|| peer.reason().to_string().replace('_', " "));
+    let isolated = peer
+        .isolated
+        .then(|| "this node may be isolated".to_owned());
+    verdict
+        .into_iter()
+        .chain(isolated)
+        .chain(marks(peer))
+        .collect()
+}
 
 /// Short notes for the end of a line.
 pub(super) fn marks(peer: &PeerState) -> Vec<String> {
@@ -56,7 +70,7 @@ pub(super) fn contested(peer: &PeerState) -> Option<String> {
 }
 
 /// Advice on a verdict, by its reason; `None` if the reason needs no more words.
-pub(super) fn advice(reason: Reason) -> Option<&'static str> {
+pub fn advice(reason: Reason) -> Option<&'static str> {
     Some(match reason {
         Reason::HostUnanswered => {
             "the network card (or one in its place) answers and the host does not: see the host's \
