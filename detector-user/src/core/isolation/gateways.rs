@@ -17,6 +17,10 @@ const ASK_TWICE_IN: Duration = Duration::from_millis(520);
 /// Witnesses are called every 20 ms, so that a probe may be as late.
 const CALLED_LATE: Duration = Duration::from_millis(20);
 
+/// A second probe that is later than this is the first of another pair: otherwise probes that were once
+/// evenly spaced would stay so.
+const SECOND_WITHIN: Duration = Duration::from_millis(60);
+
 /// The two are so close together that the second may use the last probe of the budget.
 const PAIR_WITHIN: Duration = Duration::from_millis(350);
 
@@ -52,11 +56,16 @@ impl Gateway {
 
     /// Whether to probe it for a peer in doubt whose silence must last for `needed`.
     fn is_wanted(&self, now: Time, needed: Duration) -> bool {
+        let Some(last) = self.asked.0 else {
+            return true;
+        };
         let apart = needed
             .mul_f64(HEARD_APART)
             .min(ASK_TWICE_IN / 2 - CALLED_LATE);
-        let is_past = |at: Option<Time>, than| at.is_none_or(|at| now.since(at) >= than);
-        is_past(self.asked.0, apart) && is_past(self.asked.1, ASK_TWICE_IN)
+        let ago = now.since(last);
+        let is_pair = (apart..apart + SECOND_WITHIN).contains(&ago);
+        let is_alone = |before| now.since(before) >= ASK_TWICE_IN;
+        is_pair && self.asked.1.is_none_or(is_alone) || ago >= ASK_TWICE_IN - apart
     }
 
     fn needs_of_budget(&self, now: Time) -> f64 {
@@ -154,7 +163,7 @@ mod tests {
 
     #[test]
     fn in_doubt_a_gateway_is_probed_in_pairs_that_fit_the_silence() {
-        for (needed_ms, expected) in [(250, vec![0, 88, 520, 608]), (1000, vec![0, 240, 520, 760])]
+        for (needed_ms, expected) in [(250, vec![0, 88, 521, 609]), (1000, vec![0, 240, 520, 760])]
         {
             let gateway = IpAddr::from([10, 0, 0, 254]);
             let mut gateways = Gateways::default();
@@ -169,6 +178,27 @@ mod tests {
             }
             assert_eq!(asked, expected);
         }
+    }
+
+    /// As after a silence that had to last a second.
+    #[test]
+    fn probes_that_were_evenly_spaced_become_pairs_again() {
+        let gateway = IpAddr::from([10, 0, 0, 254]);
+        let mut gateways = Gateways::default();
+        gateways.set(ms(0), [(gateway, 2)].into_iter());
+        gateways.asked(gateway, ms(0));
+        gateways.asked(gateway, ms(260));
+        let mut asked = Vec::new();
+        for at in (280..1400).step_by(20) {
+            if !gateways
+                .wanted(ms(at), Duration::from_millis(50))
+                .is_empty()
+            {
+                gateways.asked(gateway, ms(at));
+                asked.push(at);
+            }
+        }
+        assert_eq!(asked, [780, 800, 1320, 1340]);
     }
 
     #[test]
