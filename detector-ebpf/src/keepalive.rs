@@ -1,5 +1,5 @@
-//! Reads the current sequence numbers of a flow, so that the daemon can probe its peer with a
-//! keepalive segment.
+//! Reads the current sequence numbers of flows, so that the daemon can probe their peers with
+//! keepalive segments.
 //!
 //! It is a classifier that is attached nowhere. The daemon runs it, and the socket is looked up in
 //! the network namespace of the calling thread (`bpf_prog_test_run_skb` uses
@@ -18,7 +18,8 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use detector_ebpf::{
-    ABSENT, SEQUENCES_HEADER, Sequences, SequencesPacket, SequencesQuery, sequences_result,
+    ABSENT, SEQUENCES_AT_ONCE, SEQUENCES_HEADER, Sequences, SequencesPacket, SequencesQuery,
+    sequences_result,
 };
 
 use crate::{globals::config, socket::Socket};
@@ -50,26 +51,35 @@ macro_rules! field {
 
 #[classifier]
 pub fn keepalive(ctx: TcContext) -> i32 {
-    answer(&ctx) as i32
+    let mut at = SEQUENCES_HEADER;
+    for _ in 0..SEQUENCES_AT_ONCE {
+        // The packet ends here.
+        let Ok(query) = ctx.load::<SequencesQuery>(at) else {
+            break;
+        };
+        if !answer(&ctx, &query, at + offset_of!(SequencesPacket, answer)) {
+            return sequences_result::MALFORMED as i32;
+        }
+        at += size_of::<SequencesPacket>();
+    }
+    match at {
+        SEQUENCES_HEADER => sequences_result::MALFORMED as i32,
+        _ => sequences_result::ANSWERED as i32,
+    }
 }
 
+/// Puts the flow's numbers at this place in the packet, if there is such a flow; returns whether
+/// there was room.
 #[inline(always)]
-fn answer(ctx: &TcContext) -> u32 {
-    let Ok(query) = ctx.load::<SequencesQuery>(SEQUENCES_HEADER) else {
-        return sequences_result::MALFORMED;
-    };
-    let socket = find(ctx, &query);
+fn answer(ctx: &TcContext, query: &SequencesQuery, place: usize) -> bool {
+    let socket = find(ctx, query);
     if socket.is_null() {
-        return sequences_result::NONE;
+        return true;
     }
     let sequences = describe(socket);
     // SAFETY: the look-up gave the socket, and it is not used from here on.
     unsafe { bpf_sk_release(socket.cast()) };
-    let place = SEQUENCES_HEADER + offset_of!(SequencesPacket, answer);
-    match ctx.store(place, &sequences, 0) {
-        Ok(()) => sequences_result::FOUND,
-        Err(_) => sequences_result::MALFORMED,
-    }
+    ctx.store(place, &sequences, 0).is_ok()
 }
 
 /// The socket that would receive a segment from the peer.

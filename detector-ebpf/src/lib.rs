@@ -18,7 +18,8 @@ pub use protect::{
     refuse_flag, tune_counter, tuned_option,
 };
 pub use sequences::{
-    SEQUENCES_HEADER, Sequences, SequencesPacket, SequencesQuery, sequences_result,
+    SEQUENCES_AT_ONCE, SEQUENCES_HEADER, Sequences, SequencesPacket, SequencesQuery,
+    sequences_result,
 };
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

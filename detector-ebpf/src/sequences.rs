@@ -1,23 +1,25 @@
-//! The query of user space to the `keepalive` program about a flow, and the program's answer.
+//! The queries of user space to the `keepalive` program about flows, and the program's answers.
 //!
 //! The program is not attached to anything. User space runs it (`BPF_PROG_TEST_RUN`) with a packet
-//! that it has built, a [`SequencesPacket`], and gets the packet back with the answer in it. The
-//! kernel treats the first 14 bytes as an Ethernet header.
+//! that it has built, up to [`SEQUENCES_AT_ONCE`] times a [`SequencesPacket`], and gets the packet
+//! back with the answers in it. The kernel treats the first 14 bytes as an Ethernet header.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The program's return values.
 pub mod sequences_result {
-    /// No socket has these addresses and ports in the caller's network namespace.
-    pub const NONE: u32 = 0;
-    /// The answer is in the packet.
-    pub const FOUND: u32 = 1;
+    /// The answers are in the packet. One whose `tcp_state` is still 0 means that no socket has
+    /// these addresses and ports in the caller's network namespace.
+    pub const ANSWERED: u32 = 1;
     /// The packet has the wrong format.
     pub const MALFORMED: u32 = 2;
 }
 
 /// The length of the header before the packet's own content.
 pub const SEQUENCES_HEADER: usize = 14;
+
+/// The most flows of one packet. The kernel takes up to a page, less what it adds itself.
+pub const SEQUENCES_AT_ONCE: usize = 16;
 
 /// The flow that the query is about. An IPv4 address is in the first four bytes.
 #[repr(C)]
@@ -71,7 +73,7 @@ pub struct Sequences {
     pub usec_ts: u32,
 }
 
-/// The packet after its header.
+/// One query with room for its answer; they follow each other after the header.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SequencesPacket {

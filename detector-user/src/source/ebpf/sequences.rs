@@ -1,4 +1,4 @@
-//! Reads a flow's sequence numbers from its socket, which a segment on the flow needs.
+//! Reads flows' sequence numbers from their sockets, which a segment on a flow needs.
 //!
 //! sock_diag gives no sequence numbers, and `TCP_REPAIR` needs the socket's descriptor and stops
 //! the socket. So a program of `detector-ebpf` looks up the socket, as the kernel does for a
@@ -9,8 +9,8 @@ use std::{net::IpAddr, path::Path};
 
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
 use detector_ebpf::{
-    ABSENT, CONFIG_NAME, Config, SEQUENCES_HEADER, Sequences, SequencesPacket, SequencesQuery,
-    SocketOffsets, sequences_result,
+    ABSENT, CONFIG_NAME, Config, SEQUENCES_AT_ONCE, SEQUENCES_HEADER, Sequences, SequencesPacket,
+    SequencesQuery, SocketOffsets, sequences_result,
 };
 use nix::errno::Errno;
 use zerocopy::{FromBytes as _, IntoBytes as _};
@@ -47,8 +47,28 @@ impl SequenceReader {
     /// The flow's present sequence numbers; `None` if the calling thread's network namespace has no
     /// such socket, or only a listening one or one that is bound to a link.
     pub fn read(&self, flow: &FlowId) -> Result<Option<Sequences>, Errno> {
-        let asked = packet(flow).ok_or(Errno::EAFNOSUPPORT)?;
-        let mut answered = [0; PACKET];
+        let mut all = self.read_all(std::slice::from_ref(flow));
+        all.pop().unwrap_or(Ok(None))
+    }
+
+    /// Those of each of these flows, in their order: many with one call of the kernel.
+    pub fn read_all(&self, flows: &[FlowId]) -> Vec<Result<Option<Sequences>, Errno>> {
+        let mut all = Vec::with_capacity(flows.len());
+        for some in flows.chunks(SEQUENCES_AT_ONCE) {
+            match self.answers(some) {
+                Ok(answers) => all.extend(some.iter().zip(answers).map(|(flow, answer)| {
+                    query(flow).ok_or(Errno::EAFNOSUPPORT)?;
+                    Ok((answer.tcp_state != 0).then_some(answer))
+                })),
+                Err(errno) => all.extend(some.iter().map(|_| Err(errno))),
+            }
+        }
+        all
+    }
+
+    fn answers(&self, flows: &[FlowId]) -> Result<Vec<Sequences>, Errno> {
+        let asked = packet(flows);
+        let mut answered = vec![0; asked.len()];
         let program: &SchedClassifier = self
             .programs
             .ebpf
@@ -62,39 +82,43 @@ impl SequenceReader {
             ..TestRunOptions::default()
         });
         match result.map_err(errno)?.return_value {
-            sequences_result::FOUND => answer(&answered).map(Some),
-            sequences_result::NONE => Ok(None),
+            sequences_result::ANSWERED => answers(&answered),
             _ => Err(Errno::EBADMSG),
         }
     }
 }
 
-const PACKET: usize = SEQUENCES_HEADER + size_of::<SequencesPacket>();
-
 /// The Ethernet type for experiments (IEEE 802): the kernel does not parse the packet any further.
 const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
 
-/// The packet for the program; `None` if the flow mixes address families, which does not occur.
-fn packet(flow: &FlowId) -> Option<[u8; PACKET]> {
-    let query = query(flow)?;
-    let content = SequencesPacket {
-        query,
-        answer: Sequences::default(),
-    };
-    let mut packet = [0; PACKET];
-    let (header, rest) = packet.split_at_mut(SEQUENCES_HEADER);
-    header[12..].copy_from_slice(&ETHERTYPE);
-    rest.copy_from_slice(content.as_bytes());
-    Some(packet)
+/// The packet for the program. A flow that mixes address families does not occur; what is asked in
+/// its place finds nothing.
+fn packet(flows: &[FlowId]) -> Vec<u8> {
+    let mut packet = vec![0; SEQUENCES_HEADER - ETHERTYPE.len()];
+    packet.extend(ETHERTYPE);
+    for flow in flows {
+        let content = SequencesPacket {
+            query: query(flow).unwrap_or(NOTHING),
+            answer: Sequences::default(),
+        };
+        packet.extend(content.as_bytes());
+    }
+    packet
 }
+
+const NOTHING: SequencesQuery = SequencesQuery {
+    remote_addr: [0; 16],
+    local_addr: [0; 16],
+    remote_port: [0; 2],
+    local_port: [0; 2],
+    version: 4,
+};
 
 fn query(flow: &FlowId) -> Option<SequencesQuery> {
     let mut query = SequencesQuery {
-        remote_addr: [0; 16],
-        local_addr: [0; 16],
         remote_port: flow.remote.port().to_be_bytes(),
         local_port: flow.local.port().to_be_bytes(),
-        version: 4,
+        ..NOTHING
     };
     match (flow.remote.ip(), flow.local.ip()) {
         (IpAddr::V4(remote), IpAddr::V4(local)) => {
@@ -111,9 +135,11 @@ fn query(flow: &FlowId) -> Option<SequencesQuery> {
     Some(query)
 }
 
-fn answer(packet: &[u8; PACKET]) -> Result<Sequences, Errno> {
-    SequencesPacket::read_from_bytes(&packet[SEQUENCES_HEADER..])
-        .map(|packet| packet.answer)
+fn answers(packet: &[u8]) -> Result<Vec<Sequences>, Errno> {
+    let content = packet.get(SEQUENCES_HEADER..).ok_or(Errno::EBADMSG)?;
+    let each = content.chunks(size_of::<SequencesPacket>());
+    each.map(|one| SequencesPacket::read_from_bytes(one).map(|packet| packet.answer))
+        .collect::<Result<_, _>>()
         .map_err(|_| Errno::EBADMSG)
 }
 
@@ -172,11 +198,7 @@ mod tests {
 
     #[test]
     fn both_ends_of_a_connection_agree() {
-        if !nix::unistd::geteuid().is_root() || crate::object::OBJECT.is_none() {
-            eprintln!("skipped: takes root and the eBPF object");
-            return;
-        }
-        let reader = SequenceReader::load().unwrap_or_else(|error| panic!("{error}"));
+        let Some(reader) = reader() else { return };
         for addr in ["127.0.0.1:0", "[::1]:0"] {
             let listener = TcpListener::bind(addr).unwrap();
             let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -197,13 +219,43 @@ mod tests {
         }
     }
 
+    /// More than one run of the program, of both families, with some that find nothing.
     #[test]
-    fn a_flow_of_mixed_families_is_none() {
-        let flow = FlowId {
+    fn many_are_answered_each_in_its_place() {
+        let Some(reader) = reader() else { return };
+        let listeners = ["127.0.0.1:0", "[::1]:0"].map(|addr| TcpListener::bind(addr).unwrap());
+        let to = |n: usize| listeners[n % 2].local_addr().unwrap();
+        let streams: Vec<_> = (0..2 * SEQUENCES_AT_ONCE + 3)
+            .map(|n| TcpStream::connect(to(n)).unwrap())
+            .collect();
+        let mut flows: Vec<_> = streams.iter().map(flow).collect();
+        flows[1].local.set_port(1);
+        flows[SEQUENCES_AT_ONCE] = mixed();
+        let all = reader.read_all(&flows);
+        assert_eq!(all.len(), flows.len());
+        for (n, answer) in all.into_iter().enumerate() {
+            match n {
+                1 => assert_eq!(answer, Ok(None)),
+                SEQUENCES_AT_ONCE => assert_eq!(answer, Err(Errno::EAFNOSUPPORT)),
+                _ => assert_eq!(answer, reader.read(&flows[n]), "{n}"),
+            }
+        }
+        assert_eq!(reader.read_all(&[]), []);
+    }
+
+    fn reader() -> Option<SequenceReader> {
+        if !nix::unistd::geteuid().is_root() || crate::object::OBJECT.is_none() {
+            eprintln!("skipped: takes root and the eBPF object");
+            return None;
+        }
+        Some(SequenceReader::load().unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    fn mixed() -> FlowId {
+        FlowId {
             netns: 0,
             local: "10.0.0.1:1".parse().unwrap(),
             remote: "[fd00::1]:2".parse().unwrap(),
-        };
-        assert!(packet(&flow).is_none());
+        }
     }
 }

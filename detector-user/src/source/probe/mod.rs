@@ -64,7 +64,7 @@ const IN_ONE_TURN: usize = 128;
 /// still waits.
 #[derive(Debug)]
 pub struct Prober {
-    worker: Worker<Vec<Order>>,
+    worker: Worker<VecDeque<Order>>,
     signals: SignalSender,
     malformed: Arc<AtomicU64>,
     /// Those that can wait until [`Self::turn`].
@@ -94,7 +94,7 @@ impl Prober {
         let (malformed, most) = (Arc::default(), bounds.probes());
         let flows = Arc::new(Flows::load(most));
         let round = Round::new(Arc::clone(&flows), namespaces.own(), most);
-        let inbox = Inbox::polled(Vec::new())?;
+        let inbox = Inbox::polled(VecDeque::new())?;
         let (sender, count) = (signals.clone(), Arc::clone(&malformed));
         let probing = Probing::new(sender, namespaces, count, flows, most)?;
         let body = move |orders: &Inbox<_>| probing.run(orders);
@@ -130,7 +130,7 @@ impl Prober {
         if !self.can_wait.is_empty() {
             let some = self.can_wait.len().min(IN_ONE_TURN);
             let orders = self.can_wait.drain(..some).collect();
-            let elsewhere = self.round.send(orders, &mut events);
+            let elsewhere = self.round.send(orders, &mut events, |_| Ok(()));
             self.queue(&elsewhere);
         }
         events
@@ -214,7 +214,7 @@ mod tests {
         assert!(most >= 5000);
         let (signals, mut told) = signals::channel(16);
         let prober = Prober {
-            worker: Worker::idle(Inbox::new(Vec::new())),
+            worker: Worker::idle(Inbox::new(VecDeque::new())),
             signals,
             malformed: Arc::default(),
             can_wait: VecDeque::new(),

@@ -25,7 +25,7 @@ impl Report {
     }
 
     pub(super) fn sent(&mut self, at: Time, order: &Order) {
-        self.event(at, order.probe, order.target, ProbeOutcome::Sent);
+        self.tell(at, order.probe, order.target, ProbeOutcome::Sent);
     }
 
     pub(super) fn answered(
@@ -35,22 +35,25 @@ impl Report {
         target: ProbeTarget,
         answer: ProbeAnswer,
     ) {
-        self.event(at, probe, target, ProbeOutcome::Answered(answer));
+        self.tell(at, probe, target, ProbeOutcome::Answered(answer));
     }
 
     pub(super) fn failed(&mut self, order: &Order, errno: Errno) {
         let errno = errno as u32;
         let outcome = ProbeOutcome::Failed { errno };
-        self.event(clock::now(), order.probe, order.target, outcome);
+        self.tell(clock::now(), order.probe, order.target, outcome);
     }
 
-    fn event(&mut self, at: Time, probe: ProbeId, target: ProbeTarget, outcome: ProbeOutcome) {
-        let event = ProbeEvent {
+    fn tell(&mut self, at: Time, probe: ProbeId, target: ProbeTarget, outcome: ProbeOutcome) {
+        self.event(ProbeEvent {
             at,
             probe,
             target,
             outcome,
-        };
+        });
+    }
+
+    pub(super) fn event(&mut self, event: ProbeEvent) {
         if let Err(TrySendError::Full(signal)) = self.signals.try_send(Signal::Probe(event)) {
             // An error means that the loop has ended, and then this thread ends too.
             let _ = self.signals.blocking_send(signal);

@@ -1,7 +1,7 @@
 //! The thread that sends probes and receives their answers.
 
 use std::{
-    mem,
+    collections::VecDeque,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -27,14 +27,17 @@ use crate::{
     worker::Inbox,
 };
 
-/// The epoll tokens: what woke the thread is the queue, one of the two sockets for neighbours, or,
-/// with any smaller token, a keepalive or a connect.
+/// The epoll tokens: what woke the thread is the queue, one of the two sockets for neighbours, one
+/// that keepalives share, or, with any smaller token, a keepalive or a connect.
 const WAKE: u64 = u64::MAX;
 pub(super) const ARP: u64 = u64::MAX - 1;
 pub(super) const NDP: u64 = u64::MAX - 2;
 
 /// The most events that are taken from the kernel at a time.
 const EVENTS: usize = 256;
+
+/// The most probes that are sent before answers and deadlines are looked at again.
+const AT_ONCE: usize = 256;
 
 /// The thread: waits for answers, orders, deadlines, and room for its reports.
 #[derive(Debug)]
@@ -65,15 +68,20 @@ impl Probing {
         })
     }
 
-    pub(super) fn run(mut self, orders: &Inbox<Vec<Order>>) -> Result<(), Errno> {
+    pub(super) fn run(mut self, orders: &Inbox<VecDeque<Order>>) -> Result<(), Errno> {
         if let Some(wake) = orders.as_fd() {
             // While orders have to wait, they must not wake the thread again and again.
             let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
             self.epoll.add(wake, EpollEvent::new(edge, WAKE))?;
         }
         let mut events = [EpollEvent::empty(); EVENTS];
+        let mut are_left = false;
         while !orders.is_stopped() && !self.report.is_closed() {
-            let ready = match self.epoll.wait(&mut events, self.timeout()) {
+            let timeout = match are_left {
+                true => EpollTimeout::ZERO,
+                false => self.timeout(),
+            };
+            let ready = match self.epoll.wait(&mut events, timeout) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => 0,
                 Err(errno) => return Err(errno),
@@ -82,7 +90,15 @@ impl Probing {
             for event in &events[..ready] {
                 self.ready(event.data(), event.events(), at);
             }
-            for order in orders.take(mem::take) {
+            let some: Vec<Order>;
+            (some, are_left) = orders.take(|orders| {
+                let some = orders.drain(..orders.len().min(AT_ONCE)).collect();
+                (some, !orders.is_empty())
+            });
+            let alone = self
+                .keepalives
+                .send_together(&self.epoll, some, &mut self.report);
+            for order in alone {
                 self.send(&order);
             }
             let now = clock::now();
@@ -96,6 +112,7 @@ impl Probing {
     fn ready(&mut self, token: u64, flags: EpollFlags, at: Time) {
         match token {
             WAKE => {}
+            keepalive::TOGETHER => self.keepalives.read_together(&mut self.report),
             ARP | NDP => self.neighbours.receive(token, at, &mut self.report),
             token if token & keepalive::TOKEN != 0 => {
                 self.keepalives.ready(token, at, &mut self.report);

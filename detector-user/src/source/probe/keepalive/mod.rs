@@ -80,6 +80,7 @@ use nix::{
         resource::{Resource, getrlimit},
     },
 };
+use socket2::Socket;
 use tracing::{debug, warn};
 
 pub(super) use self::round::Round;
@@ -102,6 +103,8 @@ use crate::{
 
 /// Tokens of raw sockets have this bit, and those of connects do not.
 pub(super) const TOKEN: u64 = 1 << 62;
+/// The token of all raw sockets that are shared.
+pub(super) const TOGETHER: u64 = u64::MAX - 3;
 
 /// `include/net/tcp_states.h`
 const TCP_SYN_SENT: u8 = 2;
@@ -110,6 +113,11 @@ const TCP_TIME_WAIT: u8 = 6;
 const TCP_CLOSE: u8 = 7;
 const TCP_LISTEN: u8 = 10;
 
+/// From so many on, keepalives share their sockets, whose filter then no longer knows the flows:
+/// where so much stalls, it costs less to look at each acknowledgement than to open a socket for each
+/// probe.
+const MANY: usize = socket::FILTERED;
+
 /// The keepalive probes that wait for an answer, at most one for each flow.
 #[derive(Debug)]
 pub(super) struct Keepalives {
@@ -117,6 +125,8 @@ pub(super) struct Keepalives {
     namespaces: Namespaces,
     waiting: Waiting<Asked>,
     by_flow: HashMap<FlowId, u64>,
+    /// Those that were sent together, by sockets that they share.
+    together: Round,
     max: usize,
 }
 
@@ -142,11 +152,38 @@ impl Flows {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Prepares a keepalive on the flow; called in the flow's network namespace. Also returns the
-    /// mark with which the flow is routed.
-    fn question(&self, flow: FlowId, cookie: u64, kind: Kind) -> Result<(Question, u32), Errno> {
-        let reader = self.reader.as_ref().map_err(|&errno| errno)?;
-        question(reader, flow, cookie, kind)
+    /// Prepares a keepalive on each of these flows; called in their network namespace. Also returns
+    /// the mark with which the flow is routed.
+    fn questions(&self, all: &[Asking]) -> Vec<Result<(Question, u32), Errno>> {
+        let reader = match &self.reader {
+            Ok(reader) => reader,
+            Err(errno) => return all.iter().map(|_| Err(*errno)).collect(),
+        };
+        let flows: Vec<FlowId> = all.iter().map(|asking| asking.flow).collect();
+        let numbers = reader.read_all(&flows).into_iter();
+        let question = |(asking, numbers): (&Asking, Result<_, _>)| asking.question(numbers?);
+        all.iter().zip(numbers).map(question).collect()
+    }
+}
+
+/// A flow on which a keepalive should be sent.
+#[derive(Clone, Copy, Debug)]
+struct Asking {
+    flow: FlowId,
+    cookie: u64,
+    kind: Kind,
+}
+
+impl Asking {
+    /// The keepalive, by the flow's numbers as they were just read.
+    fn question(&self, numbers: Option<Sequences>) -> Result<(Question, u32), Errno> {
+        let sequences = numbers.ok_or(Errno::ENOTCONN)?;
+        check(&sequences, self.cookie)?;
+        let kind = match sequences.snd_wnd {
+            0 => Kind::Octet,
+            _ => self.kind,
+        };
+        Ok((Question::new(self.flow, sequences, kind), sequences.mark))
     }
 }
 
@@ -165,6 +202,7 @@ impl Keepalives {
     pub(super) fn new(flows: Arc<Flows>, namespaces: Namespaces, most: usize) -> Self {
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         Self {
+            together: Round::new(Arc::clone(&flows), namespaces.own(), most),
             flows,
             namespaces,
             waiting: Waiting::new(),
@@ -172,6 +210,40 @@ impl Keepalives {
             // In addition to the sockets of connects, which take half.
             max: usize::try_from(files / 8).map_or(most, |max| max.min(most)),
         }
+    }
+
+    /// If these probes are many, sends the keepalives among them that can share sockets, and returns
+    /// the others.
+    pub(super) fn send_together(
+        &mut self,
+        epoll: &Epoll,
+        orders: Vec<Order>,
+        report: &mut Report,
+    ) -> Vec<Order> {
+        if self.waiting.len() + self.together.len() + orders.len() < MANY {
+            return orders;
+        }
+        let is_alone = |order: &Order| match order.target {
+            ProbeTarget::Flow { flow, .. } => self.by_flow.contains_key(&flow),
+            _ => true,
+        };
+        let (mut others, together) = orders.into_iter().partition(is_alone);
+        let mut events = Vec::new();
+        let listen = |socket: &Socket| {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, TOGETHER);
+            epoll.add(socket, event)
+        };
+        let elsewhere = self.together.send(together, &mut events, listen);
+        others.extend(elsewhere);
+        events.into_iter().for_each(|event| report.event(event));
+        others
+    }
+
+    /// Segments arrived on sockets that keepalives share.
+    pub(super) fn read_together(&mut self, report: &mut Report) {
+        let mut events = Vec::new();
+        self.together.read(&mut events);
+        events.into_iter().for_each(|event| report.event(event));
     }
 
     /// Sends a keepalive on the flow, from its own network namespace. An error means that nothing
@@ -238,7 +310,9 @@ impl Keepalives {
 
     fn ask(&self, flow: FlowId, cookie: u64, kind: Kind) -> Result<(RawSocket, Question), Errno> {
         let ask = || {
-            let (question, mark) = self.flows.question(flow, cookie, kind)?;
+            let asking = [Asking { flow, cookie, kind }];
+            let question = self.flows.questions(&asking).pop();
+            let (question, mark) = question.ok_or(Errno::ENOTCONN)??;
             ask(flow, question, mark)
         };
         if flow.netns == 0 || flow.netns == self.namespaces.own() {
@@ -272,10 +346,12 @@ impl Keepalives {
         while let Some((_, asked)) = self.waiting.pop_expired(now) {
             self.by_flow.remove(&asked.flow);
         }
+        self.together.give_up(now);
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.waiting.deadline()
+        let deadlines = [self.waiting.deadline(), self.together.deadline()];
+        deadlines.into_iter().flatten().min()
     }
 }
 
@@ -312,23 +388,6 @@ fn ask(flow: FlowId, question: Question, mark: u32) -> Result<(RawSocket, Questi
     let socket = RawSocket::open(&flow, mark)?;
     socket.ask(&question.segment())?;
     Ok((socket, question))
-}
-
-/// Reads the flow's sequence numbers; called in the flow's network namespace.
-fn question(
-    reader: &SequenceReader,
-    flow: FlowId,
-    cookie: u64,
-    kind: Kind,
-) -> Result<(Question, u32), Errno> {
-    let sequences = reader.read(&flow)?.ok_or(Errno::ENOTCONN)?;
-    check(&sequences, cookie)?;
-    let kind = if sequences.snd_wnd == 0 {
-        Kind::Octet
-    } else {
-        kind
-    };
-    Ok((Question::new(flow, sequences, kind), sequences.mark))
 }
 
 /// Whether this is the right socket, in a state in which it can be probed.

@@ -16,7 +16,7 @@ use socket2::SockRef;
 use thiserror::Error;
 
 use super::{
-    ask, question,
+    Asking, ask,
     segment::{Heard, Kind},
 };
 use crate::{
@@ -83,7 +83,8 @@ fn answer(
     };
     let begun = clock::now();
     let cookie = SockRef::from(stream).cookie()?;
-    let (question, mark) = question(reader, flow, cookie, kind)?;
+    let asking = Asking { flow, cookie, kind };
+    let (question, mark) = asking.question(reader.read(&flow)?)?;
     let (socket, question) = ask(flow, question, mark)?;
     let mut wait = [PollFd::new(socket.socket().as_fd(), PollFlags::POLLIN)];
     while poll(&mut wait, WITHIN_MS)? > 0 {

@@ -1,26 +1,27 @@
-//! Keepalives that can wait: those of all idle peers leave in one turn, and their answers are read
-//! in one turn shortly after.
+//! Keepalives that leave together, many at a time: those of all idle peers in one turn of the loop,
+//! whose answers are read in one turn shortly after; and those of many flows in doubt, which the
+//! thread sends.
 //!
-//! The loop's own thread sends and reads them, so that a thousand idle peers wake no other thread,
-//! and the loop no more often than one peer. All of a turn share one raw socket for each local
-//! address. The kernel copies every segment that arrives here to such a socket, so it is open only
-//! until all are answered, and its filter knows the flows, unless they are too many.
+//! The loop's own thread sends and reads what can wait, so that a thousand idle peers wake no other
+//! thread, and the loop no more often than one peer. All of a turn share one raw socket for each
+//! local address, which is parked until then.
 //!
 //! What is not answered soon is read again after ever longer waits. The owner also reads before it
 //! takes an answer for missing.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use nix::errno::Errno;
+use socket2::Socket;
 use tracing::debug;
 
 use super::{
-    Flows,
+    Asking, Flows,
     segment::{Heard, Question},
     shared::{AT_A_TIME, Ports, SharedSocket},
 };
@@ -37,18 +38,23 @@ const FIRST_READ: Duration = Duration::from_millis(1);
 /// The most that are received from one socket in one turn.
 const MOST_RECEIVED: usize = 64 * AT_A_TIME;
 
+/// A socket that was not used for this long is closed: the address may be gone.
+const UNUSED: Duration = Duration::from_secs(10);
+
 /// A flow by its local and its remote end.
 type Ends = (SocketAddr, SocketAddr);
 
-/// The keepalives of idle peers that wait for an answer.
+/// The keepalives that were sent together with others and wait for an answer.
 #[derive(Debug)]
 pub(in crate::source::probe) struct Round {
     flows: Arc<Flows>,
     /// The network namespace of the thread.
     own: u32,
-    /// One for each local address, while answers are missing.
-    sockets: BTreeMap<IpAddr, SharedSocket>,
+    /// One for each local address, and when it was last sent from.
+    sockets: BTreeMap<IpAddr, (SharedSocket, Time)>,
     waiting: HashMap<Ends, Asked>,
+    /// When each of these is given up, in this order. What was answered since is still here.
+    deadlines: VecDeque<(Time, Ends)>,
     sent_at: Time,
     read_at: Time,
     most: usize,
@@ -58,7 +64,7 @@ pub(in crate::source::probe) struct Round {
 struct Asked {
     question: Question,
     order: Order,
-    sent_at: Time,
+    deadline: Time,
     is_repeated: bool,
 }
 
@@ -69,14 +75,6 @@ struct Ready {
     question: Question,
 }
 
-/// Why a keepalive is not sent here.
-enum Refused {
-    /// Another thread has to send it: it is no keepalive, it leaves from another network namespace,
-    /// or by a marked socket.
-    Elsewhere,
-    Failed(Errno),
-}
-
 impl Round {
     /// Up to `most` wait for an answer.
     pub(in crate::source::probe) fn new(flows: Arc<Flows>, own: u32, most: usize) -> Self {
@@ -85,6 +83,7 @@ impl Round {
             own,
             sockets: BTreeMap::new(),
             waiting: HashMap::new(),
+            deadlines: VecDeque::new(),
             sent_at: Time::default(),
             read_at: Time::default(),
             most,
@@ -96,31 +95,41 @@ impl Round {
         (!self.waiting.is_empty()).then_some(self.read_at)
     }
 
-    /// Sends all of these that can be sent here, and returns the others. What became of them is
-    /// added to `events`.
+    /// How many wait for an answer.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// When the first of those that wait is given up.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.deadlines.front().map(|(at, _)| *at)
+    }
+
+    /// Sends all of these that can be sent here, and returns the others: those that are no
+    /// keepalives, leave from another network namespace, or by a marked socket. What became of them
+    /// is added to `events`. `opened` is called with each new socket.
     pub(in crate::source::probe) fn send(
         &mut self,
         orders: Vec<Order>,
         events: &mut Vec<ProbeEvent>,
+        mut opened: impl FnMut(&Socket) -> Result<(), Errno>,
     ) -> Vec<Order> {
-        let mut by_local: BTreeMap<IpAddr, Vec<Ready>> = BTreeMap::new();
         let mut elsewhere = Vec::new();
-        for order in orders {
-            match self.prepare(order) {
-                Ok(ready) => by_local
-                    .entry(ready.flow.local.ip())
-                    .or_default()
-                    .push(ready),
-                Err(Refused::Elsewhere) => elsewhere.push(order),
-                Err(Refused::Failed(errno)) => events.push(failed(&order, errno)),
-            }
+        let mut by_local: BTreeMap<IpAddr, Vec<Ready>> = BTreeMap::new();
+        for ready in self.prepare(orders, &mut elsewhere, events) {
+            let local = ready.flow.local.ip();
+            by_local.entry(local).or_default().push(ready);
         }
         if by_local.is_empty() {
             return elsewhere;
         }
         for (local, ready) in by_local {
-            match self.open(local, &ready, events) {
-                Ok(()) => self.send_from(local, &ready, events),
+            match self.listen(local, &ready, &mut opened) {
+                Ok(()) => {
+                    // What came before is no answer to what is sent now.
+                    self.receive(local, events);
+                    self.send_from(local, &ready, events);
+                }
                 Err(errno) => events.extend(ready.iter().map(|one| failed(&one.order, errno))),
             }
         }
@@ -130,53 +139,73 @@ impl Round {
         elsewhere
     }
 
-    fn prepare(&self, order: Order) -> Result<Ready, Refused> {
-        let ProbeTarget::Flow { flow, cookie } = order.target else {
-            return Err(Refused::Elsewhere);
-        };
-        if flow.netns != 0 && flow.netns != self.own {
-            return Err(Refused::Elsewhere);
+    fn prepare(
+        &self,
+        orders: Vec<Order>,
+        elsewhere: &mut Vec<Order>,
+        events: &mut Vec<ProbeEvent>,
+    ) -> Vec<Ready> {
+        let now = clock::now();
+        let mut asked = Vec::with_capacity(orders.len());
+        let (mut asking, mut flows) = (Vec::with_capacity(orders.len()), HashSet::new());
+        let history = self.flows.history();
+        for order in orders {
+            let ProbeTarget::Flow { flow, cookie } = order.target else {
+                elsewhere.push(order);
+                continue;
+            };
+            if flow.netns != 0 && flow.netns != self.own {
+                elsewhere.push(order);
+                continue;
+            }
+            let has_room = self.waiting.len() + asked.len() < self.most;
+            let kind = history.next(flow, now).filter(|_| has_room);
+            match kind {
+                Some(kind) if flows.insert(flow) => {
+                    asked.push(order);
+                    asking.push(Asking { flow, cookie, kind });
+                }
+                _ => events.push(failed(&order, Errno::EAGAIN)),
+            }
         }
-        if self.waiting.len() >= self.most {
-            return Err(Refused::Failed(Errno::EAGAIN));
+        drop(history);
+        let questions = self.flows.questions(&asking);
+        let mut all = Vec::with_capacity(asked.len());
+        for ((order, asking), question) in asked.into_iter().zip(asking).zip(questions) {
+            match question {
+                Ok((question, 0)) => all.push(Ready {
+                    order,
+                    flow: asking.flow,
+                    question,
+                }),
+                Ok((_, _mark)) => elsewhere.push(order),
+                Err(errno) => events.push(failed(&order, errno)),
+            }
         }
-        let next = self.flows.history().next(flow, clock::now());
-        let kind = next.ok_or(Refused::Failed(Errno::EAGAIN))?;
-        let question = self.flows.question(flow, cookie, kind);
-        let (question, mark) = question.map_err(Refused::Failed)?;
-        let ready = Ready {
-            order,
-            flow,
-            question,
-        };
-        (mark == 0).then_some(ready).ok_or(Refused::Elsewhere)
+        all
     }
 
-    /// Has the socket of this local address let pass the answers on these flows too, and takes what
-    /// came before.
-    fn open(
+    /// Has the socket of this local address let pass the answers on these flows, too.
+    fn listen(
         &mut self,
         local: IpAddr,
         ready: &[Ready],
-        events: &mut Vec<ProbeEvent>,
+        opened: &mut impl FnMut(&Socket) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
-        let more = ready.iter().map(|ready| ends(&ready.flow));
-        let waiting = self.waiting.keys().copied();
-        let here = waiting.filter(|(end, _)| end.ip() == local);
-        let ports: Vec<Ports> = here.chain(more).map(ports).collect();
-        match self.sockets.get(&local) {
-            Some(socket) => socket.filter(&ports).map_err(|_| Errno::ENOMEM)?,
-            None => {
-                let socket = SharedSocket::open(local, &ports)?;
-                self.sockets.insert(local, socket);
-            }
+        let ports = ready.iter().map(|ready| ports(ends(&ready.flow)));
+        let now = clock::now();
+        if let Some((socket, used)) = self.sockets.get_mut(&local) {
+            *used = now;
+            return socket.listen(ports).map_err(|_| Errno::ENOMEM);
         }
-        self.receive(local, events);
+        let socket = SharedSocket::open(local, ports)?;
+        opened(socket.socket())?;
+        self.sockets.insert(local, (socket, now));
         Ok(())
     }
 
     fn send_from(&mut self, local: IpAddr, ready: &[Ready], events: &mut Vec<ProbeEvent>) {
-        let Some(socket) = self.sockets.get(&local) else {
+        let Some((socket, _)) = self.sockets.get(&local) else {
             return;
         };
         let segment = |one: &Ready| (one.flow.remote.ip(), one.question.segment());
@@ -186,6 +215,7 @@ impl Round {
             let sent_at = clock::now();
             let sent = socket.send(&segments[done..]);
             let count = *sent.as_ref().unwrap_or(&1).max(&1);
+            let mut history = self.flows.history();
             for Ready {
                 order,
                 flow,
@@ -197,15 +227,18 @@ impl Round {
                     events.push(failed(order, errno));
                     continue;
                 }
-                self.flows.history().asked(*flow, sent_at);
+                history.asked(*flow, sent_at);
                 events.push(event(sent_at, order, ProbeOutcome::Sent));
+                let deadline = sent_at + order.give_up_after;
                 let asked = Asked {
                     question: *question,
                     order: *order,
-                    sent_at,
+                    deadline,
                     is_repeated: false,
                 };
-                self.waiting.insert(ends(flow), asked);
+                if self.waiting.insert(ends(flow), asked).is_none() {
+                    self.deadlines.push_back((deadline, ends(flow)));
+                }
             }
             done += count;
         }
@@ -217,17 +250,37 @@ impl Round {
             self.receive(local, events);
         }
         let now = clock::now();
-        self.waiting
-            .retain(|_, asked| now <= asked.sent_at + asked.order.give_up_after);
         self.read_at = now + now.since(self.sent_at).max(FIRST_READ);
+        self.give_up(now);
+    }
+
+    /// Forgets what was not answered in time. Where no answer is missing, nothing more is received.
+    pub(super) fn give_up(&mut self, now: Time) {
+        while let Some(&(deadline, ends)) = self.deadlines.front()
+            && deadline < now
+        {
+            self.deadlines.pop_front();
+            match self.waiting.get(&ends) {
+                // It was sent once more.
+                Some(asked) if asked.deadline >= now => {
+                    self.deadlines.push_back((asked.deadline, ends));
+                }
+                Some(_) => drop(self.waiting.remove(&ends)),
+                None => {}
+            }
+        }
         if self.waiting.is_empty() {
-            self.sockets.clear();
+            self.deadlines.clear();
+            self.sockets.retain(|_, (socket, used)| {
+                let is_used = now.since(*used) < UNUSED;
+                is_used && socket.park().is_ok()
+            });
         }
     }
 
     fn receive(&mut self, local: IpAddr, events: &mut Vec<ProbeEvent>) {
         let (waiting, sockets) = (&mut self.waiting, &self.sockets);
-        let Some(socket) = sockets.get(&local) else {
+        let Some((socket, _)) = sockets.get(&local) else {
             return;
         };
         let mut again = Vec::new();
