@@ -29,11 +29,11 @@ fn handle(ctx: &RawTracePointContext) -> Option<()> {
         return None;
     }
     let socket = Socket::of(ctx);
+    let tuple = Tuple::of(socket)?;
+    let watched = tuple.watched()?;
     if !socket.is_tcp() {
         return None;
     }
-    let tuple = Tuple::of(socket)?;
-    let watched = tuple.watched()?;
     let flow = Flow::find(tuple, socket)?;
     let event = if opened {
         opening(&flow, watched)?

@@ -10,6 +10,11 @@ use crate::{
 
 const AF_INET6: u16 = 10;
 
+/// The start of `struct sock_common`: `skc_daddr`, and after it `skc_family`. It is the same in all
+/// kernels that are known, and one read takes both.
+const HEAD: usize = 20;
+const FAMILY_AFTER_REMOTE: u16 = 16;
+
 /// `::ffff:0.0.0.0`; an IPv4 address goes into the last four octets.
 const V4_MAPPED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
 
@@ -32,12 +37,13 @@ impl Tuple {
             local_port: 0,
             remote_port: 0,
         };
-        // Each address is read directly into its place, so that the stack holds no second copy.
-        let is_v6 = socket.read::<u16>(config!(socket.family)) == AF_INET6;
+        let (family, remote_v4) = family_and_remote_v4(socket);
+        let is_v6 = family == AF_INET6;
+        // A long address is read directly into its place, so that the stack holds no second copy.
         if is_v6 {
             socket.read_into(config!(socket.remote_v6), &mut tuple.remote_addr);
         } else {
-            socket.read_into(config!(socket.remote_v4), &mut tuple.remote_addr[12..]);
+            tuple.remote_addr[12..].copy_from_slice(&remote_v4);
         }
         let (word, bit) = filter_bit(&tuple.remote_addr);
         if ADDRESSES.get(word)? & bit == 0 {
@@ -75,4 +81,20 @@ impl Tuple {
         // SAFETY: as above.
         unsafe { WATCHED.get(&key) }.copied()
     }
+}
+
+/// What decides about nearly all sockets of a machine: for them nothing else is read.
+#[inline(always)]
+fn family_and_remote_v4(socket: Socket) -> (u16, [u8; 4]) {
+    let (family, remote_v4) = (config!(socket.family), config!(socket.remote_v4));
+    if family != remote_v4.wrapping_add(FAMILY_AFTER_REMOTE) {
+        return (socket.read(family), socket.read(remote_v4));
+    }
+    let head: [u8; HEAD] = socket.read(remote_v4);
+    let [a, b, c, d, ..] = head;
+    let family = [
+        head[FAMILY_AFTER_REMOTE as usize],
+        head[FAMILY_AFTER_REMOTE as usize + 1],
+    ];
+    (u16::from_ne_bytes(family), [a, b, c, d])
 }
