@@ -16,7 +16,7 @@ use tracing::warn;
 use zerocopy::FromBytes;
 
 use super::{counts::Counts, decode, keys::KernelKeys, watch::WatchSet};
-use crate::{netns::Namespace, signals::SignalSender, worker::Inbox};
+use crate::{core::Time, netns::Namespace, signals::SignalSender, worker::Inbox};
 
 /// The most entries that are read if the map changes meanwhile, as a multiple of its size.
 const MAX_READINGS: usize = 4;
@@ -36,11 +36,17 @@ pub(super) struct Wanted {
 /// What one reading of the map is for.
 #[derive(Default)]
 struct Job {
-    /// To report every flow's latest record. Dropped without an answer if that failed.
-    heal: Option<oneshot::Sender<()>>,
+    heal: Option<Heal>,
     /// To remove flows that are no longer watched, or whose namespace is not: the kernel side
     /// handles only watched flows, and would not see them close.
     forget: bool,
+}
+
+/// To report the latest record of every flow that has one since this time.
+struct Heal {
+    since: Time,
+    /// Dropped without an answer if that failed.
+    done: oneshot::Sender<()>,
 }
 
 impl Wanted {
@@ -52,9 +58,10 @@ impl Wanted {
         }
     }
 
-    /// Requests a report of every flow's latest record; `done` is answered after the last one.
-    pub fn heal(&mut self, done: oneshot::Sender<()>) {
-        self.job.heal = Some(done);
+    /// Requests a report of the latest record of every flow that has one since this time; `done` is
+    /// answered after the last one.
+    pub fn heal(&mut self, since: Time, done: oneshot::Sender<()>) {
+        self.job.heal = Some(Heal { since, done });
     }
 
     /// Requests the removal of flows that are no longer watched.
@@ -103,9 +110,9 @@ impl Flows {
         while let Some(job) = wanted.wait(Wanted::take_job) {
             match self.carry_out(&job, wanted) {
                 Ok(()) => {
-                    if let Some(done) = job.heal {
+                    if let Some(heal) = job.heal {
                         // Nobody waits any more when the source is dropped.
-                        let _ = done.send(());
+                        let _ = heal.done.send(());
                     }
                 }
                 Err(error) => warn!("the flows are left as they are: {error:#}"),
@@ -120,8 +127,8 @@ impl Flows {
             if wanted.is_stopped() {
                 return Ok(());
             }
-            if job.heal.is_some() {
-                self.heal(&key, &bytes)?;
+            if let Some(heal) = &job.heal {
+                self.heal(heal.since, &key, &bytes)?;
             }
             if job.forget {
                 // What is watched does not change meanwhile.
@@ -138,7 +145,16 @@ impl Flows {
     }
 
     /// Reports a flow's latest record. If it is the last one, the kernel side will not remove it.
-    fn heal(&mut self, key: &FlowKeyBytes, bytes: &FlowRecordBytes) -> anyhow::Result<()> {
+    fn heal(
+        &mut self,
+        since: Time,
+        key: &FlowKeyBytes,
+        bytes: &FlowRecordBytes,
+    ) -> anyhow::Result<()> {
+        let is_known = |record: FlowRecord| record.at_ns < since.as_nanos();
+        if decode::record(bytes).is_ok_and(is_known) {
+            return Ok(());
+        }
         if FlowKey::read_from_bytes(key).is_ok_and(|key| key.is_final != 0) {
             self.remove(key)?;
         }

@@ -25,6 +25,8 @@ const MAX_BATCH: usize = 1024;
 /// reading it is: the loop also needs time for what was read.
 const HEAL_SPACING: Duration = Duration::from_millis(100);
 const HEAL_SHARE: u32 = 4;
+/// A record has its time a moment before it is on the ring or in the map.
+const MADE_WITHIN: Duration = Duration::from_millis(100);
 
 pub(super) struct Ring {
     ring: AsyncFd<RingBuf<MapData>>,
@@ -37,6 +39,8 @@ pub(super) struct Ring {
     /// The count of ring drops that are already healed, and when they were.
     healed_drops: u64,
     healed_at: Time,
+    /// All records that were made before this have been sent.
+    sent_until: Time,
     heal_after: Duration,
 }
 
@@ -55,6 +59,7 @@ impl Ring {
             check: Arc::default(),
             healed_drops: 0,
             healed_at: Time::default(),
+            sent_until: Time::default(),
             heal_after: HEAL_SPACING,
         }
     }
@@ -97,13 +102,17 @@ impl Ring {
         Ok(())
     }
 
-    /// If the ring has been full since the last time, reads every flow's latest record from the map.
-    /// Call this only when the ring is drained. The ring is not read meanwhile: older records must
+    /// If the ring has been full since the last time, reads the latest records of the flows from the
+    /// map. Call this only when the ring is drained. The ring is not read meanwhile: older records must
     /// not follow newer ones.
     async fn heal(&mut self) -> anyhow::Result<()> {
-        let drops = self.counts.ring_drops()?;
         let now = clock::now();
-        if drops == self.healed_drops || now.since(self.healed_at) < self.heal_after {
+        let drops = self.counts.ring_drops()?;
+        if drops == self.healed_drops {
+            self.sent_until = now;
+            return Ok(());
+        }
+        if now.since(self.healed_at) < self.heal_after {
             return Ok(());
         }
         warn!(
@@ -111,8 +120,10 @@ impl Ring {
             drops - self.healed_drops
         );
         let (done, healed) = oneshot::channel();
-        self.flows.put(|wanted| wanted.heal(done));
+        let since = self.sent_until - MADE_WITHIN;
+        self.flows.put(|wanted| wanted.heal(since, done));
         healed.await.context("the map of flows was not read")?;
+        self.sent_until = now;
         self.healed_drops = drops;
         self.healed_at = clock::now();
         let took = self.healed_at.since(now);

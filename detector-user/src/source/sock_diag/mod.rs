@@ -10,7 +10,7 @@ mod reader;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
 };
 
@@ -28,27 +28,51 @@ fn signals(
     unread: &[u32],
     peers: &BTreeMap<PeerName, Vec<IpAddr>>,
 ) -> Vec<Signal> {
-    let mut by_remote: BTreeMap<IpAddr, Vec<FlowReading>> = BTreeMap::new();
+    let mut by_remote: HashMap<IpAddr, Vec<FlowReading>> = HashMap::new();
     for flow in reading.flows {
         by_remote.entry(flow.id.remote.ip()).or_default().push(flow);
     }
-    let signals = |(peer, addrs): (&PeerName, &Vec<IpAddr>)| {
-        let addrs: BTreeSet<IpAddr> = addrs.iter().map(IpAddr::to_canonical).collect();
-        let signal = |addr: IpAddr| Signal::SocketsRead {
-            at: reading.at,
-            source: SourceKind::SockDiag,
-            peer: peer.clone(),
-            addr,
-            flows: by_remote.get(&addr).cloned().unwrap_or_default(),
-        };
-        addrs.into_iter().map(signal).collect::<Vec<_>>()
+    let addresses = |addrs: &Vec<IpAddr>| -> BTreeSet<IpAddr> {
+        addrs.iter().map(IpAddr::to_canonical).collect()
     };
-    let unread = unread.iter().map(|&netns| Signal::Namespace {
-        at: reading.at,
-        netns,
-        change: NamespaceChange::Unreadable,
-    });
-    unread.chain(peers.iter().flat_map(signals)).collect()
+    // How many peers have each address: mostly one, which gets the flows themselves.
+    let mut users: HashMap<IpAddr, usize> = HashMap::new();
+    for addr in peers.values().flat_map(addresses) {
+        *users.entry(addr).or_default() += 1;
+    }
+    let mut flows_with = |addr: IpAddr| {
+        let left = users.get_mut(&addr).map_or(0, |left| {
+            *left -= 1;
+            *left
+        });
+        let flows = match left {
+            0 => by_remote.remove(&addr),
+            _ => by_remote.get(&addr).cloned(),
+        };
+        flows.unwrap_or_default()
+    };
+    let mut signals: Vec<Signal> = unread
+        .iter()
+        .map(|&netns| Signal::Namespace {
+            at: reading.at,
+            netns,
+            change: NamespaceChange::Unreadable,
+        })
+        .collect();
+    for (peer, addrs) in peers {
+        signals.extend(
+            addresses(addrs)
+                .into_iter()
+                .map(|addr| Signal::SocketsRead {
+                    at: reading.at,
+                    source: SourceKind::SockDiag,
+                    peer: peer.clone(),
+                    addr,
+                    flows: flows_with(addr),
+                }),
+        );
+    }
+    signals
 }
 
 /// Every address of every peer.
