@@ -92,7 +92,7 @@ fn each_command_in_the_documents_is_one_that_there_is() {
 
 #[test]
 fn commands_are_found_in_blocks_and_in_text() {
-    let text = "Say `detector peers` or `detector top`.\n```sh\nsystemctl stop detector && detector \
+    let text = "Say `detector peers` or `detector tip`.\n```sh\nsystemctl stop detector && detector \
                 explain a:1 # why\nx | detector nothing >y\n```\n";
     let found = commands(text);
     let words: Vec<_> = found.iter().map(|found| found.words.join(" ")).collect();
@@ -100,7 +100,7 @@ fn commands_are_found_in_blocks_and_in_text() {
         words,
         [
             "detector peers",
-            "detector top",
+            "detector tip",
             "detector explain a:1",
             "detector nothing"
         ]
