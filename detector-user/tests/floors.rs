@@ -8,16 +8,17 @@ use std::{
 };
 
 /// The top modules of the daemon, the lowest floor first.
-const FLOORS: [&[&str]; 15] = [
+const FLOORS: [&[&str]; 16] = [
     &["core", "check"],
-    &["clock", "insight", "readable", "systemd"],
+    &["clock", "insight", "readable", "systemd", "text"],
+    &["json"],
     &["config"],
     &["signals"],
     &["worker"],
     &["cgroup", "keeper", "stores"],
     &["process"],
     &["netns"],
-    &["alarm", "netlink", "object", "overrides", "pending"],
+    &["alarm", "netlink", "object", "overrides", "pending", "remembered"],
     &["source", "effect", "record"],
     &["serve"],
     &["driver"],
