@@ -66,12 +66,13 @@ impl Facts {
 }
 
 /// The commands whose presence is checked.
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 23] = [
     "amtool",
     "apt-get",
     "bpftool",
     "c++",
     "cargo-binstall",
+    "chromium",
     "curl",
     "dbus-daemon",
     "dpkg-deb",
@@ -87,6 +88,7 @@ const COMMANDS: [&str; 21] = [
     "rustup",
     "sudo",
     "tar",
+    "tmux",
     "zstd",
 ];
 
@@ -149,4 +151,26 @@ pub fn is_root() -> bool {
 fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pins::{DEBIAN, DIST_TOOLS, LAB_TOOLS, TEST_TOOLS};
+
+    /// One that is not looked for would be installed again and again.
+    #[test]
+    fn every_tool_is_looked_for() {
+        let tools = [
+            &LAB_TOOLS[..],
+            &TEST_TOOLS,
+            &DIST_TOOLS,
+            &SERVERS,
+            &[DEBIAN],
+        ]
+        .concat();
+        for tool in tools {
+            assert!(COMMANDS.contains(&tool.command), "{}", tool.command);
+        }
+    }
 }

@@ -278,6 +278,9 @@ impl World {
     fn can_be_noticed(&self, host: usize) -> bool {
         let state = &self.hosts[host];
         let served = self.now.since(state.serving_since) >= RETURN;
-        !self.is_mute(host) && served
+        let heard = state
+            .mute_until
+            .is_none_or(|until| self.now.since(until) >= RETURN);
+        !self.is_mute(host) && served && heard
     }
 }
