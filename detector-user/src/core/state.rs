@@ -92,8 +92,8 @@ pub struct PathState {
     pub measured: Measured,
 }
 
-/// What the last socket snapshots show of one address. A change of it alone is told to those who
-/// ask, and is no published change.
+/// What the last socket snapshots show of one address. Clients that ask get its present values; a
+/// change of these alone is not published.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Measured {
     /// How many connections there are with the peer's endpoints.

@@ -1,4 +1,4 @@
-//! What systemd, or another manager that speaks its protocol, is told: that the daemon is ready,
+//! Notifies systemd, or another manager that speaks its protocol: that the daemon is ready,
 //! how its peers are, that the loop goes on, and that it stops.
 
 use std::time::Duration;

@@ -17,7 +17,7 @@ use crate::cli::{client, exit::Failure};
 /// The shortest time between two readings, however much changes.
 const SHORTEST: Duration = Duration::from_millis(200);
 
-/// After how many of those it is read although no change was told: what is measured is not.
+/// After how many of those the peers are read again without a change: measurements alone are no change.
 const READ_EVERY: u32 = 5;
 
 /// The pause before the next attempt to reach the daemon.
@@ -37,7 +37,7 @@ pub struct Reading {
     pub peers: Vec<PeerState>,
     /// Empty if an older daemon keeps none.
     pub histories: Vec<PeerHistory>,
-    /// Of the peer that was asked for; `None` also if it is no longer watched.
+    /// The explanation of the requested peer; `None` also if the peer is no longer watched.
     pub explained: Option<ExplainPeerResponse>,
 }
 

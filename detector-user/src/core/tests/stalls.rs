@@ -106,6 +106,21 @@ fn it_is_told_and_left_alone_where_freeing_is_switched_off() {
     assert_eq!(world.destroyed, []);
 }
 
+#[test]
+fn it_is_told_and_left_alone_while_an_administrator_holds_the_breaker_closed() {
+    let mut world = one_stuck(Settings::default());
+    let held = Override {
+        kind: OverrideKind::Closed,
+        until: ms(3_600_000),
+        reason: "false alarm".into(),
+        uid: 0,
+    };
+    world.detector.set_override(world.now, &peer(), Some(held));
+    run(&mut world, 30_000, stuck);
+    assert_eq!(world.state().reason, Reason::FlowsStalled);
+    assert_eq!(world.destroyed, []);
+}
+
 /// The program behind it does not read: it may, at any moment.
 #[test]
 fn a_flow_with_a_closed_window_is_never_freed() {
