@@ -42,9 +42,7 @@ while read -r suite test name; do
     if grep -q "^test result: ok. 1 passed" /tmp/output; then
         echo "@ok $took $name"
     else
-        head -n 40 /tmp/output
-        echo "..."
-        tail -n 80 /tmp/output
+        head -c 1000000 /tmp/output
         echo "@failed $took $name"
     fi
 done </checks
