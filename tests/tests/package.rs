@@ -16,7 +16,7 @@ const UNIT: &str = "/usr/lib/systemd/system/detector.service";
 const ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/detector.service";
 
 /// What the package has, with its mode.
-const FILES: [(&str, u32); 19] = [
+const FILES: [(&str, u32); 20] = [
     ("/usr/bin/detector", 0o755),
     (UNIT, 0o644),
     (CONFIGURATION, 0o644),
@@ -29,6 +29,7 @@ const FILES: [(&str, u32); 19] = [
     ("/usr/share/fish/vendor_completions.d/detector.fish", 0o644),
     ("/usr/share/doc/detector/copyright", 0o644),
     ("/usr/share/doc/detector/changelog.gz", 0o644),
+    ("/usr/share/doc/detector/changelog.Debian.gz", 0o644),
     ("/usr/share/doc/detector/LICENSE", 0o644),
     ("/usr/share/doc/detector/LICENSE-MIT", 0o644),
     ("/usr/share/doc/detector/LICENSE-GPL2", 0o644),

@@ -38,14 +38,16 @@ exec chroot "$root" setpriv --reuid "$user" --regid "$user" --init-groups --no-n
     --bounding-set "-all,$capabilities" --inh-caps "$capabilities" --ambient-caps "$capabilities" "$@"
 "#;
 
-/// The package that `cargo xtask dist --debug` has made beside the daemon under test.
+/// The package that `cargo xtask dist --debug` has made last beside the daemon under test.
 pub fn package() -> anyhow::Result<PathBuf> {
     let target = binary()?;
     let target = target.ancestors().nth(2).context("no target directory")?;
     let packages = target.join("dist/debug");
     let found = fs::read_dir(&packages).into_iter().flatten().flatten();
-    let mut found = found.map(|entry| entry.path());
-    let package = found.find(|path| path.extension().is_some_and(|end| end == "deb"));
+    let found = found.map(|entry| entry.path());
+    let found = found.filter(|path| path.extension().is_some_and(|end| end == "deb"));
+    let made = |path: &PathBuf| fs::metadata(path).and_then(|file| file.modified()).ok();
+    let package = found.max_by_key(made);
     package.with_context(|| {
         format!(
             "no package in {}: `cargo xtask dist --debug` makes it",
