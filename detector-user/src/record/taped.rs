@@ -55,11 +55,14 @@ impl Taped {
         trial: u64,
         outcome: TrialOutcome,
     ) -> Result<(), TrialError> {
-        self.record(now, Input::FinishTrial {
-            peer: peer.clone(),
-            trial,
-            outcome,
-        });
+        self.record(
+            now,
+            Input::FinishTrial {
+                peer: peer.clone(),
+                trial,
+                outcome,
+            },
+        );
         self.detector.finish_trial(now, peer, trial, outcome)
     }
 
@@ -70,10 +73,13 @@ impl Taped {
         peer: &PeerName,
         overridden: Option<Override>,
     ) -> bool {
-        self.record(now, Input::Override {
-            peer: peer.clone(),
-            overridden: overridden.clone(),
-        });
+        self.record(
+            now,
+            Input::Override {
+                peer: peer.clone(),
+                overridden: overridden.clone(),
+            },
+        );
         self.detector.set_override(now, peer, overridden)
     }
 
@@ -84,10 +90,13 @@ impl Taped {
 
     /// [`Detector::remember`].
     pub fn remember(&mut self, now: Time, peer: &PeerName, memory: &Memory) {
-        self.record(now, Input::Remember {
-            peer: peer.clone(),
-            memory: memory.clone(),
-        });
+        self.record(
+            now,
+            Input::Remember {
+                peer: peer.clone(),
+                memory: memory.clone(),
+            },
+        );
         self.detector.remember(now, peer, memory);
     }
 

@@ -7,7 +7,9 @@ mod lines;
 mod recent;
 mod replays;
 
-use std::{collections::BTreeMap, fs::File, io::BufReader, ops::RangeInclusive, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap, fs::File, io::BufReader, ops::RangeInclusive, path::Path, time::Duration,
+};
 
 use jiff::Timestamp;
 
