@@ -4,6 +4,7 @@
 mod clients;
 mod convert;
 mod correlations;
+mod diagnostics;
 mod health;
 mod heartbeat;
 mod overrides;
@@ -31,8 +32,8 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 
 pub use self::convert::{explanation, peer_state_at, tuned_socket};
 use self::{
-    clients::accepted, health::HealthService, heartbeat::Heartbeat, service::Service,
-    stream::Streams,
+    clients::accepted, diagnostics::Diagnosing, health::HealthService, heartbeat::Heartbeat,
+    service::Service, stream::Streams,
 };
 pub(super) use self::{
     convert::{history, peer_state, transition},
@@ -88,6 +89,7 @@ pub async fn serve(
         requests,
         administrators,
         streams,
+        diagnosing: Diagnosing::default(),
         heartbeat: heartbeat.clone(),
     };
     let routes = routes(service)?;
