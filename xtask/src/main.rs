@@ -1,7 +1,7 @@
 //! Sets up, builds, runs and tests the project: the same commands that CI runs.
 //!
 //! [`facts`] inspects the machine, [`plan`] decides from the facts, purely, and [`setup`] carries
-//! the plan out. [`commands`], [`mod@test`] and [`dist`] are the subcommands.
+//! the plan out. [`commands`], [`mod@test`], [`vm`] and [`dist`] are the subcommands.
 
 use std::process::ExitCode;
 
@@ -24,6 +24,7 @@ mod simulate;
 mod step;
 mod suites;
 mod test;
+mod vm;
 mod workspace;
 
 /// Sets up, builds, runs and tests the project.
@@ -47,6 +48,8 @@ enum Task {
     Run(Passed),
     /// Run every test: unit tests, the simulation, lab tests, alert rules.
     Test(test::Options),
+    /// Run lab tests on other kernels: Debian's, in QEMU.
+    TestVm(vm::Options),
     /// Simulate a cluster on a virtual clock, and check the rules that must always hold.
     Simulate(simulate::Options),
     /// Start an interactive lab of three hosts: start, cut, heal, watch.
@@ -98,7 +101,12 @@ fn run(cli: Cli) -> Result<()> {
         Task::Run(passed) | Task::Lab(passed) | Task::Demo(passed) | Task::Bench(passed) => {
             passed.take_dry_run()
         }
-        Task::Setup | Task::BuildEbpf | Task::Test(_) | Task::Simulate(_) | Task::Dist(_) => false,
+        Task::Setup
+        | Task::BuildEbpf
+        | Task::Test(_)
+        | Task::TestVm(_)
+        | Task::Simulate(_)
+        | Task::Dist(_) => false,
     } || dry_run;
     let runner = Runner {
         dry_run,
@@ -112,6 +120,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::BuildEbpf => commands::build_ebpf(&runner, &workspace),
         Task::Run(passed) => commands::run(&runner, &workspace, &passed.args),
         Task::Test(options) => test::run(&runner, &workspace, &options),
+        Task::TestVm(options) => vm::run(&runner, &workspace, &options),
         Task::Simulate(options) => simulate::run(&runner, &options),
         Task::Dist(options) => dist::run(&runner, &workspace, &options),
         Task::Lab(passed) => commands::lab_program(&runner, &workspace, "lab", &passed.args),

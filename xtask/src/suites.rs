@@ -44,6 +44,7 @@ pub const SUITES: [Suite; 34] = [
         "keepalive",
         Alone("it floods a connection from all processors"),
     ),
+    suite("kernel", Others),
     suite("kubernetes", Others),
     suite("lifecycle", Alone("it measures how long a stop takes")),
     suite("namespaces", Others),

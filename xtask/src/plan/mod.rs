@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     facts::{Facts, Toolchain},
     invocation::Invocation,
-    pins::{DEBIAN, DIST_TOOLS, LAB_TOOLS, SERVERS, TEST_TOOLS, Tool},
+    pins::{DEBIAN, DIST_TOOLS, LAB_TOOLS, SERVERS, TEST_TOOLS, Tool, VM_TOOLS},
     step::{OnFailure, Route, Step},
 };
 
@@ -26,6 +26,8 @@ pub struct Needs {
     pub test_tools: bool,
     /// What makes the Debian package.
     pub dist_tools: bool,
+    /// What boots other kernels.
+    pub vm_tools: bool,
 }
 
 impl Needs {
@@ -34,6 +36,7 @@ impl Needs {
         lab_tools: false,
         test_tools: false,
         dist_tools: false,
+        vm_tools: false,
     };
     pub const DIST: Self = Self {
         dist_tools: true,
@@ -46,6 +49,14 @@ impl Needs {
     pub const ALL: Self = Self {
         test_tools: true,
         ..Self::LAB
+    };
+    pub const VM: Self = Self {
+        vm_tools: true,
+        ..Self::LAB
+    };
+    pub const VM_TOOLS: Self = Self {
+        ebpf: false,
+        ..Self::VM
     };
     pub const UNIT: Self = Self {
         ebpf: false,
@@ -98,6 +109,9 @@ pub fn plan(facts: &Facts, needs: Needs, closed: &Closed) -> Plan {
     }
     if needs.test_tools {
         tools.extend(TEST_TOOLS);
+    }
+    if needs.vm_tools {
+        tools.extend(VM_TOOLS);
     }
     // The package is tested where it can be installed.
     let tests_package = needs.test_tools && facts.apt.is_some();
