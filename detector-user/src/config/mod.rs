@@ -33,7 +33,7 @@ use serde::Serialize;
 pub use self::{
     error::{ConfigError, ConfigErrors, Place},
     flag::{Flag, NAMESPACE_FLAG, PEER_FLAG, PROTECT_FLAG},
-    load::{DEFAULT_FILE, Loaded, Origin, load},
+    load::{DEFAULT_FILE, Loaded, Origin, any_text, load},
     name::parse_peer_name,
     pool::MAX_POOLS,
     reload::{Changed, changed},

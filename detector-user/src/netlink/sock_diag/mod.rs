@@ -24,6 +24,7 @@ use self::{
     prefixes::{Prefix, cover},
 };
 pub use self::{
+    decode::any_datagram,
     destroy::{DestroyError, Socket, SocketKey},
     everywhere::{Everywhere, Tables},
 };

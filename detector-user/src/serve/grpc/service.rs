@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert, correlations,
+    MAX_PEER_BYTES, convert, correlations,
     diagnostics::{self, Diagnosing},
     heartbeat::Heartbeat,
     overrides, reports,
@@ -314,16 +314,22 @@ impl Service {
 
 /// The [`PeerName`] for any spelling that a client may use. A name that cannot be parsed is used as
 /// it is.
-fn peer_name(name: &str) -> Result<PeerName, Status> {
+pub(super) fn peer_name(name: &str) -> Result<PeerName, Status> {
     if name.is_empty() {
         return Err(Status::invalid_argument(
             "peer: name one, as in http://node4:9000",
         ));
     }
+    if name.len() > MAX_PEER_BYTES {
+        return Err(Status::invalid_argument(format!(
+            "peer: {} bytes; {MAX_PEER_BYTES} is the most",
+            name.len()
+        )));
+    }
     Ok(parse_peer_name(name).map_or_else(|_| PeerName::from_canonical(name), |peer| peer.name))
 }
 
-fn not_watched(peer: &PeerName) -> Status {
+pub(super) fn not_watched(peer: &PeerName) -> Status {
     Status::not_found(format!(
         "no peer {:?} is watched; `detector peers` lists them",
         peer.as_str()
