@@ -23,7 +23,7 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 33] = [
+pub const SUITES: [Suite; 34] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
@@ -61,6 +61,7 @@ pub const SUITES: [Suite; 33] = [
         "pods",
         Alone("it waits 3 s at most for each answer, with all processors at work"),
     ),
+    suite("privileges", Others),
     suite("probes", Others),
     suite(
         "protect",

@@ -20,7 +20,7 @@ mod syscalls;
 #[cfg(test)]
 mod tests;
 
-use std::{io, path::Path, sync::OnceLock};
+use std::{io, path::Path, sync::OnceLock, thread, time::Duration};
 
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
@@ -35,7 +35,14 @@ pub use self::{
     status::effective,
     syscalls::{FilterError, check_filter},
 };
-use crate::config::{Config, Seccomp};
+use crate::{
+    clock,
+    config::{Config, Seccomp},
+};
+
+/// How long a thread has to come to its first instruction, on a busy machine.
+const COMES_TO_IT_WITHIN: Duration = Duration::from_secs(10);
+const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
 /// What every thread keeps; unset in the other commands.
 static KEPT: OnceLock<CapabilitySet> = OnceLock::new();
@@ -140,20 +147,32 @@ impl Starting {
         })
     }
 
-    /// Whether all threads have given up what they should.
+    /// Waits until all threads have given up what they should: one that was started just now may not
+    /// have come to it.
     fn look(self) -> Result<(), PrivilegeError> {
-        let refused = |source| PrivilegeError::Refused {
-            doing: "look at the daemon's own threads (/proc/self/task)",
-            source,
-        };
-        for (thread, permitted) in status::of_threads().map_err(refused)? {
-            let left = permitted - self.kept;
-            if !left.is_empty() {
-                let held = names(left);
-                return Err(PrivilegeError::Left { thread, held });
+        let begun = clock::now();
+        loop {
+            match self.look_once()? {
+                Some((thread, left)) if begun + COMES_TO_IT_WITHIN < clock::now() => {
+                    let held = names(left);
+                    return Err(PrivilegeError::Left { thread, held });
+                }
+                Some(_) => thread::sleep(LOOKS_AGAIN_AFTER),
+                None => return Ok(()),
             }
         }
-        Ok(())
+    }
+
+    /// A thread that has more than it should, and what that is.
+    fn look_once(self) -> Result<Option<(String, CapabilitySet)>, PrivilegeError> {
+        let threads = status::of_threads().map_err(|source| PrivilegeError::Refused {
+            doing: "look at the daemon's own threads (/proc/self/task)",
+            source,
+        })?;
+        let left = threads
+            .into_iter()
+            .map(|(thread, permitted)| (thread, permitted - self.kept));
+        Ok(left.into_iter().find(|(_, left)| !left.is_empty()))
     }
 }
 
