@@ -43,7 +43,7 @@ pub use self::{
     debian::Debian,
     http::{get, post},
     lab::{
-        ArpCount, Cut, CutMoment, Host, Inspection, Lab, Loss, PodNetwork, Rules, Says, SecondCard,
+        ArpCount, Cut, CutMoment, Forged, Forger, Host, Inspection, Lab, Loss, PodNetwork, Rules, Says, SecondCard,
         StandsIn, Stranger, Way,
     },
     log::Log,

@@ -23,7 +23,7 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 34] = [
+pub const SUITES: [Suite; 35] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
@@ -33,6 +33,7 @@ pub const SUITES: [Suite; 34] = [
         "cost",
         Alone("it counts wake-ups, which a busy machine merges"),
     ),
+    suite("crashes", Others),
     suite("cuts", Others),
     suite("destroy", Others),
     suite("enemy", Others),

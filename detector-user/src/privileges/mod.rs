@@ -100,13 +100,18 @@ pub fn begin(config: &Config, file: Option<&Path>) -> Result<Starting, Privilege
     let held = capabilities(None).map_err(refused("read this process's capabilities"))?;
     let needs = Needs::of(config, file);
     let kept = needs.kept() & held.permitted;
-    KEPT.set(kept).map_err(|_| PrivilegeError::Twice)?;
     let starts_with = (kept | capabilities::at_start()) & held.permitted;
     // The bounding set first, because that takes CAP_SETPCAP; a unit has bounded it already.
     if held.effective.contains(CapabilitySet::SETPCAP) {
         bound(starts_with);
     }
-    hold(starts_with).map_err(refused("give up capabilities"))?;
+    if let Err(errno) = hold(starts_with) {
+        // A filter of an older unit's. What that unit gave is all that there is, too.
+        warn!(%errno, "capabilities cannot be given up (capset): let the unit's filter pass it");
+        let kept = held.permitted;
+        return Ok(Starting { kept });
+    }
+    KEPT.set(kept).map_err(|_| PrivilegeError::Twice)?;
     Ok(Starting { kept })
 }
 
@@ -123,10 +128,7 @@ pub fn thread_started() {
 impl Starting {
     /// Gives up what only the start took, and filters the system calls of all threads.
     pub fn finish(self, config: &Config) -> Result<Confined, PrivilegeError> {
-        hold(self.kept).map_err(|errno| PrivilegeError::Refused {
-            doing: "give up capabilities",
-            source: errno.into(),
-        })?;
+        thread_started();
         let seccomp = match syscalls::filter(config.seccomp, self.kept) {
             Ok(()) => config.seccomp,
             Err(error) => {

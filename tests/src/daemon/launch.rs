@@ -47,12 +47,20 @@ pub(super) fn via(host: &Host, via: Via, program: &str) -> Command {
             command
         }
         Via::OwnUser => own_user(host, program),
-        Via::OpenUmask => {
-            let mut command = host.command("sh");
-            command.args(["-c", r#"umask 0 && exec "$0" "$@""#, program]);
-            command
+        Via::OpenUmask => by_shell(host, "umask 0", program),
+        Via::FewFiles => by_shell(host, "ulimit -n 64", program),
+        Via::SmallDisk => {
+            let small = r#"mount -t tmpfs -o size=64k nodev /mnt && exec "$0" "$@""#;
+            in_mount_namespace(host, small, program)
         }
     }
+}
+
+/// After this command of the shell.
+fn by_shell(host: &Host, before: &str, program: &str) -> Command {
+    let mut command = host.command("sh");
+    command.args(["-c", &format!(r#"{before} && exec "$0" "$@""#), program]);
+    command
 }
 
 /// As systemd starts it by `deploy/detector.service`.

@@ -26,6 +26,10 @@ pub enum Via {
     OwnUser,
     /// Root with a umask that takes nothing away.
     OpenUmask,
+    /// It may have 64 files open.
+    FewFiles,
+    /// Below /mnt there are 64 KiB.
+    SmallDisk,
 }
 
 impl Via {
