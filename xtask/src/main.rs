@@ -56,6 +56,8 @@ enum Task {
     Lab(Passed),
     /// Show a demonstration in one minute: traffic, cut, verdict, recovery.
     Demo(Passed),
+    /// Break a cluster in the lab on purpose, fault by fault, and print pass or fail of each.
+    Chaos(Passed),
     /// Build the Debian package: target/dist/release/detector_VERSION_ARCHITECTURE.deb.
     Dist(dist::Options),
     /// Measure cuts, their effects, gray failures and false alarms, and compare with other methods;
@@ -98,9 +100,11 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     let Cli { dry_run, mut task } = cli;
     let dry_run = match &mut task {
-        Task::Run(passed) | Task::Lab(passed) | Task::Demo(passed) | Task::Bench(passed) => {
-            passed.take_dry_run()
-        }
+        Task::Run(passed)
+        | Task::Lab(passed)
+        | Task::Demo(passed)
+        | Task::Chaos(passed)
+        | Task::Bench(passed) => passed.take_dry_run(),
         Task::Setup
         | Task::BuildEbpf
         | Task::Test(_)
@@ -127,6 +131,10 @@ fn run(cli: Cli) -> Result<()> {
         Task::Demo(passed) => {
             let mut args = passed.args;
             args.push("demo".to_owned());
+            commands::lab_program(&runner, &workspace, "lab", &args)
+        }
+        Task::Chaos(passed) => {
+            let args = [vec!["chaos".to_owned()], passed.args].concat();
             commands::lab_program(&runner, &workspace, "lab", &args)
         }
         Task::Bench(passed) => commands::lab_program(&runner, &workspace, "bench", &passed.args),

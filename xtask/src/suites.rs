@@ -23,12 +23,16 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 37] = [
+pub const SUITES: [Suite; 38] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
     suite("bundle", Others),
     suite("certain", Others),
+    suite(
+        "chaos",
+        Alone("it plays flaps that are short of the detection time"),
+    ),
     suite("clients", Others),
     suite(
         "cost",
