@@ -132,7 +132,10 @@ pub fn any_text(bytes: &[u8]) {
             assert!(!errors.is_empty(), "an error says what is wrong");
             for error in &errors {
                 let told = error.to_string();
-                assert!(!told.contains(|c: char| c.is_control() && c != '\n'), "{told:?}");
+                assert!(
+                    !told.contains(|c: char| c.is_control() && c != '\n'),
+                    "{told:?}"
+                );
             }
         }
     }

@@ -11,8 +11,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    MAX_PEER_BYTES, convert, correlations, heartbeat::Heartbeat, overrides, reports, stream::Streams,
-    watching::Watching,
+    MAX_PEER_BYTES, convert, correlations, heartbeat::Heartbeat, overrides, reports,
+    stream::Streams, watching::Watching,
 };
 use crate::{
     clock,

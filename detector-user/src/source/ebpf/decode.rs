@@ -72,7 +72,10 @@ pub fn any_record(bytes: &[u8]) {
     if let Ok(Some(event)) = record(bytes).and_then(|record| event(&record)) {
         let remote = event.flow.remote;
         assert!(remote.port() != 0 && !remote.ip().is_unspecified());
-        let heard = event.reading.as_ref().and_then(|reading| reading.last_heard);
+        let heard = event
+            .reading
+            .as_ref()
+            .and_then(|reading| reading.last_heard);
         assert!(heard.is_none_or(|heard| heard <= event.at), "{event:?}");
     }
 }
