@@ -112,6 +112,11 @@ impl Invocation {
         words
     }
 
+    /// The words of the command line, for a script that runs it.
+    pub fn line(&self) -> Vec<String> {
+        self.words(true)
+    }
+
     /// The command in shell syntax.
     pub fn display(&self, is_root: bool) -> String {
         let mut line: Vec<String> = Vec::new();

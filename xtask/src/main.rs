@@ -1,7 +1,7 @@
 //! Sets up, builds, runs and tests the project: the same commands that CI runs.
 //!
 //! [`facts`] inspects the machine, [`plan`] decides from the facts, purely, and [`setup`] carries
-//! the plan out. [`commands`], [`mod@test`] and [`dist`] are the subcommands.
+//! the plan out. [`commands`], [`mod@test`], [`vm`] and [`dist`] are the subcommands.
 
 use std::process::ExitCode;
 
@@ -29,6 +29,7 @@ mod suites;
 #[cfg(test)]
 mod supply;
 mod test;
+mod vm;
 mod workspace;
 
 /// Sets up, builds, runs and tests the project.
@@ -52,6 +53,8 @@ enum Task {
     Run(Passed),
     /// Run every test: unit tests, the simulation, lab tests, alert rules.
     Test(test::Options),
+    /// Run lab tests on other kernels: Debian's, in QEMU.
+    TestVm(vm::Options),
     /// Simulate a cluster on a virtual clock, and check the rules that must always hold.
     Simulate(simulate::Options),
     /// Search with libFuzzer for bytes from others that bring the daemon down.
@@ -112,6 +115,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Setup
         | Task::BuildEbpf
         | Task::Test(_)
+        | Task::TestVm(_)
         | Task::Simulate(_)
         | Task::Fuzz(_)
         | Task::Mutants(_)
@@ -130,6 +134,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::BuildEbpf => commands::build_ebpf(&runner, &workspace),
         Task::Run(passed) => commands::run(&runner, &workspace, &passed.args),
         Task::Test(options) => test::run(&runner, &workspace, &options),
+        Task::TestVm(options) => vm::run(&runner, &workspace, &options),
         Task::Simulate(options) => simulate::run(&runner, &options),
         Task::Fuzz(options) => fuzz::run(&runner, &workspace, &options),
         Task::Mutants(options) => mutants::run(&runner, &workspace, &options),

@@ -104,6 +104,45 @@ pub const DIST_TOOLS: [Tool; 2] = [
     },
 ];
 
+/// The tools that boot other kernels, besides [`LAB_TOOLS`].
+pub const VM_TOOLS: [Tool; 7] = [
+    Tool {
+        command: "bpftool",
+        package: "bpftool",
+        why: "tests in the guests ask with it which programs are attached",
+    },
+    Tool {
+        command: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        why: "other kernels are booted in it",
+    },
+    Tool {
+        command: "busybox",
+        package: "busybox-static",
+        why: "the guests with other kernels start with it",
+    },
+    Tool {
+        command: "cpio",
+        package: "cpio",
+        why: "the guests' files are packed with it",
+    },
+    Tool {
+        command: "depmod",
+        package: "kmod",
+        why: "the guests find their kernels' modules by it",
+    },
+    Tool {
+        command: "xz",
+        package: "xz-utils",
+        why: "the modules are compressed with it",
+    },
+    Tool {
+        command: "strip",
+        package: "binutils",
+        why: "the guests' programs lose their debug information to it",
+    },
+];
+
 /// Programs of packages whose installation would start a server, so that these are only unpacked into
 /// the cache. Those of one package follow each other.
 pub const SERVERS: [Tool; 5] = [

@@ -23,10 +23,11 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 33] = [
+pub const SUITES: [Suite; 34] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
+    suite("bundle", Others),
     suite("certain", Others),
     suite("clients", Others),
     suite(
@@ -43,6 +44,7 @@ pub const SUITES: [Suite; 33] = [
         "keepalive",
         Alone("it floods a connection from all processors"),
     ),
+    suite("kernel", Others),
     suite("kubernetes", Others),
     suite("lifecycle", Alone("it measures how long a stop takes")),
     suite("namespaces", Others),

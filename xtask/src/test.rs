@@ -13,7 +13,7 @@ use crate::{
     plan::Needs,
     setup, simulate,
     step::{Runner, Step, Stopwatch, seconds},
-    suites,
+    suites, vm,
     workspace::{Profile, Workspace},
 };
 
@@ -105,6 +105,9 @@ fn stages_in_order(
                 lab_tests(runner, workspace, &at_once(jobs), &options.filters)
             })?;
         }
+    }
+    if others && options.filters.is_empty() {
+        stages.run("other kernels", || vm::check(runner, workspace))?;
     }
     if others {
         stages.run("alerts", || alerts::check(runner, workspace))?;

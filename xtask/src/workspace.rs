@@ -66,6 +66,11 @@ impl Workspace {
         self.target.join(path)
     }
 
+    /// The directory in which guests with other kernels are packed, and log.
+    pub fn vm(&self) -> PathBuf {
+        self.target.join("vm")
+    }
+
     /// The path of one of the project's programs, built with `profile`.
     pub fn binary(&self, profile: Profile, name: &str) -> PathBuf {
         self.target.join(profile.directory()).join(name)

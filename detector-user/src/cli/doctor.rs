@@ -51,6 +51,11 @@ pub fn doctor(global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
     Ok(verdict(&checks))
 }
 
+/// What the command says of this machine, as text.
+pub fn told(config: Config, finder: &Finder) -> Result<String, Failure> {
+    Ok(text(&this_machine(config, finder)?))
+}
+
 fn this_machine(config: Config, finder: &Finder) -> Result<Vec<Check>, Failure> {
     let mut checks = support::checks(&block_on(peers(config.peers))?);
     checks.push(destroy_sockets(&destroy::prove()));

@@ -13,6 +13,7 @@ mod lines;
 mod log;
 mod overrides;
 mod replay;
+mod report;
 mod run;
 mod top;
 mod tune;
@@ -61,6 +62,7 @@ fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Watch => block_on(watch::watch(global)),
         Command::Top(args) => block_on(top::top(global, args)),
         Command::Explain { peer } => block_on(client::explain(global, peer)),
+        Command::Report(args) => report::report(global, args),
         Command::Locks => block_on(correlations::locks(global)),
         Command::Cascades => block_on(correlations::cascades(global)),
         Command::Quorum => block_on(correlations::quorum(global)),

@@ -12,6 +12,7 @@ mod load;
 mod name;
 mod pool;
 mod reload;
+mod shown;
 mod stores;
 mod suggest;
 mod target;
@@ -36,6 +37,7 @@ pub use self::{
     name::parse_peer_name,
     pool::MAX_POOLS,
     reload::{Changed, changed},
+    shown::{key_to_toml, tables_to_toml, to_toml},
     stores::{Profile, Stores},
     target::{MAX_TARGETS, Target},
 };

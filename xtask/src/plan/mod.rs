@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     facts::{Facts, Toolchain},
     invocation::Invocation,
-    pins::{CPP, DEBIAN, DIST_TOOLS, LAB_TOOLS, SERVERS, TEST_TOOLS, Tool},
+    pins::{CPP, DEBIAN, DIST_TOOLS, LAB_TOOLS, SERVERS, TEST_TOOLS, Tool, VM_TOOLS},
     step::{OnFailure, Route, Step},
 };
 
@@ -28,6 +28,8 @@ pub struct Needs {
     pub dist_tools: bool,
     /// What builds libFuzzer.
     pub fuzz_tools: bool,
+    /// What boots other kernels.
+    pub vm_tools: bool,
 }
 
 impl Needs {
@@ -37,6 +39,7 @@ impl Needs {
         test_tools: false,
         dist_tools: false,
         fuzz_tools: false,
+        vm_tools: false,
     };
     pub const DIST: Self = Self {
         dist_tools: true,
@@ -53,6 +56,14 @@ impl Needs {
     pub const FUZZ: Self = Self {
         fuzz_tools: true,
         ..Self::UNIT
+    };
+    pub const VM: Self = Self {
+        vm_tools: true,
+        ..Self::LAB
+    };
+    pub const VM_TOOLS: Self = Self {
+        ebpf: false,
+        ..Self::VM
     };
     pub const UNIT: Self = Self {
         ebpf: false,
@@ -105,6 +116,9 @@ pub fn plan(facts: &Facts, needs: Needs, closed: &Closed) -> Plan {
     }
     if needs.test_tools {
         tools.extend(TEST_TOOLS);
+    }
+    if needs.vm_tools {
+        tools.extend(VM_TOOLS);
     }
     // The package is tested where it can be installed.
     let tests_package = needs.test_tools && facts.apt.is_some();

@@ -5,6 +5,7 @@ mod any;
 mod clients;
 mod convert;
 mod correlations;
+mod diagnostics;
 mod health;
 mod heartbeat;
 mod overrides;
@@ -35,8 +36,8 @@ pub use self::{
     convert::{explanation, peer_state_at, tuned_socket},
 };
 use self::{
-    clients::accepted, health::HealthService, heartbeat::Heartbeat, service::Service,
-    stream::Streams,
+    clients::accepted, diagnostics::Diagnosing, health::HealthService, heartbeat::Heartbeat,
+    service::Service, stream::Streams,
 };
 pub(super) use self::{
     convert::{history, peer_state, transition},
@@ -94,6 +95,7 @@ pub async fn serve(
         requests,
         administrators,
         streams,
+        diagnosing: Diagnosing::default(),
         heartbeat: heartbeat.clone(),
     };
     let routes = routes(service)?;

@@ -159,12 +159,13 @@ impl KernelTypes {
     /// Finds the fields in a BTF section.
     pub fn parse(bytes: &[u8]) -> Result<Self, BtfError> {
         let btf = Section::parse(bytes)?;
+        let structs = btf.named(Kind::Struct, WANTED.iter().map(|wanted| wanted.holder));
         let mut offsets = SocketOffsets::ABSENT;
         let mut is_sufficient = true;
         let fields = WANTED
             .iter()
             .map(|wanted| {
-                let found = find(&btf, wanted);
+                let found = find(&btf, &structs, wanted);
                 match found {
                     Ok(offset) => *(wanted.slot)(&mut offsets) = offset,
                     Err(_) => is_sufficient &= wanted.need == Need::Detail,
@@ -172,15 +173,12 @@ impl KernelTypes {
                 (format!("{}.{}", wanted.holder, wanted.path), found)
             })
             .collect();
-        offsets.usec_ts_bit = find_bit(&btf, "tcp_sock", "tcp_usec_ts").unwrap_or(ABSENT);
+        offsets.usec_ts_bit = find_bit(&btf, &structs, "tcp_sock", "tcp_usec_ts").unwrap_or(ABSENT);
         Ok(Self {
             offsets,
             fields,
             is_sufficient,
-            tracepoints: TRACEPOINTS
-                .iter()
-                .filter_map(|tracepoint| Some((tracepoint.name, arguments(&btf, tracepoint.name)?)))
-                .collect(),
+            tracepoints: tracepoints(&btf),
         })
     }
 
@@ -212,18 +210,20 @@ struct Place {
     is_bitfield: bool,
 }
 
-fn find(btf: &Section<'_>, wanted: &Wanted) -> Result<u16, FieldError> {
+/// The structs that have fields which are wanted. A name may have several.
+type Structs<'n> = BTreeMap<&'n str, Vec<Type>>;
+
+fn find(btf: &Section<'_>, structs: &Structs<'_>, wanted: &Wanted) -> Result<u16, FieldError> {
     let &Wanted {
         holder, path, size, ..
     } = wanted;
     let parts: Vec<&str> = path.split('.').collect();
-    let mut structs = btf.named(Kind::Struct, holder).peekable();
-    if structs.peek().is_none() {
-        return Err(FieldError::NoStruct(holder));
-    }
+    let structs = structs.get(holder).filter(|found| !found.is_empty());
+    let structs = structs.ok_or(FieldError::NoStruct(holder))?;
     let mut budget = MAX_MEMBERS;
     let place = structs
-        .find_map(|found| locate(btf, &found, &parts, 0, 0, &mut budget))
+        .iter()
+        .find_map(|found| locate(btf, found, &parts, 0, 0, &mut budget))
         .ok_or(FieldError::NoField { holder, path })?;
     if place.is_bitfield != (size == LOW_HALF) || place.bits % 8 != 0 {
         return Err(FieldError::Placement { holder, path });
@@ -246,11 +246,23 @@ fn find(btf: &Section<'_>, wanted: &Wanted) -> Result<u16, FieldError> {
     }
 }
 
-/// How many arguments a tracepoint has: the kernel declares `btf_trace_NAME`, a pointer to a
-/// function whose first argument is its own (`__DEFINE_EVENT` in include/trace/bpf_probe.h).
-fn arguments(btf: &Section<'_>, name: &str) -> Option<usize> {
-    let declared = format!("btf_trace_{name}");
-    let pointer = btf.named(Kind::Alias, &declared).next()?;
+/// The tracepoints that the kernel has, with the number of their arguments: it declares
+/// `btf_trace_NAME`, a pointer to a function whose first argument is its own
+/// (`__DEFINE_EVENT` in include/trace/bpf_probe.h).
+fn tracepoints(btf: &Section<'_>) -> BTreeMap<&'static str, usize> {
+    let declared = TRACEPOINTS.map(|tracepoint| format!("btf_trace_{}", tracepoint.name));
+    let found = btf.named(Kind::Alias, declared.iter().map(String::as_str));
+    let counts = TRACEPOINTS
+        .iter()
+        .zip(&declared)
+        .filter_map(|(tracepoint, declared)| {
+            let pointer = found.get(declared.as_str())?.first()?;
+            Some((tracepoint.name, arguments(btf, pointer)?))
+        });
+    counts.collect()
+}
+
+fn arguments(btf: &Section<'_>, pointer: &Type) -> Option<usize> {
     let pointer = peel(btf, pointer.size_or_type)?;
     let function = btf.get(pointer.size_or_type)?;
     match (pointer.kind, function.kind) {
@@ -260,11 +272,12 @@ fn arguments(btf: &Section<'_>, name: &str) -> Option<usize> {
 }
 
 /// The position, in bits, of a bit field that not every kernel has.
-fn find_bit(btf: &Section<'_>, holder: &str, name: &str) -> Option<u16> {
+fn find_bit(btf: &Section<'_>, structs: &Structs<'_>, holder: &str, name: &str) -> Option<u16> {
     let mut budget = MAX_MEMBERS;
-    let place = btf
-        .named(Kind::Struct, holder)
-        .find_map(|found| locate(btf, &found, &[name], 0, 0, &mut budget))?;
+    let place = structs
+        .get(holder)?
+        .iter()
+        .find_map(|found| locate(btf, found, &[name], 0, 0, &mut budget))?;
     u16::try_from(place.bits).ok().filter(|_| place.is_bitfield)
 }
 
