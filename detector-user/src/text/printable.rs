@@ -31,6 +31,19 @@ fn is_hidden(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::Table;
+
+    #[test]
+    fn a_cell_makes_neither_a_row_nor_a_command() {
+        let mut table = Table::new(["PEER", "REASON"]);
+        table.row(["a\nb  forged".to_owned(), "x\u{1b}[2J".to_owned()]);
+        let shown = table.render();
+        assert_eq!(shown.lines().count(), 2, "{shown}");
+        assert!(
+            !shown.replace('\n', "").contains(char::is_control),
+            "{shown:?}"
+        );
+    }
 
     #[test]
     fn what_is_no_text_is_not_shown() {

@@ -1,7 +1,7 @@
 //! The fields of an event as text: nothing that they say of others begins another line of the log,
 //! or reaches a terminal as a command. `tracing_subscriber` itself escapes only messages.
 
-use std::fmt::{self, Debug, Write as _};
+use std::fmt::{self, Debug};
 
 use tracing::field::Field;
 use tracing_subscriber::{
