@@ -3,7 +3,7 @@
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The driver is
 //! the one loop that joins them. Imports run one way too: `main → cli → { driver, hostile } → { source, effect,
 //! serve, record } → { netlink, object, overrides, remembered, pending, alarm } → netns → process →
-//! { cgroup, keeper, stores } → config → { insight,
+//! { cgroup, keeper, stores } → { privileges, signals } → config → { insight,
 //! systemd, readable } → { json → text, core, the ABI, detector-api }`.
 
 #![forbid(unsafe_code)]
@@ -26,6 +26,7 @@ pub mod netns;
 pub mod object;
 pub mod overrides;
 pub mod pending;
+pub mod privileges;
 pub mod process;
 mod readable;
 pub mod record;

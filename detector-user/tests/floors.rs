@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 16] = [
     &["clock", "insight", "readable", "systemd", "text"],
     &["json"],
     &["config"],
-    &["signals"],
+    &["privileges", "signals"],
     &["worker"],
     &["cgroup", "keeper", "stores"],
     &["process"],

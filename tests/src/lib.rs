@@ -45,8 +45,8 @@ pub use self::{
     debian::{Debian, package},
     http::{get, post},
     lab::{
-        ArpCount, Cut, CutMoment, Host, Inspection, Lab, Loss, PodNetwork, Rules, Says, SecondCard,
-        StandsIn, Stranger, Way,
+        ArpCount, Cut, CutMoment, Forged, Forger, Host, Inspection, Lab, Loss, PodNetwork, Rules,
+        Says, SecondCard, StandsIn, Stranger, Way,
     },
     log::Log,
     names::Names,

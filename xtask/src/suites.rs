@@ -23,7 +23,7 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 34] = [
+pub const SUITES: [Suite; 37] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
@@ -34,6 +34,7 @@ pub const SUITES: [Suite; 34] = [
         "cost",
         Alone("it counts wake-ups, which a busy machine merges"),
     ),
+    suite("crashes", Others),
     suite("cuts", Others),
     suite("destroy", Others),
     suite("enemy", Others),
@@ -63,6 +64,7 @@ pub const SUITES: [Suite; 34] = [
         "pods",
         Alone("it waits 3 s at most for each answer, with all processors at work"),
     ),
+    suite("privileges", Others),
     suite("probes", Others),
     suite(
         "protect",

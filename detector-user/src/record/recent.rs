@@ -101,13 +101,7 @@ impl Recent {
     /// Takes note of what the core has found.
     pub(super) fn effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Publish(state) if state.verdict == Verdict::Dead => {
-                if self.dead.insert(state.peer.clone()) {
-                    let ends = self.last() + AFTER_DEATH;
-                    let (_, dying) = self.dying.get_or_insert((ends, BTreeSet::new()));
-                    dying.insert(state.peer.clone());
-                }
-            }
+            Effect::Publish(state) if state.verdict == Verdict::Dead => self.died(&state.peer),
             Effect::Publish(state) => {
                 self.dead.remove(&state.peer);
             }
@@ -116,6 +110,14 @@ impl Recent {
             }
             Effect::OverrideEnded { peer, .. } => self.override_ended(peer),
             _ => {}
+        }
+    }
+
+    fn died(&mut self, peer: &PeerName) {
+        if self.dead.insert(peer.clone()) {
+            let ends = self.last() + AFTER_DEATH;
+            let (_, dying) = self.dying.get_or_insert((ends, BTreeSet::new()));
+            dying.insert(peer.clone());
         }
     }
 

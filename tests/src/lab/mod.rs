@@ -20,7 +20,9 @@ use std::{
 use anyhow::{Context as _, ensure};
 
 pub use self::{
-    faults::{ArpCount, Inspection, Rules, Says, SecondCard, StandsIn, Stranger, Way},
+    faults::{
+        ArpCount, Forged, Forger, Inspection, Rules, Says, SecondCard, StandsIn, Stranger, Way,
+    },
     host::Host,
     pods::PodNetwork,
     switch::{Cut, CutMoment, Loss},

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     clock,
-    config::{self, Config, parse_peer_name},
+    config::{self, Loaded, parse_peer_name},
     process::Finder,
 };
 
@@ -41,16 +41,13 @@ pub fn report(global: &Global, args: &ReportArgs) -> Result<Exit, Failure> {
     // This takes seconds, so it is known before whether it is for nothing.
     bundle::is_free(&path, args.force)?;
     let file = config::load(global.config.as_deref(), &[]);
-    let config = file.as_ref().map(|loaded| loaded.config.clone());
-    let config = config.unwrap_or_default();
-
     let found = block_on(daemon::ask(global, &peer))?;
     let mut parts = found.parts;
     if found.daemon.is_none() {
         parts.push(daemon::configuration_file(&file));
     }
     parts.push(machine::journal("journalctl", found.daemon.as_ref()));
-    parts.push(examined(config));
+    parts.push(examined(file.ok()));
     parts.push(machine::versions(found.daemon.as_ref()));
     parts.insert(0, contents(&name, &peer, &parts));
     bundle::write(&path, &name, &parts, args.force)?;
@@ -75,11 +72,14 @@ fn name_of(peer: &str) -> String {
     format!("detector-report-{}-{at}", plain.trim_matches('-'))
 }
 
-fn examined(config: Config) -> Part {
+fn examined(loaded: Option<Loaded>) -> Part {
     let about = "what this kernel and these privileges allow (detector doctor)";
+    let (config, file) = loaded
+        .map(|loaded| (loaded.config, loaded.file))
+        .unwrap_or_default();
     let told = Finder::new()
         .map_err(Failure::from)
-        .and_then(|finder| doctor::told(config, &finder));
+        .and_then(|finder| doctor::told(config, file.as_deref(), &finder));
     Part::new(
         "doctor.txt",
         about,

@@ -8,6 +8,7 @@ mod correlations;
 mod diagnostics;
 mod health;
 mod heartbeat;
+mod listening;
 mod overrides;
 mod reports;
 mod service;
@@ -22,7 +23,6 @@ use std::{io, time::Duration};
 use detector_api::v1::{FILE_DESCRIPTOR_SET, detector_server::DetectorServer};
 use thiserror::Error;
 use tokio::{
-    net::UnixListener,
     sync::{mpsc, watch},
     time::sleep,
 };
@@ -37,7 +37,7 @@ pub use self::{
 };
 use self::{
     clients::accepted, diagnostics::Diagnosing, health::HealthService, heartbeat::Heartbeat,
-    service::Service, stream::Streams,
+    listening::Listening, service::Service, stream::Streams,
 };
 pub(super) use self::{
     convert::{history, peer_state, transition},
@@ -85,8 +85,8 @@ pub async fn serve(
     administrators: Administrators,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let BoundSocket { file, listener } = bound;
-    let listener = UnixListener::from_std(listener).map_err(ServeError::Listen)?;
+    let listening = Listening::new(bound).map_err(ServeError::Listen)?;
+    let file = listening.file();
     let (stop, mut stopping) = watch::channel(false);
     let heartbeat = Heartbeat::default();
     let streams = Streams::new(stopping.clone());
@@ -102,7 +102,7 @@ pub async fn serve(
     let signal = async move {
         shutdown.await;
         // This happens before the listener closes, so that the next daemon finds no stale file.
-        drop(file);
+        file.remove();
         stop.send_replace(true);
     };
     let cut = async move {
@@ -118,7 +118,7 @@ pub async fn serve(
         .timeout(ANSWERED_WITHIN)
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(accepted(listener), signal);
+        .serve_with_incoming_shutdown(accepted(listening), signal);
     tokio::select! {
         served = server => Ok(served?),
         Err(error) = heartbeat.run() => Err(ServeError::Timer(error)),
