@@ -194,6 +194,33 @@ mod tests {
         );
     }
 
+    /// As cargo tells it of this workspace.
+    #[test]
+    fn the_daemon_and_its_object_are_listed_without_what_only_tests_need() {
+        let text = of_workspace(&Workspace::find().unwrap()).unwrap();
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let components = by_id(&document["components"], "name");
+        for name in ["detector-user", "detector-api", "tokio", "aya", "aya-ebpf"] {
+            assert!(components.contains_key(name), "{name}");
+        }
+        for name in [
+            "proptest",
+            "libfuzzer-sys",
+            "plotters",
+            "xtask",
+            "detector-tests",
+        ] {
+            assert!(!components.contains_key(name), "{name}");
+        }
+        for (name, component) in &components {
+            let is_ours = name.starts_with("detector-");
+            assert!(is_ours || component["hashes"].is_array(), "{name}");
+            assert!(component["licenses"].is_array(), "{name}");
+        }
+        let needs = document["dependencies"].as_array().unwrap().len();
+        assert_eq!(needs, document["components"].as_array().unwrap().len());
+    }
+
     #[test]
     fn the_lock_file_has_the_checksum_of_each_crate_from_the_registry() {
         let lock = include_str!("../../../Cargo.lock");
