@@ -15,14 +15,19 @@ mod commands;
 mod dist;
 mod ebpf;
 mod facts;
+mod fuzz;
 mod invocation;
+mod mutants;
 mod pins;
 mod plan;
 mod proof;
+mod release;
 mod setup;
 mod simulate;
 mod step;
 mod suites;
+#[cfg(test)]
+mod supply;
 mod test;
 mod vm;
 mod workspace;
@@ -52,6 +57,10 @@ enum Task {
     TestVm(vm::Options),
     /// Simulate a cluster on a virtual clock, and check the rules that must always hold.
     Simulate(simulate::Options),
+    /// Search with libFuzzer for bytes from others that bring the daemon down.
+    Fuzz(fuzz::Options),
+    /// Change the rule and the session in small ways, and look which changes no test sees: an hour.
+    Mutants(mutants::Options),
     /// Start an interactive lab of three hosts: start, cut, heal, watch.
     Lab(Passed),
     /// Show a demonstration in one minute: traffic, cut, verdict, recovery.
@@ -60,6 +69,8 @@ enum Task {
     Chaos(Passed),
     /// Build the Debian package: target/dist/release/detector_VERSION_ARCHITECTURE.deb.
     Dist(dist::Options),
+    /// Build and collect a release: package, client crate, object, SBOM, notes, checksums.
+    Release(release::Options),
     /// Measure cuts, their effects, gray failures and false alarms, and compare with other methods;
     /// `bench gray`, `bench alarms`, …: one part of it;
     /// `bench store`: a small storage cluster with and without the detector.
@@ -110,7 +121,10 @@ fn run(cli: Cli) -> Result<()> {
         | Task::Test(_)
         | Task::TestVm(_)
         | Task::Simulate(_)
-        | Task::Dist(_) => false,
+        | Task::Fuzz(_)
+        | Task::Mutants(_)
+        | Task::Dist(_)
+        | Task::Release(_) => false,
     } || dry_run;
     let runner = Runner {
         dry_run,
@@ -126,7 +140,10 @@ fn run(cli: Cli) -> Result<()> {
         Task::Test(options) => test::run(&runner, &workspace, &options),
         Task::TestVm(options) => vm::run(&runner, &workspace, &options),
         Task::Simulate(options) => simulate::run(&runner, &options),
+        Task::Fuzz(options) => fuzz::run(&runner, &workspace, &options),
+        Task::Mutants(options) => mutants::run(&runner, &workspace, &options),
         Task::Dist(options) => dist::run(&runner, &workspace, &options),
+        Task::Release(options) => release::run(&runner, &workspace, &options),
         Task::Lab(passed) => commands::lab_program(&runner, &workspace, "lab", &passed.args),
         Task::Demo(passed) => {
             let mut args = passed.args;

@@ -78,7 +78,7 @@ fn changes(
     let mut publish = |now: Time, state: &PeerState| {
         if written.is_ok() && changes.is_one(state) {
             let line = line(state, now, |at| header.wall(at), output);
-            written = out.write_all(line.as_bytes());
+            written = out.write_all(text::printable(&line).as_bytes());
         }
     };
     while let Some(entry) = next(&args.file, input)? {

@@ -3,6 +3,7 @@
 mod correlations;
 mod explanation;
 pub mod notes;
+mod printable;
 mod rule;
 mod table;
 
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 pub use self::{
     correlations::{cascades, locks, outlook},
     explanation::explanation,
+    printable::{one_line, printable},
     table::Table,
 };
 

@@ -35,6 +35,16 @@ pub struct Options {
     version: String,
 }
 
+impl Options {
+    /// Those of a release.
+    pub fn release() -> Self {
+        Self {
+            debug: false,
+            version: VERSION.to_owned(),
+        }
+    }
+}
+
 /// The version of the workspace.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
