@@ -45,7 +45,8 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(failure) => {
             // If stderr is closed, the message cannot be delivered.
-            let _ = io::stderr().write_all(failure.message().as_bytes());
+            let message = failure.message();
+            let _ = io::stderr().write_all(text::visible(&message).as_bytes());
             failure.exit()
         }
     };
@@ -99,6 +100,6 @@ fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, F
 /// Prints to stdout and flushes it.
 fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(text::visible(text).as_bytes())?;
     stdout.flush()
 }

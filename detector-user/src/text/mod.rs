@@ -5,6 +5,7 @@ mod explanation;
 pub mod notes;
 mod rule;
 mod table;
+mod visible;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use self::{
     correlations::{cascades, locks, outlook},
     explanation::explanation,
     table::Table,
+    visible::visible,
 };
 
 /// All peers as a table, or why there is none, and where they come from.
