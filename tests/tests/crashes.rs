@@ -36,9 +36,10 @@ fn is_dead(state: &PeerState) -> bool {
 /// A cut is found, as if nothing had happened; the other peer is never dead.
 async fn a_cut_is_found(trio: &Trio) -> anyhow::Result<()> {
     let cut = trio.scene.cut(2, Cut::SilentDrop)?;
+    let other = trio.other();
     let (open, lives) = tokio::join!(
         trio.scene.open_after(cut, 2, PROMPT),
-        trio.daemon().never_dead(&trio.other(), A_WHILE),
+        trio.daemon().never_dead(&other, A_WHILE),
     );
     let (_, after) = open.with_context(|| said(trio.daemon(), &trio.peer()))?;
     println!("open {after:?} after the cut");
@@ -191,7 +192,7 @@ async fn ends_and_starts_again(by: End) -> anyhow::Result<()> {
     };
     let directory = tempfile::tempdir()?;
     let socket = directory.path().join("detector.sock");
-    let mut trio = Trio::new().await?;
+    let trio = Trio::new().await?;
     let options = [trio.peer(), trio.other()]
         .into_iter()
         .fold(DaemonOptions::default(), DaemonOptions::peer)
