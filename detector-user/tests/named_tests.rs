@@ -111,16 +111,14 @@ fn each_command_of_the_specification_exists() {
         let words: Vec<_> = command.trim_matches(['*', '`']).split(' ').collect();
         let is_there = match words[..] {
             ["cargo", "xtask", "test", "--unit"] | ["cargo", "xtask", "simulate"] => true,
-            ["cargo", "xtask", "test", "--lab", suite] => {
-                let suites = root.join("tests/tests");
-                suites.join(suite).is_dir() || suites.join(suite).with_extension("rs").exists()
-            }
             ["cargo", "xtask", "bench", part] => {
                 let parts = root.join("tests/src/bin/bench");
                 parts.join(part).is_dir() || parts.join(part).with_extension("rs").exists()
             }
             ["cargo", "test", "-p", package, "--test", test] => {
-                let tests = root.join(package).join("tests");
+                // The package of the lab is in tests/.
+                let folder = package.replace("detector-tests", "tests");
+                let tests = root.join(folder).join("tests");
                 tests.join(test).is_dir() || tests.join(test).with_extension("rs").exists()
             }
             _ => false,

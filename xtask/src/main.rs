@@ -21,6 +21,7 @@ mod plan;
 mod proof;
 mod setup;
 mod simulate;
+mod soak;
 mod step;
 mod suites;
 mod test;
@@ -49,6 +50,9 @@ enum Task {
     Test(test::Options),
     /// Simulate a cluster on a virtual clock, and check the rules that must always hold.
     Simulate(simulate::Options),
+    /// Run the lab for an hour with one random fault after the other: nothing may grow, every
+    /// fault is found, and nobody else dies.
+    Soak(soak::Options),
     /// Start an interactive lab of three hosts: start, cut, heal, watch.
     Lab(Passed),
     /// Show a demonstration in one minute: traffic, cut, verdict, recovery.
@@ -98,7 +102,12 @@ fn run(cli: Cli) -> Result<()> {
         Task::Run(passed) | Task::Lab(passed) | Task::Demo(passed) | Task::Bench(passed) => {
             passed.take_dry_run()
         }
-        Task::Setup | Task::BuildEbpf | Task::Test(_) | Task::Simulate(_) | Task::Dist(_) => false,
+        Task::Setup
+        | Task::BuildEbpf
+        | Task::Test(_)
+        | Task::Simulate(_)
+        | Task::Soak(_)
+        | Task::Dist(_) => false,
     } || dry_run;
     let runner = Runner {
         dry_run,
@@ -113,6 +122,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Run(passed) => commands::run(&runner, &workspace, &passed.args),
         Task::Test(options) => test::run(&runner, &workspace, &options),
         Task::Simulate(options) => simulate::run(&runner, &options),
+        Task::Soak(options) => soak::run(&runner, &workspace, &options),
         Task::Dist(options) => dist::run(&runner, &workspace, &options),
         Task::Lab(passed) => commands::lab_program(&runner, &workspace, "lab", &passed.args),
         Task::Demo(passed) => {

@@ -23,7 +23,7 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 35] = [
+pub const SUITES: [Suite; 36] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
@@ -71,6 +71,7 @@ pub const SUITES: [Suite; 35] = [
     suite("record", Others),
     suite("reported_cases", Others),
     suite("reports", Others),
+    suite("soak", Others),
     suite("sources", Others),
     suite(
         "status",
