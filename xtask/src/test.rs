@@ -212,8 +212,8 @@ fn settings(workspace: &Workspace) -> Result<Vec<(&'static str, String)>> {
     let daemon = workspace.binary(Profile::Debug, "detector");
     let path = Workspace::path()?;
     Ok(vec![
-        ("DETECTOR_BIN", daemon.to_string_lossy().into_owned()),
         ("PATH", path.to_string_lossy().into_owned()),
+        ("DETECTOR_BIN", daemon.to_string_lossy().into_owned()),
     ])
 }
 
@@ -296,7 +296,7 @@ mod tests {
 
     fn set(daemon: &str) -> Vec<(&'static str, String)> {
         let (daemon, path) = (daemon.to_owned(), "/bin".to_owned());
-        vec![("DETECTOR_BIN", daemon), ("PATH", path)]
+        vec![("PATH", path), ("DETECTOR_BIN", daemon)]
     }
 
     #[test]
