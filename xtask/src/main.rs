@@ -24,6 +24,7 @@ mod proof;
 mod release;
 mod setup;
 mod simulate;
+mod soak;
 mod step;
 mod suites;
 #[cfg(test)]
@@ -61,6 +62,9 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Change the rule and the session in small ways, and look which changes no test sees: an hour.
     Mutants(mutants::Options),
+    /// Run the lab for an hour with one random fault after the other: nothing may grow, every
+    /// fault is found, and nobody else dies.
+    Soak(soak::Options),
     /// Start an interactive lab of three hosts: start, cut, heal, watch.
     Lab(Passed),
     /// Show a demonstration in one minute: traffic, cut, verdict, recovery.
@@ -123,6 +127,7 @@ fn run(cli: Cli) -> Result<()> {
         | Task::Simulate(_)
         | Task::Fuzz(_)
         | Task::Mutants(_)
+        | Task::Soak(_)
         | Task::Dist(_)
         | Task::Release(_) => false,
     } || dry_run;
@@ -142,6 +147,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Simulate(options) => simulate::run(&runner, &options),
         Task::Fuzz(options) => fuzz::run(&runner, &workspace, &options),
         Task::Mutants(options) => mutants::run(&runner, &workspace, &options),
+        Task::Soak(options) => soak::run(&runner, &workspace, &options),
         Task::Dist(options) => dist::run(&runner, &workspace, &options),
         Task::Release(options) => release::run(&runner, &workspace, &options),
         Task::Lab(passed) => commands::lab_program(&runner, &workspace, "lab", &passed.args),

@@ -23,7 +23,7 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 38] = [
+pub const SUITES: [Suite; 39] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
@@ -77,6 +77,7 @@ pub const SUITES: [Suite; 38] = [
     suite("record", Others),
     suite("reported_cases", Others),
     suite("reports", Others),
+    suite("soak", Others),
     suite("sources", Others),
     suite(
         "status",

@@ -32,6 +32,8 @@ pub enum Via {
     OpenUmask,
     /// It may have 64 files open.
     FewFiles,
+    /// A time namespace whose CLOCK_MONOTONIC is not the kernel's.
+    TimeNamespace,
     /// Below /mnt there are 64 KiB.
     SmallDisk,
 }

@@ -18,7 +18,10 @@ use prost::Name;
 pub use self::values::At;
 use self::values::{at, bytes, profile};
 use super::json;
-use crate::config::{Config, DEFAULT_FILE, Profile, keys};
+use crate::{
+    config::{Config, DEFAULT_FILE, Profile, keys},
+    text::printable,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -136,7 +139,7 @@ impl Output {
     /// The message as it is printed.
     pub fn show<M: Name>(self, message: &M, text: impl FnOnce(&M) -> String) -> String {
         match self {
-            Self::Text => text(message),
+            Self::Text => printable(&text(message)).into_owned(),
             Self::Json => json::message(message),
         }
     }
