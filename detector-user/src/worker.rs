@@ -42,7 +42,7 @@ use tracing::warn;
 
 use self::inbox::EndsWith;
 pub use self::inbox::Inbox;
-use crate::signals::SignalSender;
+use crate::{privileges, signals::SignalSender};
 
 /// The first and the longest pause before an optional worker is started again.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
@@ -106,6 +106,7 @@ impl<Q: Send + 'static> Worker<Q> {
         let shared = Arc::clone(&inbox);
         let thread = thread::Builder::new().name(name.to_owned());
         let thread = thread.spawn(move || {
+            privileges::thread_started();
             let inbox = EndsWith(&shared);
             body(inbox.0);
         });

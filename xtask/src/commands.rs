@@ -105,8 +105,8 @@ pub fn build_host(runner: &Runner, profile: Profile, packages: &[&str]) -> Resul
     runner.run(&Step::new(
         format!("compile {names}"),
         "for this host, with the Rust you already use",
-        Invocation::cargo()
-            .args(["build", "--bins"])
+        Invocation::cargo("build")
+            .args(["--bins"])
             .args(release)
             .args(packages.iter().flat_map(|name| ["--package", name])),
     ))

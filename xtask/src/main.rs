@@ -15,14 +15,20 @@ mod commands;
 mod dist;
 mod ebpf;
 mod facts;
+mod fuzz;
 mod invocation;
+mod mutants;
 mod pins;
 mod plan;
 mod proof;
+mod release;
 mod setup;
 mod simulate;
+mod soak;
 mod step;
 mod suites;
+#[cfg(test)]
+mod supply;
 mod test;
 mod vm;
 mod workspace;
@@ -52,12 +58,23 @@ enum Task {
     TestVm(vm::Options),
     /// Simulate a cluster on a virtual clock, and check the rules that must always hold.
     Simulate(simulate::Options),
+    /// Search with libFuzzer for bytes from others that bring the daemon down.
+    Fuzz(fuzz::Options),
+    /// Change the rule and the session in small ways, and look which changes no test sees: an hour.
+    Mutants(mutants::Options),
+    /// Run the lab for an hour with one random fault after the other: nothing may grow, every
+    /// fault is found, and nobody else dies.
+    Soak(soak::Options),
     /// Start an interactive lab of three hosts: start, cut, heal, watch.
     Lab(Passed),
     /// Show a demonstration in one minute: traffic, cut, verdict, recovery.
     Demo(Passed),
+    /// Break a cluster in the lab on purpose, fault by fault, and print pass or fail of each.
+    Chaos(Passed),
     /// Build the Debian package: target/dist/release/detector_VERSION_ARCHITECTURE.deb.
     Dist(dist::Options),
+    /// Build and collect a release: package, client crate, object, SBOM, notes, checksums.
+    Release(release::Options),
     /// Measure cuts, their effects, gray failures and false alarms, and compare with other methods;
     /// `bench gray`, `bench alarms`, …: one part of it;
     /// `bench store`: a small storage cluster with and without the detector.
@@ -98,15 +115,21 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     let Cli { dry_run, mut task } = cli;
     let dry_run = match &mut task {
-        Task::Run(passed) | Task::Lab(passed) | Task::Demo(passed) | Task::Bench(passed) => {
-            passed.take_dry_run()
-        }
+        Task::Run(passed)
+        | Task::Lab(passed)
+        | Task::Demo(passed)
+        | Task::Chaos(passed)
+        | Task::Bench(passed) => passed.take_dry_run(),
         Task::Setup
         | Task::BuildEbpf
         | Task::Test(_)
         | Task::TestVm(_)
         | Task::Simulate(_)
-        | Task::Dist(_) => false,
+        | Task::Fuzz(_)
+        | Task::Mutants(_)
+        | Task::Soak(_)
+        | Task::Dist(_)
+        | Task::Release(_) => false,
     } || dry_run;
     let runner = Runner {
         dry_run,
@@ -122,11 +145,19 @@ fn run(cli: Cli) -> Result<()> {
         Task::Test(options) => test::run(&runner, &workspace, &options),
         Task::TestVm(options) => vm::run(&runner, &workspace, &options),
         Task::Simulate(options) => simulate::run(&runner, &options),
+        Task::Fuzz(options) => fuzz::run(&runner, &workspace, &options),
+        Task::Mutants(options) => mutants::run(&runner, &workspace, &options),
+        Task::Soak(options) => soak::run(&runner, &workspace, &options),
         Task::Dist(options) => dist::run(&runner, &workspace, &options),
+        Task::Release(options) => release::run(&runner, &workspace, &options),
         Task::Lab(passed) => commands::lab_program(&runner, &workspace, "lab", &passed.args),
         Task::Demo(passed) => {
             let mut args = passed.args;
             args.push("demo".to_owned());
+            commands::lab_program(&runner, &workspace, "lab", &args)
+        }
+        Task::Chaos(passed) => {
+            let args = [vec!["chaos".to_owned()], passed.args].concat();
             commands::lab_program(&runner, &workspace, "lab", &args)
         }
         Task::Bench(passed) => commands::lab_program(&runner, &workspace, "bench", &passed.args),

@@ -80,6 +80,16 @@ pub const DEBIAN: Tool = Tool {
     why: "a test installs the package in a Debian that is made with it",
 };
 
+/// The compiler of libFuzzer.
+pub const CPP: Tool = Tool {
+    command: "c++",
+    package: "g++",
+    why: "libFuzzer is compiled with it",
+};
+
+/// What makes mutants of the rule.
+pub const CARGO_MUTANTS: &str = "27.1.0";
+
 /// The tools that make the Debian package.
 pub const DIST_TOOLS: [Tool; 2] = [
     Tool {

@@ -23,16 +23,22 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 34] = [
+pub const SUITES: [Suite; 39] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
+    suite("bundle", Others),
     suite("certain", Others),
+    suite(
+        "chaos",
+        Alone("it plays flaps that are short of the detection time"),
+    ),
     suite("clients", Others),
     suite(
         "cost",
         Alone("it counts wake-ups, which a busy machine merges"),
     ),
+    suite("crashes", Others),
     suite("cuts", Others),
     suite("destroy", Others),
     suite("enemy", Others),
@@ -62,6 +68,7 @@ pub const SUITES: [Suite; 34] = [
         "pods",
         Alone("it waits 3 s at most for each answer, with all processors at work"),
     ),
+    suite("privileges", Others),
     suite("probes", Others),
     suite(
         "protect",
@@ -70,6 +77,7 @@ pub const SUITES: [Suite; 34] = [
     suite("record", Others),
     suite("reported_cases", Others),
     suite("reports", Others),
+    suite("soak", Others),
     suite("sources", Others),
     suite(
         "status",

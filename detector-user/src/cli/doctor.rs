@@ -1,6 +1,6 @@
 //! `detector doctor`: checks what this kernel and these privileges permit, or asks all daemons.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, path::Path, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
@@ -20,6 +20,7 @@ use crate::{
     netlink::sock_diag::{DestroyError, SockDiag},
     netns,
     object::chain,
+    privileges::{self, Needs},
     process::Finder,
     source::{
         resolve::{Lookup as _, SystemLookup},
@@ -32,7 +33,9 @@ const LOOKUPS: Duration = Duration::from_secs(2);
 
 pub fn doctor(global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
     let flags: Vec<_> = args.stores.flags().collect();
-    let config = config::load(global.config.as_deref(), &flags).map(|loaded| loaded.config);
+    let loaded = config::load(global.config.as_deref(), &flags);
+    let file = loaded.as_ref().ok().and_then(|loaded| loaded.file.clone());
+    let config = loaded.map(|loaded| loaded.config);
     let finder = Finder::new()?;
     let checks = match args.all {
         true => {
@@ -40,7 +43,7 @@ pub fn doctor(global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
             block_on(async { Ok(daemons::examine(&config, &finder).await) })?
         }
         // Errors of the configuration file are not reported here: `detector config check` does that.
-        false => this_machine(config.unwrap_or_default(), &finder)?,
+        false => this_machine(config.unwrap_or_default(), file.as_deref(), &finder)?,
     };
     match global.output {
         Output::Text => print(&text(&checks))?,
@@ -51,8 +54,19 @@ pub fn doctor(global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
     Ok(verdict(&checks))
 }
 
-fn this_machine(config: Config, finder: &Finder) -> Result<Vec<Check>, Failure> {
-    let mut checks = support::checks(&block_on(peers(config.peers))?);
+/// What the command says of this machine, as text.
+pub fn told(config: Config, file: Option<&Path>, finder: &Finder) -> Result<String, Failure> {
+    Ok(text(&this_machine(config, file, finder)?))
+}
+
+fn this_machine(
+    config: Config,
+    file: Option<&Path>,
+    finder: &Finder,
+) -> Result<Vec<Check>, Failure> {
+    let needs = Needs::of(&config, file);
+    let mut checks = support::checks(&block_on(peers(config.peers))?, &needs);
+    checks.push(privileges::check_filter(config.seccomp));
     checks.push(destroy_sockets(&destroy::prove()));
     let namespace = |target| network_namespace(finder, target);
     checks.extend(config.network_namespaces.iter().map(namespace));

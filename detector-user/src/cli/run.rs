@@ -17,6 +17,7 @@ use crate::{
     clock,
     core::PeerState,
     driver::{self, Operator, ReadConfig},
+    privileges,
     record::{Header, Recorder},
 };
 
@@ -44,6 +45,8 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
             "peers that are only observed are never refused: name them, to have connects refused"
         );
     }
+    let starting = privileges::begin(&config, loaded.file.as_deref());
+    let starting = starting.map_err(anyhow::Error::from)?;
     let recorder = match &args.record {
         Some(file) => {
             let header = Header::here(&config.core);
@@ -65,6 +68,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
         read_config: reader(global, args),
         set_log,
         recorder,
+        starting,
     };
     block_on(async {
         driver::run(config, operator).await?;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
-    Config, LogFormat, MAX_TARGETS, Profile, SourceChoice, Target,
+    Config, LogFormat, MAX_TARGETS, Profile, Seccomp, SourceChoice, Target,
     stores::{shown as shown_store, store},
     values::{
         accounts, boolean, directory, duration, duration_or_off, duration_or_zero, group, log,
@@ -121,9 +121,9 @@ keys! {
     "socket_group", socket_group = group(), text_or_empty,
         "the group that may use the socket; empty means the daemon's own";
     "admin_users", admin_users = accounts("alice"), names,
-        "the users, by name or id, who may override breakers; root always may";
+        "the users, by name or id, who may override breakers and read recordings; root always may";
     "admin_groups", admin_groups = accounts("storage"), names,
-        "the groups, by name or id, whose members may override breakers";
+        "the groups, by name or id, whose members may override breakers and read recordings";
     "state_directory", state_directory = directory(), path,
         "the directory of what outlasts a restart: overrides, their audit log, and which peers are dead";
     "metrics", metrics = metrics(), address_or_off,
@@ -134,6 +134,8 @@ keys! {
         "how the log is written: auto, text, json or journald; auto is journald where systemd reads it";
     "ebpf_log", ebpf_log = boolean(), true_or_false,
         "whether the eBPF programs log, for debugging";
+    "seccomp", seccomp = word(&Seccomp::ALL, |seccomp| seccomp.as_str()), text,
+        "system calls that the daemon has no use for: on (they fail), log (carried out and logged) or off";
     "detection_time", core.detection_time = duration(DETECTION_TIME), shown,
         "the shortest silence, with demands unanswered, that makes a peer dead (10ms to 1m)";
     "host_detection_time", core.host_detection_time = duration(DETECTION_TIME), shown,

@@ -12,6 +12,7 @@ mod load;
 mod name;
 mod pool;
 mod reload;
+mod shown;
 mod stores;
 mod suggest;
 mod target;
@@ -32,10 +33,11 @@ use serde::Serialize;
 pub use self::{
     error::{ConfigError, ConfigErrors, Place},
     flag::{Flag, NAMESPACE_FLAG, PEER_FLAG, PROTECT_FLAG},
-    load::{DEFAULT_FILE, Loaded, Origin, load},
+    load::{DEFAULT_FILE, Loaded, Origin, any_text, load},
     name::parse_peer_name,
     pool::MAX_POOLS,
     reload::{Changed, changed},
+    shown::{key_to_toml, tables_to_toml, to_toml},
     stores::{Profile, Stores},
     target::{MAX_TARGETS, Target},
 };
@@ -88,6 +90,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Whether the eBPF programs write to the log, for debugging.
     pub ebpf_log: bool,
+    /// What happens to system calls that the daemon does not make.
+    pub seccomp: Seccomp,
     /// The network namespaces that are watched besides the daemon's own: named by file, or those of
     /// a service's processes.
     pub network_namespaces: Vec<Target>,
@@ -122,6 +126,7 @@ impl Default for Config {
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
             ebpf_log: false,
+            seccomp: Seccomp::On,
             network_namespaces: Vec::new(),
             refuse_connects: Vec::new(),
             tune_sockets: Vec::new(),
@@ -215,6 +220,36 @@ impl LogFormat {
 }
 
 impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the filter of system calls does with those that the daemon has no use for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seccomp {
+    /// They fail with EPERM.
+    On,
+    /// They are carried out, and the kernel logs them.
+    Log,
+    /// There is no filter.
+    Off,
+}
+
+impl Seccomp {
+    pub const ALL: [Self; 3] = [Self::On, Self::Log, Self::Off];
+
+    /// The word for it in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Log => "log",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl fmt::Display for Seccomp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

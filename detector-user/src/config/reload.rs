@@ -41,8 +41,9 @@ pub struct Changed {
     pub need_restart: Vec<&'static str>,
 }
 
-/// What changes when a daemon that works by `running` is given `wanted`.
-pub fn changed(running: &Config, wanted: &Config) -> Changed {
+/// What changes when a daemon that works by `running` is given `wanted`. One that has given up the
+/// privilege to destroy sockets (it `cannot_destroy`) gets it back only by a restart.
+pub fn changed(running: &Config, wanted: &Config, cannot_destroy: bool) -> Changed {
     let mut changed = Changed {
         config: running.clone(),
         taken_over: Vec::new(),
@@ -52,7 +53,10 @@ pub fn changed(running: &Config, wanted: &Config) -> Changed {
         .iter()
         .filter(|key| key.get(running) != key.get(wanted))
     {
-        changed.key(key, wanted);
+        match key.name == "destroy_sockets" && cannot_destroy {
+            true => changed.need_restart.push(key.name),
+            false => changed.key(key, wanted),
+        }
     }
     if running.peers != wanted.peers {
         match may_change_peers(running, wanted) {
@@ -150,7 +154,7 @@ mod tests {
         let mut wanted = with_peers(&["http://a:1", "http://c:1"]);
         wanted.core.detection_time = std::time::Duration::from_millis(50);
         wanted.core.max_peers = 7;
-        let changed = changed(&running, &wanted);
+        let changed = changed(&running, &wanted, false);
         assert_eq!(
             changed.summary(),
             "detection_time = \"50ms\"; watches http://c:1; forgets http://b:1. \
@@ -161,10 +165,21 @@ mod tests {
     }
 
     #[test]
+    fn who_has_given_up_destroying_needs_a_restart_for_it() {
+        let mut running = Config::default();
+        running.core.destroy_sockets = false;
+        let wanted = Config::default();
+        assert_eq!(changed(&running, &wanted, false).config, wanted);
+        let changed = changed(&running, &wanted, true);
+        assert_eq!(changed.need_restart, ["destroy_sockets"]);
+        assert_eq!(changed.config, running);
+    }
+
+    #[test]
     fn discovery_begins_and_ends_with_a_restart() {
         let named = with_peers(&["http://a:1"]);
         for (running, wanted) in [(&named, &Config::default()), (&Config::default(), &named)] {
-            let changed = changed(running, wanted);
+            let changed = changed(running, wanted, false);
             assert_eq!(changed.need_restart, ["peer"]);
             assert_eq!(changed.config, *running);
         }

@@ -54,6 +54,7 @@ use crate::{
     insight::Correlations,
     netns::{Following, Namespaces},
     overrides::Overrides,
+    privileges::{Confined, Starting},
     process::Finder,
     record::{Recorder, Taped},
     remembered::DeadPeers,
@@ -92,6 +93,8 @@ pub struct Operator {
     pub set_log: SetLog,
     /// Gets what goes into the core.
     pub recorder: Option<Recorder>,
+    /// The privileges with which it starts, and which it gives up when all is loaded.
+    pub starting: Starting,
 }
 
 /// Sets what is logged: a level, or target=level pairs.
@@ -124,6 +127,9 @@ pub async fn run(config: Config, operator: Operator) -> anyhow::Result<()> {
     tasks::allow_open_files(bounds);
     let prober = Prober::start(signals.clone(), namespaces.clone(), bounds)
         .context("cannot probe the peers")?;
+    let confined = operator.starting.finish(&config);
+    let confined = confined.context("cannot give up privileges")?;
+    outlets.metrics.set_privileges(&confined);
     let finding = tasks::find_peers(&config, &signals)?;
     let (rereader, reread) = Rereader::new(operator.read_config);
     let events = Events::new(
@@ -163,6 +169,7 @@ pub async fn run(config: Config, operator: Operator) -> anyhow::Result<()> {
         rereader,
         set_log: operator.set_log,
         config,
+        confined,
         chores_due: Time::default(),
     };
     driver.follow_namespaces();
@@ -220,6 +227,8 @@ struct Driver {
     set_log: SetLog,
     /// The configuration by which the daemon works.
     config: Config,
+    /// What it may still do.
+    confined: Confined,
     chores_due: Time,
 }
 

@@ -60,7 +60,7 @@ impl Driver {
     }
 
     fn take_over(&mut self, wanted: &Config) {
-        let mut changed = changed(&self.config, wanted);
+        let mut changed = changed(&self.config, wanted, !self.confined.may_destroy());
         if changed.config.log != self.config.log
             && let Err(error) = (self.set_log)(&changed.config.log)
         {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, Permissions, TryLockError},
-    io,
+    io::{self, ErrorKind},
     os::{
         fd::OwnedFd,
         unix::{
@@ -78,7 +78,7 @@ pub fn bind(path: &Path, group: Option<&str>) -> Result<BoundSocket, BindError> 
         path: path.to_owned(),
         source: errno.into(),
     })?;
-    let group = group.map(find_group).transpose()?;
+    let gid = group.map(find_group).transpose()?;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -93,7 +93,8 @@ pub fn bind(path: &Path, group: Option<&str>) -> Result<BoundSocket, BindError> 
     let _lock = lock(directory)?;
     clear(path, &address)?;
     let listener = listen_at(path, &address)?;
-    let file = SocketFile::adopt(path, group)?;
+    let mut file = SocketFile::adopt(path, gid)?;
+    file.group = group.map(str::to_owned);
     Ok(BoundSocket { file, listener })
 }
 
@@ -186,6 +187,8 @@ fn listen_at(path: &Path, address: &UnixAddr) -> Result<UnixListener, BindError>
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
+    /// The name of the group that may use it.
+    group: Option<String>,
     identity: Option<Identity>,
 }
 
@@ -197,6 +200,7 @@ impl SocketFile {
     fn adopt(path: &Path, group: Option<Gid>) -> Result<Self, BindError> {
         let mut file = Self {
             path: path.to_owned(),
+            group: None,
             identity: identity(path).ok(),
         };
         if let Some(group) = group {
@@ -208,6 +212,17 @@ impl SocketFile {
             .map_err(failed("set the mode of", path))?;
         file.identity = Some(identity(path).map_err(failed("look at", path))?);
         Ok(file)
+    }
+
+    /// Whether somebody has deleted it: nobody can connect any more.
+    pub(super) fn is_gone(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    }
+
+    /// How to make the socket anew.
+    pub(super) fn remake(&self) -> impl FnOnce() -> Result<BoundSocket, BindError> + use<> {
+        let (path, group) = (self.path.clone(), self.group.clone());
+        move || bind(&path, group.as_deref())
     }
 }
 
@@ -308,6 +323,18 @@ mod tests {
         let _second = bind(&path, None).unwrap();
         drop(first);
         UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_start_that_finds_the_directory_locked_says_so() {
+        let (_directory, path) = place();
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let held = File::open(path.parent().unwrap()).unwrap();
+        held.lock().unwrap();
+        let error = bind(&path, None).unwrap_err();
+        assert!(matches!(error, BindError::Busy { .. }), "{error}");
+        held.unlock().unwrap();
+        bind(&path, None).unwrap();
     }
 
     #[test]

@@ -46,7 +46,39 @@ pub(super) fn via(host: &Host, via: Via, program: &str) -> Command {
             command.args(["--bounding-set=-bpf,-perfmon,-sys_admin", "--", program]);
             command
         }
+        Via::OwnUser => own_user(host, program),
+        Via::OpenUmask => by_shell(host, "umask 0", program),
+        Via::FewFiles => by_shell(host, "ulimit -n 64", program),
+        Via::TimeNamespace => {
+            let mut command = host.command("unshare");
+            command.args(["--time", "--monotonic", "1000", "--", program]);
+            command
+        }
+        Via::SmallDisk => {
+            let small = r#"mount -t tmpfs -o size=64k nodev /mnt && exec "$0" "$@""#;
+            in_mount_namespace(host, small, program)
+        }
     }
+}
+
+/// After this command of the shell.
+fn by_shell(host: &Host, before: &str, program: &str) -> Command {
+    let mut command = host.command("sh");
+    command.args(["-c", &format!(r#"{before} && exec "$0" "$@""#), program]);
+    command
+}
+
+/// As systemd starts it by `deploy/detector.service`.
+fn own_user(host: &Host, program: &str) -> Command {
+    const CAPABILITIES: &str = "-all,+bpf,+perfmon,+net_admin,+net_raw";
+    let (user, group) = Via::OWN_USER;
+    let mut command = host.command("setpriv");
+    command.args([format!("--reuid={user}"), format!("--regid={group}")]);
+    for set in ["inh-caps", "ambient-caps", "bounding-set"] {
+        command.arg(format!("--{set}={CAPABILITIES}"));
+    }
+    command.args(["--clear-groups", "--no-new-privs", "--", program]);
+    command
 }
 
 /// In a mount namespace of its own, where the file lies over /etc/hosts.

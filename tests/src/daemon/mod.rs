@@ -95,7 +95,13 @@ impl Daemon {
 
     /// Starts the program alone, for tests of what it does before it is ready.
     pub fn spawn(host: &Host, options: &DaemonOptions, socket: &Path) -> anyhow::Result<Process> {
-        let binary = binary()?;
+        let mut binary = binary()?;
+        if options.via == Via::OwnUser {
+            // Another user may not enter the directory where it was built.
+            let copy = socket.with_extension("program");
+            fs::copy(&binary, &copy).context("cannot copy the program")?;
+            binary = copy;
+        }
         let binary = binary.to_string_lossy();
         let mut command = match &options.hosts {
             Some(hosts) => with_hosts(host, hosts, &binary),

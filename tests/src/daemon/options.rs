@@ -26,6 +26,21 @@ pub enum Via {
     WithoutBtf,
     /// Root without CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN.
     WithoutBpf,
+    /// A user of its own with the ambient capabilities of `deploy/detector.service`.
+    OwnUser,
+    /// Root with a umask that takes nothing away.
+    OpenUmask,
+    /// It may have 64 files open.
+    FewFiles,
+    /// A time namespace whose CLOCK_MONOTONIC is not the kernel's.
+    TimeNamespace,
+    /// Below /mnt there are 64 KiB.
+    SmallDisk,
+}
+
+impl Via {
+    /// The user and the group of [`Self::OwnUser`]: nobody's.
+    pub const OWN_USER: (u32, u32) = (65534, 65534);
 }
 
 /// The options with which the daemon runs.

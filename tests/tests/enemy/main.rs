@@ -1,6 +1,7 @@
 //! What other hosts can do to the evidence: on the link, before the daemon's start, and by limiting
 //! their answers.
 
+mod forged;
 mod isolation;
 mod link;
 mod refusals;

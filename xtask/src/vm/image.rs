@@ -57,8 +57,8 @@ pub fn build(runner: &Runner, workspace: &Workspace, checks: &[Check]) -> Result
     let targets = suites(checks)
         .into_iter()
         .flat_map(|suite| ["--test", suite]);
-    let build = Invocation::cargo()
-        .args(["test", "--package", "detector-tests", "--no-run"])
+    let build = Invocation::cargo("test")
+        .args(["--package", "detector-tests", "--no-run"])
         .args(targets);
     runner.run(&Step::new(
         "compile the tests",

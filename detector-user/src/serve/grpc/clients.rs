@@ -6,30 +6,26 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures_util::stream::{Stream, unfold};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{
-        UnixListener, UnixStream,
+        UnixStream,
         unix::{UCred, pid_t},
     },
-    time::sleep,
 };
 use tonic::transport::server::{Connected, UdsConnectInfo};
-use tracing::{debug, warn};
+use tracing::debug;
+
+use super::listening::Listening;
 
 /// The most connections of all clients.
 const CONNECTIONS: usize = 256;
 
 /// The most connections of one process.
 const CONNECTIONS_OF_ONE: usize = 16;
-
-/// The pause after a connection could not be accepted, which usually means that too many files are
-/// open.
-const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// How many connections each process has; 0 stands for processes of other pid namespaces.
 #[derive(Clone, Debug, Default)]
@@ -85,33 +81,24 @@ pub(super) struct Connection {
 }
 
 /// Accepts connections for ever. Those beyond a share are closed at once.
-pub(super) fn accepted(listener: UnixListener) -> impl Stream<Item = io::Result<Connection>> {
-    unfold((listener, Shares::default()), async |(listener, shares)| {
-        loop {
-            let stream = accept(&listener).await;
-            let pid = stream.peer_cred().ok().as_ref().and_then(UCred::pid);
-            if let Some(share) = shares.take(pid.unwrap_or_default()) {
-                let connection = Connection {
-                    stream,
-                    _share: share,
-                };
-                return Some((Ok(connection), (listener, shares)));
+pub(super) fn accepted(listening: Listening) -> impl Stream<Item = io::Result<Connection>> {
+    unfold(
+        (listening, Shares::default()),
+        async |(mut listening, shares)| {
+            loop {
+                let stream = listening.accept().await;
+                let pid = stream.peer_cred().ok().as_ref().and_then(UCred::pid);
+                if let Some(share) = shares.take(pid.unwrap_or_default()) {
+                    let connection = Connection {
+                        stream,
+                        _share: share,
+                    };
+                    return Some((Ok(connection), (listening, shares)));
+                }
+                debug!(pid, "a connection beyond its process's share was closed");
             }
-            debug!(pid, "a connection beyond its process's share was closed");
-        }
-    })
-}
-
-async fn accept(listener: &UnixListener) -> UnixStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
-            Err(error) => {
-                warn!(%error, "a client's connection was not accepted");
-                sleep(ACCEPT_AGAIN_AFTER).await;
-            }
-        }
-    }
+        },
+    )
 }
 
 impl Connected for Connection {

@@ -1,11 +1,14 @@
 //! gRPC on the Unix socket: `detector.v1.Detector`, `grpc.health.v1.Health` and server reflection
 //! (v1 and v1alpha), so that standard tools work.
 
+mod any;
 mod clients;
 mod convert;
 mod correlations;
+mod diagnostics;
 mod health;
 mod heartbeat;
+mod listening;
 mod overrides;
 mod reports;
 mod service;
@@ -20,7 +23,6 @@ use std::{io, time::Duration};
 use detector_api::v1::{FILE_DESCRIPTOR_SET, detector_server::DetectorServer};
 use thiserror::Error;
 use tokio::{
-    net::UnixListener,
     sync::{mpsc, watch},
     time::sleep,
 };
@@ -29,10 +31,13 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::{Builder, Error as ReflectionError};
 use tower::limit::GlobalConcurrencyLimitLayer;
 
-pub use self::convert::{explanation, peer_state_at, tuned_socket};
+pub use self::{
+    any::any_request,
+    convert::{explanation, peer_state_at, tuned_socket},
+};
 use self::{
-    clients::accepted, health::HealthService, heartbeat::Heartbeat, service::Service,
-    stream::Streams,
+    clients::accepted, diagnostics::Diagnosing, health::HealthService, heartbeat::Heartbeat,
+    listening::Listening, service::Service, stream::Streams,
 };
 pub(super) use self::{
     convert::{history, peer_state, transition},
@@ -43,6 +48,8 @@ use crate::overrides::Administrators;
 
 /// The largest request, except for reports, which have a limit of their own.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// The longest name of a peer in a request, in bytes. A refusal repeats the name.
+const MAX_PEER_BYTES: usize = 1024;
 /// The most calls that one connection may have open.
 const MAX_CALLS_PER_CONNECTION: u32 = 256;
 /// The most requests of one connection that are read and answered at a time; the others wait.
@@ -78,8 +85,8 @@ pub async fn serve(
     administrators: Administrators,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let BoundSocket { file, listener } = bound;
-    let listener = UnixListener::from_std(listener).map_err(ServeError::Listen)?;
+    let listening = Listening::new(bound).map_err(ServeError::Listen)?;
+    let file = listening.file();
     let (stop, mut stopping) = watch::channel(false);
     let heartbeat = Heartbeat::default();
     let streams = Streams::new(stopping.clone());
@@ -88,13 +95,14 @@ pub async fn serve(
         requests,
         administrators,
         streams,
+        diagnosing: Diagnosing::default(),
         heartbeat: heartbeat.clone(),
     };
     let routes = routes(service)?;
     let signal = async move {
         shutdown.await;
         // This happens before the listener closes, so that the next daemon finds no stale file.
-        drop(file);
+        file.remove();
         stop.send_replace(true);
     };
     let cut = async move {
@@ -110,7 +118,7 @@ pub async fn serve(
         .timeout(ANSWERED_WITHIN)
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(accepted(listener), signal);
+        .serve_with_incoming_shutdown(accepted(listening), signal);
     tokio::select! {
         served = server => Ok(served?),
         Err(error) = heartbeat.run() => Err(ServeError::Timer(error)),

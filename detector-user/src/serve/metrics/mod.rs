@@ -18,6 +18,7 @@ use prometheus::{IntCounter, IntGaugeVec, TextEncoder};
 use self::series::Series;
 use crate::{
     core::{Destroyed, PeerName, PeerState, Signal, SourceKind, Time},
+    privileges::{self, Confined},
     source::{SourceCounters, network::NetworkCounters},
 };
 
@@ -39,6 +40,13 @@ impl Metrics {
     pub fn set_build_info(&self, version: &str, ebpf: bool) {
         let ebpf = if ebpf { "true" } else { "false" };
         set(&self.series.build, &[version, ebpf], true);
+    }
+
+    /// Sets the metric that says what the daemon may still do.
+    pub fn set_privileges(&self, confined: &Confined) {
+        let capabilities = privileges::names(confined.kept);
+        let labels = [capabilities.as_str(), confined.seccomp.as_str()];
+        set(&self.series.privileges, &labels, true);
     }
 
     /// A peer's state was published; it replaces `previous`.

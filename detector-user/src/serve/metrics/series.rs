@@ -126,6 +126,9 @@ macro_rules! metrics {
 metrics! {
     build: IntGaugeVec = "detector_build_info",
         "The version, and whether the eBPF programs are built in.", &["version", "ebpf"];
+    privileges: IntGaugeVec = "detector_privileges_info",
+        "1 for the capabilities that the daemon has kept, and for what its filter of system calls does.",
+        &["capabilities", "seccomp"];
 
     // Each peer, and each of its addresses.
     verdict: IntGaugeVec = "detector_peer_verdict",

@@ -281,5 +281,13 @@ fn peel(btf: &Section<'_>, id: u32) -> Option<Type> {
     None
 }
 
+/// Reads any bytes: see [`hostile`](crate::hostile).
+pub fn any_types(bytes: &[u8]) {
+    if let Ok(types) = KernelTypes::parse(bytes) {
+        assert_eq!(types.fields.len(), WANTED.len());
+        assert!(types.tracepoints.len() <= TRACEPOINTS.len());
+    }
+}
+
 #[cfg(test)]
 mod tests;

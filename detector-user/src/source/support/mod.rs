@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, fs, net::IpAddr, path::Path, time::Duration};
 
 use aya::util::KernelVersion;
 
-use self::privileges::{capabilities, effective_capabilities, locked_memory};
+use self::privileges::{capabilities, locked_memory};
 use super::ebpf::{EbpfOptions, KernelTypes, Loaded, TRACEPOINTS, VMLINUX};
 use super::{
     network::{Survey, survey},
@@ -20,16 +20,17 @@ use crate::{
     check::{Check, Status},
     netlink::sock_diag::SockDiag,
     object::{OBJECT, counts_locked_memory},
+    privileges::{Needs, effective},
 };
 
 /// Runs all checks, and tries to load the programs. `peers` are the addresses that the
-/// configuration names.
-pub fn checks(peers: &BTreeSet<IpAddr>) -> Vec<Check> {
+/// configuration names, `needs` what else it takes.
+pub fn checks(peers: &BTreeSet<IpAddr>, needs: &Needs) -> Vec<Check> {
     let mut checks = vec![kernel(), object()];
     checks.extend(btf());
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = effective_capabilities(&status);
-    checks.extend(capabilities(effective));
+    let effective = effective(&status);
+    checks.extend(capabilities(effective, needs));
     if counts_locked_memory() {
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         checks.push(locked_memory(&limits, effective));

@@ -1,77 +1,51 @@
 //! What this process may do, read from /proc.
 
-use crate::check::{Check, Status};
+use rustix::thread::CapabilitySet;
 
-/// A capability that the daemon uses (include/uapi/linux/capability.h).
-struct Capability {
-    name: &'static str,
-    bit: u32,
-    without: Status,
-    meaning: &'static str,
+use crate::{
+    check::{Check, Status},
+    privileges::{CAPABILITIES, Capability, Needs},
+};
+
+/// Includes CAP_BPF and CAP_PERFMON.
+const ALL_OF_BPF: [CapabilitySet; 2] = [CapabilitySet::BPF, CapabilitySet::PERFMON];
+
+/// A check for each capability that a daemon with these needs has a use for.
+pub(super) fn capabilities(effective: CapabilitySet, needs: &Needs) -> Vec<Check> {
+    let always = ALL_OF_BPF.into_iter().collect::<CapabilitySet>()
+        | CapabilitySet::NET_ADMIN
+        | CapabilitySet::NET_RAW;
+    let is_used = |one: &&Capability| always.contains(one.set) || one.is_kept(needs);
+    let used = CAPABILITIES.iter().filter(is_used);
+    used.map(|one| capability(one, effective, needs)).collect()
 }
 
-const CAPABILITIES: [Capability; 3] = [
-    Capability {
-        name: "CAP_BPF",
-        bit: 39,
-        without: Status::Missing,
-        meaning: "loads the programs and creates their maps; before kernel 5.8 CAP_SYS_ADMIN does",
-    },
-    Capability {
-        name: "CAP_PERFMON",
-        bit: 38,
-        without: Status::Missing,
-        meaning: "attaches the programs to tracepoints and lets them read sockets; before kernel \
-                  5.8 CAP_SYS_ADMIN does",
-    },
-    Capability {
-        name: "CAP_NET_ADMIN",
-        bit: 12,
-        without: Status::Degraded,
-        meaning: "lets the daemon destroy the sockets of a dead peer, protect services by their \
-                  cgroups and drive neighbour discovery; verdicts do not need it",
-    },
-];
-/// Includes all of the above on kernels that do not split it.
-pub(super) const CAP_SYS_ADMIN: u32 = 21;
-/// Lets a process raise its own limits.
-pub(super) const CAP_SYS_RESOURCE: u32 = 24;
-
-/// `CapEff` of a `/proc/PID/status`; 0 where there is none.
-pub(super) fn effective_capabilities(status: &str) -> u64 {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0)
+fn capability(one: &Capability, effective: CapabilitySet, needs: &Needs) -> Check {
+    let is_of_bpf = ALL_OF_BPF.contains(&one.set);
+    let (status, found) = if effective.contains(one.set) {
+        (Status::Ok, "effective")
+    } else if is_of_bpf && effective.contains(CapabilitySet::SYS_ADMIN) {
+        (Status::Ok, "implied by CAP_SYS_ADMIN")
+    } else if is_of_bpf {
+        (Status::Missing, "not effective")
+    } else {
+        (Status::Degraded, "not effective")
+    };
+    let kept = match one.is_kept(needs) {
+        true => "the daemon keeps it",
+        false => "the daemon gives it up once all is loaded",
+    };
+    Check::new(one.name, status, found, format!("{}; {kept}", one.purpose))
 }
 
-pub(super) fn capabilities(effective: u64) -> Vec<Check> {
-    let has = |bit: u32| effective & (1 << bit) != 0;
-    CAPABILITIES
-        .iter()
-        .map(|capability| {
-            let is_implied = capability.name != "CAP_NET_ADMIN" && has(CAP_SYS_ADMIN);
-            let (status, found) = if has(capability.bit) {
-                (Status::Ok, "effective")
-            } else if is_implied {
-                (Status::Ok, "implied by CAP_SYS_ADMIN")
-            } else {
-                (capability.without, "not effective")
-            };
-            Check::new(capability.name, status, found, capability.meaning)
-        })
-        .collect()
-}
-
-pub(super) fn locked_memory(limits: &str, effective: u64) -> Check {
+pub(super) fn locked_memory(limits: &str, effective: CapabilitySet) -> Check {
     let name = "RLIMIT_MEMLOCK";
     let meaning = "before kernel 5.11 the programs' maps (about 6 MiB) count against it; set \
                    LimitMEMLOCK=infinity in the unit, or `ulimit -l unlimited`";
     match soft_limit(limits, "Max locked memory") {
         Some("unlimited") => Check::new(name, Status::Ok, "unlimited", meaning),
         // aya raises the limit if a map is refused.
-        Some(bytes) if effective & (1 << CAP_SYS_RESOURCE) != 0 => Check::new(
+        Some(bytes) if effective.contains(CapabilitySet::SYS_RESOURCE) => Check::new(
             name,
             Status::Ok,
             format!("{bytes} bytes, lifted on loading: CAP_SYS_RESOURCE is effective"),

@@ -1,9 +1,8 @@
 //! What `detector doctor` says about the sources.
 
-use super::{
-    privileges::{CAP_SYS_ADMIN, CAP_SYS_RESOURCE, soft_limit},
-    *,
-};
+use rustix::thread::CapabilitySet;
+
+use super::{privileges::soft_limit, *};
 
 #[test]
 fn a_survey_names_the_links_that_peers_are_reached_by() {
@@ -19,17 +18,9 @@ fn a_survey_names_the_links_that_peers_are_reached_by() {
     );
 }
 
-fn statuses(effective: u64) -> Vec<Status> {
-    let checks = capabilities(effective);
+fn statuses(effective: CapabilitySet) -> Vec<Status> {
+    let checks = capabilities(effective, &Needs::default());
     checks.iter().map(|check| check.status).collect()
-}
-
-#[test]
-fn reads_the_effective_set() {
-    let status = "Name:\tx\nCapInh:\t0000000000000000\nCapEff:\t000001ffffffffff\n";
-    assert_eq!(effective_capabilities(status), 0x1ff_ffff_ffff);
-    assert_eq!(effective_capabilities("CapEff:\tzz\n"), 0);
-    assert_eq!(effective_capabilities(""), 0);
 }
 
 #[test]
@@ -44,27 +35,52 @@ fn reads_the_soft_limit() {
 fn a_low_limit_of_locked_memory_matters_where_it_cannot_be_lifted() {
     let status = |limits, effective| locked_memory(limits, effective).status;
     let low = "Max locked memory         65536                65536                bytes\n";
-    assert_eq!(status(low, 0), Status::Degraded);
-    assert_eq!(status(low, 1 << CAP_SYS_RESOURCE), Status::Ok);
+    assert_eq!(status(low, CapabilitySet::empty()), Status::Degraded);
+    assert_eq!(status(low, CapabilitySet::SYS_RESOURCE), Status::Ok);
     assert_eq!(
-        status("Max locked memory  8388608  8388608  bytes\n", 0),
+        status(
+            "Max locked memory  8388608  8388608  bytes\n",
+            CapabilitySet::empty()
+        ),
         Status::Ok
     );
     assert_eq!(
-        status("Max locked memory  unlimited  unlimited  bytes\n", 0),
+        status(
+            "Max locked memory  unlimited  unlimited  bytes\n",
+            CapabilitySet::empty()
+        ),
         Status::Ok
     );
-    assert_eq!(status("", 0), Status::Degraded);
+    assert_eq!(status("", CapabilitySet::empty()), Status::Degraded);
 }
 
 #[test]
 fn each_capability_is_its_own_answer() {
     use Status::{Degraded, Missing, Ok};
-    assert_eq!(statuses(0), [Missing, Missing, Degraded]);
-    assert_eq!(statuses(1 << 39), [Ok, Missing, Degraded]);
-    assert_eq!(statuses(1 << 39 | 1 << 38), [Ok, Ok, Degraded]);
-    assert_eq!(statuses(1 << CAP_SYS_ADMIN), [Ok, Ok, Degraded]);
-    assert_eq!(statuses(1 << 12), [Missing, Missing, Ok]);
+    let (bpf, perfmon) = (CapabilitySet::BPF, CapabilitySet::PERFMON);
+    let none = CapabilitySet::empty();
+    assert_eq!(statuses(none), [Missing, Missing, Degraded, Degraded]);
+    assert_eq!(statuses(bpf), [Ok, Missing, Degraded, Degraded]);
+    assert_eq!(statuses(bpf | perfmon), [Ok, Ok, Degraded, Degraded]);
+    let admin = statuses(CapabilitySet::SYS_ADMIN);
+    assert_eq!(admin, [Ok, Ok, Degraded, Degraded]);
+    let net = CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW;
+    assert_eq!(statuses(net), [Missing, Missing, Ok, Ok]);
+}
+
+#[test]
+fn a_capability_that_is_configured_is_listed_and_said_to_be_kept() {
+    let needs = Needs {
+        enters_namespaces: true,
+        ..Needs::default()
+    };
+    let checks = capabilities(CapabilitySet::empty(), &needs);
+    let admin = checks.iter().find(|check| check.name == "CAP_SYS_ADMIN");
+    let admin = admin.expect("it is listed");
+    assert_eq!(admin.status, Status::Degraded);
+    assert!(admin.meaning.contains("keeps it"), "{}", admin.meaning);
+    let bpf = &checks[0];
+    assert!(bpf.meaning.contains("gives it up"), "{}", bpf.meaning);
 }
 
 #[test]
@@ -85,7 +101,7 @@ fn neighbour_probes_want_both_kinds() {
 
 #[test]
 fn every_check_says_what_it_found_and_means() {
-    let checks = checks(&[[127, 0, 0, 1].into()].into());
+    let checks = checks(&[[127, 0, 0, 1].into()].into(), &Needs::default());
     for wanted in [
         "kernel",
         "eBPF object",

@@ -8,6 +8,7 @@
 
 mod arp;
 mod firewall;
+mod forger;
 mod home;
 mod stranger;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 
 pub use self::{
     arp::{ArpCount, Inspection},
+    forger::{Forged, Forger},
     home::{SecondCard, StandsIn},
     stranger::{Says, Stranger},
 };
