@@ -80,7 +80,7 @@ fn wrong<'a>(app: &App, peer: &PeerState) -> Cell<'a> {
 }
 
 /// The override, until when, by whom and why; the day only if it is another one.
-fn held(now: Timestamp, peer: &PeerState) -> Option<String> {
+pub fn held(now: Timestamp, peer: &PeerState) -> Option<String> {
     let today = now.strftime("%F").to_string();
     text::overridden_until(peer, |until| {
         let format = match until.strftime("%F").to_string() == today {

@@ -11,11 +11,14 @@ use ratatui::{
 
 use super::{
     app::App,
-    cells::{SPARK, bare, cells},
+    cells::{SPARK, bare, cells, held},
     keys,
     marks::style,
 };
 use crate::text;
+
+/// The most overrides that are shown in full.
+const OVERRIDES: usize = 3;
 
 /// The most transitions that are shown below the peers, and the height from which they are.
 const TRANSITIONS: u16 = 6;
@@ -42,9 +45,11 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App) {
         true => TRANSITIONS + 1,
         false => 0,
     };
-    let [title, body, below, help] = Layout::vertical([
+    let held = overrides(app);
+    let [title, body, between, below, help] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Min(1),
+        Constraint::Length(held.len() as u16),
         Constraint::Length(transitions),
         Constraint::Length(1),
     ])
@@ -52,13 +57,14 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App) {
     frame.render_widget(headline(app), title);
     frame.render_widget(Paragraph::new(footer(app)), help);
     if app.explained.is_some() {
-        explained(frame, app, body.union(below));
+        explained(frame, app, body.union(between).union(below));
         return;
     }
     match app.shown().is_empty() {
         true => frame.render_widget(Paragraph::new(nothing(app)).style(DIM), body),
         false => table(frame, app, body),
     }
+    frame.render_widget(Paragraph::new(held), between);
     frame.render_widget(last_transitions(app), below);
 }
 
@@ -158,6 +164,26 @@ fn table(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
     .row_highlight_style(Modifier::REVERSED);
     app.table.select(app.chosen_row());
     frame.render_stateful_widget(table, area, &mut app.table);
+}
+
+/// The overrides in full: in the table there may be no room for why, by whom and until when.
+fn overrides<'a>(app: &App) -> Vec<Line<'a>> {
+    let peers = app.shown().into_iter();
+    let held = peers.filter_map(|peer| Some((bare(&peer.peer).to_owned(), held(app.now, peer)?)));
+    let mut held: Vec<_> = held.collect();
+    let more = held.len().saturating_sub(OVERRIDES);
+    held.truncate(OVERRIDES);
+    let line = |(peer, held): (String, String)| {
+        Line::from(vec![
+            Span::raw(format!("{peer}  ")),
+            Span::styled(held, Modifier::BOLD),
+        ])
+    };
+    let mut lines: Vec<_> = held.into_iter().map(line).collect();
+    if more > 0 {
+        lines.push(Line::styled(format!("and {more} more overrides"), DIM));
+    }
+    lines
 }
 
 fn last_transitions(app: &App) -> Paragraph<'_> {
