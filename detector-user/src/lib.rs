@@ -1,7 +1,7 @@
 //! The detector daemon and its command line.
 //!
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The driver is
-//! the one loop that joins them. Imports run one way too: `main → cli → driver → { source, effect,
+//! the one loop that joins them. Imports run one way too: `main → cli → { driver, hostile } → { source, effect,
 //! serve, record } → { netlink, object, overrides, remembered, pending, alarm } → netns → process →
 //! { cgroup, keeper, stores } → { privileges, signals } → config → { insight,
 //! systemd, readable } → { json → text, core, the ABI, detector-api }`.
@@ -17,6 +17,7 @@ pub mod config;
 pub mod core;
 pub mod driver;
 pub mod effect;
+pub mod hostile;
 pub mod insight;
 pub mod json;
 pub mod keeper;

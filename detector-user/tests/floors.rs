@@ -28,7 +28,7 @@ const FLOORS: [&[&str]; 16] = [
     ],
     &["source", "effect", "record"],
     &["serve"],
-    &["driver"],
+    &["driver", "hostile"],
     &["cli"],
     &["lib"],
     &["main"],

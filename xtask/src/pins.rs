@@ -80,6 +80,16 @@ pub const DEBIAN: Tool = Tool {
     why: "a test installs the package in a Debian that is made with it",
 };
 
+/// The compiler of libFuzzer.
+pub const CPP: Tool = Tool {
+    command: "c++",
+    package: "g++",
+    why: "libFuzzer is compiled with it",
+};
+
+/// What makes mutants of the rule.
+pub const CARGO_MUTANTS: &str = "27.1.0";
+
 /// The tools that make the Debian package.
 pub const DIST_TOOLS: [Tool; 2] = [
     Tool {
@@ -91,6 +101,45 @@ pub const DIST_TOOLS: [Tool; 2] = [
         command: "dpkg-shlibdeps",
         package: "dpkg-dev",
         why: "it names the packages of the libraries that the program needs",
+    },
+];
+
+/// The tools that boot other kernels, besides [`LAB_TOOLS`].
+pub const VM_TOOLS: [Tool; 7] = [
+    Tool {
+        command: "bpftool",
+        package: "bpftool",
+        why: "tests in the guests ask with it which programs are attached",
+    },
+    Tool {
+        command: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        why: "other kernels are booted in it",
+    },
+    Tool {
+        command: "busybox",
+        package: "busybox-static",
+        why: "the guests with other kernels start with it",
+    },
+    Tool {
+        command: "cpio",
+        package: "cpio",
+        why: "the guests' files are packed with it",
+    },
+    Tool {
+        command: "depmod",
+        package: "kmod",
+        why: "the guests find their kernels' modules by it",
+    },
+    Tool {
+        command: "xz",
+        package: "xz-utils",
+        why: "the modules are compressed with it",
+    },
+    Tool {
+        command: "strip",
+        package: "binutils",
+        why: "the guests' programs lose their debug information to it",
     },
 ];
 

@@ -116,7 +116,7 @@ fn scenarios(build: Build, options: &Options) -> Invocation {
 /// The command for these tests of the simulation. In the debug build it has the features of all
 /// default members, like the unit tests: nothing is compiled again.
 fn simulation(build: Build, tests: &str) -> Invocation {
-    let cargo = Invocation::cargo().args(["test"]);
+    let cargo = Invocation::cargo("test");
     let cargo = match build {
         Build::Debug => cargo,
         Build::Release => cargo.args(["--release", "--package", "detector-user"]),

@@ -23,11 +23,16 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 36] = [
+pub const SUITES: [Suite; 39] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
+    suite("bundle", Others),
     suite("certain", Others),
+    suite(
+        "chaos",
+        Alone("it plays flaps that are short of the detection time"),
+    ),
     suite("clients", Others),
     suite(
         "cost",
@@ -44,6 +49,7 @@ pub const SUITES: [Suite; 36] = [
         "keepalive",
         Alone("it floods a connection from all processors"),
     ),
+    suite("kernel", Others),
     suite("kubernetes", Others),
     suite("lifecycle", Alone("it measures how long a stop takes")),
     suite("namespaces", Others),

@@ -13,7 +13,7 @@ use crate::{
     plan::Needs,
     setup, simulate,
     step::{Runner, Step, Stopwatch, seconds},
-    suites,
+    suites, vm,
     workspace::{Profile, Workspace},
 };
 
@@ -106,6 +106,9 @@ fn stages_in_order(
             })?;
         }
     }
+    if others && options.filters.is_empty() {
+        stages.run("other kernels", || vm::check(runner, workspace))?;
+    }
     if others {
         stages.run("alerts", || alerts::check(runner, workspace))?;
     }
@@ -117,7 +120,7 @@ fn unit_tests(runner: &Runner, filters: &[String]) -> Result<()> {
     runner.run(&Step::new(
         "cargo test",
         "everything that needs neither root nor eBPF",
-        Invocation::cargo().args(["test", "--"]).args(filters),
+        Invocation::cargo("test").args(["--"]).args(filters),
     ))
 }
 
@@ -126,7 +129,7 @@ fn build_lab(runner: &Runner) -> Result<()> {
     runner.run(&Step::new(
         "compile the lab and its tests",
         "done as you, so that root leaves no files in target/",
-        Invocation::cargo().args(["test", "--package", "detector-tests", "--no-run"]),
+        Invocation::cargo("test").args(["--package", "detector-tests", "--no-run"]),
     ))
 }
 
@@ -135,8 +138,8 @@ fn check_names(names: &[String]) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
-    let list = Invocation::cargo()
-        .args(["test", "--quiet", "--package", "detector-tests"])
+    let list = Invocation::cargo("test")
+        .args(["--quiet", "--package", "detector-tests"])
         .args(["--", "--list"])
         .output()
         .context("cannot list the lab tests: `cargo test --package detector-tests -- --list`")?;
@@ -239,8 +242,8 @@ pub fn suite(
 
 /// Cargo runs as the user; only the test programs run as root, through a runner.
 fn lab_invocation(runner: &Runner, part: &Part, settings: &[(&'static str, String)]) -> Invocation {
-    let cargo = Invocation::cargo()
-        .args(["test", "--package", "detector-tests"])
+    let cargo = Invocation::cargo("test")
+        .args(["--package", "detector-tests"])
         .args(&part.targets);
     let cargo = settings
         .iter()

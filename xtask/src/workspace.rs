@@ -56,6 +56,21 @@ impl Workspace {
         self.target.join("dist").join(profile.directory())
     }
 
+    /// The directory of all that a release of this version consists of.
+    pub fn releases(&self, version: &str) -> PathBuf {
+        self.target.join("dist").join(version)
+    }
+
+    /// A path in the directory into which cargo builds.
+    pub fn in_target(&self, path: &str) -> PathBuf {
+        self.target.join(path)
+    }
+
+    /// The directory in which guests with other kernels are packed, and log.
+    pub fn vm(&self) -> PathBuf {
+        self.target.join("vm")
+    }
+
     /// The path of one of the project's programs, built with `profile`.
     pub fn binary(&self, profile: Profile, name: &str) -> PathBuf {
         self.target.join(profile.directory()).join(name)

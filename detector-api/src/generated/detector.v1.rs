@@ -1233,6 +1233,76 @@ impl ::prost::Name for SetOutlook {
         "/detector.v1.SetOutlook".into()
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetDiagnosticsRequest {
+    #[prost(string, tag = "1")]
+    pub peer: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetDiagnosticsRequest {
+    const NAME: &'static str = "GetDiagnosticsRequest";
+    const PACKAGE: &'static str = "detector.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "detector.v1.GetDiagnosticsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/detector.v1.GetDiagnosticsRequest".into()
+    }
+}
+/// First the daemon, then the recordings, each in pieces that are to be joined.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetDiagnosticsResponse {
+    #[prost(oneof = "get_diagnostics_response::Part", tags = "1, 2, 3")]
+    pub part: ::core::option::Option<get_diagnostics_response::Part>,
+}
+/// Nested message and enum types in `GetDiagnosticsResponse`.
+pub mod get_diagnostics_response {
+    #[non_exhaustive]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        #[prost(message, tag = "1")]
+        Daemon(super::DaemonInfo),
+        /// The last minute, as `detector run --record` writes it.
+        #[prost(bytes, tag = "2")]
+        Recording(::prost::alloc::vec::Vec<u8>),
+        /// The same of the minute around the peer's death, if it was the last of all deaths.
+        #[prost(bytes, tag = "3")]
+        Death(::prost::alloc::vec::Vec<u8>),
+    }
+}
+impl ::prost::Name for GetDiagnosticsResponse {
+    const NAME: &'static str = "GetDiagnosticsResponse";
+    const PACKAGE: &'static str = "detector.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "detector.v1.GetDiagnosticsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/detector.v1.GetDiagnosticsResponse".into()
+    }
+}
+/// The daemon that answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DaemonInfo {
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub pid: u32,
+    /// Its systemd unit, as in "detector.service", or what else it belongs to.
+    #[prost(string, tag = "3")]
+    pub service: ::prost::alloc::string::String,
+    /// The configuration by which it works, as TOML.
+    #[prost(string, tag = "4")]
+    pub config: ::prost::alloc::string::String,
+}
+impl ::prost::Name for DaemonInfo {
+    const NAME: &'static str = "DaemonInfo";
+    const PACKAGE: &'static str = "detector.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "detector.v1.DaemonInfo".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/detector.v1.DaemonInfo".into()
+    }
+}
 /// The verdict: what the daemon believes about a peer.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2193,6 +2263,34 @@ pub mod detector_client {
                 .insert(GrpcMethod::new("detector.v1.Detector", "GetQuorumOutlook"));
             self.inner.unary(req, path, codec).await
         }
+        /// What only the daemon has of what belongs to a ticket about a peer: its configuration, and the
+        /// recording of the last minute. PERMISSION_DENIED as for SetOverride, because the recording has
+        /// the addresses of all connections with all peers. NOT_FOUND if the peer is not watched,
+        /// RESOURCE_EXHAUSTED while others are being answered.
+        pub async fn get_diagnostics(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetDiagnosticsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::GetDiagnosticsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/detector.v1.Detector/GetDiagnostics",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("detector.v1.Detector", "GetDiagnostics"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2328,6 +2426,23 @@ pub mod detector_server {
             request: tonic::Request<super::GetQuorumOutlookRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetQuorumOutlookResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the GetDiagnostics method.
+        type GetDiagnosticsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::GetDiagnosticsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What only the daemon has of what belongs to a ticket about a peer: its configuration, and the
+        /// recording of the last minute. PERMISSION_DENIED as for SetOverride, because the recording has
+        /// the addresses of all connections with all peers. NOT_FOUND if the peer is not watched,
+        /// RESOURCE_EXHAUSTED while others are being answered.
+        async fn get_diagnostics(
+            &self,
+            request: tonic::Request<super::GetDiagnosticsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::GetDiagnosticsStream>,
             tonic::Status,
         >;
     }
@@ -3030,6 +3145,52 @@ pub mod detector_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/detector.v1.Detector/GetDiagnostics" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetDiagnosticsSvc<T: Detector>(pub Arc<T>);
+                    impl<
+                        T: Detector,
+                    > tonic::server::ServerStreamingService<super::GetDiagnosticsRequest>
+                    for GetDiagnosticsSvc<T> {
+                        type Response = super::GetDiagnosticsResponse;
+                        type ResponseStream = T::GetDiagnosticsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetDiagnosticsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Detector>::get_diagnostics(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetDiagnosticsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -169,6 +169,15 @@ impl Detector for Service {
         self.answer(|answers| answers.cascades.clone())
     }
 
+    type GetDiagnosticsStream = ReceiverStream<Result<v1::GetDiagnosticsResponse, Status>>;
+
+    async fn get_diagnostics(
+        &self,
+        _: Request<v1::GetDiagnosticsRequest>,
+    ) -> Answer<Self::GetDiagnosticsStream> {
+        Err(Status::unimplemented("a fake daemon records nothing"))
+    }
+
     async fn get_quorum_outlook(
         &self,
         _: Request<v1::GetQuorumOutlookRequest>,

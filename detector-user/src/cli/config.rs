@@ -1,6 +1,5 @@
 //! `detector config check|show`.
 
-use serde::Serialize;
 use serde_json::{Map, json};
 
 use super::{
@@ -79,12 +78,12 @@ fn subject(loaded: &Loaded) -> String {
 }
 
 /// The configuration as TOML; reading it gives the same configuration again.
-fn toml(loaded: &Loaded) -> String {
+pub fn toml(loaded: &Loaded) -> String {
     let lines: Vec<(String, String)> = KEYS
         .iter()
         .map(|key| {
-            let line = format!("{} = {}", key.name, key.get(&loaded.config).to_toml());
-            (line, origin(&loaded.origin(key.name)))
+            let origin = origin(&loaded.origin(key.name));
+            (config::key_to_toml(key, &loaded.config), origin)
         })
         .collect();
     let width = lines
@@ -92,18 +91,11 @@ fn toml(loaded: &Loaded) -> String {
         .map(|(line, _)| line.chars().count())
         .max()
         .unwrap_or(0);
-    let keys = lines
+    let keys: String = lines
         .iter()
-        .map(|(line, origin)| format!("{line:<width$}  # {origin}\n"));
-    let peers = loaded.config.peers.iter().map(|peer| table("peer", peer));
-    let pools = loaded.config.pools.iter().map(|pool| table("pool", pool));
-    keys.chain(peers).chain(pools).collect()
-}
-
-fn table(name: &str, table: &impl Serialize) -> String {
-    // Strings, numbers and lists of strings can always be written.
-    let text = toml::to_string(table).unwrap_or_default();
-    format!("\n[[{name}]]\n{text}")
+        .map(|(line, origin)| format!("{line:<width$}  # {origin}\n"))
+        .collect();
+    keys + &config::tables_to_toml(&loaded.config)
 }
 
 fn origin(origin: &Origin) -> String {

@@ -54,6 +54,11 @@ pub fn doctor(global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
     Ok(verdict(&checks))
 }
 
+/// What the command says of this machine, as text.
+pub fn told(config: Config, file: Option<&Path>, finder: &Finder) -> Result<String, Failure> {
+    Ok(text(&this_machine(config, file, finder)?))
+}
+
 fn this_machine(
     config: Config,
     file: Option<&Path>,

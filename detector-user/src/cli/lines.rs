@@ -5,7 +5,10 @@ use std::{collections::VecDeque, convert::Infallible, io::Write, time::Duration}
 
 use tracing::{info, warn};
 
-use crate::worker::{Inbox, Worker};
+use crate::{
+    text::printable,
+    worker::{Inbox, Worker},
+};
 
 /// How many lines can wait for a slow reader.
 const QUEUE: usize = 1024;
@@ -72,7 +75,7 @@ fn queue(lines: &mut VecDeque<String>, line: String) -> bool {
 /// Writes each line and flushes it, until there are no more or the output is closed.
 fn write_all(out: &mut impl Write, lines: &Inbox<VecDeque<String>>) {
     while let Some(line) = lines.wait(VecDeque::pop_front) {
-        let written = out.write_all(line.as_bytes());
+        let written = out.write_all(printable(&line).as_bytes());
         if written.and_then(|()| out.flush()).is_err() {
             return;
         }

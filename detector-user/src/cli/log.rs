@@ -1,5 +1,7 @@
 //! The log: in which form, where to, and how much of it.
 
+mod fields;
+
 use std::{
     env,
     io::{self, IsTerminal as _},
@@ -27,7 +29,7 @@ pub(super) fn start(filter: &str, format: LogFormat) -> anyhow::Result<SetLog> {
         LogFormat::Json => text.json().flatten_event(true).boxed(),
         LogFormat::Journald => journal()?.boxed(),
         LogFormat::Auto if is_journal() => journal()?.boxed(),
-        LogFormat::Auto | LogFormat::Text => text.boxed(),
+        LogFormat::Auto | LogFormat::Text => text.fmt_fields(fields::one_line()).boxed(),
     };
     tracing_subscriber::registry()
         .with(filter)

@@ -13,6 +13,7 @@ mod lines;
 mod log;
 mod overrides;
 mod replay;
+mod report;
 mod run;
 mod top;
 mod tune;
@@ -45,8 +46,7 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(failure) => {
             // If stderr is closed, the message cannot be delivered.
-            let message = failure.message();
-            let _ = io::stderr().write_all(text::visible(&message).as_bytes());
+            let _ = io::stderr().write_all(text::printable(&failure.message()).as_bytes());
             failure.exit()
         }
     };
@@ -62,6 +62,7 @@ fn command(cli: &Cli) -> Result<Exit, Failure> {
         Command::Watch => block_on(watch::watch(global)),
         Command::Top(args) => block_on(top::top(global, args)),
         Command::Explain { peer } => block_on(client::explain(global, peer)),
+        Command::Report(args) => report::report(global, args),
         Command::Locks => block_on(correlations::locks(global)),
         Command::Cascades => block_on(correlations::cascades(global)),
         Command::Quorum => block_on(correlations::quorum(global)),
@@ -100,6 +101,6 @@ fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, F
 /// Prints to stdout and flushes it.
 fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text::visible(text).as_bytes())?;
+    stdout.write_all(text::printable(text).as_bytes())?;
     stdout.flush()
 }

@@ -64,6 +64,7 @@ async fn apply(
         print(&global.output.show(state, said))?;
     }
     if !warning.is_empty() {
+        let warning = text::printable(&warning);
         eprintln!("warning: {warning}; the override holds, but not beyond a restart");
     }
     Ok(Exit::Done)

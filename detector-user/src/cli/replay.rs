@@ -29,9 +29,10 @@ pub fn replay(global: &Global, args: &ReplayArgs) -> Result<Exit, Failure> {
     let mut input = open(&args.file)?;
     let recorded = input.header().settings.clone();
     let settings = settings(&recorded, args)?;
-    let timeouts = match settings == recorded {
-        true => Timeouts::Recorded,
-        false => Timeouts::Own,
+    let timeouts = match (input.header().excerpt, settings == recorded) {
+        (true, _) => Timeouts::Punctual,
+        (false, true) => Timeouts::Recorded,
+        (false, false) => Timeouts::Own,
     };
     let mut replay = Replay::new(input.header(), settings.clone(), timeouts);
     match peer {
@@ -77,7 +78,7 @@ fn changes(
     let mut publish = |now: Time, state: &PeerState| {
         if written.is_ok() && changes.is_one(state) {
             let line = line(state, now, |at| header.wall(at), output);
-            written = out.write_all(line.as_bytes());
+            written = out.write_all(text::printable(&line).as_bytes());
         }
     };
     while let Some(entry) = next(&args.file, input)? {
@@ -201,6 +202,7 @@ fn summary(args: &ReplayArgs, input: &Input, replay: &Replay, settings: &Setting
         kernel,
         started_at,
         settings: recorded,
+        excerpt,
         ..
     } = input.header();
     let done = replay.summary();
@@ -214,6 +216,9 @@ fn summary(args: &ReplayArgs, input: &Input, replay: &Replay, settings: &Setting
         done.trials,
         done.verdicts,
     );
+    if *excerpt {
+        text += "it begins in the middle of a run: what was known by then is in it, and the verdicts are found anew\n";
+    }
     if let Some(at) = done.first_to_destroy {
         text += &format!(
             "{} sockets of dead peers to be destroyed, the first at {}\n",

@@ -118,6 +118,29 @@ pub(super) fn join(file: Option<(&Path, &str)>, flags: &[Flag]) -> Result<Loaded
     joiner.finish(file.map(|(path, _)| path.to_owned()))
 }
 
+/// Reads any bytes as a file: see [`hostile`](crate::hostile).
+pub fn any_text(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    match join(Some((Path::new(DEFAULT_FILE), &text)), &[]) {
+        Ok(Loaded { config, .. }) => {
+            assert!(config.peers.len() <= config.core.max_peers, "peers");
+            for peer in &config.peers {
+                assert!(peer.addresses.len() <= MAX_ADDRESSES, "{peer:?}");
+            }
+        }
+        Err(ConfigErrors(errors)) => {
+            assert!(!errors.is_empty(), "an error says what is wrong");
+            for error in &errors {
+                let told = error.to_string();
+                assert!(
+                    !told.contains(|c: char| c.is_control() && c != '\n'),
+                    "{told:?}"
+                );
+            }
+        }
+    }
+}
+
 struct Joiner {
     config: Config,
     /// The position of each peer in the configuration's list.

@@ -12,6 +12,7 @@ mod load;
 mod name;
 mod pool;
 mod reload;
+mod shown;
 mod stores;
 mod suggest;
 mod target;
@@ -32,10 +33,11 @@ use serde::Serialize;
 pub use self::{
     error::{ConfigError, ConfigErrors, Place},
     flag::{Flag, NAMESPACE_FLAG, PEER_FLAG, PROTECT_FLAG},
-    load::{DEFAULT_FILE, Loaded, Origin, load},
+    load::{DEFAULT_FILE, Loaded, Origin, any_text, load},
     name::parse_peer_name,
     pool::MAX_POOLS,
     reload::{Changed, changed},
+    shown::{key_to_toml, tables_to_toml, to_toml},
     stores::{Profile, Stores},
     target::{MAX_TARGETS, Target},
 };

@@ -4,7 +4,7 @@ use super::{Driver, tasks};
 use crate::{
     clock,
     core::{OperationReport, Signal},
-    serve::{Locks, Request},
+    serve::{Diagnostics, Locks, Request},
 };
 
 impl Driver {
@@ -50,6 +50,14 @@ impl Driver {
             }
             Request::ListCascades { reply } => {
                 let _ = reply.send(self.correlations.cascades(now));
+            }
+            Request::Diagnostics { peer, reply } => {
+                let is_watched = self.watched.contains_key(&peer);
+                let _ = reply.send(is_watched.then(|| Diagnostics {
+                    config: self.config.clone(),
+                    recent: self.detector.excerpt(now),
+                    death: self.detector.death(&peer),
+                }));
             }
             Request::QuorumOutlook { reply } => {
                 let _ = reply.send(self.layout.outlook(&self.outlets));

@@ -14,6 +14,8 @@ pub enum Ending {
     Limit,
     /// The disk was slower than the signals.
     TooSlow,
+    /// It was copied out of a daemon that went on.
+    Copied,
 }
 
 impl fmt::Display for Ending {
@@ -22,6 +24,7 @@ impl fmt::Display for Ending {
             Self::Stopped => "the daemon was stopped",
             Self::Limit => "the file had reached its limit (--record-limit)",
             Self::TooSlow => "the disk was slower than the signals",
+            Self::Copied => "it was copied out of the running daemon (detector report)",
         })
     }
 }

@@ -34,6 +34,10 @@ pub struct Header {
     pub now: Time,
     /// The settings of the core.
     pub settings: Settings,
+    /// It begins in the middle of a run: its first entries tell what was known by then, and a
+    /// replay's core finds its verdicts anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub excerpt: bool,
 }
 
 impl Header {
@@ -48,6 +52,18 @@ impl Header {
             started_at: Timestamp::try_from(clock::wall(now)).unwrap_or_default(),
             now,
             settings: settings.clone(),
+            excerpt: false,
+        }
+    }
+
+    /// The header of what was recorded from this moment on, with these settings.
+    pub(super) fn excerpt(&self, now: Time, settings: Settings) -> Self {
+        Self {
+            started_at: self.wall(now).unwrap_or(self.started_at),
+            now,
+            settings,
+            excerpt: true,
+            ..self.clone()
         }
     }
 

@@ -19,6 +19,9 @@ pub enum Timeouts {
     Recorded,
     /// Its own, each at the moment that the core requests: other settings need this.
     Own,
+    /// Its own, as on a loop that is never late. A recording that begins in the middle does not show
+    /// what the recorded core had requested, and so not when its loop was late.
+    Punctual,
 }
 
 /// A detector that gets the recorded inputs of another one.
@@ -96,8 +99,8 @@ impl Replay {
         }
         let input = match (self.timeouts, input) {
             // With other settings than the recorded ones, these hold throughout.
-            (Timeouts::Own, Input::Timeout | Input::Settings(_)) => return,
-            (Timeouts::Own, Input::Signal(Signal::Probe(event))) => {
+            (Timeouts::Own | Timeouts::Punctual, Input::Timeout | Input::Settings(_)) => return,
+            (Timeouts::Own | Timeouts::Punctual, Input::Signal(Signal::Probe(event))) => {
                 Input::Signal(Signal::Probe(self.harness.questions.own(event)))
             }
             (_, input) => input,
@@ -111,8 +114,9 @@ impl Replay {
     /// While the recorded loop was late, the replay is late as well: the machine may have been
     /// paused.
     pub fn run_until(&mut self, until: Time, publish: &mut impl FnMut(Time, &PeerState)) {
-        if let Some(recorded) = &self.recorded {
-            let late_from = recorded.poll_timeout().unwrap_or(until);
+        if self.timeouts != Timeouts::Recorded {
+            let late_from = self.recorded.as_ref().and_then(Detector::poll_timeout);
+            let late_from = late_from.unwrap_or(until);
             let mut earliest = self.now();
             while let Some(due) = self.harness.detector.poll_timeout() {
                 let due = due.max(earliest);

@@ -1,29 +1,49 @@
-//! The detector with an optional recording of its inputs.
+//! The detector with a recording of its inputs: of the last minute always, of all on request.
 
-use super::{Entry, Input, Recorder};
+use std::sync::Arc;
+
+use super::{Entry, Excerpt, Header, Input, Recent, Recorder};
 use crate::core::{
     Core, Detector, Effect, Explanation, Memory, Override, PeerName, Settings, Signal, Time, Trial,
     TrialError, TrialOutcome,
 };
 
-/// The detector. If there is a recorder, every input is recorded.
+/// The detector. The inputs of the last minute are kept, and if there is a recorder, every input is
+/// recorded.
 #[derive(Debug)]
 pub struct Taped {
     detector: Detector,
+    recent: Recent,
     recorder: Option<Recorder>,
 }
 
 impl Taped {
     pub fn new(settings: Settings, recorder: Option<Recorder>) -> Self {
+        let recent = Recent::new(Header::here(&settings));
+        Self::keeping(recent, settings, recorder)
+    }
+
+    pub(super) fn keeping(recent: Recent, settings: Settings, recorder: Option<Recorder>) -> Self {
         Self {
             detector: Detector::new(settings),
+            recent,
             recorder,
         }
     }
 
+    /// The recording of the last minute.
+    pub fn excerpt(&self, now: Time) -> Excerpt {
+        self.recent.excerpt(now, &self.detector)
+    }
+
+    /// The recording of the minute around the peer's death, if it was the last one.
+    pub fn death(&self, peer: &PeerName) -> Option<Excerpt> {
+        self.recent.death(peer)
+    }
+
     /// [`Detector::acquire_trial`].
     pub fn acquire_trial(&mut self, now: Time, peer: &PeerName) -> Result<Trial, TrialError> {
-        self.record(now, || Input::AcquireTrial { peer: peer.clone() });
+        self.record(now, Input::AcquireTrial { peer: peer.clone() });
         self.detector.acquire_trial(now, peer)
     }
 
@@ -35,11 +55,14 @@ impl Taped {
         trial: u64,
         outcome: TrialOutcome,
     ) -> Result<(), TrialError> {
-        self.record(now, || Input::FinishTrial {
-            peer: peer.clone(),
-            trial,
-            outcome,
-        });
+        self.record(
+            now,
+            Input::FinishTrial {
+                peer: peer.clone(),
+                trial,
+                outcome,
+            },
+        );
         self.detector.finish_trial(now, peer, trial, outcome)
     }
 
@@ -50,10 +73,13 @@ impl Taped {
         peer: &PeerName,
         overridden: Option<Override>,
     ) -> bool {
-        self.record(now, || Input::Override {
-            peer: peer.clone(),
-            overridden: overridden.clone(),
-        });
+        self.record(
+            now,
+            Input::Override {
+                peer: peer.clone(),
+                overridden: overridden.clone(),
+            },
+        );
         self.detector.set_override(now, peer, overridden)
     }
 
@@ -64,16 +90,19 @@ impl Taped {
 
     /// [`Detector::remember`].
     pub fn remember(&mut self, now: Time, peer: &PeerName, memory: &Memory) {
-        self.record(now, || Input::Remember {
-            peer: peer.clone(),
-            memory: memory.clone(),
-        });
+        self.record(
+            now,
+            Input::Remember {
+                peer: peer.clone(),
+                memory: memory.clone(),
+            },
+        );
         self.detector.remember(now, peer, memory);
     }
 
     /// [`Detector::set_settings`].
     pub fn set_settings(&mut self, now: Time, settings: Settings) {
-        self.record(now, || Input::Settings(settings.clone()));
+        self.record(now, Input::Settings(settings.clone()));
         self.detector.set_settings(now, settings);
     }
 
@@ -89,22 +118,23 @@ impl Taped {
         }
     }
 
-    fn record(&mut self, now: Time, input: impl FnOnce() -> Input) {
+    fn record(&mut self, now: Time, input: Input) {
+        let entry = Arc::new(Entry { now, input });
         if let Some(recorder) = self.recorder.as_mut().filter(|r| !r.is_over()) {
-            let input = input();
-            recorder.record(Entry { now, input });
+            recorder.record(Arc::clone(&entry));
         }
+        self.recent.record(entry, &self.detector);
     }
 }
 
 impl Core for Taped {
     fn handle_signal(&mut self, now: Time, signal: Signal) {
-        self.record(now, || Input::Signal(signal.clone()));
+        self.record(now, Input::Signal(signal.clone()));
         self.detector.handle_signal(now, signal);
     }
 
     fn handle_timeout(&mut self, now: Time) {
-        self.record(now, || Input::Timeout);
+        self.record(now, Input::Timeout);
         self.detector.handle_timeout(now);
     }
 
@@ -113,6 +143,10 @@ impl Core for Taped {
     }
 
     fn poll_effect(&mut self) -> Option<Effect> {
-        self.detector.poll_effect()
+        let effect = self.detector.poll_effect();
+        if let Some(effect) = &effect {
+            self.recent.effect(effect);
+        }
+        effect
     }
 }

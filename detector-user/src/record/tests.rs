@@ -4,9 +4,12 @@ mod arbitrary;
 mod before;
 mod files;
 mod lines;
+mod recent;
 mod replays;
 
-use std::{collections::BTreeMap, fs::File, io::BufReader, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap, fs::File, io::BufReader, ops::RangeInclusive, path::Path, time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -41,6 +44,7 @@ fn header(settings: &Settings) -> Header {
         started_at: Timestamp::new(1_700_000_000, 0).unwrap(),
         now: ms(0),
         settings: settings.clone(),
+        excerpt: false,
     }
 }
 
@@ -174,13 +178,29 @@ impl Kernel {
 /// If clients try calls (`tries`), the peer does not answer probes: only then does its breaker
 /// become half open after the recovery time-out. Returns the published states.
 fn drive_a_cut(taped: Taped, late: Duration, tries: bool) -> Vec<PeerState> {
+    let mut daemon = daemon(taped, tries);
+    drive(&mut daemon, 0..=END_MS, late, tries);
+    daemon.detector.finish(ms(END_MS));
+    std::mem::take(&mut daemon.published)
+}
+
+fn daemon(taped: Taped, tries: bool) -> Harness<Taped, Kernel> {
     let kernel = Kernel {
         firewalled: tries,
         published: Vec::new(),
     };
-    let mut daemon = Harness::of(taped, ms(0), kernel);
+    Harness::of(taped, ms(0), kernel)
+}
+
+/// The daemon between these moments; see [`drive_a_cut`].
+fn drive(
+    daemon: &mut Harness<Taped, Kernel>,
+    between: RangeInclusive<u64>,
+    late: Duration,
+    tries: bool,
+) {
     let mut events = kernel_events();
-    for millis in 0..=END_MS {
+    for millis in between {
         let now = ms(millis);
         let due = daemon.detector.poll_timeout();
         if due.is_some_and(|due| due + late <= now) {
@@ -198,8 +218,6 @@ fn drive_a_cut(taped: Taped, late: Duration, tries: bool) -> Vec<PeerState> {
             daemon.settle();
         }
     }
-    daemon.detector.finish(ms(END_MS));
-    std::mem::take(&mut daemon.published)
 }
 
 fn is_cut(millis: u64) -> bool {

@@ -8,6 +8,7 @@ use std::{
     io::{self, BufWriter, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -53,17 +54,17 @@ pub struct Recorder {
 /// The entries that wait for the disk.
 #[derive(Debug, Default)]
 struct Queue {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<Arc<Entry>>,
     bytes: usize,
 }
 
 impl Queue {
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: Arc<Entry>) {
         self.bytes += entry.weight();
         self.entries.push_back(entry);
     }
 
-    fn pop(&mut self) -> Option<Entry> {
+    fn pop(&mut self) -> Option<Arc<Entry>> {
         let entry = self.entries.pop_front()?;
         self.bytes -= entry.weight();
         Some(entry)
@@ -126,7 +127,7 @@ impl Recorder {
     }
 
     /// Queues an entry, or ends the recording if the queue is full.
-    pub(super) fn record(&mut self, entry: Entry) {
+    pub(super) fn record(&mut self, entry: Arc<Entry>) {
         let (now, weight) = (entry.now, entry.weight());
         let fits = self.worker.inbox().put(|queue| {
             let fits = queue.bytes + weight <= self.queue_bytes;
@@ -159,7 +160,7 @@ impl Recorder {
             let input = Input::End(ending);
             self.worker
                 .inbox()
-                .put(|queue| queue.push(Entry { now, input }));
+                .put(|queue| queue.push(Arc::new(Entry { now, input })));
             self.is_over = true;
         }
     }

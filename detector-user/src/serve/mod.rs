@@ -9,6 +9,6 @@ mod socket;
 
 pub use self::{
     metrics::Metrics,
-    request::{Locks, Request},
+    request::{Diagnostics, Locks, Request},
     socket::{BindError, BoundSocket, bind},
 };

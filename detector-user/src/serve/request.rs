@@ -4,10 +4,12 @@ use detector_api::v1::PoolOutlook;
 use tokio::sync::oneshot;
 
 use crate::{
+    config::Config,
     core::{Explanation, OperationReport, PeerName, Trial, TrialError, TrialOutcome},
     effect::protect::Tuned,
     insight::{Cascade, LockLine},
     overrides::{self, Caller},
+    record::Excerpt,
 };
 
 /// A client's request that only the core, or what the core drives, can answer. It is sent to the
@@ -52,10 +54,25 @@ pub enum Request {
     ListCascades {
         reply: oneshot::Sender<Vec<Cascade>>,
     },
+    /// What a ticket about the peer needs; `None` if it is not watched.
+    Diagnostics {
+        peer: PeerName,
+        reply: oneshot::Sender<Option<Diagnostics>>,
+    },
     /// The answer is `None` if no layout is configured.
     QuorumOutlook {
         reply: oneshot::Sender<Option<Vec<PoolOutlook>>>,
     },
+}
+
+/// What only the daemon has of what belongs to a ticket.
+#[derive(Clone, Debug)]
+pub struct Diagnostics {
+    pub config: Config,
+    /// The last minute.
+    pub recent: Excerpt,
+    /// The minute around the peer's death, if it was the last one.
+    pub death: Option<Excerpt>,
 }
 
 /// All locks that are kept, and the number of reports about other locks.

@@ -51,6 +51,8 @@ pub fn is_pattern(text: &str) -> bool {
 pub struct Pattern {
     /// The ranges, the last one of the text first.
     ranges: Vec<Range>,
+    /// The length of the pattern's text.
+    length: usize,
 }
 
 /// A range, and the text around it up to its neighbours.
@@ -93,7 +95,8 @@ impl Pattern {
         {
             return Err(malformed());
         }
-        let pattern = Self { ranges };
+        let length = text.len();
+        let pattern = Self { ranges, length };
         match pattern.checked_count() {
             Some(count) if count <= MAX_EXPANDED => Ok(pattern),
             _ => Err(EllipsesError::TooMany(text.to_owned())),
@@ -108,6 +111,11 @@ impl Pattern {
     /// How many texts it stands for.
     pub fn count(&self) -> usize {
         self.checked_count().unwrap_or(usize::MAX)
+    }
+
+    /// How long all of these texts are together, at most: none is longer than the pattern itself.
+    pub fn bytes(&self) -> usize {
+        self.count().saturating_mul(self.length)
     }
 
     /// The number of values of each range, that of the last range first.
@@ -275,6 +283,8 @@ mod tests {
                 let expanded = pattern.expand();
                 prop_assert_eq!(expanded.len(), pattern.count());
                 prop_assert!(expanded.len() <= MAX_EXPANDED);
+                let bytes: usize = expanded.iter().map(String::len).sum();
+                prop_assert!(bytes <= pattern.bytes());
                 let has_brace = expanded.iter().any(|text| text.contains(['{', '}']));
                 prop_assert!(!has_brace);
                 prop_assert!(is_pattern(&text));

@@ -24,6 +24,9 @@ use crate::{
 /// The programs' port where they are given none.
 const DEFAULT_PORT: u16 = 9000;
 
+/// The most text that all patterns stand for, in bytes: 256 for each of the most drives.
+const MAX_TEXT: usize = MAX_EXPANDED * 256;
+
 /// The nodes and sets of a program that was started like this.
 pub fn cluster(dialect: &Dialect, started: &Started) -> Result<Cluster, StoreError> {
     let arguments = Arguments::parse(&started.arguments, dialect.flags);
@@ -146,6 +149,14 @@ fn expand(volumes: &[&str]) -> Result<Vec<Expanded>, StoreError> {
         .fold(0, usize::saturating_add);
     if total > MAX_EXPANDED {
         let message = format!("the pools have {total} drives; {MAX_EXPANDED} is the most");
+        return Err(StoreError::Wrong(message));
+    }
+    let bytes = patterns
+        .iter()
+        .map(Pattern::bytes)
+        .fold(0, usize::saturating_add);
+    if bytes > MAX_TEXT {
+        let message = format!("the drives' names have {bytes} bytes; {MAX_TEXT} is the most");
         return Err(StoreError::Wrong(message));
     }
     let expanded = patterns.into_iter().map(|pattern| Expanded {

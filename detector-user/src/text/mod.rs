@@ -3,9 +3,9 @@
 mod correlations;
 mod explanation;
 pub mod notes;
+mod printable;
 mod rule;
 mod table;
-mod visible;
 
 #[cfg(test)]
 mod tests;
@@ -21,8 +21,8 @@ use jiff::Timestamp;
 pub use self::{
     correlations::{cascades, locks, outlook},
     explanation::explanation,
+    printable::{one_line, printable},
     table::Table,
-    visible::visible,
 };
 
 /// All peers as a table, or why there is none, and where they come from.
@@ -112,10 +112,16 @@ fn below(states: &[PeerState]) -> String {
     }
 }
 
-/// The override and its end, such as "maintenance until 2026-01-31T12:00:00.000Z (new disk)".
+/// The override, by whom, and its end, such as "maintenance by user 0 until
+/// 2026-01-31T12:00:00.000Z (new disk)".
 pub fn overridden(state: &PeerState) -> Option<String> {
+    overridden_until(state, time)
+}
+
+/// The same with another way to write the end.
+pub fn overridden_until(state: &PeerState, show: impl Fn(Timestamp) -> String) -> Option<String> {
     let held = state.r#override.as_ref()?;
-    let until = optional(moment(held.until), time);
+    let until = optional(moment(held.until), show);
     let reason = match &*held.reason {
         "" => String::new(),
         reason => format!(" ({reason})"),

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::one_line;
+
 /// A table; the default one has no header.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -16,7 +18,8 @@ impl Table {
     }
 
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.rows
+            .push(cells.iter().map(|cell| one_line(cell)).collect());
     }
 
     pub fn render(&self) -> String {

@@ -33,6 +33,8 @@ pub struct Flow {
     pub next: Time,
     /// Segments of a request up to which replies were sent for.
     pub replied: u64,
+    /// What the program sent last has arrived once, whether it knows that or not.
+    pub reply_arrived: bool,
     /// For when an event is queued that looks at the sender's timer.
     pub timer_queued: Option<Time>,
     pub delayed_ack_queued: bool,

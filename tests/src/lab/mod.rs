@@ -20,7 +20,9 @@ use std::{
 use anyhow::{Context as _, ensure};
 
 pub use self::{
-    faults::{ArpCount, Forged, Forger, Inspection, Rules, Says, SecondCard, StandsIn, Stranger, Way},
+    faults::{
+        ArpCount, Forged, Forger, Inspection, Rules, Says, SecondCard, StandsIn, Stranger, Way,
+    },
     host::Host,
     pods::PodNetwork,
     switch::{Cut, CutMoment, Loss},
@@ -62,6 +64,11 @@ impl Lab {
     /// (util-linux).
     pub fn new(hosts: usize) -> anyhow::Result<Self> {
         Self::make(hosts, 0)
+    }
+
+    /// Removes what labs of this process have left, for one that was killed.
+    pub fn remove_all_of(process: u32) -> anyhow::Result<()> {
+        sweep::sweep_of(process)
     }
 
     /// As [`Self::new`], with `far` more hosts, in 10.78.0.0/24 and fd78::/64, behind a router

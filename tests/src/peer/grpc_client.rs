@@ -1,6 +1,6 @@
 //! A gRPC client with RustFS's connection settings.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{env, future::pending, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -18,6 +18,9 @@ use crate::clock;
 
 /// How long a channel waits before it dials again.
 const REDIAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// The environment variable that makes calls rarer.
+const SLOWER: &str = "DETECTOR_LAB_SLOWER";
 
 /// How long a waiting call waits.
 const WAIT_MS: u32 = 10_000;
@@ -84,11 +87,20 @@ impl Kind {
     }
 }
 
+/// How many times slower than a test asks for calls are made: on an emulated machine, which would
+/// do nothing else.
+fn slower() -> anyhow::Result<f64> {
+    match env::var(SLOWER) {
+        Ok(times) => times.parse().with_context(|| format!("{SLOWER}={times}")),
+        Err(_) => Ok(1.0),
+    }
+}
+
 impl GrpcClient {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let endpoint = self.endpoint()?;
         // Also refuses a rate that is zero, negative or not a number.
-        let period = Duration::try_from_secs_f64(1.0 / self.calls_per_second)
+        let period = Duration::try_from_secs_f64(slower()? / self.calls_per_second)
             .with_context(|| format!("--calls-per-second {}", self.calls_per_second))?;
         for number in 0..self.channels {
             let worker = Arc::new(Worker {

@@ -153,7 +153,10 @@ async fn a_guessed_answer_is_none() -> anyhow::Result<()> {
         // Probes go on to the silent peer: the other host's kernel would reset a flow that it does
         // not know, with the right number.
         let at = peer.v4().to_string();
-        us.exec("ip", &["neigh", "change", &at, "dev", "eth0", "nud", "permanent"])?;
+        us.exec(
+            "ip",
+            &["neigh", "change", &at, "dev", "eth0", "nud", "permanent"],
+        )?;
         // It has the address now, so that what it sends is not dropped as coming from nowhere.
         let addr = format!("{at}/32");
         other.exec("ip", &["addr", "add", &addr, "dev", "eth0"])?;

@@ -1,20 +1,26 @@
 //! Three nodes with a daemon, a server and clients each, and a host that watches them.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use detector_api::{
     PeerWatch, Report,
     v1::{Operation, Outcome},
 };
-use detector_tests::{Daemon, DaemonOptions, Host, Lab, Traffic, peer::Kind};
+use detector_tests::{Daemon, DaemonOptions, Host, Lab, Traffic, clock, peer::Kind};
+
+use crate::operated::Operated;
 
 const NODES: usize = 3;
-const SOON: Duration = Duration::from_secs(15);
+pub const SOON: Duration = Duration::from_secs(15);
 
 /// The lab's h1 to h3 are nodes, h4 has the monitoring.
 pub struct Cluster {
-    pub daemons: Vec<Daemon>,
-    _traffic: Vec<Traffic>,
+    /// h1, which was installed from the package.
+    pub operated: Operated,
+    /// The daemons of the others.
+    daemons: Vec<Daemon>,
+    clients: Vec<Traffic>,
+    _servers: Vec<Traffic>,
     pub lab: Lab,
 }
 
@@ -22,25 +28,31 @@ impl Cluster {
     pub async fn start() -> anyhow::Result<Self> {
         let lab = Lab::new(NODES + 1)?;
         let nodes = || lab.hosts()[..NODES].iter();
-        let mut traffic = Vec::new();
+        let mut servers = Vec::new();
         for node in nodes() {
-            traffic.push(Traffic::grpc_server(node).await?);
+            servers.push(Traffic::grpc_server(node).await?);
         }
-        let mut daemons = Vec::new();
+        let mut clients = Vec::new();
         for node in nodes() {
             for other in nodes().filter(|other| other.number() != node.number()) {
                 let url = other.url();
                 let client = Traffic::grpc_client(node, &url, Kind::Put, 4, 100);
-                traffic.push(client.await?);
+                clients.push(client.await?);
             }
+        }
+        let operated = Operated::start(lab.host(1), &config(lab.host(1), nodes())).await?;
+        let mut daemons = Vec::new();
+        for node in nodes().skip(1) {
             let options = DaemonOptions::default()
                 .config(config(node, nodes()))
                 .metrics("0.0.0.0:9464");
             daemons.push(Daemon::start(node, &options).await?);
         }
         Ok(Self {
+            operated,
             daemons,
-            _traffic: traffic,
+            clients,
+            _servers: servers,
             lab,
         })
     }
@@ -49,14 +61,9 @@ impl Cluster {
         self.lab.host(NODES + 1)
     }
 
-    /// The file of h1's daemon.
-    pub fn config(&self) -> PathBuf {
-        self.daemons[0].socket().with_extension("toml")
-    }
-
     /// Has a program on h1 report operations that ended so.
     pub async fn report(&self, operations: &[Operation], outcome: Outcome) -> anyhow::Result<()> {
-        let watch = PeerWatch::start(self.daemons[0].socket());
+        let watch = PeerWatch::start(self.operated.socket());
         anyhow::ensure!(watch.ready(SOON).await, "{}", watch.status());
         for &operation in operations {
             watch.reporter().report(Report {
@@ -69,9 +76,15 @@ impl Cluster {
         Ok(())
     }
 
-    pub async fn stop(self) -> anyhow::Result<()> {
+    /// Rolls h1 back, and stops the others. What they watched goes on.
+    pub async fn end(self) -> anyhow::Result<()> {
+        self.operated.purge().await?;
         for daemon in self.daemons {
             daemon.stop().await?;
+        }
+        let ended = clock::now_ns();
+        for client in &self.clients {
+            client.ok_since(ended, SOON).await?;
         }
         Ok(())
     }

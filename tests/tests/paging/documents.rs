@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, ensure};
-use detector_tests::{Daemon, METRICS, get};
+use detector_tests::{METRICS, get};
 
 use crate::{cluster::Cluster, monitoring::deploy};
 
@@ -31,6 +31,17 @@ pub fn run(cluster: &Cluster) -> anyhow::Result<()> {
     metrics(cluster)
 }
 
+/// The link of a page leads to a heading of the runbook.
+pub fn explains(link: &str) -> anyhow::Result<()> {
+    let (file, heading) = link.rsplit_once('#').context("no heading")?;
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let text = fs::read_to_string(deploy().join(name)).with_context(|| link.to_owned())?;
+    let mut headings = text.lines().filter_map(|line| line.strip_prefix("### "));
+    let is_there = headings.any(|one| one.to_lowercase().replace(' ', "-") == heading);
+    ensure!(is_there, "{name} has no heading for {link}");
+    Ok(())
+}
+
 /// The commands of ours in the shell blocks, without comments and pipes.
 fn commands(text: &str) -> impl Iterator<Item = &str> {
     let blocks = text.split("```").skip(1).step_by(2);
@@ -47,25 +58,20 @@ fn commands(text: &str) -> impl Iterator<Item = &str> {
 
 fn run_one(cluster: &Cluster, line: &str) -> anyhow::Result<()> {
     let line = line.replace("http://node4:9000", &cluster.lab.host(3).url());
-    let output = command(cluster)?
-        .args(line.split_whitespace().skip(1))
-        .output()?;
+    let mut command = cluster.operated.command();
+    let output = command.args(line.split_whitespace().skip(1)).output()?;
     let code = output.status.code();
     let is_fine = code == Some(0) || (line.contains("doctor") && code == Some(MISSING));
     ensure!(is_fine && !output.stdout.is_empty(), "{output:?}");
     Ok(())
 }
 
-/// The program on h1, with its daemon's socket and configuration.
-fn command(cluster: &Cluster) -> anyhow::Result<std::process::Command> {
-    let mut command = Daemon::command(cluster.lab.host(1))?;
-    command.env("DETECTOR_SOCKET", cluster.daemons[0].socket());
-    command.env("DETECTOR_CONFIG", cluster.config());
-    Ok(command)
-}
-
 fn all_daemons(cluster: &Cluster) -> anyhow::Result<()> {
-    let output = command(cluster)?.args(["doctor", "--all"]).output()?;
+    let output = cluster
+        .operated
+        .command()
+        .args(["doctor", "--all"])
+        .output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     let [living, dead] = [2, 3].map(|host| cluster.lab.host(host).v4());
     let told = format!("missing   daemon of {dead}");

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const PROMETHEUS: &str = "127.0.0.1:9090";
+const ALERTMANAGER: &str = "127.0.0.1:9093";
 /// What Grafana puts into queries, for a scrape interval of 3 s.
 const RATE_INTERVAL: &str = "1m";
 /// A rate needs two scrapes after the first value.
@@ -91,6 +92,20 @@ impl Monitoring {
         Ok(())
     }
 
+    /// Waits until the Alertmanager has this alert, and tells nobody because of another one.
+    pub async fn is_inhibited(&self, alert: &str, within: Duration) -> anyhow::Result<()> {
+        testbed::until(alert, within, async || {
+            let alerts = get(&self.host, ALERTMANAGER.parse()?, "/api/v2/alerts")?;
+            let alerts: Vec<Value> = serde_json::from_str(&alerts)?;
+            let of_alert = |one: &&Value| one["labels"]["alertname"] == alert;
+            let found = alerts.iter().find(of_alert);
+            let by = found.and_then(|one| one["status"]["inhibitedBy"].as_array());
+            Ok(by.is_some_and(|by| !by.is_empty()).then_some(()))
+        })
+        .await
+        .with_context(|| self.logs())
+    }
+
     pub fn logs(&self) -> String {
         self.prometheus.stderr_tail(10) + "\n" + &self.alertmanager.stderr_tail(10)
     }
@@ -137,7 +152,7 @@ pub fn alertmanager(host: &Host, directory: &Path) -> anyhow::Result<Process> {
         directory.join("alerts").display()
     ));
     command.args([
-        "--web.listen-address=127.0.0.1:9093",
+        &format!("--web.listen-address={ALERTMANAGER}"),
         "--cluster.listen-address=",
     ]);
     Process::start("prometheus-alertmanager (cargo xtask setup)", command)

@@ -37,7 +37,7 @@ impl Page {
     }
 
     /// To whom, what and about what.
-    pub fn line(&self) -> String {
+    fn line(&self) -> String {
         let status = text(&self.alert["status"]);
         let [name, node] = ["alertname", "node"].map(|label| self.label(label));
         format!("{} {status} {name} {node}", self.to)
@@ -77,8 +77,13 @@ impl Receiver {
             .with_context(|| format!("nobody was told that an alert is {status} within {within:?}"))
     }
 
-    pub fn all(&self) -> Vec<Page> {
-        self.pages.all()
+    /// What woke somebody: the alerts of the two higher severities, a line each.
+    pub fn woken(&self) -> Vec<String> {
+        let pages = self.pages.all();
+        let lines = pages.iter().map(Page::line);
+        lines
+            .filter(|line| line.starts_with("critical") || line.starts_with("emergency"))
+            .collect()
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::ensure;
 use detector_tests::{
-    Cgroup, Cut, Host, Lab, METRICS, Scene, Traffic, dial, get, peer::Dialed, testbed,
+    Cgroup, Cut, Host, Lab, METRICS, Scene, Traffic, dial, get, kernel, peer::Dialed, testbed,
 };
 use detector_user::{
     config::Config,
@@ -15,7 +15,6 @@ use detector_user::{
     effect::protect::Protection,
     process::Finder,
 };
-use nix::libc::EHOSTUNREACH;
 
 use super::{LIMIT, SOON, attached, nothing_is_attached, protecting, service, target};
 
@@ -66,7 +65,8 @@ fn addresses(host: &Host) -> [IpAddr; 2] {
 
 fn was_refused(dialed: Dialed) -> bool {
     let at_once = AT_ONCE.as_micros() as u64;
-    matches!(dialed, Dialed::Failed { errno: EHOSTUNREACH, took_us } if took_us < at_once)
+    let refused = kernel::refused();
+    matches!(dialed, Dialed::Failed { errno, took_us } if errno == refused && took_us < at_once)
 }
 
 /// Makes the host's neighbour entries for the peer permanent: a connect to it hangs for as long

@@ -1,7 +1,6 @@
 //! What a person sees: the status page in a real browser, and `detector top` in a real terminal,
 //! while a peer is cut off. The pictures are kept in `target/status/`.
 
-mod ansi;
 mod many;
 mod page;
 mod terminal;

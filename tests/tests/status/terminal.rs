@@ -4,86 +4,10 @@ use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, ensure};
 use detector_tests::{
-    Cut, Daemon, DaemonOptions, Scene, SceneOptions, binary, browser::Browser, testbed,
+    Cut, Daemon, DaemonOptions, Scene, SceneOptions, Terminal, binary, browser::Browser, testbed,
 };
-use serde_json::json;
-use tempfile::TempDir;
 
-use super::{LIMIT, SOON, ansi, for_readme, is_for_readme, kept};
-
-/// A terminal, with a shell in it. Dropping it ends it.
-struct Terminal {
-    socket: std::path::PathBuf,
-    _directory: TempDir,
-}
-
-impl Terminal {
-    fn open(width: u32, height: u32) -> anyhow::Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let terminal = Self {
-            socket: directory.path().join("tmux"),
-            _directory: directory,
-        };
-        let (width, height) = (width.to_string(), height.to_string());
-        terminal.tmux(&[
-            "-f",
-            "/dev/null",
-            "new-session",
-            "-d",
-            "-x",
-            &width,
-            "-y",
-            &height,
-            "env",
-            "PS1=ready> ",
-            "TERM=screen-256color",
-            "LC_ALL=C.UTF-8",
-            "sh",
-        ])?;
-        Ok(terminal)
-    }
-
-    fn tmux(&self, args: &[&str]) -> anyhow::Result<String> {
-        let mut command = Command::new("tmux");
-        command.arg("-u").arg("-S").arg(&self.socket).args(args);
-        let run = command
-            .output()
-            .context("cannot run tmux: apt-get install tmux")?;
-        let said = String::from_utf8_lossy(&run.stderr).into_owned();
-        ensure!(run.status.success(), "tmux {args:?}: {said}");
-        Ok(String::from_utf8_lossy(&run.stdout).into_owned())
-    }
-
-    /// Presses keys, named as tmux names them.
-    fn press(&self, keys: &[&str]) -> anyhow::Result<()> {
-        self.tmux(&[&["send-keys"], keys].concat()).map(|_| ())
-    }
-
-    fn screen(&self) -> anyhow::Result<String> {
-        self.tmux(&["capture-pane", "-p"])
-    }
-
-    /// Waits until all of this is on the screen.
-    async fn shows(&self, texts: &[&str]) -> anyhow::Result<String> {
-        let what = format!("{texts:?} on the terminal");
-        let shown = testbed::until(&what, SOON, async || {
-            let screen = self.screen()?;
-            Ok(texts
-                .iter()
-                .all(|text| screen.contains(text))
-                .then_some(screen))
-        });
-        shown
-            .await
-            .with_context(|| self.screen().unwrap_or_default())
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.tmux(&["kill-server"]);
-    }
-}
+use super::{LIMIT, SOON, for_readme, is_for_readme, kept};
 
 /// What was typed before is there again, and the terminal echoes and waits for whole lines.
 async fn is_restored(terminal: &Terminal) -> anyhow::Result<()> {
@@ -151,6 +75,12 @@ async fn a_cut_is_seen_in_the_terminal_which_is_as_before_at_the_end() -> anyhow
         );
         picture(&scene, &terminal).await?;
 
+        let lost = scene.lab.host(3).url();
+        let command = ["maintenance", &lost, "--for", "10m", "--reason", "new disk"];
+        scene.daemon.cli(scene.lab.host(1), &command)?;
+        terminal
+            .shows(&["1 overridden", "maintenance by user 0 until"])
+            .await?;
         terminal.press(&["Enter"])?;
         terminal
             .shows(&["is dead", "every clause holds", "silent_long_enough"])
@@ -200,11 +130,8 @@ async fn restart(scene: Scene, terminal: &Terminal) -> anyhow::Result<()> {
 
 /// The screen as a picture, drawn by a browser.
 async fn picture(scene: &Scene, terminal: &Terminal) -> anyhow::Result<()> {
-    let html = ansi::html(&terminal.tmux(&["capture-pane", "-p", "-e"])?);
     let mut browser = Browser::start(scene.lab.host(1)).await?;
-    browser.look(1120, 400, true).await?;
-    let show = format!("document.documentElement.innerHTML = {}; true", json!(html));
-    browser.eval(&show).await?;
+    terminal.draw(&mut browser).await?;
     browser.picture(&kept("top")).await?;
     for_readme(&mut browser, "top").await?;
     browser.close().await

@@ -47,6 +47,28 @@ pub(super) fn write(
     Ok(())
 }
 
+/// Writes Debian's changelog, which lies beside ours.
+pub(super) fn changelog(
+    workspace: &Workspace,
+    root: &Path,
+    version: &str,
+    seconds: &str,
+) -> Result<()> {
+    let template = workspace.root.join("deploy/debian/changelog");
+    let template = fs::read_to_string(&template)
+        .with_context(|| format!("cannot read {}", template.display()))?;
+    let date = Invocation::new("date").args(["-R", "-u", "-d", &format!("@{seconds}")]);
+    let date = date.output().context("`date` failed")?;
+    let text = filled(
+        &template,
+        &[("@VERSION@", version), ("@DATE@", date.trim())],
+    );
+    let tree = Tree::at(root);
+    let place = "usr/share/doc/detector/changelog.Debian";
+    tree.put(place, text.as_bytes(), 0o644)?;
+    tree.compress(place)
+}
+
 fn filled(template: &str, values: &[(&str, &str)]) -> String {
     values
         .iter()

@@ -35,6 +35,16 @@ pub struct Options {
     version: String,
 }
 
+impl Options {
+    /// Those of a release.
+    pub fn release() -> Self {
+        Self {
+            debug: false,
+            version: VERSION.to_owned(),
+        }
+    }
+}
+
 /// The version of the workspace.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -104,7 +114,10 @@ pub fn package(
         runner.note(&format!("the files are put into {}", root.display()));
     } else {
         stage(runner, workspace, profile, &root)?;
-        control::write(workspace, &into, &root, version)?;
+        // Its last part counts packages of the same sources.
+        let version = format!("{version}-1");
+        control::changelog(workspace, &root, &version, &committed_at())?;
+        control::write(workspace, &into, &root, &version)?;
     }
     let pack = match profile {
         Profile::Release => &["-Zxz"][..],

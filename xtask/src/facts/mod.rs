@@ -66,15 +66,18 @@ impl Facts {
 }
 
 /// The commands whose presence is checked.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 29] = [
     "amtool",
     "apt-get",
     "bpftool",
+    "busybox",
     "c++",
     "cargo-binstall",
     "chromium",
+    "cpio",
     "curl",
     "dbus-daemon",
+    "depmod",
     "dpkg-deb",
     "dpkg-shlibdeps",
     "etcd",
@@ -85,10 +88,13 @@ const COMMANDS: [&str; 23] = [
     "prometheus",
     "prometheus-alertmanager",
     "promtool",
+    "qemu-system-x86_64",
     "rustup",
+    "strip",
     "sudo",
     "tar",
     "tmux",
+    "xz",
     "zstd",
 ];
 
@@ -156,7 +162,7 @@ fn is_executable(file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pins::{DEBIAN, DIST_TOOLS, LAB_TOOLS, TEST_TOOLS};
+    use crate::pins::{DEBIAN, DIST_TOOLS, LAB_TOOLS, TEST_TOOLS, VM_TOOLS};
 
     /// One that is not looked for would be installed again and again.
     #[test]
@@ -166,6 +172,7 @@ mod tests {
             &TEST_TOOLS,
             &DIST_TOOLS,
             &SERVERS,
+            &VM_TOOLS,
             &[DEBIAN],
         ]
         .concat();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     facts::{Facts, Toolchain},
     invocation::Invocation,
-    pins::{DEBIAN, DIST_TOOLS, LAB_TOOLS, SERVERS, TEST_TOOLS, Tool},
+    pins::{CPP, DEBIAN, DIST_TOOLS, LAB_TOOLS, SERVERS, TEST_TOOLS, Tool, VM_TOOLS},
     step::{OnFailure, Route, Step},
 };
 
@@ -26,6 +26,10 @@ pub struct Needs {
     pub test_tools: bool,
     /// What makes the Debian package.
     pub dist_tools: bool,
+    /// What builds libFuzzer.
+    pub fuzz_tools: bool,
+    /// What boots other kernels.
+    pub vm_tools: bool,
 }
 
 impl Needs {
@@ -34,6 +38,8 @@ impl Needs {
         lab_tools: false,
         test_tools: false,
         dist_tools: false,
+        fuzz_tools: false,
+        vm_tools: false,
     };
     pub const DIST: Self = Self {
         dist_tools: true,
@@ -46,6 +52,18 @@ impl Needs {
     pub const ALL: Self = Self {
         test_tools: true,
         ..Self::LAB
+    };
+    pub const FUZZ: Self = Self {
+        fuzz_tools: true,
+        ..Self::UNIT
+    };
+    pub const VM: Self = Self {
+        vm_tools: true,
+        ..Self::LAB
+    };
+    pub const VM_TOOLS: Self = Self {
+        ebpf: false,
+        ..Self::VM
     };
     pub const UNIT: Self = Self {
         ebpf: false,
@@ -99,6 +117,9 @@ pub fn plan(facts: &Facts, needs: Needs, closed: &Closed) -> Plan {
     if needs.test_tools {
         tools.extend(TEST_TOOLS);
     }
+    if needs.vm_tools {
+        tools.extend(VM_TOOLS);
+    }
     // The package is tested where it can be installed.
     let tests_package = needs.test_tools && facts.apt.is_some();
     if needs.dist_tools || tests_package {
@@ -106,6 +127,9 @@ pub fn plan(facts: &Facts, needs: Needs, closed: &Closed) -> Plan {
     }
     if tests_package {
         tools.push(DEBIAN);
+    }
+    if needs.fuzz_tools {
+        tools.push(CPP);
     }
     plan_tools(facts, &tools, &mut plan);
     if needs.test_tools {

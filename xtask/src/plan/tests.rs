@@ -102,7 +102,11 @@ fn a_bare_debian_gets_debians_packages_and_a_linker_for_their_llvm() {
     let plan = build(&debian());
     assert_steps(
         &plan,
-        &["apt-get install", "apt-get install", "install bpf-linker"],
+        &[
+            "apt-get install",
+            "apt-get install",
+            "install --locked bpf-linker",
+        ],
     );
     assert!(
         lines(&plan)[2].starts_with("LLVM_PREFIX=/usr/lib/llvm-22 "),
@@ -138,7 +142,7 @@ fn only_a_missing_linker_is_added_to_a_toolchain_that_is_there() {
     };
     facts.llvm.insert(22, "/opt/llvm".into());
     let plan = build(&facts);
-    assert_steps(&plan, &["install bpf-linker"]);
+    assert_steps(&plan, &["install --locked bpf-linker"]);
     assert!(
         lines(&plan)[0].starts_with("LLVM_PREFIX=/opt/llvm "),
         "{plan:#?}"

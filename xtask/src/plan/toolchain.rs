@@ -199,8 +199,8 @@ fn linker_build(facts: &Facts, closed: &Closed, llvm: u32) -> Option<(PathBuf, V
             root.display()
         ),
         "it turns the compiler's bitcode into the BPF object (about a minute, once)",
-        Invocation::cargo()
-            .args(["install", "bpf-linker", "--version", BPF_LINKER, "--locked"])
+        Invocation::cargo("install")
+            .args(["bpf-linker", "--version", BPF_LINKER])
             .args([
                 "--no-default-features",
                 "--features",

@@ -18,10 +18,7 @@ use prost::Name;
 pub use self::values::At;
 use self::values::{at, bytes, profile};
 use super::json;
-use crate::{
-    config::{Config, DEFAULT_FILE, Profile, keys},
-    text::visible,
-};
+use crate::config::{Config, DEFAULT_FILE, Profile, keys};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -76,12 +73,23 @@ Examples:
   detector override http://node4:9000 closed --for 1h --reason \"false alarm, see ticket 4711\"
   detector override http://node4:9000 --end";
 
+const REPORT_HELP: &str = "\
+In it: the evidence behind the verdict, a recording of the last minute and of the minute around the
+peer's last death for `detector replay`, its history, all peers, the configuration in effect, the
+last hour of the daemon's journal, what `detector doctor` says, and versions. Passwords are taken
+out; names and addresses are not. What cannot be had is named. The recordings are for root, the
+daemon's user, and those in admin_users and admin_groups.
+
+Examples:
+  detector report http://node4:9000
+  detector report http://node4:9000 --to /tmp/ticket-4711.tar.gz";
+
 const TOP_HELP: &str = "\
 Keys:
   up, down, j, k      choose a peer
   Enter               show the evidence behind its verdict, as `detector explain`; Esc goes back
   s                   the next order: worst first, by name, round trip, loss, flows
-  /                   filter by name, verdict, reason or address; Esc clears it
+  /                   filter by name, verdict, reason, address or override; Esc clears it
   q, Ctrl-C           end
 
 It continues after restarts of the daemon. In observe mode, open* is a breaker that would be open.";
@@ -128,7 +136,7 @@ impl Output {
     /// The message as it is printed.
     pub fn show<M: Name>(self, message: &M, text: impl FnOnce(&M) -> String) -> String {
         match self {
-            Self::Text => visible(&text(message)).into_owned(),
+            Self::Text => text(message),
             Self::Json => json::message(message),
         }
     }
@@ -154,6 +162,9 @@ pub enum Command {
         /// The peer, as in http://node4:9000; a path is ignored.
         peer: String,
     },
+    /// Write everything about a peer that a ticket needs into one file.
+    #[command(after_help = format!("{REPORT_HELP}\n\n{EXIT_CODES}"))]
+    Report(ReportArgs),
     /// List the locks that the node's programs reported, with their health.
     Locks,
     /// List the cascading failures of the last hour, each with its initial failure.
@@ -233,6 +244,19 @@ pub struct ReplayArgs {
     /// beginning as in +12.5 [default: the end]
     #[arg(long, value_name = "TIME|+SECONDS", requires = "explain", value_parser = at)]
     pub at: Option<At>,
+}
+
+/// The arguments of `detector report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The peer, as in http://node4:9000.
+    pub peer: String,
+    /// The file [default: detector-report-PEER-TIME.tar.gz, here]
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+    /// Overwrite the file if it is there.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// The arguments of `detector maintenance`.

@@ -94,6 +94,11 @@ fn headline(app: &App) -> Paragraph<'_> {
         };
         spans.push(Span::styled(format!("{count} {verdict}  "), style));
     }
+    let held = app.all().iter().filter(|peer| peer.r#override.is_some());
+    match held.count() {
+        0 => {}
+        held => spans.push(Span::styled(format!("{held} overridden  "), Modifier::BOLD)),
+    }
     let is_isolated = app.all().iter().any(|peer| peer.isolated);
     if is_isolated {
         let said = "this node itself may be isolated";
@@ -200,8 +205,36 @@ fn cells<'a>(app: &App, peer: &PeerState) -> [Cell<'a>; 9] {
         )),
         Cell::new(format!("{:>5}", flows(peer))),
         Cell::new(Span::styled(format!("{stalled:>7}"), verdict)),
-        Cell::new(Span::styled(notes::wrong(peer).join("; "), verdict)),
+        wrong(app, peer),
     ]
+}
+
+/// What is wrong, after what an administrator holds the breaker at.
+fn wrong<'a>(app: &App, peer: &PeerState) -> Cell<'a> {
+    let verdict = style(peer.verdict(), app.has_color);
+    let held = held(app.now, peer).map(|held| Span::styled(held, Modifier::BOLD));
+    let wrong = notes::wrong(peer).into_iter();
+    let wrong = wrong.map(|wrong| Span::styled(wrong, verdict));
+    let mut spans = Vec::new();
+    for span in held.into_iter().chain(wrong) {
+        if !spans.is_empty() {
+            spans.push(Span::raw("; "));
+        }
+        spans.push(span);
+    }
+    Cell::new(Line::from(spans))
+}
+
+/// The override, until when, by whom and why; the day only if it is another one.
+fn held(now: Timestamp, peer: &PeerState) -> Option<String> {
+    let today = now.strftime("%F").to_string();
+    text::overridden_until(peer, |until| {
+        let format = match until.strftime("%F").to_string() == today {
+            true => "%H:%M:%SZ",
+            false => "%F %H:%MZ",
+        };
+        until.strftime(format).to_string()
+    })
 }
 
 /// Nearly every name begins with it, and room is scarce.

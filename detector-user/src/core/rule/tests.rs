@@ -1,5 +1,7 @@
 //! One table over the clauses: of facts that make a peer Dead, each is broken by itself.
 
+mod shown;
+
 use std::time::Duration;
 
 use super::*;

@@ -205,6 +205,17 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_that_ended_makes_room() {
+        let (mut circuit, settings) = half_open();
+        for id in [1, 2] {
+            circuit.acquire(at(31), id, &settings).unwrap();
+        }
+        let early = circuit.acquire(at(35), 3, &settings);
+        assert_eq!(early, Err(TrialError::Exhausted));
+        assert!(circuit.acquire(at(36), 3, &settings).is_ok());
+    }
+
+    #[test]
     fn trials_are_only_for_half_open() {
         let mut circuit = Circuit::new();
         let settings = Settings::default();

@@ -196,6 +196,27 @@ fn a_trial_that_succeeded_is_a_packet_heard() {
 }
 
 #[test]
+fn a_trial_ends_once_and_one_that_was_not_given_out_ends_nothing() {
+    let mut world = World::alive(3);
+    world.cut(3);
+    world.look(260, all_stalled(3, 1));
+    world.at(30_260);
+    let now = world.now;
+    let trial = world.detector.acquire_trial(now, &peer()).unwrap().id;
+    let unknown = trial + 1;
+    for (trial, expected) in [
+        (unknown, Err(TrialError::UnknownTrial)),
+        (trial, Ok(())),
+        (trial, Err(TrialError::UnknownTrial)),
+    ] {
+        let succeeded = TrialOutcome::Succeeded;
+        let finished = world.detector.finish_trial(now, &peer(), trial, succeeded);
+        assert_eq!(finished, expected, "{trial}");
+        world.settle();
+    }
+}
+
+#[test]
 fn a_death_that_ended_leaves_no_latency() {
     let mut world = World::alive(3);
     world.cut(3);

@@ -137,6 +137,27 @@ pub(super) fn reading(
     }))
 }
 
+/// Reads any bytes: see [`hostile`](crate::hostile).
+pub fn any_datagram(bytes: &[u8]) {
+    let at = ReadAt {
+        received: Time::from_nanos(1_000_000_000_000_000),
+        jiffy: Duration::from_millis(4),
+        netns: 7,
+    };
+    let mut flows = 0;
+    // The samples answer the first request of a socket.
+    let _ = datagram(bytes, 1, |response| {
+        let Some(flow) = reading(response, at)? else {
+            return Ok(());
+        };
+        flows += 1;
+        assert!(flow.last_heard <= Some(at.received), "{flow:?}");
+        assert!(flow.awaiting_since <= Some(at.received), "{flow:?}");
+        Ok(())
+    });
+    assert!(flows * info::REQUIRED <= bytes.len(), "{flows} flows");
+}
+
 fn tcp_state(state: u8) -> Option<TcpState> {
     match state {
         TCP_SYN_SENT => Some(TcpState::SynSent),

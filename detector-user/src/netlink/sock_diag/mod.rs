@@ -18,14 +18,15 @@ use std::{collections::BTreeSet, io, net::IpAddr, sync::Arc, time::Duration};
 use netlink_packet_sock_diag::{AF_INET, AF_INET6, inet::StateFlags};
 use thiserror::Error;
 
+pub use self::{
+    decode::any_datagram,
+    destroy::{DestroyError, Socket, SocketKey},
+    everywhere::{Everywhere, Tables},
+};
 use self::{
     decode::{ReadAt, Response},
     link::Link,
     prefixes::{Prefix, cover},
-};
-pub use self::{
-    destroy::{DestroyError, Socket, SocketKey},
-    everywhere::{Everywhere, Tables},
 };
 use crate::{
     clock,

@@ -8,7 +8,6 @@ use std::{
 };
 
 use netlink_packet_sock_diag::{AF_INET, AF_INET6, inet::SocketId};
-use proptest::prelude::*;
 
 use super::{
     SockDiag, SockDiagError, SocketKey,
@@ -255,21 +254,6 @@ fn control_messages_are_told_apart() {
     );
     let unknown = message(99, 0, &[0; 8]);
     assert!(matches!(end(&unknown), Err(SockDiagError::Malformed(_))));
-}
-
-proptest! {
-    #[test]
-    fn no_bytes_bring_the_decoder_down(
-        bytes in proptest::collection::vec(any::<u8>(), 0..512),
-        changes in proptest::collection::vec((0..DUMP.len(), any::<u8>()), 1..8),
-    ) {
-        let _ = readings(&bytes, READ_AT);
-        let mut changed = DUMP.to_vec();
-        for (at, byte) in changes {
-            changed[at] = byte;
-        }
-        let _ = readings(&changed, READ_AT);
-    }
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! gRPC on the Unix socket: `detector.v1.Detector`, `grpc.health.v1.Health` and server reflection
 //! (v1 and v1alpha), so that standard tools work.
 
+mod any;
 mod clients;
 mod convert;
 mod correlations;
+mod diagnostics;
 mod health;
 mod heartbeat;
 mod listening;
@@ -29,10 +31,13 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::{Builder, Error as ReflectionError};
 use tower::limit::GlobalConcurrencyLimitLayer;
 
-pub use self::convert::{explanation, peer_state_at, tuned_socket};
+pub use self::{
+    any::any_request,
+    convert::{explanation, peer_state_at, tuned_socket},
+};
 use self::{
-    clients::accepted, health::HealthService, heartbeat::Heartbeat, listening::Listening,
-    service::Service, stream::Streams,
+    clients::accepted, diagnostics::Diagnosing, health::HealthService, heartbeat::Heartbeat,
+    listening::Listening, service::Service, stream::Streams,
 };
 pub(super) use self::{
     convert::{history, peer_state, transition},
@@ -43,6 +48,8 @@ use crate::overrides::Administrators;
 
 /// The largest request, except for reports, which have a limit of their own.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// The longest name of a peer in a request, in bytes. A refusal repeats the name.
+const MAX_PEER_BYTES: usize = 1024;
 /// The most calls that one connection may have open.
 const MAX_CALLS_PER_CONNECTION: u32 = 256;
 /// The most requests of one connection that are read and answered at a time; the others wait.
@@ -88,6 +95,7 @@ pub async fn serve(
         requests,
         administrators,
         streams,
+        diagnosing: Diagnosing::default(),
         heartbeat: heartbeat.clone(),
     };
     let routes = routes(service)?;

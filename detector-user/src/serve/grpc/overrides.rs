@@ -13,7 +13,7 @@ use crate::{
 /// The least time that an override holds.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// The process that sent the request.
+/// The process that sent the request, which needs an administrator's rights `to` do something.
 ///
 /// # Errors
 ///
@@ -21,6 +21,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 pub(super) fn administrator<T>(
     request: &Request<T>,
     administrators: &Administrators,
+    to: &str,
 ) -> Result<Caller, Status> {
     let info = request.extensions().get::<UdsConnectInfo>();
     let Some(credentials) = info.and_then(|info| info.peer_cred) else {
@@ -36,7 +37,7 @@ pub(super) fn administrator<T>(
     match administrators.include(caller) {
         true => Ok(caller),
         false => Err(Status::permission_denied(format!(
-            "user {} may not override breakers; call as root, or add the user to admin_users, or \
+            "user {} may not {to}; call as root, or add the user to admin_users, or \
              one of its groups to admin_groups, in the daemon's configuration",
             caller.uid
         ))),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use detector_api::v1;
 use tonic::Status;
 
-use super::convert::same_words;
+use super::{MAX_PEER_BYTES, convert::same_words};
 use crate::{
     config::parse_peer_name,
     core::{Operation, OperationReport, Outcome, PeerName, Time},
@@ -99,6 +99,10 @@ fn known<T: Copy, W: TryFrom<i32> + PartialEq>(
 fn peer(name: &str) -> Result<Option<PeerName>, Wrong> {
     if name.is_empty() {
         return Ok(None);
+    }
+    if name.len() > MAX_PEER_BYTES {
+        let what = format!("{} bytes; {MAX_PEER_BYTES} is the most", name.len());
+        return Err(wrong("peer", what));
     }
     match parse_peer_name(name) {
         Ok(spec) => Ok(Some(spec.name)),
@@ -202,13 +206,17 @@ mod tests {
     fn what_is_wrong_is_named_with_its_entry_and_field() {
         let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
         type Breaks = fn(&mut v1::OperationReport);
-        let broken: [(Breaks, &str); 8] = [
+        let broken: [(Breaks, &str); 9] = [
             (|e| e.operation = 0, "reports[1].operation: say which it is"),
             (|e| e.operation = 99, "reports[1].operation: 99 is none"),
             (|e| e.outcome = 0, "reports[1].outcome: say which it is"),
             (|e| e.outcome = -1, "reports[1].outcome: -1 is none"),
             (|e| e.peer = "node4".into(), "reports[1].peer: "),
             (|e| e.peer = "http://a b:1".into(), "reports[1].peer: "),
+            (
+                |e| e.peer = format!("http://{}:1", "n".repeat(2000)),
+                "reports[1].peer: 2009 bytes; 1024",
+            ),
             (|e| e.lock = "l".repeat(513), "reports[1].lock: 513 bytes"),
             (
                 |e| e.lock = "a\nb".into(),

@@ -11,7 +11,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert, correlations, heartbeat::Heartbeat, overrides, reports, stream::Streams,
+    MAX_PEER_BYTES, convert, correlations,
+    diagnostics::{self, Diagnosing},
+    heartbeat::Heartbeat,
+    overrides, reports,
+    stream::Streams,
     watching::Watching,
 };
 use crate::{
@@ -27,12 +31,16 @@ use crate::{
 /// How long the driver may take to answer; normally it answers within one turn of its loop.
 const DRIVER_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What administrators may do.
+const OVERRIDE: &str = "override breakers";
+
 /// `detector.v1.Detector`: the board answers queries of states, and the driver everything else.
 pub(super) struct Service {
     pub(super) board: Board,
     pub(super) requests: mpsc::Sender<serve::Request>,
     pub(super) administrators: Administrators,
     pub(super) streams: Streams,
+    pub(super) diagnosing: Diagnosing,
     pub(super) heartbeat: Heartbeat,
 }
 
@@ -152,7 +160,7 @@ impl Detector for Service {
         &self,
         request: Request<v1::SetOverrideRequest>,
     ) -> Result<Response<v1::SetOverrideResponse>, Status> {
-        let caller = overrides::administrator(&request, &self.administrators)?;
+        let caller = overrides::administrator(&request, &self.administrators, OVERRIDE)?;
         let request = request.into_inner();
         let command = overrides::command(&request)?;
         let written = self.command(&request.peer, command, caller).await?;
@@ -166,7 +174,7 @@ impl Detector for Service {
         &self,
         request: Request<v1::EndOverrideRequest>,
     ) -> Result<Response<v1::EndOverrideResponse>, Status> {
-        let caller = overrides::administrator(&request, &self.administrators)?;
+        let caller = overrides::administrator(&request, &self.administrators, OVERRIDE)?;
         let peer = request.into_inner().peer;
         let written = self.command(&peer, Command::End, caller).await?;
         Ok(Response::new(v1::EndOverrideResponse {
@@ -198,6 +206,23 @@ impl Detector for Service {
             })
             .await?;
         Ok(Response::new(v1::ReportResponse { unknown_peers }))
+    }
+
+    type GetDiagnosticsStream = ReceiverStream<Result<v1::GetDiagnosticsResponse, Status>>;
+
+    async fn get_diagnostics(
+        &self,
+        request: Request<v1::GetDiagnosticsRequest>,
+    ) -> Result<Response<Self::GetDiagnosticsStream>, Status> {
+        overrides::administrator(&request, &self.administrators, diagnostics::READ)?;
+        let place = self.diagnosing.place()?;
+        let peer = peer_name(&request.into_inner().peer)?;
+        let named = peer.clone();
+        let found = self
+            .ask(|reply| serve::Request::Diagnostics { peer, reply })
+            .await?
+            .ok_or_else(|| not_watched(&named))?;
+        Ok(Response::new(diagnostics::stream(found, place)))
     }
 
     async fn list_locks(
@@ -289,16 +314,22 @@ impl Service {
 
 /// The [`PeerName`] for any spelling that a client may use. A name that cannot be parsed is used as
 /// it is.
-fn peer_name(name: &str) -> Result<PeerName, Status> {
+pub(super) fn peer_name(name: &str) -> Result<PeerName, Status> {
     if name.is_empty() {
         return Err(Status::invalid_argument(
             "peer: name one, as in http://node4:9000",
         ));
     }
+    if name.len() > MAX_PEER_BYTES {
+        return Err(Status::invalid_argument(format!(
+            "peer: {} bytes; {MAX_PEER_BYTES} is the most",
+            name.len()
+        )));
+    }
     Ok(parse_peer_name(name).map_or_else(|_| PeerName::from_canonical(name), |peer| peer.name))
 }
 
-fn not_watched(peer: &PeerName) -> Status {
+pub(super) fn not_watched(peer: &PeerName) -> Status {
     Status::not_found(format!(
         "no peer {:?} is watched; `detector peers` lists them",
         peer.as_str()

@@ -1,6 +1,7 @@
 //! The server as its clients see it, over a Unix socket. The driver is a fake that answers from a
 //! table.
 
+mod diagnostics;
 mod layers;
 mod overrides;
 mod reports;
@@ -164,6 +165,9 @@ async fn answer(mut driver: mpsc::Receiver<Request>) {
                 reply.send(answer).unwrap();
             }
             Request::ListTuned { reply } => reply.send(vec![tuned()]).unwrap(),
+            Request::Diagnostics { peer, reply } => {
+                reply.send(diagnostics::of(&peer)).unwrap();
+            }
             Request::Override { .. }
             | Request::Report { .. }
             | Request::ListLocks { .. }

@@ -1,5 +1,6 @@
 //! The rendered metrics.
 
+mod foreign;
 mod layers;
 
 use std::time::Duration;

@@ -10,10 +10,14 @@ use std::{
 use detector_ebpf::{ABSENT, SocketOffsets};
 use thiserror::Error;
 
-use self::section::{Kind, MAX_BYTES, Member, Section, Type};
+use self::{
+    section::{Kind, MAX_BYTES, Member, Section, Type},
+    wanted::{LOW_HALF, Need, WANTED, Wanted},
+};
 use super::tracepoints::TRACEPOINTS;
 
 mod section;
+mod wanted;
 
 /// Where the kernel keeps the description of its own types (CONFIG_DEBUG_INFO_BTF).
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -60,79 +64,6 @@ pub enum FieldError {
     },
 }
 
-/// A special size: a bit field of four bits, the lower half of the byte at the offset. The next
-/// field has always been the upper half, ever since the kernel has had window scales.
-const LOW_HALF: usize = 0;
-
-/// A field that the programs read.
-struct Wanted {
-    holder: &'static str,
-    path: &'static str,
-    size: usize,
-    need: Need,
-    slot: fn(&mut SocketOffsets) -> &mut u16,
-}
-
-/// How important a field is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Need {
-    /// Without the field a record does not show what happened, or to which flow: the source does
-    /// not start.
-    Essential,
-    /// Without the field a record shows less: its value is 0. Without the fields that keepalives
-    /// need no keepalive is sent.
-    Detail,
-}
-
-macro_rules! wanted {
-    ($($need:ident $slot:ident: $holder:literal . $path:literal, $size:expr;)+) => {
-        &[$(Wanted {
-            holder: $holder,
-            path: $path,
-            size: $size,
-            need: Need::$need,
-            slot: |offsets| &mut offsets.$slot,
-        },)+]
-    };
-}
-
-const WANTED: &[Wanted] = wanted! {
-    Essential family: "sock_common"."skc_family", 2;
-    Essential remote_port: "sock_common"."skc_dport", 2;
-    Essential remote_v4: "sock_common"."skc_daddr", 4;
-    Essential remote_v6: "sock_common"."skc_v6_daddr", 16;
-    Essential local_port: "inet_sock"."inet_sport", 2;
-    Essential local_v4: "inet_sock"."inet_saddr", 4;
-    Essential local_v6: "sock_common"."skc_v6_rcv_saddr", 16;
-    Essential protocol: "sock"."sk_protocol", 2;
-    Essential state: "sock_common"."skc_state", 1;
-    Essential cookie: "sock_common"."skc_cookie", 8;
-    Essential net: "sock_common"."skc_net.net", 8;
-    Essential net_inum: "net"."ns.inum", 4;
-    Essential err: "sock"."sk_err", 4;
-    Essential pending: "inet_connection_sock"."icsk_pending", 1;
-    Essential retransmits: "inet_connection_sock"."icsk_retransmits", 1;
-    Detail backoff: "inet_connection_sock"."icsk_backoff", 1;
-    Detail probes_out: "inet_connection_sock"."icsk_probes_out", 1;
-    Detail rto: "inet_connection_sock"."icsk_rto", 4;
-    Detail lrcvtime: "inet_connection_sock"."icsk_ack.lrcvtime", 4;
-    Essential rcv_tstamp: "tcp_sock"."rcv_tstamp", 4;
-    Essential snd_una: "tcp_sock"."snd_una", 4;
-    Essential snd_nxt: "tcp_sock"."snd_nxt", 4;
-    Essential snd_wnd: "tcp_sock"."snd_wnd", 4;
-    Essential packets_out: "tcp_sock"."packets_out", 4;
-    Detail srtt: "tcp_sock"."srtt_us", 4;
-    Detail rcv_nxt: "tcp_sock"."rcv_nxt", 4;
-    Detail rcv_wup: "tcp_sock"."rcv_wup", 4;
-    Detail rcv_wnd: "tcp_sock"."rcv_wnd", 4;
-    Detail ts_recent: "tcp_sock"."rx_opt.ts_recent", 4;
-    Detail clock_cache: "tcp_sock"."tcp_clock_cache", 8;
-    Detail wstamp: "tcp_sock"."tcp_wstamp_ns", 8;
-    Detail tsoffset: "tcp_sock"."tsoffset", 4;
-    Detail header_len: "tcp_sock"."tcp_header_len", 2;
-    Detail window_scales: "tcp_sock"."rx_opt.snd_wscale", LOW_HALF;
-};
-
 /// What was found in BTF.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelTypes {
@@ -159,12 +90,13 @@ impl KernelTypes {
     /// Finds the fields in a BTF section.
     pub fn parse(bytes: &[u8]) -> Result<Self, BtfError> {
         let btf = Section::parse(bytes)?;
+        let structs = btf.named(Kind::Struct, WANTED.iter().map(|wanted| wanted.holder));
         let mut offsets = SocketOffsets::ABSENT;
         let mut is_sufficient = true;
         let fields = WANTED
             .iter()
             .map(|wanted| {
-                let found = find(&btf, wanted);
+                let found = find(&btf, &structs, wanted);
                 match found {
                     Ok(offset) => *(wanted.slot)(&mut offsets) = offset,
                     Err(_) => is_sufficient &= wanted.need == Need::Detail,
@@ -172,15 +104,12 @@ impl KernelTypes {
                 (format!("{}.{}", wanted.holder, wanted.path), found)
             })
             .collect();
-        offsets.usec_ts_bit = find_bit(&btf, "tcp_sock", "tcp_usec_ts").unwrap_or(ABSENT);
+        offsets.usec_ts_bit = find_bit(&btf, &structs, "tcp_sock", "tcp_usec_ts").unwrap_or(ABSENT);
         Ok(Self {
             offsets,
             fields,
             is_sufficient,
-            tracepoints: TRACEPOINTS
-                .iter()
-                .filter_map(|tracepoint| Some((tracepoint.name, arguments(&btf, tracepoint.name)?)))
-                .collect(),
+            tracepoints: tracepoints(&btf),
         })
     }
 
@@ -212,18 +141,20 @@ struct Place {
     is_bitfield: bool,
 }
 
-fn find(btf: &Section<'_>, wanted: &Wanted) -> Result<u16, FieldError> {
+/// The structs that have fields which are wanted. A name may have several.
+type Structs<'n> = BTreeMap<&'n str, Vec<Type>>;
+
+fn find(btf: &Section<'_>, structs: &Structs<'_>, wanted: &Wanted) -> Result<u16, FieldError> {
     let &Wanted {
         holder, path, size, ..
     } = wanted;
     let parts: Vec<&str> = path.split('.').collect();
-    let mut structs = btf.named(Kind::Struct, holder).peekable();
-    if structs.peek().is_none() {
-        return Err(FieldError::NoStruct(holder));
-    }
+    let structs = structs.get(holder).filter(|found| !found.is_empty());
+    let structs = structs.ok_or(FieldError::NoStruct(holder))?;
     let mut budget = MAX_MEMBERS;
     let place = structs
-        .find_map(|found| locate(btf, &found, &parts, 0, 0, &mut budget))
+        .iter()
+        .find_map(|found| locate(btf, found, &parts, 0, 0, &mut budget))
         .ok_or(FieldError::NoField { holder, path })?;
     if place.is_bitfield != (size == LOW_HALF) || place.bits % 8 != 0 {
         return Err(FieldError::Placement { holder, path });
@@ -246,11 +177,23 @@ fn find(btf: &Section<'_>, wanted: &Wanted) -> Result<u16, FieldError> {
     }
 }
 
-/// How many arguments a tracepoint has: the kernel declares `btf_trace_NAME`, a pointer to a
-/// function whose first argument is its own (`__DEFINE_EVENT` in include/trace/bpf_probe.h).
-fn arguments(btf: &Section<'_>, name: &str) -> Option<usize> {
-    let declared = format!("btf_trace_{name}");
-    let pointer = btf.named(Kind::Alias, &declared).next()?;
+/// The tracepoints that the kernel has, with the number of their arguments: it declares
+/// `btf_trace_NAME`, a pointer to a function whose first argument is its own
+/// (`__DEFINE_EVENT` in include/trace/bpf_probe.h).
+fn tracepoints(btf: &Section<'_>) -> BTreeMap<&'static str, usize> {
+    let declared = TRACEPOINTS.map(|tracepoint| format!("btf_trace_{}", tracepoint.name));
+    let found = btf.named(Kind::Alias, declared.iter().map(String::as_str));
+    let counts = TRACEPOINTS
+        .iter()
+        .zip(&declared)
+        .filter_map(|(tracepoint, declared)| {
+            let pointer = found.get(declared.as_str())?.first()?;
+            Some((tracepoint.name, arguments(btf, pointer)?))
+        });
+    counts.collect()
+}
+
+fn arguments(btf: &Section<'_>, pointer: &Type) -> Option<usize> {
     let pointer = peel(btf, pointer.size_or_type)?;
     let function = btf.get(pointer.size_or_type)?;
     match (pointer.kind, function.kind) {
@@ -260,11 +203,12 @@ fn arguments(btf: &Section<'_>, name: &str) -> Option<usize> {
 }
 
 /// The position, in bits, of a bit field that not every kernel has.
-fn find_bit(btf: &Section<'_>, holder: &str, name: &str) -> Option<u16> {
+fn find_bit(btf: &Section<'_>, structs: &Structs<'_>, holder: &str, name: &str) -> Option<u16> {
     let mut budget = MAX_MEMBERS;
-    let place = btf
-        .named(Kind::Struct, holder)
-        .find_map(|found| locate(btf, &found, &[name], 0, 0, &mut budget))?;
+    let place = structs
+        .get(holder)?
+        .iter()
+        .find_map(|found| locate(btf, found, &[name], 0, 0, &mut budget))?;
     u16::try_from(place.bits).ok().filter(|_| place.is_bitfield)
 }
 
@@ -335,6 +279,14 @@ fn peel(btf: &Section<'_>, id: u32) -> Option<Type> {
         found = btf.get(found.size_or_type)?;
     }
     None
+}
+
+/// Reads any bytes: see [`hostile`](crate::hostile).
+pub fn any_types(bytes: &[u8]) {
+    if let Ok(types) = KernelTypes::parse(bytes) {
+        assert_eq!(types.fields.len(), WANTED.len());
+        assert!(types.tracepoints.len() <= TRACEPOINTS.len());
+    }
 }
 
 #[cfg(test)]

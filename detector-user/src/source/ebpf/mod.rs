@@ -35,8 +35,8 @@ use tracing::warn;
 
 pub(super) use self::tracepoints::TRACEPOINTS;
 pub use self::{
-    btf::{BtfError, FieldError, KernelTypes, VMLINUX},
-    decode::DecodeError,
+    btf::{BtfError, FieldError, KernelTypes, VMLINUX, any_types},
+    decode::{DecodeError, any_record},
     load::{EbpfOptions, EbpfUnavailable, Loaded},
     sequences::SequenceReader,
     tracepoints::Tracepoint,

@@ -315,6 +315,19 @@ fn way(body: &[u8]) -> Result<Option<Route>, Malformed> {
     Ok(link.map(|link| Route { link, gateway }))
 }
 
+/// Reads any bytes: see [`hostile`](crate::hostile).
+pub fn any_datagram(bytes: &[u8]) {
+    let mut read = 0;
+    for message in messages(bytes).flatten() {
+        read += 1;
+        let _ = (message.end(), route(&message), is_local(&message));
+        if let Ok(Some(Change::Routes(first, last))) = change(&message) {
+            assert!(first <= last && first.is_ipv4() == last.is_ipv4());
+        }
+    }
+    assert!(read * HEADER <= bytes.len(), "{read} messages");
+}
+
 fn attributes(
     body: &[u8],
     header: usize,

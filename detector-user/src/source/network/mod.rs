@@ -53,7 +53,7 @@ use tracing::warn;
 pub(in crate::source) use self::table::NeighbourTable;
 use self::worker::Following;
 pub use self::{
-    decode::Malformed,
+    decode::{Malformed, any_datagram},
     local::{LocalAddresses, any_is_local},
     survey::{Survey, survey},
 };

@@ -28,8 +28,10 @@ mod waiting;
 mod worker;
 
 pub use self::{
-    keepalive::{KeepaliveProofError, LEAST_SPACING, PLAIN_SPACING, prove as prove_keepalives},
-    neighbour::Access,
+    keepalive::{
+        KeepaliveProofError, LEAST_SPACING, PLAIN_SPACING, any_segment, prove as prove_keepalives,
+    },
+    neighbour::{Access, any_arp, any_ndp},
 };
 
 use std::{

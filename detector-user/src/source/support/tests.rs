@@ -38,11 +38,17 @@ fn a_low_limit_of_locked_memory_matters_where_it_cannot_be_lifted() {
     assert_eq!(status(low, CapabilitySet::empty()), Status::Degraded);
     assert_eq!(status(low, CapabilitySet::SYS_RESOURCE), Status::Ok);
     assert_eq!(
-        status("Max locked memory  8388608  8388608  bytes\n", CapabilitySet::empty()),
+        status(
+            "Max locked memory  8388608  8388608  bytes\n",
+            CapabilitySet::empty()
+        ),
         Status::Ok
     );
     assert_eq!(
-        status("Max locked memory  unlimited  unlimited  bytes\n", CapabilitySet::empty()),
+        status(
+            "Max locked memory  unlimited  unlimited  bytes\n",
+            CapabilitySet::empty()
+        ),
         Status::Ok
     );
     assert_eq!(status("", CapabilitySet::empty()), Status::Degraded);

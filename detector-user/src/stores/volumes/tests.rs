@@ -130,6 +130,8 @@ fn what_is_no_server_is_told_from_what_is_wrong() {
     assert!(error("server ftp://n{1...4}/d", "").contains("ftp"));
     let pools = "http://n{1...9999}/d{1...6} ".repeat(3);
     assert!(error(&format!("server {pools}"), "").contains("65536"));
+    let long = format!("/{}{{1...9999}}", "d".repeat(4000));
+    assert!(error(&format!("server {long}"), "").contains("bytes"));
     let bytes = Environment::of_process(b"RUSTFS_VOLUMES=http://n{1...4}/\xff");
     let started = Started {
         environment: bytes,

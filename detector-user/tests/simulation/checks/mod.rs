@@ -143,7 +143,7 @@ impl Checks {
             .cuts_until(found)
             .into_iter()
             .filter(|(_, until)| *until + truth.round_trip + BLUR >= found)
-            .map(|(since, until)| until.since(since))
+            .map(|(since, until)| until.since(self.silent_since(since)))
             .max();
         let Some(cut_for) = cut_for else {
             let what = format!("{}: it was not cut off", shown::state(state));

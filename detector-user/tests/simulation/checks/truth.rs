@@ -92,6 +92,16 @@ impl Checks {
         self.own.push_back((from, until));
     }
 
+    /// Since when nothing came from a host that was cut off at this time: a fault of this machine
+    /// that lasted until then has silenced it before.
+    pub(super) fn silent_since(&self, cut: Time) -> Time {
+        let lasted = self
+            .own
+            .iter()
+            .filter(|(from, until)| *from <= cut && cut <= *until);
+        lasted.map(|(from, _)| *from).min().unwrap_or(cut)
+    }
+
     pub fn troubled(&mut self, host: usize, now: Time, is: bool) {
         let truth = &mut self.hosts[host];
         if is || truth.in_trouble {

@@ -110,6 +110,10 @@ pub(super) enum Event {
         ack: Ack,
         answers: bool,
     },
+    DuplicateArrives {
+        flow: usize,
+        epoch: u32,
+    },
     Look {
         host: usize,
     },
@@ -140,6 +144,7 @@ impl Event {
             Self::SynAckArrives { .. }
             | Self::ResetArrives { .. }
             | Self::AckArrives { .. }
+            | Self::DuplicateArrives { .. }
             | Self::ProbeAnswered { .. } => Some(us(100)),
             Self::Report { .. }
             | Self::Work { .. }

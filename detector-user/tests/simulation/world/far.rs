@@ -150,12 +150,18 @@ impl World {
         let ack = self.flows[flow].receiver.ack();
         let size = self.flows[flow].reply_size();
         let arrives = self.carry_segment(flow, Way::Back, size);
+        let entry = &mut self.flows[flow];
+        let is_duplicate = attempt > 0 && entry.reply_arrived;
+        entry.reply_arrived = is_duplicate || arrives.is_some();
         if let Some(at) = arrives {
-            let event = Event::AckArrives {
-                flow,
-                epoch,
-                ack,
-                answers: false,
+            let event = match is_duplicate {
+                true => Event::DuplicateArrives { flow, epoch },
+                false => Event::AckArrives {
+                    flow,
+                    epoch,
+                    ack,
+                    answers: false,
+                },
             };
             self.queue.push(at, event);
         }

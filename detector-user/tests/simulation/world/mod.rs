@@ -265,6 +265,7 @@ impl World {
                 ack,
                 answers,
             } => self.ack_arrives(flow, epoch, ack, answers),
+            Event::DuplicateArrives { flow, epoch } => self.duplicate_arrives(flow, epoch),
             Event::CheckWaiting {
                 fault,
                 flow,

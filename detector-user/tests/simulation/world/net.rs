@@ -42,6 +42,7 @@ impl World {
             next: self.now,
             replied: 0,
             timer_queued: None,
+            reply_arrived: false,
             delayed_ack_queued: false,
             hole: None,
         });
@@ -224,6 +225,17 @@ impl World {
         };
         self.heard(host, layer, open);
         self.carry_out(flow);
+    }
+
+    /// What the peer sent again has arrived before: it acknowledges nothing.
+    pub(super) fn duplicate_arrives(&mut self, flow: usize, epoch: u32) {
+        if !self.current(flow, epoch) {
+            return;
+        }
+        let entry = &mut self.flows[flow];
+        entry.sender.duplicate_arrived();
+        let (host, open) = (entry.host, entry.sender.phase == Phase::Open);
+        self.heard(host, Layer::Received, open);
     }
 
     /// The socket goes, and the program will dial again.

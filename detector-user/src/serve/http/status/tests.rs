@@ -211,3 +211,29 @@ fn the_page_loads_nothing_from_elsewhere_and_holds_no_script() {
         }
     }
 }
+
+/// What others say is put into the page as text, and never as markup.
+#[test]
+fn the_page_makes_no_markup_of_text() {
+    let scripts = [
+        include_str!("page/detail.js"),
+        include_str!("page/status.js"),
+        include_str!("page/text.js"),
+    ];
+    let sinks = [
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "srcdoc",
+        "eval(",
+        "Function(",
+        ".href =",
+    ];
+    for sink in sinks {
+        assert!(
+            !scripts.iter().any(|script| script.contains(sink)),
+            "{sink}"
+        );
+    }
+}

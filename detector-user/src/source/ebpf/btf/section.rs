@@ -3,6 +3,8 @@
 //! A kernel's section describes 150,000 types, and only six structs are needed. So only the offset
 //! of each type is stored: reading a section takes half a megabyte for a moment.
 
+use std::collections::BTreeMap;
+
 use super::BtfError;
 
 /// `BTF_MAGIC` in include/uapi/linux/btf.h, which defines all of the following, too.
@@ -105,14 +107,26 @@ impl<'a> Section<'a> {
         self.type_at(*self.starts.get(index)? as usize)
     }
 
-    /// All types of this kind and name.
-    pub fn named(&self, kind: Kind, name: &str) -> impl Iterator<Item = Type> {
-        self.starts
+    /// The types of this kind that have one of these names, in one pass over the section.
+    pub fn named<'n>(
+        &self,
+        kind: Kind,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> BTreeMap<&'n str, Vec<Type>> {
+        let mut all: BTreeMap<_, _> = names.into_iter().map(|name| (name, Vec::new())).collect();
+        let types = self
+            .starts
             .iter()
-            .filter_map(|at| self.type_at(*at as usize))
-            .filter(move |found| {
-                found.kind == kind && self.name(found.name) == Some(name.as_bytes())
-            })
+            .filter_map(|at| self.type_at(*at as usize));
+        for found in types.filter(|found| found.kind == kind) {
+            let name = self
+                .name(found.name)
+                .and_then(|name| str::from_utf8(name).ok());
+            if let Some(same) = name.and_then(|name| all.get_mut(name)) {
+                same.push(found);
+            }
+        }
+        all
     }
 
     /// A name by its offset.

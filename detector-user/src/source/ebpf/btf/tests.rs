@@ -1,7 +1,5 @@
 //! BTF sections that the tests write themselves, damaged ones, and the running kernel's.
 
-use proptest::prelude::*;
-
 use super::{section::MAGIC, *};
 
 /// Length of the header's fields up to `str_len`.
@@ -233,19 +231,4 @@ fn this_kernels_fields_are_found() {
     assert!(types.is_sufficient && missing.is_empty(), "{missing:?}");
     // `skc_state` has been the 19th byte since 3.x; no other offset is as old.
     assert_eq!(types.offsets.state, 18);
-}
-
-proptest! {
-    #[test]
-    fn never_panics_on_damage(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-        let mut bytes = small_kernel().bytes();
-        let at = at.index(bytes.len());
-        bytes[at] = byte;
-        let _ = KernelTypes::parse(&bytes);
-    }
-
-    #[test]
-    fn never_panics_on_noise(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = KernelTypes::parse(&bytes);
-    }
 }

@@ -8,7 +8,6 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use netlink_packet_core::NLMSG_DONE;
 use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState as Nud};
 use nix::libc::{EEXIST, ENOMEM};
-use proptest::prelude::*;
 
 use self::captured as c;
 use super::{
@@ -286,29 +285,6 @@ fn a_neighbour_without_an_address_is_malformed() {
     let mut bare = whole[..28].to_vec();
     bare[..4].copy_from_slice(&28_u32.to_ne_bytes());
     assert!(only(&bare, decode::change).is_err());
-}
-
-proptest! {
-    /// Whatever comes, it is decoded or refused.
-    #[test]
-    fn nothing_panics(
-        which in 0..6_usize,
-        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
-        cut in any::<prop::sample::Index>(),
-    ) {
-        let all = [c::LINK_UP, c::REACHABLE, c::ROUTE_V6, c::GET_BY_V6_GATEWAY, c::DUMP_END,
-            c::BRIDGE_PORT_GONE];
-        let mut bytes = bytes(all[which]);
-        for (at, value) in flips {
-            let at = at.index(bytes.len());
-            bytes[at] = value;
-        }
-        bytes.truncate(cut.index(bytes.len()) + 1);
-        for message in decode::messages(&bytes).flatten() {
-            let _ = decode::change(&message);
-            let _ = decode::route(&message);
-        }
-    }
 }
 
 #[test]

@@ -92,6 +92,7 @@ use self::{
 pub use self::{
     history::{LEAST_SPACING, PLAIN_SPACING},
     proof::{KeepaliveProofError, prove},
+    segment::any_segment,
 };
 use super::{Order, report::Report, waiting::Waiting};
 use crate::{

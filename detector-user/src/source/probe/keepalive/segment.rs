@@ -252,5 +252,30 @@ fn words_sum(bytes: &[u8]) -> u32 {
     bytes.chunks(2).map(word).sum()
 }
 
+/// Reads any bytes: see [`hostile`](crate::hostile). The samples answer this question.
+pub fn any_segment(segment: &[u8]) {
+    let flow = FlowId {
+        netns: 0,
+        local: ([10, 77, 0, 1], 40_000).into(),
+        remote: ([10, 77, 0, 2], 9000).into(),
+    };
+    let sequences = Sequences {
+        snd_una: 1000,
+        rcv_nxt: 5000,
+        rcv_wup: 5000,
+        rcv_wnd: 64 << 10,
+        snd_wnd: 500 << 7,
+        header_len: 32,
+        tcp_state: 1,
+        window_scales: 7 | 8 << 4,
+        ..Sequences::default()
+    };
+    for kind in [Kind::Plain, Kind::Octet] {
+        let heard = Question::new(flow, sequences, kind).hear(segment);
+        let is_whole = segment.len() >= HEADER;
+        assert!(is_whole || heard == Heard::Nothing, "{heard:?}");
+    }
+}
+
 #[cfg(test)]
 mod tests;

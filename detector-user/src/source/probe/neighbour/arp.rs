@@ -66,6 +66,13 @@ pub(super) fn sender(frame: &[u8]) -> Result<Option<(Ipv4Addr, HardwareAddress)>
     Ok(Some((sender, HardwareAddress(card))))
 }
 
+/// Reads any bytes: see [`hostile`](crate::hostile).
+pub(super) fn any_frame(frame: &[u8]) {
+    if let Ok(Some((addr, _))) = sender(frame) {
+        assert!(!addr.is_multicast() && !addr.is_broadcast() && !addr.is_unspecified());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

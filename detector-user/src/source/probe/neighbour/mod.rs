@@ -48,6 +48,16 @@ const CLOSED_AFTER: Duration = Duration::from_secs(60);
 /// Frames taken at a time, so that a flood of them cannot keep the thread from its deadlines.
 const FRAMES: usize = 64;
 
+/// Reads any bytes: see [`hostile`](crate::hostile).
+pub fn any_arp(frame: &[u8]) {
+    arp::any_frame(frame);
+}
+
+/// Reads any bytes: see [`hostile`](crate::hostile).
+pub fn any_ndp(frame: &[u8]) {
+    ndp::any_frame(frame);
+}
+
 /// Why a packet is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 enum Malformed {

@@ -11,6 +11,7 @@ impl Sender {
         if matches!(self.phase, Phase::SynSent | Phase::Closed) || ack.next > self.nxt {
             return;
         }
+        self.received = self.received.wrapping_add(1);
         self.heard = Some(now);
         self.probes_out = 0;
         if ack.next < self.una {

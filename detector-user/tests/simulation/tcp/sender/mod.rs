@@ -95,6 +95,8 @@ pub struct Sender {
     timer: Option<(Time, Timer)>,
     sent: u64,
     resent: u64,
+    /// Segments that have arrived, whether they brought anything new or not.
+    received: u32,
     /// Whether the kernel side keeps the flow, and whether its last record was a demand.
     pub tracked: bool,
     stalled: bool,
@@ -138,6 +140,7 @@ impl Sender {
             timer: Some((expiry(now, rto), Timer::Syn)),
             sent: 0,
             resent: 0,
+            received: 0,
             tracked: false,
             stalled: false,
             retries,
@@ -227,6 +230,7 @@ impl Sender {
     /// So many more segments were sent and acknowledged, the last at `heard`.
     pub fn advance(&mut self, segments: u64, heard: Time) {
         self.sent += segments;
+        self.received = self.received.wrapping_add(segments.max(1) as u32);
         self.catch_up();
         (self.una, self.nxt, self.end) = (
             self.una + segments,
@@ -240,6 +244,13 @@ impl Sender {
     /// Data has arrived.
     pub fn data_arrived(&mut self, at: Time) {
         self.data_heard = self.data_heard.max(Some(at));
+    }
+
+    /// A segment has arrived whose data was there already. The kernel answers it before it looks at
+    /// what the segment acknowledges (`tcp_validate_incoming` in net/ipv4/tcp_input.c), and counts
+    /// it.
+    pub fn duplicate_arrived(&mut self) {
+        self.received = self.received.wrapping_add(1);
     }
 
     /// What is in flight has arrived.
@@ -262,6 +273,7 @@ impl Sender {
             last_heard,
             segments_sent: self.sent,
             segments_retransmitted: self.resent,
+            segments_received: self.received,
             awaiting_since: self.awaiting_since(received),
             send_window_bytes: match self.phase {
                 Phase::SynSent => u32::MAX,

@@ -1,7 +1,5 @@
 //! Neighbour discovery messages: captured, changed and damaged ones.
 
-use proptest::prelude::*;
-
 use super::*;
 
 const US: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
@@ -172,20 +170,4 @@ fn the_group_has_the_last_three_bytes() {
     let group = group(target);
     assert_eq!(group, "ff02::1:ff56:789a".parse::<Ipv6Addr>().unwrap());
     assert_eq!(group_card(group), [0x33, 0x33, 0xff, 0x56, 0x78, 0x9a]);
-}
-
-proptest! {
-    /// Whatever comes, it is decoded or refused.
-    #[test]
-    fn nothing_panics(
-        places in proptest::collection::vec((0_usize..86, any::<u8>()), 0..8),
-        length in 0_usize..90,
-    ) {
-        let mut frame = bytes(ANSWER);
-        for (place, byte) in places {
-            frame[place] = byte;
-        }
-        frame.truncate(length);
-        let _ = sender(&frame);
-    }
 }

@@ -2,6 +2,8 @@
 //!
 //! It is made once from this machine's own apt sources, and kept in the cache.
 
+mod installed;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -10,6 +12,8 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
+
+pub use self::installed::package;
 
 /// It has systemd: the tools that a package's scripts call, and `systemd-analyze`.
 const PACKAGES: &str = "systemd";

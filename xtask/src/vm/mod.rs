@@ -1,0 +1,166 @@
+//! `cargo xtask test-vm`: lab tests on other kernels than this machine's.
+//!
+//! [`archive`] finds Debian's kernels and fetches them, [`image`] packs a root file system with the
+//! daemon, the lab and a [`checks`] list, [`guest`] boots it in QEMU, and [`table`] shows what was
+//! found. The guest is emulated, because build machines often have no KVM; that is slow, so the lab's
+//! clients call less often there.
+
+use std::{
+    collections::VecDeque,
+    fs,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    commands::{build_host, build_object},
+    facts::cache_dir,
+    plan::Needs,
+    setup,
+    step::{Runner, Stopwatch, seconds},
+    workspace::{Profile, Workspace},
+};
+
+mod archive;
+mod checks;
+mod guest;
+mod image;
+mod table;
+
+use archive::{Archive, Kernel};
+use guest::{Guest, Seen};
+use image::Image;
+
+/// The kernels that are tested if none are named, besides [`NEWEST`].
+const KERNELS: [&str; 8] = ["5.10", "6.1", "6.12", "6.16", "6.17", "6.18", "7.0", "7.2"];
+/// The name of the newest kernel that Debian offers.
+const NEWEST: &str = "newest";
+/// The kernels that every change has to pass: the oldest, the oldest with all tracepoints, and the
+/// newest.
+const CHECKED: [&str; 3] = ["5.10", "6.1", NEWEST];
+
+/// The options of `cargo xtask test-vm`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Options {
+    /// The kernels, as in `5.10,6.1,newest`; without it all that are known.
+    #[arg(long, value_name = "VERSIONS", value_delimiter = ',')]
+    kernels: Vec<String>,
+    /// Print the table of docs/kernels.md as well.
+    #[arg(long)]
+    markdown: bool,
+    /// Only checks whose name contains one of these.
+    checks: Vec<String>,
+}
+
+/// Runs the checks on all kernels that are asked for.
+pub fn run(runner: &Runner, workspace: &Workspace, options: &Options) -> Result<()> {
+    let prepared = setup::prepare(runner, Needs::VM)?;
+    build_object(runner, workspace, prepared.ebpf)?;
+    build_host(runner, Profile::Debug, &["detector-user"])?;
+    on_kernels(runner, workspace, options)
+}
+
+/// The run that every change has to pass. Where QEMU cannot be had it says so and succeeds.
+pub fn check(runner: &Runner, workspace: &Workspace) -> Result<()> {
+    if let Err(why) = setup::prepare(runner, Needs::VM_TOOLS) {
+        runner.note(&format!("skipped: no kernel can be booted here: {why:#}"));
+        return Ok(());
+    }
+    let options = Options {
+        kernels: CHECKED.map(str::to_owned).to_vec(),
+        ..Options::default()
+    };
+    on_kernels(runner, workspace, &options)
+}
+
+fn on_kernels(runner: &Runner, workspace: &Workspace, options: &Options) -> Result<()> {
+    let checks = checks::named(&options.checks)?;
+    let programs = image::build(runner, workspace, &checks)?;
+    runner.heading("kernels");
+    if runner.dry_run {
+        runner.note("fetches Debian's kernels into the cache, packs them and boots each in QEMU");
+        return Ok(());
+    }
+    let cache = cache_dir()?.join("kernels");
+    let kernels = fetch(runner, &cache, &options.kernels)?;
+    let folder = workspace.vm();
+    let image = Image::pack(&folder, &programs, &checks)?;
+    let guests = kernels.iter().map(|kernel| image.with(kernel));
+    let guests = guests.collect::<Result<VecDeque<Guest>>>()?;
+    let seen = boot_all(guests);
+    for seen in &seen {
+        runner.note(&seen.summary());
+    }
+    if options.markdown {
+        println!("\n{}", table::markdown(&seen));
+    }
+    let failed: Vec<&str> = seen
+        .iter()
+        .filter(|seen| !seen.passed())
+        .map(|seen| seen.release.as_str())
+        .collect();
+    match failed.as_slice() {
+        [] => Ok(()),
+        some => bail!(
+            "checks failed on {}; what each guest printed is in {}",
+            some.join(", "),
+            folder.display()
+        ),
+    }
+}
+
+/// Fetches the kernels that can be had. The others are named with the reason.
+fn fetch(runner: &Runner, cache: &Path, named: &[String]) -> Result<Vec<Kernel>> {
+    fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    let all: Vec<String> = match named {
+        [] => KERNELS
+            .into_iter()
+            .chain([NEWEST])
+            .map(str::to_owned)
+            .collect(),
+        some => some.to_vec(),
+    };
+    let archive = match Archive::open(cache) {
+        Ok(archive) => archive,
+        Err(why) => {
+            runner.note(&format!("skipped: all kernels: {why:#}"));
+            return Ok(Vec::new());
+        }
+    };
+    let mut kernels: Vec<Kernel> = Vec::new();
+    for name in &all {
+        match archive.fetch(name) {
+            Ok(kernel) if kernels.iter().any(|other| other.release == kernel.release) => {}
+            Ok(kernel) => kernels.push(kernel),
+            Err(why) => runner.note(&format!("skipped: kernel {name}: {why:#}")),
+        }
+    }
+    Ok(kernels)
+}
+
+/// As many at once as there are processors: each guest uses one.
+fn boot_all(guests: VecDeque<Guest>) -> Vec<Seen> {
+    let watch = Stopwatch::start();
+    let waiting = Mutex::new(guests);
+    let next = || {
+        waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    };
+    let jobs = thread::available_parallelism().map_or(1, usize::from);
+    let mut seen: Vec<Seen> = thread::scope(|scope| {
+        let worker = || -> Vec<Seen> { std::iter::from_fn(next).map(|g| g.run()).collect() };
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(worker)).collect();
+        let results = workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_default());
+        results.flatten().collect()
+    });
+    seen.sort_by(|one, other| one.order.cmp(&other.order));
+    println!("    the guests ran for {}", seconds(watch.elapsed()));
+    seen
+}
