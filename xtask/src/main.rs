@@ -58,13 +58,13 @@ enum Task {
     TestVm(vm::Options),
     /// Simulate a cluster on a virtual clock, and check the rules that must always hold.
     Simulate(simulate::Options),
+    /// Run the lab for an hour with one random fault after the other: nothing may grow, every
+    /// fault is found, and nobody else dies.
+    Soak(soak::Options),
     /// Search with libFuzzer for bytes from others that bring the daemon down.
     Fuzz(fuzz::Options),
     /// Change the rule and the session in small ways, and look which changes no test sees: an hour.
     Mutants(mutants::Options),
-    /// Run the lab for an hour with one random fault after the other: nothing may grow, every
-    /// fault is found, and nobody else dies.
-    Soak(soak::Options),
     /// Start an interactive lab of three hosts: start, cut, heal, watch.
     Lab(Passed),
     /// Show a demonstration in one minute: traffic, cut, verdict, recovery.
@@ -125,9 +125,9 @@ fn run(cli: Cli) -> Result<()> {
         | Task::Test(_)
         | Task::TestVm(_)
         | Task::Simulate(_)
+        | Task::Soak(_)
         | Task::Fuzz(_)
         | Task::Mutants(_)
-        | Task::Soak(_)
         | Task::Dist(_)
         | Task::Release(_) => false,
     } || dry_run;
@@ -145,9 +145,9 @@ fn run(cli: Cli) -> Result<()> {
         Task::Test(options) => test::run(&runner, &workspace, &options),
         Task::TestVm(options) => vm::run(&runner, &workspace, &options),
         Task::Simulate(options) => simulate::run(&runner, &options),
+        Task::Soak(options) => soak::run(&runner, &workspace, &options),
         Task::Fuzz(options) => fuzz::run(&runner, &workspace, &options),
         Task::Mutants(options) => mutants::run(&runner, &workspace, &options),
-        Task::Soak(options) => soak::run(&runner, &workspace, &options),
         Task::Dist(options) => dist::run(&runner, &workspace, &options),
         Task::Release(options) => release::run(&runner, &workspace, &options),
         Task::Lab(passed) => commands::lab_program(&runner, &workspace, "lab", &passed.args),

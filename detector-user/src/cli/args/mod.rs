@@ -18,10 +18,7 @@ use prost::Name;
 pub use self::values::At;
 use self::values::{at, bytes, profile};
 use super::json;
-use crate::{
-    config::{Config, DEFAULT_FILE, Profile, keys},
-    text::printable,
-};
+use crate::config::{Config, DEFAULT_FILE, Profile, keys};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -139,7 +136,7 @@ impl Output {
     /// The message as it is printed.
     pub fn show<M: Name>(self, message: &M, text: impl FnOnce(&M) -> String) -> String {
         match self {
-            Self::Text => printable(&text(message)).into_owned(),
+            Self::Text => text(message),
             Self::Json => json::message(message),
         }
     }
