@@ -1,5 +1,5 @@
 //! Each test that the documents name exists: `suite::test` is a function of this name in a file or a
-//! folder of that one.
+//! folder of that one. So does each command of SPECIFICATION.md, and each of its figures.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -87,4 +87,60 @@ fn a_release_aborts_when_a_thread_panics() {
         manifest["profile"]["release"]["panic"].as_str(),
         Some("abort")
     );
+}
+
+/// The rows of SPECIFICATION.md: promise, number, measured, command.
+fn promises() -> Vec<[String; 4]> {
+    let text = fs::read_to_string(root().join("SPECIFICATION.md")).unwrap();
+    let rows = text
+        .lines()
+        .filter(|line| line.ends_with("` |") || line.ends_with("`** |"));
+    let cells = |row: &str| -> Vec<String> {
+        let row = row.trim_matches('|');
+        row.split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    rows.map(|row| cells(row).try_into().expect(row)).collect()
+}
+
+#[test]
+fn each_command_of_the_specification_exists() {
+    let promises = promises();
+    assert!(promises.len() > 20, "{promises:?}");
+    let root = root();
+    for [promise, _, _, command] in promises {
+        let words: Vec<_> = command.trim_matches(['*', '`']).split(' ').collect();
+        let is_there = match words[..] {
+            ["cargo", "xtask", "test", "--unit"] | ["cargo", "xtask", "simulate" | "soak"] => true,
+            ["cargo", "xtask", "bench", part] => {
+                let parts = root.join("tests/src/bin/bench");
+                parts.join(part).is_dir() || parts.join(part).with_extension("rs").exists()
+            }
+            ["cargo", "test", "-p", package, "--test", test] => {
+                // The package of the lab is in tests/.
+                let folder = package.replace("detector-tests", "tests");
+                let tests = root.join(folder).join("tests");
+                tests.join(test).is_dir() || tests.join(test).with_extension("rs").exists()
+            }
+            _ => false,
+        };
+        assert!(is_there, "{promise}: no such command: {command}");
+    }
+}
+
+/// A figure of the specification is one of the benchmarks'.
+#[test]
+fn each_figure_of_the_specification_was_measured() {
+    let benchmarks = fs::read_to_string(root().join("docs/benchmarks.md")).unwrap();
+    let benchmarks = benchmarks.replace(',', "");
+    for [promise, _, measured, _] in promises() {
+        let measured = measured.replace(',', "");
+        let is_of_number = |c: char| c.is_ascii_digit() || c == '.';
+        for number in measured
+            .split(|c| !is_of_number(c))
+            .filter(|word| !word.is_empty())
+        {
+            let is_there = number == "0" || benchmarks.contains(number);
+            assert!(is_there, "{promise}: {number} is not in docs/benchmarks.md");
+        }
+    }
 }

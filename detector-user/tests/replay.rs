@@ -442,3 +442,16 @@ fn a_file_that_is_there_is_not_recorded_over() {
     assert!(!Path::new(&socket).exists());
     assert_eq!(recording.text(), before);
 }
+
+/// Whoever sends a recording chooses the names in it.
+#[test]
+fn a_recording_cannot_drive_the_terminal() {
+    let named = "http://a\\u001b]0;owned\\u0007:9000";
+    let recording = Recording::new().text().replace(PEER, named);
+    let ran = run(&["replay", "-"], &recording);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stdout.contains("owned"), "{}", ran.stdout);
+    let is_odd = |c: char| c.is_control() && c != '\n';
+    assert!(!ran.stdout.contains(is_odd), "{:?}", ran.stdout);
+    assert!(!ran.stderr.contains(is_odd), "{:?}", ran.stderr);
+}

@@ -181,6 +181,11 @@ async fn auto_falls_back_without_cap_bpf() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn auto_falls_back_in_a_time_namespace() -> anyhow::Result<()> {
+    falls_back(Via::TimeNamespace, &["time namespace"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ebpf_that_cannot_be_had_is_an_error_that_says_why() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let lab = Lab::new(1)?;

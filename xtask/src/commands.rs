@@ -12,8 +12,12 @@ use crate::{
     workspace::{Profile, Workspace},
 };
 
-/// Installs everything that any subcommand needs.
+/// Installs everything that any subcommand needs. Only `test-vm` needs what boots other kernels: a
+/// machine on which that cannot be had is set up all the same.
 pub fn setup(runner: &Runner) -> Result<()> {
+    if let Err(why) = setup::prepare(runner, Needs::VM_TOOLS) {
+        runner.note(&format!("no kernel can be booted here: {why:#}"));
+    }
     require(setup::prepare(runner, Needs::ALL)?.ebpf).map(|_| ())
 }
 

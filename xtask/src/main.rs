@@ -24,6 +24,7 @@ mod proof;
 mod release;
 mod setup;
 mod simulate;
+mod soak;
 mod step;
 mod suites;
 #[cfg(test)]
@@ -57,6 +58,9 @@ enum Task {
     TestVm(vm::Options),
     /// Simulate a cluster on a virtual clock, and check the rules that must always hold.
     Simulate(simulate::Options),
+    /// Run the lab for an hour with one random fault after the other: nothing may grow, every
+    /// fault is found, and nobody else dies.
+    Soak(soak::Options),
     /// Search with libFuzzer for bytes from others that bring the daemon down.
     Fuzz(fuzz::Options),
     /// Change the rule and the session in small ways, and look which changes no test sees: an hour.
@@ -65,6 +69,8 @@ enum Task {
     Lab(Passed),
     /// Show a demonstration in one minute: traffic, cut, verdict, recovery.
     Demo(Passed),
+    /// Break a cluster in the lab on purpose, fault by fault, and print pass or fail of each.
+    Chaos(Passed),
     /// Build the Debian package: target/dist/release/detector_VERSION_ARCHITECTURE.deb.
     Dist(dist::Options),
     /// Build and collect a release: package, client crate, object, SBOM, notes, checksums.
@@ -109,14 +115,17 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     let Cli { dry_run, mut task } = cli;
     let dry_run = match &mut task {
-        Task::Run(passed) | Task::Lab(passed) | Task::Demo(passed) | Task::Bench(passed) => {
-            passed.take_dry_run()
-        }
+        Task::Run(passed)
+        | Task::Lab(passed)
+        | Task::Demo(passed)
+        | Task::Chaos(passed)
+        | Task::Bench(passed) => passed.take_dry_run(),
         Task::Setup
         | Task::BuildEbpf
         | Task::Test(_)
         | Task::TestVm(_)
         | Task::Simulate(_)
+        | Task::Soak(_)
         | Task::Fuzz(_)
         | Task::Mutants(_)
         | Task::Dist(_)
@@ -136,6 +145,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Test(options) => test::run(&runner, &workspace, &options),
         Task::TestVm(options) => vm::run(&runner, &workspace, &options),
         Task::Simulate(options) => simulate::run(&runner, &options),
+        Task::Soak(options) => soak::run(&runner, &workspace, &options),
         Task::Fuzz(options) => fuzz::run(&runner, &workspace, &options),
         Task::Mutants(options) => mutants::run(&runner, &workspace, &options),
         Task::Dist(options) => dist::run(&runner, &workspace, &options),
@@ -144,6 +154,10 @@ fn run(cli: Cli) -> Result<()> {
         Task::Demo(passed) => {
             let mut args = passed.args;
             args.push("demo".to_owned());
+            commands::lab_program(&runner, &workspace, "lab", &args)
+        }
+        Task::Chaos(passed) => {
+            let args = [vec!["chaos".to_owned()], passed.args].concat();
             commands::lab_program(&runner, &workspace, "lab", &args)
         }
         Task::Bench(passed) => commands::lab_program(&runner, &workspace, "bench", &passed.args),

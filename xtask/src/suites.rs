@@ -23,12 +23,16 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 37] = [
+pub const SUITES: [Suite; 39] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
     suite("bundle", Others),
     suite("certain", Others),
+    suite(
+        "chaos",
+        Alone("it plays flaps that are short of the detection time"),
+    ),
     suite("clients", Others),
     suite(
         "cost",
@@ -73,6 +77,7 @@ pub const SUITES: [Suite; 37] = [
     suite("record", Others),
     suite("reported_cases", Others),
     suite("reports", Others),
+    suite("soak", Others),
     suite("sources", Others),
     suite(
         "status",

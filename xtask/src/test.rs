@@ -199,33 +199,68 @@ fn lab_tests(
     filters: &[String],
 ) -> Result<()> {
     runner.heading("lab tests");
-    let daemon = workspace.binary(Profile::Debug, "detector");
-    let path = Workspace::path()?;
-    let path = path.to_string_lossy();
+    let settings = settings(workspace)?;
     runner.run(&Step::new(
         "run lab tests",
         format!(
             "a real daemon, real eBPF and real power cuts between network namespaces; {}",
             part.why
         ),
-        lab_invocation(runner, part, &daemon.to_string_lossy(), &path).args(filters),
+        lab_invocation(runner, part, &settings).args(filters),
     ))
 }
 
+/// The environment of the lab's tests.
+fn settings(workspace: &Workspace) -> Result<Vec<(&'static str, String)>> {
+    let daemon = workspace.binary(Profile::Debug, "detector");
+    let path = Workspace::path()?;
+    Ok(vec![
+        ("PATH", path.to_string_lossy().into_owned()),
+        ("DETECTOR_BIN", daemon.to_string_lossy().into_owned()),
+    ])
+}
+
+/// Builds all that lab tests need, and runs this suite with more of an environment.
+pub fn suite(
+    runner: &Runner,
+    workspace: &Workspace,
+    name: &str,
+    more: Vec<(&'static str, String)>,
+) -> Result<()> {
+    let prepared = setup::prepare(runner, Needs::ALL)?;
+    build_object(runner, workspace, prepared.ebpf)?;
+    build_lab(runner)?;
+    let part = Part {
+        why: "for as long as was asked for".to_owned(),
+        targets: vec!["--test".to_owned(), name.to_owned()],
+        jobs: 1,
+    };
+    let settings = [settings(workspace)?, more].concat();
+    let tests = lab_invocation(runner, &part, &settings).args(["--nocapture"]);
+    runner.run(&Step::new(format!("run {name}"), part.why.clone(), tests))
+}
+
 /// Cargo runs as the user; only the test programs run as root, through a runner.
-fn lab_invocation(runner: &Runner, part: &Part, daemon: &str, path: &str) -> Invocation {
+fn lab_invocation(runner: &Runner, part: &Part, settings: &[(&'static str, String)]) -> Invocation {
     let cargo = Invocation::cargo("test")
         .args(["--package", "detector-tests"])
-        .args(&part.targets)
-        .env("DETECTOR_BIN", daemon)
-        .env("PATH", path);
+        .args(&part.targets);
+    let cargo = settings
+        .iter()
+        .fold(cargo, |cargo, (name, value)| cargo.env(name, value));
     let cargo = if runner.is_root {
         cargo
     } else {
-        let daemon = format!("DETECTOR_BIN={daemon}");
-        let path = format!("PATH={path}");
-        let words =
-            ["sudo", "env", &path, &daemon, "RUST_BACKTRACE=1"].map(|word| format!("{word:?}"));
+        let set = settings
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        let words: Vec<String> = ["sudo", "env"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(set)
+            .chain(["RUST_BACKTRACE=1".to_owned()])
+            .map(|word| format!("{word:?}"))
+            .collect();
         let setting = format!("target.'cfg(unix)'.runner=[{}]", words.join(","));
         cargo.args(["--config", &setting])
     };
@@ -262,6 +297,11 @@ impl Stages {
 mod tests {
     use super::*;
 
+    fn set(daemon: &str) -> Vec<(&'static str, String)> {
+        let (daemon, path) = (daemon.to_owned(), "/bin".to_owned());
+        vec![("PATH", path), ("DETECTOR_BIN", daemon)]
+    }
+
     #[test]
     fn only_the_test_programs_become_root() {
         let shown = |is_root| {
@@ -269,7 +309,7 @@ mod tests {
                 dry_run: true,
                 is_root,
             };
-            let invocation = lab_invocation(&runner, &at_once(2), "/a b/detector", "/bin");
+            let invocation = lab_invocation(&runner, &at_once(2), &set("/a b/detector"));
             assert!(!invocation.root);
             invocation.display(is_root)
         };
@@ -304,7 +344,7 @@ mod tests {
             dry_run: true,
             is_root: true,
         };
-        let shown = lab_invocation(&runner, &together, "detector", "/bin").display(true);
+        let shown = lab_invocation(&runner, &together, &set("detector")).display(true);
         assert!(shown.contains("--test gray"), "{shown}");
         assert!(shown.ends_with("-- --test-threads=3"), "{shown}");
     }

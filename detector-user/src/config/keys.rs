@@ -121,9 +121,9 @@ keys! {
     "socket_group", socket_group = group(), text_or_empty,
         "the group that may use the socket; empty means the daemon's own";
     "admin_users", admin_users = accounts("alice"), names,
-        "the users, by name or id, who may override breakers; root always may";
+        "the users, by name or id, who may override breakers and read recordings; root always may";
     "admin_groups", admin_groups = accounts("storage"), names,
-        "the groups, by name or id, whose members may override breakers";
+        "the groups, by name or id, whose members may override breakers and read recordings";
     "state_directory", state_directory = directory(), path,
         "the directory of what outlasts a restart: overrides, their audit log, and which peers are dead";
     "metrics", metrics = metrics(), address_or_off,

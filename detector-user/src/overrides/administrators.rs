@@ -1,4 +1,5 @@
-//! Who may override breakers: by the credentials of the process at the other end of the socket.
+//! Who may override breakers and read recordings: by the credentials of the process at the other end
+//! of the socket.
 
 use std::collections::BTreeSet;
 

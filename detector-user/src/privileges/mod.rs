@@ -7,7 +7,7 @@
 //!    capabilities that the start or the work takes ([`CAPABILITIES`] says what for).
 //! 2. [`thread_started`], on each other thread: what only the start takes is given up at once.
 //! 3. [`Confined::finish`], when all is loaded: the first thread gives it up too, every thread gets
-//!    the filter of system calls ([`syscalls`]), and all are looked at once more.
+//!    the filter of system calls (`syscalls`), and all are looked at once more.
 //!
 //! Linux keeps capabilities for each thread, and nobody can take another thread's; therefore the
 //! second step. The other commands (`doctor`, `tune`, clients) keep what they were started with.

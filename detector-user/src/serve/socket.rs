@@ -326,6 +326,18 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_finds_the_directory_locked_says_so() {
+        let (_directory, path) = place();
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let held = File::open(path.parent().unwrap()).unwrap();
+        held.lock().unwrap();
+        let error = bind(&path, None).unwrap_err();
+        assert!(matches!(error, BindError::Busy { .. }), "{error}");
+        held.unlock().unwrap();
+        bind(&path, None).unwrap();
+    }
+
+    #[test]
     fn an_unknown_group_and_a_long_path_are_named() {
         let (directory, path) = place();
         let error = bind(&path, Some("no-such-group")).unwrap_err();

@@ -112,10 +112,16 @@ fn below(states: &[PeerState]) -> String {
     }
 }
 
-/// The override and its end, such as "maintenance until 2026-01-31T12:00:00.000Z (new disk)".
+/// The override, by whom, and its end, such as "maintenance by user 0 until
+/// 2026-01-31T12:00:00.000Z (new disk)".
 pub fn overridden(state: &PeerState) -> Option<String> {
+    overridden_until(state, time)
+}
+
+/// The same with another way to write the end.
+pub fn overridden_until(state: &PeerState, show: impl Fn(Timestamp) -> String) -> Option<String> {
     let held = state.r#override.as_ref()?;
-    let until = optional(moment(held.until), time);
+    let until = optional(moment(held.until), show);
     let reason = match &*held.reason {
         "" => String::new(),
         reason => format!(" ({reason})"),

@@ -49,6 +49,11 @@ pub(super) fn via(host: &Host, via: Via, program: &str) -> Command {
         Via::OwnUser => own_user(host, program),
         Via::OpenUmask => by_shell(host, "umask 0", program),
         Via::FewFiles => by_shell(host, "ulimit -n 64", program),
+        Via::TimeNamespace => {
+            let mut command = host.command("unshare");
+            command.args(["--time", "--monotonic", "1000", "--", program]);
+            command
+        }
         Via::SmallDisk => {
             let small = r#"mount -t tmpfs -o size=64k nodev /mnt && exec "$0" "$@""#;
             in_mount_namespace(host, small, program)

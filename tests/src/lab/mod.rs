@@ -66,6 +66,11 @@ impl Lab {
         Self::make(hosts, 0)
     }
 
+    /// Removes what labs of this process have left, for one that was killed.
+    pub fn remove_all_of(process: u32) -> anyhow::Result<()> {
+        sweep::sweep_of(process)
+    }
+
     /// As [`Self::new`], with `far` more hosts, in 10.78.0.0/24 and fd78::/64, behind a router
     /// that is everyone's gateway. They are numbered on from the near ones.
     pub fn routed(near: usize, far: usize) -> anyhow::Result<Self> {

@@ -13,6 +13,10 @@ use super::{PREFIX, command};
 
 /// Removes every lab whose owner is no longer alive.
 pub(super) fn sweep() -> anyhow::Result<()> {
+    remove_where(|owner| !Path::new(&format!("/proc/{owner}")).exists())
+}
+
+fn remove_where(is_meant: impl Fn(u32) -> bool) -> anyhow::Result<()> {
     let entries = match fs::read_dir(command::NETNS) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -23,11 +27,16 @@ pub(super) fn sweep() -> anyhow::Result<()> {
         let Some((name, owner)) = name.to_str().and_then(|name| Some((name, owner(name)?))) else {
             continue;
         };
-        if !Path::new(&format!("/proc/{owner}")).exists() {
+        if is_meant(owner) {
             remove(name)?;
         }
     }
     Ok(())
+}
+
+/// Removes every lab of this process, whether it is alive or not.
+pub(super) fn sweep_of(process: u32) -> anyhow::Result<()> {
+    remove_where(|owner| owner == process)
 }
 
 /// The process that made the namespace, if a lab did.

@@ -55,13 +55,13 @@ async fn forged_answers_keep_no_dead_peer_alive() -> anyhow::Result<()> {
         let address = trio.lab().host(2).v4();
         let cut = trio.scene.cut(2, Cut::SilentDrop)?;
         let claims = trio.lab().stranger(Says::Claims { address })?;
+        let peer = trio.peer();
         let is_dead = |state: &PeerState| state.verdict() == Verdict::Dead;
         let dead = trio
             .daemon()
-            .await_since(cut.at_ns, &trio.peer(), PROMPT, is_dead);
-        let dead = dead
+            .await_since(cut.at_ns, &peer, PROMPT, is_dead)
             .await
-            .with_context(|| said(trio.daemon(), &trio.peer()))?;
+            .with_context(|| said(trio.daemon(), &peer))?;
         report(trio.daemon(), "dead", cut.at_ns, &dead);
         trio.a_call_returns(cut.at_ns).await?;
         let open = trio

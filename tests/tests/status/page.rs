@@ -15,6 +15,9 @@ use super::{
 /// A lock as an attacker would name it: as markup it would change the page.
 const LOCK: &str = r##"<img src=x onerror="document.title='owned'">"##;
 
+/// Why a breaker is held, as an attacker would write it.
+const WHY: &str = "a <em>false</em> alarm";
+
 /// The verdict in the row of this peer.
 fn row_is(peer: &str, verdict: &str) -> String {
     format!(
@@ -110,6 +113,7 @@ async fn a_cut_is_seen_without_a_reload_and_nothing_else_moves() -> anyhow::Resu
 
         pictures(&mut browser).await?;
         evidence(&mut browser, &lost).await?;
+        overridden(&scene, &mut browser, &lost).await?;
 
         scene.heal(3)?;
         browser.until(&row_is(&lost, "alive"), SOON).await?;
@@ -122,6 +126,40 @@ async fn a_cut_is_seen_without_a_reload_and_nothing_else_moves() -> anyhow::Resu
         browser.close().await
     })
     .await
+}
+
+/// An override of a dead peer's breaker: what, until when, by whom and why, without markup. In the
+/// row, in what needs attention, and in the evidence.
+async fn overridden(scene: &Scene, browser: &mut Browser, peer: &str) -> anyhow::Result<()> {
+    let command = ["override", peer, "closed", "--for", "10m", "--reason", WHY];
+    scene.daemon.cli(scene.lab.host(1), &command)?;
+    let chosen = r##"document.querySelector("#rows tr[data-verdict=dead] button").click()"##;
+    browser.eval(chosen).await?;
+    for place in [
+        "#rows tr[data-verdict=dead] td.wrong",
+        "#attention",
+        "#detail",
+    ] {
+        let said = format!(
+            r##"(text => text.includes("held closed until ") && text.includes(" by user 0 (" + {} + ")"))
+                (document.querySelector({}).textContent)"##,
+            json!(WHY),
+            json!(place)
+        );
+        browser.until(&said, SOON).await?;
+    }
+    let marked = browser
+        .eval("document.querySelectorAll('em').length")
+        .await?;
+    ensure!(marked == 0, "the reason was taken for markup");
+    browser.picture(&kept("override-desk-light")).await?;
+    let close = r##"document.querySelector("#close").click()"##;
+    browser.eval(close).await?;
+    scene
+        .daemon
+        .cli(scene.lab.host(1), &["override", peer, "--end"])?;
+    let over = r##"document.querySelector("#rows tr[data-held=yes]") === null"##;
+    browser.until(over, SOON).await
 }
 
 /// At a desk and on a phone, in light and in the dark.

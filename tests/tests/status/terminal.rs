@@ -75,6 +75,12 @@ async fn a_cut_is_seen_in_the_terminal_which_is_as_before_at_the_end() -> anyhow
         );
         picture(&scene, &terminal).await?;
 
+        let lost = scene.lab.host(3).url();
+        let command = ["maintenance", &lost, "--for", "10m", "--reason", "new disk"];
+        scene.daemon.cli(scene.lab.host(1), &command)?;
+        terminal
+            .shows(&["1 overridden", "maintenance by user 0 until"])
+            .await?;
         terminal.press(&["Enter"])?;
         terminal
             .shows(&["is dead", "every clause holds", "silent_long_enough"])

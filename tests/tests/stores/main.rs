@@ -1,6 +1,7 @@
 //! `detector run --rustfs` finds the peers of the programs on its host, and protects these.
 
 mod etcd;
+mod etcd_leader;
 
 use std::{collections::BTreeSet, fs, process::Command, time::Duration};
 

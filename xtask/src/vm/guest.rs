@@ -20,6 +20,12 @@ const SILENCE: Duration = Duration::from_secs(240);
 /// One that crashed or fell silent gets another try; a check that failed does not.
 const TRIES: usize = 2;
 
+/// The machine. All processors are emulated on one thread: with several, kernels crashed while
+/// programs were attached.
+const MACHINE: &str = "-nodefaults -no-user-config -machine q35 -cpu max -smp 2 -m 1G \
+    -accel tcg,thread=single \
+    -no-reboot -display none -monitor none -serial stdio";
+
 /// A guest that can be started.
 #[derive(Debug)]
 pub struct Guest {
@@ -133,29 +139,9 @@ impl Guest {
         }
     }
 
-    /// Emulated, on one thread: with several, kernels crashed while programs were attached.
     fn start(&self) -> Result<Child> {
         Command::new("qemu-system-x86_64")
-            .args(["-nodefaults", "-no-user-config", "-machine", "q35"])
-            .args([
-                "-accel",
-                "tcg,thread=single",
-                "-cpu",
-                "max",
-                "-smp",
-                "2",
-                "-m",
-                "1G",
-            ])
-            .args([
-                "-no-reboot",
-                "-display",
-                "none",
-                "-monitor",
-                "none",
-                "-serial",
-                "stdio",
-            ])
+            .args(MACHINE.split_whitespace())
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")

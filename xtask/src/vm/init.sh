@@ -2,8 +2,9 @@
 # The first program of a guest: it runs the checks of /checks, and tells of each in a line that
 # begins with "@". Whoever started it believes nothing but these lines.
 export PATH=/usr/bin:/bin:/sbin HOME=/root TMPDIR=/tmp
-# Calls are that many times rarer than elsewhere: the processor is emulated.
-export DETECTOR_BIN=/lab/detector DETECTOR_LAB_SLOWER=5
+export DETECTOR_BIN=/lab/detector
+# The processor is emulated: calls are that many times rarer than elsewhere, and the daemon says less.
+export DETECTOR_LAB_SLOWER=20 DETECTOR_LAB_LOG=warn,detector=info,detector_user=info
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -42,9 +43,7 @@ while read -r suite test name; do
     if grep -q "^test result: ok. 1 passed" /tmp/output; then
         echo "@ok $took $name"
     else
-        head -n 40 /tmp/output
-        echo "..."
-        tail -n 80 /tmp/output
+        head -c 1000000 /tmp/output
         echo "@failed $took $name"
     fi
 done </checks

@@ -89,7 +89,7 @@ Keys:
   up, down, j, k      choose a peer
   Enter               show the evidence behind its verdict, as `detector explain`; Esc goes back
   s                   the next order: worst first, by name, round trip, loss, flows
-  /                   filter by name, verdict, reason or address; Esc clears it
+  /                   filter by name, verdict, reason, address or override; Esc clears it
   q, Ctrl-C           end
 
 It continues after restarts of the daemon. In observe mode, open* is a breaker that would be open.";

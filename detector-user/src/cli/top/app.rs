@@ -133,11 +133,12 @@ impl App {
         let sought = self.filter.to_lowercase();
         let is_sought = |peer: &&PeerState| {
             let text = format!(
-                "{} {} {} {}",
+                "{} {} {} {} {}",
                 peer.peer,
                 peer.verdict(),
                 peer.reason(),
-                peer.addresses.join(" ")
+                peer.addresses.join(" "),
+                text::overridden(peer).unwrap_or_default()
             );
             text.to_lowercase().contains(&sought)
         };

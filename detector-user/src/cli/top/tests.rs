@@ -2,7 +2,8 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use detector_api::v1::{
-    Breaker, ExplainPeerResponse, PathState, PeerHistory, PeerState, Reason, Transition, Verdict,
+    Breaker, ExplainPeerResponse, Override, OverrideKind, PathState, PeerHistory, PeerState,
+    Reason, Transition, Verdict,
 };
 use jiff::Timestamp;
 use ratatui::{Terminal, backend::TestBackend, style::Color};
@@ -121,6 +122,47 @@ fn a_dead_peer_comes_first_with_what_is_wrong_and_its_transition() {
         !dead.contains("250us"),
         "nothing is measured of a dead peer: {dead}"
     );
+}
+
+#[test]
+fn an_override_is_shown_with_its_end_its_author_and_its_reason() {
+    let held = |seconds, kind: OverrideKind, reason: &str| PeerState {
+        r#override: Some(Override {
+            kind: kind.into(),
+            until: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+            reason: reason.to_owned(),
+            uid: 1000,
+        }),
+        ..state("http://a:1", Verdict::Dead)
+    };
+    let mut app = app(&[]);
+    app.take(read(Reading {
+        peers: vec![
+            held(4600, OverrideKind::Maintenance, "new disk"),
+            PeerState {
+                peer: "http://b:1".to_owned(),
+                ..held(200_000, OverrideKind::Closed, "")
+            },
+        ],
+        ..Default::default()
+    }));
+    let wide = [
+        "2 overridden",
+        "maintenance by user 1000 until 01:16:40Z (new disk); rto unanswered",
+        "held closed by user 1000 until 1970-01-03 07:33Z; rto unanswered",
+    ];
+    let narrow = [
+        "a:1  maintenance by user 1000 until 01:16:40Z (new disk)",
+        "b:1  held closed by user 1000 until 1970-01-03 07:33Z",
+    ];
+    for (width, texts) in [(180, &wide[..]), (70, &narrow)] {
+        let shown = screen(&mut app, width, 24);
+        for text in texts {
+            assert!(shown.contains(text), "{text}\n{shown}");
+        }
+    }
+    type_in(&mut app, "/maintenance");
+    assert_eq!(names(&app), ["http://a:1"]);
 }
 
 #[test]

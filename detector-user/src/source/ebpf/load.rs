@@ -73,6 +73,11 @@ pub enum EbpfUnavailable {
         "this kernel has neither of the tracepoints tcp:tcp_cong_state_set and tcp:tcp_retransmit_skb"
     )]
     NoTracepoint,
+    #[error(
+        "this process is in a time namespace whose CLOCK_MONOTONIC is not the kernel's own, so \
+         that the times of the kernel's records would be wrong; start the daemon in the initial one"
+    )]
+    TimeNamespace,
     #[error("cannot read this process's network namespace from /proc/thread-self/ns/net: {0}")]
     Netns(#[source] io::Error),
 }
@@ -100,6 +105,9 @@ pub struct Loaded {
 impl Loaded {
     /// Loads and attaches them.
     pub fn load(options: &EbpfOptions) -> Result<Self, EbpfUnavailable> {
+        if !clock::is_the_kernels() {
+            return Err(EbpfUnavailable::TimeNamespace);
+        }
         // This comes first: the memory that it uses is free again for what follows.
         let types = KernelTypes::read(Path::new(VMLINUX))?;
         let config = config(options, &types)?;

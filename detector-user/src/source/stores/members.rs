@@ -4,6 +4,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpStream},
+    thread,
     time::Duration,
 };
 
@@ -73,6 +74,16 @@ fn answer(question: Question, view: &View) -> io::Result<Bytes> {
     let (Question::AsPeer(at) | Question::AsClient(at)) = question;
     let stream = connect(at, namespace.as_ref())?;
     stream.set_nonblocking(true)?;
+    // At the start and in `detector doctor` this thread drives another runtime.
+    let exchanged = thread::scope(|scope| {
+        let exchange = || exchanged(question, stream);
+        scope.spawn(exchange).join()
+    });
+    exchanged.unwrap_or_else(|_| Err(io::Error::other("the exchange was aborted")))
+}
+
+/// The answer, if it comes in time. Blocks.
+fn exchanged(question: Question, stream: TcpStream) -> io::Result<Bytes> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -146,7 +157,6 @@ mod tests {
     use std::{
         io::{Read as _, Write as _},
         net::TcpListener,
-        thread,
     };
 
     use super::*;
@@ -221,6 +231,15 @@ mod tests {
         assert_eq!(names(&first), ["http://a:1"]);
         let error = ask(&mut configured(&peers, BY_TLS, ""), None, &View::default());
         assert!(error.unwrap_err().contains("tells none: "));
+    }
+
+    /// A program that runs before the daemon is asked while the daemon starts.
+    #[tokio::test]
+    async fn it_is_asked_from_within_a_runtime_too() {
+        let (at, _serving) = server("200 OK", MEMBERS);
+        let mut cluster = configured(&format!("http://{at}"), BY_TLS, INITIAL);
+        ask(&mut cluster, None, &View::default()).unwrap();
+        assert_eq!(names(&cluster), TOLD);
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! The lab for a person: `lab` reads commands, `lab demo` gives a demonstration in one minute.
+//! The lab for a person: `lab` reads commands, `lab demo` gives a demonstration in one minute, `lab
+//! chaos` plays faults and says what passes.
 
+mod chaos;
 mod command;
 mod demo;
 mod session;
@@ -25,6 +27,11 @@ struct Cli {
 enum Mode {
     /// Traffic, a power cut, the verdict, the recovery: one minute, with measured times.
     Demo,
+    /// Break a cluster of four hosts on purpose, fault by fault: pass or fail of each.
+    Chaos(chaos::ChaosArgs),
+    /// Removes the labs of a process when the standard input ends; `chaos` starts it itself.
+    #[command(name = chaos::guard::WORD, hide = true)]
+    Guard { owner: u32 },
     /// One of the lab's storage peers; the lab starts them itself.
     #[command(subcommand, hide = true)]
     Peer(peer::Command),
@@ -40,6 +47,7 @@ fn main() -> anyhow::Result<()> {
     };
     let mode = match cli.command {
         Some(Mode::Peer(command)) => return peer::run(command),
+        Some(Mode::Guard { owner }) => return chaos::guard::stand(owner),
         mode => mode,
     };
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
@@ -57,6 +65,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn run(mode: Option<Mode>, options: DaemonOptions) -> anyhow::Result<()> {
     match mode {
+        Some(Mode::Chaos(args)) => chaos::run(&args, options).await,
         Some(_) => demo::play(options).await,
         None => session::run(options).await,
     }

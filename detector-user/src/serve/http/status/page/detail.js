@@ -1,5 +1,5 @@
 // The panel of one peer: what `detector explain` says of it, and its timeline.
-import { age, breakerText, element, flowsOf, plural, short, time, words } from "./text.js";
+import { age, breakerText, element, flowsOf, heldText, plural, short, time, words } from "./text.js";
 
 function facts(pairs) {
   const list = element("dl");
@@ -41,6 +41,8 @@ export function detail({ explanation, history }, entry) {
     ["heard", peer.last_heard_age === null ? "never" : short(peer.last_heard_age) + " ago"],
     ["addresses", peer.addresses.join(", ") || "unresolved"],
     ["flows", flowsOf(peer) + ", stalled: " + peer.stalled_flows]];
+  const held = heldText(peer);
+  if (held) known.splice(2, 0, ["override", held]);
   if (silence) {
     known.push(["silence", short(silence.duration) + "; dead from " + short(silence.detection_time)]);
     known.push(["unanswered", silence.unanswered_transmissions + (silence.counts_moments ? " moments" : " transmissions") + "; dead from " + silence.required_transmissions]);

@@ -1,6 +1,6 @@
 // The page: one stream of events from the daemon, shown in place.
 import { detail } from "./status/detail.js";
-import { age, bare, breakerText, byId, draw, element, flowsOf, mark, measured, plural, put, seconds, setClock, short, sparkline, time, words } from "./status/text.js";
+import { age, bare, breakerText, byId, draw, element, flowsOf, heldText, mark, measured, plural, put, seconds, setClock, short, sparkline, time, words } from "./status/text.js";
 
 const VERDICTS = ["dead", "suspect", "degraded", "unknown", "alive"];
 const KEPT_TRANSITIONS = 100;
@@ -35,15 +35,21 @@ function showRow(peer) {
   mark(row.mark, "hue", state.verdict);
   put(row.mark, state.verdict);
   put(row.breaker, breakerText(state));
-  const wrong = peer.wrong.join("; ");
+  const wrong = notes(peer).join("; ");
   put(row.wrong, wrong);
   row.wrong.title = wrong;
+  mark(row.tr, "held", state.override ? "yes" : "no");
   put(row.since, age(state.changed_at));
   draw(row.srtt, values.srtt === null ? "–" : short(values.srtt), history.srtt, 1);
   draw(row.lost, values.loss === null ? "–" : (100 * values.loss).toFixed(1) + " %", history.loss, 20);
   const stalled = state.stalled_flows;
   put(row.flows, flowsOf(state) + (stalled ? ", " + stalled + " stalled" : ""));
   put(row.health, state.health === null ? "–" : String(state.health.score));
+}
+
+// An override comes first: it is why the breaker may not follow the verdict.
+function notes(peer) {
+  return [heldText(peer.state), ...peer.wrong].filter((text) => text);
 }
 
 function compare(a, b) {
@@ -57,7 +63,7 @@ function arrange() {
   let next = body.firstElementChild;
   for (const peer of sorted) {
     const { row, state } = peer;
-    const text = state.peer + " " + state.verdict + " " + state.reason + " " + state.addresses.join(" ");
+    const text = state.peer + " " + state.verdict + " " + state.reason + " " + state.addresses.join(" ") + " " + (heldText(state) || "");
     row.tr.hidden = sought !== "" && !text.toLowerCase().includes(sought);
     if (row.tr === next) next = next.nextElementSibling;
     else body.insertBefore(row.tr, next);
@@ -100,10 +106,10 @@ function entry(left, right, note, hue) {
   return item;
 }
 function showPanels() {
-  const bad = [...peers.values()].filter((peer) => !["alive", "unknown"].includes(peer.state.verdict) || peer.wrong.length);
+  const bad = [...peers.values()].filter((peer) => !["alive", "unknown"].includes(peer.state.verdict) || notes(peer).length);
   bad.sort((a, b) => VERDICTS.indexOf(a.state.verdict) - VERDICTS.indexOf(b.state.verdict) || a.state.peer.localeCompare(b.state.peer));
   fill(byId("attention"), bad.map((peer) => {
-    const note = [...peer.wrong, "breaker " + breakerText(peer.state)].join("; ");
+    const note = [...notes(peer), "breaker " + breakerText(peer.state)].join("; ");
     const item = entry(bare(peer.state.peer), peer.state.verdict + " " + age(peer.state.changed_at), note, peer.state.verdict);
     item.title = note;
     return item;

@@ -49,6 +49,15 @@ export function breakerText(state) {
   return words(state.breaker) + (differs ? " (would be " + words(would) + ")" : "");
 }
 
+// What an administrator holds the breaker at, until when, by whom and why; null if nobody does.
+export function heldText(state) {
+  const held = state.override;
+  if (!held) return null;
+  const kind = { maintenance: "in maintenance", open: "held open", closed: "held closed" }[held.kind] || "overridden";
+  const until = new Date(held.until), today = new Date().toDateString() === until.toDateString();
+  return kind + " until " + (today ? time(held.until) : until.toLocaleString()) + " by user " + held.uid + (held.reason ? " (" + held.reason + ")" : "");
+}
+
 // A line over the last ten minutes, scaled to its own highest value; gaps where nothing is known.
 function line(values, least) {
   const top = Math.max(least, ...values);
