@@ -1,12 +1,14 @@
 //! What `--output json` prints: the messages of `detector.v1`, fields named as there, values
 //! of enums in lower snake case. Times are RFC 3339 in UTC and durations seconds, as in
-//! `"0.253s"`: both as protobuf's own JSON writes them. An absent value is null.
+//! `"0.253s"`: bytes are base64: all as protobuf's own JSON writes them.
+//! An absent value is null.
 //!
 //! The fields come from the protocol's descriptors. Protobuf's own JSON would write an enum as
 //! `"VERDICT_DEAD"`, a counter as a string, and leave out what is absent or zero.
 
 use std::{borrow::Cow, sync::LazyLock};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use detector_api::v1::{self, ListPeersResponse, PeerState, watch_peers_response::Removed};
 use prost::Name;
 use prost_reflect::{
@@ -138,6 +140,7 @@ impl Serialize for Field<'_> {
             (Value::U64(value), _) => serializer.serialize_u64(*value),
             (Value::F64(value), _) => serializer.serialize_f64(*value),
             (Value::String(value), _) => serializer.serialize_str(value),
+            (Value::Bytes(value), _) => serializer.serialize_str(&BASE64_STANDARD.encode(value)),
             (Value::EnumNumber(number), Kind::Enum(kind)) => {
                 serializer.serialize_str(&word(kind, *number))
             }

@@ -101,5 +101,9 @@ mod tests {
         assert_eq!(found(&[]), Some(CHECKS.len()));
         assert_eq!(found(&["deaf", "tune"]), Some(2));
         assert_eq!(found(&["nothing"]), None);
+        assert_eq!(
+            found(&super::super::ALWAYS),
+            Some(super::super::ALWAYS.len())
+        );
     }
 }

@@ -6,6 +6,7 @@
 //! ```
 
 mod app;
+mod cells;
 mod draw;
 mod follow;
 mod keys;

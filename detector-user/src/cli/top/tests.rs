@@ -146,13 +146,20 @@ fn an_override_is_shown_with_its_end_its_author_and_its_reason() {
         ],
         ..Default::default()
     }));
-    let shown = screen(&mut app, 180, 24);
-    for text in [
+    let wide = [
         "2 overridden",
         "maintenance by user 1000 until 01:16:40Z (new disk); rto unanswered",
         "held closed by user 1000 until 1970-01-03 07:33Z; rto unanswered",
-    ] {
-        assert!(shown.contains(text), "{text}\n{shown}");
+    ];
+    let narrow = [
+        "a:1  maintenance by user 1000 until 01:16:40Z (new disk)",
+        "b:1  held closed by user 1000 until 1970-01-03 07:33Z",
+    ];
+    for (width, texts) in [(180, &wide[..]), (70, &narrow)] {
+        let shown = screen(&mut app, width, 24);
+        for text in texts {
+            assert!(shown.contains(text), "{text}\n{shown}");
+        }
     }
     type_in(&mut app, "/maintenance");
     assert_eq!(names(&app), ["http://a:1"]);

@@ -54,7 +54,7 @@ pub async fn run(args: &ChaosArgs, options: DaemonOptions) -> anyhow::Result<()>
     };
     let mut failed = 0;
     for fault in faults {
-        writeln!(stdout(), "{:<26}{}", fault.name(), fault.expected())?;
+        writeln!(stdout(), "{:<28}{}", fault.name(), fault.expected())?;
         let (word, seen) = match stage.play(*fault, args.hold).await {
             Ok(seen) => ("pass", seen),
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use detector_api::v1::{Breaker, PeerState, Verdict};
 use detector_tests::{
     Cut, DaemonOptions, Lab, Scene, SceneOptions, Traffic, clock, trio::request_loops,
@@ -134,12 +134,16 @@ impl Stage {
 
     async fn degrades(&self, since: u64, hold: Duration) -> anyhow::Result<String> {
         let is_degraded = |state: &PeerState| state.verdict() == Verdict::Degraded;
-        let (degraded, lives) = tokio::join!(
-            self.await_state(2, since, DEGRADED, is_degraded),
-            self.lives(hold)
-        );
-        let after = shown(since, degraded?);
-        Ok(format!("degraded after {after}, {}", lives?))
+        let degraded = tokio::select! {
+            degraded = self.await_state(2, since, DEGRADED, is_degraded) => degraded?,
+            lives = self.lives(DEGRADED) => {
+                lives?;
+                bail!("not degraded in {DEGRADED:?}");
+            }
+        };
+        let after = shown(since, degraded);
+        let lives = self.lives(hold).await?;
+        Ok(format!("degraded after {after}, {lives} more"))
     }
 
     async fn flaps(&self, lab: &Lab, hold: Duration) -> anyhow::Result<String> {
