@@ -83,7 +83,7 @@ async fn a_peer_that_dies_while_the_daemon_is_stopped_is_found_and_no_other() ->
     .await
 }
 
-/// 64 files, all of which clients hold.
+/// 110 files; the rest of them clients hold.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_without_files_to_open_finds_a_cut_and_serves_again() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
@@ -91,12 +91,12 @@ async fn a_daemon_without_files_to_open_finds_a_cut_and_serves_again() -> anyhow
         let metrics: SocketAddr = METRICS.parse()?;
         let host = trio.lab().host(1);
         let hold = || -> std::io::Result<Vec<TcpStream>> {
-            (0..80).map(|_| TcpStream::connect(metrics)).collect()
+            (0..160).map(|_| TcpStream::connect(metrics)).collect()
         };
         let held = host.within(hold)??;
         let is_full = || -> anyhow::Result<bool> {
             let open = fs::read_dir(format!("/proc/{}/fd", trio.daemon().process().pid()))?;
-            Ok(open.count() >= 60)
+            Ok(open.count() >= 105)
         };
         testbed::until("the daemon can open no more", SOON, async || {
             Ok(is_full()?.then_some(()))

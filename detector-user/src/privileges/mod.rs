@@ -136,7 +136,11 @@ impl Starting {
                 Seccomp::Off
             }
         };
-        self.look()?;
+        match self.look() {
+            // Out of files, or without /proc.
+            Err(error @ PrivilegeError::Refused { .. }) => warn!("{error}; the daemon goes on"),
+            looked => looked?,
+        }
         let capabilities = names(self.kept);
         info!(
             capabilities,
