@@ -26,7 +26,7 @@ const SUMS: &str = "SHA256SUMS";
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// Try it before the version has a section in the changelog: the notes are those of
-    /// [Unreleased], and files that are not committed are no error.
+    /// `[Unreleased]`, and files that are not committed are no error.
     #[arg(long)]
     draft: bool,
 }
