@@ -6,7 +6,7 @@
 //! 1. [`begin`], before there is a second thread: no new privileges from now on, and only the
 //!    capabilities that the start or the work takes ([`CAPABILITIES`] says what for).
 //! 2. [`thread_started`], on each other thread: what only the start takes is given up at once.
-//! 3. [`Confined::finish`], when all is loaded: the first thread gives it up too, every thread gets
+//! 3. [`Starting::finish`], when all is loaded: the first thread gives it up too, every thread gets
 //!    the filter of system calls (`syscalls`), and all are looked at once more.
 //!
 //! Linux keeps capabilities for each thread, and nobody can take another thread's; therefore the

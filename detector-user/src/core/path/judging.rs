@@ -99,7 +99,7 @@ impl Path {
     ) -> (Turn, Option<Duration>) {
         self.evidence.settle_probes(at);
         self.learn_from_recovery(at);
-        self.notice_heard_again();
+        self.notice_heard_again(at, context.around());
         let links = self.notice_links(at, context.around());
         let from = self.stalls_count_from(context.around());
         if !self.discovered {

@@ -6,13 +6,18 @@ use crate::core::{
     Settings, Time,
     context::Around,
     evidence::{Layer, PathHistory, Silence},
-    path::Path,
+    path::{Path, probing::connects_after},
     rule::{STARVED_FACTOR, Starved},
 };
 
 /// In a silence of the host that lasts this long a flow is retransmitted more than once: this
 /// proves nothing about the flow.
 const LONG_SILENCE: Duration = Duration::from_millis(500);
+
+/// The same, counted from when the host is asked by connects. Before that its flows alone may be
+/// silent. Both together are less than a third retransmission takes (1.4 s at the least time-out),
+/// before which no flow is stalled.
+const LONG_WITH_CONNECTS: Duration = Duration::from_millis(250);
 
 impl Path {
     /// The silence as this snapshot shows it. A silence that goes on keeps its first beginning,
@@ -87,10 +92,16 @@ impl Path {
         self.excused(around).max(self.doubt.heard_again)
     }
 
-    pub(super) fn notice_heard_again(&mut self) {
+    pub(super) fn notice_heard_again(&mut self, at: Time, around: Around<'_>) {
+        let wanted = around.settings.detection_time;
+        let by_connects = match self.evidence.probes.has_flow() {
+            true => connects_after(self.evidence.history.detection_time(at, wanted)),
+            false => Duration::ZERO,
+        };
+        let long = LONG_SILENCE.max(by_connects + LONG_WITH_CONNECTS);
         let heard = self.evidence.heard.on(Layer::Host);
         if let (Some(silence), Some(heard)) = (self.doubt.silence, heard)
-            && heard.since(silence.since) >= LONG_SILENCE
+            && heard.since(silence.since) >= long
         {
             self.doubt.heard_again = heard;
         }

@@ -17,6 +17,15 @@ const NEIGHBOUR_EVERY: Duration = Duration::from_millis(200);
 /// A path that waits for its turn is probed this often.
 const WAITING_EVERY: Duration = Duration::from_millis(100);
 
+/// With a long detection time, connects are sent this long after a doubt began.
+const CONNECTS_AT_LATEST: Duration = Duration::from_secs(1);
+
+/// How long a doubt lasts before a peer with flows is asked by connects, too: all of its flows may be
+/// stuck while it lives.
+pub(in crate::core::path) fn connects_after(detection_time: Duration) -> Duration {
+    (detection_time / 2).min(CONNECTS_AT_LATEST)
+}
+
 impl Path {
     /// Something sent at `at` seems to be unanswered: the path is probed.
     pub(in crate::core::path) fn doubt(&mut self, now: Time, at: Time) {
@@ -82,7 +91,7 @@ impl Path {
         let mut targets = self.neighbour_when_due(now);
         if !self.evidence.probes.has_flow() {
             targets.extend(self.connects_in_doubt(now));
-        } else if lasted >= detection_time / 2 && self.link_now(now) != Link::Silent {
+        } else if lasted >= connects_after(detection_time) && self.link_now(now) != Link::Silent {
             if rate == Rate::Full || !self.probing.was_connect {
                 // If none is known to answer, all are tried: a stuck flow alone is no dead host.
                 targets.extend(self.connects_in_doubt(now));

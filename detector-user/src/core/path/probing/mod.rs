@@ -12,6 +12,8 @@ mod routine;
 mod waiting;
 mod witness;
 
+pub(in crate::core::path) use self::doubt::connects_after;
+
 use std::time::Duration;
 
 use self::witness::WitnessSyns;
