@@ -39,6 +39,12 @@ pub struct Options {
     /// How long each target is searched.
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u32,
+    /// As many inputs for each target instead, the same ones for the same seed.
+    #[arg(long, value_name = "N", conflicts_with = "seconds", requires = "seed")]
+    runs: Option<u32>,
+    /// Seed of the search; random by default.
+    #[arg(long, value_name = "N")]
+    seed: Option<u32>,
 }
 
 /// Builds the program, and searches one target after the other. The first input that brings one down
@@ -51,7 +57,7 @@ pub fn run(runner: &Runner, workspace: &Workspace, options: &Options) -> Result<
     let program = workspace.binary(Profile::Debug, "detector-fuzz");
     for target in &targets {
         runner.heading(&format!("search {target}"));
-        search(runner, &program, target, options.seconds)?;
+        search(runner, &program, target, options)?;
     }
     Ok(())
 }
@@ -86,7 +92,7 @@ fn build(root: &Path) -> Step {
     )
 }
 
-fn search(runner: &Runner, program: &Path, target: &str, seconds: u32) -> Result<()> {
+fn search(runner: &Runner, program: &Path, target: &str, options: &Options) -> Result<()> {
     let work = PathBuf::from(WORK).join(target);
     let (reached, found) = (work.join("reached"), work.join("found"));
     if !runner.dry_run {
@@ -96,9 +102,9 @@ fn search(runner: &Runner, program: &Path, target: &str, seconds: u32) -> Result
         }
     }
     let searched = runner.run(&Step::new(
-        format!("search {target} for {seconds} s"),
+        format!("search {target}"),
         "an input that panics, takes long or takes much memory is a mistake of ours",
-        libfuzzer(program, target, seconds, &reached, &found),
+        libfuzzer(program, target, options, &reached, &found),
     ));
     searched.with_context(|| {
         format!(
@@ -113,12 +119,17 @@ fn search(runner: &Runner, program: &Path, target: &str, seconds: u32) -> Result
 fn libfuzzer(
     program: &Path,
     target: &str,
-    seconds: u32,
+    options: &Options,
     reached: &Path,
     found: &Path,
 ) -> Invocation {
+    let until = match options.runs {
+        Some(runs) => format!("-runs={runs}"),
+        None => format!("-max_total_time={}", options.seconds),
+    };
+    let seed = options.seed.map(|seed| format!("-seed={seed}"));
     let options = [
-        format!("-max_total_time={seconds}"),
+        until,
         format!("-max_len={LONGEST}"),
         format!("-timeout={SECONDS_FOR_ONE}"),
         format!("-rss_limit_mb={MEGABYTES}"),
@@ -128,6 +139,7 @@ fn libfuzzer(
     ];
     Invocation::new(program)
         .args(options)
+        .args(seed)
         .args([reached])
         .args([Path::new(CORPUS).join(target)])
         .env("DETECTOR_FUZZ_TARGET", target)
@@ -155,8 +167,18 @@ mod tests {
     #[test]
     fn what_is_found_goes_into_the_build_s_directory() {
         let (reached, found) = (Path::new("target/r"), Path::new("target/f"));
-        let line = libfuzzer(Path::new("x"), "arp", 2, reached, found).display(true);
-        assert!(line.starts_with("DETECTOR_FUZZ_TARGET=arp x -max_total_time=2 "));
+        let options = Options {
+            target: None,
+            seconds: 60,
+            runs: Some(9),
+            seed: Some(2),
+        };
+        let line = libfuzzer(Path::new("x"), "arp", &options, reached, found).display(true);
+        assert!(
+            line.starts_with("DETECTOR_FUZZ_TARGET=arp x -runs=9 "),
+            "{line}"
+        );
+        assert!(line.contains(" -seed=2 "), "{line}");
         assert!(
             line.ends_with(" target/r detector-user/fuzz/corpus/arp"),
             "{line}"

@@ -4,6 +4,8 @@ use std::{fmt, path::PathBuf};
 
 use thiserror::Error;
 
+use crate::text::{one_line, printable};
+
 /// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -42,11 +44,12 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
+    /// Keys and values are quoted from the file, and shown as a terminal may get them.
     pub fn new(place: Place, key: Option<&str>, message: String) -> Self {
         Self {
             place,
-            key: key.map(str::to_owned),
-            message,
+            key: key.map(one_line),
+            message: printable(&message).into_owned(),
         }
     }
 }
