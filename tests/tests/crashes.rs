@@ -85,7 +85,8 @@ async fn a_peer_that_dies_while_the_daemon_is_stopped_is_found_and_no_other() ->
 
 /// 110 files; the rest of them clients hold.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_without_files_to_open_finds_a_cut_and_serves_again() -> anyhow::Result<()> {
+async fn a_daemon_that_ran_out_of_files_to_open_serves_and_finds_a_cut_again() -> anyhow::Result<()>
+{
     testbed::run(LIMIT, async {
         let trio = Trio::with(3, DaemonOptions::default().via(Via::FewFiles)).await?;
         let metrics: SocketAddr = METRICS.parse()?;
@@ -102,12 +103,12 @@ async fn a_daemon_without_files_to_open_finds_a_cut_and_serves_again() -> anyhow
             Ok(is_full()?.then_some(()))
         })
         .await?;
-        a_cut_is_found(&trio).await?;
         drop(held);
         testbed::until("metrics are served again", SOON, async || {
             Ok(get(host, metrics, "/metrics").ok())
         })
         .await?;
+        a_cut_is_found(&trio).await?;
         let healed = trio.scene.heal(2)?;
         trio.recovers(healed.at_ns).await?;
         trio.scene.daemon.stop().await

@@ -84,7 +84,7 @@ async fn sixteen_thousand_addresses_are_no_burden() -> anyhow::Result<()> {
             "{:.1} % of one CPU while every route changes",
             share * 100.0
         );
-        assert!(share < 0.3, "{share}");
+        assert!(share < 0.5, "{share}");
 
         // A lost carrier overtakes the routes.
         ip(us, "route add default via 10.77.0.2 metric 5")?;
