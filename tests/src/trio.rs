@@ -17,6 +17,9 @@ pub const PROMPT: Duration = Duration::from_secs(5);
 /// For events that come after one of the detector's delays (5 s for a stalled flow), or after a
 /// redial.
 pub const SOON: Duration = Duration::from_secs(15);
+
+/// Twice the half-life of what is known of a path's loss.
+const CLEAN: Duration = Duration::from_secs(60);
 /// For events that must not occur during this time.
 pub const A_WHILE: Duration = Duration::from_secs(8);
 
@@ -61,8 +64,8 @@ impl Trio {
 
     /// Waits until the daemon knows that the path to h2 loses little. On a busy machine the first
     /// requests are sent again as a whole; by this loss a stuck flow would need more time-outs.
-    async fn is_clean(&self) -> anyhow::Result<()> {
-        testbed::until("the path is known to be clean", SOON, async || {
+    pub async fn is_clean(&self) -> anyhow::Result<()> {
+        testbed::until("the path is known to be clean", CLEAN, async || {
             let explained = self.daemon().explain(&self.peer()).await?;
             let loss = explained.silence.and_then(|silence| silence.observed_loss);
             Ok(loss.filter(|loss| *loss < 0.02))

@@ -13,6 +13,8 @@ use fastrand::Rng;
 
 /// How long every change is tried; `cargo xtask soak` says another number.
 const SECONDS: u64 = 60;
+/// And with these faults; `cargo xtask soak` draws others.
+const SEED: u64 = 1;
 /// What one fault and its end take at the most.
 const ONE_FAULT: Duration = Duration::from_secs(120);
 /// Faults before the first look at what the daemon uses: by then it has used everything once.
@@ -62,6 +64,10 @@ impl Fault {
     /// Brings it about, sees it found, and ends it.
     async fn befall(self, trio: &Trio) -> anyhow::Result<()> {
         let lab = trio.lab();
+        if matches!(self, Self::LargeFramesAreLost | Self::OneFlowIsLost) {
+            // What the fault before has lost counts as loss of the path.
+            trio.is_clean().await?;
+        }
         let begun = clock::now_ns();
         match self {
             Self::Cut(cut) => {
@@ -152,8 +158,10 @@ fn from_environment<T: FromStr>(name: &str) -> Option<T> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_fault_is_found_and_nothing_grows() -> anyhow::Result<()> {
-    let seconds = from_environment("DETECTOR_SOAK_SECONDS").unwrap_or(SECONDS);
-    let seed = from_environment("DETECTOR_SOAK_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let asked = from_environment("DETECTOR_SOAK_SECONDS");
+    let seconds = asked.unwrap_or(SECONDS);
+    let drawn = || asked.map_or(SEED, |_| fastrand::u64(..));
+    let seed = from_environment("DETECTOR_SOAK_SEED").unwrap_or_else(drawn);
     println!("seed {seed}: again with DETECTOR_SOAK_SEED={seed} DETECTOR_SOAK_SECONDS={seconds}");
     let limit = Duration::from_secs(seconds);
     testbed::run(limit + ONE_FAULT, async {
