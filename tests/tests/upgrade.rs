@@ -1,4 +1,5 @@
-//! What a restart and a reload leave as it was: a dead peer's breaker is open, a living one's closed.
+//! What a restart and a reload leave as it was: a dead peer's breaker is open all the time, a living
+//! one's closed.
 
 use std::{fs, time::Duration};
 
@@ -64,10 +65,12 @@ async fn a_restart_finds_the_dead_dead_again_and_the_living_alive() -> anyhow::R
 
         let began = clock::now_ns();
         let second = Daemon::start_at(lab.host(1), &options, &socket).await?;
-        let (again, lives) = tokio::join!(
+        let (again, open, lives) = tokio::join!(
             second.await_state(&dead, DEAD_AGAIN, is_open),
+            second.stays_open(began, &dead, A_WHILE),
             second.never_dead(&alive, A_WHILE),
         );
+        open?;
         lives?;
         let took = clock::between(began, again?.at_ns);
         eprintln!("dead {took:?} after the second daemon was started");
@@ -77,10 +80,16 @@ async fn a_restart_finds_the_dead_dead_again_and_the_living_alive() -> anyhow::R
         second.kill().await?;
         let healed = lab.heal(&[2])?;
         let third = Daemon::start_at(lab.host(1), &options, &socket).await?;
-        third.never_dead(&dead, A_WHILE).await?;
+        let mut died = false;
+        let is_alive_again = |state: &PeerState| {
+            died |= state.verdict() == Verdict::Dead;
+            is_alive(state)
+        };
         third
-            .await_since(healed.at_ns, &dead, SOON, is_alive)
+            .await_since(healed.at_ns, &dead, SOON, is_alive_again)
             .await?;
+        ensure!(!died, "dead although it had returned");
+        third.never_dead(&dead, A_WHILE).await?;
         third.stop().await?;
         let kept = fs::read_to_string(socket.with_extension("state").join("dead.json"))?;
         ensure!(kept.contains("\"dead\":[]"), "{kept}");

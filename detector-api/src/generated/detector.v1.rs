@@ -1445,6 +1445,8 @@ pub enum Reason {
     ForcedOpen = 25,
     /// An administrator holds the breaker closed.
     ForcedClosed = 26,
+    /// The peer was dead before the daemon started, and nothing was heard from it since.
+    DeadBeforeStart = 27,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1480,6 +1482,7 @@ impl Reason {
             Self::Maintenance => "REASON_MAINTENANCE",
             Self::ForcedOpen => "REASON_FORCED_OPEN",
             Self::ForcedClosed => "REASON_FORCED_CLOSED",
+            Self::DeadBeforeStart => "REASON_DEAD_BEFORE_START",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1512,6 +1515,7 @@ impl Reason {
             "REASON_MAINTENANCE" => Some(Self::Maintenance),
             "REASON_FORCED_OPEN" => Some(Self::ForcedOpen),
             "REASON_FORCED_CLOSED" => Some(Self::ForcedClosed),
+            "REASON_DEAD_BEFORE_START" => Some(Self::DeadBeforeStart),
             _ => None,
         }
     }

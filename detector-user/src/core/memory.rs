@@ -3,7 +3,8 @@
 //! A daemon that starts knows no peer: it cannot tell a dead host from one that has not booted yet,
 //! nor a probe that is lost from one that nobody would answer. Both were known before it stopped.
 //! That is all that is remembered: the death itself is found anew, by the same rule, from probes
-//! that this run sends. So a peer that is alive answers, and is never dead.
+//! that this run sends. So a peer that is alive answers, and is never dead. Until it is heard or
+//! found dead, its breaker stays as it was before the restart: open.
 
 use std::net::IpAddr;
 

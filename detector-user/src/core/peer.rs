@@ -95,10 +95,8 @@ impl Peer {
                     .max(),
                 _ => None,
             },
-            by_reports: breaker != Breaker::Closed
-                && paths
-                    .iter()
-                    .all(|p| p.session().opened_by_reports().is_some()),
+            presumed_down: breaker != Breaker::Closed
+                && paths.iter().all(|p| p.session().presumed_down().is_some()),
             srtt: shown.rtt.map(|rtt| rtt.srtt),
             rtt_variance: shown.rtt.map(|rtt| rtt.variance),
             health: match verdict {

@@ -53,9 +53,10 @@ pub struct PeerState {
     pub last_heard: Option<Time>,
     /// For Dead: the time from the first unanswered demand to the verdict.
     pub detection_latency: Option<Duration>,
-    /// The breaker is open, or half open, because of the node's own reports alone: a hint for
-    /// clients. The kernel has no evidence, so nothing is destroyed or refused.
-    pub by_reports: bool,
+    /// The breaker is open, or half open, because of the node's own reports alone, or because the
+    /// peer was dead before the daemon started: a hint for clients. The kernel has no evidence, so
+    /// nothing is destroyed or refused.
+    pub presumed_down: bool,
     /// Since when a path to the peer has been silent, if the path is Dead, or else since when the
     /// node's own calls to it have failed; the earliest of all paths. While another path lives, it
     /// may be set although the peer is not Dead. `None` when neither is the case.

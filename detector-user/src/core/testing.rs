@@ -63,7 +63,7 @@ pub(crate) fn unknown(peer: &str) -> PeerState {
         changed_at: Time::default(),
         last_heard: None,
         detection_latency: None,
-        by_reports: false,
+        presumed_down: false,
         down_since: None,
         srtt: None,
         rtt_variance: None,

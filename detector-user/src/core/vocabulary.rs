@@ -97,6 +97,8 @@ vocabulary! {
         TrialFailed = "trial_failed",
         /// This node's programs reported failed calls, and the kernel has no evidence either way.
         FailuresReported = "failures_reported",
+        /// The peer was dead before the daemon started, and nothing was heard from it since.
+        DeadBeforeStart = "dead_before_start",
         /// This node's programs reported failed calls, but the kernel shows that the host is alive.
         SlownessReported = "slowness_reported",
         /// The host acknowledges nothing, although its network card (or one in its place)

@@ -20,7 +20,7 @@ fn dead() -> PeerState {
 /// A published state: the breaker is open because of reports; calls have failed since 10 ms.
 fn fenced() -> PeerState {
     PeerState {
-        by_reports: true,
+        presumed_down: true,
         down_since: Some(ms(10)),
         ..unknown(PEER)
     }

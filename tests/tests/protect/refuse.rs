@@ -45,7 +45,7 @@ fn state(name: &str, breaker: Breaker, addresses: &[IpAddr]) -> PeerState {
         changed_at: Time::default(),
         last_heard: None,
         detection_latency: None,
-        by_reports: false,
+        presumed_down: false,
         down_since: None,
         srtt: None,
         rtt_variance: None,

@@ -72,7 +72,7 @@ fn state(n: usize, revision: u64, verdict: Verdict) -> PeerState {
         changed_at: now,
         last_heard: Some(now),
         detection_latency: None,
-        by_reports: false,
+        presumed_down: false,
         down_since: None,
         srtt: measured.srtt,
         rtt_variance: None,

@@ -1,7 +1,7 @@
 //! What is remembered of dead peers over a restart.
 
 use super::{Detector, PathKey};
-use crate::core::{Memory, PeerName, Time, session::Turn};
+use crate::core::{Memory, PeerName, Time};
 
 impl Detector {
     /// What the next run should remember of this peer, which is dead.
@@ -18,9 +18,8 @@ impl Detector {
             peer: name.clone(),
             addr: memory.addr,
         };
-        self.with_path(now, &key, |path, _| {
-            path.take_memory(now, memory);
-            Turn::None
+        self.with_path(now, &key, |path, context| {
+            path.take_memory(now, memory, context)
         });
     }
 }

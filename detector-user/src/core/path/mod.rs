@@ -23,6 +23,7 @@ mod telling;
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    mem,
     net::IpAddr,
 };
 
@@ -129,10 +130,21 @@ impl Path {
         }
     }
 
-    pub(super) fn take_memory(&mut self, now: Time, memory: &Memory) {
-        self.evidence.was_there = true;
+    /// The path was Dead when the run before ended. Its breaker is open until the host is heard, and
+    /// the path is probed at once.
+    pub(super) fn take_memory(
+        &mut self,
+        now: Time,
+        memory: &Memory,
+        context: &mut Context<'_>,
+    ) -> Turn {
         self.evidence.probes.remember(&memory.answers);
         self.probing.survey(now);
+        if mem::replace(&mut self.evidence.was_there, true) {
+            return Turn::None;
+        }
+        let event = Event::WasDead;
+        self.turn(now, event, Reason::DeadBeforeStart, None, context)
     }
 
     pub(super) fn addr(&self) -> IpAddr {

@@ -120,7 +120,7 @@ impl Path {
     fn call_answered(&mut self, now: Time, ended_at: Time, context: &mut Context<'_>) -> Turn {
         let ends = self
             .session
-            .opened_by_reports()
+            .presumed_down()
             .is_some_and(|opened| ended_at > opened);
         if ends {
             self.failures.clear();

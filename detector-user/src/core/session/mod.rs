@@ -53,8 +53,9 @@ pub(super) struct Session {
     death: Option<Death>,
     circuit: Circuit,
     breaker_reason: Reason,
-    /// Since when the breaker has been open, or half open, because of the node's own reports alone.
-    opened_by_reports: Option<Time>,
+    /// Since when the breaker has been open, or half open, without evidence of this run: because of
+    /// the node's own reports, or of a death before the daemon's start.
+    presumed_down: Option<Time>,
     overridden: Option<OverrideKind>,
     generation: u64,
     changed_at: Time,
@@ -68,7 +69,7 @@ impl Session {
             death: None,
             circuit: Circuit::new(),
             breaker_reason: Reason::NoEvidence,
-            opened_by_reports: None,
+            presumed_down: None,
             overridden: None,
             generation: 0,
             changed_at: now,
@@ -86,8 +87,8 @@ impl Session {
         death: Option<Death>,
         settings: &Settings,
     ) -> Turn {
-        let by_reports = self.opened_by_reports.is_some();
-        let (state, moved) = next(self.state, self.circuit.breaker(), by_reports, event);
+        let presumed_down = self.presumed_down.is_some();
+        let (state, moved) = next(self.state, self.circuit.breaker(), presumed_down, event);
         let turned = self.turn(now, state, reason, death);
         let was = self.circuit.breaker();
         self.move_breaker(now, moved, event, reason, settings);
@@ -131,10 +132,10 @@ impl Session {
             Move::HalfOpen => self.circuit.half_open(),
             Move::Close => self.circuit.close(),
         }
-        self.opened_by_reports = match event {
-            Event::FailuresReported => Some(now),
-            Event::TrialFailed => self.opened_by_reports.map(|_| now),
-            Event::RecoveryDue | Event::StillDead => self.opened_by_reports,
+        self.presumed_down = match event {
+            Event::WasDead | Event::FailuresReported => Some(now),
+            Event::TrialFailed => self.presumed_down.map(|_| now),
+            Event::RecoveryDue | Event::StillDead => self.presumed_down,
             _ => None,
         };
         if event != Event::StillDead {
@@ -206,8 +207,8 @@ impl Session {
         self.overridden != Some(OverrideKind::Closed)
     }
 
-    pub(super) fn opened_by_reports(&self) -> Option<Time> {
-        self.opened_by_reports
+    pub(super) fn presumed_down(&self) -> Option<Time> {
+        self.presumed_down
     }
 
     pub(super) fn death(&self) -> Option<&Death> {

@@ -24,9 +24,11 @@ pub(in crate::core) enum Event {
     Decided(State),
     /// The host has acknowledged something since it was in doubt.
     HostHeard,
+    /// The path was Dead when the daemon's run before this one ended.
+    WasDead,
     /// Enough of the node's own calls failed for the breaker to open without other evidence.
     FailuresReported,
-    /// A call was answered since those failures.
+    /// A call was answered since the breaker opened for one of these two reasons.
     CallAnswered,
     TrialSucceeded,
     TrialFailed,
@@ -45,12 +47,12 @@ pub(in crate::core) enum Move {
     Close,
 }
 
-/// The next state, and what happens to the breaker. `by_reports`: the breaker was opened by reports
-/// alone, without evidence from the kernel.
+/// The next state, and what happens to the breaker. `presumed_down`: the breaker was opened without
+/// evidence from the kernel in this run: by reports, or by a death before the daemon's start.
 pub(in crate::core) fn next(
     state: State,
     breaker: Breaker,
-    by_reports: bool,
+    presumed_down: bool,
     event: Event,
 ) -> (State, Move) {
     match (event, state) {
@@ -62,12 +64,14 @@ pub(in crate::core) fn next(
         }
         (Event::Decided(next), _) => (next, Move::Stay),
         (Event::HostHeard, State::Dead) => (State::Alive, Move::Close),
-        (Event::HostHeard | Event::CallAnswered, state) if by_reports => (state, Move::Close),
+        (Event::HostHeard | Event::CallAnswered, state) if presumed_down => (state, Move::Close),
         (Event::HostHeard | Event::CallAnswered, state) => (state, Move::Stay),
-        (Event::FailuresReported, State::Unknown) if breaker == Breaker::Closed => {
+        (Event::WasDead | Event::FailuresReported, State::Unknown)
+            if breaker == Breaker::Closed =>
+        {
             (State::Unknown, Move::Open)
         }
-        (Event::FailuresReported, state) => (state, Move::Stay),
+        (Event::WasDead | Event::FailuresReported, state) => (state, Move::Stay),
         (Event::TrialSucceeded, _) => (State::Alive, Move::Close),
         (Event::TrialFailed, state) => (state, Move::Open),
         (Event::RecoveryDue, state) if breaker == Breaker::Open => (state, Move::HalfOpen),
@@ -81,7 +85,7 @@ mod tests {
     use Breaker::{Closed, HalfOpen, Open};
     use Event::{
         CallAnswered, Decided, FailuresReported, HostHeard, RecoveryDue, StillDead, TrialFailed,
-        TrialSucceeded,
+        TrialSucceeded, WasDead,
     };
     use State::{Alive, Dead, Degraded, Isolated, Suspect, Unknown};
 
@@ -189,6 +193,7 @@ mod tests {
             None,
             Move::Open,
         ),
+        (&[Unknown], &[Closed], None, WasDead, None, Move::Open),
         (
             &STATES,
             &BREAKERS,
@@ -202,7 +207,7 @@ mod tests {
         (&STATES, &[Open], None, StillDead, None, Move::Open),
     ];
 
-    const EVENTS: [Event; 13] = [
+    const EVENTS: [Event; 14] = [
         Decided(Unknown),
         Decided(Alive),
         Decided(Degraded),
@@ -210,6 +215,7 @@ mod tests {
         Decided(Isolated),
         Decided(Dead),
         HostHeard,
+        WasDead,
         FailuresReported,
         CallAnswered,
         TrialSucceeded,
@@ -218,11 +224,16 @@ mod tests {
         StillDead,
     ];
 
-    fn expected(state: State, breaker: Breaker, by_reports: bool, event: Event) -> (State, Move) {
+    fn expected(
+        state: State,
+        breaker: Breaker,
+        presumed_down: bool,
+        event: Event,
+    ) -> (State, Move) {
         let row = TABLE.iter().find(|(states, breakers, reports, on, ..)| {
             states.contains(&state)
                 && breakers.contains(&breaker)
-                && reports.is_none_or(|reports| reports == by_reports)
+                && reports.is_none_or(|reports| reports == presumed_down)
                 && *on == event
         });
         row.map_or((state, Move::Stay), |(.., next, moved)| {
@@ -234,12 +245,12 @@ mod tests {
     fn the_whole_table() {
         for state in STATES {
             for breaker in BREAKERS {
-                for by_reports in [false, true] {
+                for presumed_down in [false, true] {
                     for event in EVENTS {
                         assert_eq!(
-                            next(state, breaker, by_reports, event),
-                            expected(state, breaker, by_reports, event),
-                            "{state:?} {breaker:?} by reports: {by_reports} {event:?}"
+                            next(state, breaker, presumed_down, event),
+                            expected(state, breaker, presumed_down, event),
+                            "{state:?} {breaker:?} by reports: {presumed_down} {event:?}"
                         );
                     }
                 }

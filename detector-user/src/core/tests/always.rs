@@ -79,7 +79,7 @@ proptest! {
                 prop_assert!(pair[0].revision < pair[1].revision);
                 let changed = pair[0].verdict != pair[1].verdict;
                 prop_assert_eq!(pair[1].generation, pair[0].generation + u64::from(changed));
-                prop_assert!(!pair[1].by_reports || pair[1].verdict != Verdict::Dead);
+                prop_assert!(!pair[1].presumed_down || pair[1].verdict != Verdict::Dead);
             }
             prop_assert!(world.detector.poll_timeout().is_some());
             let explanation = world.detector.explain(world.now, &peer()).unwrap();

@@ -21,6 +21,7 @@ mod paths;
 mod pauses;
 mod recovery;
 mod reports;
+mod restarts;
 mod stalls;
 mod starting;
 mod switches;

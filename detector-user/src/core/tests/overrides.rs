@@ -54,7 +54,7 @@ fn each_override_is_published_and_ended() {
         world.overrides(kind, FAR);
         assert_eq!(world.breaker(), shown);
         assert_eq!(world.state().verdict, Verdict::Alive);
-        assert!(!world.state().by_reports);
+        assert!(!world.state().presumed_down);
         assert_eq!(world.state().revision, revision + 1);
         world.overrides(kind, FAR);
         assert_eq!(world.state().revision, revision + 1, "it is no news");

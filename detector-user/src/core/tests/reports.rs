@@ -109,7 +109,7 @@ fn three_failures_open_the_breaker_of_a_peer_of_which_the_kernel_knows_nothing()
     );
     world.look(3260, Vec::new());
     assert_eq!(world.shown(), OPEN);
-    assert!(world.state().by_reports);
+    assert!(world.state().presumed_down);
     assert_eq!(world.state().changed_at, ms(3260));
     world.at(20_000);
     assert_eq!(world.destroyed, [], "nothing is destroyed for it");
@@ -223,7 +223,7 @@ fn who_is_known_to_answer_is_left_to_the_kernel() {
     // Our own probes told, not the reports.
     let found = (Verdict::Dead, Breaker::Open, Reason::ProbeUnanswered);
     assert_eq!(world.shown(), found);
-    assert!(!world.state().by_reports);
+    assert!(!world.state().presumed_down);
 }
 
 /// It answered long ago, and our own questions do not leave at the moment.
@@ -339,7 +339,7 @@ fn a_slow_peer_dies_by_the_kernel_s_evidence() {
     });
     world.look(765, stalled.collect());
     assert_eq!(world.state().verdict, Verdict::Dead);
-    assert!(!world.state().by_reports);
+    assert!(!world.state().presumed_down);
 }
 
 #[test]
@@ -356,9 +356,9 @@ fn a_dead_peer_is_down_since_its_silence_began() {
 fn a_peer_whose_breaker_opens_on_reports_is_down_since_the_first_failure() {
     let mut world = World::unknown();
     world.fail_and_look(2000);
-    assert!(world.state().by_reports);
+    assert!(world.state().presumed_down);
     assert_eq!(world.state().down_since, Some(ms(2000)));
     world.report(2500, Outcome::Succeeded);
-    assert!(!world.state().by_reports);
+    assert!(!world.state().presumed_down);
     assert_eq!(world.state().down_since, None);
 }

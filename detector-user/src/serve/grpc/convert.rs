@@ -42,7 +42,7 @@ same_words! {
         ConnectUnanswered ErrorReported ZeroWindow ProbeUnanswered NeighbourFailed ProbeAnswered
         Isolated RecoveryTimeout TrialSucceeded TrialFailed FailuresReported SlownessReported
         HostUnanswered SendsUnanswered FlowsStalled LargeSegmentsLost PathDead Maintenance
-        ForcedOpen ForcedClosed
+        ForcedOpen ForcedClosed DeadBeforeStart
     }
 }
 

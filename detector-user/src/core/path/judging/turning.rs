@@ -81,7 +81,7 @@ impl Path {
             State::Dead => heard > self.doubt.since,
             _ => self
                 .session
-                .opened_by_reports()
+                .presumed_down()
                 .is_some_and(|opened| self.evidence.heard.surely() > Some(opened)),
         };
         if !ends {

@@ -12,7 +12,7 @@ fn a_packet_closes_it() {
     world.look(2600, vec![idle(0, 2500)]);
     let alive = (Verdict::Alive, Breaker::Closed, Reason::PacketReceived);
     assert_eq!(world.shown(), alive);
-    assert!(!world.state().by_reports);
+    assert!(!world.state().presumed_down);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn it_is_half_open_after_the_recovery_time_out_and_trials_decide() {
         assert_eq!(finished, Ok(()));
         world.settle();
         assert_eq!(world.state().breaker, breaker);
-        assert_eq!(world.state().by_reports, breaker == Breaker::Open);
+        assert_eq!(world.state().presumed_down, breaker == Breaker::Open);
         let reason = match outcome {
             TrialOutcome::Succeeded => Reason::TrialSucceeded,
             TrialOutcome::Failed => Reason::TrialFailed,

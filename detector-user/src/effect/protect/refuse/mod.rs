@@ -241,7 +241,7 @@ impl<D: Dead> Refuser<D> {
 /// The addresses of a peer that are refused. Reports alone refuse nothing: unmodified programs must
 /// not suffer from what other programs report.
 fn refused(state: &PeerState) -> BTreeSet<Address> {
-    if state.breaker == Breaker::Open && !state.by_reports {
+    if state.breaker == Breaker::Open && !state.presumed_down {
         return state.addresses.iter().copied().map(canonical).collect();
     }
     let is_dead = |path: &&PathState| {
