@@ -94,8 +94,9 @@ impl Checks {
         if state.isolated {
             self.stats.held += 1;
         }
-        if state.presumed_down && state.would_be_breaker == Breaker::Open && state.changed_at == now {
-            self.presumed_down(host, now, state);
+        if state.presumed_down && state.would_be_breaker == Breaker::Open && state.changed_at == now
+        {
+            self.opened_by_reports(host, now, state);
         }
         if was_dead && !is_dead {
             if let Some(at) = self.hosts[host].returned_at
@@ -123,7 +124,7 @@ impl Checks {
 
     /// The breaker opened because of reports alone. This must not happen to a peer that was heard
     /// while its calls failed, or on which the kernel has a verdict.
-    fn presumed_down(&mut self, host: usize, now: Time, state: &PeerState) {
+    fn opened_by_reports(&mut self, host: usize, now: Time, state: &PeerState) {
         self.stats.fenced += 1;
         let heard = self.last_answer(host);
         let is_heard = heard.is_some_and(|heard| now.since(heard) < self.settings.detection_time);
