@@ -92,6 +92,7 @@ impl Evidence {
             let remote = reading.id.remote;
             self.is_address(remote.ip()) && remote.port() != CLOSED_PORT
         });
+        let (heard, grace) = (self.heard.surely(), self.history.answer_grace(at));
         let mut old = std::mem::take(&mut self.flows);
         let (kept, left_out) = bounded(readings, self.max_flows);
         for reading in kept {
@@ -116,6 +117,7 @@ impl Evidence {
                     what: EventWhat::Flow(kind, id),
                 });
             }
+            flow.notice_outlived(heard, grace);
             self.flows.insert(id, flow);
         }
         for reading in left_out {

@@ -41,27 +41,41 @@ pub(in crate::core) struct Stalled {
 
 impl Evidence {
     /// The flows that are stalled. What was sent before `from` says nothing: the host was silent,
-    /// or the demand is excused.
-    pub(in crate::core) fn stalled(&self, now: Time, from: Time) -> Vec<Stalled> {
+    /// or the demand is excused. Where a pause of this machine is the only excuse, from
+    /// `paused_from` on, expiries that the host has outlived count all the same: on a machine that is
+    /// never on time the next of them comes later than the next pause.
+    pub(in crate::core) fn stalled(
+        &self,
+        now: Time,
+        from: Time,
+        paused_from: Time,
+    ) -> Vec<Stalled> {
         let required = self
             .history
             .required_retransmissions(FALSE_STALL_PROBABILITY);
         self.watched_flows()
-            .filter_map(|flow| self.stalled_flow(flow, now, from, required))
+            .filter_map(|flow| {
+                let all = flow.stuck_since(from);
+                let all = all.map(|since| (since, flow.reading.rto_count));
+                let outlived = flow.outlived_since(paused_from);
+                [all, outlived]
+                    .into_iter()
+                    .flatten()
+                    .find_map(|sent| self.stalled_flow(flow, now, sent, required))
+            })
             .chain(self.stalled_waiting(now))
             .collect()
     }
 
-    /// Returns the flow if it is stalled. The peer must have been heard since the flow got stuck:
-    /// otherwise the silence is the peer's.
+    /// Returns the flow if it is stalled by what it has sent since a moment, with so many expiries.
+    /// The peer must have been heard since the flow got stuck: otherwise the silence is the peer's.
     fn stalled_flow(
         &self,
         flow: &TrackedFlow,
         now: Time,
-        from: Time,
+        (since, expiries): (Time, u32),
         required: u32,
     ) -> Option<Stalled> {
-        let since = flow.stuck_since(from)?;
         let large_segments = flow.lost_segment_bytes(since);
         let id = flow.reading.id;
         let passes = large_segments.is_some() && self.waiting.passes(&id);
@@ -70,7 +84,7 @@ impl Evidence {
             true => required.min(MOST_WHERE_OTHERS_PASS),
             false => required,
         };
-        let is_stalled = flow.reading.rto_count >= required
+        let is_stalled = expiries >= required
             && now.since(since) >= STALLED_AFTER
             && self.heard.surely() > Some((since + STALLED_AFTER / 2).max(now - HEARD_LATELY));
         is_stalled.then_some(Stalled {
@@ -80,14 +94,14 @@ impl Evidence {
             large_segments,
             is_certain: match large_segments {
                 Some(_) => passes || self.history.round_trip_loss(false) < LITTLE_LOSS,
-                None => self.is_lost(flow),
+                None => self.is_lost(flow, expiries),
             },
         })
     }
 
     /// Whether so much is unanswered on this flow, retransmissions and probes together, that loss by
     /// chance is as unlikely as for a dead host.
-    fn is_lost(&self, flow: &TrackedFlow) -> bool {
+    fn is_lost(&self, flow: &TrackedFlow, expiries: u32) -> bool {
         // A firewall may drop keepalives. With little loss the retransmissions alone say enough.
         let is_dropped =
             !self.probes.do_flows_answer() && self.history.round_trip_loss(false) >= LITTLE_LOSS;
@@ -95,7 +109,7 @@ impl Evidence {
             true => 0,
             false => self.waiting.unanswered_on(&flow.reading.id),
         };
-        let unanswered = flow.reading.rto_count.saturating_add(probes);
+        let unanswered = expiries.saturating_add(probes);
         unanswered >= self.history.required_transmissions(false)
     }
 

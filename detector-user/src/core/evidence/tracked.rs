@@ -47,6 +47,9 @@ pub(in crate::core) struct TrackedFlow {
     original: Option<Time>,
     /// When it was sent again, oldest first.
     resent: VecDeque<Sent>,
+    /// The expiries after which the host was heard while nothing was answered here: which one it
+    /// was, and when.
+    outlived: Vec<(u32, Time)>,
     /// The time of the last ACK that an event reported.
     answered_at: Time,
     /// The totals that the path's history already contains: segments sent and retransmitted.
@@ -69,6 +72,7 @@ impl TrackedFlow {
             read_at: Time::default(),
             original: None,
             resent: VecDeque::new(),
+            outlived: Vec::new(),
             answered_at: Time::default(),
             counted: None,
             probe_answered: None,
@@ -166,8 +170,13 @@ impl TrackedFlow {
     /// An ACK came: everything sent so far is answered.
     fn answered(&mut self) {
         self.reading.rto_count = 0;
+        self.forget_sent();
+    }
+
+    fn forget_sent(&mut self) {
         self.original = None;
         self.resent.clear();
+        self.outlived.clear();
     }
 
     /// Whether keepalives can be sent on it.
@@ -251,8 +260,7 @@ impl TrackedFlow {
     /// Forgets what has been answered.
     fn settle(&mut self) {
         if self.demand().is_none() {
-            self.original = None;
-            self.resent.clear();
+            self.forget_sent();
         }
     }
 }

@@ -106,7 +106,8 @@ impl Path {
             let calls = !context.settings.idle_probe_interval.is_zero();
             self.evidence.notice_waiting(at, from, calls);
         }
-        let stalled = self.evidence.stalled(at, from);
+        let outlived_from = self.outlived_count_from(context.around());
+        let stalled = self.evidence.stalled(at, from, outlived_from);
         self.evidence.set_stalled(&stalled);
         self.freeing.set_stalled(stalled);
         self.doubt.silence = self.silence_at(at, context.around());

@@ -106,3 +106,45 @@ fn a_snapshot_that_takes_long_is_no_pause() {
     world.look_late(770, 630, all_stalled(3, 2));
     assert_eq!(world.state().verdict, Verdict::Dead);
 }
+
+/// A machine on which each turn of the loop comes late, with a flow that is stuck and one that is
+/// not; `count` says how often the first was retransmitted, and `heard` when the other was heard.
+fn never_on_time(count: fn(u64) -> u32, heard: fn(u64) -> u64) -> World {
+    let mut world = World::alive(2);
+    for at in (300..30_000).step_by(300) {
+        pause(&mut world, at);
+        world.detector.handle_timeout(world.now);
+        world.settle();
+        world.to_read.clear();
+        let stuck = stalled(0, count(at));
+        world.read(ms(at), endpoint().addr, vec![stuck, idle(1, heard(at))]);
+    }
+    world
+}
+
+/// The expiries of a flow whose last answer came at 0 ms.
+fn expiries(at: u64) -> u32 {
+    (at / 204 + 1).ilog2()
+}
+
+/// Its next expiry always comes later than the next pause.
+#[test]
+fn a_daemon_that_is_never_on_time_tells_and_frees_a_stalled_flow() {
+    let world = never_on_time(expiries, |at| at - 100);
+    let first = |state: &&PeerState| state.reason == Reason::FlowsStalled;
+    assert!(world.published.iter().any(|state| first(&state)));
+    let [Effect::DestroySockets(teardown)] = &world.destroyed[..] else {
+        panic!("{:?}", world.destroyed)
+    };
+    assert_eq!(teardown.sockets, [(stalled(0, 0).id, stalled(0, 0).cookie)]);
+}
+
+/// The host was silent until 3400 ms, and the pauses hid that: each flow is answered after its next
+/// expiry.
+#[test]
+fn a_flow_of_a_host_that_was_silent_during_pauses_is_not_stalled() {
+    let until_6528 = |at| if at < 6528 { expiries(at) } else { 0 };
+    let world = never_on_time(until_6528, |at| if at < 3400 { 0 } else { at - 100 });
+    let stalled = |state: &PeerState| state.stalled_flows > 0;
+    assert!(!world.published.iter().any(stalled));
+}

@@ -1,5 +1,7 @@
 //! What stands unanswered on a flow, and whether the flow is stuck.
 
+use std::time::Duration;
+
 use super::{HEARD_RESOLUTION, TrackedFlow};
 use crate::core::{Reason, TcpState, Time};
 
@@ -27,6 +29,28 @@ impl TrackedFlow {
     pub(in crate::core) fn stuck_since(&self, from: Time) -> Option<Time> {
         let mut sent = self.transmissions().map(|sent| sent.earliest);
         sent.find(|at| *at >= from).filter(|_| self.is_stuck())
+    }
+
+    /// Notes whether the host has outlived the last expiry. It was heard, at last at `heard`, after
+    /// the time `grace` that an answer takes, and before the reading that shows none on this flow:
+    /// so no pause of this machine has hidden the answer.
+    pub(in crate::core) fn notice_outlived(&mut self, heard: Option<Time>, grace: Duration) {
+        let (Some(last), Some(heard)) = (self.resent.back(), heard) else {
+            return;
+        };
+        let (count, sent) = (self.reading.rto_count, last.latest);
+        let is_new = self.outlived.last().is_none_or(|known| known.0 < count);
+        if self.is_stuck() && is_new && heard > sent + grace && heard <= self.read_at {
+            self.outlived.push((count, sent));
+        }
+    }
+
+    /// When the first of the expiries that the host has outlived came, and how many these are, from
+    /// `from` on.
+    pub(in crate::core) fn outlived_since(&self, from: Time) -> Option<(Time, u32)> {
+        let mut outlived = self.outlived.iter().filter(|(_, at)| *at >= from);
+        let (_, first) = *outlived.next()?;
+        Some((first, 1 + outlived.count() as u32))
     }
 
     /// The bytes of data in a segment that is lost again and again, if a probe without data was

@@ -64,8 +64,7 @@ impl Path {
         detection_time: Duration,
         around: Around<'_>,
     ) -> Option<Starved> {
-        let usable = around.isolation.network.usable_since(&[self.addr]);
-        let excused = usable.unwrap_or_default().max(self.doubt.excused);
+        let excused = self.excused_but_for_pauses(around);
         let spacing = PathHistory::spacing(detection_time, self.can_ask());
         let silence = self.evidence.silence(at, excused, spacing)?;
         let paused = around.isolation.pauses.within(silence.since, at);
@@ -78,18 +77,26 @@ impl Path {
     /// What was sent before this moment is no evidence: this machine was paused, had no link, or
     /// was not watching yet.
     pub(in crate::core::path) fn excused(&self, around: Around<'_>) -> Time {
-        let usable = around.isolation.network.usable_since(&[self.addr]);
         let paused = around.isolation.pauses.last_end();
-        usable
-            .unwrap_or_default()
-            .max(paused.unwrap_or_default())
-            .max(self.doubt.excused)
+        let other = self.excused_but_for_pauses(around);
+        other.max(paused.unwrap_or_default())
+    }
+
+    fn excused_but_for_pauses(&self, around: Around<'_>) -> Time {
+        let usable = around.isolation.network.usable_since(&[self.addr]);
+        usable.unwrap_or_default().max(self.doubt.excused)
     }
 
     /// What a flow sent before this moment says nothing about the flow: its host was silent, or the
     /// demand is excused.
     pub(in crate::core::path) fn stalls_count_from(&self, around: Around<'_>) -> Time {
         self.excused(around).max(self.doubt.heard_again)
+    }
+
+    /// The same if pauses of this machine excuse nothing.
+    pub(super) fn outlived_count_from(&self, around: Around<'_>) -> Time {
+        let other = self.excused_but_for_pauses(around);
+        other.max(self.doubt.heard_again)
     }
 
     pub(super) fn notice_heard_again(&mut self, at: Time, around: Around<'_>) {
