@@ -25,7 +25,7 @@ impl Detector {
         let mut able: Vec<_> = self
             .paths
             .iter()
-            .filter(|(_, path)| path.can_witness() && network.is_elsewhere(&[path.addr()]))
+            .filter(|(_, path)| path.can_witness() && network.is_elsewhere(path.addr()))
             .map(|(key, path)| (path.state().last_heard, key.clone()))
             .collect();
         able.sort_unstable_by(|a, b| b.cmp(a));
@@ -81,7 +81,7 @@ impl Detector {
         if self.isolation.witnesses.knows(addr) {
             return self.recall_witnesses();
         }
-        if !self.isolation.network.is_elsewhere(&[addr]) {
+        if !self.isolation.network.is_elsewhere(addr) {
             return;
         }
         for key in self.paths_at(addr) {
@@ -96,7 +96,7 @@ impl Detector {
         let living = self
             .paths
             .values()
-            .filter(|path| self.isolation.network.is_elsewhere(&[path.addr()]))
+            .filter(|path| self.isolation.network.is_elsewhere(path.addr()))
             .filter_map(Path::witness);
         let gateways = self
             .isolation

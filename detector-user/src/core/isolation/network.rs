@@ -115,14 +115,11 @@ impl Network {
         self.routes.get(&addr).copied().flatten()
     }
 
-    /// Whether any of these addresses may be another host's. The kernel reports no route to an
-    /// address of this host; nor does it to a host that only another namespace can reach.
-    pub(in crate::core) fn is_elsewhere(&self, addrs: &[IpAddr]) -> bool {
-        let may_be = |addr: &IpAddr| {
-            let has_way = self.routes.get(addr) != Some(&None) || self.reached.contains(addr);
-            has_way && !self.local.contains(addr)
-        };
-        addrs.iter().any(may_be)
+    /// Whether this address may be another host's. The kernel reports no route to an address of this
+    /// host; nor does it to a host that only another namespace can reach.
+    pub(in crate::core) fn is_elsewhere(&self, addr: IpAddr) -> bool {
+        let has_way = self.routes.get(&addr) != Some(&None) || self.reached.contains(&addr);
+        has_way && !self.local.contains(&addr)
     }
 
     /// Something was heard from this address.
@@ -135,28 +132,20 @@ impl Network {
         }
     }
 
-    /// Whether none of these addresses can be reached, for a reason on this host: their links are
-    /// down, or came up just now and nothing was heard through them yet.
-    pub(in crate::core) fn is_cut_off(&self, addrs: &[IpAddr], now: Time) -> bool {
-        let mut routes = addrs.iter().filter_map(|addr| self.route(*addr)).peekable();
-        routes.peek().is_some() && routes.all(|route| !self.carries(route.link, now))
+    /// Whether this address cannot be reached, for a reason on this host: its link is down, or came
+    /// up just now and nothing was heard through it yet.
+    pub(in crate::core) fn is_cut_off(&self, addr: IpAddr, now: Time) -> bool {
+        self.link_to(addr).is_some_and(|link| !link.carries(now))
     }
 
-    /// Whether every link to these addresses is down.
-    pub(in crate::core) fn is_link_down(&self, addrs: &[IpAddr]) -> bool {
-        let mut routes = addrs.iter().filter_map(|addr| self.route(*addr)).peekable();
-        let is_down = |route: Route| self.links.get(&route.link).is_some_and(|link| !link.up);
-        routes.peek().is_some() && routes.all(is_down)
+    /// Whether the link to this address is down.
+    pub(in crate::core) fn is_link_down(&self, addr: IpAddr) -> bool {
+        self.link_to(addr).is_some_and(|link| !link.up)
     }
 
-    /// Since when the links to these addresses have been up, where they were down before.
-    pub(in crate::core) fn usable_since(&self, addrs: &[IpAddr]) -> Option<Time> {
-        let links = addrs.iter().filter_map(|addr| self.route(*addr));
-        links
-            .filter_map(|route| self.links.get(&route.link))
-            .filter(|link| link.up)
-            .filter_map(|link| link.changed)
-            .max()
+    /// Since when the link to this address has been up, where it was down before.
+    pub(in crate::core) fn usable_since(&self, addr: IpAddr) -> Option<Time> {
+        self.link_to(addr).filter(|link| link.up)?.changed
     }
 
     pub(in crate::core) fn lines(&self, addrs: &[IpAddr]) -> Vec<RouteLine> {
@@ -204,13 +193,17 @@ impl Network {
         kept.len() < self.kept || kept.contains_key(key)
     }
 
-    fn carries(&self, link: u32, now: Time) -> bool {
-        self.links.get(&link).is_none_or(|link| {
-            let settling = link
-                .changed
-                .is_some_and(|changed| now.since(changed) < LINK_SETTLES && link.heard.is_none());
-            link.up && !settling
-        })
+    fn link_to(&self, addr: IpAddr) -> Option<&Link> {
+        self.links.get(&self.route(addr)?.link)
+    }
+}
+
+impl Link {
+    fn carries(&self, now: Time) -> bool {
+        let settling = self
+            .changed
+            .is_some_and(|changed| now.since(changed) < LINK_SETTLES && self.heard.is_none());
+        self.up && !settling
     }
 }
 
@@ -252,11 +245,11 @@ mod tests {
     #[test]
     fn a_link_that_is_down_cuts_off_what_is_behind_it() {
         let mut network = network();
-        assert!(!network.is_cut_off(&[addr(4)], ms(0)));
+        assert!(!network.is_cut_off(addr(4), ms(0)));
         network.event(ms(10), &link(false));
-        assert!(network.is_cut_off(&[addr(4)], ms(10)));
+        assert!(network.is_cut_off(addr(4), ms(10)));
         // Nothing is known of the way to this one.
-        assert!(!network.is_cut_off(&[addr(9)], ms(10)));
+        assert!(!network.is_cut_off(addr(9), ms(10)));
         assert!(!network.lines(&[addr(4)])[0].link_up);
     }
 
@@ -265,13 +258,13 @@ mod tests {
         let mut network = network();
         network.event(ms(10), &link(false));
         network.event(ms(1000), &link(true));
-        assert!(network.is_cut_off(&[addr(4)], ms(60_999)));
-        assert!(!network.is_cut_off(&[addr(4)], ms(61_000)));
-        assert_eq!(network.usable_since(&[addr(4)]), Some(ms(1000)));
+        assert!(network.is_cut_off(addr(4), ms(60_999)));
+        assert!(!network.is_cut_off(addr(4), ms(61_000)));
+        assert_eq!(network.usable_since(addr(4)), Some(ms(1000)));
         network.heard(addr(5), ms(999));
-        assert!(network.is_cut_off(&[addr(4)], ms(1100)), "heard before");
+        assert!(network.is_cut_off(addr(4), ms(1100)), "heard before");
         network.heard(addr(5), ms(1200));
-        assert!(!network.is_cut_off(&[addr(4)], ms(1200)));
+        assert!(!network.is_cut_off(addr(4), ms(1200)));
     }
 
     #[test]

@@ -216,7 +216,7 @@ impl Path {
     }
 
     pub(super) fn notice_links(&mut self, now: Time, around: Around<'_>) -> Turn {
-        let has_no_link = around.isolation.network.is_cut_off(&[self.addr], now);
+        let has_no_link = around.isolation.network.is_cut_off(self.addr, now);
         if self.doubt.has_no_link == has_no_link {
             return Turn::None;
         }

@@ -21,7 +21,7 @@ impl Path {
             self.probing.told_witness = Some(at);
             context.isolation.host_heard(self.addr, at);
             if let Some(witness) = self.witness()
-                && context.isolation.network.is_elsewhere(&[self.addr])
+                && context.isolation.network.is_elsewhere(self.addr)
             {
                 let witnesses = &mut context.isolation.witnesses;
                 match at > self.doubt.began() {

@@ -170,18 +170,18 @@ fn a_container_is_no_witness_for_itself() {
     let flows = [idle(0, 0)];
     network.flows(&flows);
     assert!(
-        network.is_elsewhere(&[own]),
+        network.is_elsewhere(own),
         "nothing is known of other namespaces"
     );
-    assert!(!network.is_elsewhere(&[peer]));
+    assert!(!network.is_elsewhere(peer));
 
     network.namespace(CONTAINER, NamespaceChange::Watched);
     network.flows(&flows);
-    assert!(!network.is_elsewhere(&[own]));
-    assert!(network.is_elsewhere(&[peer]));
-    assert!(network.is_elsewhere(&[elsewhere]));
+    assert!(!network.is_elsewhere(own));
+    assert!(network.is_elsewhere(peer));
+    assert!(network.is_elsewhere(elsewhere));
 
     network.namespace(CONTAINER, NamespaceChange::Gone);
-    assert!(network.is_elsewhere(&[own]));
-    assert!(!network.is_elsewhere(&[peer]));
+    assert!(network.is_elsewhere(own));
+    assert!(!network.is_elsewhere(peer));
 }

@@ -83,7 +83,7 @@ impl Path {
     }
 
     fn excused_but_for_pauses(&self, around: Around<'_>) -> Time {
-        let usable = around.isolation.network.usable_since(&[self.addr]);
+        let usable = around.isolation.network.usable_since(self.addr);
         usable.unwrap_or_default().max(self.doubt.excused)
     }
 

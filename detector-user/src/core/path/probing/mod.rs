@@ -158,7 +158,7 @@ impl Path {
         if self.probing.rhythm.due > now {
             return;
         }
-        if self.discovered || context.isolation.network.is_link_down(&[self.addr]) {
+        if self.discovered || context.isolation.network.is_link_down(self.addr) {
             self.probing.rhythm.due = now + LATER;
             return;
         }
