@@ -1,6 +1,9 @@
 //! Whatever clients of the daemon do, on purpose or not, no verdict is delayed, and their cost is
 //! bounded.
 
+mod frames;
+mod hostile;
+
 use std::{
     fs,
     io::{ErrorKind, Read as _, Write as _},
