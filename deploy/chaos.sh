@@ -59,18 +59,18 @@ esac
 
 echo "$fault on $this for $seconds s"
 case $fault in
-silent-drop) load "ingress egress" "" && on ip,ip6,arp "${seconds}s" && sleep "$seconds" ;;
-one-way) load ingress "" && on ip,ip6 "${seconds}s" && sleep "$seconds" ;;
-loss) load ingress "numgen random mod 100 < 20" && on ip,ip6 "${seconds}s" && sleep "$seconds" ;;
-large-segments) load ingress "meta length > 1000" && on ip,ip6 "${seconds}s" && sleep "$seconds" ;;
+silent-drop) load "ingress egress" ""; on ip,ip6,arp "${seconds}s"; sleep "$seconds" ;;
+one-way) load ingress ""; on ip,ip6 "${seconds}s"; sleep "$seconds" ;;
+loss) load ingress "numgen random mod 100 < 20"; on ip,ip6 "${seconds}s"; sleep "$seconds" ;;
+large-segments) load ingress "meta length > 1000"; on ip,ip6 "${seconds}s"; sleep "$seconds" ;;
 flaps)
     load "ingress egress" ""
-    for _ in $(seq $((2 * seconds))); do on ip,ip6,arp 100ms && sleep 0.5; done
+    for _ in $(seq $((2 * seconds))); do on ip,ip6,arp 100ms; sleep 0.5; done
     ;;
 stop)
     unit=${5:-rustfs.service}
     setsid sh -c "sleep $seconds; systemctl kill --signal=CONT $unit" >/dev/null 2>&1 &
-    systemctl kill --signal=STOP "$unit" && sleep "$seconds"
+    systemctl kill --signal=STOP "$unit"; sleep "$seconds"
     ;;
 power-cut) echo b >/proc/sysrq-trigger ;;
 esac

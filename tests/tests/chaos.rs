@@ -1,10 +1,16 @@
 //! `lab chaos`, which `cargo xtask chaos` runs, and `deploy/chaos.sh` for a staging cluster: every fault
 //! passes, and a killed one leaves nothing.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use detector_api::v1::Verdict;
-use detector_tests::{Host, Process, Scene, SceneOptions, clock, testbed};
+use detector_tests::{Host, Lab, Process, Scene, SceneOptions, clock, testbed};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const SOON: Duration = Duration::from_secs(20);
@@ -105,6 +111,57 @@ async fn a_node_of_a_staging_cluster_is_broken_if_it_is_named_twice() -> anyhow:
         assert!(ended.status.success(), "{ended:?}");
         assert_eq!(host.exec("nft", &["list", "tables"])?, "", "nothing stays");
         scene.daemon.stop().await
+    })
+    .await
+}
+
+/// A stand-in for systemctl, because no systemd runs here: it passes its signals on to this
+/// process, or fails.
+fn systemctl(directory: &Path, body: &str) -> anyhow::Result<String> {
+    let path = directory.join("systemctl");
+    fs::write(&path, format!("#!/bin/sh\n{body}\n"))?;
+    fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+    let inherited = std::env::var("PATH")?;
+    Ok(format!("{}:{inherited}", directory.display()))
+}
+
+async fn becomes(process: &Process, stopped: bool) -> anyhow::Result<()> {
+    let stat = format!("/proc/{}/stat", process.pid());
+    testbed::until(&format!("stopped: {stopped}"), SOON, async || {
+        let is_stopped = fs::read_to_string(&stat)?.contains(") T ");
+        Ok((is_stopped == stopped).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_unit_goes_on_even_if_the_script_is_killed() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let lab = Lab::new(1)?;
+        let this = fs::read_to_string("/proc/sys/kernel/hostname")?;
+        let args = ["stop", this.trim(), this.trim(), "2", "some.service"];
+        let stop = |path: &str| {
+            let mut command = script(lab.host(1), &args);
+            command.env("PATH", path);
+            command
+        };
+        let directory = tempfile::tempdir()?;
+        let mut sleeping = Command::new("sleep");
+        sleeping.arg("120");
+        let unit = Process::start("a unit", sleeping)?;
+        let pass_on = format!("kill -s ${{2#--signal=}} {}", unit.pid());
+        let path = systemctl(directory.path(), &pass_on)?;
+        let mut chaos = Process::start("chaos.sh", stop(&path))?;
+        becomes(&unit, true).await?;
+        chaos.kill().await?;
+        becomes(&unit, false).await?;
+
+        // What could not be done is not over.
+        let path = systemctl(directory.path(), "exit 1")?;
+        let ran = stop(&path).output()?;
+        assert!(!ran.status.success(), "{ran:?}");
+        assert!(!String::from_utf8(ran.stdout)?.contains("is over"));
+        Ok(())
     })
     .await
 }
