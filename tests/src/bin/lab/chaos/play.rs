@@ -16,8 +16,9 @@ use super::fault::Fault;
 const NOTICED: Duration = Duration::from_secs(8);
 const BACK: Duration = Duration::from_secs(30);
 
-/// Large segments that are lost take some retransmissions to be told from a dead peer's.
-const DEGRADED: Duration = Duration::from_secs(15);
+/// Large segments that are lost take some retransmissions to be told from a dead peer's: up to six of
+/// them, 12 s, and more on a busy machine.
+const DEGRADED: Duration = Duration::from_secs(30);
 
 /// Shorter than the detection time.
 const FLAP: Duration = Duration::from_millis(100);
