@@ -82,8 +82,8 @@ pub(super) struct Evidence {
     /// The network namespaces other than the daemon's own in which the peer has, or had, flows.
     pub namespaces: BTreeSet<u32>,
     events: VecDeque<EventLine>,
-    /// When there was last a connection, or an attempt at one.
-    connected_at: Option<Time>,
+    /// When there was last a connection with one of the endpoints, or an attempt at one.
+    pub connected_at: Option<Time>,
     pub history: PathHistory,
     pub probes: Probes,
     pub waiting: Waiting,
@@ -155,11 +155,6 @@ impl Evidence {
     pub(super) fn is_connected(&self) -> bool {
         self.watched_flows()
             .any(|flow| flow.reading.state != TcpState::SynSent)
-    }
-
-    /// When there was last a connection with one of the endpoints, or an attempt at one.
-    pub(super) fn connected_at(&self) -> Option<Time> {
-        self.connected_at
     }
 
     /// The flows with the peer's endpoints.

@@ -48,7 +48,7 @@ pub(in crate::core) struct TrackedFlow {
     /// When it was sent again, oldest first.
     resent: VecDeque<Sent>,
     /// The expiries after which the host was heard while nothing was answered here: which one it
-    /// was, and when.
+    /// was, and when. As few as the kernel's own count, which gives up below 256.
     outlived: Vec<(u32, Time)>,
     /// The time of the last ACK that an event reported.
     answered_at: Time,

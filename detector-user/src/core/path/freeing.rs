@@ -126,10 +126,14 @@ impl Freeing {
 
     /// Since when the stalled flow that is next to destroy has been stalled.
     fn next_stalled(&self) -> Option<Time> {
-        let left = self.stalled.iter();
-        let left =
-            left.filter(|stalled| stalled.is_certain && !self.done.contains(&stalled.cookie));
-        left.map(|stalled| stalled.since).min()
+        self.to_free().map(|stalled| stalled.since).min()
+    }
+
+    /// The stalled flows that may be destroyed and were not yet.
+    fn to_free(&self) -> impl Iterator<Item = &Stalled> {
+        self.stalled.iter().filter(|stalled| {
+            stalled.is_certain && stalled.cookie != 0 && !self.done.contains(&stalled.cookie)
+        })
     }
 
     /// The bytes of data in segments that are lost while segments without data pass.
@@ -151,14 +155,7 @@ impl Freeing {
     /// The flows that have been stalled for long enough to destroy them; each is returned once.
     fn take_stalled(&mut self, at: Time, after: Duration) -> Vec<Stalled> {
         let is_due = |stalled: &&Stalled| at.since(stalled.since) >= after;
-        let due: Vec<_> = self
-            .stalled
-            .iter()
-            .filter(is_due)
-            .filter(|stalled| stalled.is_certain && stalled.cookie != 0)
-            .filter(|stalled| !self.done.contains(&stalled.cookie))
-            .copied()
-            .collect();
+        let due: Vec<_> = self.to_free().filter(is_due).copied().collect();
         self.done.extend(due.iter().map(|stalled| stalled.cookie));
         if !due.is_empty() {
             self.freed = Some((at, self.large_segments().is_some()));

@@ -78,7 +78,7 @@ impl Path {
         };
         let lately = self
             .evidence
-            .connected_at()
+            .connected_at
             .is_some_and(|at| now.since(at) < CONNECTED_LATELY);
         let target = *self.evidence.probes.gentlest().first()?;
         let is_known = self.evidence.probes.is_known(target);
