@@ -78,17 +78,17 @@ pub(super) fn save(directory: &Path, held: &[Stored]) -> anyhow::Result<()> {
             path.display()
         )
     };
-    write(directory, &path, held).with_context(failed)
+    write(directory, &path, &serde_json::to_vec_pretty(held)?).with_context(failed)
 }
 
-fn write(directory: &Path, path: &Path, held: &[Stored]) -> anyhow::Result<()> {
+fn write(directory: &Path, path: &Path, text: &[u8]) -> anyhow::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(directory)?;
     // Readable by its owner alone.
     let mut file = NamedTempFile::new_in(directory)?;
-    serde_json::to_writer_pretty(&mut file, held)?;
+    file.write_all(text)?;
     file.write_all(b"\n")?;
     file.as_file().sync_all()?;
     file.persist(path)?;

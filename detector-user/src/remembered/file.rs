@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder},
-    io,
+    io::{self, Write as _},
     os::unix::fs::DirBuilderExt as _,
     path::Path,
 };
@@ -20,22 +20,12 @@ use crate::{
 
 const NAME: &str = "dead.json";
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Stored {
+struct Stored {
     /// Which boot of this machine its times are of.
     boot: String,
     dead: Vec<(PeerName, Vec<Memory>)>,
-}
-
-impl Stored {
-    pub(super) fn new(dead: &BTreeMap<PeerName, Vec<Memory>>) -> Self {
-        let dead = dead.iter();
-        Self {
-            boot: clock::boot(),
-            dead: dead.map(|(peer, of)| (peer.clone(), of.clone())).collect(),
-        }
-    }
 }
 
 /// Reads the file; none is there before the first death, and one of another boot holds nothing.
@@ -55,7 +45,12 @@ pub(super) fn load(directory: &Path) -> anyhow::Result<BTreeMap<PeerName, Vec<Me
 }
 
 /// Replaces the file.
-pub(super) fn save(directory: &Path, stored: &Stored) -> anyhow::Result<()> {
+pub(super) fn save(directory: &Path, dead: &BTreeMap<PeerName, Vec<Memory>>) -> anyhow::Result<()> {
+    let dead = dead.iter();
+    let stored = Stored {
+        boot: clock::boot(),
+        dead: dead.map(|(peer, of)| (peer.clone(), of.clone())).collect(),
+    };
     let path = directory.join(NAME);
     let failed = || {
         format!(
@@ -63,16 +58,16 @@ pub(super) fn save(directory: &Path, stored: &Stored) -> anyhow::Result<()> {
             path.display()
         )
     };
-    write(directory, &path, stored).with_context(failed)
+    write(directory, &path, &serde_json::to_vec(&stored)?).with_context(failed)
 }
 
-fn write(directory: &Path, path: &Path, stored: &Stored) -> anyhow::Result<()> {
+fn write(directory: &Path, path: &Path, text: &[u8]) -> anyhow::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(directory)?;
     let mut file = NamedTempFile::new_in(directory)?;
-    serde_json::to_writer(&mut file, stored)?;
+    file.write_all(text)?;
     // Of a machine that crashes nothing is kept: it boots anew.
     file.persist(path)?;
     Ok(())

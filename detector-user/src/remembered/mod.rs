@@ -11,7 +11,6 @@ use std::{collections::BTreeMap, convert::Infallible, io, mem, path::Path};
 
 use tracing::{info, warn};
 
-use self::file::Stored;
 use crate::{
     core::{Memory, PeerName, PeerState, Verdict},
     worker::{Inbox, Worker},
@@ -22,8 +21,11 @@ use crate::{
 pub struct DeadPeers {
     dead: BTreeMap<PeerName, Vec<Memory>>,
     most: usize,
-    writer: Worker<Option<Stored>>,
+    writer: Worker<Changes>,
 }
+
+/// What is to remember of a peer, or nothing, where the file still says something else.
+type Changes = BTreeMap<PeerName, Option<Vec<Memory>>>;
 
 impl DeadPeers {
     /// Reads those of the run before. A file that cannot be read is reported, and holds none.
@@ -39,10 +41,12 @@ impl DeadPeers {
         for peer in dead.keys() {
             info!(%peer, "it was dead before this start");
         }
-        let directory = directory.to_owned();
-        let writer = Worker::optional("dead-peers", Inbox::new(None), move |inbox| {
-            while let Some(stored) = inbox.wait(mem::take::<Option<Stored>>) {
-                if let Err(error) = file::save(&directory, &stored) {
+        let (directory, mut written) = (directory.to_owned(), dead.clone());
+        let inbox = Inbox::new(Changes::new());
+        let writer = Worker::optional("dead-peers", inbox, move |inbox| {
+            while let Some(changes) = inbox.wait(take_changes) {
+                apply(&mut written, changes);
+                if let Err(error) = file::save(&directory, &written) {
                     let error = format!("{error:#}");
                     warn!(error, "after a restart dead peers are found later");
                 }
@@ -66,8 +70,8 @@ impl DeadPeers {
                 let is_known = self.dead.contains_key(&state.peer);
                 let fits = is_known || self.dead.len() < self.most;
                 if fits && (!is_known || self.of(&state.peer) != memories) {
-                    self.dead.insert(state.peer.clone(), memories);
-                    self.write();
+                    self.dead.insert(state.peer.clone(), memories.clone());
+                    self.write(&state.peer, Some(memories));
                 }
             }
             Verdict::Alive | Verdict::Degraded => self.retract(&state.peer),
@@ -78,12 +82,28 @@ impl DeadPeers {
     /// The peer is alive, or no longer watched.
     pub fn retract(&mut self, peer: &PeerName) {
         if self.dead.remove(peer).is_some() {
-            self.write();
+            self.write(peer, None);
         }
     }
 
-    fn write(&self) {
-        let stored = Stored::new(&self.dead);
-        self.writer.inbox().put(|waiting| *waiting = Some(stored));
+    fn write(&self, peer: &PeerName, memories: Option<Vec<Memory>>) {
+        let peer = peer.clone();
+        self.writer
+            .inbox()
+            .put(|changes| changes.insert(peer, memories));
+    }
+}
+
+/// All changes that wait: a thousand deaths at once are written together.
+fn take_changes(waiting: &mut Changes) -> Option<Changes> {
+    (!waiting.is_empty()).then(|| mem::take(waiting))
+}
+
+fn apply(dead: &mut BTreeMap<PeerName, Vec<Memory>>, changes: Changes) {
+    for (peer, memories) in changes {
+        match memories {
+            Some(memories) => drop(dead.insert(peer, memories)),
+            None => drop(dead.remove(&peer)),
+        }
     }
 }

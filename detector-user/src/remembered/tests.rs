@@ -26,7 +26,7 @@ fn dead() -> BTreeMap<PeerName, Vec<Memory>> {
 fn what_is_kept_is_read_in_the_same_boot_only() {
     let directory = tempfile::tempdir().unwrap();
     assert!(file::load(directory.path()).unwrap().is_empty());
-    file::save(directory.path(), &Stored::new(&dead())).unwrap();
+    file::save(directory.path(), &dead()).unwrap();
     assert_eq!(file::load(directory.path()).unwrap(), dead());
     let path = directory.path().join("dead.json");
     let text = fs::read_to_string(&path).unwrap();

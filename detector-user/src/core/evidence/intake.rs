@@ -209,10 +209,7 @@ impl Evidence {
     }
 
     fn count_progress(&mut self, at: Time) {
-        // The retransmissions of a stuck flow may be lost because of their size, or only on that
-        // flow's way through the network.
-        let moving = self.flows.values_mut();
-        for flow in moving.filter(|flow| !flow.is_stuck()) {
+        for flow in self.flows.values_mut() {
             let total = flow.settled_totals();
             match flow.counted {
                 _ if at < self.learn_from => {}

@@ -52,6 +52,8 @@ pub(in crate::core) struct TrackedFlow {
     outlived: Vec<(u32, Time)>,
     /// The time of the last ACK that an event reported.
     answered_at: Time,
+    /// The retransmissions of data that was acknowledged in the end.
+    retransmitted_and_acked: u64,
     /// The totals that the path's history already contains: segments sent and retransmitted.
     pub counted: Option<(u64, u64)>,
     /// When a probe on this flow was last acknowledged.
@@ -74,6 +76,7 @@ impl TrackedFlow {
             resent: VecDeque::new(),
             outlived: Vec::new(),
             answered_at: Time::default(),
+            retransmitted_and_acked: 0,
             counted: None,
             probe_answered: None,
             is_stalled: false,
@@ -100,6 +103,7 @@ impl TrackedFlow {
             self.answered();
         }
         let news = self.expired(reading.rto_count, last_expiry, half, &reading);
+        self.note_acked(&reading);
         self.reading = FlowReading {
             last_heard: self.reading.last_heard.max(reading.last_heard),
             ..reading
@@ -203,15 +207,28 @@ impl TrackedFlow {
     }
 
     /// The segments sent over the flow's life, and the retransmissions among them, without those
-    /// that stand unanswered: they may turn out to be a death and not a loss.
+    /// of data that is not acknowledged: they may turn out to be a death, or a loss of this flow
+    /// alone or of its large segments, and not a loss of the path.
     pub(in crate::core) fn settled_totals(&self) -> (u64, u64) {
-        let unsettled = self.resent.len() as u64;
+        let retransmitted = self.reading.segments_retransmitted;
+        let unacked = retransmitted.saturating_sub(self.retransmitted_and_acked);
+        let unsettled = unacked.max(self.resent.len() as u64);
         (
             self.reading.segments_sent.saturating_sub(unsettled),
-            self.reading
-                .segments_retransmitted
-                .saturating_sub(unsettled),
+            retransmitted.saturating_sub(unsettled),
         )
+    }
+
+    /// Notes which retransmissions this later reading shows to be acknowledged: all if nothing is in
+    /// flight. If something new was acknowledged, those of the earlier reading, because the newer
+    /// ones may be of what follows it.
+    fn note_acked(&mut self, reading: &FlowReading) {
+        let cannot_be_read = reading.mss == 0;
+        if reading.unacked_segments == 0 || cannot_be_read {
+            self.retransmitted_and_acked = reading.segments_retransmitted;
+        } else if self.reading.mss != 0 && self.is_acknowledged_by(reading) {
+            self.retransmitted_and_acked = self.reading.segments_retransmitted;
+        }
     }
 
     /// When the data that stands unanswered was first sent.

@@ -174,6 +174,27 @@ fn what_stands_unanswered_is_not_settled() {
     assert_eq!(first_read(ms(5000), reading).settled_totals(), (998, 3));
 }
 
+/// Large segments that are lost for their size are sent again by fast retransmission, without an
+/// expiry, while small ones behind them arrive.
+#[test]
+fn what_was_sent_again_settles_once_it_is_acknowledged() {
+    let reading = |retransmitted, bytes_acked, unacked_segments| FlowReading {
+        mss: 1448,
+        bytes_acked,
+        unacked_segments,
+        segments_retransmitted: retransmitted,
+        ..established(1, ms(0))
+    };
+    let mut flow = first_read(ms(0), reading(2, 5_000, 3));
+    assert_eq!(flow.settled_totals(), (998, 0));
+    flow.read(ms(100), reading(8, 5_000, 3));
+    assert_eq!(flow.settled_totals(), (992, 0));
+    flow.read(ms(200), reading(9, 9_000, 3));
+    assert_eq!(flow.settled_totals(), (999, 8));
+    flow.read(ms(300), reading(9, 12_000, 0));
+    assert_eq!(flow.settled_totals(), (1_000, 9));
+}
+
 #[test]
 fn a_connect_with_a_closed_window_is_not_slow() {
     let mut reading = expired(1, 1, 408);

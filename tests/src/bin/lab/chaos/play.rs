@@ -16,10 +16,6 @@ use super::fault::Fault;
 const NOTICED: Duration = Duration::from_secs(8);
 const BACK: Duration = Duration::from_secs(30);
 
-/// Large segments that are lost take some retransmissions to be told from a dead peer's: up to six of
-/// them, 12 s, and more on a busy machine.
-const DEGRADED: Duration = Duration::from_secs(30);
-
 /// Shorter than the detection time.
 const FLAP: Duration = Duration::from_millis(100);
 /// A flap that took longer, for lack of a processor, was a cut.
@@ -136,10 +132,10 @@ impl Stage {
     async fn degrades(&self, since: u64, hold: Duration) -> anyhow::Result<String> {
         let is_degraded = |state: &PeerState| state.verdict() == Verdict::Degraded;
         let degraded = tokio::select! {
-            degraded = self.await_state(2, since, DEGRADED, is_degraded) => degraded?,
-            lives = self.lives(DEGRADED) => {
+            degraded = self.await_state(2, since, NOTICED, is_degraded) => degraded?,
+            lives = self.lives(NOTICED) => {
                 lives?;
-                bail!("not degraded in {DEGRADED:?}");
+                bail!("not degraded in {NOTICED:?}");
             }
         };
         let after = shown(since, degraded);
