@@ -158,13 +158,13 @@ impl Detector {
             Signal::Network { at, event } => self.network(now, at, &event),
             Signal::Namespace { netns, change, .. } => self.namespace(now, netns, change),
             Signal::SocketsDestroyed {
+                at,
                 peer,
                 addr,
                 generation,
                 result,
-                ..
             } => self.with_path(now, &PathKey { peer, addr }, |path, _| {
-                path.destroyed(generation, result);
+                path.destroyed(at, generation, result);
                 Turn::None
             }),
             Signal::Reported { reports } => self.reported(now, &reports),

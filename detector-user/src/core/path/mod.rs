@@ -233,9 +233,9 @@ impl Path {
     }
 
     /// Takes in the result of a teardown.
-    pub(super) fn destroyed(&mut self, generation: u64, result: Destroyed) {
-        self.freeing
-            .ended(generation, self.session.generation(), result);
+    pub(super) fn destroyed(&mut self, at: Time, generation: u64, result: Destroyed) {
+        let current = self.session.generation();
+        self.freeing.ended(at, generation, current, result);
     }
 
     /// This path as a witness for others; `None` if it is Dead or was never heard.

@@ -47,6 +47,11 @@ fn sockets_are_destroyed_at_destroy_delay_once() {
         destroyed: 3,
         ..Destroyed::default()
     };
+    ended(&mut world, result);
+    assert_eq!(world.explain().destroyed, Some(result));
+}
+
+fn ended(world: &mut World, result: Destroyed) {
     world.signal(Signal::SocketsDestroyed {
         at: world.now,
         peer: peer(),
@@ -54,7 +59,41 @@ fn sockets_are_destroyed_at_destroy_delay_once() {
         generation: world.state().generation,
         result,
     });
-    assert_eq!(world.explain().destroyed, Some(result));
+}
+
+/// A teardown of three sockets of a dead peer, with this result, and a later snapshot: how often
+/// sockets are destroyed then.
+fn destroyed_again(result: Destroyed, later: Vec<FlowReading>) -> usize {
+    let mut world = dead(Settings::default());
+    look_until(&mut world, 1100);
+    assert_eq!(world.destroyed.len(), 1);
+    ended(&mut world, result);
+    let at = world.next_look();
+    world.look(at, later.clone());
+    let at = world.next_look();
+    world.look(at, later);
+    world.destroyed.len()
+}
+
+#[test]
+fn a_connection_that_was_missed_is_destroyed_then() {
+    let missed = Destroyed {
+        destroyed: 2,
+        gone: 1,
+        ..Destroyed::default()
+    };
+    assert_eq!(destroyed_again(missed, all_stalled(1, 1)), 2);
+    assert_eq!(destroyed_again(missed, Vec::new()), 1);
+    let connecting = FlowReading {
+        state: TcpState::SynSent,
+        ..stalled(7, 1)
+    };
+    assert_eq!(destroyed_again(missed, vec![connecting]), 1);
+    let failed = Destroyed {
+        failed: 1,
+        ..missed
+    };
+    assert_eq!(destroyed_again(failed, all_stalled(1, 1)), 1);
 }
 
 /// A peer on the link with this many idle flows falls silent at 2 s, but for those who answer then;
