@@ -143,6 +143,30 @@ pub const VM_TOOLS: [Tool; 7] = [
     },
 ];
 
+/// The tools that boot arm64 kernels, besides [`VM_TOOLS`].
+pub const ARM64_TOOLS: [Tool; 4] = [
+    Tool {
+        command: "qemu-system-aarch64",
+        package: "qemu-system-arm",
+        why: "arm64 kernels are booted in it",
+    },
+    Tool {
+        command: "/usr/bin/rustc",
+        package: "rustc-web",
+        why: "Debian has its standard library for arm64",
+    },
+    Tool {
+        command: "aarch64-linux-gnu-gcc",
+        package: "gcc-aarch64-linux-gnu",
+        why: "programs for arm64 are linked with it",
+    },
+    Tool {
+        command: "aarch64-linux-gnu-strip",
+        package: "binutils-aarch64-linux-gnu",
+        why: "programs for arm64 lose their debug information to it",
+    },
+];
+
 /// Programs of packages whose installation would start a server, so that these are only unpacked into
 /// the cache. Those of one package follow each other.
 pub const SERVERS: [Tool; 5] = [

@@ -66,7 +66,10 @@ impl Facts {
 }
 
 /// The commands whose presence is checked.
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 33] = [
+    "/usr/bin/rustc",
+    "aarch64-linux-gnu-gcc",
+    "aarch64-linux-gnu-strip",
     "amtool",
     "apt-get",
     "bpftool",
@@ -88,6 +91,7 @@ const COMMANDS: [&str; 29] = [
     "prometheus",
     "prometheus-alertmanager",
     "promtool",
+    "qemu-system-aarch64",
     "qemu-system-x86_64",
     "rustup",
     "strip",
@@ -162,7 +166,7 @@ fn is_executable(file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pins::{DEBIAN, DIST_TOOLS, LAB_TOOLS, TEST_TOOLS, VM_TOOLS};
+    use crate::pins::{ARM64_TOOLS, DEBIAN, DIST_TOOLS, LAB_TOOLS, TEST_TOOLS, VM_TOOLS};
 
     /// One that is not looked for would be installed again and again.
     #[test]
@@ -173,6 +177,7 @@ mod tests {
             &DIST_TOOLS,
             &SERVERS,
             &VM_TOOLS,
+            &ARM64_TOOLS,
             &[DEBIAN],
         ]
         .concat();

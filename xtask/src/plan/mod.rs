@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     facts::{Facts, Toolchain},
     invocation::Invocation,
-    pins::{CPP, DEBIAN, DIST_TOOLS, LAB_TOOLS, SERVERS, TEST_TOOLS, Tool, VM_TOOLS},
+    pins::{ARM64_TOOLS, CPP, DEBIAN, DIST_TOOLS, LAB_TOOLS, SERVERS, TEST_TOOLS, Tool, VM_TOOLS},
     step::{OnFailure, Route, Step},
 };
 
@@ -30,6 +30,8 @@ pub struct Needs {
     pub fuzz_tools: bool,
     /// What boots other kernels.
     pub vm_tools: bool,
+    /// What builds for arm64 and boots its kernels.
+    pub arm64_tools: bool,
 }
 
 impl Needs {
@@ -40,6 +42,7 @@ impl Needs {
         dist_tools: false,
         fuzz_tools: false,
         vm_tools: false,
+        arm64_tools: false,
     };
     pub const DIST: Self = Self {
         dist_tools: true,
@@ -60,6 +63,10 @@ impl Needs {
     pub const VM: Self = Self {
         vm_tools: true,
         ..Self::LAB
+    };
+    pub const ARM64: Self = Self {
+        arm64_tools: true,
+        ..Self::VM
     };
     pub const VM_TOOLS: Self = Self {
         ebpf: false,
@@ -119,6 +126,9 @@ pub fn plan(facts: &Facts, needs: Needs, closed: &Closed) -> Plan {
     }
     if needs.vm_tools {
         tools.extend(VM_TOOLS);
+    }
+    if needs.arm64_tools {
+        tools.extend(ARM64_TOOLS);
     }
     // The package is tested where it can be installed.
     let tests_package = needs.test_tools && facts.apt.is_some();

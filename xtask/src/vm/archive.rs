@@ -1,7 +1,4 @@
 //! Debian's kernels for cloud machines: which there are, and how they get into the cache.
-//!
-//! Apt gets lists, state and cache of its own, so that this machine's stay as they are. The mirror
-//! is the one that this machine uses.
 
 use std::{
     collections::BTreeSet,
@@ -11,6 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use super::{
+    apt::{Apt, Mirror},
+    arch::Arch,
+};
 use crate::invocation::Invocation;
 
 /// The suites that have kernels, with the label of their archive. These lists are small.
@@ -20,13 +21,13 @@ const SUITES: [(&str, &str); 4] = [
     ("Debian-Security", "trixie-security"),
     ("Debian", "trixie-backports"),
 ];
-/// The end of the names of kernels for virtual machines.
-const FLAVOUR: &str = "-cloud-amd64";
 
 /// The archive, with private lists.
 #[derive(Debug)]
 pub struct Archive {
     cache: PathBuf,
+    arch: Arch,
+    apt: Apt,
     offers: Vec<Offer>,
 }
 
@@ -55,39 +56,20 @@ pub struct Kernel {
 
 impl Archive {
     /// Fetches the lists.
-    pub fn open(cache: &Path) -> Result<Self> {
-        let apt = cache.join("apt");
-        for folder in ["lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(apt.join(folder))?;
-        }
-        fs::write(apt.join("sources.list"), sources()?)?;
-        let archive = Self {
-            cache: cache.to_owned(),
-            offers: Vec::new(),
+    pub fn open(cache: &Path, arch: Arch) -> Result<Self> {
+        let folder = match arch {
+            Arch::Amd64 => "apt",
+            Arch::Arm64 => "apt-arm64",
         };
-        let update = archive.apt("apt-get").args(["update", "--quiet=2"]);
-        update
-            .run(true)
-            .context("cannot fetch the lists of kernels")?;
-        let dump = archive.apt("apt-cache").args(["dumpavail"]).output();
-        let offers = offers(&dump.context("cannot read the lists of kernels")?);
-        Ok(Self { offers, ..archive })
-    }
-
-    fn apt(&self, command: &str) -> Invocation {
-        let apt = self.cache.join("apt");
-        let at = |name: &str, path: &str| format!("{name}={}", apt.join(path).display());
-        let options = [
-            at("Dir::Etc::SourceList", "sources.list"),
-            "Dir::Etc::SourceParts=/nonexistent".to_owned(),
-            at("Dir::State::Lists", "lists"),
-            at("Dir::Cache", "cache"),
-            "APT::Sandbox::User=root".to_owned(),
-            "Acquire::Languages=none".to_owned(),
-            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
-        ];
-        let options = options.iter().flat_map(|option| ["-o", option.as_str()]);
-        Invocation::new(command).args(options)
+        let apt = Apt::open(cache.join(folder), arch, &suites()?)?;
+        let dump = apt.command("apt-cache").args(["dumpavail"]).output();
+        let offers = offers(&dump.context("cannot read the lists of kernels")?, arch);
+        Ok(Self {
+            cache: cache.to_owned(),
+            arch,
+            apt,
+            offers,
+        })
     }
 
     /// The newest kernel of a line such as 6.1, or of all for `newest`.
@@ -124,7 +106,8 @@ impl Archive {
         fs::create_dir_all(&unfinished)?;
         let script = r#"cd "$1" && shift && "$@" && for deb in *.deb; do dpkg-deb -x "$deb" . && rm "$deb" || exit 1; done"#;
         let download = self
-            .apt("apt-get")
+            .apt
+            .command("apt-get")
             .args(["download", "--quiet=2"])
             .args(packages);
         Invocation::new("sh")
@@ -141,7 +124,7 @@ impl Archive {
         for entry in fs::read_dir(&self.cache)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let is_kernel = name.ends_with(FLAVOUR) && name != offer.release;
+            let is_kernel = name.ends_with(self.arch.flavour()) && name != offer.release;
             if is_kernel && numbers(&name)[..2] == offer.version[..2] {
                 fs::remove_dir_all(entry.path())?;
             }
@@ -150,23 +133,18 @@ impl Archive {
     }
 }
 
-/// Apt's list of sources, with the mirror and the keys of this machine.
-fn sources() -> Result<String> {
-    let format = "$(LABEL) $(REPO_URI)";
-    let targets = Invocation::new("apt-get")
-        .args(["indextargets", "--format", format, "Created-By: Packages"])
-        .output()
-        .context("apt-get indextargets does not name this machine's mirrors")?;
-    let mut list = String::new();
-    for (label, suite) in SUITES {
-        let mut mirrors = targets.lines().filter_map(|line| line.split_once(' '));
-        let mirror = mirrors.find(|(of, _)| *of == label);
-        let (_, mirror) = mirror.with_context(|| format!("no mirror of {label} is in use here"))?;
-        list += &format!(
-            "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {suite} main\n"
-        );
-    }
-    Ok(list)
+/// The suites, on the mirrors of this machine.
+fn suites() -> Result<Vec<Mirror>> {
+    let mirrors = Mirror::in_use()?;
+    let of = |(label, suite): (&str, &str)| {
+        let mirror = mirrors.iter().find(|mirror| mirror.label == label);
+        let mirror = mirror.with_context(|| format!("no mirror of {label} is in use here"))?;
+        Ok(Mirror {
+            suite: suite.to_owned(),
+            ..mirror.clone()
+        })
+    };
+    SUITES.into_iter().map(of).collect()
 }
 
 fn choose<'a>(offers: &'a [Offer], name: &str) -> Result<&'a Offer> {
@@ -189,7 +167,7 @@ fn choose<'a>(offers: &'a [Offer], name: &str) -> Result<&'a Offer> {
 }
 
 /// The kernels in the output of `apt-cache dumpavail`.
-fn offers(dump: &str) -> Vec<Offer> {
+fn offers(dump: &str, arch: Arch) -> Vec<Offer> {
     let field = |stanza: &str, name: &str| {
         let mut lines = stanza.lines();
         let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
@@ -203,7 +181,7 @@ fn offers(dump: &str) -> Vec<Offer> {
     let offer = |(name, version): &(String, String)| {
         let release = name.strip_prefix("linux-image-")?;
         // Not what only depends on the newest of a line.
-        let is_kernel = release.ends_with(FLAVOUR) && release.split('.').count() > 2;
+        let is_kernel = release.ends_with(arch.flavour()) && release.split('.').count() > 2;
         is_kernel.then(|| Offer {
             release: release.to_owned(),
             version: numbers(version),
@@ -250,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_newest_of_a_line_is_chosen() {
-        let offers = offers(DUMP);
+        let offers = offers(DUMP, Arch::Amd64);
         let chosen = |name| choose(&offers, name).map(|offer| offer.release.as_str());
         assert_eq!(chosen("6.1").unwrap(), "6.1.0-57-cloud-amd64");
         assert_eq!(chosen("6.12").unwrap(), "6.12.9+deb13-cloud-amd64");
@@ -263,8 +241,15 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_for_another_processor_is_none() {
+        let dump = "Package: linux-image-6.12.9+deb13-cloud-arm64\nVersion: 6.12.9-1\n\n";
+        assert!(choose(&offers(dump, Arch::Amd64), "6.12").is_err());
+        assert!(choose(&offers(dump, Arch::Arm64), "6.12").is_ok());
+    }
+
+    #[test]
     fn kernel_and_modules_may_be_packages_of_their_own() {
-        let offers = offers(DUMP);
+        let offers = offers(DUMP, Arch::Amd64);
         let packages = |name| choose(&offers, name).unwrap().packages.clone().unwrap();
         assert_eq!(packages("6.12"), ["linux-image-6.12.9+deb13-cloud-amd64"]);
         let apart =

@@ -13,22 +13,21 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::archive::Kernel;
+use super::{arch::Arch, archive::Kernel};
 
 /// The longest silence of a guest that still works: a test says nothing before it ends.
 const SILENCE: Duration = Duration::from_secs(240);
 /// One that crashed or fell silent gets another try; a check that failed does not.
 const TRIES: usize = 2;
 
-/// The machine. All processors are emulated on one thread: with several, kernels crashed while
-/// programs were attached.
-const MACHINE: &str = "-nodefaults -no-user-config -machine q35 -cpu max -smp 2 -m 1G \
-    -accel tcg,thread=single \
+/// What all machines have in common.
+const MACHINE: &str = "-nodefaults -no-user-config -smp 2 -m 1G -accel tcg,thread=single \
     -no-reboot -display none -monitor none -serial stdio";
 
 /// A guest that can be started.
 #[derive(Debug)]
 pub struct Guest {
+    pub arch: Arch,
     pub kernel: Kernel,
     pub initrd: PathBuf,
     pub log: PathBuf,
@@ -37,6 +36,7 @@ pub struct Guest {
 /// What a guest told.
 #[derive(Debug, Default)]
 pub struct Seen {
+    pub arch: Arch,
     pub release: String,
     pub version: String,
     pub order: Vec<u32>,
@@ -110,6 +110,7 @@ impl Guest {
 
     fn nothing(&self) -> Seen {
         Seen {
+            arch: self.arch,
             release: self.kernel.release.clone(),
             version: self.kernel.version.clone(),
             order: self.kernel.order.clone(),
@@ -140,18 +141,21 @@ impl Guest {
     }
 
     fn start(&self) -> Result<Child> {
-        Command::new("qemu-system-x86_64")
+        let qemu = self.arch.qemu();
+        let console = self.arch.console();
+        Command::new(qemu)
+            .args(self.arch.machine().split_whitespace())
             .args(MACHINE.split_whitespace())
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(&self.initrd)
-            .args(["-append", "console=ttyS0 quiet panic=-1"])
+            .args(["-append", &format!("console={console} quiet panic=-1")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
-            .context("cannot start qemu-system-x86_64")
+            .with_context(|| format!("cannot start {qemu}"))
     }
 }
 

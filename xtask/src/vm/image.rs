@@ -1,11 +1,11 @@
 //! A guest's root file system: busybox, the tools of the lab, the daemon and the tests, and the
 //! kernel's modules. It is unpacked into memory (initramfs).
 //!
-//! Programs come from this machine, with their libraries. Nothing is compressed: to unpack would
+//! Programs come with their libraries. Nothing is compressed: to unpack would
 //! take an emulated processor longer than to read.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -17,11 +17,12 @@ use super::{
     archive::Kernel,
     checks::{Check, list, suites},
     guest::Guest,
+    origin::Origin,
 };
 use crate::{
     invocation::Invocation,
     step::{Runner, Step},
-    workspace::{Profile, Workspace},
+    workspace::Workspace,
 };
 
 /// What the lab and its tests call.
@@ -30,9 +31,9 @@ const TOOLS: [&str; 8] = [
 ];
 /// Commands of busybox that must not take the place of [`TOOLS`], nor of itself.
 const NOT_BUSYBOX: [&str; 6] = ["busybox", "ip", "nsenter", "setpriv", "tc", "unshare"];
-/// The parts of a kernel's modules that networks use: the kernel loads them as they are needed.
-const MODULES: [&str; 14] = [
-    "arch/x86/crypto",
+/// The parts of a kernel's modules that networks use, besides its processor's ciphers: the kernel
+/// loads them as they are needed.
+const MODULES: [&str; 13] = [
     "crypto",
     "drivers/net/dummy.ko",
     "drivers/net/tun.ko",
@@ -48,18 +49,30 @@ const MODULES: [&str; 14] = [
     "net/sched",
 ];
 
-/// Programs of this build: where each is, and where it goes.
+/// Programs of a build: where each is, and where it goes.
 #[derive(Clone, Debug, Default)]
 pub struct Programs(BTreeMap<PathBuf, String>);
 
-/// Builds the tests of these checks, and finds them.
-pub fn build(runner: &Runner, workspace: &Workspace, checks: &[Check]) -> Result<Programs> {
+/// Builds the daemon and the tests of these checks, and finds them.
+pub fn build(
+    runner: &Runner,
+    workspace: &Workspace,
+    origin: &Origin,
+    checks: &[Check],
+) -> Result<Programs> {
+    let daemon = Invocation::cargo("build").args(["--bins", "--package", "detector-user"]);
+    runner.run(&Step::new(
+        "compile the daemon",
+        "it runs in the guests as it does here",
+        origin.builds(daemon),
+    ))?;
     let targets = suites(checks)
         .into_iter()
         .flat_map(|suite| ["--test", suite]);
     let build = Invocation::cargo("test")
         .args(["--package", "detector-tests", "--no-run"])
         .args(targets);
+    let build = origin.builds(build);
     runner.run(&Step::new(
         "compile the tests",
         "they run in the guests as they do here",
@@ -72,7 +85,7 @@ pub fn build(runner: &Runner, workspace: &Workspace, checks: &[Check]) -> Result
     let told = told.context("cargo does not tell where the tests are")?;
     let mut programs = tests(&told, checks)?;
     for name in ["detector", "lab-peer"] {
-        let at = workspace.binary(Profile::Debug, name);
+        let at = origin.built(workspace).join(name);
         programs.insert(at, format!("lab/{name}"));
     }
     Ok(Programs(programs))
@@ -102,39 +115,45 @@ fn tests(messages: &str, checks: &[Check]) -> Result<BTreeMap<PathBuf, String>> 
 /// The part that all kernels share.
 #[derive(Debug)]
 pub struct Image {
+    origin: Origin,
     folder: PathBuf,
     programs: PathBuf,
 }
 
 impl Image {
     /// Packs programs and checks into an archive in `folder`.
-    pub fn pack(folder: &Path, programs: &Programs, checks: &[Check]) -> Result<Self> {
+    pub fn pack(
+        folder: &Path,
+        origin: &Origin,
+        programs: &Programs,
+        checks: &[Check],
+    ) -> Result<Self> {
         let root = emptied(&folder.join("root"))?;
         for made in [
             "dev", "etc", "lab/deps", "proc", "root", "run", "sys", "tmp", "usr/bin",
         ] {
             fs::create_dir_all(root.join(made))?;
         }
-        busybox(&root)?;
+        busybox(origin, &root)?;
         let mut all = programs.0.clone();
         for tool in TOOLS {
-            all.insert(command(tool)?, format!("usr/bin/{tool}"));
+            all.insert(origin.command(tool)?, format!("usr/bin/{tool}"));
         }
-        let mut libraries = BTreeSet::new();
         for (program, place) in &all {
             let place = root.join(place);
             fs::copy(program, &place).with_context(|| format!("no {}", program.display()))?;
-            run("strip", &[&place])?;
-            libraries.extend(libraries_of(program));
+            run(origin.strip(), &[&place])?;
         }
-        for library in libraries {
-            put(&library, &root.join(library.strip_prefix("/")?))?;
+        let all: Vec<&Path> = all.keys().map(PathBuf::as_path).collect();
+        for (library, place) in origin.libraries(&all)? {
+            put(&library, &root.join(place))?;
         }
         fs::write(root.join("checks"), list(checks))?;
         let init = root.join("init");
         fs::write(&init, include_str!("init.sh"))?;
         run("chmod", &[Path::new("755"), &init])?;
         Ok(Self {
+            origin: origin.clone(),
             folder: folder.to_owned(),
             programs: archive(&root, &folder.join("programs.cpio"))?,
         })
@@ -145,7 +164,9 @@ impl Image {
         let release = &kernel.release;
         let root = emptied(&self.folder.join("modules"))?;
         let into = root.join("lib/modules").join(release);
-        for part in MODULES {
+        let arch = self.origin.arch();
+        let ciphers = format!("arch/{}/crypto", arch.in_kernel());
+        for part in MODULES.into_iter().chain([ciphers.as_str()]) {
             for part in [part.to_owned(), format!("{part}.xz")] {
                 let from = kernel.modules.join("kernel").join(&part);
                 let to = into.join("kernel").join(&part);
@@ -169,6 +190,7 @@ impl Image {
         let whole = [fs::read(&self.programs)?, fs::read(modules)?].concat();
         fs::write(&initrd, whole)?;
         Ok(Guest {
+            arch,
             kernel: kernel.clone(),
             initrd,
             log: self.folder.join(format!("{release}.log")),
@@ -176,15 +198,17 @@ impl Image {
     }
 }
 
-fn busybox(root: &Path) -> Result<()> {
-    let busybox = command("busybox")?;
+fn busybox(origin: &Origin, root: &Path) -> Result<()> {
     for folder in ["bin", "sbin"] {
         fs::create_dir_all(root.join(folder))?;
     }
+    let busybox = origin.command("busybox")?;
     put(&busybox, &root.join("bin/busybox"))?;
-    for library in libraries_of(&busybox) {
-        put(&library, &root.join(library.strip_prefix("/")?))?;
+    for (library, place) in origin.libraries(&[&busybox])? {
+        put(&library, &root.join(place))?;
     }
+    // This machine's can be asked, whatever the guest's processor is.
+    let busybox = Origin::Here.command("busybox")?;
     let commands = Invocation::new(&busybox).args(["--list"]).output();
     let commands = commands.context("busybox does not list its commands")?;
     for command in commands.lines().filter(|name| !NOT_BUSYBOX.contains(name)) {
@@ -193,16 +217,6 @@ fn busybox(root: &Path) -> Result<()> {
     // The kernel calls it by this path.
     std::os::unix::fs::symlink("/bin/busybox", root.join("sbin/modprobe"))?;
     Ok(())
-}
-
-/// The files of a program's libraries; none if it has all that it needs.
-fn libraries_of(program: &Path) -> Vec<PathBuf> {
-    let told = Invocation::new("ldd").args([program]).output();
-    let told = told.unwrap_or_default();
-    let words = told
-        .lines()
-        .filter_map(|line| line.split_whitespace().find(|w| w.starts_with('/')));
-    words.map(PathBuf::from).collect()
 }
 
 fn archive(root: &Path, into: &Path) -> Result<PathBuf> {
@@ -224,11 +238,6 @@ fn emptied(folder: &Path) -> Result<PathBuf> {
     }
     fs::create_dir_all(folder)?;
     Ok(folder.to_owned())
-}
-
-fn command(name: &str) -> Result<PathBuf> {
-    let found = crate::facts::find_command(name, &crate::facts::cache_dir()?);
-    found.with_context(|| format!("{name} is not installed"))
 }
 
 fn run(program: &str, args: &[&Path]) -> Result<()> {

@@ -1,8 +1,9 @@
 //! `cargo xtask test-vm`: lab tests on other kernels than this machine's.
 //!
-//! [`archive`] finds Debian's kernels and fetches them, [`image`] packs a root file system with the
-//! daemon, the lab and a [`checks`] list, [`guest`] boots it in QEMU, and [`table`] shows what was
-//! found. The guest is emulated, because build machines often have no KVM; that is slow, so the lab's
+//! [`archive`] finds Debian's kernels and fetches them with [`apt`], [`image`] packs a root file system
+//! with the daemon, the lab and a [`checks`] list, [`guest`] boots it in QEMU, and [`table`] shows
+//! what was found. What differs by processor is in [`arch`], and where a guest's programs come from
+//! in [`origin`]: [`arm64`] builds for a processor that this machine does not have. The guest is emulated, because build machines often have no KVM; that is slow, so the lab's
 //! clients call less often there.
 
 use std::{
@@ -16,23 +17,29 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    commands::{build_host, build_object},
+    commands::build_object,
     facts::cache_dir,
     plan::Needs,
     setup,
     step::{Runner, Stopwatch, seconds},
-    workspace::{Profile, Workspace},
+    workspace::Workspace,
 };
 
+mod apt;
+mod arch;
 mod archive;
+mod arm64;
 mod checks;
 mod guest;
 mod image;
+mod origin;
 mod table;
 
+use arch::Arch;
 use archive::{Archive, Kernel};
 use guest::{Guest, Seen};
 use image::Image;
+use origin::Origin;
 
 /// The kernels that are tested if none are named, besides [`NEWEST`].
 const KERNELS: [&str; 8] = ["5.10", "6.1", "6.12", "6.16", "6.17", "6.18", "7.0", "7.2"];
@@ -59,6 +66,9 @@ pub struct Options {
     /// The kernels, as in `5.10,6.1,newest`; without it all that are known.
     #[arg(long, value_name = "VERSIONS", value_delimiter = ',')]
     kernels: Vec<String>,
+    /// The guests' processor. For arm64 everything is built anew, which takes ten minutes or more.
+    #[arg(long, value_enum, default_value_t)]
+    arch: Arch,
     /// Print the table of docs/kernels.md as well.
     #[arg(long)]
     markdown: bool,
@@ -68,9 +78,12 @@ pub struct Options {
 
 /// Runs the checks on all kernels that are asked for.
 pub fn run(runner: &Runner, workspace: &Workspace, options: &Options) -> Result<()> {
-    let prepared = setup::prepare(runner, Needs::VM)?;
+    let needs = match options.arch {
+        Arch::Amd64 => Needs::VM,
+        Arch::Arm64 => Needs::ARM64,
+    };
+    let prepared = setup::prepare(runner, needs)?;
     build_object(runner, workspace, prepared.ebpf)?;
-    build_host(runner, Profile::Debug, &["detector-user"])?;
     on_kernels(runner, workspace, options)
 }
 
@@ -83,23 +96,33 @@ pub fn check(runner: &Runner, workspace: &Workspace) -> Result<()> {
     let options = Options {
         kernels: CHECKED.map(str::to_owned).to_vec(),
         checks: ALWAYS.map(str::to_owned).to_vec(),
-        markdown: false,
+        ..Options::default()
     };
     on_kernels(runner, workspace, &options)
 }
 
 fn on_kernels(runner: &Runner, workspace: &Workspace, options: &Options) -> Result<()> {
     let checks = checks::named(&options.checks)?;
-    let programs = image::build(runner, workspace, &checks)?;
+    let cache = cache_dir()?.join("kernels");
+    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    runner.heading("build for the guests");
+    let origin = match options.arch {
+        Arch::Amd64 => Origin::Here,
+        Arch::Arm64 if runner.dry_run => {
+            runner.note("unpacks Debian's tools and standard library for arm64, builds with them");
+            Origin::Here
+        }
+        Arch::Arm64 => Origin::Arm64(arm64::Root::fetch(&cache)?),
+    };
+    let programs = image::build(runner, workspace, &origin, &checks)?;
     runner.heading("kernels");
     if runner.dry_run {
         runner.note("fetches Debian's kernels into the cache, packs them and boots each in QEMU");
         return Ok(());
     }
-    let cache = cache_dir()?.join("kernels");
-    let kernels = fetch(runner, &cache, &options.kernels)?;
+    let kernels = fetch(runner, &cache, options)?;
     let folder = workspace.vm();
-    let image = Image::pack(&folder, &programs, &checks)?;
+    let image = Image::pack(&folder, &origin, &programs, &checks)?;
     let guests = kernels.iter().map(|kernel| image.with(kernel));
     let guests = guests.collect::<Result<VecDeque<Guest>>>()?;
     let seen = boot_all(guests);
@@ -125,17 +148,13 @@ fn on_kernels(runner: &Runner, workspace: &Workspace, options: &Options) -> Resu
 }
 
 /// Fetches the kernels that can be had. The others are named with the reason.
-fn fetch(runner: &Runner, cache: &Path, named: &[String]) -> Result<Vec<Kernel>> {
-    fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    let all: Vec<String> = match named {
-        [] => KERNELS
-            .into_iter()
-            .chain([NEWEST])
-            .map(str::to_owned)
-            .collect(),
+fn fetch(runner: &Runner, cache: &Path, options: &Options) -> Result<Vec<Kernel>> {
+    let arch = options.arch;
+    let all: Vec<String> = match options.kernels.as_slice() {
+        [] => arch.kernels().into_iter().map(str::to_owned).collect(),
         some => some.to_vec(),
     };
-    let archive = match Archive::open(cache) {
+    let archive = match Archive::open(cache, arch) {
         Ok(archive) => archive,
         Err(why) => {
             runner.note(&format!("skipped: all kernels: {why:#}"));

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{checks::CHECKS, guest::Seen};
+use super::{arch::Arch, checks::CHECKS, guest::Seen};
 
 /// A column: its heading, and the doctor's line that fills it.
 const FOUND: [(&str, &str); 6] = [
@@ -32,7 +32,12 @@ pub fn markdown(all: &[Seen]) -> String {
     for seen in all {
         let passed = seen.checks.iter().filter(|(_, passed)| *passed).count();
         let of = CHECKS.len();
-        let _infallible = write!(table, "| {} | {passed} of {of} |", seen.version);
+        let _infallible = write!(
+            table,
+            "| {}{} | {passed} of {of} |",
+            seen.version,
+            processor(seen.arch)
+        );
         for (_, name) in FOUND {
             let line = seen.doctor.iter().find(|line| line["name"] == name);
             let _infallible = write!(table, " {} |", line.map_or("?", cell));
@@ -40,6 +45,14 @@ pub fn markdown(all: &[Seen]) -> String {
         table.push('\n');
     }
     table
+}
+
+/// The processor, unless it is the usual one.
+const fn processor(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Amd64 => "",
+        Arch::Arm64 => ", arm64",
+    }
 }
 
 /// What the doctor's line means, in a word.
@@ -76,6 +89,13 @@ mod tests {
             checks: vec![("cut".to_owned(), true), ("tune".to_owned(), false)],
             ..Seen::default()
         };
+        let other = Seen {
+            arch: Arch::Arm64,
+            version: "6.12.118".to_owned(),
+            ..Seen::default()
+        };
+        let table = markdown(&[other]);
+        assert!(table.contains("| 6.12.118, arm64 |"), "{table}");
         let table = markdown(&[seen]);
         let row = table.lines().last().unwrap();
         let all = CHECKS.len();
