@@ -6,6 +6,7 @@
 //! library and the tools are only unpacked, into the cache.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -21,6 +22,7 @@ use crate::invocation::Invocation;
 pub const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// The compiler whose standard library is unpacked.
 const COMPILER: &str = "/usr/bin/rustc";
+const LOADER: &str = "ld-linux-aarch64.so.1";
 /// The packages of what the lab calls.
 const PACKAGES: [&str; 6] = [
     "bpftool",
@@ -88,23 +90,49 @@ impl Root {
         found.with_context(|| format!("Debian's tools for arm64 have no {name}"))
     }
 
-    /// All libraries of the tools, and the loader, each with its place in a guest.
-    pub fn libraries(&self) -> Result<Vec<(PathBuf, PathBuf)>> {
-        let mut all = Vec::new();
-        for folder in ["lib/aarch64-linux-gnu", "usr/lib/aarch64-linux-gnu"] {
-            for entry in fs::read_dir(self.0.join(folder))? {
-                let entry = entry?;
-                let name = entry.file_name();
-                let is_library = name.to_string_lossy().contains(".so");
-                if is_library && entry.path().is_file() {
-                    let place = Path::new("lib/aarch64-linux-gnu").join(name);
-                    all.push((entry.path(), place));
+    /// The libraries of these programs and their loader, each with its place in a guest.
+    pub fn libraries(&self, programs: &[&Path]) -> Result<Vec<(PathBuf, PathBuf)>> {
+        let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
+        let mut waiting: Vec<PathBuf> = programs.iter().map(|&path| path.to_owned()).collect();
+        waiting.extend(self.library(LOADER));
+        while let Some(program) = waiting.pop() {
+            for name in needed(&program)? {
+                if !found.contains_key(&name) {
+                    let library = self.library(&name).with_context(|| {
+                        format!(
+                            "Debian's tools for arm64 have no {name}, for {}",
+                            program.display()
+                        )
+                    })?;
+                    waiting.push(library.clone());
+                    found.insert(name, library);
                 }
             }
         }
-        let loader = "lib/ld-linux-aarch64.so.1";
-        let libc_has_it = self.0.join("lib/aarch64-linux-gnu/ld-linux-aarch64.so.1");
-        all.push((libc_has_it, loader.into()));
+        let folder = Path::new("lib/aarch64-linux-gnu");
+        let mut all: Vec<(PathBuf, PathBuf)> = found
+            .into_iter()
+            .map(|(name, library)| (library, folder.join(name)))
+            .collect();
+        let loader = self.library(LOADER).context("libc has no loader")?;
+        all.push((loader, Path::new("lib").join(LOADER)));
         Ok(all)
     }
+
+    fn library(&self, name: &str) -> Option<PathBuf> {
+        let folders = ["lib/aarch64-linux-gnu", "usr/lib/aarch64-linux-gnu"];
+        let mut places = folders.iter().map(|at| self.0.join(at).join(name));
+        places.find(|path| path.is_file())
+    }
+}
+
+/// The names of the libraries that a program asks for.
+fn needed(program: &Path) -> Result<Vec<String>> {
+    let told = Invocation::new("readelf").args(["-d"]).args([program]);
+    let told = told
+        .output()
+        .with_context(|| format!("readelf cannot read {}", program.display()))?;
+    let names = told.lines().filter(|line| line.contains("(NEEDED)"));
+    let name = |line: &str| Some(line.split_once('[')?.1.split_once(']')?.0.to_owned());
+    Ok(names.filter_map(name).collect())
 }

@@ -61,7 +61,7 @@ impl Origin {
                 };
                 all.map(placed).collect()
             }
-            Self::Arm64(root) => root.libraries(),
+            Self::Arm64(root) => root.libraries(programs),
         }
     }
 
