@@ -97,15 +97,12 @@ impl Root {
         waiting.extend(self.library(LOADER));
         while let Some(program) = waiting.pop() {
             for name in needed(&program)? {
-                if !found.contains_key(&name) {
-                    let library = self.library(&name).with_context(|| {
-                        format!(
-                            "Debian's tools for arm64 have no {name}, for {}",
-                            program.display()
-                        )
-                    })?;
-                    waiting.push(library.clone());
-                    found.insert(name, library);
+                let library = self.library(&name).with_context(|| {
+                    let program = program.display();
+                    format!("Debian's tools for arm64 have no {name}, for {program}")
+                })?;
+                if found.insert(name, library.clone()).is_none() {
+                    waiting.push(library);
                 }
             }
         }
