@@ -3,7 +3,7 @@
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The driver is
 //! the one loop that joins them. Imports run one way too: `main → cli → { driver, hostile } → { source, effect,
 //! serve, record } → { netlink, object, overrides, remembered, pending, alarm } → netns → process →
-//! { cgroup, keeper, stores } → { privileges, signals } → config → { insight,
+//! { cgroup, keeper, stores } → { privileges, signals, files } → config → { insight,
 //! systemd, readable } → { json → text, core, the ABI, detector-api }`.
 
 #![forbid(unsafe_code)]
@@ -17,6 +17,7 @@ pub mod config;
 pub mod core;
 pub mod driver;
 pub mod effect;
+mod files;
 pub mod hostile;
 pub mod insight;
 pub mod json;

@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 16] = [
     &["clock", "insight", "readable", "systemd", "text"],
     &["json"],
     &["config"],
-    &["privileges", "signals"],
+    &["files", "privileges", "signals"],
     &["worker"],
     &["cgroup", "keeper", "stores"],
     &["process"],

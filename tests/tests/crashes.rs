@@ -2,11 +2,11 @@
 //! of docs/failures.md names these tests, and those of other suites.
 
 use std::{
-    fs,
+    fs, io,
     net::{SocketAddr, TcpStream},
-    os::unix::process::ExitStatusExt as _,
+    os::unix::{net::UnixStream, process::ExitStatusExt as _},
     path::{Path, PathBuf},
-    process,
+    process::{self, Command},
     time::Duration,
 };
 
@@ -28,13 +28,16 @@ const LIMIT: Duration = Duration::from_secs(120);
 const SOON: Duration = Duration::from_secs(15);
 /// Longer than any detection time, destroy delay and time to live.
 const A_WHILE: Duration = Duration::from_secs(4);
+/// How soon a cut is found where nothing is in the way, on a busy machine.
+const AS_EVER: Duration = Duration::from_secs(2);
 
 fn is_dead(state: &PeerState) -> bool {
     state.verdict() == Verdict::Dead
 }
 
-/// A cut is found, as if nothing had happened; the other peer is never dead.
-async fn a_cut_is_found(trio: &Trio) -> anyhow::Result<()> {
+/// A cut is found and the calls that hang return, as if nothing had happened; the other peer is never
+/// dead. Returns how long after the cut it was found.
+async fn a_cut_is_found(trio: &Trio) -> anyhow::Result<Duration> {
     let cut = trio.scene.cut(2, Cut::SilentDrop)?;
     let other = trio.other();
     let (open, lives) = tokio::join!(
@@ -43,7 +46,15 @@ async fn a_cut_is_found(trio: &Trio) -> anyhow::Result<()> {
     );
     let (_, after) = open.with_context(|| said(trio.daemon(), &trio.peer()))?;
     println!("open {after:?} after the cut");
-    lives
+    lives?;
+    trio.a_call_returns(cut.at_ns).await?;
+    Ok(after)
+}
+
+/// The files that the daemon has open.
+fn open_files(trio: &Trio) -> anyhow::Result<usize> {
+    let pid = trio.daemon().process().pid();
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
 
 async fn logged(daemon: &Daemon, text: &str) -> anyhow::Result<()> {
@@ -83,34 +94,60 @@ async fn a_peer_that_dies_while_the_daemon_is_stopped_is_found_and_no_other() ->
     .await
 }
 
-/// 110 files; the rest of them clients hold.
+/// 110 files: clients take as many as they get, and leave those that probes need.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_a_daemon_with_few_files_delay_no_verdict() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let trio = Trio::with(3, DaemonOptions::default().via(Via::FewFiles)).await?;
+        let before = open_files(&trio)?;
+        let metrics: SocketAddr = METRICS.parse()?;
+        let read = || TcpStream::connect(metrics);
+        let hold = || (0..160).map(|_| read()).collect::<io::Result<Vec<_>>>();
+        let readers = trio.lab().host(1).within(hold)??;
+        let call = || UnixStream::connect(trio.daemon().socket());
+        let clients: Vec<_> = (0..40).map(|_| call()).collect::<io::Result<_>>()?;
+        testbed::until("clients have taken their files", SOON, async || {
+            Ok((open_files(&trio)? >= before + 8).then_some(()))
+        })
+        .await?;
+        let after = a_cut_is_found(&trio).await?;
+        ensure!(after < AS_EVER, "{after:?}");
+        println!("{before} files were open, {} are now", open_files(&trio)?);
+        drop((readers, clients));
+        let healed = trio.scene.heal(2)?;
+        trio.recovers(healed.at_ns).await?;
+        trio.scene.daemon.stop().await
+    })
+    .await
+}
+
+/// Not one file more can be opened for a while: no probe is sent, and nobody dies of that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_ran_out_of_files_to_open_serves_and_finds_a_cut_again() -> anyhow::Result<()>
 {
     testbed::run(LIMIT, async {
-        let trio = Trio::with(3, DaemonOptions::default().via(Via::FewFiles)).await?;
-        let metrics: SocketAddr = METRICS.parse()?;
-        let host = trio.lab().host(1);
-        let hold = || -> std::io::Result<Vec<TcpStream>> {
-            (0..160).map(|_| TcpStream::connect(metrics)).collect()
+        let trio = Trio::new().await?;
+        let allow = |files: usize| -> anyhow::Result<()> {
+            let pid = trio.daemon().process().pid().to_string();
+            let limit = format!("--nofile={files}:");
+            let set = Command::new("prlimit")
+                .args(["--pid", &pid, &limit])
+                .status();
+            ensure!(set.context("prlimit")?.success(), "prlimit {limit}");
+            Ok(())
         };
-        let held = host.within(hold)??;
-        let is_full = || -> anyhow::Result<bool> {
-            let open = fs::read_dir(format!("/proc/{}/fd", trio.daemon().process().pid()))?;
-            Ok(open.count() >= 105)
-        };
-        testbed::until("the daemon can open no more", SOON, async || {
-            Ok(is_full()?.then_some(()))
-        })
-        .await?;
-        drop(held);
+        allow(3)?;
+        logged(trio.daemon(), "outcome=\"failed\"").await?;
+        trio.daemon().never_dead(&trio.other(), A_WHILE).await?;
+        let state = trio.daemon().peer(&trio.peer()).await?;
+        ensure!(!is_dead(&state), "{state:?}");
+        allow(1024)?;
+        let (host, metrics) = (trio.lab().host(1), METRICS.parse()?);
         testbed::until("metrics are served again", SOON, async || {
             Ok(get(host, metrics, "/metrics").ok())
         })
         .await?;
         a_cut_is_found(&trio).await?;
-        let healed = trio.scene.heal(2)?;
-        trio.recovers(healed.at_ns).await?;
         trio.scene.daemon.stop().await
     })
     .await

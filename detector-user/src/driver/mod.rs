@@ -112,6 +112,7 @@ pub async fn run(config: Config, operator: Operator) -> anyhow::Result<()> {
     let (requests, asked) = mpsc::channel(REQUEST_QUEUE);
     let (signals, received) = signals::channel(bounds.signals());
 
+    tasks::allow_open_files(bounds);
     let (outlets, servers) = tasks::serve(&config, operator.printer, requests)?;
     let finder = Finder::new().context("cannot look for processes and cgroups")?;
     let (following, namespaces, stores, found) = follow(&config, &finder)?;
@@ -124,7 +125,6 @@ pub async fn run(config: Config, operator: Operator) -> anyhow::Result<()> {
         .context("cannot read links, routes and neighbours")?;
     let destroyer = Destroyer::spawn(signals.clone(), namespaces.clone(), bounds)
         .context("cannot destroy the kernel's sockets")?;
-    tasks::allow_open_files(bounds);
     let prober = Prober::start(signals.clone(), namespaces.clone(), bounds)
         .context("cannot probe the peers")?;
     let confined = operator.starting.finish(&config);

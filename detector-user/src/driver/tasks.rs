@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     core::Bounds,
     effect::protect::{Tuned, TunedSockets},
+    files,
     object::OBJECT,
     overrides::Administrators,
     serve::{self, BoundSocket, Metrics, Request, board::Board, grpc, http},
@@ -126,9 +127,10 @@ pub(super) fn list_tuned(sockets: Option<TunedSockets>, reply: oneshot::Sender<V
     });
 }
 
-/// Raises the limit of open files to what probes may need, as far as the hard limit permits.
+/// Raises the limit of open files to what probes may need, as far as the hard limit permits. What
+/// opens files is started afterwards: its share follows from the limit.
 pub(super) fn allow_open_files(bounds: Bounds) {
-    let needed = bounds.open_files() as u64;
+    let needed = bounds.open_files() as u64 + files::OURS;
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
         let wanted = needed.min(hard).max(soft);
         setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).map(|()| wanted)

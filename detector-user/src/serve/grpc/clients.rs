@@ -20,6 +20,7 @@ use tonic::transport::server::{Connected, UdsConnectInfo};
 use tracing::debug;
 
 use super::listening::Listening;
+use crate::files;
 
 /// The most connections of all clients.
 const CONNECTIONS: usize = 256;
@@ -28,18 +29,30 @@ const CONNECTIONS: usize = 256;
 const CONNECTIONS_OF_ONE: usize = 16;
 
 /// How many connections each process has; 0 stands for processes of other pid namespaces.
-#[derive(Clone, Debug, Default)]
-struct Shares(Arc<Mutex<HashMap<pid_t, usize>>>);
+#[derive(Clone, Debug)]
+struct Shares {
+    counts: Arc<Mutex<HashMap<pid_t, usize>>>,
+    /// Of all processes.
+    most: usize,
+}
 
 impl Shares {
+    /// No more than this process may open files for.
+    fn new(files: usize) -> Self {
+        Self {
+            counts: Arc::default(),
+            most: files.min(CONNECTIONS),
+        }
+    }
+
     fn counts(&self) -> MutexGuard<'_, HashMap<pid_t, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts one more connection of this process, if its share and the total permit that.
     fn take(&self, pid: pid_t) -> Option<Share> {
         let mut counts = self.counts();
-        if counts.values().sum::<usize>() >= CONNECTIONS {
+        if counts.values().sum::<usize>() >= self.most {
             return None;
         }
         let count = counts.entry(pid).or_default();
@@ -83,7 +96,7 @@ pub(super) struct Connection {
 /// Accepts connections for ever. Those beyond a share are closed at once.
 pub(super) fn accepted(listening: Listening) -> impl Stream<Item = io::Result<Connection>> {
     unfold(
-        (listening, Shares::default()),
+        (listening, Shares::new(files::Shares::now().clients)),
         async |(mut listening, shares)| {
             loop {
                 let stream = listening.accept().await;
@@ -143,7 +156,7 @@ mod tests {
 
     #[test]
     fn one_process_takes_no_more_than_its_share() {
-        let shares = Shares::default();
+        let shares = Shares::new(CONNECTIONS);
         let mut held: Vec<_> = (0..CONNECTIONS_OF_ONE).map(|_| shares.take(7)).collect();
         assert!(held.iter().all(Option::is_some));
         assert!(shares.take(7).is_none());
@@ -156,11 +169,11 @@ mod tests {
 
     #[test]
     fn all_processes_together_are_bounded() {
-        let shares = Shares::default();
-        let held: Vec<_> = (0..CONNECTIONS as pid_t)
-            .map(|pid| shares.take(pid))
-            .collect();
-        assert!(held.iter().all(Option::is_some));
-        assert!(shares.take(-1).is_none());
+        for (files, most) in [(1 << 20, CONNECTIONS), (5, 5)] {
+            let shares = Shares::new(files);
+            let held: Vec<_> = (0..most as pid_t).map(|pid| shares.take(pid)).collect();
+            assert!(held.iter().all(Option::is_some));
+            assert!(shares.take(-1).is_none());
+        }
     }
 }

@@ -29,7 +29,7 @@ use tracing::{info, warn};
 
 use self::status::Status;
 use super::{Metrics, Request, board::Board};
-use crate::{clock, core::Time};
+use crate::{clock, core::Time, files};
 
 /// How long requests may take to end after the shutdown began; then they are cut.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
@@ -78,7 +78,8 @@ async fn accept_all(
     connections: &mut JoinSet<()>,
 ) -> Infallible {
     let listener = listen(address).await;
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let most = CONNECTIONS.min(files::Shares::now().readers);
+    let slots = Arc::new(Semaphore::new(most));
     loop {
         let slot = Arc::clone(&slots).acquire_owned().await;
         match listener.accept().await {

@@ -15,7 +15,6 @@ use nix::{
     errno::Errno,
     sys::{
         epoll::{Epoll, EpollEvent, EpollFlags},
-        resource::{Resource, getrlimit},
         socket::{setsockopt, sockopt},
     },
 };
@@ -26,6 +25,7 @@ use super::{Order, errno_of, refusal, report::Report, waiting::Waiting};
 use crate::{
     clock,
     core::{Endpoint, ProbeAnswer, ProbeId, ProbeTarget, Time},
+    files,
     netns::Namespaces,
 };
 
@@ -51,11 +51,10 @@ struct Connecting {
 impl Connects {
     /// Allows up to `most` connects at a time, and no more than the process may open.
     pub(super) fn new(namespaces: Namespaces, most: usize) -> Self {
-        let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         Self {
             namespaces,
             waiting: Waiting::new(),
-            max: max_sockets(files, most),
+            max: files::Shares::now().connects.min(most),
         }
     }
 
@@ -172,21 +171,4 @@ fn open(addr: IpAddr) -> io::Result<Socket> {
         IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
     }
     Ok(socket)
-}
-
-/// Half of the files that the process may open are left to everything else.
-fn max_sockets(limit: u64, most: usize) -> usize {
-    usize::try_from(limit / 2).map_or(most, |half| half.min(most))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_of_the_files_are_left_to_others() {
-        assert_eq!(max_sockets(1024, 4096), 512);
-        assert_eq!(max_sockets(1 << 20, 4096), 4096);
-        assert_eq!(max_sockets(u64::MAX, 4096), 4096);
-    }
 }

@@ -75,10 +75,7 @@ use std::{
 use detector_ebpf::Sequences;
 use nix::{
     errno::Errno,
-    sys::{
-        epoll::{Epoll, EpollEvent, EpollFlags},
-        resource::{Resource, getrlimit},
-    },
+    sys::epoll::{Epoll, EpollEvent, EpollFlags},
 };
 use socket2::Socket;
 use tracing::{debug, warn};
@@ -98,6 +95,7 @@ use super::{Order, report::Report, waiting::Waiting};
 use crate::{
     clock,
     core::{FlowId, ProbeAnswer, ProbeId, ProbeTarget, Time},
+    files,
     netns::Namespaces,
     source::ebpf::{EbpfUnavailable, SequenceReader},
 };
@@ -201,15 +199,13 @@ struct Asked {
 impl Keepalives {
     /// Up to `most` probes wait at a time, and no more than this process may open sockets for.
     pub(super) fn new(flows: Arc<Flows>, namespaces: Namespaces, most: usize) -> Self {
-        let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         Self {
             together: Round::new(Arc::clone(&flows), namespaces.own(), most),
             flows,
             namespaces,
             waiting: Waiting::new(),
             by_flow: HashMap::new(),
-            // In addition to the sockets of connects, which take half.
-            max: usize::try_from(files / 8).map_or(most, |max| max.min(most)),
+            max: files::Shares::now().keepalives.min(most),
         }
     }
 
