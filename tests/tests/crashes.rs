@@ -94,7 +94,7 @@ async fn a_peer_that_dies_while_the_daemon_is_stopped_is_found_and_no_other() ->
     .await
 }
 
-/// 110 files: clients take as many as they get, and leave those that probes need.
+/// 128 files: clients take as many as they get, and leave those that probes need.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_a_daemon_with_few_files_delay_no_verdict() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {

@@ -25,6 +25,9 @@ pub(super) const MAX_LINKS: usize = 1024;
 /// A new namespace may be reported before the one that it replaces is gone.
 pub(super) const NAMESPACES_KEPT: usize = 2 * MAX_NAMESPACES;
 
+/// More than the published state of a peer with several addresses.
+const UNREAD_FOR_EACH: usize = 1 << 10;
+
 /// The shortest queue, however few peers there are.
 const LEAST_QUEUE: usize = 256;
 
@@ -83,6 +86,11 @@ impl Bounds {
     /// Suspect, Dead, HalfOpen and Alive.
     pub const fn changes(self) -> usize {
         self.for_each_peer(4)
+    }
+
+    /// The most bytes of answers that a process may leave unread: the states of all peers, and more.
+    pub const fn unread_bytes(self) -> usize {
+        (1 << 20) + self.max_peers * UNREAD_FOR_EACH
     }
 
     /// The most probes of a replay to which a recorded answer may belong: those of the last two

@@ -64,6 +64,7 @@ pub(super) fn serve(
         group: config.socket_group.clone(),
         bound: Some(serve::bind(&config.socket, config.socket_group.as_deref())?),
         address: config.metrics,
+        bounds: config.core.bounds(),
         board: board.clone(),
         metrics: metrics.clone(),
         administrators,
@@ -82,6 +83,7 @@ struct Serving {
     /// The socket, bound at the start so that another daemon's is an error.
     bound: Option<BoundSocket>,
     address: Option<SocketAddr>,
+    bounds: Bounds,
     board: Board,
     metrics: Metrics,
     administrators: Administrators,
@@ -105,7 +107,14 @@ impl Serving {
             requests: requests.clone(),
         };
         let administrators = self.administrators.clone();
-        let grpc = grpc::serve(bound, board, requests, administrators, stopped());
+        let grpc = grpc::serve(
+            bound,
+            self.bounds,
+            board,
+            requests,
+            administrators,
+            stopped(),
+        );
         let http = async {
             if let Some(address) = self.address {
                 http::serve(address, pages, stopped()).await;

@@ -48,7 +48,7 @@ pub(super) fn via(host: &Host, via: Via, program: &str) -> Command {
         }
         Via::OwnUser => own_user(host, program),
         Via::OpenUmask => by_shell(host, "umask 0", program),
-        Via::FewFiles => by_shell(host, "ulimit -n 110", program),
+        Via::FewFiles => by_shell(host, "ulimit -n 128", program),
         Via::TimeNamespace => {
             let mut command = host.command("unshare");
             command.args(["--time", "--monotonic", "1000", "--", program]);

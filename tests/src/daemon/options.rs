@@ -30,7 +30,7 @@ pub enum Via {
     OwnUser,
     /// Root with a umask that takes nothing away.
     OpenUmask,
-    /// It may have 110 files open: some more than it needs, and fewer than its clients take.
+    /// It may have 128 files open: some more than it needs, and fewer than its clients take.
     FewFiles,
     /// A time namespace whose CLOCK_MONOTONIC is not the kernel's.
     TimeNamespace,

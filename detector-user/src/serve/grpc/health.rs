@@ -2,7 +2,6 @@
 
 use detector_api::v1::detector_server::DetectorServer;
 use tokio::sync::watch;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, server::NamedService};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
@@ -11,7 +10,7 @@ use tonic_health::pb::{
 
 use super::{
     service::Service,
-    stream::{Answers, Streams},
+    stream::{AnswerStream, Answers, Streams},
 };
 use crate::{
     core::{Breaker, PeerName},
@@ -38,19 +37,19 @@ impl Health for HealthService {
         }
     }
 
-    type WatchStream = ReceiverStream<Result<HealthCheckResponse, Status>>;
+    type WatchStream = AnswerStream<HealthCheckResponse>;
 
     async fn watch(
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let changes = StatusChanges {
-            service: request.into_inner().service,
+            service: request.get_ref().service.clone(),
             revisions: self.board.revisions(),
             board: self.board.clone(),
             last: None,
         };
-        Ok(Response::new(self.streams.open(changes)?))
+        Ok(Response::new(self.streams.open(&request, changes)?))
     }
 }
 

@@ -6,12 +6,14 @@ mod clients;
 mod convert;
 mod correlations;
 mod diagnostics;
+mod fair;
 mod health;
 mod heartbeat;
 mod listening;
 mod overrides;
 mod reports;
 mod service;
+mod shares;
 mod stream;
 mod watching;
 
@@ -29,34 +31,35 @@ use tokio::{
 use tonic::{service::Routes, transport::Server};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::{Builder, Error as ReflectionError};
-use tower::limit::GlobalConcurrencyLimitLayer;
 
 pub use self::{
     any::any_request,
     convert::{explanation, peer_state_at, tuned_socket},
 };
 use self::{
-    clients::accepted, diagnostics::Diagnosing, health::HealthService, heartbeat::Heartbeat,
-    listening::Listening, service::Service, stream::Streams,
+    clients::accepted, diagnostics::Diagnosing, fair::Fair, health::HealthService,
+    heartbeat::Heartbeat, listening::Listening, service::Service, shares::Processes,
+    stream::Streams,
 };
 pub(super) use self::{
     convert::{history, peer_state, transition},
     correlations::{cascade, locks},
 };
 use super::{BoundSocket, Request, board::Board};
-use crate::overrides::Administrators;
+use crate::{core::Bounds, files, overrides::Administrators};
 
 /// The largest request, except for reports, which have a limit of their own.
-const MAX_REQUEST_BYTES: usize = 64 * 1024;
+const MAX_REQUEST_BYTES: usize = 16 * 1024;
+/// The most headers of a request.
+const MAX_HEADER_BYTES: u32 = 4 * 1024;
+/// How much of its requests a connection may send before it is read; HTTP/2 allows no less.
+const WINDOW: u32 = 65_535;
 /// The longest name of a peer in a request, in bytes. A refusal repeats the name.
 const MAX_PEER_BYTES: usize = 1024;
 /// The most calls that one connection may have open.
 const MAX_CALLS_PER_CONNECTION: u32 = 256;
 /// The most requests of one connection that are read and answered at a time; the others wait.
 const REQUESTS_PER_CONNECTION: usize = 4;
-/// The most requests of all connections that are read and answered at a time. This bounds the
-/// memory that slowly sent requests use.
-const REQUESTS: usize = 64;
 /// The time within which a request must be sent and answered. It does not apply to streams.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// How long calls may take to end after the shutdown began; then they are cut.
@@ -80,6 +83,7 @@ pub enum ServeError {
 /// `requests`.
 pub async fn serve(
     bound: BoundSocket,
+    bounds: Bounds,
     board: Board,
     requests: mpsc::Sender<Request>,
     administrators: Administrators,
@@ -87,6 +91,7 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let listening = Listening::new(bound).map_err(ServeError::Listen)?;
     let file = listening.file();
+    let processes = Processes::new(bounds, files::Shares::now());
     let (stop, mut stopping) = watch::channel(false);
     let heartbeat = Heartbeat::default();
     let streams = Streams::new(stopping.clone());
@@ -116,9 +121,12 @@ pub async fn serve(
         .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
         .timeout(ANSWERED_WITHIN)
-        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS))
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(WINDOW)
+        .layer(Fair)
         .add_routes(routes)
-        .serve_with_incoming_shutdown(accepted(listening), signal);
+        .serve_with_incoming_shutdown(accepted(listening, processes), signal);
     tokio::select! {
         served = server => Ok(served?),
         Err(error) = heartbeat.run() => Err(ServeError::Timer(error)),

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use detector_api::v1;
-use tonic::{Request, Status, transport::server::UdsConnectInfo};
+use tonic::{Request, Status};
 
+use super::clients::Client;
 use crate::{
     core::OverrideKind,
     overrides::{Administrators, Caller, Command, LONGEST, LONGEST_REASON, OverrideError},
@@ -23,8 +24,7 @@ pub(super) fn administrator<T>(
     administrators: &Administrators,
     to: &str,
 ) -> Result<Caller, Status> {
-    let info = request.extensions().get::<UdsConnectInfo>();
-    let Some(credentials) = info.and_then(|info| info.peer_cred) else {
+    let Some(credentials) = Client::of(request)?.credentials else {
         return Err(Status::permission_denied(
             "the kernel does not say which user calls",
         ));

@@ -15,7 +15,7 @@ use super::{
     diagnostics::{self, Diagnosing},
     heartbeat::Heartbeat,
     overrides, reports,
-    stream::Streams,
+    stream::{AnswerStream, Streams},
     watching::Watching,
 };
 use crate::{
@@ -74,18 +74,19 @@ impl Detector for Service {
         Ok(Response::new(v1::GetPeerResponse { peer: Some(peer) }))
     }
 
-    type WatchPeersStream = ReceiverStream<Result<v1::WatchPeersResponse, Status>>;
+    type WatchPeersStream = AnswerStream<v1::WatchPeersResponse>;
 
     async fn watch_peers(
         &self,
         request: Request<v1::WatchPeersRequest>,
     ) -> Result<Response<Self::WatchPeersStream>, Status> {
-        let request = request.into_inner();
-        let watch = self.board.watch(&request.instance, request.last_revision);
-        Ok(Response::new(
-            self.streams
-                .open(Watching::new(watch, self.heartbeat.watch()))?,
-        ))
+        let v1::WatchPeersRequest {
+            instance,
+            last_revision,
+        } = request.get_ref();
+        let watch = self.board.watch(instance, *last_revision);
+        let watching = Watching::new(watch, self.heartbeat.watch());
+        Ok(Response::new(self.streams.open(&request, watching)?))
     }
 
     async fn explain_peer(

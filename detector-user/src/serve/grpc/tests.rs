@@ -6,9 +6,14 @@ mod layers;
 mod overrides;
 mod reports;
 mod standard;
+mod unread;
 mod watching;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use detector_api::v1::{self, detector_client::DetectorClient};
 use hyper_util::rt::TokioIo;
@@ -73,6 +78,20 @@ struct Rig {
     _directory: tempfile::TempDir,
 }
 
+async fn connect(socket: &Path) -> Channel {
+    let socket = socket.to_owned();
+    Endpoint::from_static("http://detector")
+        // The windows are small, so that it soon matters if a client does not read.
+        .initial_stream_window_size(65_535)
+        .initial_connection_window_size(65_535)
+        .connect_with_connector(tower::service_fn(move |_| {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        }))
+        .await
+        .unwrap()
+}
+
 impl Rig {
     async fn start() -> Self {
         let (requests, driver) = mpsc::channel(4);
@@ -89,10 +108,12 @@ impl Rig {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("detector.sock");
         let bound = bind(&path, None).unwrap();
-        let board = Board::new("this-run", Bounds::new(4));
+        let bounds = Bounds::new(4);
+        let board = Board::new("this-run", bounds);
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(serve(
             bound,
+            bounds,
             board.clone(),
             requests,
             administrators,
@@ -100,17 +121,7 @@ impl Rig {
                 stopped.await.unwrap();
             },
         ));
-        let socket = path.clone();
-        let channel = Endpoint::from_static("http://detector")
-            // The windows are small, so that it soon matters if a client does not read.
-            .initial_stream_window_size(65_535)
-            .initial_connection_window_size(65_535)
-            .connect_with_connector(tower::service_fn(move |_| {
-                let socket = socket.clone();
-                async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-            }))
-            .await
-            .unwrap();
+        let channel = connect(&path).await;
         Self {
             path,
             board,

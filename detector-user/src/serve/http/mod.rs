@@ -21,7 +21,7 @@ use axum::{
 };
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -43,6 +43,10 @@ const BIND_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// The pause after a connection could not be accepted, which usually means that too many files are
 /// open.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// The most renderings in memory: the last one, and those that are not read yet. A client has some
+/// seconds to read one.
+const RENDERINGS: usize = 4;
 
 /// How long a rendering is reused.
 const RENDERING_LASTS: Duration = Duration::from_millis(200);
@@ -129,38 +133,64 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
 }
 
 fn router(metrics: Metrics, status: Status) -> Router {
-    let rendering = Rendering {
-        metrics,
-        last: Arc::default(),
-    };
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(render))
-        .with_state(rendering)
+        .with_state(Renderings::of(metrics))
         .merge(status::router(status))
 }
 
-async fn render(State(rendering): State<Rendering>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], rendering.now())
+async fn render(State(renderings): State<Renderings>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], renderings.now())
 }
 
-/// The last rendering of the metrics.
+/// Renders the metrics, for all clients of a moment at once.
 #[derive(Clone)]
-struct Rendering {
+struct Renderings {
     metrics: Metrics,
     last: Arc<Mutex<Option<(Time, Bytes)>>>,
+    room: Arc<Semaphore>,
 }
 
-impl Rendering {
+/// A rendering, until its last reader has read it.
+struct Rendering {
+    text: String,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Rendering {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+impl Renderings {
+    fn of(metrics: Metrics) -> Self {
+        Self {
+            metrics,
+            last: Arc::default(),
+            room: Arc::new(Semaphore::new(RENDERINGS)),
+        }
+    }
+
+    /// The metrics now; if too many renderings are not read yet, the last one.
     fn now(&self) -> Bytes {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, text)) = &*last
-            && clock::now().since(*at) < RENDERING_LASTS
-        {
-            return text.clone();
+        let kept = last
+            .as_ref()
+            .map(|(at, text)| (clock::now().since(*at), text));
+        match (kept, Arc::clone(&self.room).try_acquire_owned()) {
+            (Some((age, text)), _) if age < RENDERING_LASTS => text.clone(),
+            (_, Ok(room)) => {
+                let rendering = Rendering {
+                    text: self.metrics.render(),
+                    _room: room,
+                };
+                let text = Bytes::from_owner(rendering);
+                *last = Some((clock::now(), text.clone()));
+                text
+            }
+            (kept, Err(_)) => kept.map(|(_, text)| text.clone()).unwrap_or_default(),
         }
-        let text = Bytes::from(self.metrics.render());
-        *last = Some((clock::now(), text.clone()));
-        text
     }
 }

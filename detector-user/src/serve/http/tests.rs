@@ -1,5 +1,7 @@
 //! What is served, and what a client cannot hold.
 
+use std::collections::BTreeSet;
+
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -133,13 +135,29 @@ fn a_taken_address_names_the_flag() {
 #[tokio::test]
 async fn a_rendering_is_used_again() {
     let metrics = Metrics::new().unwrap();
-    let rendering = Rendering {
-        metrics: metrics.clone(),
-        last: Arc::default(),
-    };
-    let first = rendering.now();
+    let renderings = Renderings::of(metrics.clone());
+    let first = renderings.now();
     metrics.set_build_info("1.2.3", true);
-    assert_eq!(rendering.now(), first);
-    *rendering.last.lock().unwrap() = None;
-    assert_ne!(rendering.now(), first);
+    assert_eq!(renderings.now(), first);
+    *renderings.last.lock().unwrap() = None;
+    assert_ne!(renderings.now(), first);
+}
+
+#[test]
+fn renderings_that_are_not_read_are_bounded() {
+    let renderings = Renderings::of(Metrics::new().unwrap());
+    let next = || {
+        let mut last = renderings.last.lock().unwrap();
+        if let Some((at, _)) = &mut *last {
+            *at = *at - 2 * RENDERING_LASTS;
+        }
+        drop(last);
+        renderings.now()
+    };
+    let unread: Vec<_> = (0..2 * RENDERINGS).map(|_| next()).collect();
+    let distinct: BTreeSet<_> = unread.iter().map(|text| text.as_ptr()).collect();
+    assert_eq!(distinct.len(), RENDERINGS);
+    assert!(unread.iter().all(|text| !text.is_empty()));
+    drop(unread);
+    assert_eq!(renderings.room.available_permits(), RENDERINGS - 1);
 }
