@@ -1,11 +1,12 @@
 //! The thread that reads a peer's sockets when the core requests them.
 
-use std::{collections::BTreeMap, convert::Infallible, net::IpAddr};
+use std::{collections::BTreeMap, convert::Infallible, net::IpAddr, time::Duration};
 
 use tracing::{debug, warn};
 
 use super::{all_addresses, signals};
 use crate::{
+    clock,
     core::{Bounds, PeerName, Signal},
     netlink::sock_diag::Everywhere,
     netns::Namespaces,
@@ -15,6 +16,13 @@ use crate::{
 };
 
 type Requests = Pending<PeerName, Vec<IpAddr>>;
+
+/// If so many peers wait when a dump ends, the next one begins after a rest as long as that dump.
+/// Where very many connections stall at once, dumps without a rest take the processor that probes
+/// need, and a peer is judged by its probes.
+const CROWD: usize = 64;
+
+const REST_AT_MOST: Duration = Duration::from_secs(1);
 
 /// A thread that reads the sockets of peers on request.
 ///
@@ -70,11 +78,17 @@ impl Reader {
 
 fn answer(mut table: Table, requests: &Inbox<Requests>, signals: &SignalSender) {
     while let Some(peers) = requests.wait(Pending::take_all) {
-        for signal in table.read(&peers) {
+        let begun = clock::now();
+        let read = table.read(&peers);
+        let took = clock::now().since(begun);
+        for signal in read {
             if requests.is_stopped() || signals.blocking_send(signal).is_err() {
                 debug!("nobody takes the answers any more");
                 return;
             }
+        }
+        if requests.take(|pending| pending.waiting().count()) >= CROWD {
+            requests.sleep(took.min(REST_AT_MOST));
         }
     }
 }
