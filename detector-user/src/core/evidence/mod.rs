@@ -187,9 +187,9 @@ impl Evidence {
 
     /// Marks the stalled flows: what is sent on them is no demand on the peer.
     pub(super) fn set_stalled(&mut self, stalled: &[Stalled]) {
-        for flow in self.flows.values_mut() {
-            let id = flow.reading.id;
-            flow.is_stalled = stalled.iter().any(|stalled| stalled.flow == id);
+        let stalled: BTreeSet<FlowId> = stalled.iter().map(|stalled| stalled.flow).collect();
+        for (id, flow) in &mut self.flows {
+            flow.is_stalled = stalled.contains(id);
         }
         let probed = self.flow_targets();
         self.probes.set_flows(&probed);
