@@ -250,8 +250,7 @@ impl Storm<'_> {
     }
 
     /// Waits until no more connections are left than these; returns how long it took from the first that
-    /// was destroyed. The kernel ends some by itself: their retransmissions still wait on this host
-    /// for a processor, and it takes that for a time-out.
+    /// was destroyed. The kernel ends some by itself, by a time-out.
     async fn destroyed(&self, left: u64) -> anyhow::Result<Duration> {
         let mut first = None;
         testbed::until("all sockets are destroyed", SOON, async || {
