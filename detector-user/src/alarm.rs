@@ -20,7 +20,7 @@ use nix::{
 use tokio::io::unix::AsyncFd;
 use tracing::warn;
 
-use crate::{clock, core::Time, readable::readable};
+use crate::{clock, model::Time, readable::readable};
 
 #[derive(Debug)]
 struct Timer(TimerFd);

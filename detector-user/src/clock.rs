@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_getres, clock_gettime};
 
-use crate::core::Time;
+use crate::model::Time;
 
 /// The current time of `CLOCK_MONOTONIC`.
 pub fn now() -> Time {

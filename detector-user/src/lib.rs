@@ -4,7 +4,7 @@
 //! the one loop that joins them. Imports run one way too: `main → cli → { driver, hostile } → { source, effect,
 //! serve, record } → { netlink, object, overrides, remembered, pending, alarm } → netns → process →
 //! { cgroup, keeper, stores } → { privileges, signals, files } → config → { insight,
-//! systemd, readable } → { json → text, core, the ABI, detector-api }`.
+//! systemd, readable } → { json → text, core → model, the ABI, detector-api }`.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ pub mod hostile;
 pub mod insight;
 pub mod json;
 pub mod keeper;
+pub mod model;
 pub mod netlink;
 pub mod netns;
 pub mod object;

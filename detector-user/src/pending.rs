@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::Bounds;
+use crate::model::Bounds;
 
 /// The queue of one thread.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl<K: Ord + Clone, T> Pending<K, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::PeerName;
+    use crate::model::PeerName;
 
     fn peer(n: usize) -> PeerName {
         PeerName::from_canonical(&n.to_string())

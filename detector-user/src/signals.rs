@@ -20,7 +20,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-use crate::core::Signal;
+use crate::model::Signal;
 
 /// Why the daemon cannot go on.
 #[derive(Clone, Debug, Error)]
@@ -98,7 +98,7 @@ impl Deref for SignalSender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::PeerName;
+    use crate::model::PeerName;
 
     fn signal() -> Signal {
         let peer = PeerName::from_canonical("http://a:9000");

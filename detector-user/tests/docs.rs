@@ -9,7 +9,7 @@ use detector_user::{
         Config,
         keys::{Value, find},
     },
-    core::{Reason, Verdict},
+    model::{Reason, Verdict},
 };
 
 const RULE: &str = include_str!("../../docs/rule.md");

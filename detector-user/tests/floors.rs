@@ -8,8 +8,9 @@ use std::{
 };
 
 /// The top modules of the daemon, the lowest floor first.
-const FLOORS: [&[&str]; 16] = [
-    &["core", "check"],
+const FLOORS: [&[&str]; 17] = [
+    &["model", "check"],
+    &["core"],
     &["clock", "insight", "readable", "systemd", "text"],
     &["json"],
     &["config"],

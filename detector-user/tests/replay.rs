@@ -12,10 +12,10 @@ use std::{
 };
 
 use detector_user::{
-    core::{
-        Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, Harness, PeerName,
-        ProbeAnswer, ProbeEvent, ProbeOutcome, Settings, Signal, SourceKind, Surroundings,
-        TcpState, Time,
+    core::{Harness, Surroundings},
+    model::{
+        Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, PeerName, ProbeAnswer,
+        ProbeEvent, ProbeOutcome, Settings, Signal, SourceKind, TcpState, Time,
     },
     record::{Header, Recorder, Taped},
 };

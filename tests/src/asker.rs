@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use anyhow::{Context as _, ensure};
 use detector_user::{
     clock,
-    core::{Bounds, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
+    model::{Bounds, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal},
     netns::Namespaces,
     signals::{SignalSender, channel},
     source::probe::Prober,

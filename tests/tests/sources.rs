@@ -7,7 +7,7 @@ use detector_tests::{
     Cut, DaemonOptions, Lab, Scene, SceneOptions, Traffic, Via, peer::Kind, testbed,
 };
 use detector_user::{
-    core::{Bounds, Endpoint, MAX_ADDRESSES, PeerName},
+    model::{Bounds, Endpoint, MAX_ADDRESSES, PeerName},
     signals,
     source::{
         Source as _,

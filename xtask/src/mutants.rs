@@ -2,9 +2,9 @@
 //! time, and looks whether a test fails. What no test sees is a test that is missing, or is
 //! explained in `.cargo/mutants.toml`.
 //!
-//! The core imports nothing of the rest, so it is built as a package of its own: seconds for each
-//! mutant, where the daemon would take a minute. The quick tests come first. What these let live has to
-//! survive all of the core's tests to be reported.
+//! The core imports nothing of the rest but the model, so both are built as a package of their own:
+//! seconds for each mutant, where the daemon would take a minute. The quick tests come first. What these
+//! let live has to survive all of the core's tests to be reported.
 
 use std::{
     fs,
@@ -120,15 +120,20 @@ fn mutants(program: &Path, workspace: &Workspace, options: &Options, again: bool
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
 }
 
-/// The core alone, with the versions of the lock file.
+/// The core and the model alone, with the versions of the lock file.
 fn make_package(root: &Path) -> Result<()> {
     let package = root.join(PACKAGE);
     let source = package.join("src");
     if source.exists() {
         fs::remove_dir_all(&source)?;
     }
-    copy(&root.join("detector-user/src/core"), &source.join("core"))?;
-    fs::write(source.join("lib.rs"), "pub mod core;\n")?;
+    for module in ["core", "model"] {
+        copy(
+            &root.join("detector-user/src").join(module),
+            &source.join(module),
+        )?;
+    }
+    fs::write(source.join("lib.rs"), "pub mod core;\npub mod model;\n")?;
     fs::copy(root.join("Cargo.lock"), package.join("Cargo.lock"))?;
     let workspace = fs::read_to_string(root.join("Cargo.toml"))?;
     let manifest = manifest(&workspace).context("no [workspace.dependencies] in Cargo.toml")?;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{args::Output, text};
 use crate::{
-    core::{Breaker, OverrideKind, PeerName, PeerState, Time, Verdict},
+    model::{Breaker, OverrideKind, PeerName, PeerState, Time, Verdict},
     serve::grpc,
 };
 
@@ -80,7 +80,10 @@ impl Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{PathState, Reason, testing::unknown};
+    use crate::{
+        core::testing::unknown,
+        model::{PathState, Reason},
+    };
 
     fn state(peer: &str, verdict: Verdict, revision: u64) -> PeerState {
         PeerState {

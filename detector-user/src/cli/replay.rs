@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::{Config, ConfigError, ConfigErrors, Place, keys, parse_peer_name},
-    core::{PeerName, PeerState, Settings, Time},
+    model::{PeerName, PeerState, Settings, Time},
     record::{Entry, Header, Reader, Replay, Timeouts},
     serve::grpc,
 };

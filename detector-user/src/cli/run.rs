@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     clock,
-    core::PeerState,
     driver::{self, Operator, ReadConfig},
+    model::PeerState,
     privileges,
     record::{Header, Recorder},
 };

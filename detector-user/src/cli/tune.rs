@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     config::{self, ConfigError, ConfigErrors, PEER_FLAG, Place, Target},
-    core::Signal,
     effect::protect::{Protection, TunedSockets},
+    model::Signal,
     serve::grpc,
     signals,
     source::{

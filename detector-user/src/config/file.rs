@@ -14,7 +14,7 @@ use super::{
     pool::{POOL, PlacedPool},
     suggest::did_you_mean,
 };
-use crate::core::MAX_ADDRESSES;
+use crate::model::MAX_ADDRESSES;
 
 /// One key that the file sets.
 #[derive(Debug)]

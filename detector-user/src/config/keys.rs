@@ -10,7 +10,7 @@ use super::{
         metrics, node, number, on_off, ring_bytes, seconds, seconds_or_off, socket, targets, word,
     },
 };
-use crate::core::{MAX_NAMESPACES, MAX_PEERS, Mode};
+use crate::model::{MAX_NAMESPACES, MAX_PEERS, Mode};
 
 /// A value from the file or a flag.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,7 +15,7 @@ use super::{
     parse_peer_name,
     pool::PlacedPool,
 };
-use crate::core::{MAX_ADDRESSES, PeerName};
+use crate::model::{MAX_ADDRESSES, PeerName};
 
 /// The file that is read by default, if it exists.
 pub const DEFAULT_FILE: &str = "/etc/detector/detector.toml";

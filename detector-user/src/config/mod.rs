@@ -42,8 +42,8 @@ pub use self::{
     target::{MAX_TARGETS, Target},
 };
 use crate::{
-    core::{PeerName, Settings},
     insight::Pool,
+    model::{PeerName, Settings},
 };
 
 /// The whole configuration. The core defines the settings of the verdict and their defaults;

@@ -3,7 +3,7 @@
 use detector_api::NameError;
 
 use super::PeerSpec;
-use crate::core::PeerName;
+use crate::model::PeerName;
 
 /// The peer that this text names, in any spelling that [`detector_api::PeerName`] takes.
 pub fn parse_peer_name(text: &str) -> Result<PeerSpec, NameError> {

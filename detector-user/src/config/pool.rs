@@ -12,7 +12,7 @@ use super::{
     file::{Reader, kind, peer_name},
     suggest::did_you_mean,
 };
-use crate::{core::PeerName, insight::Pool};
+use crate::{insight::Pool, model::PeerName};
 
 pub(super) const POOL: &str = "pool";
 

@@ -7,7 +7,7 @@ use super::{
     load::join,
     *,
 };
-use crate::core::Mode;
+use crate::model::Mode;
 
 fn file(text: &str) -> Result<Config, Vec<String>> {
     with_flags(text, &[])

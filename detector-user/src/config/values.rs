@@ -3,7 +3,7 @@
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use super::{Target, keys::Value, parse_peer_name, suggest::did_you_mean};
-use crate::core::PeerName;
+use crate::model::PeerName;
 
 /// The capacity of `sockaddr_un.sun_path` without its closing zero (unix(7)).
 const MAX_SOCKET_LEN: usize = 107;

@@ -3,13 +3,12 @@
 use std::{collections::BTreeMap, collections::VecDeque};
 
 use super::{
-    Effect, ProbeId, ProbeTarget, Settings, Time,
-    bounds::MAX_LINKS,
     evidence::GIVE_UP_AFTER,
     isolation::Isolation,
     schedule::{Budget, Grid, Urgency},
     turns::Turns,
 };
+use crate::model::{Effect, MAX_LINKS, ProbeId, ProbeTarget, Settings, Time};
 
 /// The parts of the detector that a path may use while it handles one signal or time-out.
 #[derive(Debug)]

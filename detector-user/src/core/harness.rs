@@ -15,8 +15,9 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use super::{
-    Detector, Effect, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time,
+use super::Detector;
+use crate::model::{
+    Effect, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time,
 };
 
 /// How often in a row the core may request a time-out for the present moment: an answer may make

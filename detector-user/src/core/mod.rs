@@ -1,7 +1,8 @@
 //! The detector itself, pure: it takes [`Signal`]s and the time, and returns [`Effect`]s.
 //!
-//! No tokio, no aya, no clock, no I/O; the core imports no other module of this project. The driver
-//! calls, in this order, for each turn of its loop:
+//! No tokio, no aya, no clock, no I/O; the core imports no other module of this project but the
+//! [model](crate::model), the words and data that all modules share. The driver calls, in this order,
+//! for each turn of its loop:
 //!
 //! 1. [`Detector::handle_signal`] for each thing a source saw, or
 //!    [`Detector::handle_timeout`] when [`Detector::poll_timeout`] has passed;
@@ -18,66 +19,32 @@
 //! turns       who is probed first when many are in doubt
 //! path        one address of a peer: joins the above
 //! peer        the sum of its paths
-//! memory      what outlasts a restart of what is known of a dead path
-//! overrides   what an administrator wants of a breaker
 //! detector    all peers: takes signals, returns effects
 //! ```
 
-mod bounds;
 mod context;
 mod detector;
 mod evidence;
 mod explain;
-mod flow;
-mod hardware;
 mod harness;
 mod isolation;
-mod memory;
-mod nanos;
-mod overrides;
 mod path;
 mod peer;
 mod reports;
 mod rule;
 mod schedule;
 mod session;
-mod settings;
-mod signal;
-mod state;
-mod teardown;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-mod time;
 mod turns;
 mod vitals;
-mod vocabulary;
 
-pub(crate) use self::vocabulary::vocabulary;
+#[cfg(doc)]
+use crate::model::{Effect, Signal};
+
 pub use self::{
-    bounds::{Bounds, MAX_ADDRESSES, MAX_NAMESPACES, MAX_PEERS},
-    detector::{Detector, Effect},
-    evidence::HEARD_RESOLUTION,
-    explain::{
-        ClauseLine, EventLine, EventWhat, Explanation, FlowLine, ProbeLine, RouteLine, SilenceLine,
-    },
-    flow::{FlowId, FlowReading, TcpState},
-    hardware::HardwareAddress,
+    detector::Detector,
     harness::{Core, Harness, Surroundings, probed},
-    memory::{Memory, Remembered},
-    overrides::{Override, OverrideEnd, OverrideKind},
-    reports::OperationReport,
-    session::{Trial, TrialError, TrialOutcome},
-    settings::Settings,
-    signal::{
-        Destroyed, Endpoint, FlowEvent, FlowEventKind, NamespaceChange, NeighbourState,
-        NetworkEvent, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Route, Signal,
-        SourceKind,
-    },
-    state::{Measured, PathState, PeerName, PeerState},
-    teardown::{Spare, Teardown},
-    time::Time,
-    vitals::Health,
-    vocabulary::{Breaker, Mode, Operation, Outcome, Reason, Trend, Verdict},
 };

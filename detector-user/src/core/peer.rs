@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{
+use super::{isolation::Isolation, path::Path, session::Session};
+use crate::model::{
     Breaker, Health, Mode, Override, PeerName, PeerState, Reason, Settings, Time, Verdict,
-    isolation::Isolation, path::Path, session::Session,
 };
 
 #[derive(Debug)]

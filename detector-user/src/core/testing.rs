@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
+use crate::model::{
     Breaker, Endpoint, FlowId, FlowReading, Mode, Operation, OperationReport, Outcome, PeerName,
     PeerState, Reason, TcpState, Time, Verdict,
 };

@@ -12,7 +12,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use super::{ProbeId, Time};
+use crate::model::{ProbeId, Time};
 
 /// The probes of a second to one path: at the full rate, which is twice what the rule requires, on
 /// flows and by SYNs; and at the spare rate.

@@ -5,7 +5,8 @@ use tracing::warn;
 use super::Driver;
 use crate::{
     clock,
-    core::{Core as _, Effect, ProbeEvent, Signal},
+    core::Core as _,
+    model::{Effect, ProbeEvent, Signal},
 };
 
 impl Driver {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     alarm::Alarm,
-    core::{Signal, Time},
+    model::{Signal, Time},
     netns::Namespaces,
     serve::Request,
     signals::{Failure, SignalSender},

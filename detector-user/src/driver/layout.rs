@@ -5,8 +5,8 @@ use detector_api::v1::PoolOutlook;
 use super::outlets::Outlets;
 use crate::{
     config::Config,
-    core::{Breaker, PeerName, PeerState, Verdict},
     insight::{Pool, outlook},
+    model::{Breaker, PeerName, PeerState, Verdict},
     source::stores::Found,
 };
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tracing::warn;
 
-use crate::core::Time;
+use crate::model::Time;
 
 /// The watchdog is fed three times in its interval, so that one late turn of the loop is no hang.
 const FEEDS: u32 = 3;

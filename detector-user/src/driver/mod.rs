@@ -49,9 +49,10 @@ use self::{
 use crate::{
     clock,
     config::Config,
-    core::{Core as _, PeerState, Signal, Time},
+    core::Core as _,
     effect::{destroy::Destroyer, protect::Protection},
     insight::Correlations,
+    model::{PeerState, Signal, Time},
     netns::{Following, Namespaces},
     overrides::Overrides,
     privileges::{Confined, Starting},

@@ -12,7 +12,7 @@ use tracing::warn;
 use super::Driver;
 use crate::{
     clock,
-    core::{
+    model::{
         FlowEventKind, FlowId, FlowReading, NamespaceChange, ProbeEvent, ProbeOutcome, ProbeTarget,
         Signal, Time,
     },

@@ -7,7 +7,7 @@ use tracing::{debug, info};
 use super::verdict_line;
 use crate::{
     clock,
-    core::{Measured, PeerName, PeerState, Time, Verdict},
+    model::{Measured, PeerName, PeerState, Time, Verdict},
     serve::{Metrics, board::Board},
     source::stores::PeerSource,
 };

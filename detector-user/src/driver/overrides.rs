@@ -3,7 +3,7 @@
 use super::Driver;
 use crate::{
     clock,
-    core::{Override, PeerName},
+    model::{Override, PeerName},
     overrides::{Caller, Command, OverrideError, Reply},
 };
 

@@ -3,7 +3,7 @@
 use super::{Driver, tasks};
 use crate::{
     clock,
-    core::{OperationReport, Signal},
+    model::{OperationReport, Signal},
     serve::{Diagnostics, Locks, Request},
 };
 

@@ -14,9 +14,9 @@ use super::outlets::{Outlets, Printer};
 use crate::{
     clock,
     config::Config,
-    core::Bounds,
     effect::protect::{Tuned, TunedSockets},
     files,
+    model::Bounds,
     object::OBJECT,
     overrides::Administrators,
     serve::{self, BoundSocket, Metrics, Request, board::Board, grpc, http},

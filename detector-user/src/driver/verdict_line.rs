@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::{Breaker, Mode, PeerState, Time, Verdict};
+use crate::model::{Breaker, Mode, PeerState, Time, Verdict};
 
 /// `previous` is what was published before.
 pub(super) fn line(now: Time, previous: Option<&PeerState>, state: &PeerState) -> String {

@@ -5,7 +5,7 @@ use tracing::warn;
 use super::{Driver, tasks::PeerFinder};
 use crate::{
     clock,
-    core::{PeerName, PeerState, Verdict},
+    model::{PeerName, PeerState, Verdict},
 };
 
 impl Driver {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, io};
 
 use crate::{
     config::Profile,
-    core::Time,
+    model::Time,
     record::{Reader, Replay, Timeouts},
     stores::{self, Environment, Started, ellipses::MAX_EXPANDED},
 };

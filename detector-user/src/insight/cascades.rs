@@ -15,7 +15,7 @@ use super::{
     FailureKind,
     patterns::{PATTERNS, Pattern},
 };
-use crate::core::Time;
+use crate::model::Time;
 
 /// The number of following failures that make a cascade.
 const FOLLOWING: u32 = 2;

@@ -1,7 +1,7 @@
 //! Which reports describe a failure that can be part of a cascade.
 
 use super::FailureKind;
-use crate::core::{Operation, OperationReport, Outcome, PeerName};
+use crate::model::{Operation, OperationReport, Outcome, PeerName};
 
 /// The failure that a report describes, if it can be part of a cascade: its kind, and what failed.
 pub(super) fn failure(report: &OperationReport) -> Option<(FailureKind, &str)> {

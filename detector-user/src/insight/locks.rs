@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::LockHealth;
-use crate::core::{Operation, OperationReport, Outcome, Time};
+use crate::model::{Operation, OperationReport, Outcome, Time};
 
 /// The most locks that are kept.
 const KEPT: usize = 256;

@@ -37,7 +37,7 @@ use self::{
     failure::failure,
     locks::Locks,
 };
-use crate::core::{OperationReport, PeerName, PeerState, Time, Verdict};
+use crate::model::{OperationReport, PeerName, PeerState, Time, Verdict};
 
 /// What is known about locks and cascades.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use detector_api::v1::{PoolOutlook, SetOutlook};
 
 use serde::Serialize;
 
-use crate::core::PeerName;
+use crate::model::PeerName;
 
 /// Nodes whose drives form erasure sets of equal size.
 ///

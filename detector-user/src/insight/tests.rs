@@ -1,9 +1,9 @@
 //! What follows from published states and reports together.
 
 use super::*;
-use crate::core::{
-    Operation, Outcome,
-    testing::{ms, report, unknown},
+use crate::{
+    core::testing::{ms, report, unknown},
+    model::{Operation, Outcome},
 };
 
 const PEER: &str = "http://node4:9000";

@@ -1,6 +1,6 @@
 //! The words for locks and failures in the API, the log and the metric labels.
 
-use crate::core::vocabulary;
+use crate::model::vocabulary;
 
 vocabulary! {
     /// The health of a lock.

@@ -6,7 +6,7 @@ use prost_reflect::MessageDescriptor;
 use serde_json::json;
 
 use super::*;
-use crate::core;
+use crate::model;
 
 fn parsed(line: &str) -> serde_json::Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
@@ -49,7 +49,7 @@ fn every_field_of_every_message_can_be_written() {
 }
 
 #[test]
-fn the_protocol_s_words_are_the_core_s() {
+fn the_protocol_s_words_are_the_model_s() {
     let number = |prefix: &str, word: &str, of: &str| {
         let kind = POOL.get_enum_by_name(of).unwrap();
         let name = format!("{prefix}_{}", word.to_uppercase());
@@ -58,26 +58,26 @@ fn the_protocol_s_words_are_the_core_s() {
         assert_eq!(super::word(&kind, number), word);
         number
     };
-    for verdict in core::Verdict::ALL {
+    for verdict in model::Verdict::ALL {
         let number = number("VERDICT", verdict.as_str(), "detector.v1.Verdict");
         let here = v1::Verdict::try_from(number).unwrap();
         assert_eq!(here.to_string(), verdict.as_str());
     }
-    for breaker in core::Breaker::ALL {
+    for breaker in model::Breaker::ALL {
         let number = number("BREAKER", breaker.as_str(), "detector.v1.Breaker");
         let here = v1::Breaker::try_from(number).unwrap();
         assert_eq!(here.to_string(), breaker.as_str());
     }
-    for reason in core::Reason::ALL {
+    for reason in model::Reason::ALL {
         let number = number("REASON", reason.as_str(), "detector.v1.Reason");
         let here = v1::Reason::try_from(number).unwrap();
         assert_eq!(here.to_string(), reason.as_str());
     }
     // One more each: what is unspecified.
     let values = |of: &str| POOL.get_enum_by_name(of).unwrap().values().len();
-    assert_eq!(values("detector.v1.Verdict"), core::Verdict::ALL.len() + 1);
-    assert_eq!(values("detector.v1.Breaker"), core::Breaker::ALL.len() + 1);
-    assert_eq!(values("detector.v1.Reason"), core::Reason::ALL.len() + 1);
+    assert_eq!(values("detector.v1.Verdict"), model::Verdict::ALL.len() + 1);
+    assert_eq!(values("detector.v1.Breaker"), model::Breaker::ALL.len() + 1);
+    assert_eq!(values("detector.v1.Reason"), model::Reason::ALL.len() + 1);
 }
 
 #[test]

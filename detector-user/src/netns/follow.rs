@@ -12,8 +12,8 @@ use tracing::{info, warn};
 use super::{Namespace, find::find, own};
 use crate::{
     config::Target,
-    core::MAX_NAMESPACES,
     keeper::{Keeper, Look},
+    model::MAX_NAMESPACES,
     process::Finder,
 };
 

@@ -13,7 +13,7 @@
 //! the container still wait for ACKs: these keep it until they end.
 //!
 //! When a namespace is gone or cannot be read, its flows are removed from the evidence, with all
-//! their unanswered demands ([`Signal::Namespace`](crate::core::Signal::Namespace)): a container
+//! their unanswered demands ([`Signal::Namespace`](crate::model::Signal::Namespace)): a container
 //! that is stopped, or was cut off just before, says nothing about its peers. What was heard there
 //! still counts.
 //!

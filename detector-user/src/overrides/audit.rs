@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::Caller;
 use crate::{
     clock,
-    core::{Override, OverrideEnd, OverrideKind, PeerName},
+    model::{Override, OverrideEnd, OverrideKind, PeerName},
 };
 
 /// The size from which a new file is begun. The one before is kept, and no more than that.

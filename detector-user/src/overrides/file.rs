@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use crate::core::{Override, OverrideKind, PeerName, Time};
+use crate::model::{Override, OverrideKind, PeerName, Time};
 
 const NAME: &str = "overrides.json";
 

@@ -29,7 +29,7 @@ use self::{
 };
 use crate::{
     clock,
-    core::{Override, OverrideEnd, OverrideKind, PeerName, Time},
+    model::{Override, OverrideEnd, OverrideKind, PeerName, Time},
     worker::{Inbox, Worker},
 };
 

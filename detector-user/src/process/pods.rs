@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{SERVES_ANYWAY, SERVES_FOR};
-use crate::{cgroup::Tree, clock, core::Time};
+use crate::{cgroup::Tree, clock, model::Time};
 
 const LOGS: &str = "/var/log/pods";
 

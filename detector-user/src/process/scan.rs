@@ -8,7 +8,7 @@ use std::{
 use tracing::debug;
 
 use super::{SERVES_ANYWAY, SERVES_FOR, read::start_time};
-use crate::{clock, core::Time};
+use crate::{clock, model::Time};
 
 /// The most processes that are looked at.
 const MAX_PROCESSES: usize = 1 << 17;

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use super::{Entry, Input};
-use crate::core::{NamespaceChange, NetworkEvent, PeerName, Signal};
+use crate::model::{NamespaceChange, NetworkEvent, PeerName, Signal};
 
 /// What an input is about. A new core is told in this order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

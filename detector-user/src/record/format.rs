@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Ending;
 use crate::{
     clock,
-    core::{
+    model::{
         FlowReading, Memory, OperationReport, Override, PeerName, Settings, Signal, Time,
         TrialOutcome,
     },

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::core::{Bounds, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
+use crate::model::{Bounds, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
 
 /// An id that no detector ever reaches. The core knows no such probe, but an answer to it still
 /// shows that the host is alive.
@@ -71,7 +71,7 @@ impl Questions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{Endpoint, ProbeAnswer};
+    use crate::model::{Endpoint, ProbeAnswer};
 
     fn target(last: u8) -> ProbeTarget {
         ProbeTarget::Connect(Endpoint {

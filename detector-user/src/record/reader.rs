@@ -6,7 +6,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use super::{Ending, Entry, Header, Input, format::FORMAT};
-use crate::core::Time;
+use crate::model::Time;
 
 /// The longest line: a socket snapshot with half a million sockets.
 const MAX_LINE_BYTES: u64 = 256 << 20;

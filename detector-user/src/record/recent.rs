@@ -18,7 +18,10 @@ use std::{
 use serde::Serialize;
 
 use super::{Ending, Entry, Header, Input, before::Before};
-use crate::core::{Detector, Effect, Memory, PeerName, Settings, Time, Verdict};
+use crate::{
+    core::Detector,
+    model::{Effect, Memory, PeerName, Settings, Time, Verdict},
+};
 
 /// How far back an excerpt reaches.
 pub const RECENT: Duration = Duration::from_secs(60);

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Entry, Header, Input, questions::Questions};
-use crate::core::{
-    Detector, Effect, Explanation, Harness, PeerName, PeerState, Settings, Signal, Surroundings,
-    Time, Verdict,
+use crate::{
+    core::{Detector, Harness, Surroundings},
+    model::{Effect, Explanation, PeerName, PeerState, Settings, Signal, Time, Verdict},
 };
 
 /// The smallest step of the virtual clock between two time-outs that the core requests.

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use super::{Entry, Excerpt, Header, Input, Recent, Recorder};
-use crate::core::{
-    Core, Detector, Effect, Explanation, Memory, Override, PeerName, Settings, Signal, Time, Trial,
-    TrialError, TrialOutcome,
+use crate::{
+    core::{Core, Detector},
+    model::{
+        Effect, Explanation, Memory, Override, PeerName, Settings, Signal, Time, Trial, TrialError,
+        TrialOutcome,
+    },
 };
 
 /// The detector. The inputs of the last minute are kept, and if there is a recorder, every input is

@@ -14,10 +14,13 @@ use std::{
 use jiff::Timestamp;
 
 use super::*;
-use crate::core::{
-    Core as _, Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, Harness,
-    PeerName, PeerState, ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Settings, Signal,
-    SourceKind, Surroundings, Time, TrialOutcome, Verdict, probed, testing::established,
+use crate::{
+    core::{Core as _, Harness, Surroundings, probed, testing::established},
+    model::{
+        Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, PeerName,
+        PeerState, ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Settings, Signal,
+        SourceKind, Time, TrialOutcome, Verdict,
+    },
 };
 
 const NO_LIMIT: u64 = u64::MAX;

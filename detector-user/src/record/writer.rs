@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use super::{Ending, Entry, Header, Input};
 use crate::{
-    core::Time,
+    model::Time,
     worker::{Inbox, Worker},
 };
 

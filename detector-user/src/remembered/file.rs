@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 
 use crate::{
     clock,
-    core::{Memory, PeerName},
+    model::{Memory, PeerName},
 };
 
 const NAME: &str = "dead.json";

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, convert::Infallible, io, mem, path::Path};
 use tracing::{info, warn};
 
 use crate::{
-    core::{Memory, PeerName, PeerState, Verdict},
+    model::{Memory, PeerName, PeerState, Verdict},
     worker::{Inbox, Worker},
 };
 

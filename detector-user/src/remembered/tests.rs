@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::core::{ProbeAnswer, ProbeTarget, Remembered, Time};
+use crate::model::{ProbeAnswer, ProbeTarget, Remembered, Time};
 
 fn dead() -> BTreeMap<PeerName, Vec<Memory>> {
     let endpoint = "10.0.0.2:9000".parse::<std::net::SocketAddr>().unwrap();

@@ -5,9 +5,9 @@ use tokio::sync::oneshot;
 
 use crate::{
     config::Config,
-    core::{Explanation, OperationReport, PeerName, Trial, TrialError, TrialOutcome},
     effect::protect::Tuned,
     insight::{Cascade, LockLine},
+    model::{Explanation, OperationReport, PeerName, Trial, TrialError, TrialOutcome},
     overrides::{self, Caller},
     record::Excerpt,
 };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    core::{Endpoint, FlowReading, PeerName, Signal, TcpState},
+    model::{Endpoint, FlowReading, PeerName, Signal, TcpState},
     netlink::sock_diag::{SockDiag, SockDiagError},
     signals::SignalSender,
     worker::{Inbox, Worker},
@@ -116,7 +116,10 @@ fn name(endpoint: Endpoint) -> PeerName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{FlowId, Time, testing::established};
+    use crate::{
+        core::testing::established,
+        model::{FlowId, Time},
+    };
 
     fn flow(local: &str, remote: &str, state: TcpState) -> FlowReading {
         FlowReading {

@@ -1,5 +1,5 @@
 //! Where signals come from. A source turns what the kernel reports into
-//! [`Signal`](crate::core::Signal)s, sends them to the loop, and decides nothing.
+//! [`Signal`](crate::model::Signal)s, sends them to the loop, and decides nothing.
 
 pub mod discover;
 pub mod ebpf;
@@ -16,7 +16,7 @@ pub use self::select::open;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use crate::{
-    core::{Endpoint, PeerName, SourceKind},
+    model::{Endpoint, PeerName, SourceKind},
     netns::Set,
 };
 

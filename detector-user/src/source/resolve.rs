@@ -29,7 +29,7 @@ use tokio::{
 
 pub use self::configured::ConfiguredPeers;
 use self::task::PeerTask;
-use crate::{config::PeerSpec, core::PeerName, signals::SignalSender};
+use crate::{config::PeerSpec, model::PeerName, signals::SignalSender};
 
 /// The most lookups at the same time: each holds a thread while `getaddrinfo` blocks.
 const CONCURRENT_LOOKUPS: usize = 16;
@@ -191,7 +191,7 @@ impl Resolver {
         }
     }
 
-    /// Removes a peer: [`Signal::PeerRemoved`](crate::core::Signal::PeerRemoved) follows.
+    /// Removes a peer: [`Signal::PeerRemoved`](crate::model::Signal::PeerRemoved) follows.
     pub fn remove<L>(&mut self, resolved: Resolved<L>) -> Leaving {
         self.names.lock().remove(&resolved.peer);
         Leaving(resolved.ended)

@@ -21,8 +21,8 @@ pub use self::{
 };
 use crate::{
     config::{PeerSpec, Profile},
-    core::PeerName,
     insight::Pool,
+    model::PeerName,
 };
 
 /// What a program was started with.

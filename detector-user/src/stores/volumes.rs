@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     config::{MAX_POOLS, PeerSpec, parse_peer_name},
-    core::PeerName,
     insight::Pool,
+    model::PeerName,
 };
 
 /// The programs' port where they are given none.

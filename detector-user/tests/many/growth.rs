@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use detector_user::core::{FlowEventKind, Settings};
+use detector_user::model::{FlowEventKind, Settings};
 
 use crate::{
     heap,

@@ -14,7 +14,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use detector_user::core::PeerName;
+use detector_user::model::PeerName;
 
 fn block_on(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().build();

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use detector_user::core::{
+use detector_user::model::{
     Endpoint, FlowEventKind, FlowId, FlowReading, HardwareAddress, PeerName, ProbeAnswer,
     ProbeTarget, TcpState, Time,
 };

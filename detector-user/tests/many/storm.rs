@@ -7,7 +7,7 @@ use std::{
 };
 
 use detector_user::{
-    core::{Breaker, FlowEventKind, PeerName, PeerState, Settings, Time, Verdict},
+    model::{Breaker, FlowEventKind, PeerName, PeerState, Settings, Time, Verdict},
     serve::board::{Change, Watch, WatchEvent},
 };
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use detector_user::{
-    core::{Breaker, FlowEventKind, Settings, Verdict},
+    model::{Breaker, FlowEventKind, Settings, Verdict},
     serve::board::{Change, WatchEvent},
 };
 

@@ -6,10 +6,10 @@ use std::{
 };
 
 use detector_user::{
-    core::{
-        Destroyed, Detector, Effect, Endpoint, FlowEvent, FlowEventKind, NetworkEvent, PeerName,
-        PeerState, ProbeId, ProbeTarget, Route, Settings, Signal, SourceKind, Teardown, Time,
-        probed,
+    core::{Detector, probed},
+    model::{
+        Destroyed, Effect, Endpoint, FlowEvent, FlowEventKind, NetworkEvent, PeerName, PeerState,
+        ProbeId, ProbeTarget, Route, Settings, Signal, SourceKind, Teardown, Time,
     },
     pending::Pending,
     serve::board::Board,

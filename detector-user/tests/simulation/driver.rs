@@ -7,7 +7,8 @@ use std::{
 };
 
 use detector_user::{
-    core::{Detector, Effect, PeerState, Settings, Signal, Time},
+    core::Detector,
+    model::{Effect, PeerState, Settings, Signal, Time},
     record::{self, Entry, Header, Replay, Timeouts},
 };
 

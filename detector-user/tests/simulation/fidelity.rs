@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use detector_user::core::{FlowEvent, FlowEventKind, FlowId, Settings, Signal, Time};
+use detector_user::model::{FlowEvent, FlowEventKind, FlowId, Settings, Signal, Time};
 
 use crate::{
     driver::Input,
@@ -182,7 +182,7 @@ fn a_stopped_program_closes_its_window_and_is_heard_all_the_same() {
     }
 }
 
-fn looks(script: &Script) -> Vec<(Time, detector_user::core::FlowReading)> {
+fn looks(script: &Script) -> Vec<(Time, detector_user::model::FlowReading)> {
     recorded(script)
         .into_iter()
         .filter_map(|input| match input {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use detector_user::core::Time;
+use detector_user::model::Time;
 
 use crate::{
     script::{Kind, Ways, Work},

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use detector_user::core::{Endpoint, HardwareAddress, PeerName, Time};
+use detector_user::model::{Endpoint, HardwareAddress, PeerName, Time};
 
 use crate::{script::HostSpec, wire::Wire};
 

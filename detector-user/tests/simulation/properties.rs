@@ -5,7 +5,7 @@
 
 use std::{env, sync::OnceLock, time::Duration};
 
-use detector_user::core::Settings;
+use detector_user::model::Settings;
 use proptest::{prelude::*, test_runner::RngSeed};
 
 use crate::{

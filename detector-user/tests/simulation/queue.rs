@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
-use detector_user::core::Time;
+use detector_user::model::Time;
 
 #[derive(Debug)]
 pub struct Queue<E> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use detector_user::core::Time;
+use detector_user::model::Time;
 
 pub const JIFFY: Duration = Duration::from_millis(4);
 

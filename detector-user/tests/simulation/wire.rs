@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use detector_user::core::Time;
+use detector_user::model::Time;
 
 use crate::{rng::Rng, ticks::us};
 

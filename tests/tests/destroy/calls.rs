@@ -7,7 +7,7 @@ use std::{
 };
 
 use detector_tests::{Cut, Traffic, peer::Event, testbed};
-use detector_user::{clock, core::TcpState, netlink::sock_diag::Socket};
+use detector_user::{clock, model::TcpState, netlink::sock_diag::Socket};
 
 use super::{LIMIT, SOON, Stand, assert_aborted, blocked, result};
 

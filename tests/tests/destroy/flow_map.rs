@@ -9,7 +9,7 @@ use std::{
 use detector_tests::{Cut, testbed};
 use detector_user::{
     clock,
-    core::{Endpoint, FlowEventKind, PeerName, Signal},
+    model::{Endpoint, FlowEventKind, PeerName, Signal},
     signals::{self, SignalSender},
     source::{
         Source as _,

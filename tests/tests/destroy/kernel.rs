@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use detector_tests::{Cut, Lab, binary, kernel, testbed};
 use detector_user::{
     clock,
-    core::{Endpoint, FlowEventKind, FlowId, PeerName, Signal},
+    model::{Endpoint, FlowEventKind, FlowId, PeerName, Signal},
     signals,
     source::{
         Source as _,

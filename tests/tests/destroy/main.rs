@@ -17,8 +17,8 @@ use std::{
 use anyhow::{Context as _, bail};
 use detector_tests::{Lab, PEER_PORT, testbed};
 use detector_user::{
-    core::{Bounds, Destroyed, FlowId, PeerName, Signal, Spare, Teardown, Time},
     effect::destroy::Destroyer,
+    model::{Bounds, Destroyed, FlowId, PeerName, Signal, Spare, Teardown, Time},
     netlink::sock_diag::{SockDiag, Socket},
     netns::Namespaces,
     signals::{self, SignalSender},

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::ensure;
 use detector_tests::{PEER_PORT, testbed};
-use detector_user::{clock, core::FlowId};
+use detector_user::{clock, model::FlowId};
 use nix::sys::{
     resource::{Resource, getrlimit, setrlimit},
     socket::{self as sys, AddressFamily, SockFlag, SockType, sockopt},

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use detector_tests::{Host, testbed};
 use detector_user::{
-    core::{Bounds, ProbeAnswer, ProbeTarget},
+    model::{Bounds, ProbeAnswer, ProbeTarget},
     netns::{Namespace, Namespaces},
     source::probe::{LEAST_SPACING, Prober},
 };

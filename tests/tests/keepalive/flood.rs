@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, anyhow, ensure};
 use detector_tests::{Host, clock, testbed};
 use detector_user::{
-    core::{FlowId, ProbeAnswer, ProbeOutcome, ProbeTarget, Signal},
+    model::{FlowId, ProbeAnswer, ProbeOutcome, ProbeTarget, Signal},
     source::ebpf::SequenceReader,
 };
 use socket2::{Domain, Protocol, Socket, Type};

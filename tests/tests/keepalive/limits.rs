@@ -4,7 +4,7 @@ use std::{env, io::Read as _, net::SocketAddr, process::Command, time::Duration}
 
 use anyhow::{Context as _, ensure};
 use detector_tests::{Cut, testbed};
-use detector_user::core::{FlowId, ProbeAnswer, ProbeTarget};
+use detector_user::model::{FlowId, ProbeAnswer, ProbeTarget};
 use nix::libc::{EAGAIN, ENETUNREACH, ENOTCONN, EPERM, ESTALE};
 use socket2::{Domain, Socket, Type};
 

@@ -14,7 +14,7 @@ use std::{
 
 use detector_tests::{Host, Lab, asker::Asker, testbed};
 use detector_user::{
-    core::{FlowId, ProbeTarget},
+    model::{FlowId, ProbeTarget},
     source::probe::PLAIN_SPACING,
 };
 use socket2::SockRef;

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::ensure;
 use detector_tests::{Cut, Host, asker::Asker, testbed};
-use detector_user::core::{ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget};
+use detector_user::model::{ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget};
 
 use super::{A_WHILE, LIMIT, PATIENT, Pair, pair, ready, rest};
 

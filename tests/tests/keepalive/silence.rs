@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use detector_tests::{Cut, Loss, testbed};
 use detector_user::{
-    core::{ProbeAnswer, ProbeTarget},
+    model::{ProbeAnswer, ProbeTarget},
     source::{ebpf::SequenceReader, probe::LEAST_SPACING},
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};

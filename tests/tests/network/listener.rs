@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::Context as _;
 use detector_tests::Host;
 use detector_user::{
-    core::{Bounds, NeighbourState, NetworkEvent, Route, Signal},
+    model::{Bounds, NeighbourState, NetworkEvent, Route, Signal},
     signals,
     source::network::NetworkSource,
 };

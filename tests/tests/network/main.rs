@@ -10,7 +10,7 @@ use std::{fs, net::IpAddr, time::Duration};
 
 use anyhow::Context as _;
 use detector_tests::{Cut, Host, Lab, clock, testbed};
-use detector_user::core::NetworkEvent;
+use detector_user::model::NetworkEvent;
 
 use self::listener::{Eth0, Listener};
 

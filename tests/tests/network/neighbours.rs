@@ -5,7 +5,7 @@ use std::{
     os::fd::AsRawFd as _,
 };
 
-use detector_user::core::{HardwareAddress, NeighbourState};
+use detector_user::model::{HardwareAddress, NeighbourState};
 use nix::{
     ifaddrs::getifaddrs,
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendto, socket},

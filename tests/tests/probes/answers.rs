@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use detector_tests::{Cut, Host, testbed};
-use detector_user::core::{ProbeAnswer, ProbeOutcome};
+use detector_user::model::{ProbeAnswer, ProbeOutcome};
 
 use super::{
     A_WHILE, Asker, LIMIT, OPEN, PATIENT, SHORT, SHUT, all, answers, card, connect, listen, ready,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use detector_tests::{Cut, Host, testbed};
-use detector_user::core::ProbeAnswer;
+use detector_user::model::ProbeAnswer;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, socket};
 
 use super::{Asker, LIMIT, SHORT, card, ready};

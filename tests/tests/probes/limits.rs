@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use detector_tests::{Cut, Host, testbed};
 use detector_user::{
     clock,
-    core::{ProbeAnswer, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time},
+    model::{ProbeAnswer, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time},
     signals::channel,
 };
 use nix::{

@@ -15,7 +15,7 @@ use detector_tests::{
     asker::{Asker, start},
     testbed,
 };
-use detector_user::core::{Endpoint, HardwareAddress, ProbeAnswer, ProbeTarget};
+use detector_user::model::{Endpoint, HardwareAddress, ProbeAnswer, ProbeTarget};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Far more than an answer in the lab takes, also on a busy machine.

@@ -11,8 +11,8 @@ use detector_tests::{
 };
 use detector_user::{
     config::Config,
-    core::{Breaker, Mode, PeerName, PeerState, Reason, Time, Verdict},
     effect::protect::Protection,
+    model::{Breaker, Mode, PeerName, PeerState, Reason, Time, Verdict},
     process::Finder,
 };
 

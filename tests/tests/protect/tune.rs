@@ -12,8 +12,8 @@ use detector_tests::{
 };
 use detector_user::{
     config::{Config, Tuning},
-    core::{Endpoint, PeerName},
     effect::protect::{Protection, Tuned},
+    model::{Endpoint, PeerName},
     process::Finder,
 };
 use nix::sys::signal::Signal;

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use detector_tests::{Host, Lab, browser::Browser, testbed};
 use detector_user::{
     clock,
-    core::{
+    model::{
         Bounds, Breaker, Health, Measured, Mode, PathState, PeerName, PeerState, Reason, Verdict,
     },
     serve::{Metrics, board::Board, http},

@@ -124,7 +124,7 @@ fn every_flag_stands_for_a_key() {
         .expect("all are valid")
         .config;
     assert_eq!(config.peers.len(), 2);
-    assert_eq!(config.core.mode, crate::core::Mode::Observe);
+    assert_eq!(config.core.mode, crate::model::Mode::Observe);
     assert_eq!(
         config.core.detection_time,
         std::time::Duration::from_millis(50)

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     check::{Check, Status},
-    core::{SourceKind, Verdict},
+    model::{SourceKind, Verdict},
 };
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");

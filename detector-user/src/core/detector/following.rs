@@ -1,7 +1,10 @@
 //! What follows from each change of a path: publishing, new deadlines, witnesses.
 
-use super::{Detector, Effect, PathKey};
-use crate::core::{PeerName, Time, context::Context, path::Path, session::Turn};
+use super::{Detector, PathKey};
+use crate::{
+    core::{context::Context, path::Path, session::Turn},
+    model::{Effect, PeerName, Time},
+};
 
 impl Detector {
     /// Applies `act` to a path, then does what follows from it.

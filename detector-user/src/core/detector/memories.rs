@@ -1,7 +1,7 @@
 //! What is remembered of dead peers over a restart.
 
 use super::{Detector, PathKey};
-use crate::core::{Memory, PeerName, Time};
+use crate::model::{Memory, PeerName, Time};
 
 impl Detector {
     /// What the next run should remember of this peer, which is dead.

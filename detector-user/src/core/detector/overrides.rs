@@ -1,7 +1,7 @@
 //! Overrides: which peers have one, and when it ends.
 
-use super::{Detector, Effect};
-use crate::core::{Override, OverrideEnd, OverrideKind, PeerName, Time};
+use super::Detector;
+use crate::model::{Effect, Override, OverrideEnd, OverrideKind, PeerName, Time};
 
 impl Detector {
     /// Sets an administrator's override, or ends it; returns whether the peer is watched. One whose

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{Detector, Effect, PathKey};
-use crate::core::{
-    Endpoint, Explanation, PeerName, Time, Trial, TrialError, TrialOutcome, context::Around,
-    explain, path::Path, peer::Peer, session::Turn,
+use super::{Detector, PathKey};
+use crate::{
+    core::{context::Around, explain, path::Path, peer::Peer, session::Turn},
+    model::{Effect, Endpoint, Explanation, PeerName, Time, Trial, TrialError, TrialOutcome},
 };
 
 impl Detector {

@@ -1,7 +1,10 @@
 //! Other settings for a detector that runs.
 
 use super::Detector;
-use crate::core::{PeerName, Settings, Time, session::Turn};
+use crate::{
+    core::session::Turn,
+    model::{PeerName, Settings, Time},
+};
 
 impl Detector {
     /// Decides by these settings from now on. What is known of the peers, their verdicts and their

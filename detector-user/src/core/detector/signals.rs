@@ -3,9 +3,12 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{Detector, PathKey};
-use crate::core::{
-    FlowEvent, FlowReading, NamespaceChange, NetworkEvent, OperationReport, ProbeAnswer,
-    ProbeEvent, ProbeOutcome, SourceKind, Time, isolation::Isolation, session::Turn,
+use crate::{
+    core::{isolation::Isolation, session::Turn},
+    model::{
+        FlowEvent, FlowReading, NamespaceChange, NetworkEvent, OperationReport, ProbeAnswer,
+        ProbeEvent, ProbeOutcome, SourceKind, Time,
+    },
 };
 
 impl Detector {

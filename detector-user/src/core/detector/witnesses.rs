@@ -3,7 +3,10 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::Detector;
-use crate::core::{ProbeTarget, Time, isolation::Witness, path::Path, schedule::Urgency};
+use crate::{
+    core::{isolation::Witness, path::Path, schedule::Urgency},
+    model::{ProbeTarget, Time},
+};
 
 /// How often witnesses are probed while a peer is suspected.
 const EVERY: Duration = Duration::from_millis(20);

@@ -10,7 +10,7 @@
 //!
 //! What is heard on one layer is also heard on those below it, and says nothing about those above.
 
-use crate::core::{Time, evidence::tracked::HEARD_RESOLUTION};
+use crate::model::{HEARD_RESOLUTION, Time};
 
 /// The layers, lowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

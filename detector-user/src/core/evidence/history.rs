@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Spacing;
-use crate::core::Time;
+use crate::model::Time;
 
 /// The half-life of old observations.
 const HALF_LIFE: Duration = Duration::from_secs(30);

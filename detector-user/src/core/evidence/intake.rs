@@ -5,12 +5,12 @@ use std::collections::btree_map::Entry;
 use super::{
     CLOSED_PORT, Evidence,
     heard::Layer,
-    tracked::{HEARD_RESOLUTION, TrackedFlow},
+    tracked::TrackedFlow,
     weight::{Weight, is_refusal, weigh},
 };
-use crate::core::{
-    EventLine, EventWhat, FlowEvent, FlowEventKind, FlowReading, ProbeAnswer, ProbeEvent,
-    ProbeTarget, SourceKind, TcpState, Time,
+use crate::model::{
+    EventLine, EventWhat, FlowEvent, FlowEventKind, FlowReading, HEARD_RESOLUTION, ProbeAnswer,
+    ProbeEvent, ProbeTarget, SourceKind, TcpState, Time,
 };
 
 impl Evidence {

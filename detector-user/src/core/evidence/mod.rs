@@ -31,7 +31,6 @@ use std::{
 };
 
 use self::orphans::Orphan;
-pub use self::tracked::HEARD_RESOLUTION;
 pub(super) use self::{
     heard::{Heard, Layer},
     history::PathHistory,
@@ -42,10 +41,11 @@ pub(super) use self::{
     waiting::Waiting,
     weight::Weight,
 };
-use super::{
-    Endpoint, EventLine, FlowId, NetworkEvent, ProbeEvent, ProbeTarget, TcpState, Time, vitals::Rtt,
+use super::vitals::Rtt;
+use crate::model::{
+    Endpoint, EventLine, EventWhat, FlowId, NetworkEvent, ProbeEvent, ProbeTarget, SourceKind,
+    TcpState, Time,
 };
-use crate::core::{EventWhat, SourceKind};
 
 /// How many signals are kept for explanations.
 const EVENTS_KEPT: usize = 32;

@@ -7,7 +7,7 @@ use super::{
     tracked::{Sent, TrackedFlow},
     weight::gave_up,
 };
-use crate::core::{FlowEvent, FlowId, FlowReading, Reason};
+use crate::model::{FlowEvent, FlowId, FlowReading, Reason};
 
 /// Orphaned transmissions are forgotten after this time.
 pub(super) const ORPHAN_LIFE: Duration = Duration::from_secs(30);

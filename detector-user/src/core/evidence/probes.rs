@@ -17,7 +17,7 @@ mod unanswered;
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::core::{ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Remembered, Time};
+use crate::model::{ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Remembered, Time};
 use target::Target;
 pub(in crate::core) use target::{FlowTarget, means_gone, targets, way_of};
 

@@ -12,7 +12,7 @@ use super::{
     probes::way_of,
     tracked::{Sent, TrackedFlow},
 };
-use crate::core::{FlowId, ProbeTarget, Reason, TcpState, Time};
+use crate::model::{FlowId, ProbeTarget, Reason, TcpState, Time};
 
 /// How many requests the kernel sends before it gives up on a neighbour (`ucast_probes` or
 /// `mcast_probes`, net/ipv4/arp.c and net/ipv6/ndisc.c).

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Evidence, tracked::TrackedFlow};
-use crate::core::{FlowId, Time};
+use crate::model::{FlowId, Time};
 
 /// A flow is stalled no earlier than this after the transmission that stands unanswered.
 pub(in crate::core) const STALLED_AFTER: Duration = Duration::from_secs(2);

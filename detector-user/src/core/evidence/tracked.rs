@@ -8,11 +8,7 @@ mod demand;
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::core::{FlowReading, ProbeTarget, TcpState, Time};
-
-/// How far a `last_heard` may differ from the true time: two jiffies at HZ 250 and a rounded
-/// millisecond.
-pub const HEARD_RESOLUTION: Duration = Duration::from_millis(10);
+use crate::model::{FlowReading, ProbeTarget, TcpState, Time};
 
 /// The kernel's shortest retransmission time-out, unless it was tuned (`TCP_RTO_MIN`).
 const RTO_MIN: Duration = Duration::from_millis(200);

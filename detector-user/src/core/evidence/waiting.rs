@@ -30,7 +30,7 @@ use super::{
     stalled::{STALLED_AFTER, Stalled},
     tracked::TrackedFlow,
 };
-use crate::core::{FlowId, ProbeTarget, Time};
+use crate::model::{FlowId, ProbeTarget, Time};
 
 /// Calls that are answered within this time need no probe.
 const QUIET_FOR: Duration = Duration::from_millis(500);

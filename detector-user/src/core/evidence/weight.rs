@@ -1,6 +1,6 @@
 //! What a single event says about its peer.
 
-use crate::core::{FlowEventKind, Reason};
+use crate::model::{FlowEventKind, Reason};
 
 /// The `errno` values (asm-generic/errno.h) that say something about the peer.
 mod errno {

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use crate::core::{Bounds, HardwareAddress, Time};
+use crate::model::{Bounds, HardwareAddress, Time};
 
 /// An address stays contested for this time after the last answer of the other card.
 const CONTESTED_FOR: Duration = Duration::from_secs(60);

@@ -4,7 +4,10 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use super::witness::HEARD_APART;
-use crate::core::{ProbeTarget, Time, bounds::MAX_GATEWAYS, schedule::Grid};
+use crate::{
+    core::schedule::Grid,
+    model::{MAX_GATEWAYS, ProbeTarget, Time},
+};
 
 /// How often each is probed while nothing is wrong.
 const ASK_EVERY: Duration = Duration::from_secs(5);

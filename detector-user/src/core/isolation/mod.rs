@@ -23,7 +23,7 @@ pub(super) use self::{
     pauses::Pauses,
     witness::{HEARD_APART, WITNESSES_ANSWER_WITHIN, Witness, Witnesses},
 };
-use super::{Bounds, HardwareAddress, NeighbourState, NetworkEvent, Time};
+use crate::model::{Bounds, HardwareAddress, NeighbourState, NetworkEvent, Time};
 
 #[derive(Debug)]
 pub(super) struct Isolation {

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use crate::core::{
-    Bounds, FlowReading, NamespaceChange, NeighbourState, NetworkEvent, Route, RouteLine, Time,
-    bounds::NAMESPACES_KEPT,
+use crate::model::{
+    Bounds, FlowReading, NAMESPACES_KEPT, NamespaceChange, NeighbourState, NetworkEvent, Route,
+    RouteLine, Time,
 };
 
 /// After a link came up, a switch may take this long to forward (spanning tree, 802.1D, twice

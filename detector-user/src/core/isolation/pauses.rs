@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::core::Time;
+use crate::model::Time;
 
 /// The most pauses that are remembered.
 const KEPT: usize = 64;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use crate::core::{Bounds, HEARD_RESOLUTION, Time};
+use crate::model::{Bounds, HEARD_RESOLUTION, Time};
 
 /// A host that was heard within this time before a silence began should also be heard during it, if
 /// it can be probed.

@@ -9,7 +9,10 @@ mod due;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::core::{Destroyed, Time, evidence::Stalled, rule::Certainty, session::Death};
+use crate::{
+    core::{evidence::Stalled, rule::Certainty, session::Death},
+    model::{Destroyed, Time},
+};
 
 /// A flow that replaces a destroyed one has shown by then whether it is stalled, too.
 const SHOWS_AGAIN: Duration = Duration::from_secs(4);

@@ -1,12 +1,16 @@
 //! Takes in evidence: events, probes, snapshots, changes of the network.
 
 use super::{Path, pace};
-use crate::core::{
-    FlowEvent, FlowEventKind, FlowReading, NeighbourState, NetworkEvent, ProbeAnswer, ProbeEvent,
-    ProbeOutcome, ProbeTarget, Reason, SourceKind, Time, Verdict,
-    context::Context,
-    evidence::{Layer, Weight, means_gone},
-    session::Turn,
+use crate::{
+    core::{
+        context::Context,
+        evidence::{Layer, Weight, means_gone},
+        session::Turn,
+    },
+    model::{
+        FlowEvent, FlowEventKind, FlowReading, NeighbourState, NetworkEvent, ProbeAnswer,
+        ProbeEvent, ProbeOutcome, ProbeTarget, Reason, SourceKind, Time, Verdict,
+    },
 };
 
 impl Path {

@@ -13,12 +13,14 @@ mod turning;
 use std::time::Duration;
 
 use super::Path;
-use crate::core::{
-    Reason, Time, Verdict,
-    context::{Around, Context},
-    evidence::Silence,
-    rule::{Certainty, Decision, decide},
-    session::{Death, Event, State, Turn},
+use crate::{
+    core::{
+        context::{Around, Context},
+        evidence::Silence,
+        rule::{Certainty, Decision, decide},
+        session::{Death, Event, State, Turn},
+    },
+    model::{Reason, Time, Verdict},
 };
 
 /// What is remembered from one decision to the next.

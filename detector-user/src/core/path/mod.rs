@@ -29,8 +29,6 @@ use std::{
 
 use self::{freeing::Freeing, judging::Doubt, pace::Pace, probing::Probing};
 use super::{
-    Destroyed, Effect, Endpoint, FlowEvent, Measured, Memory, OverrideKind, PeerName, Reason,
-    Settings, Time, Trial, TrialError, TrialOutcome, Verdict,
     context::{Around, Context},
     evidence::{Evidence, Layer, targets},
     isolation::Witness,
@@ -38,6 +36,10 @@ use super::{
     schedule::{Rhythm, Snapshots},
     session::{Event, Session, State, Turn},
     vitals::Vitals,
+};
+use crate::model::{
+    Destroyed, Effect, Endpoint, FlowEvent, Measured, Memory, OverrideKind, PeerName, Reason,
+    Settings, Time, Trial, TrialError, TrialOutcome, Verdict,
 };
 
 #[derive(Debug)]

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::Path;
-use crate::core::{Time, Verdict, context::Around};
+use crate::{
+    core::context::Around,
+    model::{Time, Verdict},
+};
 
 /// The first and the longest interval between snapshots of a Dead peer: the interval doubles.
 const DEAD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));

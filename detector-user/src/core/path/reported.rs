@@ -18,12 +18,16 @@
 use std::time::Duration;
 
 use super::Path;
-use crate::core::{
-    EventLine, EventWhat, HEARD_RESOLUTION, OperationReport, Reason, SourceKind, Time, Verdict,
-    context::{Around, Context},
-    evidence::Layer,
-    reports::Streak,
-    session::{Event, State, Turn},
+use crate::{
+    core::{
+        context::{Around, Context},
+        evidence::Layer,
+        reports::Streak,
+        session::{Event, State, Turn},
+    },
+    model::{
+        EventLine, EventWhat, HEARD_RESOLUTION, OperationReport, Reason, SourceKind, Time, Verdict,
+    },
 };
 
 /// However often calls fail, they cause a probe and an entry among the recent events no more often

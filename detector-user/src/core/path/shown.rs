@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use super::Path;
-use crate::core::{
-    ClauseLine, Destroyed, FlowLine, ProbeLine, Settings, SilenceLine, Time, Verdict,
-    context::Around,
-    evidence::TrackedFlow,
-    rule::{Clause, decide, needed_silence},
-    session::{State, Turn},
-    state::PathState,
-    vitals::Shown,
+use crate::{
+    core::{
+        context::Around,
+        evidence::TrackedFlow,
+        rule::{Clause, decide, needed_silence},
+        session::{State, Turn},
+        vitals::Shown,
+    },
+    model::{
+        ClauseLine, Destroyed, FlowLine, PathState, ProbeLine, Settings, SilenceLine, Time, Verdict,
+    },
 };
 
 impl Path {
@@ -140,7 +143,7 @@ impl Path {
         self.evidence.probes.lines(now, &self.evidence.heard, grace)
     }
 
-    pub(in crate::core) fn event_lines(&self) -> Vec<crate::core::EventLine> {
+    pub(in crate::core) fn event_lines(&self) -> Vec<crate::model::EventLine> {
         self.evidence.events().cloned().collect()
     }
 }

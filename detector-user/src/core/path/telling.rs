@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use super::Path;
-use crate::core::{Effect, Measured, Time, context::Context, evidence::Layer};
+use crate::{
+    core::{context::Context, evidence::Layer},
+    model::{Effect, Measured, Time},
+};
 
 /// How often it is published that the peer was heard, or what was measured, if nothing else
 /// changes.

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::core::{Settings, Time};
+use crate::model::{Settings, Time};
 
 /// The most failures that are remembered for one peer: more than any threshold.
 const KEPT: usize = 128;

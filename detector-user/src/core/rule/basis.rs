@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Facts, Link, Starved};
-use crate::core::{Settings, evidence::Silence};
+use crate::{core::evidence::Silence, model::Settings};
 
 /// A silence that is longer than the detection time by this factor, without the pauses of this
 /// machine, counts even if the daemon was never on time.

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{ASKED_FOR, Facts, LastProbe, Link, basis::Basis};
-use crate::core::{Settings, isolation::Isolated};
+use crate::{core::isolation::Isolated, model::Settings};
 
 /// How many transmissions of one kind must be unanswered: where one round trip in twenty is lost,
 /// three in a row are lost by chance once in eight thousand times.

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use crate::core::{Reason, Time, Verdict, evidence::Silence, isolation::Isolated};
+use crate::{
+    core::{evidence::Silence, isolation::Isolated},
+    model::{Reason, Time, Verdict},
+};
 
 /// What is known of one path at the moment of a socket snapshot. The rule uses nothing else.
 #[derive(Clone, Debug)]

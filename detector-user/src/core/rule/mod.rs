@@ -36,7 +36,8 @@ pub(super) use self::{
     clause::Clause,
     facts::{Facts, LastProbe, Life, Link, Needs, Starved, Stuck},
 };
-use super::{Reason, Settings, Verdict, evidence::Silence, isolation::Isolated};
+use super::{evidence::Silence, isolation::Isolated};
+use crate::model::{Reason, Settings, Verdict};
 
 /// How long a demand must stand before the peer is Suspect: longer than an answer takes on a LAN.
 pub(super) const SUSPECT_AFTER: Duration = Duration::from_millis(10);

@@ -1,6 +1,6 @@
 //! How many probes may be sent: a token bucket.
 
-use crate::core::Time;
+use crate::model::Time;
 
 /// How much of the bucket is left to more urgent probes: what is less urgent gets what they leave.
 const RESERVED_FROM_DEAD: f64 = 0.75;

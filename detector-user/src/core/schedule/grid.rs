@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::random;
-use crate::core::{Settings, Time};
+use crate::model::{Settings, Time};
 
 /// The interval between the moments where idle peers are not probed.
 const WITHOUT_PROBES: Duration = Duration::from_secs(1);

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{Grid, random};
-use crate::core::{Time, evidence::PathHistory, rule::ANSWERS_WITHIN};
+use crate::{
+    core::{evidence::PathHistory, rule::ANSWERS_WITHIN},
+    model::Time,
+};
 
 /// How often every target is probed, to learn which ones answer.
 const SURVEY_EVERY: Duration = Duration::from_secs(45);

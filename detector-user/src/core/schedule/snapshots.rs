@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Grid;
-use crate::core::Time;
+use crate::model::Time;
 
 /// Two snapshots are at least this far apart.
 const SPACING: Duration = Duration::from_millis(10);

@@ -1,39 +1,6 @@
 //! The circuit breaker of one path: Closed, Open, HalfOpen with leased trials.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
-
-use crate::core::{Breaker, Settings, Time};
-
-/// A leased trial call to a HalfOpen peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trial {
-    pub id: u64,
-    pub lease: Duration,
-}
-
-/// How a trial call went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum TrialOutcome {
-    Succeeded,
-    Failed,
-}
-
-/// Why a trial was not given or not taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum TrialError {
-    #[error("no such peer is watched; `detector peers` lists them")]
-    UnknownPeer,
-    #[error("the breaker is not half_open: trials are admitted only then")]
-    NotHalfOpen,
-    #[error("all trials are leased; wait for one to end")]
-    Exhausted,
-    #[error("no such trial: its lease has ended, or it was never given")]
-    UnknownTrial,
-}
+use crate::model::{Breaker, Settings, Time, Trial, TrialError};
 
 #[derive(Clone, Debug)]
 enum State {

@@ -12,13 +12,10 @@ mod transition;
 use std::time::Duration;
 
 use self::circuit::Circuit;
-pub use self::circuit::{Trial, TrialError, TrialOutcome};
 pub(super) use self::transition::{Event, State};
 use self::transition::{Move, next};
-use super::{
-    Breaker, OverrideKind, Reason, Settings, Time, Verdict,
-    rule::{Certainty, Clause},
-};
+use super::rule::{Certainty, Clause};
+use crate::model::{Breaker, OverrideKind, Reason, Settings, Time, Trial, TrialError, Verdict};
 
 /// The silence in which a path was found Dead.
 #[derive(Clone, Debug)]

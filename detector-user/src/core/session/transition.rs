@@ -1,6 +1,6 @@
 //! The transition table: the next state of a path and of its breaker.
 
-use crate::core::Breaker;
+use crate::model::Breaker;
 
 /// The state of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,6 +33,7 @@ use super::{
     testing::{endpoint, established, ms},
     *,
 };
+use crate::model::*;
 
 /// The card of everyone who answers on the link.
 const CARD: HardwareAddress = HardwareAddress([2, 0, 0, 0, 0, 4]);

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use crate::core::{Time, Trend};
+use crate::model::{Health, Time, Trend};
 
 const LOSS: (f64, f64) = (30.0, 300.0);
 const RTT: f64 = 20.0;
@@ -39,31 +39,6 @@ const STALL_AT_MOST: Duration = Duration::from_secs(4);
 /// How many calls are assumed to have been answered before any was reported, so that one failure
 /// among few is not a large share.
 const PRIOR_CALLS: f64 = 5.0;
-
-/// The health of a peer. The module documentation says how the score is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Health {
-    /// 0 to 100.
-    pub score: u32,
-    pub trend: Trend,
-    pub loss_penalty: u32,
-    pub rtt_penalty: u32,
-    pub stall_penalty: u32,
-    pub timeout_penalty: u32,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self {
-            score: 100,
-            trend: Trend::Steady,
-            loss_penalty: 0,
-            rtt_penalty: 0,
-            stall_penalty: 0,
-            timeout_penalty: 0,
-        }
-    }
-}
 
 /// The measurements from which the score is made.
 #[derive(Debug)]

@@ -15,9 +15,8 @@ mod trend;
 
 use std::time::Duration;
 
-pub use self::health::Health;
 use self::{health::Parts, trend::History};
-use super::{Time, Trend};
+use crate::model::{Health, Time, Trend};
 
 /// The shortest time between publications of these changes alone.
 const PUBLISHED_EVERY: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::core::{Time, Trend};
+use crate::model::{Time, Trend};
 
 /// How often a score is noted.
 const NOTED_EVERY: Duration = Duration::from_secs(30);

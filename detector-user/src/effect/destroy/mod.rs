@@ -38,7 +38,7 @@ pub use self::proof::{ProofError, prove};
 use self::work::{Teardowns, Wish};
 use crate::{
     clock,
-    core::{Bounds, Destroyed, PeerName, Signal, Spare, Teardown},
+    model::{Bounds, Destroyed, PeerName, Signal, Spare, Teardown},
     netlink::sock_diag::Everywhere,
     netns::Namespaces,
     pending::Pending,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::{FlowId, HEARD_RESOLUTION, Time};
+use crate::model::{FlowId, HEARD_RESOLUTION, Time};
 
 /// `INET_DIAG_NOCOOKIE` in both words: the kernel would accept any socket with these addresses.
 const NO_COOKIE: u64 = u64::MAX;

@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     clock,
-    core::{Spare, Teardown, Time},
+    model::{Spare, Teardown, Time},
     netlink::sock_diag::{SockDiagError, Socket},
 };
 

@@ -16,10 +16,8 @@ use super::{
     work::{LOOKS, Table, Teardowns, Wish},
 };
 use crate::{
-    core::{
-        Bounds, Destroyed, FlowId, FlowReading, PeerName, Signal, Spare, Teardown, Time,
-        testing::established,
-    },
+    core::testing::established,
+    model::{Bounds, Destroyed, FlowId, FlowReading, PeerName, Signal, Spare, Teardown, Time},
     netlink::sock_diag::{DestroyError, SockDiagError, Socket, SocketKey},
     netns::Namespaces,
     pending::Pending,

@@ -14,7 +14,7 @@ use super::{
     shared::{Shared, look},
 };
 use crate::{
-    core::{Destroyed, FlowId, PeerName, Spare, Teardown, Time},
+    model::{Destroyed, FlowId, PeerName, Spare, Teardown, Time},
     netlink::sock_diag::{DestroyError, SockDiagError, Socket, Tables},
 };
 

@@ -34,8 +34,8 @@ use self::{
 };
 use crate::{
     config::{Config, Target, Tuning},
-    core::{Bounds, Endpoint, PeerName, PeerState},
     keeper::{Keeper, Look},
+    model::{Bounds, Endpoint, PeerName, PeerState},
     process::Finder,
 };
 

@@ -14,7 +14,7 @@ use crate::{
     cgroup::{Tree, v2_path},
     check::{Check, Status},
     config::{Target, Tuning},
-    core::{Bounds, Endpoint, PeerName},
+    model::{Bounds, Endpoint, PeerName},
     object::chain,
 };
 

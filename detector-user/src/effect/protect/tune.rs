@@ -16,7 +16,7 @@ use super::{ProtectError, kept::Kept, load::TuneProgram};
 use crate::{
     clock,
     config::Tuning,
-    core::{Endpoint, PeerName, Time},
+    model::{Endpoint, PeerName, Time},
 };
 
 type KeyBytes = [u8; size_of::<WatchKey>()];

@@ -2,11 +2,9 @@
 
 use super::*;
 use crate::{
-    core::{
-        Operation, OperationReport, Outcome, PeerName,
-        testing::{ms, report},
-    },
+    core::testing::{ms, report},
     insight::Correlations,
+    model::{Operation, OperationReport, Outcome, PeerName},
 };
 
 fn node(n: u8) -> PeerName {

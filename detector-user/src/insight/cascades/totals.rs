@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{core::Time, insight::FailureKind};
+use crate::{insight::FailureKind, model::Time};
 
 /// The most pairs of kind and component that are counted separately; the rest share one count.
 const KEPT: usize = 512;

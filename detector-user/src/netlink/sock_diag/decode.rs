@@ -11,7 +11,7 @@ use netlink_packet_sock_diag::{
 };
 
 use super::SockDiagError;
-use crate::core::{FlowId, FlowReading, TcpState, Time};
+use crate::model::{FlowId, FlowReading, TcpState, Time};
 
 /// One socket of a dump.
 pub(super) type Response = netlink_packet_sock_diag::inet::InetResponse;

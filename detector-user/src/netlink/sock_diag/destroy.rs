@@ -17,7 +17,7 @@ use super::{
     Reading, SockDiag, SockDiagError,
     decode::{self, ReadAt, Response},
 };
-use crate::core::FlowReading;
+use crate::model::FlowReading;
 
 /// Identifies one socket in the kernel's own terms: the family and form of the addresses under
 /// which it is hashed, the interface to which it is bound, and the cookie, which is unique since

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use tracing::warn;
 
 use super::{DestroyError, MAX_FLOWS, Reading, SockDiag, SockDiagError, Socket};
-use crate::{core::FlowReading, netns::Namespaces};
+use crate::{model::FlowReading, netns::Namespaces};
 
 /// Opens the tables of all watched namespaces.
 #[derive(Debug)]

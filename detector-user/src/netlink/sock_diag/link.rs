@@ -12,7 +12,7 @@ use super::{
     prefixes::Prefix,
     request,
 };
-use crate::{clock, core::Time, netlink::socket::Socket, netns};
+use crate::{clock, model::Time, netlink::socket::Socket, netns};
 
 #[derive(Debug)]
 pub(super) struct Link {

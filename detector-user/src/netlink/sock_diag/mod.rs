@@ -30,7 +30,7 @@ use self::{
 };
 use crate::{
     clock,
-    core::{FlowReading, Time},
+    model::{FlowReading, Time},
     netlink::socket::SocketError,
     netns::Namespace,
 };

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clock,
-    core::{FlowReading, TcpState, Time},
+    model::{FlowReading, TcpState, Time},
 };
 
 /// A dump of both ends of a loopback connection to the listening port 45678, taken on Linux 6.18.

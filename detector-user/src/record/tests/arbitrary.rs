@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::{Operation, OperationReport, Outcome};
+use crate::model::{Operation, OperationReport, Outcome};
 
 /// One input, after some time.
 #[derive(Clone, Debug)]

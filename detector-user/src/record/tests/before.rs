@@ -6,7 +6,7 @@ use super::{
     lines::{HEADER, entry, read, text},
     *,
 };
-use crate::core::{NeighbourState, NetworkEvent};
+use crate::model::{NeighbourState, NetworkEvent};
 
 /// Before reports existed, recordings had neither their settings nor a round-trip variance.
 #[test]

@@ -3,7 +3,7 @@
 use std::{io::Cursor, net::IpAddr};
 
 use super::*;
-use crate::core::{
+use crate::model::{
     NamespaceChange, NeighbourState, NetworkEvent, Operation, OperationReport, Outcome, ProbeId,
     ProbeTarget, Route,
 };

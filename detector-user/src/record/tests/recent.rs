@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use super::*;
-use crate::core::{NetworkEvent, Override, OverrideKind, PeerName};
+use crate::model::{NetworkEvent, Override, OverrideKind, PeerName};
 
 const ALL: usize = usize::MAX;
 

@@ -1,7 +1,7 @@
 //! Replays of the recorded cut, with the recorded settings and with others.
 
 use super::*;
-use crate::core::{Mode, Reason};
+use crate::model::{Mode, Reason};
 
 fn recorded(settings: &Settings, late: Duration) -> (tempfile::TempDir, Vec<PeerState>) {
     let dir = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::core::{Breaker, PeerState, Reason, Time, Verdict};
+use crate::model::{Breaker, PeerState, Reason, Time, Verdict};
 
 /// The most transitions that are kept for a peer.
 const TRANSITIONS: usize = 32;
@@ -148,7 +148,10 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{Measured, PathState, testing::unknown};
+    use crate::{
+        core::testing::unknown,
+        model::{Measured, PathState},
+    };
 
     fn at(seconds: u64) -> Time {
         Time::from_nanos((10_000 + seconds) * 1_000_000_000)

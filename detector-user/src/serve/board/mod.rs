@@ -21,7 +21,7 @@ use tokio::sync::watch;
 pub use self::history::{History, SAMPLE_EVERY, SAMPLES, Samples, Transition};
 use crate::{
     clock,
-    core::{Bounds, Measured, PeerName, PeerState, Time},
+    model::{Bounds, Measured, PeerName, PeerState, Time},
     source::stores::PeerSource,
 };
 

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::*;
-use crate::core::{Bounds, Reason, Verdict, testing::unknown};
+use crate::{
+    core::testing::unknown,
+    model::{Bounds, Reason, Verdict},
+};
 
 /// The future's value, if it is ready at once.
 fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {

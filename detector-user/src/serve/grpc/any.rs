@@ -5,7 +5,7 @@ use prost::Message;
 use tonic::Status;
 
 use super::{convert, overrides, reports, service};
-use crate::core::{PeerName, Time};
+use crate::model::{PeerName, Time};
 
 /// The longest message of a refusal: it repeats what is wrong, and that is as long as a request.
 const LONGEST_REFUSAL: usize = 4096;

@@ -11,12 +11,12 @@ use tonic::Status;
 
 use crate::{
     clock,
-    core::{
+    effect::protect::Tuned,
+    model::{
         Breaker, ClauseLine, Destroyed, EventLine, Explanation, FlowLine, Health, Mode, Override,
         OverrideKind, PathState, PeerName, PeerState, ProbeLine, Reason, RouteLine, SilenceLine,
         Time, Trend, Trial, TrialError, TrialOutcome, Verdict,
     },
-    effect::protect::Tuned,
     serve::board::{Change, History, SAMPLE_EVERY, Samples, Snapshot, Transition},
 };
 

@@ -5,8 +5,8 @@ use detector_api::v1;
 use super::convert::{duration, same_words};
 use crate::{
     clock,
-    core::Time,
     insight::{Cascade, FailureKind, LockHealth, LockLine},
+    model::Time,
     serve::Locks,
 };
 

@@ -13,7 +13,7 @@ use super::{
     stream::{AnswerStream, Answers, Streams},
 };
 use crate::{
-    core::{Breaker, PeerName},
+    model::{Breaker, PeerName},
     serve::board::Board,
 };
 

@@ -46,7 +46,7 @@ pub(super) use self::{
     correlations::{cascade, locks},
 };
 use super::{BoundSocket, Request, board::Board};
-use crate::{core::Bounds, files, overrides::Administrators};
+use crate::{files, model::Bounds, overrides::Administrators};
 
 /// The largest request, except for reports, which have a limit of their own.
 const MAX_REQUEST_BYTES: usize = 16 * 1024;

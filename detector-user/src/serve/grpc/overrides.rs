@@ -7,7 +7,7 @@ use tonic::{Request, Status};
 
 use super::clients::Client;
 use crate::{
-    core::OverrideKind,
+    model::OverrideKind,
     overrides::{Administrators, Caller, Command, LONGEST, LONGEST_REASON, OverrideError},
 };
 

@@ -8,7 +8,7 @@ use tonic::Status;
 use super::{MAX_PEER_BYTES, convert::same_words};
 use crate::{
     config::parse_peer_name,
-    core::{Operation, OperationReport, Outcome, PeerName, Time},
+    model::{Operation, OperationReport, Outcome, PeerName, Time},
 };
 
 /// The most reports in one request.

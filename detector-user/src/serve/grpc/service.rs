@@ -21,8 +21,8 @@ use super::{
 use crate::{
     clock,
     config::parse_peer_name,
-    core::PeerName,
     effect::protect::Tuned,
+    model::PeerName,
     overrides::{Administrators, Caller, Command, Written},
     serve::{self, board::Board},
     source::stores::PeerSource,

@@ -11,7 +11,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use crate::{core::Bounds, files};
+use crate::{files, model::Bounds};
 
 /// The most connections.
 const CONNECTIONS: Limit = Limit {

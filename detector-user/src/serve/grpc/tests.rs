@@ -24,15 +24,15 @@ use tonic::{
 };
 
 use super::*;
-use crate::core::EventWhat;
 use crate::{
     clock,
-    core::{
-        Bounds, Breaker, EventLine, Explanation, FlowEventKind, FlowLine, FlowReading, PeerName,
-        PeerState, Reason, SilenceLine, SourceKind, Trial, TrialError, TrialOutcome, Verdict,
-        testing::{established, unknown},
-    },
+    core::testing::{established, unknown},
     effect::protect::Tuned,
+    model::{
+        Bounds, Breaker, EventLine, EventWhat, Explanation, FlowEventKind, FlowLine, FlowReading,
+        PeerName, PeerState, Reason, SilenceLine, SourceKind, Trial, TrialError, TrialOutcome,
+        Verdict,
+    },
     serve::bind,
 };
 

@@ -29,7 +29,7 @@ use tracing::{info, warn};
 
 use self::status::Status;
 use super::{Metrics, Request, board::Board};
-use crate::{clock, core::Time, files};
+use crate::{clock, files, model::Time};
 
 /// How long requests may take to end after the shutdown began; then they are cut.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);

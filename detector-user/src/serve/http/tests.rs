@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{connection::MAX_HEADER_BYTES, *};
-use crate::core::Bounds;
+use crate::model::Bounds;
 
 fn pages(metrics: Metrics) -> Pages {
     Pages {

@@ -17,7 +17,7 @@ use prometheus::{IntCounter, IntGaugeVec, TextEncoder};
 
 use self::series::Series;
 use crate::{
-    core::{Destroyed, PeerName, PeerState, Signal, SourceKind, Time},
+    model::{Destroyed, PeerName, PeerState, Signal, SourceKind, Time},
     privileges::{self, Confined},
     source::{SourceCounters, network::NetworkCounters},
 };

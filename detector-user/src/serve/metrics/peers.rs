@@ -7,7 +7,7 @@ use prometheus::IntCounterVec;
 use super::{series::Series, set};
 use crate::{
     clock,
-    core::{Breaker, MAX_ADDRESSES, PathState, PeerName, PeerState, Time, Verdict},
+    model::{Breaker, MAX_ADDRESSES, PathState, PeerName, PeerState, Time, Verdict},
 };
 
 impl Series {

@@ -11,8 +11,8 @@ use super::{
     series::{Labels, Metric as _, Series},
 };
 use crate::{
-    core::{Operation, OperationReport, Outcome, Time},
     insight::{Correlations, FailureKind, LockHealth},
+    model::{Operation, OperationReport, Outcome, Time},
 };
 
 impl Metrics {

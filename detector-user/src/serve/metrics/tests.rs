@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::*;
 use crate::{
     clock,
-    core::{
+    core::testing::unknown,
+    insight::{Correlations, Pool, outlook},
+    model::{
         Breaker, Endpoint, FlowEvent, FlowEventKind, FlowId, Operation, OperationReport, Outcome,
         ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Reason, Time, Verdict,
-        testing::unknown,
     },
-    insight::{Correlations, Pool, outlook},
 };
 
 fn state(peer: &str, verdict: Verdict, breaker: Breaker) -> PeerState {
@@ -41,7 +41,7 @@ fn the_condition_of_a_peer_is_rendered_while_it_is_known() {
     metrics.state_published(None, &alive);
     let vitals = PeerState {
         srtt: Some(Duration::from_millis(3)),
-        health: Some(crate::core::Health::default()),
+        health: Some(crate::model::Health::default()),
         ..alive.clone()
     };
     metrics.state_published(Some(&alive), &vitals);
@@ -176,7 +176,7 @@ fn what_the_network_source_counts_is_rendered() {
     });
     metrics.signal(&Signal::Network {
         at: Time::default(),
-        event: crate::core::NetworkEvent::Link {
+        event: crate::model::NetworkEvent::Link {
             link: 2,
             name: "eth0".to_owned(),
             up: false,
@@ -208,7 +208,9 @@ fn probes_are_counted_by_kind_and_result_and_not_as_signals() {
     probe(neighbour, ProbeOutcome::Sent);
     probe(
         neighbour,
-        ProbeOutcome::Answered(ProbeAnswer::Neighbour(crate::core::HardwareAddress([0; 6]))),
+        ProbeOutcome::Answered(ProbeAnswer::Neighbour(crate::model::HardwareAddress(
+            [0; 6],
+        ))),
     );
     probe(connect, ProbeOutcome::Sent);
     probe(connect, ProbeOutcome::Sent);

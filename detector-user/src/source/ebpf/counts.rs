@@ -8,7 +8,7 @@ use detector_ebpf::counter;
 use tracing::debug;
 
 use super::decode;
-use crate::{core::Signal, source::SourceCounters};
+use crate::{model::Signal, source::SourceCounters};
 
 /// The counters that the ring's task, the thread of the map and the loop share.
 pub(super) struct Counts {

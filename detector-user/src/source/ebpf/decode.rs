@@ -9,7 +9,7 @@ use detector_ebpf::{FlowRecord, WatchKey, record_flag, record_kind};
 use thiserror::Error;
 use zerocopy::FromBytes;
 
-use crate::core::{
+use crate::model::{
     Endpoint, FlowEvent, FlowEventKind, FlowId, FlowReading, SourceKind, TcpState, Time,
 };
 

@@ -16,7 +16,7 @@ use tracing::warn;
 use zerocopy::FromBytes;
 
 use super::{counts::Counts, decode, keys::KernelKeys, watch::WatchSet};
-use crate::{core::Time, netns::Namespace, signals::SignalSender, worker::Inbox};
+use crate::{model::Time, netns::Namespace, signals::SignalSender, worker::Inbox};
 
 /// The most entries that are read if the map changes meanwhile, as a multiple of its size.
 const MAX_READINGS: usize = 4;

@@ -107,7 +107,7 @@ mod tests {
     use detector_ebpf::FILTER_WORDS;
 
     use super::*;
-    use crate::{core::Endpoint, source::ebpf::decode::watch_key};
+    use crate::{model::Endpoint, source::ebpf::decode::watch_key};
     use zerocopy::IntoBytes;
 
     fn key(n: u16, port: u16) -> KeyBytes {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock,
-    core::Settings,
+    model::Settings,
     netns,
     object::{NotTaken, Part, Programs},
 };

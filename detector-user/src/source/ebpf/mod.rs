@@ -51,7 +51,7 @@ use self::{
 };
 use super::{Source, SourceCounters, Watched};
 use crate::{
-    core::{PeerName, SourceKind},
+    model::{PeerName, SourceKind},
     netns::Set,
     object::{Part, Programs},
     readable::readable,

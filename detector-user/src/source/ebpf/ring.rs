@@ -14,7 +14,7 @@ use tracing::warn;
 use super::{counts::Counts, flows::Wanted};
 use crate::{
     clock,
-    core::{Signal, Time},
+    model::{Signal, Time},
     signals::SignalSender,
     worker::Inbox,
 };

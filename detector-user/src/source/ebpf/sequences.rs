@@ -20,7 +20,7 @@ use super::{
     btf::{KernelTypes, VMLINUX},
 };
 use crate::{
-    core::FlowId,
+    model::FlowId,
     object::{Part, Programs},
 };
 

@@ -12,7 +12,7 @@ use zerocopy::IntoBytes;
 
 use super::decode::watch_key;
 use crate::{
-    core::{Endpoint, PeerName},
+    model::{Endpoint, PeerName},
     source::Watched,
 };
 

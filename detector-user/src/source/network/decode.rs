@@ -25,7 +25,7 @@ use nix::libc::{
 };
 use thiserror::Error;
 
-use crate::core::{HardwareAddress, Route};
+use crate::model::{HardwareAddress, Route};
 
 /// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP` (5.3+) of include/uapi/linux/rtnetlink.h.
 const RTM_NEWNEXTHOP: u16 = 104;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 use tracing::debug;
 
 use super::{NetworkError, socket::Requests};
-use crate::{clock, core::Time, netns::Namespace};
+use crate::{clock, model::Time, netns::Namespace};
 
 /// An answer is valid for this time, for what was heard before it: a storm of timeouts then costs a
 /// hundred requests a second for each address.

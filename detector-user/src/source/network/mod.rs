@@ -58,7 +58,7 @@ pub use self::{
     survey::{Survey, survey},
 };
 use crate::{
-    core::Bounds,
+    model::Bounds,
     netlink::socket::SocketError,
     signals::SignalSender,
     worker::{Inbox, Worker},
@@ -111,7 +111,7 @@ pub struct NetworkSource {
 
 impl NetworkSource {
     /// Starts the thread, in the caller's network namespace. It reports only
-    /// [`Signal::Network`](crate::core::Signal::Network) on `signals`, and nothing before
+    /// [`Signal::Network`](crate::model::Signal::Network) on `signals`, and nothing before
     /// [`Self::watch`] is called.
     pub fn start(signals: SignalSender, bounds: Bounds) -> anyhow::Result<Self> {
         Self::with_receive_buffer(signals, bounds, RECEIVE_BUFFER)

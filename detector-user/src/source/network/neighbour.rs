@@ -14,7 +14,7 @@ use std::time::Duration;
 use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState as Nud};
 
 use super::decode::{CLOCK_TICK, Neighbour};
-use crate::core::{NeighbourState, Time};
+use crate::model::{NeighbourState, Time};
 
 /// An answer that is older says nothing about the present.
 const FRESH: Duration = Duration::from_secs(1);

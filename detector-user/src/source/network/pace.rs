@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::Time;
+use crate::model::Time;
 
 /// How long to wait after the last change of a burst, as from a routing daemon or an interface that
 /// comes up.

@@ -22,7 +22,7 @@ use super::{
     decode::{self, Change, Message},
     request,
 };
-use crate::{core::Route, netlink::socket::Socket};
+use crate::{model::Route, netlink::socket::Socket};
 
 /// What the sockets are about, for error messages.
 const ABOUT: &str = "links, routes and neighbours (rtnetlink)";

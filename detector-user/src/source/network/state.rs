@@ -7,7 +7,7 @@ use std::{
 
 use super::decode::{Link, Neighbour};
 use super::neighbour::evidence;
-use crate::core::{HardwareAddress, NeighbourState, NetworkEvent, Route, Time};
+use crate::model::{HardwareAddress, NeighbourState, NetworkEvent, Route, Time};
 
 /// If a change covers more watched addresses than this, all are looked up.
 const FEW: usize = 64;

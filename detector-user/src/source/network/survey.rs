@@ -10,7 +10,7 @@ use super::{
     decode::{self, Change},
     socket::{BATCH, Events, Requests},
 };
-use crate::core::Route;
+use crate::model::Route;
 
 /// What the source would see at its start, for `detector doctor`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

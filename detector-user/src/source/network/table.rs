@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{decode::Change, socket::Requests};
-use crate::core::HardwareAddress;
+use crate::model::HardwareAddress;
 
 /// The kernel's neighbour table, in the network namespace of the thread that first uses it.
 #[derive(Debug, Default)]

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clock,
-    core::{Signal, Time},
+    model::{Signal, Time},
     signals::SignalSender,
     worker::Inbox,
 };

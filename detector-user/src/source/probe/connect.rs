@@ -23,9 +23,8 @@ use tracing::debug;
 
 use super::{Order, errno_of, refusal, report::Report, waiting::Waiting};
 use crate::{
-    clock,
-    core::{Endpoint, ProbeAnswer, ProbeId, ProbeTarget, Time},
-    files,
+    clock, files,
+    model::{Endpoint, ProbeAnswer, ProbeId, ProbeTarget, Time},
     netns::Namespaces,
 };
 

@@ -1,5 +1,5 @@
 //! The daemon's own probes: is this host alive? A [`Prober`] carries out
-//! [`Effect::Probe`](crate::core::Effect::Probe) and answers with [`Signal::Probe`].
+//! [`Effect::Probe`](crate::model::Effect::Probe) and answers with [`Signal::Probe`].
 //!
 //! One thread sends and receives those on which a verdict depends. The answers themselves wake it, so
 //! that a probe's times do not depend on how busy the loop is. The keepalives of idle peers can wait:
@@ -53,7 +53,7 @@ use self::{
 };
 use crate::{
     clock,
-    core::{Bounds, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time},
+    model::{Bounds, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time},
     netns::Namespaces,
     signals::SignalSender,
     worker::{Inbox, Worker},
@@ -208,7 +208,7 @@ fn errno_of(error: &io::Error) -> Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{core::Endpoint, signals};
+    use crate::{model::Endpoint, signals};
 
     #[test]
     fn one_too_many_for_the_queue_has_failed() {

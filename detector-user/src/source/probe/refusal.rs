@@ -21,7 +21,7 @@ use nix::{
 };
 use socket2::Socket;
 
-use crate::core::ProbeAnswer;
+use crate::model::ProbeAnswer;
 
 /// The most errors that are read from a socket's error queue: one error ends a handshake.
 const MAX_ERRORS: usize = 4;

@@ -6,7 +6,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::Order;
 use crate::{
     clock,
-    core::{ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time},
+    model::{ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Signal, Time},
     signals::SignalSender,
 };
 
@@ -71,7 +71,7 @@ mod tests {
     use std::{thread, time::Duration};
 
     use super::*;
-    use crate::{core::Endpoint, signals};
+    use crate::{model::Endpoint, signals};
 
     fn order(probe: u64) -> Order {
         Order {

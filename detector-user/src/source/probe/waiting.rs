@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::core::Time;
+use crate::model::Time;
 
 /// Entries that wait for an answer until a deadline. The users bound it: they check
 /// [`len`](Self::len) first.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     clock,
-    core::{ProbeTarget, Time},
+    model::{ProbeTarget, Time},
     netns::Namespaces,
     signals::SignalSender,
     worker::Inbox,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Leaving, Resolved, Resolver, SystemLookup};
-use crate::{config::PeerSpec, core::PeerName};
+use crate::{config::PeerSpec, model::PeerName};
 
 /// The configured peers that are resolved now. Owned by the loop.
 #[derive(Debug, Default)]

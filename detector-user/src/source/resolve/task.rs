@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::Lookup;
 use crate::{
     config::PeerSpec,
-    core::{Endpoint, MAX_ADDRESSES, Signal},
+    model::{Endpoint, MAX_ADDRESSES, Signal},
     signals::SignalSender,
 };
 

@@ -7,7 +7,7 @@ use tokio::{sync::mpsc::Receiver, time::sleep};
 use super::{task::canonical, *};
 use crate::{
     config::parse_peer_name,
-    core::{MAX_ADDRESSES, Signal},
+    model::{MAX_ADDRESSES, Signal},
     signals,
 };
 

@@ -16,7 +16,7 @@ use std::{
 
 pub use self::{poll::SockDiagSource, reader::Reader};
 use crate::{
-    core::{FlowReading, NamespaceChange, PeerName, Signal, SourceKind},
+    model::{FlowReading, NamespaceChange, PeerName, Signal, SourceKind},
     netlink::sock_diag::Reading,
 };
 

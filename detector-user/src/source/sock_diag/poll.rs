@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::{all_addresses, reader::unreadable, signals};
 use crate::{
-    core::{PeerName, Signal, SourceKind},
+    model::{PeerName, Signal, SourceKind},
     netlink::sock_diag::{Everywhere, SockDiagError},
     netns::{Namespaces, Set},
     signals::SignalSender,
@@ -73,7 +73,7 @@ impl Source for SockDiagSource {
     }
 
     fn watch(&mut self, watched: &Watched) -> anyhow::Result<()> {
-        let addrs = |endpoints: &Vec<crate::core::Endpoint>| {
+        let addrs = |endpoints: &Vec<crate::model::Endpoint>| {
             endpoints.iter().map(|endpoint| endpoint.addr).collect()
         };
         let peers = watched

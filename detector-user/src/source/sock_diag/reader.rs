@@ -7,7 +7,7 @@ use tracing::{debug, warn};
 use super::{all_addresses, signals};
 use crate::{
     clock,
-    core::{Bounds, PeerName, Signal},
+    model::{Bounds, PeerName, Signal},
     netlink::sock_diag::Everywhere,
     netns::Namespaces,
     pending::Pending,

@@ -8,7 +8,7 @@ use std::{
 
 use super::{Reader, SockDiagSource};
 use crate::{
-    core::{Bounds, Endpoint, FlowReading, PeerName, Signal, SourceKind},
+    model::{Bounds, Endpoint, FlowReading, PeerName, Signal, SourceKind},
     netns::Namespaces,
     signals,
     source::Source as _,

@@ -15,7 +15,7 @@ use super::{Follower, Found, Named, StoreLookup, View};
 use crate::{
     check::{Check, Status},
     config::{PeerSpec, Profile, Stores},
-    core::PeerName,
+    model::PeerName,
     netns,
     process::Finder,
     source::resolve::Lookup as _,

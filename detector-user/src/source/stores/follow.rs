@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock,
     config::{MAX_TARGETS, Profile, Stores, Target},
-    core::Time,
+    model::Time,
     process::{Executable, Finder, Process, ReadError},
     stores::{self, Cluster, Environment, ReadFile, Started, StoreError},
 };

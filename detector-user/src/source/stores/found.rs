@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt, path::PathBuf};
 use super::View;
 use crate::{
     config::{PeerSpec, Profile},
-    core::PeerName,
     insight::Pool,
+    model::PeerName,
     process::Process,
     stores::Cluster,
 };

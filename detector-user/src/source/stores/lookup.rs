@@ -14,7 +14,7 @@ use tracing::debug;
 
 use super::name_server;
 use crate::{
-    core::PeerName,
+    model::PeerName,
     netns::{Namespace, NamespaceError},
     process::{Process, ReadError},
     source::{

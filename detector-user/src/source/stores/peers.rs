@@ -9,7 +9,7 @@ use std::{
 use super::{Found, StoreLookup};
 use crate::{
     config::PeerSpec,
-    core::PeerName,
+    model::PeerName,
     source::resolve::{Leaving, Resolved, Resolver},
 };
 

@@ -1,7 +1,7 @@
 use std::io;
 
 use super::*;
-use crate::core::PeerName;
+use crate::model::PeerName;
 
 fn started(line: &str, environ: &[u8]) -> Started {
     Started {

@@ -6,7 +6,7 @@ mod stalled;
 
 use std::time::Duration;
 
-use detector_user::core::{Breaker, PeerState, Reason, Settings, Verdict};
+use detector_user::model::{Breaker, PeerState, Reason, Settings, Verdict};
 
 use crate::{
     checks::Stats,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use detector_user::core::{ClauseLine, Explanation, Time, Verdict};
+use detector_user::model::{ClauseLine, Explanation, Time, Verdict};
 
 use super::{Checks, shown};
 

@@ -7,7 +7,7 @@ mod truth;
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use detector_user::core::{Breaker, Explanation, PeerState, Reason, Settings, Time, Verdict};
+use detector_user::model::{Breaker, Explanation, PeerState, Reason, Settings, Time, Verdict};
 
 use self::truth::Truth;
 pub use self::{

@@ -1,6 +1,6 @@
 //! States and clauses as a person reads them.
 
-use detector_user::core::{ClauseLine, PeerState, Time};
+use detector_user::model::{ClauseLine, PeerState, Time};
 
 /// A published state in one line.
 pub fn state(state: &PeerState) -> String {

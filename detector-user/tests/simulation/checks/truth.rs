@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use detector_user::core::Time;
+use detector_user::model::Time;
 
 use super::{Checks, HISTORY};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use detector_user::core::Settings;
+use detector_user::model::Settings;
 
 use super::Drawn;
 use crate::{

@@ -5,7 +5,7 @@ mod gray;
 
 use std::time::Duration;
 
-use detector_user::core::Settings;
+use detector_user::model::Settings;
 
 use self::{
     draws::{

@@ -1,6 +1,6 @@
 //! Sends packets, and decides whether they arrive.
 
-use detector_user::core::Time;
+use detector_user::model::Time;
 
 use super::World;
 use crate::wire::{Frame, Way};

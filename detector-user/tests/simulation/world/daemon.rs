@@ -1,6 +1,6 @@
 //! The daemon around the core: signals in, effects out, each with the delay it really has.
 
-use detector_user::core::{
+use detector_user::model::{
     Breaker, Effect, FlowReading, NetworkEvent, PeerState, Route, Signal, SourceKind, Time, Verdict,
 };
 
@@ -163,7 +163,7 @@ impl World {
         self.sleep();
     }
 
-    pub(super) fn host_named(&self, name: &detector_user::core::PeerName) -> Option<usize> {
+    pub(super) fn host_named(&self, name: &detector_user::model::PeerName) -> Option<usize> {
         self.hosts.iter().position(|host| host.name == *name)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use detector_user::core::{ProbeEvent, Signal, Teardown, Time};
+use detector_user::model::{ProbeEvent, Signal, Teardown, Time};
 
 use super::{Asked, stalls::Stall};
 use crate::{tcp::Ack, ticks::us};

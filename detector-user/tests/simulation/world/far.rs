@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use detector_user::core::Time;
+use detector_user::model::Time;
 
 use super::{Event, World};
 use crate::{flow::DELAYED_ACK, script::Kind, tcp::Response, ticks::ms, wire::Way};

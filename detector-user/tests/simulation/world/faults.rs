@@ -1,6 +1,6 @@
 //! Begins and ends faults, and works out each host's condition meanwhile.
 
-use detector_user::core::{NetworkEvent, Operation, OperationReport, Outcome, Signal};
+use detector_user::model::{NetworkEvent, Operation, OperationReport, Outcome, Signal};
 
 use super::{Event, World};
 use crate::{

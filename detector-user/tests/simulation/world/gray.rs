@@ -1,6 +1,6 @@
 //! Faults that affect only a part of the path, or of what answers on it.
 
-use detector_user::core::NeighbourState;
+use detector_user::model::NeighbourState;
 
 use super::World;
 use crate::{script::Fault, tcp::Phase, wire::Condition};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use detector_user::core::{Breaker, PeerState, Reason, Time, Verdict};
+use detector_user::model::{Breaker, PeerState, Reason, Time, Verdict};
 
 use super::{Event, World};
 use crate::{

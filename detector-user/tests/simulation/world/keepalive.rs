@@ -2,7 +2,7 @@
 //! keepalive is. A kernel answers those without data at most twice a second; the prober sends
 //! one octet with those that are closer together, which is answered each time.
 
-use detector_user::core::{FlowId, ProbeAnswer, ProbeEvent, ProbeOutcome, Time};
+use detector_user::model::{FlowId, ProbeAnswer, ProbeEvent, ProbeOutcome, Time};
 
 use super::{Asked, Event, World};
 use crate::{tcp::Phase, wire::Way};
@@ -69,7 +69,7 @@ impl World {
 mod tests {
     use std::time::Duration;
 
-    use detector_user::core::{ProbeId, ProbeTarget, Settings, Signal};
+    use detector_user::model::{ProbeId, ProbeTarget, Settings, Signal};
 
     use super::*;
     use crate::{

@@ -18,7 +18,7 @@ mod waiting;
 
 use std::time::Duration;
 
-use detector_user::core::{PeerState, ProbeId, ProbeTarget, Time};
+use detector_user::model::{PeerState, ProbeId, ProbeTarget, Time};
 
 use self::event::Event;
 use crate::{

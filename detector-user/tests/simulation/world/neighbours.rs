@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use detector_user::core::{HardwareAddress, NeighbourState, NetworkEvent};
+use detector_user::model::{HardwareAddress, NeighbourState, NetworkEvent};
 
 use super::World;
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use detector_user::core::{FlowEvent, FlowId, Signal, SourceKind};
+use detector_user::model::{FlowEvent, FlowId, Signal, SourceKind};
 
 use super::{Event, World};
 use crate::{

@@ -1,6 +1,6 @@
 //! The daemon's own probes, and their answers.
 
-use detector_user::core::{ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Signal, Time};
+use detector_user::model::{ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Signal, Time};
 
 use super::{Asked, Event, World};
 use crate::{

@@ -1,6 +1,6 @@
 //! Hosts without a fault sleep: none of their packets is simulated.
 
-use detector_user::core::Verdict;
+use detector_user::model::Verdict;
 
 use super::{Event, World};
 use crate::{checks::Layer, flow::Flow, script::Kind, tcp::Phase, ticks::ms};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use detector_user::core::{FlowId, PeerState, Reason, Time, Verdict};
+use detector_user::model::{FlowId, PeerState, Reason, Time, Verdict};
 
 use super::{Event, START, World};
 use crate::{checks::BLUR, flow::Flow, script::Fault, tcp::Phase, ticks::ms};

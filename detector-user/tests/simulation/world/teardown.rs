@@ -1,6 +1,6 @@
 //! The teardown of sockets: SOCK_DESTROY, after a last snapshot.
 
-use detector_user::core::{Destroyed, FlowReading, HEARD_RESOLUTION, Signal, Spare, Teardown};
+use detector_user::model::{Destroyed, FlowReading, HEARD_RESOLUTION, Signal, Spare, Teardown};
 
 use super::{Event, World};
 use crate::{

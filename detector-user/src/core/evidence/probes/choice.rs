@@ -1,7 +1,7 @@
 //! Which targets to probe: the gentlest, those in turn, or all.
 
 use super::{Probes, target::Target};
-use crate::core::ProbeTarget;
+use crate::model::ProbeTarget;
 
 impl Probes {
     /// All targets, to find out which ones answer. One flow is enough.

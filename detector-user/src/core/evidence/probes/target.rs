@@ -3,9 +3,12 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::CLOSED_PORT;
-use crate::core::{
-    Endpoint, FlowId, ProbeAnswer, ProbeEvent, ProbeLine, ProbeOutcome, ProbeTarget, Remembered,
-    Route, Settings, Time, evidence::silence::Way,
+use crate::{
+    core::evidence::silence::Way,
+    model::{
+        Endpoint, FlowId, ProbeAnswer, ProbeEvent, ProbeLine, ProbeOutcome, ProbeTarget,
+        Remembered, Route, Settings, Time,
+    },
 };
 
 /// After this many missing answers in a row, while the peer is heard otherwise, a target no longer

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::core::{Endpoint, testing::established, testing::ms};
+use crate::{
+    core::testing::{established, ms},
+    model::Endpoint,
+};
 
 /// A connect and a flow are asked for by turns: each connect and each flow comes up.
 #[test]

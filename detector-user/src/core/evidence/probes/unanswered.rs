@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::{GIVE_UP_AFTER, Probes, Target, target::way_of};
-use crate::core::{
-    ProbeLine, ProbeTarget, Time,
-    evidence::{
+use crate::{
+    core::evidence::{
         heard::{Heard, Layer},
         history::PathHistory,
         silence::Way,
         tracked::Sent,
     },
+    model::{ProbeLine, ProbeTarget, Time},
 };
 
 /// A peer that is heard within this time after a probe could have answered the probe.

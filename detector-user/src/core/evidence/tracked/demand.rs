@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{HEARD_RESOLUTION, TrackedFlow};
-use crate::core::{Reason, TcpState, Time};
+use super::TrackedFlow;
+use crate::model::{HEARD_RESOLUTION, Reason, TcpState, Time};
 
 impl TrackedFlow {
     /// Whether the flow's own retransmissions go unanswered.

@@ -1,9 +1,9 @@
 //! The evidence of one flow, from its events and socket snapshots.
 
 use super::*;
-use crate::core::{
-    Reason, TcpState,
-    testing::{established, ms},
+use crate::{
+    core::testing::{established, ms},
+    model::{Reason, TcpState},
 };
 
 #[test]

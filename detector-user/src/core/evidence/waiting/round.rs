@@ -1,7 +1,7 @@
 //! The probes of one round: flows that wait for an answer, and the reference.
 
 use super::Reference;
-use crate::core::{FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
+use crate::model::{FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
 
 #[derive(Debug)]
 pub(super) struct Round {

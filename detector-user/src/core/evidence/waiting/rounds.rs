@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Reference, round::Round};
-use crate::core::{FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
+use crate::model::{FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
 
 /// While all are answered the next flows are probed after this time, which is longer than the host
 /// takes to answer on the same flow again (`ANSWERED_EVERY`).

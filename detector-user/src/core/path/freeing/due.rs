@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use super::Pending;
-use crate::core::{
-    Breaker, Effect, FlowId, HEARD_RESOLUTION, Mode, Reason, Settings, Spare, TcpState, Teardown,
-    Time,
-    context::{Around, Context},
-    evidence::{Layer, TrackedFlow},
-    path::Path,
-    rule::Certainty,
-    session::State,
+use crate::{
+    core::{
+        context::{Around, Context},
+        evidence::{Layer, TrackedFlow},
+        path::Path,
+        rule::Certainty,
+        session::State,
+    },
+    model::{
+        Breaker, Effect, FlowId, HEARD_RESOLUTION, Mode, Reason, Settings, Spare, TcpState,
+        Teardown, Time,
+    },
 };
 
 /// The most sockets of one teardown; programs that have more make new ones.

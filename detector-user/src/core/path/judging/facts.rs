@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use crate::core::{
-    Time, Verdict,
-    context::Around,
-    evidence::{Layer, Silence},
-    isolation::{Isolated, WITNESSES_ANSWER_WITHIN},
-    path::Path,
-    rule::{ANSWERS_WITHIN, Facts, LastProbe, Life, Link, Needs, Stuck},
-    session::State,
+use crate::{
+    core::{
+        context::Around,
+        evidence::{Layer, Silence},
+        isolation::{Isolated, WITNESSES_ANSWER_WITHIN},
+        path::Path,
+        rule::{ANSWERS_WITHIN, Facts, LastProbe, Life, Link, Needs, Stuck},
+        session::State,
+    },
+    model::{Time, Verdict},
 };
 
 /// A peer that was not probed for this long may have come back unnoticed.

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use crate::core::{
-    Settings, Time,
-    context::Around,
-    evidence::{Layer, PathHistory, Silence},
-    path::{Path, probing::connects_after},
-    rule::{STARVED_FACTOR, Starved},
+use crate::{
+    core::{
+        context::Around,
+        evidence::{Layer, PathHistory, Silence},
+        path::{Path, probing::connects_after},
+        rule::{STARVED_FACTOR, Starved},
+    },
+    model::{Settings, Time},
 };
 
 /// In a silence of the host that lasts this long a flow is retransmitted more than once: this

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use crate::core::{
-    Effect, Reason, Settings, Time,
-    context::Context,
-    evidence::Layer,
-    path::Path,
-    session::{Death, Event, State, Turn},
+use crate::{
+    core::{
+        context::Context,
+        evidence::Layer,
+        path::Path,
+        session::{Death, Event, State, Turn},
+    },
+    model::{Effect, Reason, Settings, Time},
 };
 
 /// A death that ends within this time was a false one: the path gets a longer detection time from

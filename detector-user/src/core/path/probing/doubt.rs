@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use crate::core::{
-    ProbeTarget, Time,
-    context::{Around, Context},
-    path::Path,
-    rule::{Link, SUSPECT_AFTER},
-    turns::Rate,
+use crate::{
+    core::{
+        context::{Around, Context},
+        path::Path,
+        rule::{Link, SUSPECT_AFTER},
+        turns::Rate,
+    },
+    model::{ProbeTarget, Time},
 };
 
 /// In doubt a neighbour is probed no more often than this, which is often enough for an answer to

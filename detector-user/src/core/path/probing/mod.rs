@@ -18,11 +18,13 @@ use std::time::Duration;
 
 use self::witness::WitnessSyns;
 use super::Path;
-use crate::core::{
-    ProbeTarget, Time,
-    context::Context,
-    schedule::{Rhythm, Urgency},
-    turns::{self, Rate},
+use crate::{
+    core::{
+        context::Context,
+        schedule::{Rhythm, Urgency},
+        turns::{self, Rate},
+    },
+    model::{ProbeTarget, Time},
 };
 
 /// A peer behind a link that is down, or one that cannot be probed, is considered again after this

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::is_neighbour;
-use crate::core::{ProbeTarget, Time, context::Around, evidence::Layer, path::Path};
+use crate::{
+    core::{context::Around, evidence::Layer, path::Path},
+    model::{ProbeTarget, Time},
+};
 
 /// How long to wait for a snapshot before the path is probed anyway.
 const SNAPSHOT_RETURNS: Duration = Duration::from_millis(10);
@@ -125,7 +128,7 @@ impl Path {
     pub(in crate::core::path) fn notice_traffic(
         &mut self,
         at: Time,
-        settings: &crate::core::Settings,
+        settings: &crate::model::Settings,
     ) {
         let interval = settings.idle_probe_interval;
         // While a flow is stuck, not just any segment counts: the host must have acknowledged

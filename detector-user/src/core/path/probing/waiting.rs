@@ -1,7 +1,8 @@
 //! Probes on flows that wait for an answer, while their peer lives.
 
-use crate::core::{
-    ProbeTarget, Time, context::Context, path::Path, schedule::Urgency, session::State,
+use crate::{
+    core::{context::Context, path::Path, schedule::Urgency, session::State},
+    model::{ProbeTarget, Time},
 };
 
 impl Path {

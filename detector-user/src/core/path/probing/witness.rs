@@ -2,9 +2,12 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::core::{
-    Time, Verdict, context::Context, isolation::HEARD_APART, path::Path, rule::SUSPECT_AFTER,
-    schedule::Urgency,
+use crate::{
+    core::{
+        context::Context, isolation::HEARD_APART, path::Path, rule::SUSPECT_AFTER,
+        schedule::Urgency,
+    },
+    model::{Time, Verdict},
 };
 
 /// A witness without a flow is probed by no more than this many SYNs in this time: a usual rate

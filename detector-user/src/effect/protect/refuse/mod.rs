@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::kept::{Entries, Kept};
 use crate::{
     clock,
-    core::{Breaker, Mode, PathState, PeerName, PeerState, Verdict},
+    model::{Breaker, Mode, PathState, PeerName, PeerState, Verdict},
 };
 
 /// How long the kernel side refuses without a renewal; the daemon renews every second. A daemon

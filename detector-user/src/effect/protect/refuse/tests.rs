@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::core::{Reason, testing::unknown};
+use crate::{core::testing::unknown, model::Reason};
 
 #[derive(Debug, Default)]
 struct Fake {

@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     config::Config,
-    core::{Core as _, Settings},
+    core::Core as _,
+    model::Settings,
     record::{Reader, Taped},
     serve::Diagnostics,
 };

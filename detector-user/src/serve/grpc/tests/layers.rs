@@ -1,7 +1,7 @@
 //! The API for stalled flows, single addresses, and the clauses of the rule.
 
 use super::*;
-use crate::core::{ClauseLine, PathState, ProbeAnswer, ProbeLine, ProbeTarget};
+use crate::model::{ClauseLine, PathState, ProbeAnswer, ProbeLine, ProbeTarget};
 
 /// A peer with a stalled flow and a dead address.
 pub(super) const GRAY: &str = "http://node5:9000";

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    core::{Override, OverrideKind},
+    model::{Override, OverrideKind},
     overrides::{Command, OverrideError, Written},
 };
 

@@ -181,9 +181,9 @@ async fn vitals_are_told() {
     rig.board.publish(PeerState {
         srtt: Some(3 * MS),
         rtt_variance: Some(MS),
-        health: Some(crate::core::Health {
+        health: Some(crate::model::Health {
             score: 82,
-            trend: crate::core::Trend::Worsening,
+            trend: crate::model::Trend::Worsening,
             loss_penalty: 3,
             rtt_penalty: 4,
             stall_penalty: 5,

@@ -12,7 +12,7 @@ use tower::{Layer as _, Service as _, service_fn};
 
 use super::*;
 use crate::{
-    core::{Health, Measured, PathState},
+    model::{Health, Measured, PathState},
     serve::grpc::clients::Client,
 };
 

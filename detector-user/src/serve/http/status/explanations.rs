@@ -14,8 +14,8 @@ use tokio::{
 use crate::{
     clock,
     config::parse_peer_name,
-    core::{PeerName, Time},
     json::{self, Object},
+    model::{PeerName, Time},
     serve::{Request, board::Board, grpc},
 };
 

@@ -9,8 +9,8 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     clock,
-    core::{PeerName, PeerState, Verdict},
     json::{self, Object},
+    model::{PeerName, PeerState, Verdict},
     serve::{board::Board, grpc},
     text::notes,
 };

@@ -6,7 +6,8 @@ use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use super::{feed::Feed, *};
 use crate::{
-    core::{Bounds, PeerState, Reason, Verdict, testing::unknown},
+    core::testing::unknown,
+    model::{Bounds, PeerState, Reason, Verdict},
     serve::Locks,
 };
 

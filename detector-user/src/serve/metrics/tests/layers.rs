@@ -1,7 +1,7 @@
 //! The metrics of stalled flows, contested addresses, single addresses and the two reasons.
 
 use super::*;
-use crate::core::PathState;
+use crate::model::PathState;
 
 const PEER: &str = "http://a:1";
 
@@ -90,7 +90,7 @@ fn the_addresses_of_a_peer_are_bounded() {
     };
     metrics.state_published(None, &many);
     let series = metrics.render().matches("detector_path_verdict{").count();
-    assert_eq!(series, crate::core::MAX_ADDRESSES * Verdict::ALL.len());
+    assert_eq!(series, crate::model::MAX_ADDRESSES * Verdict::ALL.len());
 }
 
 #[test]

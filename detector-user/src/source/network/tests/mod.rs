@@ -16,7 +16,7 @@ use super::{
     request,
     socket::{BATCH, Requests},
 };
-use crate::core::{Bounds, NetworkEvent, Route, Signal};
+use crate::model::{Bounds, NetworkEvent, Route, Signal};
 
 const ETH0: u32 = 3;
 

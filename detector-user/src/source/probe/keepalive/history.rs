@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::segment::Kind;
-use crate::core::{FlowId, Time};
+use crate::model::{FlowId, Time};
 
 /// A keepalive that is sent at least this long after the last one on the flow carries no data. This
 /// is longer than Linux's 500 ms by what a network may delay one of the two.

@@ -93,9 +93,8 @@ pub use self::{
 };
 use super::{Order, report::Report, waiting::Waiting};
 use crate::{
-    clock,
-    core::{FlowId, ProbeAnswer, ProbeId, ProbeTarget, Time},
-    files,
+    clock, files,
+    model::{FlowId, ProbeAnswer, ProbeId, ProbeTarget, Time},
     netns::Namespaces,
     source::ebpf::{EbpfUnavailable, SequenceReader},
 };

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     clock,
-    core::FlowId,
+    model::FlowId,
     source::ebpf::{EbpfUnavailable, SequenceReader},
 };
 

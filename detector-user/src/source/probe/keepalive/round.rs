@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     clock,
-    core::{FlowId, ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Time},
+    model::{FlowId, ProbeAnswer, ProbeEvent, ProbeOutcome, ProbeTarget, Time},
     source::probe::Order,
 };
 

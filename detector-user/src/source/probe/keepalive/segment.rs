@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use detector_ebpf::Sequences;
 
-use crate::core::FlowId;
+use crate::model::FlowId;
 
 /// A TCP header without options (RFC 9293, section 3.1).
 const HEADER: usize = 20;

@@ -20,7 +20,7 @@ use nix::{
 };
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use crate::{core::FlowId, source::probe::errno_of};
+use crate::{model::FlowId, source::probe::errno_of};
 
 /// Two headers with all their options: a longer packet carries data.
 pub(super) const PACKET: usize = 128;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::Malformed;
-use crate::core::HardwareAddress;
+use crate::model::HardwareAddress;
 
 /// Destination, source and type.
 const ETHERNET: usize = 14;

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use crate::{core::HardwareAddress, source::network::NeighbourTable};
+use crate::{model::HardwareAddress, source::network::NeighbourTable};
 
 /// An address on a link.
 pub(super) type Key = (IpAddr, u32);

@@ -17,7 +17,7 @@ use nix::{
 use tracing::debug;
 
 use super::{super::errno_of, ndp};
-use crate::core::Time;
+use crate::model::Time;
 
 /// The shortest time between two readings of the links.
 const READ_EVERY: Duration = Duration::from_secs(1);

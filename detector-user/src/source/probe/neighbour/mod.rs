@@ -39,7 +39,7 @@ use self::{
 use super::{Order, report::Report, waiting::Waiting, worker};
 use crate::{
     clock,
-    core::{HardwareAddress, ProbeAnswer, ProbeId, ProbeTarget, Time},
+    model::{HardwareAddress, ProbeAnswer, ProbeId, ProbeTarget, Time},
 };
 
 /// Sockets that were not used for this long are closed.
@@ -234,7 +234,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        core::{ProbeOutcome, Signal},
+        model::{ProbeOutcome, Signal},
         signals,
     };
 

@@ -8,7 +8,7 @@
 use std::net::Ipv6Addr;
 
 use super::Malformed;
-use crate::core::HardwareAddress;
+use crate::model::HardwareAddress;
 
 /// The ICMPv6 types that are sent and received.
 pub(super) const SOLICITATION: u8 = 135;

@@ -24,7 +24,7 @@ use tracing::warn;
 
 use super::{Malformed, access, arp, ndp};
 use crate::{
-    core::HardwareAddress,
+    model::HardwareAddress,
     source::probe::{errno_of, worker},
 };
 

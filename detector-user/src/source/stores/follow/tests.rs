@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::core::PeerName;
+use crate::model::PeerName;
 
 /// A program that does nothing, with these volumes.
 struct Program {

@@ -1,6 +1,6 @@
 //! How an acknowledgement ends states, and which losses it shows.
 
-use detector_user::core::{FlowEventKind, Time};
+use detector_user::model::{FlowEventKind, Time};
 
 use super::{super::Ack, Out, Phase, Sender};
 use crate::ticks::us;

@@ -5,7 +5,7 @@ mod timers;
 
 use std::{collections::VecDeque, time::Duration};
 
-use detector_user::core::{FlowEventKind, FlowId, FlowReading, TcpState, Time};
+use detector_user::model::{FlowEventKind, FlowId, FlowReading, TcpState, Time};
 
 use crate::{
     ticks::{JIFFY, expiry, in_jiffies, jiffy, ms},

@@ -1,6 +1,6 @@
 //! The sender's timers: tail loss probes, time-outs, window probes.
 
-use detector_user::core::{FlowEventKind, Time};
+use detector_user::model::{FlowEventKind, Time};
 
 use super::{
     ETIMEDOUT, Out, RTO_MAX, RTO_MIN, SYN_LINEAR, SYN_RETRIES, Sender, TIMEOUT_MIN, Timer,

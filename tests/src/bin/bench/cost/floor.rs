@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use detector_user::{core::FlowId, source::ebpf::SequenceReader};
+use detector_user::{model::FlowId, source::ebpf::SequenceReader};
 use nix::sys::{
     socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg},
     time::TimeSpec,

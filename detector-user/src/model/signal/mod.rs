@@ -63,7 +63,7 @@ pub struct Destroyed {
 
 impl Destroyed {
     /// The sum of both.
-    pub(super) fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             destroyed: self.destroyed + other.destroyed,
             spared: self.spared + other.spared,

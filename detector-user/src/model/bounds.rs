@@ -17,13 +17,13 @@ pub const MAX_NAMESPACES: usize = 16;
 /// The most gateways that are probed as witnesses. They are the next hops of one host, and their
 /// number does not grow with the peers behind them. Each is probed on its link every few seconds
 /// for as long as the daemon runs.
-pub(super) const MAX_GATEWAYS: usize = 16;
+pub(crate) const MAX_GATEWAYS: usize = 16;
 
 /// The most links whose neighbour probes are counted; on further links no neighbour is probed.
-pub(super) const MAX_LINKS: usize = 1024;
+pub(crate) const MAX_LINKS: usize = 1024;
 
 /// A new namespace may be reported before the one that it replaces is gone.
-pub(super) const NAMESPACES_KEPT: usize = 2 * MAX_NAMESPACES;
+pub(crate) const NAMESPACES_KEPT: usize = 2 * MAX_NAMESPACES;
 
 /// More than the published state of a peer with several addresses.
 const UNREAD_FOR_EACH: usize = 1 << 10;
@@ -60,7 +60,7 @@ impl Bounds {
 
     /// The most addresses about which anything is remembered: four times as many, because peers
     /// move and the kernel goes on reporting an old address for a while.
-    pub(super) const fn known_addresses(self) -> usize {
+    pub(crate) const fn known_addresses(self) -> usize {
         4 * self.addresses()
     }
 

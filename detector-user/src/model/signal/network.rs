@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::HardwareAddress;
+use crate::model::HardwareAddress;
 
 /// The way to an address, as the kernel routes it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

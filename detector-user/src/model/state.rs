@@ -107,7 +107,7 @@ pub struct Measured {
 
 impl PeerState {
     /// The same state with another breaker.
-    pub(super) fn with_breaker(self, breaker: Breaker) -> Self {
+    pub(crate) fn with_breaker(self, breaker: Breaker) -> Self {
         Self {
             breaker: match self.mode {
                 Mode::Enforce => breaker,

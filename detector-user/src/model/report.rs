@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::{Operation, Outcome, PeerName, Time, nanos};
+use super::{Operation, Outcome, PeerName, Time, nanos};
 
 /// An operation of this node's own programs, and how it ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,12 +25,12 @@ pub struct OperationReport {
 
 impl OperationReport {
     /// Whether the report shows that the peer's program answers.
-    pub(in crate::core) fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         matches!(self.outcome, Outcome::Succeeded | Outcome::Refused)
     }
 
     /// Whether the peer did not answer. A missing quorum says nothing about one peer.
-    pub(in crate::core) fn is_unanswered(&self) -> bool {
+    pub(crate) fn is_unanswered(&self) -> bool {
         matches!(self.outcome, Outcome::TimedOut | Outcome::Unreachable)
     }
 }

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Time, nanos};
 
+/// How far a `last_heard` may differ from the true time: two jiffies at HZ 250 and a rounded
+/// millisecond.
+pub const HEARD_RESOLUTION: Duration = Duration::from_millis(10);
+
 /// Which connection: its addresses and the network namespace they belong to. Addresses are
 /// canonical (no v4-mapped IPv6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

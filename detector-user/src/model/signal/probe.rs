@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::Endpoint;
-use crate::core::{FlowId, HardwareAddress, Time};
+use crate::model::{FlowId, HardwareAddress, Time};
 
 /// The number of one probe; a detector never uses one twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
