@@ -92,6 +92,14 @@ impl PathHistory {
         self.add(now, segments as f64, retransmitted as f64);
     }
 
+    /// The same history, if these segments were lost on the path.
+    pub(in crate::core) fn presuming_lost(&self, segments: u64) -> Self {
+        let mut presumed = self.clone();
+        presumed.segments += segments as f64;
+        presumed.retransmitted += segments as f64;
+        presumed
+    }
+
     /// A suspicious silence ended: the peer was alive all the time.
     pub(in crate::core) fn stall_recovered(&mut self, now: Time, silence: Duration) {
         self.fade(now);

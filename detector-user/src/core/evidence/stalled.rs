@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Evidence, tracked::TrackedFlow};
+use super::{Evidence, PathHistory, tracked::TrackedFlow};
 use crate::model::{FlowId, Time};
 
 /// A flow is stalled no earlier than this after the transmission that stands unanswered.
@@ -19,6 +19,10 @@ const FALSE_STALL_PROBABILITY: f64 = 0.05 * 0.05 * 0.05;
 /// On a flow on which segments without data are known to pass, no more retransmissions than this are
 /// required.
 const MOST_WHERE_OTHERS_PASS: u32 = 5;
+
+/// Before a flow is destroyed, so many unanswered retransmissions of each other flow are presumed to
+/// be the path's loss. Any more may be that other flow's own.
+const PRESUMED_LOST: u64 = 2;
 
 /// Where less than this share of round trips is lost, three retransmissions and an answered probe
 /// beside them show that a flow's large segments are lost.
@@ -53,15 +57,17 @@ impl Evidence {
         let required = self
             .history
             .required_retransmissions(FALSE_STALL_PROBABILITY);
+        let presumed_lost = |flow: &TrackedFlow| flow.unsettled().min(PRESUMED_LOST);
+        let lost: u64 = self.watched_flows().map(presumed_lost).sum();
         self.watched_flows()
             .filter_map(|flow| {
                 let all = flow.stuck_since(from);
                 let all = all.map(|since| (since, flow.reading.rto_count));
                 let outlived = flow.outlived_since(paused_from);
-                [all, outlived]
-                    .into_iter()
-                    .flatten()
-                    .find_map(|sent| self.stalled_flow(flow, now, sent, required))
+                let sent = [all, outlived].into_iter().flatten();
+                let path = self.history.presuming_lost(lost - presumed_lost(flow));
+                sent.filter_map(|sent| self.stalled_flow(flow, now, sent, required, &path))
+                    .next()
             })
             .chain(self.stalled_waiting(now))
             .collect()
@@ -69,12 +75,14 @@ impl Evidence {
 
     /// Returns the flow if it is stalled by what it has sent since a moment, with so many expiries.
     /// The peer must have been heard since the flow got stuck: otherwise the silence is the peer's.
+    /// `path` is the history that decides whether the flow may be destroyed.
     fn stalled_flow(
         &self,
         flow: &TrackedFlow,
         now: Time,
         (since, expiries): (Time, u32),
         required: u32,
+        path: &PathHistory,
     ) -> Option<Stalled> {
         let large_segments = flow.lost_segment_bytes(since);
         let id = flow.reading.id;
@@ -93,24 +101,24 @@ impl Evidence {
             since,
             large_segments,
             is_certain: match large_segments {
-                Some(_) => passes || self.history.round_trip_loss(false) < LITTLE_LOSS,
-                None => self.is_lost(flow, expiries),
+                Some(_) => passes || path.round_trip_loss(false) < LITTLE_LOSS,
+                None => self.is_lost(flow, expiries, path),
             },
         })
     }
 
     /// Whether so much is unanswered on this flow, retransmissions and probes together, that loss by
     /// chance is as unlikely as for a dead host.
-    fn is_lost(&self, flow: &TrackedFlow, expiries: u32) -> bool {
+    fn is_lost(&self, flow: &TrackedFlow, expiries: u32, path: &PathHistory) -> bool {
         // A firewall may drop keepalives. With little loss the retransmissions alone say enough.
         let is_dropped =
-            !self.probes.do_flows_answer() && self.history.round_trip_loss(false) >= LITTLE_LOSS;
+            !self.probes.do_flows_answer() && path.round_trip_loss(false) >= LITTLE_LOSS;
         let probes = match is_dropped {
             true => 0,
             false => self.waiting.unanswered_on(&flow.reading.id),
         };
         let unanswered = expiries.saturating_add(probes);
-        unanswered >= self.history.required_transmissions(false)
+        unanswered >= path.required_transmissions(false)
     }
 
     /// Whether the retransmissions of any flow go unanswered.

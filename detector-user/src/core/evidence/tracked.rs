@@ -206,13 +206,20 @@ impl TrackedFlow {
     /// of data that is not acknowledged: they may turn out to be a death, or a loss of this flow
     /// alone or of its large segments, and not a loss of the path.
     pub(in crate::core) fn settled_totals(&self) -> (u64, u64) {
-        let retransmitted = self.reading.segments_retransmitted;
-        let unacked = retransmitted.saturating_sub(self.retransmitted_and_acked);
-        let unsettled = unacked.max(self.resent.len() as u64);
+        let unsettled = self.unsettled();
         (
             self.reading.segments_sent.saturating_sub(unsettled),
-            retransmitted.saturating_sub(unsettled),
+            self.reading
+                .segments_retransmitted
+                .saturating_sub(unsettled),
         )
+    }
+
+    /// The retransmissions of data that is not acknowledged.
+    pub(in crate::core) fn unsettled(&self) -> u64 {
+        let retransmitted = self.reading.segments_retransmitted;
+        let unacked = retransmitted.saturating_sub(self.retransmitted_and_acked);
+        unacked.max(self.resent.len() as u64)
     }
 
     /// Notes which retransmissions this later reading shows to be acknowledged: all if nothing is in

@@ -16,10 +16,12 @@
 //! ```text
 //! round    the probes of one round
 //! rounds   which of these flows are probed when, and what their missing answers count
+//! wait     one of these flows
 //! ```
 
 mod round;
 mod rounds;
+mod wait;
 
 use std::{collections::BTreeMap, time::Duration};
 

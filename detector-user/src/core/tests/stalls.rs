@@ -259,3 +259,29 @@ fn where_much_is_lost_a_flow_is_freed_only_if_its_probes_go_unanswered_too() {
     assert_eq!(freed_where_much_is_lost(ALL, ALL), 0);
     assert_eq!(freed_where_much_is_lost(CONNECTS, CONNECTS), 0);
 }
+
+/// Beside many flows on each of which something was just retransmitted, five expiries of one flow may
+/// be chance: it is not known yet how much the path loses. Keepalives are dropped here, so nothing
+/// else speaks for the flow or against it.
+#[test]
+fn where_other_flows_are_retransmitted_as_well_a_flow_is_not_freed_by_its_expiries_alone() {
+    let freed = |others: u16| {
+        let mut world = World::with_keepalives(Settings::default());
+        world.answers = CONNECTS;
+        let flows = |at: u64| -> Vec<FlowReading> {
+            let other = |n| FlowReading {
+                mss: 1448,
+                bytes_acked: at,
+                segments_sent: at,
+                segments_retransmitted: at / 100,
+                ..established(n, ms(at - 5))
+            };
+            let first = five_times(at);
+            [first].into_iter().chain((1..=others).map(other)).collect()
+        };
+        world.run(12_000, flows);
+        assert_eq!(world.state().reason, Reason::FlowsStalled, "{others}");
+        world.destroyed.len()
+    };
+    assert_eq!((freed(1), freed(30)), (1, 0));
+}

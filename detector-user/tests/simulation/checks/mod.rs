@@ -151,9 +151,10 @@ impl Checks {
             self.broken("a peer that answers is never Dead", what);
             return;
         };
-        if cut_for + BLUR < detection_time {
+        let blur = BLUR + truth.burst;
+        if cut_for + blur < detection_time {
             let what = format!(
-                "{}: cut off for {cut_for:?}, needed {detection_time:?} - {BLUR:?}",
+                "{}: cut off for {cut_for:?}, needed {detection_time:?} - {blur:?}",
                 shown::state(state)
             );
             self.broken("a peer is not Dead before the detection time", what);

@@ -29,6 +29,8 @@ const AT_ONCE: Duration = Duration::from_millis(50);
 pub(super) struct Truth {
     pub(super) cut_since: Option<Time>,
     pub(super) cuts: u32,
+    /// The longest burst of loss that may have come just before the last cut.
+    pub(super) burst: Duration,
     pub(super) past: VecDeque<(Time, Time)>,
     /// The longest that an answer took when the last of them ended.
     pub(super) round_trip: Duration,
@@ -122,11 +124,13 @@ impl Checks {
         self.hosts[host].cut_since
     }
 
-    pub fn cut_begins(&mut self, host: usize, now: Time) -> u32 {
+    /// A burst of loss, of up to this length, may have come just before.
+    pub fn cut_begins(&mut self, host: usize, now: Time, burst: Duration) -> u32 {
         self.stats.cuts += 1;
         let truth = &mut self.hosts[host];
         truth.cut_since = Some(now);
         truth.cuts += 1;
+        truth.burst = burst;
         truth.cuts
     }
 

@@ -276,7 +276,9 @@ impl World {
 
     fn cut_begins(&mut self, host: usize) {
         let judged = self.must_be_dead_by(host);
-        let cut = self.checks.cut_begins(host, self.now);
+        let bursts = self.hosts[host].wire.condition.bursts;
+        let burst = bursts.map_or(std::time::Duration::ZERO, |bursts| bursts.bad);
+        let cut = self.checks.cut_begins(host, self.now, burst);
         if let Some((at, clean)) = judged {
             self.queue.push(at, Event::CheckDead { host, cut, clean });
         }

@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Reference, round::Round};
+use super::{
+    Reference,
+    round::Round,
+    wait::{Missed, Wait},
+};
 use crate::model::{FlowId, ProbeAnswer, ProbeEvent, ProbeId, ProbeOutcome, ProbeTarget, Time};
 
 /// While all are answered the next flows are probed after this time, which is longer than the host
 /// takes to answer on the same flow again (`ANSWERED_EVERY`).
-const ROUND_EVERY: Duration = Duration::from_millis(650);
+pub(super) const ROUND_EVERY: Duration = Duration::from_millis(650);
 
 /// Once an answer is missing. So soon it is also seen whether a flow answers that was not probed
 /// before.
@@ -19,9 +23,6 @@ const WITH_SYN_EVERY: Duration = Duration::from_secs(1);
 /// A flow that did not answer as the reference, although it could have, is not the reference for
 /// this time: it may be lost itself, or a firewall drops keepalives.
 const UNFIT_FOR: Duration = Duration::from_secs(2);
-
-/// With this many times the required answers missing, a flow is probed as rarely as a good one.
-const LONG_MISSING: u32 = 4;
 
 /// The most flows that are probed in one round: while all are answered, and of urgent ones.
 const AT_ONCE: (usize, usize) = (4, 16);
@@ -56,20 +57,6 @@ pub(super) struct Wanted {
     pub is_stuck: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Wait {
-    cookie: u64,
-    /// Its own retransmissions are unanswered.
-    is_stuck: bool,
-    /// When a probe on it was last answered.
-    answered: Option<Time>,
-    /// The first of the probes that have gone unanswered since.
-    missing_since: Option<Time>,
-    misses: u32,
-    /// Of the probes since the flow began to wait, how many were answered and how many were not.
-    total: (u32, u32),
-}
-
 /// A flow that leaves its probes unanswered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Missing {
@@ -79,26 +66,6 @@ pub(super) struct Missing {
     pub since: Time,
     /// Whether a probe on it was ever answered.
     pub has_answered: bool,
-}
-
-impl Wait {
-    /// Nothing is known of it but that it was probed just now.
-    fn is_new(&self) -> bool {
-        self.answered.is_none() && self.missing_since.is_none()
-    }
-
-    fn is_missing_lately(&self, required: u32) -> bool {
-        let long = required.saturating_mul(LONG_MISSING);
-        self.missing_since.is_some() && self.misses < long
-    }
-
-    /// Whether the flow comes before those of which nothing is known but that a call waits: an
-    /// answer is missing, or it is stuck and was not probed just now.
-    fn is_urgent(&self, now: Time, required: u32) -> bool {
-        let is_due = self.answered.is_none_or(|at| now.since(at) >= ROUND_EVERY);
-        let is_new = self.is_stuck && self.missing_since.is_none();
-        self.is_missing_lately(required) || (is_new && is_due)
-    }
 }
 
 impl Waiting {
@@ -112,7 +79,7 @@ impl Waiting {
         self.round = None;
         self.unfit.clear();
         for wait in self.flows.values_mut() {
-            (wait.missing_since, wait.misses) = (None, 0);
+            wait.missing = Missed::default();
         }
     }
 
@@ -141,8 +108,8 @@ impl Waiting {
     }
 
     /// Settles the last round and begins the next, with the flows whose turn it is, all of one
-    /// namespace; none if all were answered and it is too early to probe others. Those that are stuck or whose answers are missing come first, as long as the
-    /// answers have not been missing for long.
+    /// namespace; none if all were answered and it is too early to probe others. Those that are stuck
+    /// or whose answers are missing come first, as long as the answers have not been missing for long.
     pub(super) fn next_round(&mut self, now: Time, required: u32) -> Vec<FlowId> {
         self.settle();
         self.due = now + ROUND_EVERY;
@@ -197,20 +164,21 @@ impl Waiting {
 
     /// Whether the last answer on this flow is missing.
     pub(super) fn is_missing(&self, flow: &FlowId) -> bool {
-        self.unanswered_on(flow) > 0
+        let wait = self.flows.get(flow);
+        wait.is_some_and(|wait| wait.missing.since.is_some())
     }
 
     /// Whether anything that was sent before `from` is missing its answer.
     pub(super) fn has_missing_before(&self, from: Time) -> bool {
-        let missing = |wait: &Wait| wait.missing_since.is_some_and(|since| since < from);
+        let missing = |wait: &Wait| wait.missing.since.is_some_and(|since| since < from);
         self.flows.values().any(missing)
     }
 
     /// The flows that leave at least so many probes unanswered in a row.
     pub(super) fn missing(&self, required: u32) -> impl Iterator<Item = Missing> {
         self.flows.iter().filter_map(move |(flow, wait)| {
-            let missing_since = wait.missing_since?;
-            (wait.misses >= required).then_some(Missing {
+            let missing_since = wait.missing.since?;
+            (wait.missing.count >= required).then_some(Missing {
                 flow: *flow,
                 cookie: wait.cookie,
                 // The flow was last known to work when it was last answered.
@@ -220,9 +188,10 @@ impl Waiting {
         })
     }
 
-    /// How many probes on this flow have gone unanswered in a row.
+    /// How many probes on this flow have gone unanswered in a row, of those that the host would have
+    /// answered each.
     pub(in crate::core::evidence) fn unanswered_on(&self, flow: &FlowId) -> u32 {
-        self.flows.get(flow).map_or(0, |wait| wait.misses)
+        self.flows.get(flow).map_or(0, |wait| wait.missing.apart)
     }
 
     /// Whether so many probes on this flow were answered, and so few were not, that small segments
@@ -257,7 +226,7 @@ impl Waiting {
             && wait.cookie == cookie
         {
             wait.answered = wait.answered.max(Some(event.at));
-            (wait.missing_since, wait.misses) = (None, 0);
+            wait.missing = Missed::default();
         }
         let answered = self.round.as_mut().and_then(|round| round.event(event));
         if let Some(wait) = answered.and_then(|flow| self.flows.get_mut(&flow)) {
@@ -288,8 +257,7 @@ impl Waiting {
         }
         for (flow, sent) in round.missing() {
             if let Some(wait) = self.flows.get_mut(&flow) {
-                wait.missing_since.get_or_insert(sent);
-                wait.misses += 1;
+                wait.missing.add(sent);
                 wait.total.1 = wait.total.1.saturating_add(1);
             }
         }

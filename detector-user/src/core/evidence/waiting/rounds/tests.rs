@@ -135,3 +135,15 @@ fn no_flow_is_probed_again_before_its_time_unless_an_answer_is_missing() {
         assert!(next.is_some_and(|next| next >= ms(650)), "{next:?}");
     }
 }
+
+/// The host answers keepalives on one flow only once in half a second: if that answer is lost, those
+/// that follow are not answered either.
+#[test]
+fn answers_that_the_host_would_not_send_are_not_missing_one_by_one() {
+    let mut waiting = Waiting::default();
+    for at in [0].into_iter().chain((650..=1_150).step_by(50)) {
+        round(&mut waiting, at, Some(ProbeAnswer::Ack));
+    }
+    assert_eq!(waiting.missing(11).count(), 1);
+    assert_eq!(waiting.unanswered_on(&flow(0).flow), 2);
+}
