@@ -1,10 +1,28 @@
 //! The detector daemon and its command line.
 //!
 //! Data flows one way: `kernel → source → Signal → core → Effect → effect and serve`. The driver is
-//! the one loop that joins them. Imports run one way too: `main → cli → { driver, hostile } → { source, effect,
-//! serve, record } → { netlink, object, overrides, remembered, pending, alarm } → netns → process →
-//! { cgroup, keeper, stores } → { privileges, signals, files } → config → { insight,
-//! systemd, readable } → { json → text, core → model, the ABI, detector-api }`.
+//! the one loop that joins them.
+//!
+//! Imports run one way, too. Each line imports only from those below it (`tests/floors.rs`):
+//!
+//! ```text
+//! main
+//! cli
+//! driver, hostile
+//! serve
+//! source, effect, record
+//! netlink, object, overrides, remembered, pending, alarm
+//! netns
+//! process
+//! cgroup, keeper, stores
+//! worker
+//! privileges, signals, files
+//! config
+//! json
+//! clock, insight, readable, systemd, text
+//! core
+//! model, check; the ABI of the eBPF programs, and detector-api
+//! ```
 
 #![forbid(unsafe_code)]
 

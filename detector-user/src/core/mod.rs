@@ -1,8 +1,7 @@
 //! The detector itself, pure: it takes [`Signal`]s and the time, and returns [`Effect`]s.
 //!
-//! No tokio, no aya, no clock, no I/O; the core imports no other module of this project but the
-//! [model](crate::model), the words and data that all modules share. The driver calls, in this order,
-//! for each turn of its loop:
+//! No tokio, no aya, no clock, no I/O. The core imports only the [model](crate::model): the words and
+//! data that all modules share. The driver calls, in this order, for each turn of its loop:
 //!
 //! 1. [`Detector::handle_signal`] for each thing a source saw, or
 //!    [`Detector::handle_timeout`] when [`Detector::poll_timeout`] has passed;
@@ -17,9 +16,14 @@
 //! isolation   whether this node itself is cut off
 //! schedule    when to look, and when to probe
 //! turns       who is probed first when many are in doubt
+//! vitals      round-trip times and the health score
+//! reports     failed calls that the node reports
 //! path        one address of a peer: joins the above
+//! context     what a path may use of the rest
 //! peer        the sum of its paths
+//! explain     why a verdict is what it is, for a person
 //! detector    all peers: takes signals, returns effects
+//! harness     drives the core on a virtual clock, for tests and replays
 //! ```
 
 mod context;

@@ -2,9 +2,9 @@
 //!
 //! A path is found Dead only if it was probed throughout its detection time. If a thousand paths
 //! shared a budget that is enough for a hundred, each would have gaps, and none would ever be found
-//! Dead. So when there are many, each is probed only as often as the rule requires. When there are
-//! more, they take turns: those that fell silent first are probed, and the others wait until these
-//! are decided.
+//! Dead. So with many paths in doubt, each is probed only as often as the rule requires. If even that
+//! exceeds the budget, they take turns: those that fell silent first are probed, and the others wait
+//! until these are decided.
 //!
 //! A machine on which everything stalls is busy, too. If it cannot send as many probes as the budget
 //! allows, they leave late, and a late probe is worth nothing. So while probes leave late fewer paths

@@ -11,8 +11,8 @@
 //! quorum     how many losses the erasure sets tolerate, given the available nodes
 //! ```
 //!
-//! Like the core, it is pure: no clock, no I/O. It sees only the core's public side, reports and
-//! published states, and the core does not know about it.
+//! Like the core, it is pure: no clock, no I/O. It sees only reports and published states, and
+//! the core does not know about it.
 
 mod cascades;
 mod failure;

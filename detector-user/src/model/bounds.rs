@@ -2,7 +2,8 @@
 //!
 //! Whatever is kept, queued or requested for each peer has room for all peers at once: when every
 //! peer falls silent together, no request may be dropped. Bounds that do not grow with the peers (a
-//! socket's name, a line of the log) stand beside the code that needs them.
+//! socket's name, a line of the log) stand beside the code that needs them, or here if several
+//! modules do.
 
 /// The most peers that may be configured.
 pub const MAX_PEERS: usize = 65_536;

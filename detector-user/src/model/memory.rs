@@ -1,8 +1,8 @@
-//! What outlasts a restart of what is known of a dead path.
+//! What is kept about a dead path over a restart.
 //!
 //! A daemon that starts knows no peer: it cannot tell a dead host from one that has not booted yet,
-//! nor a probe that is lost from one that nobody would answer. Both were known before it stopped.
-//! That is all that is remembered: the death itself is found anew, by the same rule, from probes
+//! nor a probe that is lost from one that nobody would answer. Before it stopped,
+//! it knew that the host was there, and which probes it answered. That is all that is remembered: the death itself is found anew, by the same rule, from probes
 //! that this run sends. So a peer that is alive answers, and is never dead. Until it is heard or
 //! found dead, its breaker stays as it was before the restart: open.
 

@@ -1,10 +1,11 @@
 //! The words and plain data that all modules share: what the sources report, what the core
-//! publishes and requests, and its settings. Nothing here decides anything.
+//! publishes and requests, and its settings. No verdict is decided here.
 //!
 //! ```text
 //! in       signal, flow, hardware, report, trial: what was seen, read, reported or asked
 //! out      effect, teardown, state, explanation, health, memory: what is requested and published
 //! both     vocabulary, time, overrides, settings, bounds
+//! nanos    how durations are written
 //! ```
 
 mod bounds;

@@ -1,4 +1,4 @@
-//! The one clock of the core: monotonic nanoseconds.
+//! Moments of the monotonic clock, in nanoseconds.
 
 use std::{
     ops::{Add, Sub},

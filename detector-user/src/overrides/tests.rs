@@ -1,3 +1,5 @@
+//! Overrides that outlast the daemon, and files that do not hold any.
+
 use std::{fs, time::Duration};
 
 use serde_json::Value;

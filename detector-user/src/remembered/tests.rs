@@ -1,3 +1,5 @@
+//! What is remembered of dead peers, and files that hold something else.
+
 use std::fs;
 
 use super::*;

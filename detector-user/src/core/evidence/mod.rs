@@ -10,7 +10,7 @@
 //! history    loss and stalls of the path, and what silence they require
 //! silence    derives the silence of the host from all of it
 //! stalled    flows that are stuck while the peer lives
-//! waiting    flows on which calls wait, probed to learn whether they still carry anything
+//! waiting    stuck flows and those on which calls wait, probed to learn whether they still carry anything
 //! weight     what a single event says
 //! ```
 

@@ -1,4 +1,5 @@
-//! Stalled flows: their own retransmissions go unanswered while the peer lives.
+//! Stalled flows: their own retransmissions go unanswered while the peer lives, or calls wait on them
+//! (`waiting`).
 
 use std::time::Duration;
 

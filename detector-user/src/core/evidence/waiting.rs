@@ -2,16 +2,16 @@
 //!
 //! On some of them a call waits for its reply. Nothing is sent on such a flow, so no retransmission
 //! shows that it is lost: if a firewall forgets it, the call waits for as long as its program lets
-//! it. On others a retransmission is unanswered, which chance alone may explain where much is lost.
+//! it. On others a retransmission is unanswered. Where much is lost, that may be chance.
 //!
 //! All these flows are probed, a few at a time (`take_round`), together with a *reference*: another
 //! flow of the same namespace or, where none is known to answer keepalives, a SYN from there. A
 //! missing answer counts only if the reference was answered, so that neither the host, nor this
 //! node, nor a pause of either can be the cause.
 //!
-//! A firewall may drop keepalives. So where much is lost missing answers count only if keepalives
-//! were answered on this path; on a flow whose own retransmissions are not unanswered only if they
-//! were answered on this flow or on another with the same remote port.
+//! A firewall may drop keepalives. So, where much is lost, the missing answers of a stuck flow count
+//! only if a keepalive was ever answered on this path. On a flow on which a call waits they count only
+//! if a keepalive was answered on this flow, or on another one to the same address and port.
 //!
 //! ```text
 //! round    the probes of one round

@@ -1,9 +1,11 @@
-//! Which sockets are destroyed: a dead peer's, at a destroy delay, once for each time it is found
-//! Dead, and again those that were missed; and stalled flows, each on its own, while their peer lives.
+//! Which sockets are destroyed. A dead peer's: after the destroy delay, once for each death, and again
+//! if some were missed. Stalled flows: each on its own, while the peer lives.
 //!
 //! ```text
 //! due   when, and whether now
 //! ```
+//!
+//! Whether a stalled flow may be destroyed is decided in `evidence/stalled`.
 
 mod due;
 

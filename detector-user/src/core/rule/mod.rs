@@ -9,12 +9,18 @@
 //! | `asked_throughout` | and was probed all that time: data that was lost once, and asked about late, does not count as a long silence |
 //! | `asked_enough` | at so many moments that chance does not explain the missing answers |
 //! | `asked_on_flows` | on established flows, too, where there are any: a firewall that drops SYNs is no dead host |
-//! | `asked_by_connect` | and by a SYN where the link does not say as much: a middlebox that forgot a flow is no dead host |
+//! | `asked_by_connect` | and by a SYN, unless the link is silent too: a middlebox that forgot a flow is no dead host |
 //! | `asked_just_now` | the last probe is fresh, and had the time to be answered |
 //! | `not_isolated` | this node itself is not cut off |
 //!
-//! All but the last two say that enough is unanswered. The last two are tested after them, in the order of
-//! the `match`: isolation first, then the last probe.
+//! The first six say that enough is unanswered. Then come isolation and the last probe, in this order.
+//!
+//! ```text
+//! facts       what is known at this moment, as plain data
+//! basis       the silence that the clauses measure, and how long it must last
+//! clause      each clause: what was measured, and what is needed
+//! certainty   how sure a death is, which chooses the destroy delay
+//! ```
 //!
 //! Two signs are weaker than an acknowledgement from the host: a card answers ARP for the address,
 //! or segments of the peer still arrive although it acknowledges nothing. Neither shows that the

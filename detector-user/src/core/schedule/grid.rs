@@ -1,4 +1,4 @@
-//! The moments that all peers share for what can wait, so that one wake-up serves all of them.
+//! Common moments for work that can wait, so that one wake-up serves all peers.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the sources report to the core.
+//! What goes into the core: what the sources, clients and operators report.
 
 mod network;
 mod probe;

@@ -1,4 +1,4 @@
-//! Converts the core's types to the protocol's.
+//! Converts the model's types to the protocol's.
 
 use std::{
     collections::HashMap,

@@ -1,3 +1,5 @@
+//! The members of an etcd cluster, from its flags and its answers.
+
 use std::io;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! RustFS's volumes: patterns, pools, and what is none.
+
 use proptest::prelude::*;
 
 use super::*;

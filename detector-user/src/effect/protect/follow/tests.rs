@@ -1,3 +1,5 @@
+//! Which cgroups are protected, as services come and go.
+
 use std::{
     fs,
     sync::{Arc, Mutex},

@@ -1,3 +1,5 @@
+//! Which addresses the names of a process mean.
+
 use super::*;
 use crate::config::parse_peer_name;
 
