@@ -195,6 +195,26 @@ fn a_deaf_host_is_dead_where_the_only_witness_is_asked_by_syns() {
     assert_eq!(holds(&deaf).deaths, 1);
 }
 
+/// What was lost in a burst just before the cut is part of the silence.
+#[test]
+fn a_burst_of_loss_before_a_cut_is_silence() {
+    let uploads = [Work::UPLOAD];
+    let mut lossy = near([&uploads, &uploads, &uploads]);
+    lossy.settings.detection_time = ms(2000);
+    let bursts = Fault::Bursts {
+        host: 1,
+        longest: ms(75),
+    };
+    lossy.faults = vec![
+        timed(ms(8000), bursts, ms(10_000)),
+        timed(ms(10_345), cut(1), ms(3300)),
+    ];
+    for seed in 1..=10 {
+        lossy.seed = seed;
+        holds(&lossy);
+    }
+}
+
 fn cut(host: usize) -> Fault {
     let ways = Ways::Both;
     Fault::Cut { host, ways }
