@@ -155,11 +155,15 @@ impl World {
             return;
         }
         self.checks.stats.stalls += 1;
-        let told = matches!(
-            state.reason,
-            Reason::FlowsStalled | Reason::LargeSegmentsLost
-        );
-        if state.verdict != Verdict::Degraded || !told || state.stalled_flows == 0 {
+        let is_told = match state.verdict {
+            Verdict::Degraded => matches!(
+                state.reason,
+                Reason::FlowsStalled | Reason::LargeSegmentsLost
+            ),
+            // Another doubt may have come; the flow is counted all the same.
+            verdict => verdict == Verdict::Suspect && stall.postponed,
+        };
+        if !is_told || state.stalled_flows == 0 {
             self.checks
                 .broken("a stalled flow is told", format!("{stall:?}: {state:?}"));
             self.explain_violation(stall.host);
