@@ -45,7 +45,8 @@ use crate::options::Options;
     name = "bench",
     after_help = "bench store [OPTIONS]: the small store, with a detector and as RustFS is today (bench store --help)\n\
                   bench cost [OPTIONS]: what the daemon costs while all is well (bench cost --help)\n\
-                  bench storm [OPTIONS]: a hundred thousand connections stall at once (bench storm --help)"
+                  bench storm [OPTIONS]: a hundred thousand connections stall at once (bench storm --help)\n\
+                  bench wide [OPTIONS]: thousands of peers, a thousand watchers (bench wide --help)"
 )]
 struct Cli {
     #[command(flatten)]
@@ -72,6 +73,9 @@ fn main() -> anyhow::Result<()> {
         }
         Some("storm") => {
             return until_interrupted(cost::storm::run(&cost::storm::Cli::parse_from(rest())));
+        }
+        Some("wide") => {
+            return until_interrupted(cost::wide::run(&cost::wide::Cli::parse_from(rest())));
         }
         Some("helper") => return cost::helper::run(&cost::helper::Cli::parse_from(rest())),
         _ => {}

@@ -21,6 +21,7 @@ mod spent;
 mod stand;
 pub mod storm;
 mod table;
+pub mod wide;
 
 use std::{fs, path::PathBuf, time::Duration};
 

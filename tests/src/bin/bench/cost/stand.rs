@@ -60,6 +60,16 @@ impl Stand {
         Self::with(Lab::new(3)?)
     }
 
+    /// With peers on a third host, and with more namespaces in which nothing runs.
+    pub fn with_namespaces(more: usize) -> anyhow::Result<Self> {
+        Self::with(Lab::new(3 + more)?)
+    }
+
+    /// The namespaces of the hosts that have no part in it.
+    pub fn more_namespaces(&self) -> impl Iterator<Item = &str> {
+        self.lab.hosts()[3..].iter().map(Host::namespace)
+    }
+
     fn with(lab: Lab) -> anyhow::Result<Self> {
         let us = lab.host(1);
         us.exec("ip", &["addr", "add", ASKER, "dev", "eth0"])?;
