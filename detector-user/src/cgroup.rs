@@ -1,5 +1,7 @@
 //! Finds the cgroup of a service: the cgroup v2 tree, a unit's place in it, and its processes.
 
+mod mounts;
+
 use std::{
     ffi::OsStr,
     fs, io,
@@ -8,9 +10,9 @@ use std::{
 
 use tracing::debug;
 
+use self::mounts::MOUNTINFO;
+pub use self::mounts::NoTree;
 use crate::{config::Target, systemd};
-
-const MOUNTINFO: &str = "/proc/self/mountinfo";
 
 /// The most directories that are searched for a unit, and the depth of the search.
 const MAX_DIRECTORIES: usize = 16_384;
@@ -36,7 +38,7 @@ impl Tree {
     /// /sys/fs/cgroup/unified. `None` if it is not mounted.
     pub fn find() -> io::Result<Option<Self>> {
         let mountinfo = fs::read(MOUNTINFO)?;
-        Ok(mount_of(&String::from_utf8_lossy(&mountinfo)).map(Self::at))
+        Ok(mounts::tree_of(&String::from_utf8_lossy(&mountinfo)).map(Self::at))
     }
 
     /// The tree at this directory.
@@ -153,87 +155,12 @@ fn directories(directory: &Path) -> impl Iterator<Item = PathBuf> {
     entries.filter(is_directory).map(|entry| entry.path())
 }
 
-/// The mount point of the cgroup v2 tree in a `/proc/PID/mountinfo` (proc_pid_mountinfo(5)). A
-/// mount of the whole tree is preferred, and most of all the host's in a container, whose root is
-/// above that of the container's own cgroup namespace.
-fn mount_of(mountinfo: &str) -> Option<PathBuf> {
-    let (mut whole, mut part) = (None, None);
-    for line in mountinfo.lines() {
-        let Some((mount, filesystem)) = line.split_once(" - ") else {
-            continue;
-        };
-        if filesystem.split(' ').next() != Some("cgroup2") {
-            continue;
-        }
-        let mut fields = mount.split(' ').skip(3);
-        let (Some(root), Some(point)) = (fields.next(), fields.next()) else {
-            continue;
-        };
-        let point = PathBuf::from(unescape(point));
-        if root.starts_with("/..") {
-            return Some(point);
-        }
-        match root {
-            "/" => whole.get_or_insert(point),
-            _ => part.get_or_insert(point),
-        };
-    }
-    whole.or(part)
-}
-
-/// Decodes octal escapes, such as the `\040` of a space.
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let octal = tail
-            .get(..3)
-            .filter(|_| byte == b'\\')
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        bytes.push(octal.unwrap_or(byte));
-        rest = if octal.is_some() { &tail[3..] } else { tail };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Version 1 with the unified tree next to it.
-    const HYBRID: &str = "\
-31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
-35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
-40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
-41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
-";
-    const UNIFIED: &str = "\
-25 30 0:23 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw
-29 25 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate
-";
-    /// A container that sees its own part of the tree; the host's tree is also mounted in it.
-    const CONTAINER: &str = "\
-700 699 0:26 /kubepods/pod1 /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw
-812 690 0:26 / /host\\040sys/cgroup rw,nosuid shared:3 - cgroup2 cgroup2 rw
-";
-
     fn target(text: &str) -> Target {
         Target::parse(text).unwrap()
-    }
-
-    #[test]
-    fn the_tree_is_found_where_it_is_mounted() {
-        let mount = |text| mount_of(text).map(|path| path.display().to_string());
-        assert_eq!(mount(HYBRID).unwrap(), "/sys/fs/cgroup/unified");
-        assert_eq!(mount(UNIFIED).unwrap(), "/sys/fs/cgroup");
-        assert_eq!(mount(CONTAINER).unwrap(), "/host sys/cgroup");
-        let part = CONTAINER.lines().next().unwrap();
-        assert_eq!(mount(part).unwrap(), "/sys/fs/cgroup");
-        assert_eq!(mount(HYBRID.split("41 31").next().unwrap()), None);
-        let private = UNIFIED.to_owned() + "9 8 0:26 /../.. /host rw - cgroup2 cgroup2 rw\n";
-        assert_eq!(mount(&private).unwrap(), "/host");
-        assert_eq!(mount("a - cgroup2\n - \n\\"), None);
     }
 
     #[test]

@@ -4,17 +4,15 @@ use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
-use crate::object::NotTaken;
+use crate::{cgroup::NoTree, object::NotTaken};
 
 /// Why services cannot be protected here.
 #[derive(Debug, Error)]
 pub enum ProtectError {
     #[error(transparent)]
     NotTaken(#[from] NotTaken),
-    #[error(
-        "no cgroup v2 tree is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified"
-    )]
-    NoTree,
+    #[error("there is no cgroup v2 tree: {0}")]
+    NoTree(NoTree),
     #[error("cannot look for the cgroup v2 tree in /proc/self/mountinfo: {0}")]
     Mounts(#[source] io::Error),
     #[error(

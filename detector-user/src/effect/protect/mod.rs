@@ -33,6 +33,7 @@ use self::{
     tune::Tuner,
 };
 use crate::{
+    cgroup::NoTree,
     config::{Config, Target, Tuning},
     keeper::{Keeper, Look},
     model::{Bounds, Endpoint, PeerName, PeerState},
@@ -156,7 +157,8 @@ impl Protection {
 }
 
 fn check_tree(finder: &Finder) -> Result<(), ProtectError> {
-    let tree = finder.tree().ok_or(ProtectError::NoTree)?;
+    let tree = finder.tree();
+    let tree = tree.ok_or_else(|| ProtectError::NoTree(NoTree::reason()))?;
     debug!(mount = %tree.mount().display(), "the cgroup v2 tree");
     Ok(())
 }

@@ -11,7 +11,7 @@ use detector_ebpf::refuse_flag;
 
 use super::{Protection, RefusePrograms};
 use crate::{
-    cgroup::{Tree, v2_path},
+    cgroup::{NoTree, Tree, v2_path},
     check::{Check, Status},
     config::{Target, Tuning},
     model::{Bounds, Endpoint, PeerName},
@@ -37,7 +37,7 @@ fn tree() -> Check {
             name,
             Status::Degraded,
             "not mounted",
-            "no service can be protected; mount -t cgroup2 none /sys/fs/cgroup/unified",
+            format!("no service can be protected: {}", NoTree::reason()),
         ),
         Err(error) => Check::new(name, Status::Degraded, error.to_string(), meaning),
     }
