@@ -200,3 +200,21 @@ fn a_silence_that_only_syns_show_must_be_longer() {
     let first = first.expect("it is probed").0;
     assert!((2000..2300).contains(&(dead - first)), "{first} {dead}");
 }
+
+/// As a pod that is killed: its kernel closes its connections, and soon nobody has its address.
+#[test]
+fn who_closes_its_connections_is_asked_soon_whether_it_is_still_there() {
+    let mut world = World::new(Settings::default());
+    world.answers = ALL;
+    world.route(Some([10, 0, 0, 1].into()));
+    world.run(2000, |_| vec![idle(0, 0)]);
+    // The gateway's card.
+    world.answers = NEIGHBOUR;
+    world.probed.clear();
+    let dead = world.run_until_dead(8000, |_| Vec::new());
+    let dead = dead.unwrap_or_else(|| panic!("{:#?}", world.explain().clauses));
+    let first = world.probed.iter().find(|(_, target)| target.is_connect());
+    let first = first.expect("it is probed").0;
+    assert!((2000..2400).contains(&first), "{first}");
+    assert!((4000..4700).contains(&dead), "{dead}");
+}

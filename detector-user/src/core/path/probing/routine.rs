@@ -14,6 +14,10 @@ const SNAPSHOT_RETURNS: Duration = Duration::from_millis(10);
 /// A peer whose last connection was this long ago is no longer probed at the idle rate.
 const CONNECTED_LATELY: Duration = Duration::from_secs(10);
 
+/// For this time after its last connection has ended, a peer is probed by SYNs as often as by
+/// keepalives: it may be gone itself, as a pod that is killed. A usual limit lets so many SYNs pass.
+const JUST_CLOSED: Duration = Duration::from_secs(1);
+
 /// How exactly a snapshot shows when a segment arrived: to a jiffy of the slowest kernel, of 100 Hz.
 const READ_EXACTLY_TO: Duration = Duration::from_millis(10);
 
@@ -79,19 +83,18 @@ impl Path {
             (true, Duration::ZERO) => BESIDE_STUCK,
             (true, interval) => interval.min(BESIDE_STUCK),
         };
-        let lately = self
-            .evidence
-            .connected_at
-            .is_some_and(|at| now.since(at) < CONNECTED_LATELY);
+        let connected = self.evidence.connected_at.map(|at| now.since(at));
+        let lately = connected.is_some_and(|since| since < CONNECTED_LATELY);
+        let is_closed = !self.evidence.is_connected();
+        let just_closed = connected.is_some_and(|since| since < JUST_CLOSED);
         let target = *self.evidence.probes.gentlest().first()?;
         let is_known = self.evidence.probes.is_known(target);
         if interval.is_zero() || !lately || !is_known {
             return None;
         }
-        let least = if target.is_connect() && !self.evidence.is_connected() {
-            self.probing.connect_every
-        } else {
-            Duration::ZERO
+        let least = match target.is_connect() && is_closed && !just_closed {
+            true => self.probing.connect_every,
+            false => Duration::ZERO,
         };
         // An answer on the link says nothing about the host, but the next neighbour probe can wait.
         let layer = match target {
