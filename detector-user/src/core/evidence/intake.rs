@@ -19,6 +19,12 @@ impl Evidence {
     pub(in crate::core) fn probe(&mut self, event: &ProbeEvent) -> Option<ProbeAnswer> {
         self.waiting.event(event);
         let answered = self.probes.event(event)?;
+        if event.target.is_connect() && self.probes.is_other_host_here() {
+            self.places.notice_other_host_here();
+        }
+        if matches!(event.target, ProbeTarget::Connect(_)) && !self.places.has_own() {
+            return None;
+        }
         // Answers around a death teach nothing: a connect to a dead peer waits in this host for the
         // neighbour's address, and is answered late when the peer is back.
         if let Some(after) = answered.after

@@ -5,6 +5,7 @@
 //! intake     takes in signals
 //! heard      when the peer was last heard, by layer
 //! tracked    one flow, and the demand that may stand unanswered on it
+//! places     from which network namespaces it is reached
 //! orphans    transmissions whose sockets are gone
 //! probes     the daemon's own probes: their targets and results
 //! history    loss and stalls of the path, and what silence they require
@@ -18,6 +19,7 @@ mod heard;
 mod history;
 mod intake;
 mod orphans;
+mod places;
 mod probes;
 mod silence;
 mod stalled;
@@ -30,7 +32,6 @@ use std::{
     net::IpAddr,
 };
 
-use self::orphans::Orphan;
 pub(super) use self::{
     heard::{Heard, Layer},
     history::PathHistory,
@@ -41,6 +42,7 @@ pub(super) use self::{
     waiting::Waiting,
     weight::Weight,
 };
+use self::{orphans::Orphan, places::Places};
 use super::vitals::Rtt;
 use crate::model::{
     Endpoint, EventLine, EventWhat, FlowId, NetworkEvent, ProbeEvent, ProbeTarget, SourceKind,
@@ -79,8 +81,7 @@ pub(super) struct Evidence {
     /// What was sent before this moment is not counted as loss: the peer was dead.
     learn_from: Time,
     orphans: VecDeque<Orphan>,
-    /// The network namespaces other than the daemon's own in which the peer has, or had, flows.
-    pub namespaces: BTreeSet<u32>,
+    pub places: Places,
     events: VecDeque<EventLine>,
     /// When there was last a connection with one of the endpoints, or an attempt at one.
     pub connected_at: Option<Time>,
@@ -102,7 +103,7 @@ impl Evidence {
             counted_at: None,
             learn_from: now,
             orphans: VecDeque::new(),
-            namespaces: BTreeSet::new(),
+            places: Places::default(),
             events: VecDeque::with_capacity(EVENTS_KEPT),
             connected_at: None,
             history: PathHistory::new(now),
@@ -123,14 +124,10 @@ impl Evidence {
     }
 
     /// Remembers in which of the watched namespaces the peer has flows; returns whether there is a
-    /// new one. A namespace is kept when the flows in it end: a dead peer's flows are destroyed,
-    /// and the peer must still be probed from there to notice its return.
+    /// new one.
     pub(super) fn notice_namespaces(&mut self, is_other: impl Fn(u32) -> bool) -> bool {
-        let before = self.namespaces.len();
         let found = self.flows.keys().map(|flow| flow.netns);
-        self.namespaces
-            .extend(found.filter(|netns| is_other(*netns)));
-        self.namespaces.len() > before
+        self.places.notice(found.filter(|netns| is_other(*netns)))
     }
 
     /// Forgets the flows of a namespace that can no longer be seen, with all that they left
@@ -140,7 +137,7 @@ impl Evidence {
     pub(super) fn forget_namespace(&mut self, netns: u32, is_gone: bool) -> bool {
         self.flows.retain(|flow, _| flow.netns != netns);
         self.orphans.retain(|orphan| orphan.flow.netns != netns);
-        is_gone && self.namespaces.remove(&netns)
+        is_gone && self.places.forget(netns)
     }
 
     /// When a segment last arrived on one of the flows, as of the last socket snapshot.

@@ -176,6 +176,19 @@ impl Probes {
         self.flows_answer
     }
 
+    /// Whether connects to the same port were answered at the same time, but not in the same way,
+    /// from the daemon's own namespace and from another: then these are two hosts.
+    pub(in crate::core) fn is_other_host_here(&self) -> bool {
+        self.targets.iter().any(|here| match here.target {
+            ProbeTarget::Connect(endpoint) => self.targets.iter().any(|there| {
+                let is_same = matches!(there.target,
+                    ProbeTarget::ConnectFrom { endpoint: same, .. } if same == endpoint);
+                is_same && here.contradicts(there)
+            }),
+            _ => false,
+        })
+    }
+
     fn counts(&self, target: &Target) -> bool {
         target.counts(self.flows_answer)
     }

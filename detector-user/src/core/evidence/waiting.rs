@@ -128,7 +128,7 @@ impl Evidence {
         if self.are_keepalives_dropped(now, asked) {
             return None;
         }
-        let from = self.namespaces.get(&netns).copied();
+        let from = self.places.others().find(|other| *other == netns);
         self.probes.connect_from(from).map(|target| Reference {
             target,
             could_answer: true,

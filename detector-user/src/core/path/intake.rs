@@ -67,7 +67,12 @@ impl Path {
         if means_gone(event) {
             self.snapshots.soon(now);
         }
-        let Some(answer) = self.evidence.probe(event) else {
+        let had_own = self.evidence.places.has_own();
+        let answer = self.evidence.probe(event);
+        if self.evidence.places.has_own() != had_own {
+            self.set_routes(now, context.around());
+        }
+        let Some(answer) = answer else {
             return Turn::None;
         };
         let reason = match answer {

@@ -255,7 +255,7 @@ impl Path {
         let network = &around.isolation.network;
         let wanted = targets(
             self.evidence.endpoints(),
-            &self.evidence.namespaces,
+            &self.evidence.places,
             |addr| network.route(addr),
             around.settings,
         );

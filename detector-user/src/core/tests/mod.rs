@@ -46,7 +46,11 @@ type Answers = fn(ProbeTarget) -> Option<ProbeAnswer>;
 const ALL: Answers = |target| {
     Some(match target {
         ProbeTarget::Neighbour { .. } => ProbeAnswer::Neighbour(CARD),
-        ProbeTarget::Connect(Endpoint { port: 9000, .. }) => ProbeAnswer::SynAck,
+        ProbeTarget::Connect(endpoint) | ProbeTarget::ConnectFrom { endpoint, .. }
+            if endpoint.port == 9000 =>
+        {
+            ProbeAnswer::SynAck
+        }
         ProbeTarget::Connect(_) | ProbeTarget::ConnectFrom { .. } => ProbeAnswer::Reset,
         ProbeTarget::Flow { .. } => ProbeAnswer::Ack,
     })

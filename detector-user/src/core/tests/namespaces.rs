@@ -154,6 +154,37 @@ fn it_is_still_asked_from_there_when_they_have_ended() {
     assert!(world.asked_from(7_001, 20_000).is_empty());
 }
 
+/// A proxy that accepts every connect, or another host with this address, answers in the daemon's
+/// own namespace.
+#[test]
+fn who_answers_here_does_not_answer_for_a_container_s_peer() {
+    const HERE: Answers =
+        |target| matches!(target, ProbeTarget::Connect(_)).then_some(ProbeAnswer::SynAck);
+    let mut world = World::new(Settings::default());
+    world.namespace(CONTAINER, NamespaceChange::Watched);
+    world.answers = |target| match target {
+        ProbeTarget::ConnectFrom { .. } => Some(ProbeAnswer::Reset),
+        _ => HERE(target),
+    };
+    world.look(0, vec![idle(0, 0)]);
+    world.at(1_000);
+    world.answers = HERE;
+    world.look(1_001, vec![established(0, ms(1_000))]);
+    let rto = FlowEventKind::Rto { count: 1 };
+    world.event(1_300, rto, established(0, ms(1_000)));
+    for millis in [1_310, 1_700, 2_200] {
+        world.look(millis, vec![stalled(0, 1)]);
+    }
+    assert_eq!(world.state().verdict, Verdict::Dead);
+    world.look(3_000, Vec::new());
+    world.at(9_000);
+    assert_eq!(world.state().verdict, Verdict::Dead);
+    // Once the container is gone, there is nobody else to ask.
+    world.namespace(CONTAINER, NamespaceChange::Gone);
+    world.at(10_000);
+    assert_ne!(world.state().verdict, Verdict::Dead);
+}
+
 /// Only another host bears witness that this one is not cut off.
 #[test]
 fn a_container_is_no_witness_for_itself() {

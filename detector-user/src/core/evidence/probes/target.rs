@@ -1,10 +1,10 @@
 //! One target of probes.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{net::IpAddr, time::Duration};
 
 use super::CLOSED_PORT;
 use crate::{
-    core::evidence::silence::Way,
+    core::evidence::{places::Places, silence::Way},
     model::{
         Endpoint, FlowId, ProbeAnswer, ProbeEvent, ProbeLine, ProbeOutcome, ProbeTarget,
         Remembered, Route, Settings, Time,
@@ -14,6 +14,9 @@ use crate::{
 /// After this many missing answers in a row, while the peer is heard otherwise, a target no longer
 /// counts.
 const MAX_MISSES: u32 = 8;
+
+/// A port may be opened or closed between two answers that are further apart.
+const AT_THE_SAME_TIME: Duration = Duration::from_millis(100);
 
 /// The most targets of one path, not counting flows.
 const TARGETS_KEPT: usize = 48;
@@ -76,6 +79,17 @@ impl Target {
         self.last_answer = Some((at, answer));
         self.misses = 0;
         self.answered += 1;
+    }
+
+    /// Whether this connect was accepted and the other one reset, or the reverse, at the same time.
+    pub(super) fn contradicts(&self, other: &Self) -> bool {
+        let (Some((at, answer)), Some((other_at, other))) = (self.last_answer, other.last_answer)
+        else {
+            return false;
+        };
+        let kinds = [answer, other];
+        let differ = kinds.contains(&ProbeAnswer::SynAck) && kinds.contains(&ProbeAnswer::Reset);
+        differ && at.max(other_at).since(at.min(other_at)) <= AT_THE_SAME_TIME
     }
 
     /// For the next run of the daemon. Flows and namespaces may be others by then.
@@ -162,11 +176,10 @@ pub(super) fn means_no_keepalives(target: ProbeTarget, errno: u32) -> bool {
     way_of(target) == Way::Flow && NOT_HERE.contains(&errno)
 }
 
-/// The targets of an address other than its flows. Connects come from the daemon's own network
-/// namespace and from those where the peer has flows.
+/// The targets of an address other than its flows. Connects come from where the peer has flows.
 pub(in crate::core) fn targets(
     endpoints: &[Endpoint],
-    namespaces: &BTreeSet<u32>,
+    places: &Places,
     route: impl Fn(IpAddr) -> Option<Route>,
     settings: &Settings,
 ) -> Vec<ProbeTarget> {
@@ -186,9 +199,9 @@ pub(in crate::core) fn targets(
             ..*endpoint
         });
         for endpoint in closed.into_iter().chain([*endpoint]) {
-            wanted.push(ProbeTarget::Connect(endpoint));
-            let from = |&netns: &u32| ProbeTarget::ConnectFrom { netns, endpoint };
-            wanted.extend(namespaces.iter().map(from));
+            let own = places.has_own().then_some(ProbeTarget::Connect(endpoint));
+            let from = |netns| ProbeTarget::ConnectFrom { netns, endpoint };
+            wanted.extend(own.into_iter().chain(places.others().map(from)));
         }
     }
     wanted.sort_unstable();
