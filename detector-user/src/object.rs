@@ -61,7 +61,8 @@ impl Programs {
     ) -> Result<Self, NotTaken> {
         let object = OBJECT.ok_or(NotTaken::NoObject)?;
         let mut loader = EbpfLoader::new();
-        // Otherwise aya reads all of the kernel's BTF for relocations, and the programs have none.
+        // `new` has read all of the kernel's BTF for relocations, and there is no way round that in
+        // aya 0.14. The programs have none: it is freed before they are loaded.
         loader.btf(None);
         for (map, parts, least) in SHARES {
             if !parts.contains(&part) {

@@ -14,12 +14,21 @@ pub fn now_ns() -> u64 {
 
 /// When this was by the wall clock, in nanoseconds of this one.
 pub fn of_wall(at: SystemTime) -> u64 {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the daemon gives wall-clock times, and tests compare them with their own"
-    )]
-    let age = SystemTime::now().duration_since(at).unwrap_or_default();
+    let age = wall().duration_since(at).unwrap_or_default();
     now_ns().saturating_sub(age.as_nanos() as u64)
+}
+
+/// How long it is until then by the wall clock; zero when it is over.
+pub fn until_wall(at: SystemTime) -> Duration {
+    at.duration_since(wall()).unwrap_or_default()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the daemon gives wall-clock times, and tests compare them with their own"
+)]
+fn wall() -> SystemTime {
+    SystemTime::now()
 }
 
 /// From one moment to a later one; zero when it is not later.

@@ -20,6 +20,7 @@ pub mod crowd;
 mod daemon;
 mod debian;
 mod http;
+pub mod guest;
 pub mod kernel;
 mod lab;
 mod log;

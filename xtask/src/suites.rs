@@ -23,7 +23,7 @@ pub struct Suite {
 }
 
 /// All of them, by name. Those that run alone have to say why.
-pub const SUITES: [Suite; 39] = [
+pub const SUITES: [Suite; 40] = [
     suite("alive", Others),
     suite("bench", Alone("it measures rates, in labs of its own")),
     suite("boot", Others),
@@ -34,6 +34,7 @@ pub const SUITES: [Suite; 39] = [
         Alone("it plays flaps that are short of the detection time"),
     ),
     suite("clients", Others),
+    suite("clock", Others),
     suite(
         "cost",
         Alone("it counts wake-ups, which a busy machine merges"),

@@ -228,7 +228,7 @@ impl fmt::Display for LogFormat {
 /// What the filter of system calls does with those that the daemon has no use for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seccomp {
-    /// They fail with EPERM.
+    /// They fail with ENOSYS.
     On,
     /// They are carried out, and the kernel logs them.
     Log,

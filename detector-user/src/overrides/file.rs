@@ -15,41 +15,81 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use crate::model::{Override, OverrideKind, PeerName, Time};
+use crate::{
+    clock,
+    model::{Override, OverrideKind, PeerName, Time},
+};
 
 const NAME: &str = "overrides.json";
 
-/// An override as it is on the disk, where no monotonic clock can be compared.
+/// An override as it is on the disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stored {
     pub peer: PeerName,
     pub kind: OverrideKind,
+    /// By the wall clock, which may be set: it counts after another boot only.
     pub until: Timestamp,
+    /// The same moment by the clock of this boot, which nobody sets.
+    #[serde(default)]
+    pub in_boot: Option<InBoot>,
     pub reason: Arc<str>,
     pub uid: u32,
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InBoot {
+    pub boot: String,
+    pub until: Time,
+}
+
+/// One moment, on both clocks.
+#[derive(Clone, Debug)]
+pub(super) struct Moment {
+    pub now: Time,
+    pub present: Timestamp,
+    /// The boot of which `now` is.
+    pub boot: String,
+}
+
+impl Moment {
+    pub(super) fn this() -> Self {
+        Self {
+            now: clock::now(),
+            present: clock::present(),
+            boot: clock::boot(),
+        }
+    }
+}
+
 impl Stored {
-    /// `now` and `present` are the same moment, on the two clocks.
-    pub(super) fn new(peer: &PeerName, held: &Override, now: Time, present: Timestamp) -> Self {
-        let until = present.checked_add(held.until.since(now));
+    pub(super) fn new(peer: &PeerName, held: &Override, at: &Moment) -> Self {
+        let until = at.present.checked_add(held.until.since(at.now));
         Self {
             peer: peer.clone(),
             kind: held.kind,
             until: until.unwrap_or(Timestamp::MAX),
+            in_boot: Some(InBoot {
+                boot: at.boot.clone(),
+                until: held.until,
+            }),
             reason: Arc::clone(&held.reason),
             uid: held.uid,
         }
     }
 
-    /// The override on the monotonic clock. What was stored before a clock was set back holds no
-    /// longer than the longest override.
-    pub(super) fn here(self, now: Time, present: Timestamp) -> (PeerName, Override) {
-        let left = Duration::try_from(self.until.duration_since(present)).unwrap_or_default();
+    /// The override on the monotonic clock. What an earlier boot stored before a clock was set back
+    /// holds no longer than the longest override.
+    pub(super) fn here(self, at: &Moment) -> (PeerName, Override) {
+        let by_wall = Duration::try_from(self.until.duration_since(at.present));
+        let left = match self.in_boot {
+            Some(InBoot { boot, until }) if boot == at.boot => until.since(at.now),
+            _ => by_wall.unwrap_or_default(),
+        };
         let overridden = Override {
             kind: self.kind,
-            until: now + left.min(super::LONGEST),
+            until: at.now + left.min(super::LONGEST),
             reason: self.reason,
             uid: self.uid,
         };

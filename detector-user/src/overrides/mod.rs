@@ -25,7 +25,7 @@ use tracing::{info, warn};
 pub use self::administrators::{Administrators, Caller, UnknownAdministrator};
 use self::{
     audit::{Action, AuditLog},
-    file::Stored,
+    file::{Moment, Stored},
 };
 use crate::{
     clock,
@@ -92,15 +92,15 @@ impl Overrides {
     /// Reads those that were kept in the directory and still hold. A file that cannot be read is
     /// reported, and holds none.
     pub fn start(directory: &Path, most: usize) -> io::Result<Self> {
-        let (now, present) = (clock::now(), clock::present());
+        let at = Moment::this();
         let stored = file::load(directory).unwrap_or_else(|error| {
             warn!(error = format!("{error:#}"), "no kept override is applied");
             Vec::new()
         });
         let held = stored.into_iter().filter_map(|stored| {
-            let (peer, overridden) = stored.here(now, present);
+            let (peer, overridden) = stored.here(&at);
             info!(%peer, kind = overridden.kind.as_str(), "a kept override");
-            (overridden.until > now).then_some((peer, overridden))
+            (overridden.until > at.now).then_some((peer, overridden))
         });
         let held = held.collect();
         let directory = directory.to_owned();
@@ -171,9 +171,9 @@ impl Overrides {
     }
 
     fn write(&self, action: Action, reply: Option<Reply>) {
-        let (now, present) = (clock::now(), clock::present());
+        let at = Moment::this();
         let stored = self.held.iter();
-        let stored = stored.map(|(peer, held)| Stored::new(peer, held, now, present));
+        let stored = stored.map(|(peer, held)| Stored::new(peer, held, &at));
         let stored = stored.collect();
         self.writer.inbox().put(|pending| {
             pending.held = Some(stored);

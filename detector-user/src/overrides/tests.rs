@@ -66,6 +66,40 @@ fn an_override_outlasts_a_restart_until_it_ends() {
     assert_eq!(ended, Err(OverrideError::NoOverride));
 }
 
+/// The moment so many seconds after the start of this boot, with the wall clock at `wall`.
+fn moment(boot: &str, seconds: u64, wall: i64) -> Moment {
+    Moment {
+        now: Time::from_nanos(seconds * 1_000_000_000),
+        present: jiff::Timestamp::from_second(wall).unwrap(),
+        boot: boot.to_owned(),
+    }
+}
+
+#[test]
+fn a_wall_clock_that_is_set_moves_no_end() {
+    let begun = moment("this", 100, 10_000);
+    let held = Override {
+        until: begun.now + Duration::from_secs(600),
+        ..closed_for(0)
+    };
+    let left = |stored: &Stored, at: Moment| {
+        let (_, held) = stored.clone().here(&at);
+        held.until.since(at.now).as_secs()
+    };
+    let stored = Stored::new(&peer("http://node4:9000"), &held, &begun);
+    for wall in [10_200, 10_200 + 3600, 10_200 - 3600] {
+        assert_eq!(left(&stored, moment("this", 300, wall)), 400, "{wall}");
+    }
+    // After another boot the wall clock is all that there is, and so in a file of an older daemon.
+    assert_eq!(left(&stored, moment("next", 5, 10_200)), 400);
+    let older = Stored {
+        in_boot: None,
+        ..stored
+    };
+    assert_eq!(left(&older, moment("this", 300, 10_200)), 400);
+    assert_eq!(left(&older, moment("this", 300, 20_000)), 0);
+}
+
 #[test]
 fn what_is_over_while_the_daemon_is_away_does_not_hold_again() {
     let directory = TempDir::new().unwrap();

@@ -1,10 +1,11 @@
 //! The filter of system calls (seccomp(2)): what the daemon calls once it works, and nothing else.
 //!
-//! Any other call fails with EPERM; the daemon is not killed for it. A C library or a kernel that
-//! nobody has tried yet may need a call that is missing here, and then one function is lost and says
-//! so in the log, where a daemon that is killed loses everything, again at each start. An attacker
-//! gets no further either way. `seccomp = "log"` finds such calls: all are carried out, and the kernel
-//! logs those that are missing here.
+//! Any other call fails with ENOSYS; the daemon is not killed for it. A C library or a kernel that
+//! nobody has tried yet may need a call that is missing here. Then the C library falls back to an
+//! older call, or one function is lost and says so in the log, where a daemon that is killed loses
+//! everything, again at each start. An attacker gets no further either way. `seccomp = "log"` finds
+//! such calls: all are carried out, and the kernel logs those that are missing here. It does not log
+//! those that fail (docs/decisions/0009-refused-calls-are-enosys.md).
 //!
 //! The list was read off `strace` while all suites of lab tests ran, with the calls added that C
 //! libraries make in their place.
@@ -29,11 +30,14 @@ use crate::{
 #[error("{0}; the kernel needs CONFIG_SECCOMP_FILTER; seccomp = \"off\" says that none is wanted")]
 pub struct FilterError(String);
 
+/// What becomes of a call that is not in the list.
+const REFUSED: SeccompAction = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+
 /// Filters the system calls of all threads from now on.
 pub(super) fn filter(wanted: Seccomp, kept: CapabilitySet) -> Result<(), FilterError> {
     let others = match wanted {
         Seccomp::Off => return Ok(()),
-        Seccomp::On => SeccompAction::Errno(libc::EPERM.cast_unsigned()),
+        Seccomp::On => REFUSED,
         Seccomp::Log => SeccompAction::Log,
     };
     let failed = |error: &dyn std::error::Error| FilterError(error.to_string());
@@ -194,8 +198,7 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::privileges) fn filter_this_thread(kept: CapabilitySet) {
-        let others = SeccompAction::Errno(libc::EPERM.cast_unsigned());
-        let program = program(others, kept).unwrap();
+        let program = program(REFUSED, kept).unwrap();
         seccompiler::apply_filter(&program).unwrap();
     }
 }

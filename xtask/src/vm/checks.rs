@@ -14,7 +14,7 @@ pub struct Check {
 }
 
 /// All of them, in the order in which they run.
-pub const CHECKS: [Check; 11] = [
+pub const CHECKS: [Check; 13] = [
     check(
         "support",
         "kernel",
@@ -53,6 +53,12 @@ pub const CHECKS: [Check; 11] = [
         "silence",
         "keepalive",
         "silence::a_cut_host_answers_nothing_until_it_is_back",
+    ),
+    check("clock", "clock", "a_wall_clock_that_is_set_changes_nothing"),
+    check(
+        "suspend",
+        "clock",
+        "a_machine_that_slept_finds_who_died_and_nobody_else",
     ),
 ];
 

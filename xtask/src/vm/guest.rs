@@ -20,6 +20,10 @@ const SILENCE: Duration = Duration::from_secs(240);
 /// One that crashed or fell silent gets another try; a check that failed does not.
 const TRIES: usize = 2;
 
+/// Says on the kernel's command line that this is a guest: its tests may set the clock and suspend
+/// (`tests/src/guest.rs`).
+const GUEST: &str = "detector.guest";
+
 /// What all machines have in common.
 const MACHINE: &str = "-nodefaults -no-user-config -smp 2 -m 1G -accel tcg,thread=single \
     -no-reboot -display none -monitor none -serial stdio";
@@ -150,7 +154,7 @@ impl Guest {
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(&self.initrd)
-            .args(["-append", &format!("console={console} quiet panic=-1")])
+            .args(["-append", &format!("console={console} quiet panic=-1 {GUEST}")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
