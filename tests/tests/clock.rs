@@ -69,10 +69,11 @@ impl Watched {
 
     /// Neither peer is found dead, and a client believes the daemon all the time.
     async fn all_is_well(&self, watch: &PeerWatch) -> anyhow::Result<()> {
+        let states = watch.states();
         let (peer, other, stale) = tokio::join!(
             self.daemon.never_dead(&self.peer, A_WHILE),
             self.daemon.never_dead(&self.other, A_WHILE),
-            tokio::time::timeout(A_WHILE, watch.states().until_stale()),
+            tokio::time::timeout(A_WHILE, states.until_stale()),
         );
         ensure!(stale.is_err(), "the states expired: {}", watch.status());
         peer.and(other)
@@ -93,7 +94,9 @@ impl Watched {
 
     async fn returns(&self) -> anyhow::Result<()> {
         let healed = self.lab.heal(&[2])?;
-        let back = self.daemon.await_since(healed.at_ns, &self.peer, SOON, is_alive);
+        let back = self
+            .daemon
+            .await_since(healed.at_ns, &self.peer, SOON, is_alive);
         back.await.map(|_| ())
     }
 
@@ -135,7 +138,9 @@ async fn a_wall_clock_that_is_set_changes_nothing() -> anyhow::Result<()> {
         let watch = PeerWatch::start(&all.socket);
         ensure!(watch.ready(SOON).await, "{}", watch.status());
         let holds = format!("{}s", HOLDS.as_secs());
-        let args = ["override", &all.other, "closed", "--for", &holds, "--reason", "a test"];
+        let args = [
+            "override", &all.other, "closed", "--for", &holds, "--reason", "a test",
+        ];
         all.daemon.cli(all.lab.host(1), &args)?;
 
         guest::step_wall_clock(HOUR)?;
@@ -146,7 +151,9 @@ async fn a_wall_clock_that_is_set_changes_nothing() -> anyhow::Result<()> {
         all.is_dated(cut, &dead).await?;
 
         guest::step_wall_clock(-2 * HOUR)?;
-        all.daemon.stays_open(dead.at_ns, &all.peer, A_WHILE).await?;
+        all.daemon
+            .stays_open(dead.at_ns, &all.peer, A_WHILE)
+            .await?;
         all.is_dated(cut, &dead).await?;
         all.returns().await?;
         all.all_is_well(&watch).await?;
@@ -171,21 +178,15 @@ async fn a_machine_that_slept_finds_who_died_and_nobody_else() -> anyhow::Result
         let all = Watched::new().await?;
         let watch = PeerWatch::start(&all.socket);
         ensure!(watch.ready(SOON).await, "{}", watch.status());
-        sleeps()?;
-        all.all_is_well(&watch).await?;
-
         all.lab.cut(&[2], Cut::SilentDrop)?;
-        sleeps()?;
+        let slept = tokio::task::block_in_place(|| guest::suspend(NIGHT))?;
+        println!("it slept for {slept:?}");
+        let least = Duration::from_secs(u64::from(NIGHT) / 2);
+        ensure!(slept >= least, "not at all");
         all.dies(clock::now_ns()).await?;
         all.returns().await?;
+        all.all_is_well(&watch).await?;
         all.daemon.stop().await
     })
     .await
-}
-
-fn sleeps() -> anyhow::Result<()> {
-    let slept = tokio::task::block_in_place(|| guest::suspend(NIGHT))?;
-    println!("it slept for {slept:?}");
-    ensure!(slept >= Duration::from_secs(u64::from(NIGHT) / 2), "not at all");
-    Ok(())
 }

@@ -26,7 +26,7 @@ const GUEST: &str = "detector.guest";
 
 /// What all machines have in common.
 const MACHINE: &str = "-nodefaults -no-user-config -smp 2 -m 1G -accel tcg,thread=single \
-    -no-reboot -display none -monitor none -serial stdio";
+    -icount shift=1,sleep=off -rtc clock=vm -no-reboot -display none -monitor none -serial stdio";
 
 /// A guest that can be started.
 #[derive(Debug)]
@@ -154,7 +154,10 @@ impl Guest {
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(&self.initrd)
-            .args(["-append", &format!("console={console} quiet panic=-1 {GUEST}")])
+            .args([
+                "-append",
+                &format!("console={console} quiet panic=-1 {GUEST}"),
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

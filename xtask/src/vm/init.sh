@@ -48,4 +48,5 @@ while read -r suite test name; do
     fi
 done </checks
 echo "@end"
-poweroff -f
+# QEMU ends with that (-no-reboot). It would not end with a machine that is off after it has slept.
+reboot -f

@@ -102,7 +102,7 @@ pub fn check(runner: &Runner, workspace: &Workspace) -> Result<()> {
 }
 
 fn on_kernels(runner: &Runner, workspace: &Workspace, options: &Options) -> Result<()> {
-    let checks = checks::named(&options.checks)?;
+    let checks = checks::named(options.arch, &options.checks)?;
     let cache = cache_dir()?.join("kernels");
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
     runner.heading("build for the guests");
