@@ -20,8 +20,9 @@ const A_WHILE: Duration = Duration::from_secs(4);
 const HOUR: i64 = 3600;
 /// How long the override holds: less than the clock is set.
 const HOLDS: Duration = Duration::from_secs(600);
-/// For how long the machine sleeps, in seconds: longer than all of the daemon's time-outs but one.
-const NIGHT: u32 = 60;
+/// For how long the machine sleeps, in seconds: longer than any state is valid and any host is waited
+/// for.
+const NIGHT: u32 = 20;
 
 fn is_alive(state: &PeerState) -> bool {
     state.verdict() == Verdict::Alive && state.breaker() == Breaker::Closed

@@ -32,6 +32,11 @@ now() {
     cut -d. -f1 /proc/uptime
 }
 
+# On a busy machine a guest's second takes many: it says that it lives.
+while sleep 5; do
+    echo "@lives"
+done &
+
 echo "@kernel $(uname -r)"
 /lab/detector doctor --output json | sed 's/^/@doctor /'
 while read -r suite test name; do
