@@ -197,7 +197,7 @@ fn lines(file: &Path) -> Vec<String> {
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
-        if letter.is_ascii_punctuation() {
+        if r"\.+*?()|[]{}^$".contains(letter) {
             escaped.push('\\');
         }
         escaped.push(letter);
@@ -219,8 +219,9 @@ mod tests {
 
     #[test]
     fn a_mutant_s_name_matches_itself_alone() {
-        let name = "src/a.rs:7:5: replace && with ||";
-        let expected = r"src\/a\.rs\:7\:5\: replace \&\& with \|\|";
+        let name = "src/a.rs:7:5: replace a -> Option<u8> with None";
+        let expected = r"src/a\.rs:7:5: replace a -> Option<u8> with None";
         assert_eq!(escaped(name), expected);
+        assert_eq!(escaped("|| (*)"), r"\|\| \(\*\)");
     }
 }
