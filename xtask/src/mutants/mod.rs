@@ -2,8 +2,8 @@
 //! most harm, and looks whether a test fails. What no test sees is a test that is missing, or is
 //! explained in `.cargo/mutants.toml`.
 //!
-//! A mutant of the whole daemon would take a minute. So the floors that matter are copied into a
-//! package of their own (`package`), which takes seconds to build. The quick tests come first. What these let live
+//! A mutant of the whole daemon would take a minute. So the modules that matter are copied into
+//! a package of their own (`package`), which takes seconds to build. The quick tests come first. What these let live
 //! has to survive all of the package's tests to be reported.
 
 mod package;
@@ -27,8 +27,8 @@ const CONFIG: &str = ".cargo/mutants.toml";
 /// The options of `cargo xtask mutants`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Only this part: core (rule, session, what is destroyed) or kernel (what is read from the kernel
-    /// and from the network, and the hand that destroys).
+    /// Only this part: core (rule, session, what is destroyed when), decoders (what is read from the
+    /// kernel and from the network) or destroy (the hand that destroys sockets).
     #[arg(value_name = "PART")]
     scope: Option<String>,
     /// Only files that match, as in `src/core/rule/mod.rs`; needs PART.
@@ -170,7 +170,7 @@ impl Run<'_> {
             let shard = self.options.shard.as_deref();
             command = command
                 // Five times as long as without a mutant, and no less than this on a busy machine.
-                .args(["--minimum-test-timeout", "60"])
+                .args(["--minimum-test-timeout", "20"])
                 .args(shard.into_iter().flat_map(|shard| ["--shard", shard]));
         } else {
             let exactly = |name: &String| ["--re".to_owned(), format!("^{}$", escaped(name))];
@@ -179,7 +179,7 @@ impl Run<'_> {
                 .args(only.iter().flat_map(exactly));
         }
         command
-            .args(["--", "--lib", "--"])
+            .args(["--cargo-arg=--lib", "--", "--"])
             .args(self.scope.tests)
             // Each mutant changes one file: only what depends on it is compiled again.
             .env("CARGO_INCREMENTAL", "1")
@@ -212,9 +212,9 @@ mod tests {
     #[test]
     fn a_part_is_chosen_by_its_name_and_an_unknown_one_lists_them() {
         assert_eq!(chosen(None).unwrap().len(), SCOPES.len());
-        assert_eq!(chosen(Some("kernel")).unwrap()[0].name, "kernel");
-        let error = chosen(Some("kernels")).unwrap_err().to_string();
-        assert!(error.contains("there are core, kernel"), "{error}");
+        assert_eq!(chosen(Some("destroy")).unwrap()[0].name, "destroy");
+        let error = chosen(Some("decoder")).unwrap_err().to_string();
+        assert!(error.contains("there are core, decoders"), "{error}");
     }
 
     #[test]

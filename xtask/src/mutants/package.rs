@@ -29,10 +29,9 @@ pub(super) fn make(root: &Path, scope: &Scope) -> Result<()> {
         }
     }
     copy(&root.join(INCLUDED), &directory.join(INCLUDED))?;
-    let library = fs::read_to_string(from.join("src/lib.rs"))?;
     let mut sources = String::new();
-    for module in modules(&library, scope) {
-        for name in [module.to_owned(), format!("{module}.rs")] {
+    for module in scope.modules {
+        for name in [(*module).to_owned(), format!("{module}.rs")] {
             let (from, to) = (from.join("src").join(&name), to.join("src").join(&name));
             if from.exists() {
                 copy(&from, &to)?;
@@ -40,8 +39,7 @@ pub(super) fn make(root: &Path, scope: &Scope) -> Result<()> {
             }
         }
     }
-    fs::write(to.join("src/lib.rs"), root_module(&library, scope))?;
-    fs::copy(from.join("build.rs"), to.join("build.rs"))?;
+    fs::write(to.join("src/lib.rs"), tree(scope.modules))?;
     fs::copy(root.join("Cargo.lock"), to.join("Cargo.lock"))?;
     let workspace = fs::read_to_string(root.join("Cargo.toml"))?;
     let package = fs::read_to_string(from.join("Cargo.toml"))?;
@@ -53,24 +51,27 @@ pub(super) fn make(root: &Path, scope: &Scope) -> Result<()> {
     Ok(())
 }
 
-/// The modules that the package has.
-fn modules<'a>(library: &'a str, scope: &Scope) -> impl Iterator<Item = &'a str> {
-    let modules = library.lines().filter_map(declared);
-    modules.filter(|module| scope.modules.have(module))
-}
-
-/// The module that a line of `lib.rs` declares.
-fn declared(line: &str) -> Option<&str> {
-    let line = line.strip_prefix("pub ").unwrap_or(line);
-    line.strip_prefix("mod ")?.strip_suffix(';')
-}
-
-/// `lib.rs` of the package.
-fn root_module(library: &str, scope: &Scope) -> String {
-    let modules = modules(library, scope);
-    modules
-        .map(|module| format!("pub mod {module};\n"))
-        .collect()
+/// `lib.rs` of the package: the modules, and those that hold them.
+fn tree(modules: &[&str]) -> String {
+    let mut tree = String::new();
+    let mut open: Vec<&str> = Vec::new();
+    for module in modules {
+        let mut parents: Vec<&str> = module.split('/').collect();
+        let name = parents.pop().unwrap_or_default();
+        let common = open
+            .iter()
+            .zip(&parents)
+            .take_while(|(one, other)| one == other);
+        let common = common.count();
+        tree.push_str(&"}\n".repeat(open.len() - common));
+        for parent in &parents[common..] {
+            tree.push_str(&format!("pub mod {parent} {{\n"));
+        }
+        tree.push_str(&format!("pub mod {name};\n"));
+        open = parents;
+    }
+    tree.push_str(&"}\n".repeat(open.len()));
+    tree
 }
 
 /// The package's manifest: the daemon's, without the crates that its sources do not name.
@@ -127,11 +128,10 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::scope::SCOPES, *};
+    use super::*;
 
     const WORKSPACE: &str = include_str!("../../../Cargo.toml");
     const PACKAGE: &str = include_str!("../../../detector-user/Cargo.toml");
-    const LIBRARY: &str = include_str!("../../../detector-user/src/lib.rs");
 
     #[test]
     fn the_package_has_the_crates_that_it_names_in_the_workspace_s_versions() {
@@ -152,13 +152,16 @@ mod tests {
     }
 
     #[test]
-    fn a_package_has_the_modules_of_its_part() {
-        let root = |name| {
-            let scope = SCOPES.iter().find(|scope| scope.name == name);
-            root_module(LIBRARY, scope.expect("a part"))
-        };
-        assert_eq!(root("core"), "pub mod core;\n");
-        let kernel = root("kernel");
-        assert!(kernel.contains("pub mod netlink;\n") && !kernel.contains("serve"));
+    fn a_package_has_its_modules_in_those_that_hold_them() {
+        let modules = ["core", "a/b/c", "a/b/d", "a/e", "f"];
+        let expected = "pub mod core; pub mod a { pub mod b { pub mod c; pub mod d; } pub mod e; } \
+                        pub mod f;";
+        assert_eq!(
+            tree(&modules)
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" "),
+            expected
+        );
     }
 }

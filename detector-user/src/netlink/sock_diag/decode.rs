@@ -10,7 +10,7 @@ use netlink_packet_sock_diag::{
     inet::{SocketId, nlas::Nla},
 };
 
-use super::SockDiagError;
+use super::error::SockDiagError;
 use crate::model::{FlowId, FlowReading, TcpState, Time};
 
 /// One socket of a dump.
@@ -278,3 +278,6 @@ impl TcpInfo<'_> {
         Some(u64::from_ne_bytes(*bytes))
     }
 }
+
+#[cfg(test)]
+mod tests;

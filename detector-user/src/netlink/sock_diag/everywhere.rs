@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use tracing::warn;
 
-use super::{DestroyError, MAX_FLOWS, Reading, SockDiag, SockDiagError, Socket};
+use super::{DestroyError, Reading, SockDiag, SockDiagError, Socket, error::MAX_FLOWS};
 use crate::{model::FlowReading, netns::Namespaces};
 
 /// Opens the tables of all watched namespaces.

@@ -5,7 +5,9 @@
 
 mod decode;
 mod destroy;
+mod error;
 mod everywhere;
+mod key;
 mod link;
 mod prefixes;
 mod request;
@@ -13,66 +15,32 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use netlink_packet_sock_diag::{AF_INET, AF_INET6, inet::StateFlags};
-use thiserror::Error;
 
 pub use self::{
     decode::any_datagram,
-    destroy::{DestroyError, Socket, SocketKey},
+    destroy::{DestroyError, Socket},
+    error::SockDiagError,
     everywhere::{Everywhere, Tables},
+    key::SocketKey,
 };
 use self::{
     decode::{ReadAt, Response},
+    error::{ATTEMPTS, MAX_FLOWS},
     link::Link,
     prefixes::{Prefix, cover},
 };
 use crate::{
     clock,
     model::{FlowReading, Time},
-    netlink::socket::SocketError,
     netns::Namespace,
 };
-
-/// The most sockets of one dump. The daemon is not made for more connections with watched peers.
-const MAX_FLOWS: usize = 1 << 18;
 
 /// The most conditions of the kernel's filter, which compares them one by one for each socket. More
 /// addresses are joined to prefixes: what else these hold is copied, and left out here.
 const MAX_CONDITIONS: usize = 16;
-
-/// How often a dump is tried if the kernel reports it as inconsistent.
-const ATTEMPTS: u32 = 3;
-
-/// Why the socket dump could not be read. Nothing of a failed dump is used.
-#[derive(Debug, Error)]
-pub enum SockDiagError {
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-    #[error("cannot tell the network namespace from /proc/thread-self/ns/net: {0}")]
-    Namespace(#[source] io::Error),
-    #[error("cannot enter the network namespace: {0}; this needs CAP_SYS_ADMIN")]
-    Enter(#[source] io::Error),
-    #[error("the sockets of its network namespace could not be read before")]
-    Closed,
-    #[error(
-        "the kernel refused to dump its {family} TCP sockets: {source}; \
-         ENOENT means that the module tcp_diag is missing"
-    )]
-    Refused {
-        family: &'static str,
-        source: io::Error,
-    },
-    #[error("the kernel lost part of the socket dump (NLMSG_OVERRUN)")]
-    Overrun,
-    #[error("the sockets changed during each of {ATTEMPTS} dumps (NLM_F_DUMP_INTR)")]
-    Interrupted,
-    #[error("the socket dump is malformed: {0}")]
-    Malformed(String),
-    #[error("more than {MAX_FLOWS} connections match; name fewer peers")]
-    TooManyFlows,
-}
 
 /// Reads the kernel's TCP sockets.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use netlink_packet_sock_diag::{
     inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
 };
 
-use super::{SocketKey, prefixes::Prefix};
+use super::{key::SocketKey, prefixes::Prefix};
 
 /// `INET_DIAG_REQ_BYTECODE` in `include/uapi/linux/inet_diag.h`.
 const REQ_BYTECODE: u16 = 1;
@@ -155,3 +155,6 @@ fn push_address(program: &mut Vec<u8>, prefix: &Prefix) {
         IpAddr::V6(addr) => program.extend(addr.octets()),
     }
 }
+
+#[cfg(test)]
+mod tests;

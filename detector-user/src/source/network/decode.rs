@@ -349,3 +349,6 @@ fn word(bytes: &[u8]) -> Result<u32, Malformed> {
         .map(u32::from_ne_bytes)
         .map_err(|_| Malformed(format!("a number of {} bytes", bytes.len())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,3 +68,15 @@ fn bytes(request: RouteNetlinkMessage, flags: u16, sequence: u32) -> Vec<u8> {
     message.serialize(&mut bytes);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_multiples_of_four_bytes_so_that_they_can_be_joined() {
+        for addr in ["10.0.0.1", "fd00::1"] {
+            assert_eq!(route(addr.parse().unwrap(), 1).len() % 4, 0);
+        }
+    }
+}

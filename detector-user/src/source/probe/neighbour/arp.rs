@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::Malformed;
+use super::malformed::Malformed;
 use crate::model::HardwareAddress;
 
 /// Destination, source and type.

@@ -12,6 +12,7 @@ mod access;
 mod arp;
 mod cards;
 mod links;
+mod malformed;
 mod ndp;
 mod sockets;
 
@@ -28,7 +29,6 @@ use std::{
 };
 
 use nix::{errno::Errno, sys::epoll::Epoll};
-use thiserror::Error;
 use tracing::debug;
 
 use self::{
@@ -56,23 +56,6 @@ pub fn any_arp(frame: &[u8]) {
 /// Reads any bytes: see [`hostile`](crate::hostile).
 pub fn any_ndp(frame: &[u8]) {
     ndp::any_frame(frame);
-}
-
-/// Why a packet is malformed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-enum Malformed {
-    #[error("{0} bytes are too few")]
-    Short(usize),
-    #[error("a hop limit of {0}: it was not sent on this link")]
-    HopLimit(u8),
-    #[error("an unknown code {0}")]
-    Code(u8),
-    #[error("a wrong checksum")]
-    Checksum,
-    #[error("the option {0} has a wrong length")]
-    Option(u8),
-    #[error("{0} is nobody's own address")]
-    Address(IpAddr),
 }
 
 /// The neighbour probes of all links.

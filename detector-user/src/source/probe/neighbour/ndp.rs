@@ -7,7 +7,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::Malformed;
+use super::malformed::Malformed;
 use crate::model::HardwareAddress;
 
 /// The ICMPv6 types that are sent and received.

@@ -22,7 +22,7 @@ use nix::{
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tracing::warn;
 
-use super::{Malformed, access, arp, ndp};
+use super::{access, arp, malformed::Malformed, ndp};
 use crate::{
     model::HardwareAddress,
     source::probe::{errno_of, worker},

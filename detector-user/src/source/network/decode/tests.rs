@@ -1,22 +1,13 @@
-//! Decoding of what a kernel really sent, and the source against the kernel that runs the
-//! tests. What needs a network of its own is tested in the lab.
+//! What a kernel really sent, and what none would send.
 
 mod captured;
-
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use netlink_packet_core::NLMSG_DONE;
 use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState as Nud};
 use nix::libc::{EEXIST, ENOMEM};
 
 use self::captured as c;
-use super::{
-    NetworkSource,
-    decode::{self, Ages, Change, Link, Malformed, Message, Neighbour},
-    request,
-    socket::{BATCH, Requests},
-};
-use crate::model::{Bounds, NetworkEvent, Route, Signal};
+use super::{super::decode, *};
 
 const ETH0: u32 = 3;
 
@@ -206,6 +197,21 @@ fn an_answer_names_the_link_and_the_gateway() {
     assert_eq!(route(c::GET_BY_NEXTHOP), by(Some("10.77.0.3")));
 }
 
+/// `struct rtvia`: the family before the address.
+#[test]
+fn a_gateway_may_come_with_its_family() {
+    let mut answer = bytes(c::GET_ON_LINK);
+    // RTA_VIA of ten bytes, AF_INET, the address, and padding.
+    answer.extend([10, 0, 18, 0, 2, 0, 10, 77, 0, 5, 0, 0]);
+    let length = (answer.len() as u32).to_ne_bytes();
+    answer[..4].copy_from_slice(&length);
+    let by = Route {
+        link: ETH0,
+        gateway: Some(addr("10.77.0.5")),
+    };
+    assert_eq!(only(&answer, decode::route).unwrap(), Ok(Some(by)));
+}
+
 #[test]
 fn what_leads_to_no_other_host_is_no_route() {
     for hex in [
@@ -285,44 +291,4 @@ fn a_neighbour_without_an_address_is_malformed() {
     let mut bare = whole[..28].to_vec();
     bare[..4].copy_from_slice(&28_u32.to_ne_bytes());
     assert!(only(&bare, decode::change).is_err());
-}
-
-#[test]
-fn requests_are_multiples_of_four_bytes_so_that_they_can_be_joined() {
-    for addr in [addr("10.0.0.1"), addr("fd00::1")] {
-        assert_eq!(request::route(addr, 1).len() % 4, 0);
-    }
-}
-
-/// Answers of a whole batch come, each for its own address.
-#[test]
-fn this_kernel_answers_for_a_batch() {
-    let mut requests = Requests::open().unwrap();
-    let addrs: Vec<IpAddr> = (1..=BATCH as u8).map(|n| [127, 0, 0, n].into()).collect();
-    let mut answered = Vec::new();
-    requests
-        .routes(&addrs, |addr, route| answered.push((addr, route)))
-        .unwrap();
-    let expected: Vec<_> = addrs.iter().map(|addr| (*addr, Ok(None))).collect();
-    assert_eq!(answered, expected, "loopback addresses are this host's own");
-}
-
-#[tokio::test]
-async fn this_kernel_tells_of_a_watched_address() {
-    let (sender, mut signals) = crate::signals::channel(16);
-    let source = NetworkSource::start(sender, Bounds::new(4)).unwrap();
-    let own = addr("127.0.0.1");
-    source.watch(BTreeSet::from([addr("::ffff:127.0.0.1")]));
-    let told = NetworkEvent::Route {
-        addr: own,
-        route: None,
-    };
-    match signals.recv().await {
-        Some(Signal::Network { event, .. }) => assert_eq!(event, told),
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(source.counters().malformed, 0);
-    drop(source);
-    // The thread has ended and with it the other end.
-    while signals.recv().await.is_some() {}
 }
