@@ -173,6 +173,15 @@ fn a_changed_route_is_for_the_addresses_of_its_prefix() {
     assert_eq!(change(c::ROUTE_V6), v6);
 }
 
+/// Bits of the address behind the prefix count no more than those before them.
+#[test]
+fn a_range_begins_and_ends_with_its_prefix() {
+    let expected = (addr("10.99.3.0"), addr("10.99.3.255"));
+    assert_eq!(range(addr("10.99.3.5"), 24), expected);
+    let expected = (addr("fd99::"), addr("fd99::ffff"));
+    assert_eq!(range(addr("fd99::5"), 112), expected);
+}
+
 #[test]
 fn addresses_rules_and_next_hops_may_change_any_route() {
     for hex in [c::ADDRESS, c::RULE, c::NEXTHOP] {
