@@ -54,8 +54,7 @@ pub(super) fn accepted(
             loop {
                 let stream = listening.accept().await;
                 let credentials = stream.peer_cred().ok();
-                let pid = credentials.as_ref().and_then(UCred::pid);
-                if let Some((shares, taken)) = processes.connect(pid.unwrap_or_default()) {
+                if let Some((shares, taken)) = processes.connect(credentials.as_ref()) {
                     let connection = Connection {
                         stream,
                         client: Client {
@@ -66,7 +65,10 @@ pub(super) fn accepted(
                     };
                     return Some((Ok(connection), (listening, processes)));
                 }
-                debug!(pid, "a connection beyond its process's share was closed");
+                debug!(
+                    ?credentials,
+                    "a connection beyond its client's share was closed"
+                );
             }
         },
     )

@@ -89,6 +89,23 @@ async fn what_is_not_read_is_bounded_until_it_is_read() {
     assert_eq!(listed.peers.len() as u64, PEERS);
 }
 
+/// Its answers wait for the client, and the refusal does not wait behind them.
+#[tokio::test]
+async fn a_refusal_comes_at_once_on_the_connection_that_is_full() {
+    let rig = Rig::start().await;
+    for n in 0..PEERS {
+        rig.board.publish(large(n));
+    }
+    let mut unread = Vec::new();
+    for _ in 0..15 {
+        unread.push(rig.watch("", 0).await);
+    }
+    let mut client = rig.client();
+    let list = client.list_peers(v1::ListPeersRequest {});
+    let listed = timeout(SOON, list).await.expect("an answer");
+    assert_eq!(listed.unwrap_err().code(), Code::ResourceExhausted);
+}
+
 fn request(client: &Client, method: &str, bytes: usize) -> HttpRequest<Body> {
     let mut request = HttpRequest::new(Body::new(Full::new(vec![0; bytes].into())));
     *request.uri_mut() = format!("/detector.v1.Detector/{method}").parse().unwrap();
@@ -101,7 +118,7 @@ fn clients() -> [Client; 2] {
     let mut processes = Processes::new(Bounds::new(1), files::Shares::of(1 << 20));
     [7, 8].map(|pid| Client {
         credentials: None,
-        shares: processes.connect(pid).unwrap().0,
+        shares: processes.connect_as((None, pid)).unwrap().0,
     })
 }
 
