@@ -184,6 +184,8 @@ impl Run<'_> {
             // Each mutant changes one file: only what depends on it is compiled again.
             .env("CARGO_INCREMENTAL", "1")
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            // All parts use the same builds of other crates.
+            .env("CARGO_TARGET_DIR", self.root.join("target/mutants/build"))
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) const SCOPES: [Scope; 3] = [CORE, DECODERS, DESTROY];
 const CORE: Scope = Scope {
     name: "core",
     what: "the rule, the session, and what is destroyed when",
-    modules: &["core"],
+    modules: &["core", "model"],
     files: &[
         "src/core/rule/**",
         "src/core/session/**",
@@ -42,7 +42,7 @@ const DECODERS: Scope = Scope {
     name: "decoders",
     what: "what is read from the kernel and from the network, and what is asked of them",
     modules: &[
-        "core",
+        "model",
         "netlink/socket",
         "netlink/sock_diag/decode",
         "netlink/sock_diag/error",
@@ -73,10 +73,11 @@ const DESTROY: Scope = Scope {
         "check",
         "clock",
         "config",
-        "core",
+        "core/testing",
         "effect/destroy",
         "insight",
         "keeper",
+        "model",
         "netlink",
         "netns",
         "pending",
@@ -89,8 +90,8 @@ const DESTROY: Scope = Scope {
         "worker",
     ],
     files: &[
-        "src/core/teardown.rs",
         "src/effect/destroy/**",
+        "src/model/teardown.rs",
         "src/netlink/sock_diag/destroy.rs",
         "src/netlink/sock_diag/everywhere.rs",
         "src/netlink/sock_diag/key.rs",
