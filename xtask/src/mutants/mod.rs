@@ -142,7 +142,9 @@ impl Run<'_> {
             return Ok(Vec::new());
         }
         let list = |name: &str| lines(&self.lists().join(name));
-        let survived = list("missed.txt");
+        let mut survived = list("missed.txt");
+        // cargo-mutants 27.1 does not ask `exclude_re` about fields of structs.
+        survived.retain(|name| !name.contains(" in any_"));
         match result {
             Err(error) if survived.is_empty() && list("timeout.txt").is_empty() => Err(error),
             _ => Ok(survived),

@@ -73,10 +73,51 @@ fn bytes(request: RouteNetlinkMessage, flags: u16, sequence: u32) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    /// `struct nlmsghdr` of a request with this body: length, type, flags, sequence, port.
+    fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+        let mut bytes = (16 + body.len() as u32).to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.extend(9_u32.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(body);
+        bytes
+    }
+
+    const REQUEST: u16 = 1;
+    const DUMP: u16 = 0x300;
+
     #[test]
-    fn requests_are_multiples_of_four_bytes_so_that_they_can_be_joined() {
-        for addr in ["10.0.0.1", "fd00::1"] {
-            assert_eq!(route(addr.parse().unwrap(), 1).len() % 4, 0);
-        }
+    fn all_links_and_neighbours_are_dumps_and_one_is_named() {
+        const RTM_GETLINK: u16 = 18;
+        const RTM_GETNEIGH: u16 = 30;
+        let all = message(RTM_GETLINK, REQUEST | DUMP, &[0; 16]);
+        assert_eq!(links(9), all);
+        let one = [0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(link(7, 9), message(RTM_GETLINK, REQUEST, &one));
+        let all = message(RTM_GETNEIGH, REQUEST | DUMP, &[0; 12]);
+        assert_eq!(neighbours(9), all);
+        // Family, link, and NDA_DST with the address.
+        let one = [2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 1, 0, 10, 0, 0, 1];
+        let asked = neighbour(([10, 0, 0, 1].into(), 7), 9);
+        assert_eq!(asked, message(RTM_GETNEIGH, REQUEST, &one));
+    }
+
+    /// They are multiples of four bytes, so that they can be joined.
+    #[test]
+    fn a_route_is_asked_for_by_its_whole_address() {
+        const RTM_GETROUTE: u16 = 26;
+        let asked = route([10, 0, 0, 1].into(), 9);
+        let (head, attribute) = asked.split_at(28);
+        let body = [head, attribute].concat();
+        assert_eq!(
+            body[..16],
+            message(RTM_GETROUTE, REQUEST, &body[16..])[..16]
+        );
+        assert_eq!(head[16..18], [2, 32], "the family, and all bits");
+        assert_eq!(attribute, [8, 0, 1, 0, 10, 0, 0, 1], "RTA_DST");
+        let asked = route("fd00::1".parse().unwrap(), 9);
+        assert_eq!(asked.len(), 28 + 20);
+        assert_eq!(asked[16..18], [10, 128]);
     }
 }

@@ -127,18 +127,43 @@ fn timestamps_wrap_and_may_be_fine() {
     assert_eq!(stamped(0, u64::from(u32::MAX) * 1_000_000), 4);
 }
 
+/// Calculated by another program.
 #[test]
-fn a_segment_s_checksum_sums_to_nothing() {
+fn a_segment_has_the_checksum_of_rfc_9293() {
     let v6 = FlowId {
         netns: 0,
         local: "[fd77::1]:40000".parse().unwrap(),
         remote: "[fd77::2]:9000".parse().unwrap(),
     };
-    for flow in [flow(), v6] {
-        for kind in [Kind::Plain, Kind::Octet] {
-            let segment = Question::new(flow, sequences(), kind).segment();
-            assert_eq!(checksum(&flow, &segment), 0, "{flow} {kind:?}");
-        }
+    for (flow, kind, expected) in [
+        (flow(), Kind::Plain, 0x8634_u16),
+        (flow(), Kind::Octet, 0x8633),
+        (v6, Kind::Plain, 0x9fde),
+        (v6, Kind::Octet, 0x9fdd),
+    ] {
+        let segment = Question::new(flow, sequences(), kind).segment();
+        assert_eq!(segment[16..18], expected.to_be_bytes(), "{flow} {kind:?}");
+        assert_eq!(checksum(&flow, &segment), 0, "{flow} {kind:?}");
+    }
+}
+
+/// Two windows and some: what was in flight with the probe may be acknowledged.
+#[test]
+fn an_answer_s_numbers_are_near_the_probe_s() {
+    let ahead = 2 * (64 << 10) + (1 << 16);
+    let acked = 2 * WINDOW + (1 << 16);
+    for (seq, ack, heard) in [
+        (NXT + ahead, UNA, Heard::Ack),
+        (NXT + ahead + 1, UNA, Heard::Nothing),
+        (NXT, UNA + acked, Heard::Ack),
+        (NXT, UNA + acked + 1, Heard::Nothing),
+    ] {
+        let answer = Answer {
+            seq,
+            ack,
+            ..answer()
+        };
+        assert_eq!(answer.to_plain(), heard, "{seq} {ack}");
     }
 }
 
@@ -228,6 +253,20 @@ fn a_d_sack_names_our_octet() {
     other.window = 501;
     let heard = other.to(question(Kind::Octet));
     assert_eq!(heard, Heard::PerhapsAck { window });
+}
+
+#[test]
+fn a_d_sack_may_stand_behind_other_options_and_not_behind_their_end() {
+    let block = [0, 0, 0, 1, 0, 0, 0, 2];
+    let behind = |options: &[u8]| first_sack(&[options, &[SACK, 10], &block].concat());
+    assert_eq!(behind(&[]), Some((1, 2)));
+    assert_eq!(
+        behind(&[NOP, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 3, 2]),
+        Some((1, 2))
+    );
+    assert_eq!(behind(&[END, 2]), None);
+    // A block that does not fit into its option.
+    assert_eq!(first_sack(&[&[SACK, 9], &block[..], &[0]].concat()), None);
 }
 
 #[test]
