@@ -1,5 +1,6 @@
 //! The worker on a fake socket table; tests with the kernel's own table are in the lab.
 
+mod kernel;
 mod namespaces;
 mod requests;
 mod stalled;

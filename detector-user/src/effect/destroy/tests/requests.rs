@@ -52,6 +52,30 @@ async fn what_waits_and_is_called_off_is_answered_as_spared() {
     assert!(answers.try_recv().is_err(), "answered once");
 }
 
+#[tokio::test]
+async fn one_too_many_is_answered_as_failed() {
+    let (signals, mut answers) = signals::channel(1);
+    let bounds = Bounds::new(1);
+    // There is no thread that takes the waiting requests.
+    let destroyer = Destroyer {
+        worker: Worker::idle(Inbox::new(Pending::new(bounds))),
+        signals,
+    };
+    for n in 0..=bounds.waiting() {
+        let name = format!("http://node{n}:9000");
+        destroyer.request(Teardown {
+            peer: PeerName::from_canonical(&name),
+            ..request(&flows(1..=3))
+        });
+    }
+    let answer = answers.try_recv().unwrap();
+    let Signal::SocketsDestroyed { result: told, .. } = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(told, result(0, 0, 0, 3));
+    assert!(answers.try_recv().is_err(), "the others wait");
+}
+
 fn of_peer(peer: &str, generation: u64) -> Teardown {
     Teardown {
         peer: PeerName::from_canonical(peer),

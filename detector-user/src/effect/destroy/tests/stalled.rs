@@ -40,3 +40,41 @@ fn a_flow_that_goes_on_is_spared_and_the_stalled_ones_beside_it_are_not() {
     let destroyed = [flow(5), flow(4)].map(|flow| SocketKey::of_flow(&flow));
     assert_eq!(table.destroyed, destroyed);
 }
+
+/// Segments without bytes (a FIN) and bytes that are not yet segments: both wait for the peer.
+#[test]
+fn what_is_in_flight_makes_no_progress_until_it_is_acknowledged() {
+    for (segments, bytes) in [(1, 0), (0, 1)] {
+        let flow = |rto_count| FlowReading {
+            unacked_segments: segments,
+            unacked_bytes: bytes,
+            rto_count,
+            // The peer answers keepalives.
+            last_heard: Some(after(3000)),
+            ..flow(1)
+        };
+        let resolution = Duration::from_millis(9);
+        assert!(!flow(1).is_progressing(SILENT_SINCE, resolution));
+        assert!(flow(0).is_progressing(SILENT_SINCE, resolution));
+    }
+}
+
+#[test]
+fn where_nothing_is_in_flight_what_was_heard_later_is_progress() {
+    let heard = |at| {
+        let flow = FlowReading {
+            unacked_segments: 0,
+            unacked_bytes: 0,
+            last_heard: Some(at),
+            ..flow(1)
+        };
+        move |resolution| flow.is_progressing(SILENT_SINCE, resolution)
+    };
+    let moment = Duration::from_nanos(1);
+    let (coarse, fine) = (Duration::from_millis(21), Duration::from_millis(9));
+    // The core's own times are no finer than ten milliseconds.
+    for (resolution, edge) in [(fine, after(10)), (coarse, after(21))] {
+        assert!(!heard(edge)(resolution));
+        assert!(heard(edge + moment)(resolution));
+    }
+}

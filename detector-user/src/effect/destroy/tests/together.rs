@@ -54,6 +54,19 @@ fn what_one_look_showed_of_others_is_read_again() {
     assert_eq!(carry_out(&mut table, 2), Some(result(1, 0, 1, 0)));
 }
 
+/// It began to wait after the snapshot of the first.
+#[test]
+fn one_that_the_last_look_does_not_show_has_a_look_of_its_own() {
+    let hosts = [1, 2].map(|n| of_host(n, flows([u64::from(n)])));
+    let mut table = FakeTable::of(hosts.concat());
+    let mut teardowns = Teardowns::default();
+    for flows in &hosts {
+        let told = teardowns.carry_out(&mut table, &request(flows), &ALONE, || Wish::GoOn);
+        assert_eq!(told, Some(result(1, 0, 0, 0)));
+    }
+    assert_eq!(table.looks, 2);
+}
+
 /// Between two snapshots its flows may make progress.
 #[test]
 fn a_living_peer_has_a_snapshot_of_its_own() {
