@@ -9,8 +9,8 @@ use crate::{
     serve::Diagnostics,
 };
 
-/// How many inputs the recording has: it takes many pieces.
-const INPUTS: usize = 5_000;
+/// How many inputs the recording has. It takes more pieces than can wait unread on the way to a client.
+const INPUTS: usize = 20_000;
 
 /// What the fake driver knows of the peer.
 pub(super) fn of(named: &PeerName) -> Option<Diagnostics> {
