@@ -3,6 +3,9 @@
 use super::{Probes, target::Target};
 use crate::model::ProbeTarget;
 
+/// After so many unanswered probes a neighbour is probed in surveys only.
+const NEIGHBOUR_TRIALS: u64 = 3;
+
 impl Probes {
     /// All targets, to find out which ones answer. One flow is enough.
     pub(in crate::core) fn all(&self) -> Vec<ProbeTarget> {
@@ -111,6 +114,16 @@ impl Probes {
     pub(in crate::core) fn neighbour(&self) -> Option<ProbeTarget> {
         let is_neighbour = |t: &&Target| matches!(t.target, ProbeTarget::Neighbour { .. });
         self.targets.iter().find(is_neighbour).map(|t| t.target)
+    }
+
+    /// The neighbour target while it is not known whether it answers: of all paths that are surveyed
+    /// together, the budget for neighbour probes lets only a few have theirs.
+    pub(in crate::core) fn new_neighbour(&self) -> Option<ProbeTarget> {
+        let is_new = |t: &&Target| {
+            matches!(t.target, ProbeTarget::Neighbour { .. }) && t.sent < NEIGHBOUR_TRIALS
+        };
+        let new = self.targets.iter().find(is_new);
+        new.filter(|t| t.last_answer.is_none()).map(|t| t.target)
     }
 
     /// Whether there is a flow that is known to answer keepalives.

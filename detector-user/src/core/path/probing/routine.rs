@@ -52,12 +52,14 @@ impl Path {
             self.probing.was_busy = false;
             self.snapshots.soon(now);
             rhythm.due = now + SNAPSHOT_RETURNS;
-            return Vec::new();
+            return self.evidence.probes.new_neighbour().into_iter().collect();
         }
         rhythm.due = now + missing_after;
         let mut targets = self.evidence.probes.gentlest();
         if targets.first().is_some_and(is_neighbour) {
             targets.extend(self.connect_when_due(now));
+        } else {
+            targets.extend(self.evidence.probes.new_neighbour());
         }
         targets
     }
