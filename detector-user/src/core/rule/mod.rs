@@ -186,7 +186,9 @@ fn again_in(facts: &Facts, silence: &Silence, settings: &Settings) -> Duration {
         silence.since + SUSPECT_AFTER,
         silence.since + facts.needs.detection_time,
         silence.since + needed,
-        now + needed.mul_f64(ASKED_FOR).saturating_sub(asked_for(facts, silence)),
+        now + needed
+            .mul_f64(ASKED_FOR)
+            .saturating_sub(asked_for(facts, silence)),
     ]
     .into_iter()
     .filter(|&moment| moment > now)
