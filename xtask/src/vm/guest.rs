@@ -28,8 +28,8 @@ const GUEST: &str = "detector.guest";
 /// What all machines have in common. A guest's clock counts its instructions, 4 ns each (`icount`),
 /// and jumps when it has nothing to do. So its time does not depend on what else this machine does: by
 /// the real clock a guest on a busy machine is paused again and again, and a daemon that is never on
-/// time finds a death late, as it should. It has one processor: before 6.17 a kernel whose instructions are
-/// counted waits for ever for a second one to start.
+/// time finds a death late, as it should. It has one processor: where instructions
+/// are counted, 5.10 and 6.1 wait for ever for a second one to start.
 const MACHINE: &str = "-nodefaults -no-user-config -smp 1 -m 1G -accel tcg,thread=single \
     -icount shift=2,sleep=off -no-reboot -display none -monitor none -serial stdio";
 
