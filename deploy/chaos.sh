@@ -10,7 +10,7 @@
 #   large-segments  what is sent to it and longer than 1000 bytes is lost
 #   flaps           100 ms without network, twice a second
 #   stop            the processes of UNIT (rustfs.service) are stopped; their host is well
-#   power-cut       the kernel reboots at once, with nothing written; SECONDS counts for nothing
+#   power-cut       the kernel restarts at once: nothing is written, nobody is told. SECONDS counts for nothing
 #
 # The kernel itself ends the faults of the network: their rules match entries of a set that time out. So they
 # end when this script is killed, too. A stopped unit is continued by a process of its own session.
@@ -45,6 +45,7 @@ on() { # protocols, separated by commas; how long
     nft "add element netdev chaos on { $(echo "$1" | sed "s/,/ timeout $2, /g") timeout $2 }"
 }
 
+lasts="for $seconds s"
 case $fault in
 silent-drop | one-way | loss | large-segments | flaps)
     link=${5:-eth0}
@@ -53,11 +54,12 @@ silent-drop | one-way | loss | large-segments | flaps)
     trap 'nft delete table netdev chaos' EXIT
     trap 'exit 130' INT TERM HUP
     ;;
-stop | power-cut) ;;
+stop) ;;
+power-cut) lasts="until it has booted" ;;
 *) die "no fault $fault; the head of this file has them" ;;
 esac
 
-echo "$fault on $this for $seconds s"
+echo "$fault on $this $lasts"
 case $fault in
 silent-drop) load "ingress egress" ""; on ip,ip6,arp "${seconds}s"; sleep "$seconds" ;;
 one-way) load ingress ""; on ip,ip6 "${seconds}s"; sleep "$seconds" ;;
@@ -72,6 +74,9 @@ stop)
     setsid sh -c "sleep $seconds; systemctl kill --signal=CONT $unit" >/dev/null 2>&1 &
     systemctl kill --signal=STOP "$unit"; sleep "$seconds"
     ;;
-power-cut) echo b >/proc/sysrq-trigger ;;
+power-cut)
+    echo b >/proc/sysrq-trigger || die "no restart from here: no root, a container, or a kernel without SysRq"
+    die "the kernel has not restarted"
+    ;;
 esac
 echo "$fault is over"

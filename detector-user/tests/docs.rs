@@ -13,6 +13,7 @@ use detector_user::{
 };
 
 const RULE: &str = include_str!("../../docs/rule.md");
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
 const RECIPES: &str = include_str!("../../CONTRIBUTING.md");
 
 /// The rows of the table under a heading, cell by cell; the rule and the header are left out.
@@ -53,6 +54,56 @@ fn every_reason_and_verdict_is_explained_and_no_other() {
     is_explained(
         "Verdicts",
         Verdict::ALL.iter().map(|verdict| verdict.as_str()),
+    );
+}
+
+/// Whether the table *Act* of docs/operations.md names this reason. A new one does not compile here
+/// until that is decided.
+fn has_a_row_of_its_own(reason: Reason) -> bool {
+    match reason {
+        // All is well, or nothing is known.
+        Reason::NoEvidence
+        | Reason::PacketReceived
+        | Reason::ConnectSucceeded
+        | Reason::ResetReceived
+        | Reason::ProbeAnswered
+        | Reason::TrialSucceeded => false,
+        // Whichever layer was silent: the peer is dead, and its rows say what to do.
+        Reason::TlpUnanswered
+        | Reason::RtoUnanswered
+        | Reason::ConnectUnanswered
+        | Reason::ProbeUnanswered
+        | Reason::NeighbourFailed
+        | Reason::ErrorReported => false,
+        Reason::HostUnanswered
+        | Reason::SendsUnanswered
+        | Reason::Isolated
+        | Reason::ZeroWindow
+        | Reason::FlowsStalled
+        | Reason::LargeSegmentsLost
+        | Reason::PathDead
+        | Reason::SlownessReported
+        | Reason::FailuresReported
+        | Reason::DeadBeforeStart
+        | Reason::RecoveryTimeout
+        | Reason::TrialFailed
+        | Reason::Maintenance
+        | Reason::ForcedOpen
+        | Reason::ForcedClosed => true,
+    }
+}
+
+#[test]
+fn an_operator_is_told_what_to_do_about_each_reason_that_asks_for_it() {
+    let asks = Reason::ALL.iter().filter(|r| has_a_row_of_its_own(**r));
+    let asks: BTreeSet<_> = asks.map(|reason| reason.as_str()).collect();
+    let rows = rows(OPERATIONS, "Act");
+    assert!(rows.iter().all(|row| row.len() == 3), "{rows:?}");
+    let told: BTreeSet<_> = rows.iter().flat_map(|row| quoted(row[0])).collect();
+    let either: Vec<_> = asks.symmetric_difference(&told).collect();
+    assert!(
+        either.is_empty(),
+        "only in the code, or only in the table Act of docs/operations.md: {either:?}"
     );
 }
 

@@ -165,3 +165,38 @@ async fn a_stopped_unit_goes_on_even_if_the_script_is_killed() -> anyhow::Result
     })
     .await
 }
+
+/// `deploy/chaos.sh power-cut`, where this folder is /proc, and the file in it takes what would be said
+/// to the kernel. Were it the kernel's own after all, nothing would be started.
+fn power_cut(proc: &Path, node: &str) -> Command {
+    let covered = "mount --bind \"$1\" /proc && grep -qx covered /proc/sysrq-trigger && shift && \
+                   exec sh \"$@\"";
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chaos.sh");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", covered, "sh"]);
+    command.arg(proc).arg(script);
+    command.args(["power-cut", node, node, "1"]);
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_restarts_the_kernel_of_the_named_node_alone() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let this = fs::read_to_string("/proc/sys/kernel/hostname")?;
+        let proc = tempfile::tempdir()?;
+        let trigger = proc.path().join("sysrq-trigger");
+        fs::write(&trigger, "covered\n")?;
+        let ran = power_cut(proc.path(), "other").output()?;
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        assert_eq!(fs::read_to_string(&trigger)?, "covered\n", "{ran:?}");
+
+        // A kernel that goes on after that has not restarted.
+        let ran = power_cut(proc.path(), this.trim()).output()?;
+        assert_eq!(fs::read_to_string(&trigger)?, "b\n", "{ran:?}");
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        let said = String::from_utf8(ran.stderr)?;
+        assert!(said.contains("has not restarted"), "{said}");
+        Ok(())
+    })
+    .await
+}

@@ -27,23 +27,28 @@ pub struct Options {
     /// Nodes times hours to simulate.
     #[arg(long, value_name = "H", default_value_t = NODE_HOURS)]
     node_hours: u32,
+    /// How long each run is, by its own clock. By default an hour, or less if there would not be a
+    /// run of every scenario.
+    #[arg(long, value_name = "S")]
+    seconds: Option<u32>,
     /// Only this scenario; an unknown name lists them.
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
     /// Instead of scenarios, run this many random scripts from proptest.
-    #[arg(long, value_name = "N", conflicts_with_all = ["scenario", "node_hours", "trace"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["scenario", "node_hours", "seconds", "trace"])]
     cases: Option<u32>,
     /// Show every event before a failure, from the start of the run.
     #[arg(long)]
     trace: bool,
 }
 
-/// The run that every change has to pass. An optimised build would take minutes, and this run takes
+/// The run that every change has to pass: every scenario at least once. An optimised build would take minutes, and this run takes
 /// about one in the debug build.
 pub fn check(runner: &Runner) -> Result<()> {
     let options = Options {
         seed: None,
         node_hours: CHECKED_NODE_HOURS,
+        seconds: None,
         scenario: None,
         cases: None,
         trace: false,
@@ -106,6 +111,10 @@ fn scenarios(build: Build, options: &Options) -> Invocation {
         Some(name) => cargo.env("DETECTOR_SIMULATE_SCENARIO", name),
         None => cargo,
     };
+    let cargo = match options.seconds {
+        Some(seconds) => cargo.env("DETECTOR_SIMULATE_SECONDS", seconds.to_string()),
+        None => cargo,
+    };
     if options.trace {
         cargo.env("DETECTOR_SIMULATE_TRACE", "1")
     } else {
@@ -144,10 +153,19 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_reaches_the_test() {
-        let words = ["--seed", "7", "--scenario", "cuts", "--trace"];
+        let words = [
+            "--seed",
+            "7",
+            "--seconds",
+            "90",
+            "--scenario",
+            "cuts",
+            "--trace",
+        ];
         let asked = shown(&words);
         for word in [
             "DETECTOR_SIMULATE_SEED=7",
+            "DETECTOR_SIMULATE_SECONDS=90",
             "DETECTOR_SIMULATE_SCENARIO=cuts",
             "DETECTOR_SIMULATE_TRACE=1",
             "--release",
@@ -155,7 +173,9 @@ mod tests {
             assert!(asked.contains(word), "{asked}");
         }
         let asked = shown(&[]);
-        assert!(!asked.contains("SCENARIO") && !asked.contains("TRACE"));
+        for left_out in ["SCENARIO", "SECONDS", "TRACE"] {
+            assert!(!asked.contains(left_out), "{asked}");
+        }
         assert!(asked.contains("DETECTOR_SIMULATE_SEED=1"), "{asked}");
     }
 

@@ -129,7 +129,7 @@ impl Changed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{keys::find, parse_peer_name};
+    use crate::{config::parse_peer_name, model::Settings};
 
     fn with_peers(names: &[&str]) -> Config {
         Config {
@@ -141,10 +141,60 @@ mod tests {
         }
     }
 
+    /// The keys that size what was made at the start, or name what was opened then.
+    const NEED_A_RESTART: [&str; 29] = [
+        "source",
+        "socket",
+        "socket_group",
+        "admin_users",
+        "admin_groups",
+        "state_directory",
+        "metrics",
+        "log_format",
+        "ebpf_log",
+        "seccomp",
+        "rustfs",
+        "minio",
+        "etcd",
+        "ipfs_cluster",
+        "max_peers",
+        "max_flows_per_peer",
+        "max_flows",
+        "ring_bytes",
+        "discover_limit",
+        "poll_interval",
+        "resolve_interval",
+        "network_namespaces",
+        "refuse_connects",
+        "tune_sockets",
+        "tune_rto_min",
+        "tune_keepalive_idle",
+        "tune_keepalive_interval",
+        "tune_keepalive_count",
+        "tune_user_timeout",
+    ];
+
+    /// A new key is in one of the two lists.
     #[test]
-    fn each_key_that_is_taken_over_exists() {
-        for name in TAKEN_OVER {
-            assert!(find(name).is_some(), "{name}");
+    fn of_each_key_it_is_decided_whether_it_is_taken_over() {
+        let mut decided = [TAKEN_OVER.as_slice(), &NEED_A_RESTART].concat();
+        let mut keys: Vec<_> = KEYS.iter().map(|key| key.name).collect();
+        decided.sort_unstable();
+        keys.sort_unstable();
+        assert_eq!(decided, keys);
+    }
+
+    /// docs/operations.md promises it for every setting of the verdict, of probing and of destroying.
+    #[test]
+    fn every_setting_of_the_core_but_the_bounds_is_taken_over() {
+        let settings = serde_json::to_value(Settings::default()).unwrap();
+        let settings = settings.as_object().unwrap().keys();
+        let is_bound =
+            |name: &&String| ["max_peers", "max_flows_per_peer"].contains(&name.as_str());
+        let promised: Vec<_> = settings.filter(|name| !is_bound(name)).collect();
+        assert!(promised.len() > 15, "{promised:?}");
+        for name in promised {
+            assert!(TAKEN_OVER.contains(&name.as_str()), "{name}");
         }
     }
 

@@ -27,6 +27,8 @@ const MAX_BYTES: u64 = 2 << 20;
 pub enum ReadError {
     #[error("pid {process} has ended")]
     Ended { process: u32 },
+    #[error("pid {process} is being started")]
+    Starting { process: u32 },
     #[error(
         "{} cannot be read: {source}; another user's process takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH", path.display()
     )]
@@ -67,21 +69,19 @@ impl Process {
         PathBuf::from(format!("/proc/{}/{file}", self.id))
     }
 
-    /// Its command line and environment.
+    /// Its command line and environment. The kernel shows neither between execve(2)'s change of the
+    /// executable and the end of that call.
     pub fn started(&self) -> Result<Started, ReadError> {
         let line = self.read("cmdline")?;
-        let environment = Environment::of_process(&self.read("environ")?);
+        let environment = self.read("environ")?;
+        let again = self.read("cmdline")?;
         if !self.runs() {
             return Err(ReadError::Ended { process: self.id });
         }
-        let line = line.strip_suffix(b"\0").unwrap_or(&line);
-        let arguments = line.split(|byte| *byte == 0).skip(1);
-        Ok(Started {
-            arguments: arguments
-                .map(|argument| String::from_utf8_lossy(argument).into_owned())
-                .collect(),
-            environment,
-        })
+        // What was read is of one program only if the line is the same before and after.
+        let whole = Some(line).filter(|line| *line == again);
+        let started = whole.and_then(|line| started_with(&line, &environment));
+        started.ok_or(ReadError::Starting { process: self.id })
     }
 
     fn read(&self, file: &str) -> Result<Vec<u8>, ReadError> {
@@ -144,6 +144,22 @@ impl Process {
         let text = fs::read_to_string(self.path("cgroup")).unwrap_or_default();
         service_of(v2_path(&text).unwrap_or_default())
     }
+}
+
+/// What a program was started with, by `/proc/PID/cmdline` and `environ`; `None` if it has nothing
+/// yet, not even a name.
+pub(super) fn started_with(line: &[u8], environment: &[u8]) -> Option<Started> {
+    if line.is_empty() {
+        return None;
+    }
+    let line = line.strip_suffix(b"\0").unwrap_or(line);
+    let arguments = line.split(|byte| *byte == 0).skip(1);
+    Some(Started {
+        arguments: arguments
+            .map(|argument| String::from_utf8_lossy(argument).into_owned())
+            .collect(),
+        environment: Environment::of_process(environment),
+    })
 }
 
 /// When the process was started (proc_pid_stat(5), field 22); `None` if it has ended.

@@ -2,7 +2,12 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use super::{pods::uid_of, read::service_of, *};
+use super::{
+    pods::uid_of,
+    read::{service_of, started_with},
+    *,
+};
+use crate::stores::Started;
 
 const UID: &str = "4fe0a9c6-1d5c-4b5f-9c3e-2d6f0a1b7c8d";
 
@@ -231,4 +236,14 @@ fn a_process_is_read_as_it_was_started() {
     );
     assert!(!process.runs() && process.pidfd().is_none());
     assert!(matches!(process.started(), Err(ReadError::Ended { .. })));
+}
+
+/// A name may be empty; between execve(2)'s change of the executable and its end, there is none.
+#[test]
+fn what_is_being_started_shows_nothing_yet() {
+    assert_eq!(started_with(b"", b""), None);
+    assert_eq!(started_with(b"\0", b""), Some(Started::default()));
+    let started = started_with(b"etcd\0--name\0a\0", b"A=1\0").unwrap();
+    assert_eq!(started.arguments, ["--name", "a"]);
+    assert_eq!(started.environment.get("A"), Ok(Some("1")));
 }

@@ -17,6 +17,7 @@ mod report;
 mod rng;
 mod scenario;
 mod script;
+mod search;
 mod shrink;
 mod tcp;
 mod ticks;
@@ -27,8 +28,6 @@ mod world;
 use std::time::Duration;
 
 use crate::world::{Watch, run};
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// Every scenario with a few seeds, each twice and once more from what was recorded.
 #[test]
@@ -53,7 +52,7 @@ fn every_scenario_holds_and_is_the_same_twice() {
 #[test]
 #[ignore = "takes minutes: cargo xtask simulate; a part of it, cargo xtask test"]
 fn simulate() {
-    if let Err(failure) = report::long_run(&report::Options::from_environment(), HOUR) {
+    if let Err(failure) = search::long_run(&search::Options::from_environment()) {
         panic!("{failure}");
     }
 }

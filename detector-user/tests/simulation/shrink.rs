@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{
     checks::Violation,
-    report::processor_time,
     script::Script,
+    search::processor_time,
     world::{Watch, run},
 };
 

@@ -43,8 +43,9 @@ pub struct Follower {
     stores: Stores,
     finder: Finder,
     here: Here,
-    /// What each process has said, and when; `None` if it is no server.
-    read: BTreeMap<(Profile, Process), (Time, Option<Cluster>)>,
+    /// What each server has said, and when. A process that is none may become one by execve(2), as
+    /// the script does that starts it, and is read again.
+    read: BTreeMap<(Profile, Process), (Time, Cluster)>,
     /// What was found last of each program, and when.
     last: BTreeMap<Profile, (Time, Vec<Named>)>,
     /// How long what may change serves.
@@ -95,13 +96,8 @@ impl Follower {
 
     /// Descriptors that become readable when a process ends that was read.
     pub fn pidfds(&self) -> Vec<OwnedFd> {
-        let servers = self
-            .read
-            .iter()
-            .filter(|(_, (_, cluster))| cluster.is_some());
-        servers
-            .filter_map(|((_, process), _)| process.pidfd())
-            .collect()
+        let servers = self.read.keys();
+        servers.filter_map(|(_, process)| process.pidfd()).collect()
     }
 
     /// The processes of a program, bounded. In a unit, cgroup or pod there are others as well:
@@ -184,24 +180,22 @@ impl Follower {
         let key = (profile, process.clone());
         let before = self.read.get(&key);
         if let Some((at, known)) = before
-            && (clock::now().since(*at) < self.serves_for
-                || !known.as_ref().is_some_and(|known| known.may_change))
+            && (clock::now().since(*at) < self.serves_for || !known.may_change)
         {
-            return Ok(known.clone());
+            return Ok(Some(known.clone()));
         }
         let started = match process.started() {
             Ok(started) => started,
-            Err(ReadError::Ended { .. }) => return Ok(None),
+            Err(ReadError::Ended { .. } | ReadError::Starting { .. }) => return Ok(None),
             Err(error) => return Err(error.to_string()),
         };
         let file = |path: &Path| read_text(process.open_in_root(&process.absolute(path)?)?);
-        let mut cluster = read(profile, &started, &file)?;
-        if let Some(known) = &mut cluster {
-            let before = before.and_then(|(_, before)| before.as_ref());
-            members::ask(known, before, view)?;
-        }
+        let Some(mut cluster) = read(profile, &started, &file)? else {
+            return Ok(None);
+        };
+        members::ask(&mut cluster, before.map(|(_, before)| before), view)?;
         self.read.insert(key, (clock::now(), cluster.clone()));
-        Ok(cluster)
+        Ok(Some(cluster))
     }
 
     /// What is known of a program of which no process tells anything. What is wrong with a process

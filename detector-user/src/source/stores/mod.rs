@@ -5,11 +5,11 @@
 //!   /etc/default/rustfs ─┘ (worker "stores")            └─▶ quorum outlook, `detector peers`
 //! ```
 //!
-//! The worker reads each process once, and waits for its end; new ones are looked for every few
-//! seconds. Files that a process keeps and members that it tells (`members`) are read again now and
-//! then. What a process has said stays valid for a while after its end, so that a restart
-//! changes nothing. Names are looked up as the process would (`lookup`), and a node that is
-//! this one is no peer.
+//! The worker reads each server once, and waits for its end; new ones are looked for every few
+//! seconds, also among the processes that were no servers yet. Files that a process keeps and
+//! members that it tells (`members`) are read again now and then. What a process has said stays
+//! valid for a while after its end, so that a restart changes nothing. Names are looked up as the
+//! process would (`lookup`), and a node that is this one is no peer.
 //!
 //! A process says what it likes: whoever may start a program called `rustfs` on this host, outside
 //! of a user namespace of its own, can have peers watched, up to `max_peers`. Where that is too

@@ -3,7 +3,7 @@
 mod draws;
 mod gray;
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use detector_user::model::Settings;
 
@@ -28,6 +28,12 @@ type Drawn = (Vec<Fault>, Duration);
 
 /// A kind of fault, drawn with what belongs to it.
 type Draw = fn(&mut Rng, &Settings, usize) -> Drawn;
+
+/// The fewest and the most hosts of a script.
+const HOSTS: RangeInclusive<u64> = 2..=8;
+
+/// The most nodes of a script: its hosts, and the one that watches them.
+pub const MOST_NODES: u64 = *HOSTS.end() + 1;
 
 /// Every scenario: its name and the faults that it draws from.
 pub const SCENARIOS: &[(&str, &[Draw])] = &[
@@ -103,7 +109,7 @@ pub fn script(name: &str, seed: u64, length: Duration) -> Option<Script> {
     let (scenario, draws) = SCENARIOS.iter().find(|(known, _)| *known == name)?;
     let mut rng = Rng::new(seed);
     let settings = settings(&mut rng);
-    let count = 2 + rng.below(7) as usize;
+    let count = (HOSTS.start() + rng.below(HOSTS.end() - HOSTS.start() + 1)) as usize;
     let hosts: Vec<_> = (0..count).map(|_| host(&mut rng)).collect();
     let gateway = hosts.iter().any(|host| host.routed);
     let faults = if *scenario == "rolling" {

@@ -81,7 +81,7 @@ pub struct World {
 }
 
 /// What came of a run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Outcome {
     pub digest: u64,
     pub events: u64,

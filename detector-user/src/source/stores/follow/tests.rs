@@ -1,6 +1,7 @@
 //! Real processes, and files below a directory that is made for the test.
 
 use std::{
+    io::{BufRead as _, BufReader, Write as _},
     os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
 };
@@ -19,7 +20,7 @@ impl Program {
     fn start(name: &str, volumes: &[u8]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join(name);
-        fs_copy_of_sleep(&file);
+        copy_of("sleep", &file);
         let mut command = Command::new(&file);
         // RustFS's own arguments would be its volumes.
         let volumes = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(volumes);
@@ -51,10 +52,13 @@ impl Drop for Program {
     }
 }
 
-fn fs_copy_of_sleep(file: &Path) {
-    let paths = ["/bin/sleep", "/usr/bin/sleep"];
-    let sleep = paths.into_iter().find(|path| Path::new(path).exists());
-    std::fs::copy(sleep.expect("there is a `sleep`"), file).unwrap();
+/// Another process writes the copy: a child that a test beside this one forks just then would hold
+/// this process's descriptor for a moment, and the copy could not be executed (ETXTBSY).
+fn copy_of(program: &str, file: &Path) {
+    let paths = ["/bin", "/usr/bin"].map(|folder| Path::new(folder).join(program));
+    let found = paths.into_iter().find(|path| path.exists()).unwrap();
+    let copied = Command::new("cp").arg(found).arg(file).status().unwrap();
+    assert!(copied.success(), "{copied}");
 }
 
 fn name(test: &str) -> String {
@@ -191,17 +195,38 @@ fn what_a_process_says_wrongly_is_told_with_its_number() {
 }
 
 /// A shell that is called like this runs a file that is called like the command of a server.
-fn start_shell(name: &str, directory: &Path) -> Program {
-    std::fs::copy("/bin/sh", directory.join(name)).unwrap();
+fn start_shell(name: &str, directory: &Path, file: &str) -> Program {
+    copy_of("sh", &directory.join(name));
     std::fs::write(directory.join("daemon"), "read forever\n").unwrap();
     let mut command = Command::new(directory.join(name));
-    command.arg("daemon").current_dir(directory);
+    command.arg(file).current_dir(directory);
     command.env("IPFS_CLUSTER_PATH", ".");
-    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
     Program {
         child: command.spawn().unwrap(),
         _directory: tempfile::tempdir().unwrap(),
     }
+}
+
+/// As of a container whose first script becomes the server, under the same number.
+#[test]
+fn what_is_no_server_is_read_again_and_may_have_become_one() {
+    let (root, exe) = (tempfile::tempdir().unwrap(), name("becomes"));
+    let mut follower = follower(Profile::IpfsCluster, &exe, root.path());
+    let write = |file: &str, text: &str| std::fs::write(root.path().join(file), text).unwrap();
+    write("service.json", "{\"cluster\": {}}");
+    write("peerstore", "/ip4/192.0.2.1/tcp/9096/p2p/X\n");
+    write(
+        "first",
+        &format!("echo ready; read go; exec ./{exe} daemon\n"),
+    );
+    let mut program = start_shell(&exe, root.path(), "first");
+    let mut said = BufReader::new(program.child.stdout.take().unwrap());
+    said.read_line(&mut String::new()).unwrap();
+    assert_eq!(follower.look(), Found::default(), "it is no server");
+    let mut input = program.child.stdin.take().unwrap();
+    input.write_all(b"go\n").unwrap();
+    assert_eq!(nodes(&look(&mut follower)), ["http://192.0.2.1:9096"]);
 }
 
 #[test]
@@ -212,7 +237,7 @@ fn a_file_that_the_program_rewrites_is_read_again() {
     let write = |file: &str, text: &str| std::fs::write(root.path().join(file), text).unwrap();
     write("service.json", "{\"cluster\": {}}");
     write("peerstore", "/ip4/192.0.2.1/tcp/9096/p2p/X\n");
-    let _program = start_shell(&exe, root.path());
+    let _program = start_shell(&exe, root.path(), "daemon");
     assert_eq!(nodes(&look(&mut follower)), ["http://192.0.2.1:9096"]);
     write(
         "peerstore",
