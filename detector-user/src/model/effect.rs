@@ -8,10 +8,10 @@ use super::{Measured, OverrideEnd, PeerName, PeerState, ProbeId, ProbeTarget, Te
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Read all sockets with this address of the peer and hand them back as
-    /// [`Signal::SocketsRead`]. At most one such request is pending for an address of a peer at a
+    /// `Signal::SocketsRead`. At most one such request is pending for an address of a peer at a
     /// time.
     ReadSockets { peer: PeerName, addr: IpAddr },
-    /// Send one probe and report with [`Signal::Probe`] that it was sent, or failed, and then its
+    /// Send one probe and report with `Signal::Probe` that it was sent, or failed, and then its
     /// answer, if one comes within `give_up_after`.
     Probe {
         probe: ProbeId,
@@ -22,7 +22,7 @@ pub enum Effect {
         can_wait: bool,
     },
     /// Destroy these sockets, except those that the last reading before spares, and report with
-    /// [`Signal::SocketsDestroyed`].
+    /// `Signal::SocketsDestroyed`.
     DestroySockets(Teardown),
     /// The peer is back: destroy no more of its sockets with this address.
     CancelTeardown { peer: PeerName, addr: IpAddr },

@@ -78,15 +78,8 @@ impl Socket {
 
     /// The next datagram. These flags of recv(2) are added to the usual ones.
     pub fn receive(&mut self, flags: i32) -> Result<&[u8], SocketError> {
-        let received = loop {
-            match self
-                .inner
-                .recv(&mut &mut self.buffer[..], MSG_TRUNC | flags)
-            {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                received => break received,
-            }
-        };
+        let (inner, buffer) = (&self.inner, &mut self.buffer);
+        let received = uninterrupted(|| inner.recv(&mut &mut buffer[..], MSG_TRUNC | flags));
         received
             .and_then(|length| self.buffer.get(..length).ok_or_else(|| too_long(length)))
             .map_err(|source| self.cannot("read what the kernel says of", source))
@@ -110,4 +103,53 @@ fn too_long(length: usize) -> io::Error {
     io::Error::other(format!(
         "a datagram has {length} bytes, the buffer only {BUFFER}"
     ))
+}
+
+/// Calls once more where a signal came in between.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_sys::protocols::NETLINK_ROUTE;
+
+    use super::*;
+
+    /// A message without a meaning (NLMSG_NOOP) that asks for an acknowledgement.
+    fn request(sequence: u32) -> Vec<u8> {
+        let (length, noop, flags, port) = (16_u32, 1_u16, 1_u16 | 4, 0_u32);
+        let (kind, flags) = (noop.to_ne_bytes(), flags.to_ne_bytes());
+        let words = [length, sequence, port].map(u32::to_ne_bytes);
+        [&words[0], &kind[..], &flags, &words[1], &words[2]].concat()
+    }
+
+    #[test]
+    fn a_datagram_that_is_too_long_is_an_error_and_not_cut_short() {
+        let mut socket = Socket::open(NETLINK_ROUTE, "a test").unwrap();
+        for sequence in [1, 2] {
+            assert_eq!(socket.next_sequence(), sequence);
+            socket.send(&request(sequence)).unwrap();
+            let answer = socket.receive(0).unwrap();
+            assert_eq!(answer[8..12], sequence.to_ne_bytes());
+        }
+        socket.buffer = vec![0; 16].into();
+        socket.send(&request(3)).unwrap();
+        let error = socket.receive(0).unwrap_err();
+        let about = "cannot read what the kernel says of a test: a datagram has ";
+        assert!(error.to_string().starts_with(about), "{error}");
+    }
+
+    #[test]
+    fn a_signal_ends_no_call_and_an_error_does() {
+        let mut errors = [io::ErrorKind::Interrupted, io::ErrorKind::WouldBlock].into_iter();
+        let mut call = || Err::<(), _>(io::Error::from(errors.next().expect("it has ended")));
+        let error = uninterrupted(&mut call).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
 }

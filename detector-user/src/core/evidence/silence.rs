@@ -49,6 +49,8 @@ pub(in crate::core) struct Silence {
     pub since: Time,
     /// For how long the host has been asked again and again, by retransmissions and by probes.
     pub asked_for: Duration,
+    /// The same, by SYNs alone.
+    pub connects_for: Duration,
     /// How many transmissions were sent to the peer since its host was last heard, over all flows.
     /// Earlier ones that are still unanswered do not count: the peer has answered others since, so
     /// the trouble is one flow's and not the peer's.
@@ -88,12 +90,16 @@ impl Evidence {
             .collect();
         let first = demands.iter().map(|demand| demand.sent.latest).min()?;
         let by = |way| count(demands.iter().filter(|demand| demand.way == way).count());
-        let again = demands
-            .iter()
-            .filter(|demand| demand.again && demand.sent.latest > heard);
+        let asked_for = |ways: &[Way]| {
+            let again = demands.iter().filter(|demand| {
+                demand.again && demand.sent.latest > heard && ways.contains(&demand.way)
+            });
+            spacing.asked_for(again.map(|demand| demand.sent.latest).collect(), now)
+        };
         Some(Silence {
             since: first.max(heard),
-            asked_for: spacing.asked_for(again.map(|demand| demand.sent.latest).collect(), now),
+            asked_for: asked_for(&[Way::Link, Way::Connect, Way::Flow]),
+            connects_for: asked_for(&[Way::Connect]),
             transmissions: count(demands.len()),
             moments: spacing.moments(demands.iter().map(|d| d.sent.latest).collect()),
             connects: by(Way::Connect),

@@ -61,7 +61,7 @@ impl Basis {
             is_silent: true,
             silent,
             needed_silence: needed,
-            asked_for: silence.asked_for,
+            asked_for: asked_for(facts, silence),
             unanswered: match facts.needs.can_ask {
                 true => silence.moments,
                 false => silence.transmissions,
@@ -69,6 +69,16 @@ impl Basis {
             on_flows: silence.on_flows,
             connects: silence.connects,
         }
+    }
+}
+
+/// For how long the host itself was asked. What is sent on a single flow may vanish while the host
+/// lives (a firewall forgot the flow), and says nothing about when the host fell silent.
+pub(super) fn asked_for(facts: &Facts, silence: &Silence) -> Duration {
+    let is_by_connects = silence.flows == 1 && facts.has_connect && facts.link != Link::Silent;
+    match is_by_connects {
+        true => silence.connects_for,
+        false => silence.asked_for,
     }
 }
 

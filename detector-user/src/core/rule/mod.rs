@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `was_there` | something was ever received from the peer: a host that has not booted yet is no dead host |
 //! | `silent_long_enough` | the host has acknowledged nothing for the detection time |
-//! | `asked_throughout` | and was probed all that time: data that was lost once, and asked about late, does not count as a long silence |
+//! | `asked_throughout` | and was probed all that time: data that was lost once, and asked about late, does not count as a long silence; by SYNs, where they are needed and a single flow is unanswered |
 //! | `asked_enough` | at so many moments that chance does not explain the missing answers |
 //! | `asked_on_flows` | on established flows, too, where there are any: a firewall that drops SYNs is no dead host |
 //! | `asked_by_connect` | and by a SYN, unless the link is silent too: a middlebox that forgot a flow is no dead host |
@@ -35,7 +35,7 @@ mod tests;
 
 use std::time::Duration;
 
-use self::clause::clauses;
+use self::{basis::asked_for, clause::clauses};
 pub(super) use self::{
     basis::{STARVED_FACTOR, needed_silence},
     certainty::Certainty,
@@ -186,7 +186,9 @@ fn again_in(facts: &Facts, silence: &Silence, settings: &Settings) -> Duration {
         silence.since + SUSPECT_AFTER,
         silence.since + facts.needs.detection_time,
         silence.since + needed,
-        now + needed.mul_f64(ASKED_FOR).saturating_sub(silence.asked_for),
+        now + needed
+            .mul_f64(ASKED_FOR)
+            .saturating_sub(asked_for(facts, silence)),
     ]
     .into_iter()
     .filter(|&moment| moment > now)

@@ -13,6 +13,7 @@ fn dead() -> Facts {
     let silence = Silence {
         since: ms(1000),
         asked_for: Duration::from_millis(300),
+        connects_for: Duration::ZERO,
         transmissions: 60,
         moments: 30,
         connects: 0,
@@ -163,6 +164,30 @@ fn nothing_but_syns_must_be_silent_for_longer_where_the_link_is_not_silent() {
     let mut silent_link = facts(250);
     silent_link.link = Link::Silent;
     assert_eq!(decided(&silent_link).verdict, Verdict::Dead);
+}
+
+/// A firewall may have forgotten the flow long before the host falls silent.
+#[test]
+fn beside_a_single_flow_the_host_is_asked_by_syns_throughout() {
+    let facts = |flows: u32, by_connects: u64| {
+        let mut facts = with_silence(|silence| {
+            (silence.connects, silence.flows) = (3, flows);
+            silence.connects_for = Duration::from_millis(by_connects);
+        });
+        facts.link = Link::Unknown;
+        facts
+    };
+    let early = decided(&facts(1, 224));
+    assert_eq!(broken(&early), ["asked_throughout"]);
+    assert_eq!(early.again_in, Some(Duration::from_millis(1)));
+    assert_eq!(decided(&facts(1, 225)).verdict, Verdict::Dead);
+    assert_eq!(decided(&facts(2, 0)).verdict, Verdict::Dead);
+    let mut silent_link = facts(1, 0);
+    silent_link.link = Link::Silent;
+    assert_eq!(decided(&silent_link).verdict, Verdict::Dead);
+    let mut no_connect = facts(1, 0);
+    no_connect.has_connect = false;
+    assert_eq!(decided(&no_connect).verdict, Verdict::Dead);
 }
 
 #[test]

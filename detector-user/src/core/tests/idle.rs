@@ -143,3 +143,11 @@ fn busy_peers_are_looked_at_at_moments_that_they_share() {
         assert!(is_common(&busy), "{peers}: {} moments", busy.moments.len());
     }
 }
+
+/// Or its silence would count only once a survey has probed it.
+#[test]
+fn a_flow_that_is_busy_from_its_beginning_is_soon_tried_by_a_keepalive() {
+    let mut busy = Idle::with_peers(5, true);
+    busy.run(Duration::from_secs(10));
+    assert_eq!(busy.answered.len(), 5);
+}

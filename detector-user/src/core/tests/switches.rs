@@ -2,7 +2,7 @@
 //! once, and none of them is dead.
 
 use super::{
-    cluster::{Cluster, NODES, name},
+    cluster::{Cluster, NODES, at_node, name},
     *,
 };
 
@@ -80,6 +80,24 @@ fn a_daemon_that_begins_while_everyone_is_silent_destroys_nothing() {
         cluster.run(3000);
         assert!(NODES.iter().all(|n| cluster.verdict(*n) == Verdict::Alive));
         assert_eq!(cluster.destroyed, 0);
+    }
+}
+
+/// All are surveyed together, and the budget lets two pass.
+#[test]
+fn of_each_neighbour_it_is_soon_known_whether_it_answers() {
+    for busy in [vec![], NODES.to_vec()] {
+        let mut cluster = Cluster::unwatched(Settings::default());
+        cluster.busy = busy;
+        cluster.watch(None);
+        cluster.run(5_000);
+        let is_probed = |n: &u8| {
+            let mut probed = cluster.probed.iter().map(|(_, target)| target);
+            probed.any(|target| {
+                matches!(target, ProbeTarget::Neighbour { addr, .. } if *addr == at_node(*n).addr)
+            })
+        };
+        assert!(NODES.iter().all(is_probed), "{:?}", cluster.probed);
     }
 }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::netlink::socket::SocketError;
 
 /// The most sockets of one dump. The daemon is not made for more connections with watched peers.
-pub(super) const MAX_FLOWS: usize = 1 << 18;
+pub(super) const MAX_FLOWS: usize = 262_144;
 
 /// How often a dump is tried if the kernel reports it as inconsistent.
 pub(super) const ATTEMPTS: u32 = 3;

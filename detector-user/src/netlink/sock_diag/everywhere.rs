@@ -59,27 +59,25 @@ impl Everywhere {
         let unreadable = std::mem::take(&mut tables.unreadable);
         drop(tables);
         let reading = reading?;
-        self.say(&unreadable);
-        let unreadable = unreadable.into_iter().map(|(netns, _)| netns);
-        Ok((reading, unreadable.collect()))
-    }
-
-    /// Logs a failure once, not with each snapshot.
-    fn say(&mut self, unreadable: &[(u32, SockDiagError)]) {
-        let now = unreadable
-            .first()
-            .map(|(netns, error)| format!("{netns}: {error}"));
-        if let Some(first) = &now
-            && self.said != now
-        {
+        if let Some(first) = news(&mut self.said, &unreadable) {
             warn!(
                 namespaces = unreadable.len(),
                 "sockets of a network namespace cannot be read ({first}): its flows are no \
                  evidence until they can; not told again while it stays so"
             );
         }
-        self.said = now;
+        let unreadable = unreadable.into_iter().map(|(netns, _)| netns);
+        Ok((reading, unreadable.collect()))
     }
+}
+
+/// What to log of namespaces that cannot be read: a failure once, not with each snapshot. `said` is
+/// what was told last.
+fn news(said: &mut Option<String>, unreadable: &[(u32, SockDiagError)]) -> Option<String> {
+    let first = unreadable.first();
+    let now = first.map(|(netns, error)| format!("{netns}: {error}"));
+    let before = std::mem::replace(said, now.clone());
+    now.filter(|_| *said != before)
 }
 
 /// The open socket tables of all watched namespaces.
@@ -175,4 +173,116 @@ fn join<T>(all: &mut Option<Reading<T>>, found: Reading<T>) -> Result<(), SockDi
     }
     all.flows.extend(found.flows);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{Ipv4Addr, TcpListener, TcpStream},
+        path::Path,
+        sync::Arc,
+        thread,
+    };
+
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+    use crate::{
+        model::Time,
+        netns::{Namespace, Set, own},
+    };
+
+    #[test]
+    fn all_tables_together_have_no_more_flows_than_one_may_have() {
+        let reading = |count| Reading {
+            at: Time::from_nanos(count as u64),
+            flows: vec![(); count],
+        };
+        let joined = |first, second| {
+            let mut all = None;
+            join(&mut all, reading(first)).unwrap();
+            let result = join(&mut all, reading(second));
+            let all = all.unwrap();
+            assert_eq!(all.at, reading(first).at, "the time is that of the first");
+            result.map(|()| all.flows.len())
+        };
+        for (first, second) in [(MAX_FLOWS - 1, 1), (MAX_FLOWS / 2, 3), (0, 5)] {
+            assert_eq!(joined(first, second).unwrap(), first + second);
+        }
+        let error = joined(MAX_FLOWS - 1, 2).unwrap_err();
+        assert!(matches!(error, SockDiagError::TooManyFlows), "{error}");
+    }
+
+    #[test]
+    fn a_failure_is_told_once_while_it_stays_the_same() {
+        let mut said = None;
+        let mut news = |unreadable: &[_]| news(&mut said, unreadable);
+        let [one, other] = [7, 8].map(|netns| [(netns, SockDiagError::Overrun)]);
+        assert_eq!(news(&[]), None);
+        let told = news(&one).expect("it is new");
+        assert!(told.starts_with("7: the kernel lost"), "{told}");
+        assert_eq!(news(&one), None);
+        assert!(news(&other).is_some());
+        assert_eq!(news(&[]), None);
+        assert!(news(&other).is_some(), "it was readable meanwhile");
+    }
+
+    /// Both ends of a connection over loopback.
+    fn connection() -> [TcpStream; 2] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        [client, listener.accept().unwrap().0]
+    }
+
+    /// A new network namespace, where nothing is.
+    fn new_namespace() -> Arc<Namespace> {
+        let make = || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            Namespace::open(Path::new("/proc/thread-self/ns/net")).unwrap()
+        };
+        Arc::new(thread::spawn(make).join().unwrap())
+    }
+
+    #[test]
+    fn each_namespace_is_read_and_one_that_cannot_be_is_left_out_from_then_on() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: entering a namespace takes root");
+            return;
+        }
+        let (here, other) = (own().unwrap(), new_namespace());
+        let there = other.id();
+        let [client, _server] = connection();
+        let set = Set::from([(there, other)]);
+        let mut everywhere = Everywhere::open(Namespaces::fixed(set).unwrap()).unwrap();
+        let peers = BTreeSet::from([IpAddr::from(Ipv4Addr::LOCALHOST)]);
+        let (reading, unreadable) = everywhere.read_peers(&peers).unwrap();
+        assert_eq!(unreadable, [0; 0]);
+        assert!(reading.flows.iter().any(|flow| flow.id.netns == here));
+
+        let mut tables = everywhere.tables();
+        let reached = |tables: &Tables<'_>| [here, there, 1].map(|netns| tables.reaches(netns));
+        assert_eq!(reached(&tables), [true, true, false]);
+        assert!(tables.is_complete());
+        let fails_there = |table: &mut SockDiag| match table.netns() == there {
+            true => Err(SockDiagError::Overrun),
+            false => table.sockets(&peers),
+        };
+        let sockets = tables.read(fails_there).unwrap().flows;
+        assert_eq!(reached(&tables), [true, false, false]);
+        assert!(!tables.is_complete());
+        // Each socket is looked for in its own table, and nowhere else.
+        let local = client.local_addr().unwrap();
+        let mut sockets = sockets.iter();
+        let socket = sockets.find(|socket| socket.reading.id.local == local);
+        let socket = socket.expect("the connection is in the dump");
+        assert!(tables.again(socket).unwrap().is_some());
+        let mut elsewhere = socket.clone();
+        elsewhere.reading.id.netns = there;
+        let error = tables.again(&elsewhere).unwrap_err();
+        assert!(matches!(error, SockDiagError::Closed), "{error}");
+
+        let none = tables.read(|_| Err::<Reading, _>(SockDiagError::Overrun));
+        assert!(matches!(none, Err(SockDiagError::Overrun)), "{none:?}");
+        assert_eq!(reached(&tables), [false; 3]);
+    }
 }

@@ -50,20 +50,8 @@ impl Link {
             let received = clock::now();
             let progress =
                 decode::datagram(datagram, sequence, |response| each(response, received))?;
-            match progress {
-                Progress::More => {}
-                Progress::Done => return Ok(()),
-                Progress::Acknowledged => {
-                    return Err(malformed("an acknowledgement that was not asked for"));
-                }
-                // A kernel without IPv6 has no such sockets.
-                Progress::Refused(ENOENT) if family == AF_INET6 => return Ok(()),
-                Progress::Refused(errno) => {
-                    return Err(SockDiagError::Refused {
-                        family: if family == AF_INET6 { "IPv6" } else { "IPv4" },
-                        source: io::Error::from_raw_os_error(errno),
-                    });
-                }
+            if is_done(&progress, family)? {
+                return Ok(());
             }
         }
     }
@@ -101,6 +89,48 @@ impl Link {
                     return Err(malformed("the end of a dump that was not asked for"));
                 }
             }
+        }
+    }
+}
+
+/// Whether a dump of this family has come to its end.
+fn is_done(progress: &Progress, family: u8) -> Result<bool, SockDiagError> {
+    match *progress {
+        Progress::More => Ok(false),
+        Progress::Done => Ok(true),
+        Progress::Acknowledged => Err(malformed("an acknowledgement that was not asked for")),
+        // A kernel without IPv6 has no such sockets.
+        Progress::Refused(ENOENT) if family == AF_INET6 => Ok(true),
+        Progress::Refused(errno) => Err(SockDiagError::Refused {
+            family: if family == AF_INET6 { "IPv6" } else { "IPv4" },
+            source: io::Error::from_raw_os_error(errno),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_sock_diag::AF_INET;
+    use nix::libc::EPERM;
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_ipv6_is_none_without_tcp() {
+        let done = |progress, family| is_done(&progress, family).map_err(|error| error.to_string());
+        for family in [AF_INET, AF_INET6] {
+            assert_eq!(done(Progress::More, family), Ok(false));
+            assert_eq!(done(Progress::Done, family), Ok(true));
+            assert!(done(Progress::Acknowledged, family).is_err());
+        }
+        assert_eq!(done(Progress::Refused(ENOENT), AF_INET6), Ok(true));
+        for (errno, family, named) in [
+            (ENOENT, AF_INET, "its IPv4 TCP"),
+            (EPERM, AF_INET, "its IPv4 TCP"),
+            (EPERM, AF_INET6, "its IPv6 TCP"),
+        ] {
+            let error = done(Progress::Refused(errno), family).unwrap_err();
+            assert!(error.contains(named), "{error}");
         }
     }
 }

@@ -110,13 +110,7 @@ impl SockDiag {
             });
         }
         let in_kernel = wanted.map_or_else(Vec::new, |addrs| cover(addrs, MAX_CONDITIONS));
-        let mut attempts = 1;
-        loop {
-            match self.read_once(wanted, &in_kernel, &make) {
-                Err(SockDiagError::Interrupted) if attempts < ATTEMPTS => attempts += 1,
-                result => return result,
-            }
-        }
+        repeated(|| self.read_once(wanted, &in_kernel, &make))
     }
 
     fn read_once<T>(
@@ -172,6 +166,17 @@ impl SockDiag {
             None => open_link(self.namespace.as_deref()),
         }
     }
+}
+
+/// Dumps once more while the sockets change during it, up to [`ATTEMPTS`] times in all.
+fn repeated<T>(mut dump: impl FnMut() -> Result<T, SockDiagError>) -> Result<T, SockDiagError> {
+    for _ in 1..ATTEMPTS {
+        match dump() {
+            Err(SockDiagError::Interrupted) => {}
+            result => return result,
+        }
+    }
+    dump()
 }
 
 fn open_link(namespace: Option<&Namespace>) -> Result<Link, SockDiagError> {

@@ -8,7 +8,7 @@ use std::{
 
 use netlink_packet_sock_diag::{AF_INET, AF_INET6};
 
-use super::SockDiag;
+use super::{SockDiag, SockDiagError, repeated};
 use crate::{
     clock,
     model::{FlowReading, TcpState},
@@ -118,4 +118,29 @@ fn a_key_has_the_kernels_own_form_of_the_addresses() {
         assert_eq!(socket.key.id.source_address, local.ip());
         assert_ne!(socket.reading.cookie, 0);
     }
+}
+
+/// What comes of dumps that end like this, one after the other, and how many of them were made.
+fn dumps(ends: &[fn() -> Result<u8, SockDiagError>]) -> (Result<u8, SockDiagError>, usize) {
+    let mut left = ends.iter();
+    let result = repeated(|| left.next().expect("no more dumps than these")());
+    (result, ends.len() - left.len())
+}
+
+#[test]
+fn a_dump_during_which_the_sockets_change_is_repeated_twice() {
+    let changed = || Err(SockDiagError::Interrupted);
+    let lost = || Err(SockDiagError::Overrun);
+    let whole = || Ok(7);
+    assert!(matches!(dumps(&[whole, whole]), (Ok(7), 1)));
+    assert!(matches!(dumps(&[changed, whole, whole]), (Ok(7), 2)));
+    assert!(matches!(dumps(&[changed, changed, whole]), (Ok(7), 3)));
+    assert!(matches!(
+        dumps(&[changed, changed, changed, whole]),
+        (Err(SockDiagError::Interrupted), 3)
+    ));
+    assert!(matches!(
+        dumps(&[lost, whole]),
+        (Err(SockDiagError::Overrun), 1)
+    ));
 }

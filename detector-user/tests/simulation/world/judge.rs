@@ -87,10 +87,22 @@ impl World {
     /// Where something still answers in its place, or segments of it arrive, it takes longer.
     fn detection_time(&self, host: usize) -> Duration {
         let detection_time = self.script.settings.detection_time;
-        if self.hosts[host].is_gray() {
-            return detection_time.max(self.script.settings.host_detection_time);
+        let needed = match self.hosts[host].is_gray() {
+            true => detection_time.max(self.script.settings.host_detection_time),
+            false => detection_time,
+        };
+        needed + self.connects_begin_after(host)
+    }
+
+    /// Where the link is not silent too, a host with a single flow must be asked by connects for as
+    /// long as on its flow, and connects begin later.
+    fn connects_begin_after(&self, host: usize) -> Duration {
+        let flows = self.flows.iter().filter(|flow| flow.host == host);
+        let has_link = !self.hosts[host].spec.routed && !self.hosts[host].is_gray();
+        match !has_link && flows.count() == 1 {
+            true => (self.script.settings.detection_time / 2).min(ms(1000)),
+            false => Duration::ZERO,
         }
-        detection_time
     }
 
     /// The time that it may need in addition to the detection time, but at most `most`.

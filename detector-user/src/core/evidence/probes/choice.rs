@@ -3,6 +3,9 @@
 use super::{Probes, target::Target};
 use crate::model::ProbeTarget;
 
+/// A target that has left so many probes unanswered is tried again in surveys only.
+const TRIALS: u64 = 3;
+
 impl Probes {
     /// All targets, to find out which ones answer. One flow is enough.
     pub(in crate::core) fn all(&self) -> Vec<ProbeTarget> {
@@ -111,6 +114,18 @@ impl Probes {
     pub(in crate::core) fn neighbour(&self) -> Option<ProbeTarget> {
         let is_neighbour = |t: &&Target| matches!(t.target, ProbeTarget::Neighbour { .. });
         self.targets.iter().find(is_neighbour).map(|t| t.target)
+    }
+
+    /// The neighbour and one flow, while it is not known whether they answer. Of all paths that are
+    /// surveyed together the budget for neighbour probes lets only a few have theirs; and a flow
+    /// that is busy from its beginning is not probed.
+    pub(in crate::core) fn untried(&self) -> Vec<ProbeTarget> {
+        let neighbour = |t: &&Target| matches!(t.target, ProbeTarget::Neighbour { .. });
+        let flow = self.flows().next().filter(|_| !self.flows_answer);
+        let both = self.targets.iter().find(neighbour).into_iter().chain(flow);
+        both.filter(|t| t.last_answer.is_none() && t.sent < TRIALS)
+            .map(|t| t.target)
+            .collect()
     }
 
     /// Whether there is a flow that is known to answer keepalives.

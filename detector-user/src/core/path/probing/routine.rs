@@ -52,13 +52,17 @@ impl Path {
             self.probing.was_busy = false;
             self.snapshots.soon(now);
             rhythm.due = now + SNAPSHOT_RETURNS;
-            return Vec::new();
+            return self.evidence.probes.untried();
         }
         rhythm.due = now + missing_after;
         let mut targets = self.evidence.probes.gentlest();
         if targets.first().is_some_and(is_neighbour) {
             targets.extend(self.connect_when_due(now));
+            return targets;
         }
+        let untried = self.evidence.probes.untried().into_iter();
+        let more: Vec<_> = untried.filter(|new| !targets.contains(new)).collect();
+        targets.extend(more);
         targets
     }
 
