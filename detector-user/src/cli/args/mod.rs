@@ -2,6 +2,8 @@
 //! so that `--help` cannot contradict it.
 
 mod flags;
+mod help;
+mod overrides;
 mod values;
 
 #[cfg(test)]
@@ -11,99 +13,22 @@ mod tests;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use prost::Name;
 
-pub use self::values::At;
-use self::values::{at, bytes, profile};
+use self::{
+    help::{
+        EXAMPLES, EXIT_CODES, MAINTENANCE_HELP, OVERRIDE_HELP, REPLAY_HELP, REPORT_HELP, TOP_HELP,
+        TUNE_HELP, config_help, describe,
+    },
+    values::{at, bytes},
+};
+pub use self::{
+    overrides::{Overrides, StoreArgs},
+    values::At,
+};
 use super::json;
-use crate::config::{Config, DEFAULT_FILE, Profile, keys};
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done
-  1  failed
-  2  bad usage or configuration
-  3  the daemon cannot be reached
-  4  no such peer
-  5  doctor: something is missing";
-
-const REPLAY_HELP: &str = "\
-With the recorded settings the verdicts are exactly the recorded ones. With other settings the
-replay shows the verdicts that they would give for the same signals. What the kernel and the
-peers would have answered to socket snapshots and probes at other moments cannot be known: the
-replay has only the recorded answers, at their recorded times. Nothing is probed, destroyed or
-refused.
-
-Times are counted from the beginning of the recording, so a wall clock that was set during the
-recording has no effect.
-
-Examples:
-  detector replay node1.rec
-  detector replay node1.rec --detection-time 50ms
-  detector replay node1.rec --explain http://node4:9000 --at +12.5
-  zcat node1.rec.gz | detector replay - --output json";
-
-const TUNE_HELP: &str = "\
-To see which open connections are tuned, use `detector tune --list` for the daemon, and
-`kill -USR1` for this command. `detector explain PEER` marks them among a peer's connections.
-
-Examples:
-  detector tune rustfs.service --peer http://node4:9000
-  detector tune --list";
-
-const MAINTENANCE_HELP: &str = "\
-While it lasts, new connects to the peer are refused and open connections are left to end by
-themselves; if the peer dies, they are destroyed as always. The alerts for the peer are silent.
-It outlasts a restart of the daemon, and is in its audit log. Root, the daemon's user, and those
-in admin_users and admin_groups may do it.
-
-Examples:
-  detector maintenance http://node4:9000 --for 10m --reason \"new disk\"
-  detector maintenance http://node4:9000 --end";
-
-const OVERRIDE_HELP: &str = "\
-Open: programs avoid the peer, although it may be alive. Closed: programs call the peer, although
-it may be dead, and none of its sockets is destroyed. The verdict follows the evidence as always.
-It outlasts a restart of the daemon, and is in its audit log. Root, the daemon's user, and those
-in admin_users and admin_groups may do it.
-
-Examples:
-  detector override http://node4:9000 closed --for 1h --reason \"false alarm, see ticket 4711\"
-  detector override http://node4:9000 --end";
-
-const REPORT_HELP: &str = "\
-In it: the evidence behind the verdict, a recording of the last minute and of the minute around the
-peer's last death for `detector replay`, its history, all peers, the configuration in effect, the
-last hour of the daemon's journal, what `detector doctor` says, and versions. Passwords are taken
-out; names and addresses are not. What cannot be had is named. The recordings are for root, the
-daemon's user, and those in admin_users and admin_groups.
-
-Examples:
-  detector report http://node4:9000
-  detector report http://node4:9000 --to /tmp/ticket-4711.tar.gz";
-
-const TOP_HELP: &str = "\
-Keys:
-  up, down, j, k      choose a peer
-  Enter               show the evidence behind its verdict, as `detector explain`; Esc goes back
-  s                   the next order: worst first, by name, round trip, loss, flows
-  /                   filter by name, verdict, reason, address or override; Esc clears it
-  q, Ctrl-C           end
-
-It continues after restarts of the daemon. In observe mode, open* is a breaker that would be open.";
-
-const EXAMPLES: &str = "\
-Examples:
-  detector run --rustfs
-  detector run --peer http://node2:9000 --peer http://node3:9000
-  detector run --mode observe
-  detector watch --output json | jq 'select(.verdict == \"dead\")'
-  detector explain http://node4:9000
-  detector top
-  detector run --config /etc/detector/detector.toml --record node1.rec
-  detector replay node1.rec --detection-time 50ms";
 
 /// Tells which storage peers are dead, from the kernel's own evidence.
 #[derive(Debug, Parser)]
@@ -301,72 +226,6 @@ pub enum Wanted {
     Closed,
 }
 
-/// Flags that override the configuration file.
-#[derive(Debug, Default, Args)]
-pub struct Overrides {
-    /// A peer to watch, as in http://node4:9000; may be repeated, adds to the file's peers. If
-    /// there are none, and no --rustfs, peers are discovered from established connections, and only observed.
-    #[arg(long = "peer", value_name = "URL")]
-    pub peers: Vec<String>,
-    #[command(flatten)]
-    pub stores: StoreArgs,
-    /// A service to protect, by systemd unit, cgroup, exe:NAME or pod:NAME; may be repeated. Its connects to dead
-    /// peers are refused, its connections with a dead peer destroyed (unless
-    /// --destroy-sockets off), its new ones tuned.
-    #[arg(long = "protect", value_name = "SELECTOR")]
-    pub protected: Vec<String>,
-    /// A network namespace to watch besides the daemon's own: a file (/run/netns/NAME,
-    /// /proc/PID/ns/net), or those of a service's processes, named as for --protect; may be repeated,
-    /// adds to the file's. Needs CAP_SYS_ADMIN.
-    #[arg(long = "network-namespace", value_name = "PATH|SELECTOR")]
-    pub namespaces: Vec<String>,
-    #[arg(long, value_name = "enforce|observe", help = describe("mode"))]
-    pub mode: Option<String>,
-    #[arg(long, value_name = "DURATION", help = describe("detection_time"))]
-    pub detection_time: Option<String>,
-    #[arg(long, value_name = "DURATION", help = describe("host_detection_time"))]
-    pub host_detection_time: Option<String>,
-    #[arg(long, value_name = "DURATION", help = describe("destroy_delay"))]
-    pub destroy_delay: Option<String>,
-    #[arg(long, value_name = "on|off", help = describe("destroy_sockets"))]
-    pub destroy_sockets: Option<String>,
-    #[arg(long, value_name = "DURATION|off", help = describe("destroy_stalled_after"))]
-    pub destroy_stalled_after: Option<String>,
-    #[arg(long, value_name = "on|off", help = describe("neighbour_probes"))]
-    pub neighbour_probes: Option<String>,
-    #[arg(long, value_name = "on|off", help = describe("probe_closed_port"))]
-    pub probe_closed_port: Option<String>,
-    #[arg(long, value_name = "auto|ebpf|sock-diag", help = describe("source"))]
-    pub source: Option<String>,
-    #[arg(long, value_name = "ADDR|off", help = describe("metrics"))]
-    pub metrics: Option<String>,
-    #[arg(long, value_name = "PATH", help = describe("state_directory"))]
-    pub state_directory: Option<String>,
-    #[arg(long, value_name = "LEVEL", env = "DETECTOR_LOG", hide_env_values = true, help = describe("log"))]
-    pub log: Option<String>,
-}
-
-/// The storage programs of this host.
-#[derive(Clone, Debug, Default, Args)]
-pub struct StoreArgs {
-    /// Find the peers of the RustFS processes of this host from their own volumes, watch their
-    /// network namespaces, and protect them as --protect does. A selector (exe:NAME,
-    /// unit:NAME, cgroup:PATH, pod:NAME) may name other processes than those of the executable
-    /// rustfs; may be repeated.
-    #[arg(
-        long,
-        value_name = "SELECTOR",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "exe:rustfs",
-        action = ArgAction::Append
-    )]
-    pub rustfs: Vec<String>,
-    /// The same for another program, by its executable; may be repeated.
-    #[arg(long = "profile", value_name = "rustfs|minio|etcd|ipfs-cluster", value_parser = profile)]
-    pub profiles: Vec<Profile>,
-}
-
 /// The arguments of `detector doctor`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DoctorArgs {
@@ -405,18 +264,4 @@ pub struct TuneArgs {
     pub user_timeout: Option<String>,
     #[arg(long, value_name = "LEVEL", env = "DETECTOR_LOG", hide_env_values = true, help = describe("log"))]
     pub log: Option<String>,
-}
-
-/// A key's meaning and default, for `--help`.
-fn describe(key: &str) -> String {
-    let Some(key) = keys::find(key) else {
-        return String::new();
-    };
-    let default = key.get(&Config::default()).to_plain();
-    let (first, rest) = key.help.split_at(1);
-    format!("{}{rest} [default: {default}]", first.to_uppercase())
-}
-
-fn config_help() -> String {
-    format!("The configuration file [default: {DEFAULT_FILE}, if it is there]")
 }

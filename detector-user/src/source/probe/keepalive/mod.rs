@@ -60,6 +60,7 @@
 //! not found. Where the kernel spreads flows over several routes by their ports
 //! (`fib_multipath_hash_policy` 1), a raw segment may leave by another route than its flow's.
 
+mod flows;
 mod history;
 mod proof;
 mod round;
@@ -67,25 +68,21 @@ mod segment;
 mod shared;
 mod socket;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
-use detector_ebpf::Sequences;
 use nix::{
     errno::Errno,
     sys::epoll::{Epoll, EpollEvent, EpollFlags},
 };
 use socket2::Socket;
-use tracing::{debug, warn};
+use tracing::debug;
 
-pub(super) use self::round::Round;
 use self::{
-    history::History,
+    flows::Asking,
     segment::{Heard, Kind, Question},
     socket::RawSocket,
 };
+pub(super) use self::{flows::Flows, round::Round};
 pub use self::{
     history::{LEAST_SPACING, PLAIN_SPACING},
     proof::{KeepaliveProofError, prove},
@@ -96,20 +93,12 @@ use crate::{
     clock, files,
     model::{FlowId, ProbeAnswer, ProbeId, ProbeTarget, Time},
     netns::Namespaces,
-    source::ebpf::{EbpfUnavailable, SequenceReader},
 };
 
 /// Tokens of raw sockets have this bit, and those of connects do not.
 pub(super) const TOKEN: u64 = 1 << 62;
 /// The token of all raw sockets that are shared.
 pub(super) const TOGETHER: u64 = u64::MAX - 3;
-
-/// `include/net/tcp_states.h`
-const TCP_SYN_SENT: u8 = 2;
-const TCP_SYN_RECV: u8 = 3;
-const TCP_TIME_WAIT: u8 = 6;
-const TCP_CLOSE: u8 = 7;
-const TCP_LISTEN: u8 = 10;
 
 /// From so many on, keepalives share their sockets, whose filter then no longer knows the flows:
 /// where so much stalls, it costs less to look at each acknowledgement than to open a socket for each
@@ -126,63 +115,6 @@ pub(super) struct Keepalives {
     /// Those that were sent together, by sockets that they share.
     together: Round,
     max: usize,
-}
-
-/// What is known of flows by all that send keepalives.
-#[derive(Debug)]
-pub(in crate::source::probe) struct Flows {
-    reader: Result<SequenceReader, Errno>,
-    history: Mutex<History>,
-}
-
-impl Flows {
-    /// Loads the program that reads flows, which takes some milliseconds. Without it no flow can be
-    /// probed.
-    pub(super) fn load(most: usize) -> Self {
-        Self {
-            reader: SequenceReader::load().map_err(|error| unavailable(&error)),
-            history: Mutex::new(History::new(most)),
-        }
-    }
-
-    fn history(&self) -> MutexGuard<'_, History> {
-        // A history is whole after each of its methods.
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Prepares a keepalive on each of these flows; called in their network namespace. Also returns
-    /// the mark with which the flow is routed.
-    fn questions(&self, all: &[Asking]) -> Vec<Result<(Question, u32), Errno>> {
-        let reader = match &self.reader {
-            Ok(reader) => reader,
-            Err(errno) => return all.iter().map(|_| Err(*errno)).collect(),
-        };
-        let flows: Vec<FlowId> = all.iter().map(|asking| asking.flow).collect();
-        let numbers = reader.read_all(&flows).into_iter();
-        let question = |(asking, numbers): (&Asking, Result<_, _>)| asking.question(numbers?);
-        all.iter().zip(numbers).map(question).collect()
-    }
-}
-
-/// A flow on which a keepalive should be sent.
-#[derive(Clone, Copy, Debug)]
-struct Asking {
-    flow: FlowId,
-    cookie: u64,
-    kind: Kind,
-}
-
-impl Asking {
-    /// The keepalive, by the flow's numbers as they were just read.
-    fn question(&self, numbers: Option<Sequences>) -> Result<(Question, u32), Errno> {
-        let sequences = numbers.ok_or(Errno::ENOTCONN)?;
-        check(&sequences, self.cookie)?;
-        let kind = match sequences.snd_wnd {
-            0 => Kind::Octet,
-            _ => self.kind,
-        };
-        Ok((Question::new(self.flow, sequences, kind), sequences.mark))
-    }
 }
 
 #[derive(Debug)]
@@ -384,30 +316,4 @@ fn ask(flow: FlowId, question: Question, mark: u32) -> Result<(RawSocket, Questi
     let socket = RawSocket::open(&flow, mark)?;
     socket.ask(&question.segment())?;
     Ok((socket, question))
-}
-
-/// Whether this is the right socket, in a state in which it can be probed.
-fn check(sequences: &Sequences, cookie: u64) -> Result<(), Errno> {
-    // A new connection reuses the same addresses and ports.
-    if cookie != 0 && sequences.cookie != cookie {
-        return Err(Errno::ESTALE);
-    }
-    match sequences.tcp_state {
-        0 | TCP_SYN_SENT | TCP_SYN_RECV | TCP_TIME_WAIT | TCP_CLOSE | TCP_LISTEN => {
-            return Err(Errno::ENOTCONN);
-        }
-        _ => {}
-    }
-    match segment::can_speak(sequences) {
-        true => Ok(()),
-        false => Err(Errno::EOPNOTSUPP),
-    }
-}
-
-fn unavailable(error: &EbpfUnavailable) -> Errno {
-    warn!(
-        "flows cannot be asked by keepalive segments: {error}; peers are asked by TCP connects \
-         and neighbour probes alone"
-    );
-    error.errno()
 }
