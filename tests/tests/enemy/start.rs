@@ -281,7 +281,11 @@ async fn an_address_newly_resolved() -> anyhow::Result<()> {
 async fn a_peer_dead_before_the_start_is_found() -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let before = Before::new().await?;
-        let cut = before.lab.cut(&[2], Cut::SilentDrop)?;
+        let (cut, heal) = (
+            || before.lab.cut(&[2], Cut::SilentDrop),
+            || before.lab.heal(&[2]),
+        );
+        let cut = before.cut_busy(&[2], cut, heal).await?;
         before.stalled(&[2], 3).await?;
         let daemon = before.daemon().await?;
         let dead = |state: &PeerState| state.verdict() == Verdict::Dead;
