@@ -94,12 +94,14 @@ impl World {
         needed + self.connects_begin_after(host)
     }
 
-    /// Where the link is not silent too, a host with a single flow must be asked by connects for as
-    /// long as on its flow, and connects begin later.
+    /// Where the link is not silent too, a host on which a single flow is unanswered must be asked by
+    /// connects for as long as on the flow, and connects begin later. Without idle probes it is not
+    /// known that other flows answer keepalives.
     fn connects_begin_after(&self, host: usize) -> Duration {
         let flows = self.flows.iter().filter(|flow| flow.host == host);
         let has_link = !self.hosts[host].spec.routed && !self.hosts[host].is_gray();
-        match !has_link && flows.count() == 1 {
+        let is_single = flows.count() == 1 || self.script.settings.idle_probe_interval.is_zero();
+        match !has_link && is_single {
             true => (self.script.settings.detection_time / 2).min(ms(1000)),
             false => Duration::ZERO,
         }
