@@ -95,13 +95,13 @@ impl World {
     }
 
     /// Where the link is not silent too, a host on which a single flow is unanswered must be asked by
-    /// connects for as long as on the flow, and connects begin later. Without idle probes it is not
-    /// known that other flows answer keepalives.
+    /// connects for as long as on the flow, and connects begin later. Without idle probes it may
+    /// not be known whether the link and other flows answer.
     fn connects_begin_after(&self, host: usize) -> Duration {
         let flows = self.flows.iter().filter(|flow| flow.host == host);
         let has_link = !self.hosts[host].spec.routed && !self.hosts[host].is_gray();
-        let is_single = flows.count() == 1 || self.script.settings.idle_probe_interval.is_zero();
-        match !has_link && is_single {
+        let is_unknown = self.script.settings.idle_probe_interval.is_zero();
+        match is_unknown || (!has_link && flows.count() == 1) {
             true => (self.script.settings.detection_time / 2).min(ms(1000)),
             false => Duration::ZERO,
         }
