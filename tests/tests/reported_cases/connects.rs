@@ -1,5 +1,7 @@
 //! An unanswered SYN does not mean a dead host if established connections answer.
 
+use std::ops::RangeInclusive;
+
 use anyhow::{Context as _, ensure};
 use detector_tests::{
     Lab, Traffic, clock,
@@ -75,22 +77,31 @@ async fn the_peers_table_of_connections_is_full() -> anyhow::Result<()> {
 async fn limited(with_idle_connections: bool) -> anyhow::Result<()> {
     testbed::run(LIMIT, async {
         let lab = Lab::routed(1, 4)?;
-        let limits = (2..=5).map(|host| lab.host(host).syn_limit());
-        let _limits = limits.collect::<Result<Vec<_>, _>>()?;
+        let limit = |lab: &Lab, hosts: RangeInclusive<usize>| {
+            let limits = hosts.map(|host| lab.host(host).syn_limit());
+            limits.collect::<Result<Vec<_>, _>>()
+        };
+        let (mut kept, mut limits) = (Vec::new(), Vec::new());
+        if !with_idle_connections {
+            limits = limit(&lab, 2..=4)?;
+        }
         let cluster = Cluster::new(lab, 2..=5).await?;
-        let mut kept = Vec::new();
+        // Under the limit a program connects by chance only, because other SYNs use it up.
         if with_idle_connections {
             for host in 2..=4 {
                 kept.push(idle(&cluster.lab, 1, host, 2).await?);
             }
+            limits = limit(&cluster.lab, 2..=4)?;
         }
-        cluster.all_alive().await?;
-        let ports = cluster.ports(2)?;
         // A fourth is lossy, and busy: probes are sent to it the more.
         let _busy = request_loops(&cluster.lab, 1, 5, 2, 20_000).await?;
+        limits.extend(limit(&cluster.lab, 5..=5)?);
+        cluster.all_alive().await?;
+        let ports = cluster.ports(2)?;
         cluster.lab.loss(5, 20)?;
         cluster.nobody_dies(&[2, 3, 4], A_WHILE * 2).await?;
         still_there(&cluster, 2, &ports)?;
+        drop(limits);
         cluster.daemon.stop().await
     })
     .await
