@@ -8,7 +8,7 @@ use std::{
 
 use detector_user::{
     model::{Breaker, FlowEventKind, PeerName, PeerState, Settings, Time, Verdict},
-    serve::board::{Change, Watch, WatchEvent},
+    serve::board::{Change, Watch},
 };
 
 use crate::{
@@ -65,7 +65,7 @@ async fn run() {
         ..Settings::default()
     };
     let mut world = World::new(PLAN, settings);
-    let mut watch = world.board.watch("this-run", 0);
+    let (_, mut watch) = world.board.watch("this-run", 0);
     let mut seen = Seen::default();
     let mut most = 0;
 
@@ -189,9 +189,9 @@ struct Seen {
 impl Seen {
     /// Reads all that is new. A watcher that lags too far behind would get an error.
     async fn read(&mut self, watch: &mut Watch, world: &World) {
-        while watch.seen() < Some(world.board.snapshot().revision) {
+        while watch.seen() < world.board.snapshot().revision {
             match watch.next().await.expect("the watcher is not left behind") {
-                WatchEvent::Change(Change::Changed(state)) => self.note((*state).clone()),
+                Change::Changed(state) => self.note((*state).clone()),
                 other => panic!("{other:?}"),
             }
         }

@@ -7,7 +7,7 @@ use std::{
 
 use detector_user::{
     model::{Breaker, FlowEventKind, Settings, Verdict},
-    serve::board::{Change, WatchEvent},
+    serve::board::Change,
 };
 
 use crate::{
@@ -50,7 +50,7 @@ async fn run() {
             ..Settings::default()
         },
     );
-    let mut watch = world.board.watch("this-run", 0);
+    let (_, mut watch) = world.board.watch("this-run", 0);
     world.run_until(ms(HEARD_MS));
     for n in 0..PEERS {
         world.flow_event(ms(HEARD_MS), n, 0, FlowEventKind::Tlp);
@@ -80,9 +80,9 @@ async fn run() {
 
     // Who watched from the start and reads only now has missed none of it.
     let mut told = BTreeMap::new();
-    while watch.seen() < Some(world.board.snapshot().revision) {
+    while watch.seen() < world.board.snapshot().revision {
         match watch.next().await.expect("the watcher is not left behind") {
-            WatchEvent::Change(Change::Changed(state)) => {
+            Change::Changed(state) => {
                 told.insert(state.peer.clone(), state.verdict);
             }
             other => panic!("{other:?}"),

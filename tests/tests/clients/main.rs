@@ -11,12 +11,16 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
-use detector_api::v1::{ExplainPeerRequest, WatchPeersRequest, detector_client::DetectorClient};
-use detector_tests::{Cut, METRICS, Scene, SceneOptions, testbed};
+use anyhow::{Context as _, bail, ensure};
+use detector_api::v1::{
+    ExplainPeerRequest, WatchPeersRequest, detector_client::DetectorClient,
+    watch_peers_response::Event,
+};
+use detector_tests::{Cut, DaemonOptions, METRICS, Scene, SceneOptions, testbed};
 use nix::libc::EINPROGRESS;
 use socket2::{Domain, Socket, Type};
 use tokio::task::JoinSet;
+use tonic::transport::Channel;
 
 const LIMIT: Duration = Duration::from_secs(120);
 const PROMPT: Duration = Duration::from_secs(5);
@@ -110,6 +114,49 @@ async fn a_thousand_watchers_that_never_read() -> anyhow::Result<()> {
         ensure!(unread.len() == 1000);
         a_cut_is_found(&scene).await?;
         drop(unread);
+        scene.daemon.stop().await
+    })
+    .await
+}
+
+/// Each has read the states of a thousand peers; what these took is free again.
+#[tokio::test(flavor = "multi_thread")]
+async fn watchers_that_have_read_take_little_memory() -> anyhow::Result<()> {
+    const PEERS: u32 = 1000;
+    const WATCHERS: u64 = 200;
+    /// A snapshot is six times as large.
+    const EACH_KIB: u64 = 32;
+    testbed::run(LIMIT, async {
+        let url = |n| format!("http://10.98.{}.{}:9000", n / 250, 1 + n % 250);
+        let daemon = DaemonOptions {
+            peers: (0..PEERS).map(url).collect(),
+            ..DaemonOptions::default()
+        };
+        let scene = Scene::new(SceneOptions { daemon, hosts: 2 }).await?;
+        let mut watchers = Vec::new();
+        let mut before = None;
+        // The first one shows what one snapshot takes.
+        for n in 0..=WATCHERS {
+            if n == 1 {
+                before = Some(resident_kib(&scene)?);
+            }
+            let channel = match watchers.last() {
+                Some((_, channel)) if n % 100 != 0 => Channel::clone(channel),
+                _ => detector_tests::connect(scene.daemon.socket()).await?,
+            };
+            let mut client = DetectorClient::new(channel.clone());
+            let stream = client.watch_peers(WatchPeersRequest::default()).await?;
+            let mut stream = stream.into_inner();
+            let first = stream.message().await?.and_then(|message| message.event);
+            match first {
+                Some(Event::Snapshot(snapshot)) if snapshot.peers.len() == PEERS as usize => {}
+                other => bail!("no snapshot of all peers: {other:?}"),
+            }
+            watchers.push((stream, channel));
+        }
+        let more = resident_kib(&scene)?.saturating_sub(before.context("nobody watched")?);
+        println!("{WATCHERS} watchers take {more} KiB");
+        ensure!(more < WATCHERS * EACH_KIB, "{more} KiB");
         scene.daemon.stop().await
     })
     .await

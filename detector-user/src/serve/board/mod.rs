@@ -225,17 +225,20 @@ impl Board {
     }
 
     /// Watches all changes after `last_revision` of `instance`, if that is this instance and the
-    /// log still has them. Otherwise the watch begins with a snapshot.
-    pub fn watch(&self, instance: &str, last_revision: u64) -> Watch {
+    /// log still has them. Otherwise the watch begins with a snapshot, and yields the changes after it.
+    pub fn watch(&self, instance: &str, last_revision: u64) -> (Option<Snapshot>, Watch) {
         let contents = self.contents();
         let known = contents.forgotten..=contents.revision;
         let resumes = instance == self.shared.instance && known.contains(&last_revision);
         drop(contents);
-        Watch {
+        let snapshot = (!resumes).then(|| self.snapshot());
+        let seen = snapshot.as_ref().map(|snapshot| snapshot.revision);
+        let watch = Watch {
             newest: self.shared.newest.subscribe(),
             board: self.clone(),
-            seen: resumes.then_some(last_revision),
-        }
+            seen: seen.unwrap_or(last_revision),
+        };
+        (snapshot, watch)
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
@@ -246,14 +249,6 @@ impl Board {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// An event of a [`Watch`].
-#[derive(Clone, Debug, PartialEq)]
-pub enum WatchEvent {
-    /// Only the first event can be a snapshot.
-    Snapshot(Snapshot),
-    Change(Change),
 }
 
 /// The reader was too slow: its next changes are no longer in the log.
@@ -268,24 +263,24 @@ pub struct Lagged {
 pub struct Watch {
     board: Board,
     newest: watch::Receiver<u64>,
-    /// Everything up to this revision was yielded; `None` before the snapshot.
-    seen: Option<u64>,
+    /// Everything up to this revision was yielded.
+    seen: u64,
 }
 
 impl Watch {
-    /// Everything up to this revision was yielded; `None` before the snapshot.
-    pub fn seen(&self) -> Option<u64> {
+    /// Everything up to this revision was yielded.
+    pub fn seen(&self) -> u64 {
         self.seen
     }
 
-    /// Waits for the next event. Cancel-safe.
-    pub async fn next(&mut self) -> Result<WatchEvent, Lagged> {
+    /// Waits for the next change. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Change, Lagged> {
         loop {
             // The revision is marked as seen before the log is read, so that no change between the
             // two is missed.
             self.newest.borrow_and_update();
-            if let Some(event) = self.take()? {
-                return Ok(event);
+            if let Some(change) = self.take()? {
+                return Ok(change);
             }
             if self.newest.changed().await.is_err() {
                 // `self` holds the board, so the sender cannot be dropped here.
@@ -294,26 +289,21 @@ impl Watch {
         }
     }
 
-    fn take(&mut self) -> Result<Option<WatchEvent>, Lagged> {
-        let Some(seen) = self.seen else {
-            let snapshot = self.board.snapshot();
-            self.seen = Some(snapshot.revision);
-            return Ok(Some(WatchEvent::Snapshot(snapshot)));
-        };
+    fn take(&mut self) -> Result<Option<Change>, Lagged> {
         let contents = self.board.contents();
-        if seen < contents.forgotten {
+        if self.seen < contents.forgotten {
             return Err(Lagged {
                 capacity: self.board.shared.log_capacity,
             });
         }
         let next = contents
             .log
-            .partition_point(|change| change.revision() <= seen);
+            .partition_point(|change| change.revision() <= self.seen);
         let Some(change) = contents.log.get(next).cloned() else {
             return Ok(None);
         };
         drop(contents);
-        self.seen = Some(change.revision());
-        Ok(Some(WatchEvent::Change(change)))
+        self.seen = change.revision();
+        Ok(Some(change))
     }
 }

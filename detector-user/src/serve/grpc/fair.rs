@@ -22,6 +22,7 @@ use tower::{Layer, Service};
 use super::{
     MAX_REQUEST_BYTES,
     clients::Client,
+    first::first_sent,
     shares::{Share, Taken},
 };
 
@@ -79,7 +80,7 @@ where
             };
             let answer = inner.call(request).await?;
             let unread = client.shares.unread.clone();
-            Ok(answer.map(|body| counted(body, unread)))
+            Ok(first_sent(answer).map(|body| counted(body, unread)))
         })
     }
 }

@@ -7,6 +7,7 @@ mod convert;
 mod correlations;
 mod diagnostics;
 mod fair;
+mod first;
 mod health;
 mod heartbeat;
 mod listening;

@@ -13,10 +13,11 @@ use tonic::{Request, Response, Status};
 use super::{
     MAX_PEER_BYTES, convert, correlations,
     diagnostics::{self, Diagnosing},
+    first::with_first,
     heartbeat::Heartbeat,
     overrides, reports,
     stream::{AnswerStream, Streams},
-    watching::Watching,
+    watching::{self, Watching},
 };
 use crate::{
     clock,
@@ -84,9 +85,13 @@ impl Detector for Service {
             instance,
             last_revision,
         } = request.get_ref();
-        let watch = self.board.watch(instance, *last_revision);
-        let watching = Watching::new(watch, self.heartbeat.watch());
-        Ok(Response::new(self.streams.open(&request, watching)?))
+        let (snapshot, watch) = self.board.watch(instance, *last_revision);
+        let (seen, beats) = (watch.seen(), self.heartbeat.watch());
+        let events = self.streams.open(&request, Watching { watch, beats })?;
+        Ok(with_first(
+            &watching::first(snapshot.as_ref(), seen),
+            events,
+        ))
     }
 
     async fn explain_peer(

@@ -136,10 +136,10 @@ struct Watchers {
 }
 
 impl Watchers {
-    /// Returns once each has its first snapshot.
+    /// Returns once each has its first snapshot. They ask one after the other: a process may leave only
+    /// a few answers of this size unread.
     async fn start(daemon: &Daemon, watchers: u32) -> anyhow::Result<Self> {
         let mut tasks = JoinSet::new();
-        let mut ready = Vec::new();
         let mut channel: Option<Channel> = None;
         for n in 0..watchers {
             let here = match channel.take().filter(|_| n % ON_ONE_CONNECTION != 0) {
@@ -149,17 +149,17 @@ impl Watchers {
             let mut client = DetectorClient::new(here.clone());
             channel = Some(here);
             let (is_ready, waits) = oneshot::channel();
-            ready.push(waits);
             tasks.spawn(async move {
                 let stream = client.watch_peers(WatchPeersRequest::default()).await?;
                 all_open(stream.into_inner(), is_ready).await
             });
-        }
-        for waits in ready {
-            timeout(SOON, waits)
+            let has_snapshot = timeout(SOON, waits)
                 .await
-                .context("a watcher has no snapshot")?
-                .context("a watcher's stream ended")?;
+                .context("a watcher has no snapshot")?;
+            if has_snapshot.is_err() {
+                let ended = tasks.join_next().await.context("nobody watches")??;
+                ended.context("a watcher's stream ended")?;
+            }
         }
         Ok(Self { tasks })
     }
