@@ -37,6 +37,10 @@ const SNAPSHOT_TAKES: Duration = ms(5);
 /// For this long nothing is destroyed behind a next hop whose address another card has.
 const CARD_SETTLES: Duration = ms(10_000);
 
+/// A flow that waits for data is asked with the idle probes. If a path comes back between two of
+/// them, that shows only with the next one.
+const ASKED_AGAIN: Duration = ms(500);
+
 /// Segments that show that a path loses little.
 const WELL_KNOWN: u64 = 400;
 
@@ -286,12 +290,24 @@ impl World {
             sockets.contains(&(sender.id, sender.cookie)) && sender.phase != Phase::Closed
         };
         let mut named = self.flows.iter().filter(|flow| is_named(flow));
-        let is_lost = |flow: &Flow| flow.sender.is_stalled_for(now, STALLED) || !self.passes(flow);
+        let is_back = self.is_path_back_since(host, now - ASKED_AGAIN);
+        let is_lost = |flow: &Flow| {
+            is_back || flow.sender.is_stalled_for(now, STALLED) || !self.passes(flow)
+        };
         if let Some(flow) = named.find(|flow| !is_lost(flow)) {
             let what = format!("{:?} of {}", flow.sender, self.hosts[host].name);
             self.checks
                 .broken("of a live peer only stalled flows are destroyed", what);
         }
+    }
+
+    /// One of several paths to a host lost everything, and has worked again since then.
+    fn is_path_back_since(&self, host: usize, since: Time) -> bool {
+        self.script.faults.iter().any(|timed| {
+            let is_path = matches!(timed.fault, Fault::PathLost { host: lost } if lost == host);
+            let end = START + timed.at + timed.lasts;
+            is_path && since <= end && end <= self.now
+        })
     }
 
     /// Another card has the address for a while, and the host itself is whole: its own card has
