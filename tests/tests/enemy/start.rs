@@ -327,3 +327,28 @@ async fn a_peer_that_dies_just_after_the_start_is_found() -> anyhow::Result<()> 
     })
     .await
 }
+
+/// One peer is away since before the daemon started: it was never heard and has no connections. When
+/// another dies, what waits on that one is ended all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_away_since_before_the_start_holds_nothing() -> anyhow::Result<()> {
+    testbed::run(LIMIT, async {
+        let lab = Lab::new(4)?;
+        lab.cut(&[4], Cut::SilentDrop)?;
+        let (_servers, options) = served(&lab, &Before::PEERS).await?;
+        let loops = request_loops(&lab, 1, 2, LOOPS as u32, 20_000).await?;
+        let _other = request_loops(&lab, 1, 3, 2, 20_000).await?;
+        let options = options.peer(lab.host(4).url());
+        let daemon = Daemon::start(lab.host(1), &options).await?;
+        let alive = |state: &PeerState| state.verdict() == Verdict::Alive;
+        for peer in Before::PEERS {
+            let url = lab.host(peer).url();
+            daemon.await_state(&url, SOON, alive).await?;
+        }
+        let cut = lab.cut(&[2], Cut::SilentDrop)?;
+        let errors = loops.error_since(cut.at_ns, SOON).await;
+        errors.with_context(|| said(&daemon, &lab.host(2).url()))?;
+        daemon.stop().await
+    })
+    .await
+}

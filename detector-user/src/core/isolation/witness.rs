@@ -64,6 +64,8 @@ pub(in crate::core) struct Witnesses {
     lost: bool,
     /// Some host was heard since the daemon started.
     anyone: bool,
+    /// A host that answers probes was heard since the daemon started.
+    anyone_answers: bool,
 }
 
 impl Witnesses {
@@ -75,6 +77,7 @@ impl Witnesses {
             unanswered: BTreeMap::new(),
             lost: false,
             anyone: false,
+            anyone_answers: false,
         }
     }
 
@@ -85,6 +88,11 @@ impl Witnesses {
         };
         self.lost &= !is_news(&self.latest);
         self.anyone = true;
+        if witness.can_ask && !self.anyone_answers {
+            // So the others do not answer for reasons of their own.
+            self.unanswered.clear();
+            self.anyone_answers = true;
+        }
         if self
             .unanswered
             .get(&witness.host)
@@ -134,6 +142,12 @@ impl Witnesses {
     /// Whether any host was heard since the daemon started.
     pub(in crate::core) fn anyone(&self) -> bool {
         self.anyone
+    }
+
+    /// Whether any host that answers probes was heard since the daemon started. What came from others
+    /// may have been on its way when this node was cut off.
+    pub(in crate::core) fn does_anyone_answer(&self) -> bool {
+        self.anyone_answers
     }
 
     /// Whether the silence of `host` from `since` to `now` may be this node's own: others are as

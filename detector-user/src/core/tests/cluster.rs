@@ -105,9 +105,14 @@ impl Cluster {
             self.heard.insert(*n, now);
         }
         self.run(10);
+        self.tail_loss_probes(nodes);
+    }
+
+    /// What these have in flight is not acknowledged in time.
+    pub(super) fn tail_loss_probes(&mut self, nodes: &[u8]) {
         for &n in nodes.iter().filter(|n| NODES.contains(n)) {
             if self.busy.contains(&n) {
-                let mut reading = established(0, now);
+                let mut reading = established(0, self.heard[&n]);
                 reading.id.remote = (at_node(n).addr, 9000).into();
                 self.signal(Signal::Flow(FlowEvent {
                     at: self.now,

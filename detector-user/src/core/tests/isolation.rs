@@ -249,3 +249,35 @@ fn a_demand_that_is_old_when_it_is_seen_is_not_taken_for_isolation() {
     cluster.run(350);
     assert_eq!(cluster.verdict(4), Verdict::Dead);
 }
+
+/// It was asked before anybody was heard, and never answers.
+#[test]
+fn a_peer_that_is_away_since_before_the_start_holds_nothing() {
+    let mut cluster = Cluster::unwatched(Settings::default());
+    cluster.alive = vec![5, 6];
+    cluster.unconnected = vec![4];
+    cluster.busy = vec![5];
+    cluster.watch(None);
+    cluster.run(20_000);
+    cluster.silence(&[5]);
+    cluster.run(3000);
+    assert_eq!(cluster.verdict(5), Verdict::Dead);
+    assert_eq!(cluster.destroyed, 1);
+}
+
+/// This node is cut off just after the start: what was heard until then came without being asked for.
+#[test]
+fn while_nobody_has_answered_since_the_start_nobody_is_dead() {
+    let mut cluster = Cluster::unwatched(Settings::default());
+    cluster.alive = Vec::new();
+    let start = cluster.now;
+    for n in [5, 6] {
+        cluster.heard.insert(n, start + Duration::from_millis(2));
+    }
+    cluster.watch(None);
+    cluster.run(18_000);
+    cluster.busy = vec![4];
+    cluster.tail_loss_probes(&[4]);
+    cluster.run(10_000);
+    assert!(!cluster.ever_dead, "{:?}", cluster.states[&name(4)]);
+}

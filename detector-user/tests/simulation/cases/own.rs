@@ -78,11 +78,27 @@ fn one_cards_answer_does_not_show_that_this_node_is_connected() {
 #[test]
 fn a_daemon_that_starts_while_its_node_is_cut_off_destroys_nothing() {
     for fault in [Fault::OwnSwitch, Fault::OwnLink] {
-        for after in [ms(1), ms(200), ms(3000)] {
+        for after in [ms(0), ms(1), ms(200), ms(3000)] {
             let mut script = script(&[fault, Fault::Daemon], SECONDS(10));
             script.faults[1].at += after;
             lives(&script);
         }
+    }
+}
+
+/// What arrives just after the start was on its way when this node was cut off, and nobody has
+/// answered a probe. The call of the second host is the first thing that is sent, much later.
+#[test]
+fn what_came_unasked_just_after_the_start_does_not_show_that_this_node_is_connected() {
+    let works: [&[Work]; 2] = [&[Work::DOWNLOAD], &[Work::WAITING]];
+    for seed in 1..=8 {
+        let script = script(&[Fault::OwnSwitch, Fault::Daemon], SECONDS(20));
+        lives(&Script {
+            seed,
+            hosts: works.map(HostSpec::near).to_vec(),
+            gateway: false,
+            ..script
+        });
     }
 }
 

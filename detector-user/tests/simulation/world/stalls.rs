@@ -291,9 +291,8 @@ impl World {
         };
         let mut named = self.flows.iter().filter(|flow| is_named(flow));
         let is_back = self.is_path_back_since(host, now - ASKED_AGAIN);
-        let is_lost = |flow: &Flow| {
-            is_back || flow.sender.is_stalled_for(now, STALLED) || !self.passes(flow)
-        };
+        let is_lost =
+            |flow: &Flow| is_back || flow.sender.is_stalled_for(now, STALLED) || !self.passes(flow);
         if let Some(flow) = named.find(|flow| !is_lost(flow)) {
             let what = format!("{:?} of {}", flow.sender, self.hosts[host].name);
             self.checks

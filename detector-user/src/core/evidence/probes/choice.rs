@@ -14,25 +14,21 @@ impl Probes {
         flows.chain(others).collect()
     }
 
-    /// The target to probe while nothing is wrong, which disturbs least: a flow, else the
-    /// neighbour, else a closed port, else an open one. All targets while none is known to answer.
+    /// The targets to probe while nothing is wrong, those first that disturb least: a flow, else the
+    /// neighbour, else a closed port, else an open one. All targets while none may answer.
     pub(in crate::core) fn gentlest(&self) -> Vec<ProbeTarget> {
         let flow = self.flows().find(|flow| flow.may_answer());
         if let Some(flow) = flow.filter(|flow| self.counts(flow)) {
             return vec![flow.target];
         }
+        let known = self.others().filter(|target| self.counts(target));
+        let other = known.min_by_key(|target| target.disturbance());
         // A flow is probed as well, to learn whether keepalives are answered on this path.
-        let flow = flow.map(|flow| flow.target);
-        self.others()
-            .filter(|target| self.counts(target))
-            .min_by_key(|target| target.disturbance())
-            .map_or_else(
-                || self.others().map(|target| target.target).collect(),
-                |target| vec![target.target],
-            )
-            .into_iter()
-            .chain(flow)
-            .collect()
+        let both: Vec<_> = other.into_iter().chain(flow).map(|t| t.target).collect();
+        match both.is_empty() {
+            true => self.others().map(|target| target.target).collect(),
+            false => both,
+        }
     }
 
     /// The flow whose turn it is; contradicted flows only if there are no others.

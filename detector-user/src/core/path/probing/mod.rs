@@ -225,7 +225,7 @@ impl Path {
     /// Whether a missing answer to this target may be this node's own fault.
     fn should_answer(&self, target: ProbeTarget, context: &Context<'_>) -> bool {
         let is_known = self.can_ask() && !self.evidence.probes.has_stopped_answering(target);
-        !self.is_dead() && (is_known || !context.isolation.witnesses.anyone())
+        !self.is_dead() && (is_known || !context.isolation.witnesses.does_anyone_answer())
     }
 
     /// The budget refused a probe: if no target is known to answer, all are probed again later. Dead
