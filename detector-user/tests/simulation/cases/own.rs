@@ -78,7 +78,7 @@ fn one_cards_answer_does_not_show_that_this_node_is_connected() {
 #[test]
 fn a_daemon_that_starts_while_its_node_is_cut_off_destroys_nothing() {
     for fault in [Fault::OwnSwitch, Fault::OwnLink] {
-        for after in [ms(0), ms(1), ms(200), ms(3000)] {
+        for after in [ms(1), ms(200), ms(3000)] {
             let mut script = script(&[fault, Fault::Daemon], SECONDS(10));
             script.faults[1].at += after;
             lives(&script);

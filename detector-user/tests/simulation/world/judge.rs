@@ -98,7 +98,7 @@ impl World {
     /// connects for as long as on the flow, and connects begin later. Without idle probes it may
     /// not be known whether the link and other flows answer.
     fn connects_begin_after(&self, host: usize) -> Duration {
-        // What only connects and closes again can be asked by nothing else.
+        // A connection that is closed at once is not probed.
         let is_asked = |flow: &&Flow| flow.host == host && flow.work.kind != Kind::Dials;
         let flows = self.flows.iter().filter(is_asked);
         let has_link = !self.hosts[host].spec.routed && !self.hosts[host].is_gray();
